@@ -1,0 +1,69 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/parallel.h"
+#include "kernels/ops.h"
+
+namespace lacuna {
+
+struct SimdKernels;  // kernels/cpu/simd.h
+
+/// f32 on the host: OpenBLAS for products, loops over threads for the rest. One file per operation.
+/// Results are the same from run to run for one thread count and instruction set.
+class CpuOps final : public Ops {
+ public:
+  /// `threads` 0: every core this process may use.
+  explicit CpuOps(int threads = 0);
+  ~CpuOps() override;
+
+  std::string description() const override;
+  Place place() const override { return Place::host; }
+  void synchronize() override {}
+  ThreadPool& pool() { return pool_; }
+
+  void copy(Tensor dst, Tensor src) override;
+  void fill(Tensor x, float value) override;
+  void add(Tensor y, Tensor x) override;
+  void gather_rows(Tensor y, Tensor x, Tensor rows) override;
+  void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
+  void embedding_forward(Tensor y, Tensor ids, Tensor w) override;
+  void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
+  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) override;
+  void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) override;
+  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
+  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
+  void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
+                           float eps) override;
+  void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
+                        GradMode mode) override;
+  void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
+  void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                         const AttentionShape& shape) override;
+  void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                          Tensor q, Tensor k, Tensor v, const AttentionShape& shape) override;
+  void swiglu_forward(Tensor y, Tensor gate_up) override;
+  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
+  void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
+  void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
+  void corrupt(Tensor noisy, Tensor masked, Tensor clean, Tensor p, Tensor samples,
+               std::uint64_t seed, std::int32_t mask_token) override;
+  void guide(Tensor logits, Tensor unconditional, float scale) override;
+  void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
+                     const SamplingParameters& parameters) override;
+  void sum_of_squares(Tensor sum, Tensor x) override;
+  void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
+  void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
+             const AdamWParameters& p) override;
+
+ private:
+  /// Room for each thread's own tiles and partial sums, kept between calls.
+  float* scratch(int thread, std::size_t floats);
+
+  ThreadPool pool_;
+  const SimdKernels& simd_;
+  std::vector<std::vector<float>> scratch_;
+};
+
+}  // namespace lacuna

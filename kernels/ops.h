@@ -1,0 +1,170 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "core/tensor.h"
+
+// Shape letters: N rows (tokens), C width, F feed-forward width, V vocabulary, H query heads, K key
+// and value heads, D head width, M gathered rows, B sequences, T positions.
+
+namespace lacuna {
+
+/// Whether a gradient replaces what its tensor holds or is added to it.
+enum class GradMode : std::uint8_t { overwrite, accumulate };
+enum class MaskKind : std::uint8_t { full, causal };
+enum class Rotation : std::uint8_t { forward, inverse };
+
+/// Which rows attend to which. Rows are cut into segments (sequences or documents) that do not see
+/// each other. The query rows of a segment may be any subset of its positions.
+struct AttentionShape {
+  std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  MaskKind mask = MaskKind::full;
+  Tensor
+      query_offsets;   // i32 [S+1]: segment s has query rows [query_offsets[s], query_offsets[s+1])
+  Tensor key_offsets;  // i32 [S+1]: and key rows [key_offsets[s], key_offsets[s+1])
+  Tensor
+      query_positions;  // i32 [Nq]: each query's position among its segment's keys (used if causal)
+};
+
+struct AdamWParameters {
+  double learning_rate, beta1, beta2, eps, weight_decay;
+  std::int64_t step;  // 1 for the first update: bias correction is 1 - beta^step
+};
+
+/// One draw per row of `sample_tokens`: temperature 0 is argmax; above, Gumbel noise in f64 from
+/// CounterRng{seed, Purpose::gumbel, step} at position row_key * V + v.
+struct SamplingParameters {
+  double temperature = 0;
+  std::uint64_t seed = 0, step = 0;
+};
+
+/// Every tensor operation, once. CpuOps computes f32 on the host. All calls are ordered: each sees
+/// the results of the calls before it. Destinations come first. Unless a line says otherwise,
+/// tensors are contiguous, outputs alias no input, and an Error naming the tensor at fault is
+/// thrown before anything is written when shapes, dtypes or places disagree (kernels/checks.h).
+/// "Float" is f32 (and bf16 on devices that have it); sums are f32 or wider.
+class Ops {
+ public:
+  virtual ~Ops() = default;
+  /// "cpu" or the device's name, and how it runs ("cpu, 2 threads, avx512").
+  virtual std::string description() const = 0;
+  virtual Place place() const = 0;
+  /// Returns when all earlier calls have finished.
+  virtual void synchronize() = 0;
+
+  // --- moving data -------------------------------------------------------------------------------
+  /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
+  /// Either may be strided.
+  virtual void copy(Tensor dst, Tensor src) = 0;
+  /// Every element of a float tensor = value.
+  virtual void fill(Tensor x, float value) = 0;
+  /// y[n] += x[n], float, any equal shapes.
+  virtual void add(Tensor y, Tensor x) = 0;
+  /// y[m,:] = x[rows[m],:].  y [M,C], x [N,C] float (may be strided), rows i32 [M] in [0,N).
+  virtual void gather_rows(Tensor y, Tensor x, Tensor rows) = 0;
+  /// x[rows[m],:] += y[m,:]. The rows must be distinct.
+  virtual void scatter_add_rows(Tensor x, Tensor y, Tensor rows) = 0;
+
+  // --- embedding ---------------------------------------------------------------------------------
+  /// y[n,:] = w[ids[n],:].  y [N,C], ids i32 [N], w [V,C].
+  /// Throws Error naming the first id outside [0,V) on the CPU.
+  virtual void embedding_forward(Tensor y, Tensor ids, Tensor w) = 0;
+  /// dw[ids[n],:] += dy[n,:], repeated ids summed in a fixed order.
+  virtual void embedding_backward(Tensor dw, Tensor dy, Tensor ids) = 0;
+
+  // --- linear, weights [out,in] as in Hugging Face files; no bias
+  // ----------------------------------
+  /// y = x w^T  (mode accumulate: y += …).  y [N,O], x [N,I], w [O,I]. y and x may be strided.
+  virtual void linear_forward(Tensor y, Tensor x, Tensor w,
+                              GradMode mode = GradMode::overwrite) = 0;
+  /// dx = dy w  (mode accumulate: dx += …).  dx [N,I], dy [N,O], w [O,I]. dx and dy may be strided.
+  virtual void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) = 0;
+  /// dw += dy^T x.  dw [O,I], dy [N,O], x [N,I]. dy and x may be strided.
+  virtual void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) = 0;
+
+  // --- normalisation -----------------------------------------------------------------------------
+  /// Root-mean-square normalisation of each row (arXiv:1910.07467, eq. 4; eps as in LLaMA).
+  ///   rstd[n] = 1 / sqrt(mean_c x[n,c]^2 + eps),  y[n,c] = x[n,c] rstd[n] w[c]
+  /// x, y [N,C], w [C], rstd f32 [N], kept for the backward pass. y may be x.
+  virtual void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) = 0;
+  /// sum = x + delta, then rmsnorm_forward(y, rstd, sum, w, eps) in the same pass.
+  /// sum may be x; y may be delta.
+  virtual void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta,
+                                   Tensor w, float eps) = 0;
+  /// With g[n,c] = dy[n,c] w[c] and xhat = x rstd:
+  ///   dx[n,:] (+)= rstd[n] (g[n,:] - xhat[n,:] mean_c(g[n,c] xhat[n,c])),
+  ///   dw[c] += sum_n dy[n,c] xhat[n,c]
+  virtual void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
+                                GradMode mode) = 0;
+
+  // --- rotary positions --------------------------------------------------------------------------
+  /// Rotates, in place, each head of x [N, heads*D] (may be strided) by its row's position
+  /// (arXiv:2104.09864, half-split as in Hugging Face LLaMA): with h = D/2, j < h, angle = position
+  /// * theta^(-2j/D):  x[j], x[j+h] = x[j] cos - x[j+h] sin, x[j+h] cos + x[j] sin. table f32
+  /// [P,D]: cosines of the P positions' angles in columns [0,h), sines in [h,D). positions i32 [N]
+  /// in [0,P). Rotation::inverse turns back, which is the backward pass.
+  virtual void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) = 0;
+
+  // --- attention ---------------------------------------------------------------------------------
+  /// Scaled dot-product attention with grouped queries, in tiles with an online softmax
+  /// (arXiv:2205.14135): never a T x T matrix. Query head h reads key and value head h / (H/K).
+  ///   out[i,h,:] = sum_j softmax_j(q[i,h,:] . k[j,:] / sqrt(D)) v[j,:],  j over i's segment, and
+  ///   j <= query_positions[i] if causal.  lse[i,h] = log of the softmax's denominator.
+  /// out [Nq,H*D], lse f32 [Nq,H], q [Nq,H*D], k and v [Nk,K*D]; q, k, v may be strided.
+  /// A segment may have no queries. Every query needs at least one key.
+  virtual void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                                 const AttentionShape& shape) = 0;
+  /// dq, dk, dv overwritten, strided like q, k, v (may be columns of one packed tensor). lse and
+  /// out from the forward pass.
+  virtual void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
+                                  Tensor lse, Tensor q, Tensor k, Tensor v,
+                                  const AttentionShape& shape) = 0;
+
+  // --- feed-forward ------------------------------------------------------------------------------
+  /// y[n,f] = silu(gate[n,f]) up[n,f], silu(g) = g / (1 + exp(-g)) (arXiv:2002.05202).
+  /// y [N,F]; gate_up [N,2F], gate in columns [0,F), up in [F,2F).
+  virtual void swiglu_forward(Tensor y, Tensor gate_up) = 0;
+  /// With s = sigmoid(gate):  d_gate = dy up s (1 + gate (1 - s)),  d_up = dy gate s.
+  /// Also writes y again, which the caller then needs for the weight gradient and need not keep.
+  /// d_gate_up may be gate_up; y may be dy.
+  virtual void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) = 0;
+
+  // --- loss --------------------------------------------------------------------------------------
+  /// loss[m] = log sum_v exp(logits[m,v]) - logits[m, targets[m]], in nats, unweighted.
+  /// loss f32 [M], logits [M,V], targets i32 [M] in [0,V).
+  virtual void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) = 0;
+  /// The same, and logits[m,v] = weights[m] (softmax(logits[m])[v] - [v = targets[m]]) in place:
+  /// the gradient of sum_m weights[m] loss[m]. weights f32 [M].
+  virtual void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets,
+                                      Tensor weights) = 0;
+
+  // --- diffusion ---------------------------------------------------------------------------------
+  /// The forward process of LLaDA (arXiv:2502.09992, eq. 7 and algorithm 1): position i of row b is
+  /// masked iff CounterRng{seed, Purpose::mask, samples[b]}.uniform(i) < p[b].
+  /// noisy, clean i32 [B,T]; masked u8 [B,T]; p f32 [B]; samples i64 [B], global sample numbers.
+  virtual void corrupt(Tensor noisy, Tensor masked, Tensor clean, Tensor p, Tensor samples,
+                       std::uint64_t seed, std::int32_t mask_token) = 0;
+  /// Classifier-free guidance (arXiv:2502.09992, eq. 16): logits = u + (scale + 1)(logits - u),
+  /// u = unconditional. Both [M,V]. scale 0 leaves logits as they are.
+  virtual void guide(Tensor logits, Tensor unconditional, float scale) = 0;
+  /// tokens[m] = argmax_v of logits[m,v] - temperature * log(-log u), ties to the smallest v;
+  /// confidence[m] = softmax(logits[m])[tokens[m]], without noise or temperature.
+  /// tokens i32 [M], confidence f32 [M], row_keys i64 [M] (names the row's noise).
+  virtual void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
+                             const SamplingParameters& parameters) = 0;
+
+  // --- optimizer ---------------------------------------------------------------------------------
+  /// sum f64 [1] = sum of squares of x (float, any shape), in a fixed order.
+  virtual void sum_of_squares(Tensor sum, Tensor x) = 0;
+  /// scale f32 [1] = min(1, max_norm / sqrt(sum)); max_norm 0 means no clipping (1); NaN when sum
+  /// is not finite.
+  virtual void clip_scale(Tensor scale, Tensor sum, float max_norm) = 0;
+  /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2), g' = scale[0] g:
+  ///   m = b1 m + (1-b1) g',  v = b2 v + (1-b2) g'^2,
+  ///   w -= lr (m / (1-b1^step) / (sqrt(v / (1-b2^step)) + eps) + decay w)
+  /// w, m, v f32, g float, all of one shape. If scale[0] is not finite nothing changes.
+  virtual void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
+                     const AdamWParameters& p) = 0;
+};
+
+}  // namespace lacuna

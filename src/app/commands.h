@@ -1,0 +1,18 @@
+#pragma once
+#include <CLI/App.hpp>
+
+namespace lacuna {
+
+// Each adds its subcommand, whose callback runs it. Errors leave as exceptions; main.cpp prints
+// them.
+void add_bench_command(CLI::App& app);
+void add_export_command(CLI::App& app);
+void add_forward_command(CLI::App& app);
+void add_import_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_prepare_command(CLI::App& app);
+void add_pretrain_command(CLI::App& app);
+void add_sample_command(CLI::App& app);
+void add_tokenizer_command(CLI::App& app);
+
+}  // namespace lacuna

@@ -1,0 +1,221 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lacuna {
+
+/// The words an enum has in configs and messages, in the order of its values.
+template <class E>
+struct EnumWords;
+
+enum class Attention : std::uint8_t { full, causal };
+template <>
+struct EnumWords<Attention> {
+  static constexpr const char* words[] = {"full", "causal"};
+};
+enum class Objective : std::uint8_t { masked_diffusion, autoregressive };
+template <>
+struct EnumWords<Objective> {
+  static constexpr const char* words[] = {"masked_diffusion", "autoregressive"};
+};
+enum class Schedule : std::uint8_t { wsd, cosine, constant };
+template <>
+struct EnumWords<Schedule> {
+  static constexpr const char* words[] = {"wsd", "cosine", "constant"};
+};
+enum class DeviceKind : std::uint8_t { cpu, cuda };
+template <>
+struct EnumWords<DeviceKind> {
+  static constexpr const char* words[] = {"cpu", "cuda"};
+};
+template <class E>
+const char* word_of(E e) {
+  return EnumWords<E>::words[int(e)];
+}
+
+// Each section lists its fields once, in fields(): reading, writing, --set, --help and the copy in
+// a checkpoint all follow that list. visit(value, "key", "what it means").
+
+struct ModelConfig {
+  std::int64_t vocab_size = 0;
+  std::int64_t layers = 4;
+  std::int64_t width = 256;
+  std::int64_t heads = 4;
+  std::int64_t kv_heads = 0;
+  std::int64_t ffn_width = 704;
+  std::int64_t max_length = 256;
+  double rope_theta = 10000;
+  double norm_eps = 1e-5;
+  bool tied_embeddings = false;
+  Attention attention = Attention::full;
+  std::int64_t mask_token = -1;
+  std::int64_t eos_token = -1;
+  std::int64_t pad_token = -1;
+
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.vocab_size, "vocab_size", "rows of the embedding; 0: as many as the tokenizer has ids");
+    visit(c.layers, "layers", "transformer blocks");
+    visit(c.width, "width", "model width C, a multiple of heads");
+    visit(c.heads, "heads", "query heads");
+    visit(c.kv_heads, "kv_heads", "key and value heads, a divisor of heads; 0: as many as heads");
+    visit(c.ffn_width, "ffn_width", "hidden width F of the SwiGLU feed-forward");
+    visit(c.max_length, "max_length", "longest sequence the model is made for, in tokens");
+    visit(c.rope_theta, "rope_theta", "base of the rotary position angles");
+    visit(c.norm_eps, "norm_eps", "added to the mean square in RMSNorm");
+    visit(c.tied_embeddings, "tied_embeddings", "whether the head reuses the embedding's weights");
+    visit(c.attention, "attention", "full (diffusion) or causal (the autoregressive baseline)");
+    visit(c.mask_token, "mask_token", "id that stands for a masked token; -1: the tokenizer's");
+    visit(c.eos_token, "eos_token", "id that ends a text; -1: the tokenizer's");
+    visit(c.pad_token, "pad_token", "id that fills up a batch; -1: the tokenizer's");
+  }
+  std::int64_t key_heads() const { return kv_heads ? kv_heads : heads; }
+  std::int64_t head_dim() const { return width / heads; }
+};
+
+struct DataConfig {
+  std::string train = "data/train.h5";
+  std::string validation;
+  std::int64_t sequence_length = 256;
+
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.train, "train", "token file to learn from (lacuna prepare)");
+    visit(c.validation, "validation", "token file to validate on; empty: no validation");
+    visit(c.sequence_length, "sequence_length", "tokens per sequence T, at most model.max_length");
+  }
+};
+
+struct TrainConfig {
+  Objective objective = Objective::masked_diffusion;
+  std::string output = "runs/default";
+  std::string init;
+  std::int64_t steps = 1000;
+  std::int64_t batch_size = 32;
+  std::int64_t micro_batch_size = 8;
+  double random_length_fraction = 0.01;
+  double min_mask_probability = 0.001;
+  std::int64_t seed = 1;
+  std::int64_t eval_every = 250;
+  std::int64_t eval_samples = 128;
+  std::int64_t log_every = 10;
+  std::int64_t checkpoint_every = 500;
+  std::int64_t keep_checkpoints = 2;
+  std::int64_t sample_every = 0;
+  std::int64_t sample_length = 64;
+  std::string sample_prompt;
+  std::int64_t max_bad_steps = 10;
+
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.objective, "objective", "masked_diffusion or autoregressive");
+    visit(c.output, "output", "folder of the run: config, metrics, checkpoints");
+    visit(c.init, "init", "checkpoint to start the weights from; empty: random");
+    visit(c.steps, "steps", "optimizer updates in all");
+    visit(c.batch_size, "batch_size", "sequences per step, over all ranks");
+    visit(c.micro_batch_size, "micro_batch_size", "sequences per forward pass, per rank");
+    visit(c.random_length_fraction, "random_length_fraction",
+          "share of the steps whose sequences are cut to a random length");
+    visit(c.min_mask_probability, "min_mask_probability", "eps in p = (1 - eps) t + eps");
+    visit(c.seed, "seed", "of every random number of the run");
+    visit(c.eval_every, "eval_every", "steps between validations; 0: only at the end");
+    visit(c.eval_samples, "eval_samples", "validation sequences, each with a fixed mask");
+    visit(c.log_every, "log_every", "steps between lines of the log and metrics.jsonl");
+    visit(c.checkpoint_every, "checkpoint_every", "steps between checkpoints; 0: only at the end");
+    visit(c.keep_checkpoints, "keep_checkpoints",
+          "how many to keep; older ones are removed; 0: all");
+    visit(c.sample_every, "sample_every", "steps between sample texts in the log; 0: none");
+    visit(c.sample_length, "sample_length", "tokens of such a text");
+    visit(c.sample_prompt, "sample_prompt", "how such a text begins");
+    visit(c.max_bad_steps, "max_bad_steps",
+          "steps in a row with a NaN or infinite gradient after which the run stops");
+  }
+};
+
+struct OptimizerConfig {
+  double learning_rate = 1e-3;
+  double min_learning_rate = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  bool decay_norms = false;
+  bool decay_embeddings = false;
+  double clip_norm = 1.0;
+  Schedule schedule = Schedule::wsd;
+  std::int64_t warmup_steps = 100;
+  std::int64_t decay_steps = 200;
+
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.learning_rate, "learning_rate", "the highest one");
+    visit(c.min_learning_rate, "min_learning_rate", "where wsd and cosine end");
+    visit(c.beta1, "beta1", "AdamW: decay of the first moment");
+    visit(c.beta2, "beta2", "AdamW: decay of the second moment");
+    visit(c.eps, "eps", "AdamW: added to the root of the second moment");
+    visit(c.weight_decay, "weight_decay", "AdamW: decoupled decay per unit of learning rate");
+    visit(c.decay_norms, "decay_norms", "whether norm weights decay");
+    visit(c.decay_embeddings, "decay_embeddings",
+          "whether the embedding decays (an untied head does)");
+    visit(c.clip_norm, "clip_norm", "largest global gradient norm; 0: no clipping");
+    visit(c.schedule, "schedule", "wsd (warm-up, stable, linear decay), cosine or constant");
+    visit(c.warmup_steps, "warmup_steps", "linear from 0 to learning_rate over these");
+    visit(c.decay_steps, "decay_steps", "wsd: the last steps, linear to min_learning_rate");
+  }
+};
+
+struct ParallelConfig {
+  std::int64_t tensor = 1;
+  std::int64_t zero = 0;
+  DeviceKind device = DeviceKind::cpu;
+  std::int64_t threads = 0;
+
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.tensor, "tensor",
+          "ranks that share each layer (tensor parallel); the rest is data parallel");
+    visit(c.zero, "zero", "1: optimizer states and master weights are sharded over data ranks");
+    visit(c.device, "device", "cpu or cuda");
+    visit(c.threads, "threads", "CPU threads per rank; 0: every core the process may use");
+  }
+};
+
+/// A run, whole. Read once, validated, then const.
+struct Config {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  ParallelConfig parallel;
+
+  /// visit(section, "name") for each section, in the order they are written.
+  template <class Self, class Visitor>
+  static void sections(Self& c, Visitor&& visit) {
+    visit(c.model, "model");
+    visit(c.data, "data");
+    visit(c.train, "train");
+    visit(c.optimizer, "optimizer");
+    visit(c.parallel, "parallel");
+  }
+};
+
+/// Reads a TOML file, then applies overrides "section.key=value" (the value as TOML, or a bare word
+/// or path for a string). Throws UsageError with file, line and column for malformed TOML, an
+/// unknown section or key (naming the nearest known one) or a value of the wrong type; and what
+/// validate() finds.
+Config read_config(const std::string& path, const std::vector<std::string>& overrides);
+/// The same from text; `name` stands for the file in messages. Does not call validate().
+Config parse_config(const std::string& text, const std::string& name);
+void apply_override(Config& config, const std::string& override_text);
+/// Checks every rule that needs no file: ranges, divisibility, lengths. Throws UsageError naming
+/// the key, its value and what would be right.
+void validate(const Config& config);
+/// Only the [model] rules; vocab_size may still be 0.
+void validate(const ModelConfig& config);
+/// TOML text that parses back to an equal config (doubles round-trip).
+std::string to_toml(const Config& config);
+/// Every key with its default and meaning, for --help.
+std::string config_help();
+
+}  // namespace lacuna

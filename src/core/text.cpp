@@ -1,0 +1,73 @@
+#include "core/text.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace lacuna {
+namespace {
+
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, pattern, args...);
+  return buffer;
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string human_bytes(std::int64_t bytes) {
+  constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  if (bytes < 1024) return format("%lld B", static_cast<long long>(bytes));
+  double value = double(bytes);
+  int unit = 0;
+  while (value >= 1024 && unit < 5) {
+    value /= 1024;
+    ++unit;
+  }
+  return format("%.*f %s", value < 10 ? 2 : 1, value, units[unit]);
+}
+
+std::string human_duration(double seconds) {
+  if (seconds < 60) return format("%.1fs", seconds);
+  const auto total = static_cast<long long>(seconds + 0.5);
+  if (total < 3600) return format("%lldm%02llds", total / 60, total % 60);
+  if (total < 48 * 3600) return format("%lldh%02lldm", total / 3600, total % 3600 / 60);
+  return format("%lldd%02lldh", total / 86400, total % 86400 / 3600);
+}
+
+std::string with_commas(std::int64_t n) {
+  std::string digits = std::to_string(n);
+  for (int i = int(digits.size()) - 3; i > (n < 0 ? 1 : 0); i -= 3)
+    digits.insert(std::size_t(i), ",");
+  return digits;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 2) + 1;
+  for (const std::string& c : candidates) {
+    const std::size_t d = edit_distance(word, c);
+    if (d < best_distance) {
+      best_distance = d;
+      best = c;
+    }
+  }
+  return best;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,18 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lacuna {
+
+/// "1.5 GiB", "640 B".
+std::string human_bytes(std::int64_t bytes);
+/// "1h02m", "3m20s", "12.3s".
+std::string human_duration(double seconds);
+/// "1,234,567".
+std::string with_commas(std::int64_t n);
+/// The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace lacuna

@@ -1,0 +1,83 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lacuna {
+
+/// What a token file says about the tokenizer that made it.
+struct TokenFileInfo {
+  std::int64_t vocab_size = 0;   // every id lies in [0, vocab_size)
+  std::int64_t mask_token = -1;  // -1: the tokenizer has none
+  std::int64_t eos_token = -1;   // follows every document
+  std::string tokenizer_json;    // tokenizer.json itself, so that the file stands alone
+};
+
+/// Writes an HDF5 token file, in order and in pieces of any size, so that a corpus need not fit in
+/// memory: /tokens i32 [M], /offsets i64 [documents + 1] (document i is tokens offsets[i] to
+/// offsets[i + 1], its end token included), and the attributes format, version, vocab_size,
+/// mask_token, eos_token, tokenizer and tokenizer_sha256. The file appears under its name only when
+/// finish() and commit() are done; otherwise nothing is left.
+class TokenFileWriter {
+ public:
+  TokenFileWriter(std::filesystem::path path, TokenFileInfo info);
+  ~TokenFileWriter();
+  TokenFileWriter(const TokenFileWriter&) = delete;
+  TokenFileWriter& operator=(const TokenFileWriter&) = delete;
+
+  /// More tokens of the present document. Throws Error for an id outside the vocabulary.
+  void append(std::span<const std::int32_t> tokens);
+  /// The present document is complete.
+  void end_document();
+  std::int64_t tokens() const;
+  std::int64_t documents() const;
+
+  /// Writes the offsets and checksums and closes the file, still under its temporary name: all that
+  /// a full disk can spoil. Throws Error when it holds no document or the last is not complete.
+  void finish();
+  /// Gives the finished file its name.
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A token file, open for reading. HDF5 is not safe for threads: one reader at a time.
+class TokenFile {
+ public:
+  /// Throws Error, naming the file, when it is missing, truncated, of another format or version,
+  /// when its offsets are not increasing from 0 to the number of tokens, or when a checksum does
+  /// not match. The checksum of the tokens costs a pass over them, so above 1 GiB of tokens it is
+  /// left to verify().
+  explicit TokenFile(const std::filesystem::path& path);
+  ~TokenFile();
+  TokenFile(TokenFile&&) noexcept;
+  TokenFile& operator=(TokenFile&&) noexcept;
+
+  const std::string& path() const;
+  std::int64_t tokens() const;
+  std::int64_t documents() const;
+  std::int64_t vocab_size() const;
+  std::int64_t mask_token() const;
+  std::int64_t eos_token() const;
+  const std::string& tokenizer_json() const;
+  const std::string& tokenizer_sha256() const;
+  /// Where document i begins; offset(documents()) is tokens().
+  std::int64_t offset(std::int64_t i) const;
+
+  /// Tokens [first, first + out.size()). Throws Error when they are not all there, or when one is
+  /// not an id of the vocabulary (naming its position and value).
+  void read(std::int64_t first, std::span<std::int32_t> out) const;
+  /// Compares the checksum of every dataset with its content.
+  void verify() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,261 @@
+#include "data/prepare.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "core/philox.h"
+#include "core/text.h"
+#include "data/permutation.h"
+#include "data/token_file.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+namespace {
+
+// The streams of the data order from here on choose validation documents; epochs never count this
+// far.
+constexpr std::uint64_t kSplitStream = std::uint64_t{1} << 63;
+
+// What is read before the threads tokenise it, for each of them.
+constexpr std::size_t kBatchBytesPerThread = std::size_t{4} << 20;
+
+/// A piece on its way from the reader to the writer.
+struct Work {
+  CorpusPiece piece;
+  std::vector<std::int32_t> tokens;
+  std::int64_t bytes = 0, invalid_bytes = 0;
+  std::exception_ptr error;
+};
+
+/// Which documents are for validation.
+class Split {
+ public:
+  /// `documents`: -1 when their number is not known.
+  Split(double fraction, std::int64_t documents, std::uint64_t seed)
+      : fraction_(fraction), documents_(documents), seed_(seed) {}
+
+  bool validation(std::int64_t document) const {
+    if (fraction_ == 0) return false;
+    if (documents_ < 0) {
+      const CounterRng rng{seed_, Purpose::data_order, kSplitStream + std::uint64_t(document)};
+      return rng.uniform53(0) < fraction_;
+    }
+    const auto wanted = std::max<std::int64_t>(1, std::llround(fraction_ * double(documents_)));
+    const CounterRng rng{seed_, Purpose::data_order, kSplitStream};
+    return Permutation(documents_, rng)(document) < wanted;
+  }
+
+ private:
+  double fraction_;
+  std::int64_t documents_;
+  std::uint64_t seed_;
+};
+
+/// The document of a JSONL line.
+std::string text_of(const std::string& line, const std::string& field, const std::string& place) {
+  using nlohmann::json;
+  json object;
+  try {
+    object = json::parse(line);
+  } catch (const json::parse_error& e) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the line is ours.
+    std::string reason = e.what();
+    if (const auto at = reason.find("column "); at != std::string::npos)
+      reason = reason.substr(at);
+    fail(str(place, ": malformed JSON, ", reason));
+  }
+  CHECK(object.is_object(), place, ": is not a JSON object but ", object.type_name());
+  const auto found = object.find(field);
+  if (found == object.end()) {
+    std::vector<std::string> keys;
+    for (const auto& item : object.items()) keys.push_back(item.key());
+    const std::string near = nearest(field, keys);
+    fail(str(place, ": has no field \"", field, "\"",
+             near.empty() ? "" : str("; did you mean --text-field ", near, "?")));
+  }
+  CHECK(found->is_string(), place, ": field \"", field, "\" is not a string but ",
+        found->type_name());
+  return std::move(found->get_ref<std::string&>());
+}
+
+void check_options(const PrepareOptions& o) {
+  if (o.output.empty()) fail_usage("--output names no file");
+  const auto same = [](const std::string& a, const std::string& b) {
+    std::error_code error;
+    return a == b || std::filesystem::equivalent(a, b, error);
+  };
+  std::vector<std::string> outputs{o.output};
+  if (!o.validation.empty()) {
+    if (same(o.output, o.validation))
+      fail_usage(str("--validation and --output name the same file, ", o.output));
+    if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
+      fail_usage(str("--validation-fraction is ", o.validation_fraction,
+                     "; it must lie between 0 and 1"));
+    outputs.push_back(o.validation);
+  }
+  for (const std::string& output : outputs)
+    for (const std::string& input : o.inputs)
+      if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
+}
+
+/// The whole of one preparation: read a batch, tokenise it on all threads, write it in order.
+class Preparation {
+ public:
+  explicit Preparation(const PrepareOptions& o)
+      : options_(o),
+        tokenizer_(Tokenizer::load(o.tokenizer)),
+        reader_(o.inputs, o.format),
+        split_(o.validation.empty() ? 0 : o.validation_fraction,
+               o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
+        pool_(o.threads) {
+    const TokenFileInfo info{tokenizer_.vocab_size(), tokenizer_.mask_token(),
+                             tokenizer_.eos_token(), tokenizer_.json()};
+    CHECK(info.eos_token >= 0, o.tokenizer,
+          ": has no end token, which must follow every document; add one such as <|endoftext|>");
+    eos_ = std::int32_t(info.eos_token);
+    if (!o.validation.empty()) {
+      cut_one_document();
+      validation_.emplace(o.validation, info);
+    }
+    train_.emplace(o.output, info);
+  }
+
+  PrepareResult run() {
+    std::vector<Work> batch;
+    while (read(batch)) {
+      pool_.for_each(std::int64_t(batch.size()),
+                     [&](std::int64_t i, int) { tokenise(batch[std::size_t(i)]); });
+      for (const Work& work : batch) write(work);
+      report();
+    }
+    log_progress("");
+    finish();
+    return result_;
+  }
+
+ private:
+  void cut_one_document() {
+    if (options_.format != CorpusFormat::text || options_.inputs.size() != 1) return;
+    CHECK(reader_.size() >= 0, options_.inputs[0],
+          ": the validation part is the tail of a single document, and where that begins cannot be "
+          "told from a pipe; give it as a file");
+    const auto at = std::int64_t(double(reader_.size()) * (1 - options_.validation_fraction));
+    CHECK(at >= 1 && at < reader_.size(), options_.inputs[0], ": ", reader_.size(),
+          " bytes are too few to cut a validation part from");
+    reader_.split_at(at);
+    one_document_ = true;
+  }
+
+  bool read(std::vector<Work>& batch) {
+    batch.clear();
+    std::size_t bytes = 0;
+    while (bytes < kBatchBytesPerThread * std::size_t(pool_.size())) {
+      Work work;
+      if (!reader_.next(work.piece)) break;
+      bytes += work.piece.bytes.size();
+      batch.push_back(std::move(work));
+    }
+    return !batch.empty();
+  }
+
+  void tokenise(Work& work) const {
+    try {
+      CorpusPiece& piece = work.piece;
+      if (options_.format == CorpusFormat::jsonl)
+        piece.bytes = text_of(piece.bytes, options_.text_field,
+                              str(reader_.file(piece.file), ":", piece.line));
+      work.bytes = std::int64_t(piece.bytes.size());
+      work.invalid_bytes = invalid_utf8_bytes(piece.bytes);
+      work.tokens = tokenizer_.encode(piece.bytes, Tokenizer::Special::as_text);
+      piece.bytes = {};
+    } catch (...) {
+      work.error = std::current_exception();  // the first in the corpus is told, not in time
+    }
+  }
+
+  void write(const Work& work) {
+    if (work.error) std::rethrow_exception(work.error);
+    result_.invalid_bytes += work.invalid_bytes;
+    if (work.bytes == 0) {
+      ++result_.empty_documents;
+      return;
+    }
+    const bool to_validation = one_document_ ? document_ == 1 : split_.validation(document_);
+    TokenFileWriter& file = to_validation ? *validation_ : *train_;
+    PreparedPart& part = to_validation ? result_.validation : result_.train;
+    file.append(work.tokens);
+    part.bytes += work.bytes;
+    if (!work.piece.ends_document) return;
+    file.append({&eos_, 1});
+    file.end_document();
+    ++document_;
+  }
+
+  void report() {
+    if (!log_is_terminal()) return;
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    const std::int64_t tokens = train_->tokens() + (validation_ ? validation_->tokens() : 0);
+    std::string line = str("tokenising: ", human_bytes(reader_.position()));
+    if (reader_.size() > 0)
+      line += str(" of ", human_bytes(reader_.size()), " (",
+                  100 * reader_.position() / reader_.size(), "%)");
+    log_progress(str(line, ", ", with_commas(tokens), " tokens, ",
+                     human_bytes(std::int64_t(double(reader_.position()) / seconds)), "/s"));
+  }
+
+  void finish() {
+    CHECK(document_ > 0, options_.inputs[0],
+          options_.inputs.size() > 1 ? " and the other inputs" : "", ": hold no text");
+    if (validation_) {
+      constexpr const char* advice =
+          "; choose another --validation-fraction or --seed, or prepare the two parts separately";
+      CHECK(validation_->documents() > 0, options_.validation, ": would be empty: none of ",
+            document_, " documents was drawn at a fraction of ", options_.validation_fraction,
+            advice);
+      CHECK(train_->documents() > 0, options_.output, ": would be empty: each of ", document_,
+            " documents was drawn for validation", advice);
+      validation_->finish();
+      result_.validation.tokens = validation_->tokens();
+      result_.validation.documents = validation_->documents();
+    }
+    train_->finish();
+    result_.train.tokens = train_->tokens();
+    result_.train.documents = train_->documents();
+    // Both are whole on disk before either takes its name.
+    if (validation_) validation_->commit();
+    train_->commit();
+    if (result_.invalid_bytes > 0)
+      log_warning(str(with_commas(result_.invalid_bytes),
+                      " bytes of the input are not valid UTF-8; they were kept as they are"));
+  }
+
+  const PrepareOptions& options_;
+  Tokenizer tokenizer_;
+  CorpusReader reader_;
+  Split split_;
+  ThreadPool pool_;
+  std::optional<TokenFileWriter> train_, validation_;
+  std::int32_t eos_ = -1;
+  bool one_document_ = false;  // cut in two: 0 to learn from, 1 to validate on
+  std::int64_t document_ = 0;  // documents complete so far
+  PrepareResult result_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+PrepareResult prepare(const PrepareOptions& options) {
+  check_options(options);
+  return Preparation(options).run();
+}
+
+}  // namespace lacuna

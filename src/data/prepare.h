@@ -1,0 +1,47 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/corpus.h"
+
+namespace lacuna {
+
+struct PrepareOptions {
+  std::string tokenizer;            // tokenizer.json
+  std::vector<std::string> inputs;  // read in this order
+  std::string output;               // token file to write
+  CorpusFormat format = CorpusFormat::text;
+  std::string text_field = "text";    // JSONL: the field that holds a document
+  std::string validation;             // a second token file, or empty
+  double validation_fraction = 0.05;  // of the documents
+  std::uint64_t seed = 1;             // which documents these are
+  int threads = 0;                    // 0: every core the process may use
+};
+
+/// What went into one token file.
+struct PreparedPart {
+  std::int64_t documents = 0, tokens = 0, bytes = 0;  // bytes of text
+};
+struct PrepareResult {
+  PreparedPart train, validation;
+  std::int64_t empty_documents = 0;  // JSONL documents without a byte, left out
+  std::int64_t invalid_bytes = 0;    // not valid UTF-8, and kept
+};
+
+/// Tokenises a corpus into one or two token files, with memory bounded whatever its size (but for
+/// the longest JSONL line). Each document is followed by the tokenizer's end token; the text of a
+/// special token inside a document is text like any other, so that no corpus can forge one. The
+/// result depends on the inputs and options alone, not on the number of threads.
+///
+/// Validation: of n text documents, round(n · fraction) but at least one, drawn at random; of a
+/// single one, its tail. Of JSONL documents, each with that probability (their number is unknown
+/// until the end). What is drawn depends on the seed and the document's number alone.
+///
+/// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSONL line, a
+/// missing text field, a tokenizer without an end token, ids outside the vocabulary, a part that
+/// would be empty, or a failed write; UsageError for options that contradict each other. No file
+/// then appears or changes under a final name.
+PrepareResult prepare(const PrepareOptions& options);
+
+}  // namespace lacuna

@@ -48,7 +48,8 @@ class Split {
       const CounterRng rng{seed_, Purpose::data_order, kSplitStream + std::uint64_t(document)};
       return rng.uniform53(0) < fraction_;
     }
-    const auto wanted = std::max<std::int64_t>(1, std::llround(fraction_ * double(documents_)));
+    const auto wanted = std::clamp<std::int64_t>(std::llround(fraction_ * double(documents_)), 1,
+                                                 std::max<std::int64_t>(1, documents_ - 1));
     const CounterRng rng{seed_, Purpose::data_order, kSplitStream};
     return Permutation(documents_, rng)(document) < wanted;
   }

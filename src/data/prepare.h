@@ -34,8 +34,8 @@ struct PrepareResult {
 /// special token inside a document is text like any other, so that no corpus can forge one. The
 /// result depends on the inputs and options alone, not on the number of threads.
 ///
-/// Validation: of n text documents, round(n · fraction) but at least one, drawn at random; of a
-/// single one, its tail. Of JSONL documents, each with that probability (their number is unknown
+/// Validation: of n text documents, round(n · fraction), drawn at random, but at least one and not
+/// all; of a single one, its tail. Of JSONL documents, each with that probability (their number is unknown
 /// until the end). What is drawn depends on the seed and the document's number alone.
 ///
 /// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSONL line, a

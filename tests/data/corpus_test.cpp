@@ -1,0 +1,109 @@
+#include "data/corpus.h"
+
+#include "tests/data/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::contains;
+using testing::error_of;
+using testing::Folder;
+
+std::vector<CorpusPiece> read_all(CorpusReader& reader) {
+  std::vector<CorpusPiece> pieces;
+  for (CorpusPiece piece; reader.next(piece);) pieces.push_back(piece);
+  return pieces;
+}
+
+TEST(SafeCut, PrefersLinesThenWordsThenCharacters) {
+  EXPECT_EQ(safe_cut("one two\nthree four", 17), 8u);
+  EXPECT_EQ(safe_cut("one two three", 12), 7u);
+  EXPECT_EQ(safe_cut("one two\n\nthree", 13), 9u);
+  EXPECT_EQ(safe_cut("a\n b  c", 6), 6u);  // no place is safe: spaces go with what follows them
+  EXPECT_EQ(safe_cut("\xc3\xa9\xc3\xa9", 3), 2u);
+  EXPECT_EQ(safe_cut("\x80\x80\x80\x80", 1), 1u);
+}
+
+TEST(Utf8, CountsInvalidBytes) {
+  EXPECT_EQ(invalid_utf8_bytes("plain, \xc3\xa9, \xe2\x82\xac, \xf0\x9f\x98\x80"), 0);
+  EXPECT_EQ(invalid_utf8_bytes("\xff\xfe"), 2);
+  EXPECT_EQ(invalid_utf8_bytes("\xc3"), 1);              // cut short
+  EXPECT_EQ(invalid_utf8_bytes("\xc0\x80"), 2);          // overlong
+  EXPECT_EQ(invalid_utf8_bytes("\xed\xa0\x80"), 3);      // a surrogate
+  EXPECT_EQ(invalid_utf8_bytes("\xf4\x90\x80\x80"), 4);  // above U+10FFFF
+  EXPECT_EQ(invalid_utf8_bytes("a\xe2\x82" "b"), 2);
+}
+
+TEST(Corpus, TextPiecesAddUpToTheFiles) {
+  const Folder folder;
+  std::string large;
+  for (int i = 0; large.size() < 3'000'000; ++i) large += "line " + std::to_string(i) + "\n";
+  const std::string other = "small";
+  CorpusReader reader({folder.write("a", large), folder.write("b", other)}, CorpusFormat::text);
+  EXPECT_EQ(reader.size(), std::int64_t(large.size() + other.size()));
+  const auto pieces = read_all(reader);
+  ASSERT_EQ(pieces.size(), 4u);
+  std::string joined;
+  for (int i = 0; i < 3; ++i) {
+    joined += pieces[i].bytes;
+    EXPECT_EQ(pieces[i].ends_document, i == 2);
+    EXPECT_EQ(pieces[i].bytes.back(), '\n');
+  }
+  EXPECT_EQ(joined, large);
+  EXPECT_EQ(pieces[3].bytes, other);
+  EXPECT_TRUE(pieces[3].ends_document);
+  EXPECT_EQ(reader.position(), reader.size());
+}
+
+TEST(Corpus, SplitsOneDocumentAtALine) {
+  const Folder folder;
+  std::string text;
+  while (text.size() < 2'500'000) text += "a line of text\n";
+  for (const std::int64_t at : {std::int64_t{100}, std::int64_t{1'048'576}, std::int64_t{2'000'000},
+                                std::int64_t(text.size()) - 10}) {
+    CorpusReader reader({folder.write("a", text)}, CorpusFormat::text);
+    reader.split_at(at);
+    std::string parts[2];
+    int part = 0;
+    for (const CorpusPiece& piece : read_all(reader)) {
+      ASSERT_LT(part, 2);
+      parts[part] += piece.bytes;
+      part += piece.ends_document;
+    }
+    EXPECT_EQ(part, 2);
+    EXPECT_EQ(parts[0] + parts[1], text);
+    EXPECT_LE(std::int64_t(parts[0].size()), at);
+    EXPECT_GT(std::int64_t(parts[0].size()), at - 15);
+  }
+}
+
+TEST(Corpus, LinesCarryTheirNumbers) {
+  const Folder folder;
+  CorpusReader reader({folder.write("a", "{1}\n\n  \r\n{4}\r\n"), folder.write("b", "{x}")},
+                      CorpusFormat::jsonl);
+  const auto pieces = read_all(reader);
+  ASSERT_EQ(pieces.size(), 3u);
+  EXPECT_EQ(pieces[0].line, 1);
+  EXPECT_EQ(pieces[1].line, 4);
+  EXPECT_EQ(pieces[2].line, 1);
+  EXPECT_EQ(pieces[2].file, 1u);
+  EXPECT_EQ(pieces[2].bytes, "{x}");
+}
+
+TEST(Corpus, RefusesBadFiles) {
+  const Folder folder;
+  const auto open = [](const std::string& file) {
+    return error_of([&] {
+      CorpusReader reader({file}, CorpusFormat::text);
+      read_all(reader);
+    });
+  };
+  EXPECT_TRUE(contains(open(folder / "none"), "none: no such file"));
+  EXPECT_TRUE(contains(open(folder / ""), "is a folder"));
+  EXPECT_TRUE(contains(open(folder.write("empty", "")), "empty: is empty"));
+  EXPECT_TRUE(contains(open(folder.write("z.gz", "\x1f\x8b...")), "is compressed"));
+  EXPECT_TRUE(contains(open("/dev/null"), "/dev/null: is empty"));
+}
+
+}  // namespace
+}  // namespace lacuna

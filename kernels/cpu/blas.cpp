@@ -1,0 +1,144 @@
+#include "kernels/cpu/blas.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <string_view>
+
+#include "core/check.h"
+#include "kernels/cpu/simd.h"
+
+namespace lacuna {
+namespace {
+
+constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;  // enum values of cblas.h
+
+struct OpenBlas {
+  void (*sgemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc);
+  std::string core;
+};
+
+/// An environment variable for as long as the library reads it; one set by the user is kept.
+class DefaultVariable {
+ public:
+  DefaultVariable(const char* name, const char* value)
+      : name_(name), ours_(value && !std::getenv(name)) {
+    if (ours_) setenv(name_, value, 1);
+  }
+  ~DefaultVariable() {
+    if (ours_) unsetenv(name_);
+  }
+  DefaultVariable(const DefaultVariable&) = delete;
+  DefaultVariable& operator=(const DefaultVariable&) = delete;
+
+ private:
+  const char* name_;
+  bool ours_;
+};
+
+/// OpenBLAS goes by a list of processors: 0.3.21 (Debian 12) does not know AMD's with AVX-512 and
+/// runs its Haswell kernels there, 127 GFLOP/s on a Zen 5 core that reaches 243 with SkylakeX. Its
+/// f32 products on later Intel cores are the SkylakeX ones too, so that name serves all of them.
+const char* core_type() {
+  if (std::string_view(simd_kernels().name) == "avx512") return "SkylakeX";
+  const char* chosen = std::getenv("LACUNA_ISA");
+  return chosen && std::string_view(chosen) == "avx2" ? "Haswell" : nullptr;
+}
+
+template <class Function>
+Function symbol(void* library, const char* name) {
+  void* found = dlsym(library, name);
+  CHECK(found, "libopenblas.so.0 has no function ", name, "; install libopenblas-dev");
+  return reinterpret_cast<Function>(found);
+}
+
+/// Loaded by name rather than linked, because the kernels are chosen while it loads.
+OpenBlas load() {
+  const DefaultVariable core("OPENBLAS_CORETYPE", core_type());
+  const DefaultVariable threads("OPENBLAS_NUM_THREADS", "1");  // or it starts one per core
+  void* library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  CHECK(library, "OpenBLAS is missing: install libopenblas-dev (", dlerror(), ")");
+  symbol<void (*)(int)>(library, "openblas_set_num_threads")(1);
+  OpenBlas blas{};
+  blas.sgemm = symbol<decltype(blas.sgemm)>(library, "cblas_sgemm");
+  blas.core = symbol<const char* (*)()>(library, "openblas_get_corename")();
+  return blas;
+}
+
+const OpenBlas& openblas() {
+  static const OpenBlas blas = load();
+  return blas;
+}
+
+int as_int(std::int64_t n) {
+  CHECK(n <= std::numeric_limits<int>::max(), "a matrix of ", n, " rows or columns is too large");
+  return int(n);
+}
+
+// Blocks are cut at multiples of this many rows and columns, the largest step of the kernels.
+constexpr std::int64_t kStep = 16;
+
+std::int64_t cut(std::int64_t n, std::int64_t i, std::int64_t parts) {
+  const std::int64_t steps = (n + kStep - 1) / kStep;
+  return std::min(n, steps * i / parts * kStep);
+}
+
+}  // namespace
+
+BlockGrid choose_grid(std::int64_t m, std::int64_t n, std::int64_t k, int threads) {
+  // Waking the team costs some 10 us, in which one core does about 2 MFLOP.
+  const double useful = 2.0 * double(m) * double(n) * double(k) / 2e6;
+  const auto wanted = std::clamp<std::int64_t>(std::int64_t(useful), 1, threads);
+  const std::int64_t row_steps = (m + kStep - 1) / kStep, col_steps = (n + kStep - 1) / kStep;
+  BlockGrid best{1, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (std::int64_t rows = 1; rows <= std::min(wanted, row_steps); ++rows) {
+    const std::int64_t cols = std::min(wanted / rows, col_steps);
+    // The time of the largest block, in multiply-adds per element of k: the products themselves,
+    // and packing its rows and columns at what 16 of them cost.
+    const double height = double((row_steps + rows - 1) / rows * kStep);
+    const double width = double((col_steps + cols - 1) / cols * kStep);
+    const double cost = height * width + 16 * (height + width);
+    if (cost < least) {
+      least = cost;
+      best = {rows, cols};
+    }
+  }
+  return best;
+}
+
+void sgemm(ThreadPool& pool, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+           std::int64_t k, float alpha, const float* a, std::int64_t lda, const float* b,
+           std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
+  if (m <= 0 || n <= 0) return;
+  if (k <= 0) {
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
+    return;
+  }
+  const OpenBlas& blas = openblas();
+  for (const std::int64_t size : {m, n, k, lda, ldb, ldc}) as_int(size);
+  const auto block = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols) {
+    blas.sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
+               transpose_b ? kTranspose : kNoTranspose, int(rows), int(cols), int(k), alpha,
+               a + (transpose_a ? row : row * lda), int(lda), b + (transpose_b ? col * ldb : col),
+               int(ldb), beta, c + row * ldc + col, int(ldc));
+  };
+  const BlockGrid grid = choose_grid(m, n, k, pool.size());
+  if (grid.rows * grid.cols == 1) return block(0, m, 0, n);
+  pool.run([&](int thread) {
+    if (thread >= grid.rows * grid.cols) return;
+    const std::int64_t i = thread / grid.cols, j = thread % grid.cols;
+    const std::int64_t top = cut(m, i, grid.rows), left = cut(n, j, grid.cols);
+    const std::int64_t rows = cut(m, i + 1, grid.rows) - top;
+    const std::int64_t cols = cut(n, j + 1, grid.cols) - left;
+    if (rows > 0 && cols > 0) block(top, rows, left, cols);
+  });
+}
+
+std::string blas_description() { return "OpenBLAS " + openblas().core; }
+
+}  // namespace lacuna

@@ -1,0 +1,27 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "core/parallel.h"
+
+namespace lacuna {
+
+/// c = alpha op(a) op(b) + beta c, all row-major, op(x) = x or its transpose: op(a) is [m,k], op(b)
+/// [k,n], c [m,n]; lda, ldb, ldc are the distances between stored rows. beta 0 overwrites c without
+/// reading it, also when k is 0. The product is cut into one block of c per thread; the cut, and so
+/// the result to the last bit, depends on the sizes and on pool.size() alone.
+/// Throws Error when OpenBLAS is not installed.
+void sgemm(ThreadPool& pool, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+           std::int64_t k, float alpha, const float* a, std::int64_t lda, const float* b,
+           std::int64_t ldb, float beta, float* c, std::int64_t ldc);
+
+/// The kernels OpenBLAS chose for this processor: "OpenBLAS SkylakeX".
+std::string blas_description();
+
+/// How many blocks sgemm cuts the rows and columns of c into.
+struct BlockGrid {
+  std::int64_t rows, cols;
+};
+BlockGrid choose_grid(std::int64_t m, std::int64_t n, std::int64_t k, int threads);
+
+}  // namespace lacuna

@@ -1,0 +1,230 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/simd.h"
+
+// Tiles in the manner of arXiv:2205.14135 and 2307.08691: see attention_tiles.inc. This file cuts
+// the work: what one thread computes depends on the shapes and on how many threads there are, never
+// on which of them is free.
+
+namespace lacuna {
+namespace {
+
+/// The shape's tensors as plain arrays, checked.
+struct Segments {
+  const std::int32_t* queries;
+  const std::int32_t* keys;
+  const std::int32_t* positions;  // null for MaskKind::full
+  std::int64_t count, heads, kv_heads, dim, group;
+
+  std::int64_t query_count(std::int64_t s) const { return queries[s + 1] - queries[s]; }
+  std::int64_t key_count(std::int64_t s) const { return keys[s + 1] - keys[s]; }
+  const std::int32_t* positions_from(std::int64_t query) const {
+    return positions ? positions + query : nullptr;
+  }
+  float scale() const { return float(1.0 / std::sqrt(double(dim))); }
+};
+
+void check_float(const char* op, const char* name, const Tensor& t, std::int64_t rows,
+                 std::int64_t cols) {
+  CHECK(t.dtype == DType::f32 && t.place == Place::host, op, ": ", name, " is ", t,
+        "; it must be f32 in main memory");
+  CHECK(t.rows() == rows && t.cols() == cols, op, ": ", name, " is ", t, "; it must be [", rows,
+        ",", cols, "]");
+}
+
+const std::int32_t* check_offsets(const char* op, const char* name, const Tensor& t,
+                                  std::int64_t rows) {
+  const auto* offsets = t.as<std::int32_t>();
+  CHECK(t.place == Place::host && t.shape.rank == 1 && t.count() >= 1, op, ": ", name, " is ", t,
+        "; it must be [segments + 1] in main memory");
+  const std::int64_t segments = t.count() - 1;
+  CHECK(offsets[0] == 0 && offsets[segments] == rows, op, ": ", name, " runs from ", offsets[0],
+        " to ", offsets[segments], "; it must run from 0 to ", rows);
+  CHECK(std::is_sorted(offsets, offsets + segments + 1), op, ": ", name, " must not decrease");
+  return offsets;
+}
+
+Segments check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                         const Tensor& lse, const AttentionShape& shape) {
+  CHECK(shape.kv_heads > 0 && shape.heads > 0 && shape.heads % shape.kv_heads == 0, op, ": ",
+        shape.heads, " query heads cannot share ", shape.kv_heads, " key heads evenly");
+  CHECK(shape.head_dim > 0, op, ": head_dim is ", shape.head_dim);
+  const std::int64_t nq = q.rows(), nk = k.rows();
+  check_float(op, "q", q, nq, shape.heads * shape.head_dim);
+  check_float(op, "k", k, nk, shape.kv_heads * shape.head_dim);
+  check_float(op, "v", v, nk, shape.kv_heads * shape.head_dim);
+  check_float(op, "lse", lse, nq, shape.heads);
+  Segments g{};
+  g.count = shape.query_offsets.count() - 1;
+  g.heads = shape.heads;
+  g.kv_heads = shape.kv_heads;
+  g.dim = shape.head_dim;
+  g.group = shape.heads / shape.kv_heads;
+  CHECK(shape.key_offsets.count() == g.count + 1, op, ": key_offsets is ", shape.key_offsets,
+        " but query_offsets is ", shape.query_offsets, "; they must be of one size");
+  g.queries = check_offsets(op, "query_offsets", shape.query_offsets, nq);
+  g.keys = check_offsets(op, "key_offsets", shape.key_offsets, nk);
+  if (shape.mask == MaskKind::causal) {
+    CHECK(shape.query_positions.count() == nq, op, ": query_positions is ", shape.query_positions,
+          "; it must be [", nq, "]");
+    g.positions = shape.query_positions.as<std::int32_t>();
+  }
+  for (std::int64_t s = 0; s < g.count; ++s) {
+    CHECK(g.query_count(s) == 0 || g.key_count(s) > 0, op, ": segment ", s, " has ",
+          g.query_count(s), " queries and no keys");
+    for (std::int64_t i = g.queries[s]; g.positions && i < g.queries[s + 1]; ++i)
+      CHECK(g.positions[i] >= 0 && g.positions[i] < g.key_count(s), op, ": query_positions[", i,
+            "] is ", g.positions[i], " but its segment has ", g.key_count(s), " keys");
+  }
+  return g;
+}
+
+/// Rows [first, first + count) of segment s.
+struct Chunk {
+  std::int64_t segment, first, count;
+};
+
+/// Cuts the rows of every segment into chunks of about equal size, at most `rows` of them each.
+std::vector<Chunk> cut(const std::int32_t* offsets, std::int64_t segments, std::int64_t rows) {
+  std::vector<Chunk> chunks;
+  for (std::int64_t s = 0; s < segments; ++s)
+    for (std::int64_t first = offsets[s]; first < offsets[s + 1]; first += rows)
+      chunks.push_back({s, first, std::min<std::int64_t>(rows, offsets[s + 1] - first)});
+  return chunks;
+}
+
+// Rows per piece of work. Long ones share the packing of keys and values among their queries; where
+// that leaves threads idle, short ones of whole tiles.
+constexpr std::int64_t kLongChunk = 384, kShortChunk = 96;
+
+std::vector<Chunk> cut_for(const std::int32_t* offsets, std::int64_t segments, std::int64_t heads,
+                           int threads) {
+  std::vector<Chunk> chunks = cut(offsets, segments, kLongChunk);
+  if (threads > 1 && std::int64_t(chunks.size()) * heads < 4 * std::int64_t{threads})
+    chunks = cut(offsets, segments, kShortChunk);
+  return chunks;
+}
+
+/// Vectors are loaded and stored fastest from whole cache lines.
+constexpr std::int64_t kLine = 16;
+float* aligned(float* x) {
+  const auto address = reinterpret_cast<std::uintptr_t>(x);
+  return x + (64 - address % 64) % 64 / sizeof(float);
+}
+
+}  // namespace
+
+void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                               const AttentionShape& shape) {
+  const Segments g = check_attention("attention_forward", q, k, v, lse, shape);
+  check_float("attention_forward", "out", out, q.rows(), q.cols());
+  const AttentionTiles& tiles = simd_.attention;
+  const std::vector<Chunk> chunks = cut_for(g.queries, g.count, g.heads, pool_.size());
+  pool_.for_each(std::int64_t(chunks.size()) * g.heads, [&](std::int64_t item, int thread) {
+    const Chunk c = chunks[std::size_t(item / g.heads)];
+    const std::int64_t head = item % g.heads, column = head * g.dim;
+    const std::int64_t kv_column = head / g.group * g.dim, first_key = g.keys[c.segment];
+    AttentionForwardPiece a{};
+    a.out = out.as<float>() + c.first * out.stride + column;
+    a.lse = lse.as<float>() + c.first * lse.stride + head;
+    a.q = q.as<float>() + c.first * q.stride + column;
+    a.k = k.as<float>() + first_key * k.stride + kv_column;
+    a.v = v.as<float>() + first_key * v.stride + kv_column;
+    a.out_stride = out.stride;
+    a.lse_stride = lse.stride;
+    a.q_stride = q.stride;
+    a.k_stride = k.stride;
+    a.v_stride = v.stride;
+    a.positions = g.positions_from(c.first);
+    a.queries = c.count;
+    a.keys = g.key_count(c.segment);
+    a.head_dim = g.dim;
+    a.scale = g.scale();
+    const std::int64_t floats = tiles.forward_scratch(c.count, g.dim) + kLine;
+    a.scratch = aligned(scratch(thread, std::size_t(floats)));
+    tiles.forward(a);
+  });
+}
+
+void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
+                                Tensor lse, Tensor q, Tensor k, Tensor v,
+                                const AttentionShape& shape) {
+  const char* op = "attention_backward";
+  const Segments g = check_attention(op, q, k, v, lse, shape);
+  check_float(op, "dq", dq, q.rows(), q.cols());
+  check_float(op, "dk", dk, k.rows(), k.cols());
+  check_float(op, "dv", dv, v.rows(), v.cols());
+  check_float(op, "dout", dout, q.rows(), q.cols());
+  check_float(op, "out", out, q.rows(), q.cols());
+  const AttentionTiles& tiles = simd_.attention;
+  const std::size_t floats = std::size_t(tiles.backward_scratch(g.dim) + kLine);
+
+  // `count` query heads from `head` on, which share a key head, and ranges of rows of a segment.
+  const auto piece = [&](Chunk queries, Chunk keys, std::int64_t head, std::int64_t count,
+                         int thread) {
+    const std::int64_t column = head * g.dim, kv_column = head / g.group * g.dim;
+    AttentionBackwardPiece a{};
+    a.dq = dq.as<float>() + queries.first * dq.stride + column;
+    a.dk = dk.as<float>() + keys.first * dk.stride + kv_column;
+    a.dv = dv.as<float>() + keys.first * dv.stride + kv_column;
+    a.dout = dout.as<float>() + queries.first * dout.stride + column;
+    a.out = out.as<float>() + queries.first * out.stride + column;
+    a.lse = lse.as<float>() + queries.first * lse.stride + head;
+    a.q = q.as<float>() + queries.first * q.stride + column;
+    a.k = k.as<float>() + keys.first * k.stride + kv_column;
+    a.v = v.as<float>() + keys.first * v.stride + kv_column;
+    a.dq_stride = dq.stride;
+    a.dk_stride = dk.stride;
+    a.dv_stride = dv.stride;
+    a.dout_stride = dout.stride;
+    a.out_stride = out.stride;
+    a.lse_stride = lse.stride;
+    a.q_stride = q.stride;
+    a.k_stride = k.stride;
+    a.v_stride = v.stride;
+    a.positions = g.positions_from(queries.first);
+    a.queries = queries.count;
+    a.keys = keys.count;
+    a.first_key = keys.first - g.keys[keys.segment];
+    a.head_dim = g.dim;
+    a.group = count;
+    a.scale = g.scale();
+    a.scratch = aligned(scratch(thread, floats));
+    return a;
+  };
+  const auto all_queries = [&](std::int64_t s) { return Chunk{s, g.queries[s], g.query_count(s)}; };
+  const auto all_keys = [&](std::int64_t s) { return Chunk{s, g.keys[s], g.key_count(s)}; };
+
+  // One key head of one segment at a time takes five products per score. When there are too few of
+  // those for the threads, dk and dv first, a range of keys at a time, then dq, a range of queries
+  // at a time: four products and three, but as many pieces as are wanted.
+  const std::int64_t threads = pool_.size(), whole = g.count * g.kv_heads;
+  const std::int64_t rounds = (whole + threads - 1) / threads;
+  if (5 * rounds * threads <= 7 * whole) {
+    pool_.for_each(whole, [&](std::int64_t item, int thread) {
+      const std::int64_t s = item / g.kv_heads, head = item % g.kv_heads * g.group;
+      tiles.backward(piece(all_queries(s), all_keys(s), head, g.group, thread));
+    });
+    return;
+  }
+  const std::vector<Chunk> keys = cut_for(g.keys, g.count, g.kv_heads, pool_.size());
+  pool_.for_each(std::int64_t(keys.size()) * g.kv_heads, [&](std::int64_t item, int thread) {
+    const Chunk c = keys[std::size_t(item / g.kv_heads)];
+    const std::int64_t head = item % g.kv_heads * g.group;
+    AttentionBackwardPiece a = piece(all_queries(c.segment), c, head, g.group, thread);
+    a.dq = nullptr;
+    tiles.backward(a);
+  });
+  const std::vector<Chunk> queries = cut_for(g.queries, g.count, g.heads, pool_.size());
+  pool_.for_each(std::int64_t(queries.size()) * g.heads, [&](std::int64_t item, int thread) {
+    const Chunk c = queries[std::size_t(item / g.heads)];
+    AttentionBackwardPiece a = piece(c, all_keys(c.segment), item % g.heads, 1, thread);
+    a.dk = a.dv = nullptr;
+    tiles.backward(a);
+  });
+}
+
+}  // namespace lacuna

@@ -53,9 +53,10 @@ class CorpusReader {
   std::int64_t line_ = 0, position_ = 0, size_ = 0, split_ = -1;
 };
 
-/// Where to cut `text`, at most at `limit` (in [1, text.size()]), so that tokenising the parts gives what tokenising the
-/// whole would: before a word that begins a line, else before a space between two words, else
-/// (text without either) between two UTF-8 characters. Returns a value in [1, limit].
+/// Where to cut `text`, at most at `limit` (in [1, text.size()]), so that tokenising the parts
+/// gives what tokenising the whole would: before a word that begins a line, else before a space
+/// between two words, else (text without either) between two UTF-8 characters. Returns a value in
+/// [1, limit].
 std::size_t safe_cut(std::string_view text, std::size_t limit);
 
 /// Bytes of `text` that are not part of valid UTF-8.

@@ -55,8 +55,8 @@ void Loader::read(std::int64_t start, std::int32_t* out) const {
 
 std::int32_t* Loader::rows(Tensor tokens, std::int64_t count) const {
   const Shape wanted{count, length_};
-  CHECK(tokens.shape == wanted && tokens.contiguous() && tokens.place == Place::host,
-        "a batch of ", wanted, " does not fit a tensor ", tokens);
+  CHECK(tokens.shape == wanted && tokens.contiguous() && tokens.place == Place::host, "a batch of ",
+        wanted, " does not fit a tensor ", tokens);
   return tokens.as<std::int32_t>();
 }
 
@@ -77,7 +77,8 @@ void Loader::validation_batch(std::int64_t first, std::int64_t count, std::int64
   std::int32_t* out = rows(tokens, count);
   for (std::int64_t i = 0; i < count; ++i) {
     // i / n of the way through the windows; 128 bits, as the product of two counts may need them.
-    const auto window = std::int64_t(static_cast<uint128>(first + i) * uint128(windows_) / uint128(n));
+    const auto window =
+        std::int64_t(static_cast<uint128>(first + i) * uint128(windows_) / uint128(n));
     read(window * length_, out + i * length_);
   }
 }

@@ -69,8 +69,7 @@ std::string text_of(const std::string& line, const std::string& field, const std
   } catch (const json::parse_error& e) {
     // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the line is ours.
     std::string reason = e.what();
-    if (const auto at = reason.find("column "); at != std::string::npos)
-      reason = reason.substr(at);
+    if (const auto at = reason.find("column "); at != std::string::npos) reason = reason.substr(at);
     fail(str(place, ": malformed JSON, ", reason));
   }
   CHECK(object.is_object(), place, ": is not a JSON object but ", object.type_name());
@@ -98,8 +97,8 @@ void check_options(const PrepareOptions& o) {
     if (same(o.output, o.validation))
       fail_usage(str("--validation and --output name the same file, ", o.output));
     if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
-      fail_usage(str("--validation-fraction is ", o.validation_fraction,
-                     "; it must lie between 0 and 1"));
+      fail_usage(
+          str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
     outputs.push_back(o.validation);
   }
   for (const std::string& output : outputs)

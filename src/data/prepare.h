@@ -35,8 +35,8 @@ struct PrepareResult {
 /// result depends on the inputs and options alone, not on the number of threads.
 ///
 /// Validation: of n text documents, round(n · fraction), drawn at random, but at least one and not
-/// all; of a single one, its tail. Of JSONL documents, each with that probability (their number is unknown
-/// until the end). What is drawn depends on the seed and the document's number alone.
+/// all; of a single one, its tail. Of JSONL documents, each with that probability (their number is
+/// unknown until the end). What is drawn depends on the seed and the document's number alone.
 ///
 /// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSONL line, a
 /// missing text field, a tokenizer without an end token, ids outside the vocabulary, a part that

@@ -81,8 +81,8 @@ std::int64_t TokenFileWriter::documents() const { return state_->document_count;
 void TokenFileWriter::append(std::span<const std::int32_t> tokens) {
   State& s = *state_;
   for (const std::int32_t id : tokens)
-    CHECK(id >= 0 && id < s.vocab_size, s.name, ": token ", id,
-          " lies outside the vocabulary of ", s.vocab_size);
+    CHECK(id >= 0 && id < s.vocab_size, s.name, ": token ", id, " lies outside the vocabulary of ",
+          s.vocab_size);
   s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
   s.token_count += std::int64_t(tokens.size());
   if (s.tokens.size() >= kWriteTokens) s.flush_tokens();
@@ -136,8 +136,8 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
 
   for (const char* dataset : {"/tokens", "/offsets"}) {
     CHECK(file.exists(dataset), s.name, ": has no ", dataset);
-    CHECK(file.shape(dataset).rank == 1, s.name, ": ", dataset, " has shape ",
-          file.shape(dataset), ", not one extent");
+    CHECK(file.shape(dataset).rank == 1, s.name, ": ", dataset, " has shape ", file.shape(dataset),
+          ", not one extent");
   }
   CHECK(file.dtype("/tokens") == DType::i32 && file.dtype("/offsets") == DType::i64, s.name,
         ": /tokens must be i32 and /offsets i64");

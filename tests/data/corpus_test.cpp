@@ -31,7 +31,9 @@ TEST(Utf8, CountsInvalidBytes) {
   EXPECT_EQ(invalid_utf8_bytes("\xc0\x80"), 2);          // overlong
   EXPECT_EQ(invalid_utf8_bytes("\xed\xa0\x80"), 3);      // a surrogate
   EXPECT_EQ(invalid_utf8_bytes("\xf4\x90\x80\x80"), 4);  // above U+10FFFF
-  EXPECT_EQ(invalid_utf8_bytes("a\xe2\x82" "b"), 2);
+  EXPECT_EQ(invalid_utf8_bytes("a\xe2\x82"
+                               "b"),
+            2);
 }
 
 TEST(Corpus, TextPiecesAddUpToTheFiles) {

@@ -132,13 +132,18 @@ TEST_F(LoaderTest, SaysWhatIsWrong) {
   EXPECT_TRUE(contains(error_of([&] { Loader(file, 0, 1); }), "data.sequence_length is 0"));
   const Loader loader(file, kLength, 1);
   std::vector<std::int32_t> out(64);
-  EXPECT_TRUE(contains(error_of([&] { loader.batch(0, 3, Tensor(out.data(), Shape{4, 16})); }),
+  EXPECT_TRUE(contains(error_of([&] {
+                         loader.batch(0, 3, Tensor(out.data(), Shape{4, 16}));
+                       }),
                        "a batch of [3,16] does not fit a tensor [4,16] i32"));
-  EXPECT_TRUE(contains(error_of([&] { loader.batch(-1, 4, Tensor(out.data(), Shape{4, 16})); }),
+  EXPECT_TRUE(contains(error_of([&] {
+                         loader.batch(-1, 4, Tensor(out.data(), Shape{4, 16}));
+                       }),
                        "sample -1"));
-  EXPECT_TRUE(contains(
-      error_of([&] { loader.validation_batch(2, 4, 5, Tensor(out.data(), Shape{4, 16})); }),
-      "validation set of 5"));
+  EXPECT_TRUE(contains(error_of([&] {
+                         loader.validation_batch(2, 4, 5, Tensor(out.data(), Shape{4, 16}));
+                       }),
+                       "validation set of 5"));
 }
 
 }  // namespace

@@ -54,7 +54,8 @@ class PrepareTest : public ::testing::Test {
   // `n` JSONL documents.
   std::string jsonl(int n) const {
     std::string text;
-    for (int i = 0; i < n; ++i) text += R"({"id": 1, "text": "document )" + std::to_string(i) + "\"}\n";
+    for (int i = 0; i < n; ++i)
+      text += R"({"id": 1, "text": "document )" + std::to_string(i) + "\"}\n";
     return folder_.write("many.jsonl", text);
   }
 
@@ -72,15 +73,15 @@ TEST_F(PrepareTest, TextFilesComeBackAsTheyWere) {
   EXPECT_EQ(documents(options_.output), texts);
   EXPECT_EQ(result.train.documents, 3);
   EXPECT_EQ(result.train.tokens, TokenFile(options_.output).tokens());
-  EXPECT_EQ(result.train.bytes,
-            std::int64_t(texts[0].size() + texts[1].size() + texts[2].size()));
+  EXPECT_EQ(result.train.bytes, std::int64_t(texts[0].size() + texts[1].size() + texts[2].size()));
   EXPECT_EQ(result.invalid_bytes, 0);
   EXPECT_EQ(partial_files(), 0u);
 }
 
 TEST_F(PrepareTest, LongTextIsOneDocumentWithTheTokensOfTheWhole) {
   std::string text;
-  for (int i = 0; text.size() < 2'500'000; ++i) text += "the line " + std::to_string(i % 977) + "\n";
+  for (int i = 0; text.size() < 2'500'000; ++i)
+    text += "the line " + std::to_string(i % 977) + "\n";
   options_.inputs = {folder_.write("long", text)};
   prepare(options_);
   const TokenFile file(options_.output);
@@ -107,7 +108,8 @@ TEST_F(PrepareTest, JsonLines) {
   options_.format = CorpusFormat::jsonl;
   options_.text_field = "body";
   options_.inputs = {folder_.write(
-      "a.jsonl", "{\"body\": \"one\\n\\u20ac\", \"x\": [1]}\n\n{\"body\": \"\"}\r\n{\"body\":\"two\"}")};
+      "a.jsonl",
+      "{\"body\": \"one\\n\\u20ac\", \"x\": [1]}\n\n{\"body\": \"\"}\r\n{\"body\":\"two\"}")};
   const PrepareResult result = prepare(options_);
   EXPECT_EQ(documents(options_.output), (std::vector<std::string>{"one\n\xe2\x82\xac", "two"}));
   EXPECT_EQ(result.empty_documents, 1);
@@ -184,9 +186,11 @@ TEST_F(PrepareTest, BadLinesAreNamed) {
   EXPECT_TRUE(contains(with("{\"text\": "), "a.jsonl:3: malformed JSON, column 10"));
   EXPECT_TRUE(contains(with("{\"text\": \"\xff\"}"), "a.jsonl:3: malformed JSON"));
   EXPECT_TRUE(contains(with("[1]"), "a.jsonl:3: is not a JSON object but array"));
-  EXPECT_TRUE(contains(with("{\"txt\": \"a\"}"), "a.jsonl:3: has no field \"text\"; did you mean "
-                                                 "--text-field txt?"));
-  EXPECT_TRUE(contains(with("{\"text\": 5}"), "a.jsonl:3: field \"text\" is not a string but number"));
+  EXPECT_TRUE(contains(with("{\"txt\": \"a\"}"),
+                       "a.jsonl:3: has no field \"text\"; did you mean "
+                       "--text-field txt?"));
+  EXPECT_TRUE(
+      contains(with("{\"text\": 5}"), "a.jsonl:3: field \"text\" is not a string but number"));
   EXPECT_TRUE(contains(with("{\"text\": \"ok\"}"), "a.jsonl:4: malformed JSON"));
   EXPECT_FALSE(made("train.h5"));
   EXPECT_EQ(partial_files(), 0u);

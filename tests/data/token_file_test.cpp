@@ -74,7 +74,9 @@ TEST(TokenFile, LeavesNothingUnfinished) {
     EXPECT_TRUE(contains(error_of([&] { writer.finish(); }), "no document"));
   }
   EXPECT_TRUE(folder.files().empty());
-  EXPECT_TRUE(contains(error_of([&] { TokenFileWriter(folder / "t.h5", {10, 10, 8, "{}"}); }),
+  EXPECT_TRUE(contains(error_of([&] {
+                         TokenFileWriter(folder / "t.h5", {10, 10, 8, "{}"});
+                       }),
                        "special token 10"));
   EXPECT_TRUE(folder.files().empty());
 }

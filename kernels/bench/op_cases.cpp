@@ -1,0 +1,244 @@
+#include "kernels/bench/op_cases.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "core/philox.h"
+
+namespace lacuna {
+
+const std::vector<BenchShape>& bench_shapes() {
+  static const std::vector<BenchShape> shapes = {
+      // name vocab dim layers heads kv_heads ffn length batch
+      {"5m", 4096, 256, 4, 4, 4, 704, 256, 16},
+      {"34m", 8192, 512, 8, 8, 8, 1408, 256, 8},
+      {"52m", 32000, 512, 6, 8, 8, 1408, 256, 8},
+  };
+  return shapes;
+}
+
+const BenchShape& bench_shape(std::string_view name) {
+  std::string known;
+  for (const BenchShape& s : bench_shapes()) {
+    if (s.name == name) return s;
+    known += (known.empty() ? "" : ", ") + s.name;
+  }
+  fail_usage(str("there is no shape \"", name, "\"; there are ", known));
+}
+
+OpCases::OpCases(Ops& ops, const BenchShape& shape) : ops_(ops), s_(shape) {
+  CHECK(ops.place() == Place::host, "benchmarks of operations need main memory");
+  const std::int64_t n = s_.tokens(), c = s_.dim, f = s_.ffn;
+  add_linear("linear qkv", c + 2 * s_.kv_heads * s_.head_dim(), c, n);
+  add_linear("linear out", c, c, n);
+  add_linear("linear gate_up", 2 * f, c, n);
+  add_linear("linear down", c, f, n);
+  add_linear("linear head", s_.vocab, c, n / 2);  // about half of the tokens are masked
+  add_attention();
+  add_norms();
+  add_feed_forward();
+  add_vocabulary();
+  add_diffusion();
+  add_optimizer();
+  add_moves();
+}
+
+Tensor OpCases::memory(Shape shape, DType type) {
+  Plan plan;
+  const Slot slot = plan.add("bench/tensor", shape, type);
+  memory_.push_back(std::make_unique<Arena>(host_memory(), plan));
+  return (*memory_.back())[slot];
+}
+
+Tensor OpCases::floats(std::initializer_list<std::int64_t> shape, float scale) {
+  Tensor t = memory(Shape(shape), DType::f32);
+  const CounterRng rng{1, Purpose::benchmark, memory_.size()};
+  // 4096 numbers over and over: drawing them all would take longer than the benchmark.
+  float* x = t.as<float>();
+  for (std::int64_t i = 0; i < t.count(); ++i)
+    x[i] = i < 4096 ? scale * (2 * rng.uniform(std::uint32_t(i)) - 1) : x[i - 4096];
+  return t;
+}
+
+Tensor OpCases::ints(std::int64_t n, std::int64_t below) {
+  Tensor t = memory(Shape{n}, DType::i32);
+  const CounterRng rng{2, Purpose::benchmark, memory_.size()};
+  for (std::int64_t i = 0; i < n; ++i)
+    t.as<std::int32_t>()[i] = std::int32_t(rng.below(std::uint64_t(below), std::uint32_t(i)));
+  return t;
+}
+
+void OpCases::add(std::string name, std::initializer_list<Tensor> shown, double flops, double bytes,
+                  std::function<void()> run) {
+  std::string shape;
+  for (const Tensor& t : shown) shape += str(shape.empty() ? "" : " ", t.shape);
+  cases_.push_back({std::move(name), std::move(shape), flops, bytes, std::move(run)});
+}
+
+void OpCases::add_linear(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows) {
+  const Tensor y = floats({rows, out}), x = floats({rows, in}), w = floats({out, in});
+  const double flops = 2.0 * double(rows) * double(out) * double(in);
+  const double bytes = double(y.bytes() + x.bytes() + w.bytes());
+  Ops& ops = ops_;
+  add(str(name, " forward"), {x, w}, flops, bytes, [=, &ops] { ops.linear_forward(y, x, w); });
+  add(str(name, " dx"), {y, w}, flops, bytes,
+      [=, &ops] { ops.linear_backward_input(x, y, w, GradMode::overwrite); });
+  add(str(name, " dw"), {y, x}, flops, bytes, [=, &ops] { ops.linear_backward_weight(w, y, x); });
+}
+
+void OpCases::add_attention() {
+  const std::int64_t n = s_.tokens(), d = s_.head_dim(), q_cols = s_.heads * d,
+                     kv_cols = s_.kv_heads * d;
+  const Tensor qkv = floats({n, q_cols + 2 * kv_cols}), grads = floats({n, q_cols + 2 * kv_cols});
+  const Tensor out = floats({n, q_cols}), dout = floats({n, q_cols}), lse = floats({n, s_.heads});
+  const auto q = [=](Tensor t) { return t.column_range(0, q_cols); };
+  const auto k = [=](Tensor t) { return t.column_range(q_cols, kv_cols); };
+  const auto v = [=](Tensor t) { return t.column_range(q_cols + kv_cols, kv_cols); };
+  const Tensor offsets = ints(s_.batch + 1, 1), positions = ints(n, 1);
+  for (std::int64_t b = 0; b <= s_.batch; ++b)
+    offsets.as<std::int32_t>()[b] = std::int32_t(b * s_.length);
+  for (std::int64_t i = 0; i < n; ++i)
+    positions.as<std::int32_t>()[i] = std::int32_t(i % s_.length);
+  Ops& ops = ops_;
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    AttentionShape shape;
+    shape.heads = s_.heads;
+    shape.kv_heads = s_.kv_heads;
+    shape.head_dim = d;
+    shape.mask = mask;
+    shape.query_offsets = shape.key_offsets = offsets;
+    shape.query_positions = positions;
+    // Two products per score forward; five backward, which computes the scores again. Half of the
+    // scores exist in a causal attention.
+    const double product = 2.0 * double(n) * double(s_.length) * double(q_cols) *
+                           (mask == MaskKind::causal ? 0.5 : 1.0);
+    const std::string kind = mask == MaskKind::causal ? "attention causal" : "attention";
+    add(kind + " forward", {q(qkv), k(qkv)}, 2 * product, double(qkv.bytes() + out.bytes()),
+        [=, &ops] { ops.attention_forward(out, lse, q(qkv), k(qkv), v(qkv), shape); });
+    add(kind + " backward", {q(qkv), k(qkv)}, 5 * product, double(2 * qkv.bytes() + out.bytes()),
+        [=, &ops] {
+          ops.attention_backward(q(grads), k(grads), v(grads), dout, out, lse, q(qkv), k(qkv),
+                                 v(qkv), shape);
+        });
+  }
+  const Tensor table = floats({s_.length, d});
+  const Tensor rotated = qkv.column_range(0, q_cols + kv_cols);
+  add("rope", {rotated}, 0, double(2 * rotated.bytes()),
+      [=, &ops] { ops.rope(rotated, positions, table, Rotation::forward); });
+}
+
+void OpCases::add_norms() {
+  const std::int64_t n = s_.tokens(), c = s_.dim;
+  const Tensor x = floats({n, c}), delta = floats({n, c}), y = floats({n, c}), w = floats({c});
+  const Tensor sum = floats({n, c}), dx = floats({n, c}), rstd = floats({n}), dw = floats({c});
+  const double row = double(x.bytes());
+  Ops& ops = ops_;
+  add("rmsnorm forward", {x}, 0, 2 * row, [=, &ops] { ops.rmsnorm_forward(y, rstd, x, w, 1e-5f); });
+  add("add_rmsnorm forward", {x}, 0, 4 * row,
+      [=, &ops] { ops.add_rmsnorm_forward(sum, y, rstd, x, delta, w, 1e-5f); });
+  add("rmsnorm backward", {x}, 0, 4 * row,
+      [=, &ops] { ops.rmsnorm_backward(dx, dw, y, x, rstd, w, GradMode::accumulate); });
+}
+
+void OpCases::add_feed_forward() {
+  const std::int64_t n = s_.tokens(), f = s_.ffn;
+  const Tensor gate_up = floats({n, 2 * f}, 4), grads = floats({n, 2 * f});
+  const Tensor y = floats({n, f}), dy = floats({n, f});
+  const double row = double(y.bytes());
+  Ops& ops = ops_;
+  add("swiglu forward", {gate_up}, 0, 3 * row, [=, &ops] { ops.swiglu_forward(y, gate_up); });
+  add("swiglu backward", {gate_up}, 0, 6 * row,
+      [=, &ops] { ops.swiglu_backward(grads, y, dy, gate_up); });
+}
+
+void OpCases::add_vocabulary() {
+  const std::int64_t n = s_.tokens(), m = n / 2, c = s_.dim, v = s_.vocab;
+  const Tensor table = floats({v, c}), x = floats({n, c}), ids = ints(n, v), targets = ints(m, v);
+  const Tensor logits = floats({m, v}, 4), loss = floats({m}), weights = floats({m});
+  const Tensor start = floats({m, v}, 4);
+  Ops& ops = ops_;
+  add("embedding forward", {table, ids}, 0, double(2 * x.bytes()),
+      [=, &ops] { ops.embedding_forward(x, ids, table); });
+  add("embedding backward", {table, ids}, 0, double(3 * x.bytes()),
+      [=, &ops] { ops.embedding_backward(table, x, ids); });
+  add("cross_entropy forward", {logits}, 0, double(logits.bytes()),
+      [=, &ops] { ops.cross_entropy_forward(loss, logits, targets); });
+  // In place, so later calls see gradients for logits: as many numbers and the same time.
+  add("cross_entropy backward", {logits}, 0, double(3 * logits.bytes()),
+      [=, &ops] { ops.cross_entropy_backward(loss, logits, targets, weights); });
+  add("guide", {start}, 0, double(3 * logits.bytes()),
+      [=, &ops] { ops.guide(start, logits, 0.5f); });
+  const Tensor tokens = ints(m, v), confidence = floats({m}), keys = memory({m}, DType::i64);
+  std::iota(keys.as<std::int64_t>(), keys.as<std::int64_t>() + m, 0);
+  const Tensor scores = floats({m, v}, 4);
+  for (const double temperature : {0.0, 1.0}) {
+    const SamplingParameters parameters{temperature, 1, 2};
+    add(temperature > 0 ? "sample_tokens gumbel" : "sample_tokens argmax", {scores}, 0,
+        double(scores.bytes()),
+        [=, &ops] { ops.sample_tokens(tokens, confidence, scores, keys, parameters); });
+  }
+}
+
+void OpCases::add_diffusion() {
+  const Shape grid{s_.batch, s_.length};
+  const Tensor clean = ints(s_.tokens(), s_.vocab).reshaped(grid);
+  const Tensor noisy = memory(grid, DType::i32), masked = memory(grid, DType::u8);
+  const Tensor samples = memory({s_.batch}, DType::i64), p = floats({s_.batch});
+  std::iota(samples.as<std::int64_t>(), samples.as<std::int64_t>() + s_.batch, 0);
+  Ops& ops = ops_;
+  ops.fill(p, 0.5f);
+  const auto mask = std::int32_t(s_.vocab - 1);
+  add("corrupt", {clean}, 0, double(2 * clean.bytes() + masked.bytes()),
+      [=, &ops] { ops.corrupt(noisy, masked, clean, p, samples, 1, mask); });
+}
+
+void OpCases::add_optimizer() {
+  // A layer's worth of weights at a time would come from cache; a whole model's does not.
+  const std::int64_t layer = 4 * s_.dim * s_.dim + 3 * s_.dim * s_.ffn;
+  const std::int64_t count = s_.layers * layer + 2 * s_.vocab * s_.dim;
+  const Tensor w = floats({count}), g = floats({count}), m = floats({count}), v = floats({count});
+  const Tensor scale = floats({1}), sum = memory({1}, DType::f64);
+  Ops& ops = ops_;
+  ops.fill(scale, 1.0f);
+  ops.fill(v, 1.0f);
+  const AdamWParameters parameters{1e-4, 0.9, 0.95, 1e-8, 0.1, 10};
+  add("adamw", {w}, 0, double(7 * w.bytes()),
+      [=, &ops] { ops.adamw(w, m, v, g, scale, parameters); });
+  add("sum_of_squares", {g}, 0, double(g.bytes()), [=, &ops] { ops.sum_of_squares(sum, g); });
+  add("clip_scale", {scale}, 0, 12, [=, &ops] { ops.clip_scale(scale, sum, 1.0f); });
+}
+
+void OpCases::add_moves() {
+  const std::int64_t n = s_.tokens(), m = n / 2, c = s_.dim;
+  const Tensor x = floats({n, c}), y = floats({n, c}), part = floats({m, c}), rows = ints(m, n);
+  for (std::int64_t i = 0; i < m; ++i) rows.as<std::int32_t>()[i] = std::int32_t(2 * i);
+  const double size = double(x.bytes());
+  Ops& ops = ops_;
+  add("copy", {x}, 0, 2 * size, [=, &ops] { ops.copy(y, x); });
+  add("fill", {x}, 0, size, [=, &ops] { ops.fill(y, 1.0f); });
+  add("add", {x}, 0, 3 * size, [=, &ops] { ops.add(y, x); });
+  add("gather_rows", {part}, 0, size, [=, &ops] { ops.gather_rows(part, x, rows); });
+  add("scatter_add_rows", {part}, 0, 1.5 * size,
+      [=, &ops] { ops.scatter_add_rows(x, part, rows); });
+}
+
+OpTiming time_case(Ops& ops, const OpCase& c, double budget) {
+  using Clock = std::chrono::steady_clock;
+  c.run();
+  ops.synchronize();
+  std::vector<double> seconds;
+  for (double spent = 0; seconds.size() < 3 || (spent < budget && seconds.size() < 10000);) {
+    const auto start = Clock::now();
+    c.run();
+    ops.synchronize();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    spent += seconds.back();
+  }
+  const auto middle = seconds.begin() + std::ptrdiff_t(seconds.size() / 2);
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return {*middle, int(seconds.size())};
+}
+
+}  // namespace lacuna

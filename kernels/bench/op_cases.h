@@ -1,0 +1,70 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/arena.h"
+#include "kernels/ops.h"
+
+namespace lacuna {
+
+/// What a training step runs the operations on; letters as in kernels/ops.h.
+struct BenchShape {
+  std::string name;
+  std::int64_t vocab, dim, layers, heads, kv_heads, ffn, length, batch;
+
+  std::int64_t tokens() const { return batch * length; }
+  std::int64_t head_dim() const { return dim / heads; }
+};
+
+/// The shapes that `lacuna bench` and scripts/bench_vs_torch.py know, named by parameters.
+const std::vector<BenchShape>& bench_shapes();
+/// The shape called `name`. Throws UsageError naming the others.
+const BenchShape& bench_shape(std::string_view name);
+
+/// One operation on one set of tensors.
+struct OpCase {
+  std::string name, shape;
+  double flops;  // multiply-adds count 2; 0 for what memory limits
+  double bytes;  // read and written at the least
+  std::function<void()> run;
+};
+
+/// Every operation of Ops at the sizes a training step of `shape` gives it, and the memory for it.
+class OpCases {
+ public:
+  OpCases(Ops& ops, const BenchShape& shape);
+  const std::vector<OpCase>& all() const { return cases_; }
+
+ private:
+  void add_moves();
+  void add_linear(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows);
+  void add_norms();
+  void add_attention();
+  void add_feed_forward();
+  void add_vocabulary();
+  void add_diffusion();
+  void add_optimizer();
+  void add(std::string name, std::initializer_list<Tensor> shown, double flops, double bytes,
+           std::function<void()> run);
+  Tensor floats(std::initializer_list<std::int64_t> shape, float scale = 1);
+  Tensor ints(std::int64_t n, std::int64_t below);
+  /// Zeros.
+  Tensor memory(Shape shape, DType type);
+
+  Ops& ops_;
+  const BenchShape s_;
+  std::vector<std::unique_ptr<Arena>> memory_;
+  std::vector<OpCase> cases_;
+};
+
+struct OpTiming {
+  double seconds;  // the median of the calls
+  int calls;
+};
+/// After one call to warm up, as many as fit `budget` seconds, at least three.
+OpTiming time_case(Ops& ops, const OpCase& c, double budget = 0.25);
+
+}  // namespace lacuna

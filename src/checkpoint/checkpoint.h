@@ -1,0 +1,86 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/hdf5.h"
+#include "core/tensor.h"
+
+namespace lacuna {
+
+// A checkpoint is one HDF5 file of whole logical tensors, independent of the layout that wrote it:
+//   /model/<name>                     weights, under Hugging Face LLaDA names, [out, in]
+//   /optimizer/first_moment/<name>    AdamW's moments
+//   /optimizer/second_moment/<name>
+//   /optimizer/master/<name>          f32 weights, where those in /model are rounded
+// and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, seed, config
+// (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as in hdf5.h.
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+struct CheckpointInfo {
+  std::int64_t step = 0;     // optimizer updates made
+  std::int64_t samples = 0;  // training sequences consumed
+  std::int64_t seed = 0;
+  std::string config;     // TOML
+  std::string tokenizer;  // tokenizer.json; "" when unknown
+  // Files of a Hugging Face folder that an import keeps for export: "hf_config" and the like to
+  // their text. Names begin with "hf_".
+  std::map<std::string, std::string> extra;
+};
+
+/// Views of host tensors. Groups may be empty: an imported model has no optimizer states.
+struct CheckpointTensors {
+  std::vector<NamedTensor> model, first_moment, second_moment, master;
+};
+
+/// Writes a checkpoint under a temporary name, flushes it to disk and renames it. On any Error (a
+/// full disk, a folder that cannot be written) nothing appears, and a file already there stays.
+void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
+                     const CheckpointTensors& tensors);
+
+class CheckpointReader {
+ public:
+  /// Error when the file is missing, damaged, not a checkpoint, or newer than this program.
+  explicit CheckpointReader(const std::filesystem::path& path);
+
+  const std::string& path() const { return file_.name(); }
+  const CheckpointInfo& info() const { return info_; }
+  // `group` is "model", "first_moment", "second_moment" or "master".
+  /// In alphabetical order; empty when the checkpoint lacks the group.
+  std::vector<std::string> names(const std::string& group) const;
+  bool has(const std::string& group, const std::string& name) const;
+  Shape shape(const std::string& group, const std::string& name) const;
+  DType dtype(const std::string& group, const std::string& name) const;
+  /// Into `out`, of the same shape and of the same dtype, or f32 from bf16 or f16. Error, naming
+  /// the tensor, when it is missing, when shapes or dtypes differ (naming both), and when the
+  /// checksum does not match.
+  void read(const std::string& group, const std::string& name, const Tensor& out) const;
+  /// Compares the checksum of every dataset with its content.
+  void verify() const;
+
+ private:
+  std::string dataset(const std::string& group, const std::string& name) const;
+  h5::File file_;
+  CheckpointInfo info_;
+};
+
+/// run_dir/checkpoints/step-00001000.h5
+std::filesystem::path checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
+/// The checkpoint of the highest step that verifies in full; those skipped are told of in a
+/// warning, with the reason.
+std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir);
+/// Removes all but the `keep` newest checkpoints (0: removes none) and what an interrupted save
+/// left. Only while no save is under way.
+void prune_checkpoints(const std::filesystem::path& run_dir, std::int64_t keep);
+/// What an option names: a checkpoint file, or a run's folder, which stands for its newest valid
+/// checkpoint. Error when there is none.
+std::filesystem::path resolve_checkpoint(const std::string& what);
+
+}  // namespace lacuna

@@ -1,0 +1,41 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors.h"
+#include "config/config.h"
+
+namespace lacuna {
+
+// The Hugging Face layout of LLaDA: config.json, model.safetensors (or shards with an index),
+// tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json.
+
+/// The model that a LLaDA config.json describes. Error, naming `file`, key and value, for what this
+/// program's model cannot be (biases, ALiBi, QK norm, another norm or block) and for a missing key.
+ModelConfig model_config_from_hugging_face(const std::string& json, const std::string& file);
+
+/// config.json for `model`. `original`, when not empty, is the config.json that the model was
+/// imported from: its keys are kept, unknown ones too, and only those are changed that no longer
+/// say what `model` is.
+std::string model_config_to_hugging_face(const ModelConfig& model, const std::string& original);
+
+/// Every weight of a model by its Hugging Face name, in the order of the forward pass.
+std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& model, DType dtype);
+
+/// Makes a checkpoint, at step 0 and without optimizer states, of a Hugging Face LLaDA folder.
+/// Tensors keep the dtype they are stored in. Error when config.json, tensors and shapes do not
+/// agree, naming what does not.
+void import_hugging_face(const std::filesystem::path& folder,
+                         const std::filesystem::path& checkpoint);
+
+struct ExportOptions {
+  std::optional<DType> dtype;  // f32, bf16 or f16; none: as stored
+  std::int64_t shard_bytes = kShardBytes;
+};
+/// The way back: import then export gives every tensor bit for bit, and config.json as it was.
+void export_hugging_face(const std::filesystem::path& checkpoint,
+                         const std::filesystem::path& folder, const ExportOptions& options = {});
+
+}  // namespace lacuna

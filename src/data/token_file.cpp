@@ -145,7 +145,6 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
   const std::int64_t n = file.shape("/offsets")[0];
   CHECK(n >= 1, s.name, ": /offsets is empty");
   s.offsets.resize(std::size_t(n));
-  file.verify("/offsets");
   file.read("/offsets", Tensor(s.offsets.data(), Shape{n}));
   CHECK(s.offsets.front() == 0 && s.offsets.back() == s.tokens, s.name, ": /offsets runs from ",
         s.offsets.front(), " to ", s.offsets.back(), ", not from 0 to the ", s.tokens, " tokens");

@@ -20,7 +20,7 @@ double seconds_of(Ops& ops, auto&& work) {
 
 double measure_matmul_peak(Ops& ops) {
   CHECK(ops.place() == Place::host, "measure_matmul_peak: only for operations on main memory");
-  constexpr std::int64_t sizes[] = {1024, 1536, 2048};
+  constexpr std::int64_t sizes[] = {512, 768, 1024, 1536, 2048};
   constexpr double enough = 0.3;
   Plan plan;
   const Slot y = plan.add("peak/y", {2048, 2048}), x = plan.add("peak/x", {2048, 2048}),

@@ -4,7 +4,7 @@
 namespace lacuna {
 
 /// The most multiply-adds this machine does, as FLOP/s: the best of about 0.3 s of f32 products of
-/// 1024 to 2048 rows through linear_forward, on every thread of `ops`. The denominator of the
+/// 512 to 2048 rows through linear_forward, on every thread of `ops`. The denominator of the
 /// utilisation that training and `lacuna bench` print.
 double measure_matmul_peak(Ops& ops);
 

@@ -1,4 +1,5 @@
 #include <CLI/App.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -23,23 +24,25 @@ struct BenchOptions {
 /// 100 % of the copy bandwidth means that the tensors lay in cache.
 void bench_ops(const BenchOptions& options) {
   CpuOps ops(options.threads);
-  const BenchShape& shape = bench_shape(options.shape);
+  const OpCases cases(ops, bench_shape(options.shape));
+  const auto chosen = [&](const OpCase& c) {
+    return c.name.find(options.ops) != std::string::npos;
+  };
+  if (std::none_of(cases.all().begin(), cases.all().end(), chosen))
+    fail_usage(str("no operation's name contains \"", options.ops, "\""));
   const double peak = measure_matmul_peak(ops), bandwidth = measure_copy_bandwidth(ops);
   nlohmann::json result = {{"device", ops.description()},   {"blas", blas_description()},
-                           {"shape", shape.name},           {"matmul_peak_flops", peak},
+                           {"shape", options.shape},        {"matmul_peak_flops", peak},
                            {"copy_bytes_per_s", bandwidth}, {"ops", nlohmann::json::array()}};
   if (!options.json) {
     std::printf("%s, %s; shape %s\n", ops.description().c_str(), blas_description().c_str(),
-                shape.name.c_str());
+                options.shape.c_str());
     std::printf("matrix products reach %.1f GFLOP/s, copies %.1f GB/s: the 100 %% below\n\n",
                 peak / 1e9, bandwidth / 1e9);
     std::printf("%-24s %-24s %10s %16s %7s\n", "operation", "tensors", "ms", "rate", "share");
   }
-  const OpCases cases(ops, shape);
-  bool any = false;
   for (const OpCase& c : cases.all()) {
-    if (c.name.find(options.ops) == std::string::npos) continue;
-    any = true;
+    if (!chosen(c)) continue;
     const OpTiming timing = time_case(ops, c);
     const bool computes = c.flops > 0;
     const double rate = (computes ? c.flops : c.bytes) / timing.seconds;
@@ -57,7 +60,6 @@ void bench_ops(const BenchOptions& options) {
       std::fflush(stdout);
     }
   }
-  if (!any) fail_usage(str("no operation's name contains \"", options.ops, "\""));
   if (options.json) std::printf("%s\n", result.dump(2).c_str());
 }
 

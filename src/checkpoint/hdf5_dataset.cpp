@@ -1,0 +1,250 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "checkpoint/hdf5.h"
+#include "checkpoint/hdf5_detail.h"
+
+namespace lacuna::h5 {
+namespace {
+
+constexpr const char* kChecksum = "crc32c";
+constexpr std::int64_t kPieceBytes = 8 << 20;  // what verifying holds at a time
+constexpr hsize_t kChunkBytes = 256 << 10;     // of a growing dataset
+
+using Extents = std::array<hsize_t, 4>;
+Extents extents_of(Shape shape) {
+  Extents extents{};
+  for (int i = 0; i < shape.rank; ++i) extents[std::size_t(i)] = hsize_t(shape[i]);
+  return extents;
+}
+
+Handle space_of(Shape shape, const std::string& what) {
+  if (shape.rank == 0) return {H5Screate(H5S_SCALAR), H5Sclose, what};
+  return {H5Screate_simple(shape.rank, extents_of(shape).data(), nullptr), H5Sclose, what};
+}
+
+Handle open_dataset(hid_t file, const std::string& dataset, const std::string& what) {
+  return {H5Dopen2(file, dataset.c_str(), H5P_DEFAULT), H5Dclose, what};
+}
+
+void check_memory(const Tensor& t, const std::string& what) {
+  CHECK(t.place == Place::host && t.contiguous(), what,
+        ": only contiguous tensors in main memory can be written or read, not ", t);
+  CHECK(t.data || t.count() == 0, what, ": the tensor ", t, " has no memory");
+}
+
+std::int64_t rows_of(Shape shape) { return shape.rank ? shape[0] : 1; }
+std::int64_t row_count(Shape shape) {  // elements of a row
+  std::int64_t n = 1;
+  for (int i = 1; i < shape.rank; ++i) n *= shape[i];
+  return n;
+}
+
+herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* out) {
+  static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+  return 0;
+}
+
+std::string leading_slash(const std::string& dataset) {
+  return dataset.empty() || dataset[0] != '/' ? "/" + dataset : dataset;
+}
+
+}  // namespace
+
+bool File::exists(const std::string& path) const {
+  // HDF5 wants every link on the way to exist before it looks at the next.
+  for (std::size_t end = 1; end < path.size();) {
+    end = std::min(path.find('/', end), path.size());
+    const htri_t there = H5Lexists(id_, path.substr(0, end).c_str(), H5P_DEFAULT);
+    if (check(there, at(path)) == 0) return false;
+    ++end;
+  }
+  return true;
+}
+
+bool File::is_dataset(const std::string& path) const {
+  if (path == "/" || !exists(path)) return false;
+  const Handle object(H5Oopen(id_, path.c_str(), H5P_DEFAULT), H5Oclose, at(path));
+  return H5Iget_type(object) == H5I_DATASET;
+}
+
+Shape File::shape(const std::string& dataset) const {
+  const std::string what = at(dataset);
+  const Handle d = open_dataset(id_, dataset, what);
+  const Handle space(H5Dget_space(d), H5Sclose, what);
+  const int rank = check(H5Sget_simple_extent_ndims(space), what);
+  CHECK(rank <= 4, what, ": has ", rank, " extents; at most 4 are known here");
+  Extents extents{};
+  check(H5Sget_simple_extent_dims(space, extents.data(), nullptr), what);
+  Shape shape;
+  shape.rank = rank;
+  for (int i = 0; i < rank; ++i)
+    shape.extent[std::size_t(i)] = std::int64_t(extents[std::size_t(i)]);
+  return shape;
+}
+
+DType File::dtype(const std::string& dataset) const {
+  const std::string what = at(dataset);
+  const Handle d = open_dataset(id_, dataset, what);
+  const Handle type(H5Dget_type(d), H5Tclose, what);
+  for (const DType known :
+       {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i32, DType::i64, DType::u8})
+    if (check(H5Tequal(type, type_of(known)), what) > 0) return known;
+  fail(what + ": has an element type other than f32, f64, bf16, f16, i32, i64, u8");
+}
+
+std::vector<std::string> File::list(const std::string& group) const {
+  std::vector<std::string> names;
+  const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose, at(group));
+  check(H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_link, &names), at(group));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void File::create(const std::string& dataset, Shape shape, DType dtype, bool growing) {
+  const std::string what = at(dataset);
+  CHECK(!growing || shape.rank == 1, what, ": only a vector can grow, not ", shape);
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, what);
+  check(H5Pset_create_intermediate_group(links, 1), what);
+  const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
+  // Every element is written, or seal() complains; filling them first would write the file twice.
+  check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), what);
+  const Extents extents = extents_of(shape);
+  const hsize_t unlimited = H5S_UNLIMITED, chunk = kChunkBytes / hsize_t(size_of(dtype));
+  if (growing) check(H5Pset_chunk(layout, 1, &chunk), what);
+  const Handle space = growing
+                           ? Handle(H5Screate_simple(1, extents.data(), &unlimited), H5Sclose, what)
+                           : space_of(shape, what);
+  const Handle d(
+      H5Dcreate2(id_, dataset.c_str(), type_of(dtype), space, links, layout, H5P_DEFAULT), H5Dclose,
+      what);
+  pending_[leading_slash(dataset)].row_bytes = row_count(shape) * size_of(dtype);
+}
+
+void File::transfer(const std::string& dataset, std::int64_t first_row, const Tensor& t, bool write,
+                    bool grow) const {
+  const std::string what = at(dataset);
+  check_memory(t, what);
+  const Handle d = open_dataset(id_, dataset, what);
+  const Shape all = shape(dataset);
+  const DType stored = dtype(dataset);
+  CHECK(t.dtype == stored, what, ": holds ", stored, " elements, not ", t.dtype);
+  Extents start{}, count = extents_of(t.shape);
+  if (grow) {
+    CHECK(all.rank == 1 && t.shape.rank == 1, what, ": ", t.shape, " cannot be appended to ", all);
+    first_row = all[0];
+    const hsize_t grown = hsize_t(all[0]) + count[0];
+    check(H5Dset_extent(d, &grown), what);
+  } else {
+    bool fits = t.shape.rank == all.rank;
+    for (int i = 1; fits && i < all.rank; ++i) fits = t.shape[i] == all[i];
+    CHECK(fits && first_row >= 0 && first_row <= rows_of(all) - rows_of(t.shape), what, ": rows ",
+          first_row, " to ", first_row + rows_of(t.shape), " of shape ", t.shape,
+          " do not lie in shape ", all);
+  }
+  if (t.count() == 0) return;
+  const Handle memory = space_of(t.shape, what);
+  const Handle file(H5Dget_space(d), H5Sclose, what);
+  start[0] = hsize_t(first_row);
+  if (all.rank > 0)
+    check(H5Sselect_hyperslab(file, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
+          what);
+  const hid_t type = type_of(stored);
+  check(write ? H5Dwrite(d, type, memory, file, H5P_DEFAULT, t.data)
+              : H5Dread(d, type, memory, file, H5P_DEFAULT, t.data),
+        what + (write ? ": cannot write" : ": cannot read"));
+  if (!write) return;
+  if (const int failure = write_failure(id_); failure != 0)
+    fail(what + ": cannot write: " + std::strerror(failure));
+}
+
+void File::write_rows(const std::string& dataset, std::int64_t first_row, const Tensor& t) {
+  const auto found = pending_.find(leading_slash(dataset));
+  CHECK(found != pending_.end(), at(dataset), ": was not created, or is sealed");
+  transfer(dataset, first_row, t, true, false);
+  Pending& p = found->second;
+  p.parts.push_back({first_row * p.row_bytes, t.bytes(), crc32c(t.data, std::size_t(t.bytes()))});
+}
+
+void File::append(const std::string& dataset, const Tensor& t) {
+  const auto found = pending_.find(leading_slash(dataset));
+  CHECK(found != pending_.end(), at(dataset), ": was not created, or is sealed");
+  transfer(dataset, 0, t, true, true);
+  std::vector<ChecksumPart>& parts = found->second.parts;
+  if (parts.empty()) parts.push_back({});
+  ChecksumPart& whole = parts.front();  // appended parts are neighbours: one sum goes on
+  whole.crc = crc32c(t.data, std::size_t(t.bytes()), whole.crc);
+  whole.bytes += t.bytes();
+}
+
+void File::write(const std::string& dataset, const Tensor& t) {
+  create(dataset, t.shape, t.dtype);
+  write_rows(dataset, 0, t);
+  seal(dataset);
+}
+
+void File::seal(const std::string& dataset) {
+  const auto found = pending_.find(leading_slash(dataset));
+  if (found == pending_.end()) return;
+  const std::int64_t total = shape(dataset).count() * size_of(dtype(dataset));
+  std::uint32_t crc = 0;
+  switch (crc32c_of_parts(found->second.parts, total, crc)) {
+    case Coverage::exact:
+      break;
+    case Coverage::gap:
+      fail(at(dataset) + ": some of its rows were never written");
+    case Coverage::overlap:
+      crc = checksum_of_content(dataset);
+      break;
+  }
+  set_attribute(dataset, kChecksum, std::int64_t(crc));
+  pending_.erase(found);
+}
+
+void File::seal() {
+  while (!pending_.empty()) seal(std::string(pending_.begin()->first));
+}
+
+std::uint32_t File::stored_checksum(const std::string& dataset) const {
+  CHECK(has_attribute(dataset, kChecksum), at(dataset), ": has no checksum (attribute ", kChecksum,
+        ")");
+  return std::uint32_t(int_attribute(dataset, kChecksum));
+}
+
+void File::read(const std::string& dataset, const Tensor& out) const {
+  const Shape stored = shape(dataset);
+  CHECK(stored == out.shape, at(dataset), ": has shape ", stored, ", not ", out.shape);
+  transfer(dataset, 0, out, false, false);
+  CHECK(crc32c(out.data, std::size_t(out.bytes())) == stored_checksum(dataset), at(dataset),
+        ": damaged: its content does not match its checksum");
+}
+
+void File::read_rows(const std::string& dataset, std::int64_t first_row, const Tensor& out) const {
+  transfer(dataset, first_row, out, false, false);
+}
+
+std::uint32_t File::checksum_of_content(const std::string& dataset) const {
+  const Shape all = shape(dataset);
+  const DType type = dtype(dataset);
+  const std::int64_t row_bytes = std::max<std::int64_t>(1, row_count(all) * size_of(type));
+  const std::int64_t rows = rows_of(all), step = std::max<std::int64_t>(1, kPieceBytes / row_bytes);
+  std::vector<char> piece(std::size_t(std::min(step, rows) * row_bytes));
+  std::uint32_t crc = 0;
+  for (std::int64_t first = 0; first < rows; first += step) {
+    Shape part = all;
+    if (all.rank > 0) part.extent[0] = std::min(step, rows - first);
+    const Tensor t(static_cast<void*>(piece.data()), part, type);
+    transfer(dataset, first, t, false, false);
+    crc = crc32c(t.data, std::size_t(t.bytes()), crc);
+  }
+  return crc;
+}
+
+void File::verify(const std::string& dataset) const {
+  const std::uint32_t stored = stored_checksum(dataset);
+  CHECK(checksum_of_content(dataset) == stored, at(dataset),
+        ": damaged: its content does not match its checksum");
+}
+
+}  // namespace lacuna::h5

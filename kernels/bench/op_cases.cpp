@@ -28,6 +28,13 @@ const BenchShape& bench_shape(std::string_view name) {
   fail_usage(str("there is no shape \"", name, "\"; there are ", known));
 }
 
+double step_flops(const BenchShape& s, double head_rows) {
+  const double c = double(s.dim), kv = double(s.kv_heads * s.head_dim());
+  const double weights = 2 * c * c + 2 * c * kv + 3 * c * double(s.ffn);
+  const double layer = 6 * weights + 14 * double(s.length) * c;
+  return double(s.tokens()) * double(s.layers) * layer + 6 * head_rows * double(s.vocab) * c;
+}
+
 OpCases::OpCases(Ops& ops, const BenchShape& shape) : ops_(ops), s_(shape) {
   CHECK(ops.place() == Place::host, "benchmarks of operations need main memory");
   const std::int64_t n = s_.tokens(), c = s_.dim, f = s_.ffn;

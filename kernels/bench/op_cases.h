@@ -24,6 +24,12 @@ const std::vector<BenchShape>& bench_shapes();
 /// The shape called `name`. Throws UsageError naming the others.
 const BenchShape& bench_shape(std::string_view name);
 
+/// Floating-point operations of one training step without recomputation, multiply-adds counting 2:
+///   tokens L (6 (2 C^2 + 2 C K D + 3 C F) + 14 T C) + 6 head_rows V C
+/// Each weight is used once forward and twice backward; attention takes two products forward and
+/// five backward, where scores are computed again. head_rows: how many tokens' logits are computed.
+double step_flops(const BenchShape& s, double head_rows);
+
 /// One operation on one set of tensors.
 struct OpCase {
   std::string name, shape;

@@ -16,8 +16,8 @@ namespace {
 
 struct BenchOptions {
   std::string shape = "34m", ops;
-  int threads = 0, steps = 12;
-  bool train = false, json = false;
+  int threads = 0;
+  bool json = false;
 };
 
 /// One line per operation: the median time, and how near it comes to what limits it. More than
@@ -67,8 +67,7 @@ void bench_ops(const BenchOptions& options) {
 
 void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand(
-      "bench", "How fast this machine runs each operation, or trains (--train).");
+  CLI::App* command = app.add_subcommand("bench", "How fast this machine runs each operation.");
   command
       ->add_option("--shape", options->shape,
                    "model whose sizes are used: 5m, 34m or 52m, named by parameters")

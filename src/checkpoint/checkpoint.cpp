@@ -1,0 +1,145 @@
+#include "checkpoint/checkpoint.h"
+
+#include <algorithm>
+
+#include "core/atomic_file.h"
+#include "core/half.h"
+
+namespace lacuna {
+namespace {
+
+constexpr const char* kFormat = "lacuna-checkpoint";
+constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kPiece = 1 << 20;  // elements converted at a time
+
+std::string group_path(const std::string& group) {
+  if (group == "model") return "/model";
+  if (group == "first_moment" || group == "second_moment" || group == "master")
+    return "/optimizer/" + group;
+  fail("a checkpoint has no group '" + group + "'");
+}
+
+void write_group(h5::File& file, const std::string& group,
+                 const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& t : tensors) {
+    CHECK(!t.name.empty() && t.name.find('/') == std::string::npos, file.name(), ": '", t.name,
+          "' cannot name a tensor");
+    file.write(group_path(group) + "/" + t.name, t.tensor);
+  }
+}
+
+template <class Half>
+void widen(const Half* from, float* to, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
+                     const CheckpointTensors& tensors) {
+  AtomicFile atomic(path);
+  h5::File file = h5::File::create(atomic.partial());
+  file.set_attribute("format", kFormat);
+  file.set_attribute("version", kVersion);
+  file.set_attribute("step", info.step);
+  file.set_attribute("samples", info.samples);
+  file.set_attribute("seed", info.seed);
+  file.set_attribute("config", info.config);
+  file.set_attribute("tokenizer", info.tokenizer);
+  for (const auto& [name, text] : info.extra) {
+    CHECK(name.starts_with("hf_"), path.string(), ": '", name, "' must begin with hf_");
+    file.set_attribute(name, text);
+  }
+  write_group(file, "model", tensors.model);
+  write_group(file, "first_moment", tensors.first_moment);
+  write_group(file, "second_moment", tensors.second_moment);
+  write_group(file, "master", tensors.master);
+  file.close();
+  atomic.commit();
+}
+
+CheckpointReader::CheckpointReader(const std::filesystem::path& path)
+    : file_(h5::File::open(path)) {
+  const std::string& name = file_.name();
+  CHECK(file_.has_attribute("format"), name, ": is an HDF5 file, but not a checkpoint");
+  const std::string format = file_.string_attribute("format");
+  CHECK(format == kFormat, name, ": is not a checkpoint: its format is '", format, "', not '",
+        kFormat, "'");
+  const std::int64_t version = file_.int_attribute("version");
+  CHECK(version <= kVersion, name, ": version ", version, " is newer than this program's ",
+        kVersion);
+  CHECK(version >= 1, name, ": version ", version, " is none this program knows; it writes ",
+        kVersion);
+  info_.step = file_.int_attribute("step");
+  info_.samples = file_.int_attribute("samples");
+  info_.seed = file_.int_attribute("seed");
+  info_.config = file_.string_attribute("config");
+  info_.tokenizer = file_.string_attribute("tokenizer");
+  CHECK(info_.step >= 0 && info_.samples >= 0, name, ": step ", info_.step, " and samples ",
+        info_.samples, " cannot be negative");
+  for (const std::string& attribute : file_.attribute_names())
+    if (attribute.starts_with("hf_")) info_.extra[attribute] = file_.string_attribute(attribute);
+}
+
+std::string CheckpointReader::dataset(const std::string& group, const std::string& tensor) const {
+  const std::string dataset = group_path(group) + "/" + tensor;
+  CHECK(file_.is_dataset(dataset), path(), ": has no tensor ", dataset);
+  return dataset;
+}
+
+std::vector<std::string> CheckpointReader::names(const std::string& group) const {
+  const std::string folder = group_path(group);
+  if (!file_.exists(folder)) return {};
+  return file_.list(folder);
+}
+
+bool CheckpointReader::has(const std::string& group, const std::string& name) const {
+  return file_.is_dataset(group_path(group) + "/" + name);
+}
+
+Shape CheckpointReader::shape(const std::string& group, const std::string& name) const {
+  return file_.shape(dataset(group, name));
+}
+
+DType CheckpointReader::dtype(const std::string& group, const std::string& name) const {
+  return file_.dtype(dataset(group, name));
+}
+
+void CheckpointReader::read(const std::string& group, const std::string& name,
+                            const Tensor& out) const {
+  const std::string path_in_file = dataset(group, name);
+  const Shape stored_shape = file_.shape(path_in_file);
+  const DType stored = file_.dtype(path_in_file);
+  CHECK(stored_shape == out.shape, path(), ": ", path_in_file, " has shape ", stored_shape,
+        "; the model needs ", out.shape);
+  if (stored == out.dtype) return file_.read(path_in_file, out);
+  CHECK(out.dtype == DType::f32 && (stored == DType::bf16 || stored == DType::f16), path(), ": ",
+        path_in_file, " holds ", stored, ", which cannot be read as ", out.dtype);
+
+  CHECK(out.place == Place::host && out.contiguous(), path(), ": ", path_in_file,
+        ": can be read only into contiguous main memory");
+  // Verified first, then converted piece by piece: no second tensor is held.
+  file_.verify(path_in_file);
+  const std::int64_t rows = out.shape.rank ? out.shape[0] : 1;
+  const std::int64_t row = rows ? out.count() / rows : 0;
+  const std::int64_t step = std::max<std::int64_t>(1, kPiece / std::max<std::int64_t>(1, row));
+  std::vector<std::uint16_t> bits(std::size_t(std::min(step, rows) * row));
+  for (std::int64_t first = 0; first < rows; first += step) {
+    Shape part = out.shape;
+    if (part.rank) part.extent[0] = std::min(step, rows - first);
+    const Tensor piece(static_cast<void*>(bits.data()), part, stored);
+    file_.read_rows(path_in_file, first, piece);
+    float* to = out.as<float>() + first * row;
+    if (stored == DType::bf16)
+      widen(piece.as<BFloat16>(), to, piece.count());
+    else
+      widen(piece.as<Float16>(), to, piece.count());
+  }
+}
+
+void CheckpointReader::verify() const {
+  for (const char* group : {"model", "first_moment", "second_moment", "master"})
+    for (const std::string& name : names(group)) file_.verify(dataset(group, name));
+}
+
+}  // namespace lacuna

@@ -94,14 +94,14 @@ BlockGrid choose_grid(std::int64_t m, std::int64_t n, std::int64_t k, int thread
   const auto wanted = std::clamp<std::int64_t>(std::int64_t(useful), 1, threads);
   const std::int64_t row_steps = (m + kStep - 1) / kStep, col_steps = (n + kStep - 1) / kStep;
   BlockGrid best{1, 1};
-  double least = std::numeric_limits<double>::infinity();
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
   for (std::int64_t rows = 1; rows <= std::min(wanted, row_steps); ++rows) {
     const std::int64_t cols = std::min(wanted / rows, col_steps);
     // The time of the largest block, in multiply-adds per element of k: the products themselves,
     // and packing its rows and columns at what 16 of them cost.
-    const double height = double((row_steps + rows - 1) / rows * kStep);
-    const double width = double((col_steps + cols - 1) / cols * kStep);
-    const double cost = height * width + 16 * (height + width);
+    const std::int64_t height = (row_steps + rows - 1) / rows * kStep;
+    const std::int64_t width = (col_steps + cols - 1) / cols * kStep;
+    const std::int64_t cost = height * width + 16 * (height + width);
     if (cost < least) {
       least = cost;
       best = {rows, cols};

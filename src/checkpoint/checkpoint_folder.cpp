@@ -42,7 +42,7 @@ std::vector<Saved> saved_checkpoints(const fs::path& run_dir) {
   return saved;
 }
 
-void remove(const fs::path& path) {
+void remove_file(const fs::path& path) {
   std::error_code error;
   if (!fs::remove(path, error) && error)
     log_warning(path.string() + ": cannot remove: " + error.message());
@@ -71,12 +71,12 @@ std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
 void prune_checkpoints(const fs::path& run_dir, std::int64_t keep) {
   const std::vector<Saved> saved = saved_checkpoints(run_dir);
   if (keep > 0)
-    for (std::size_t i = std::size_t(keep); i < saved.size(); ++i) remove(saved[i].path);
+    for (std::size_t i = std::size_t(keep); i < saved.size(); ++i) remove_file(saved[i].path);
   std::error_code error;
   for (fs::directory_iterator entry(run_dir / "checkpoints", error), end; !error && entry != end;
        entry.increment(error)) {
     const fs::path& path = entry->path();
-    if (path.extension() == ".partial" && step_of(path.stem().string()) >= 0) remove(path);
+    if (path.extension() == ".partial" && step_of(path.stem().string()) >= 0) remove_file(path);
   }
 }
 

@@ -144,9 +144,14 @@ void write_safetensors_sharded(const std::filesystem::path& folder,
     }
     writer.commit();
   }
-  if (shards.size() == 1) return;
+  const std::filesystem::path index_path = folder / "model.safetensors.index.json";
+  if (shards.size() == 1) {  // an index that an earlier export left would be believed first
+    std::error_code ignored;
+    std::filesystem::remove(index_path, ignored);
+    return;
+  }
   const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}};
-  write_file(folder / "model.safetensors.index.json", index.dump(2) + "\n");
+  write_file(index_path, index.dump(2) + "\n");
 }
 
 }  // namespace lacuna

@@ -1,0 +1,251 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "checkpoint/hugging_face.h"
+#include "core/log.h"
+
+namespace lacuna {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What LLaDA-8B's config.json says beside the sizes, in its order. A file may lack any of it.
+constexpr const char* kTemplate = R"({
+  "activation_type": "silu",
+  "alibi": false,
+  "alibi_bias_max": 8.0,
+  "architectures": ["LLaDAModelLM"],
+  "attention_dropout": 0.0,
+  "attention_layer_norm": false,
+  "attention_layer_norm_with_affine": true,
+  "auto_map": {
+    "AutoConfig": "configuration_llada.LLaDAConfig",
+    "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
+    "AutoModel": "modeling_llada.LLaDAModelLM"
+  },
+  "bias_for_layer_norm": false,
+  "block_group_size": 1,
+  "block_type": "llama",
+  "d_model": 0,
+  "embedding_dropout": 0.0,
+  "embedding_size": 0,
+  "eos_token_id": null,
+  "flash_attention": false,
+  "include_bias": false,
+  "include_qkv_bias": false,
+  "init_cutoff_factor": null,
+  "init_device": "cpu",
+  "init_fn": "mitchell",
+  "init_std": 0.02,
+  "input_emb_norm": false,
+  "layer_norm_type": "rms",
+  "layer_norm_with_affine": true,
+  "mask_token_id": null,
+  "max_sequence_length": 0,
+  "mlp_hidden_size": 0,
+  "mlp_ratio": 4,
+  "model_type": "llada",
+  "multi_query_attention": null,
+  "n_heads": 0,
+  "n_kv_heads": 0,
+  "n_layers": 0,
+  "pad_token_id": null,
+  "precision": "amp_bf16",
+  "residual_dropout": 0.0,
+  "rms_norm_eps": 1e-05,
+  "rope": true,
+  "rope_full_precision": true,
+  "rope_theta": 10000.0,
+  "scale_logits": false,
+  "transformers_version": "4.46.3",
+  "use_cache": false,
+  "vocab_size": 0,
+  "weight_tying": false
+})";
+
+// Keys that decide what is computed, and the one value this program computes.
+struct Fixed {
+  const char* key;
+  const char* value;  // JSON
+  bool assumed;       // LLaDA's own code would take a missing key for something else
+};
+constexpr Fixed kFixed[] = {
+    {"model_type", "\"llada\"", false},
+    {"block_type", "\"llama\"", true},
+    {"activation_type", "\"silu\"", true},
+    {"layer_norm_type", "\"rms\"", true},
+    {"layer_norm_with_affine", "true", false},
+    {"rope", "true", true},
+    {"alibi", "false", false},
+    {"include_bias", "false", true},
+    {"include_qkv_bias", "false", false},
+    {"bias_for_layer_norm", "false", false},
+    {"attention_layer_norm", "false", false},
+    {"input_emb_norm", "false", false},
+    {"scale_logits", "false", false},
+    {"block_group_size", "1", false},
+    {"clip_qkv", "null", false},
+};
+
+class Keys {
+ public:
+  Keys(const Json& json, const std::string& file) : json_(json), file_(file) {}
+
+  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  std::int64_t integer(const char* key) const {
+    CHECK(has(key), file_, ": has no ", key);
+    const Json& v = json_[key];
+    CHECK(v.is_number_integer(), file_, ": ", key, " = ", v.dump(), " is not an integer");
+    return v.get<std::int64_t>();
+  }
+  std::int64_t integer(const char* key, std::int64_t otherwise) const {
+    return has(key) ? integer(key) : otherwise;
+  }
+  double number(const char* key, double otherwise) const {
+    if (!has(key)) return otherwise;
+    const Json& v = json_[key];
+    CHECK(v.is_number(), file_, ": ", key, " = ", v.dump(), " is not a number");
+    return v.get<double>();
+  }
+  bool flag(const char* key, bool otherwise) const {
+    if (!has(key)) return otherwise;
+    const Json& v = json_[key];
+    CHECK(v.is_boolean(), file_, ": ", key, " = ", v.dump(), " is neither true nor false");
+    return v.get<bool>();
+  }
+  /// A token id, or one of a list of them (the first), or -1.
+  std::int64_t token(const char* key) const {
+    if (has(key) && json_[key].is_array() && !json_[key].empty() &&
+        json_[key][0].is_number_integer())
+      return json_[key][0].get<std::int64_t>();
+    return integer(key, -1);
+  }
+
+ private:
+  const Json& json_;
+  const std::string& file_;
+};
+
+Json parse_object(const std::string& text, const std::string& file) {
+  try {
+    Json json = Json::parse(text);
+    CHECK(json.is_object(), file, ": is not a JSON object");
+    return json;
+  } catch (const Json::exception& e) {
+    fail(file + ": is not valid JSON: " + e.what());
+  }
+}
+
+void check_fixed(const Json& json, const Keys& keys, const std::string& file) {
+  std::string assumed;
+  for (const Fixed& fixed : kFixed) {
+    const Json wanted = Json::parse(fixed.value);
+    if (keys.has(fixed.key))
+      CHECK(json[fixed.key] == wanted, file, ": ", fixed.key, " = ", json[fixed.key].dump(),
+            " is not supported; this program's model has ", fixed.key, " = ", fixed.value);
+    else if (fixed.assumed)
+      assumed += (assumed.empty() ? "" : ", ") + str(fixed.key, " = ", fixed.value);
+  }
+  if (!assumed.empty()) log_warning(file + ": does not say, so this is assumed: " + assumed);
+}
+
+/// The keys that say what a model is, with their values.
+Json sizes_of(const ModelConfig& model) {
+  const auto token = [](std::int64_t id) { return id >= 0 ? Json(id) : Json(nullptr); };
+  return {{"d_model", model.width},
+          {"embedding_size", model.vocab_size},
+          {"eos_token_id", token(model.eos_token)},
+          {"mask_token_id", token(model.mask_token)},
+          {"max_sequence_length", model.max_length},
+          {"mlp_hidden_size", model.ffn_width},
+          {"n_heads", model.heads},
+          {"n_kv_heads", model.key_heads()},
+          {"n_layers", model.layers},
+          {"pad_token_id", token(model.pad_token)},
+          {"rms_norm_eps", model.norm_eps},
+          {"rope_theta", model.rope_theta},
+          {"vocab_size", model.vocab_size},
+          {"weight_tying", model.tied_embeddings}};
+}
+
+}  // namespace
+
+ModelConfig model_config_from_hugging_face(const std::string& text, const std::string& file) {
+  const Json json = parse_object(text, file);
+  const Keys keys(json, file);
+  check_fixed(json, keys, file);
+  ModelConfig m;
+  m.layers = keys.integer("n_layers");
+  m.width = keys.integer("d_model");
+  m.heads = keys.integer("n_heads");
+  const bool single = keys.flag("multi_query_attention", false);
+  m.kv_heads = keys.integer("n_kv_heads", single ? 1 : m.heads);
+  CHECK(!single || m.kv_heads == 1, file,
+        ": multi_query_attention = true contradicts n_kv_heads = ", m.kv_heads);
+  const double ratio = keys.number("mlp_ratio", 4);
+  CHECK(ratio > 0 && ratio < 1000, file, ": mlp_ratio = ", ratio, " is not a sensible ratio");
+  m.ffn_width = keys.integer("mlp_hidden_size", std::llround(ratio * double(m.width)));
+  m.max_length = keys.integer("max_sequence_length");
+  // The embedding may have more rows than the vocabulary, so that they divide well.
+  m.vocab_size = keys.integer(keys.has("embedding_size") ? "embedding_size" : "vocab_size");
+  m.rope_theta = keys.number("rope_theta", 10000);
+  m.norm_eps = keys.number("rms_norm_eps", 1e-5);
+  m.tied_embeddings = keys.flag("weight_tying", false);
+  m.mask_token = keys.token("mask_token_id");
+  m.eos_token = keys.token("eos_token_id");
+  m.pad_token = keys.token("pad_token_id");
+  CHECK(m.vocab_size > 0, file, ": a vocabulary of ", m.vocab_size, " ids");
+  try {
+    validate(m);
+  } catch (const Error& e) {  // it speaks of this program's keys; the file is what is wrong
+    fail(file + ": " + e.what());
+  }
+  return m;
+}
+
+std::string model_config_to_hugging_face(const ModelConfig& model, const std::string& original) {
+  CHECK(
+      model.attention == Attention::full,
+      "a model with attention = causal has no counterpart among LLaDA's, whose attention is full");
+  Json sizes = sizes_of(model);
+  if (original.empty()) {
+    Json json = Json::parse(kTemplate);
+    for (auto& [key, value] : sizes.items()) json[key] = value;
+    return json.dump(2) + "\n";
+  }
+  const std::string file = "the config.json kept from the import";
+  const Json before = sizes_of(model_config_from_hugging_face(original, file));
+  if (before == sizes) return original;
+  Json json = parse_object(original, file);
+  for (auto& [key, value] : sizes.items())
+    if (before[key] != value) json[key] = value;
+  return json.dump(2) + "\n";
+}
+
+std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& m, DType dtype) {
+  const std::int64_t c = m.width, f = m.ffn_width, kv = m.key_heads() * m.head_dim();
+  const std::string root = "model.transformer.";
+  std::vector<TensorInfo> tensors;
+  const auto add = [&](const std::string& name, Shape shape) {
+    tensors.push_back({root + name + ".weight", shape, dtype});
+  };
+  add("wte", {m.vocab_size, c});
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    const std::string block = str("blocks.", i, ".");
+    add(block + "attn_norm", {c});
+    add(block + "q_proj", {c, c});
+    add(block + "k_proj", {kv, c});
+    add(block + "v_proj", {kv, c});
+    add(block + "attn_out", {c, c});
+    add(block + "ff_norm", {c});
+    add(block + "ff_proj", {f, c});
+    add(block + "up_proj", {f, c});
+    add(block + "ff_out", {c, f});
+  }
+  add("ln_f", {c});
+  if (!m.tied_embeddings) add("ff_out", {m.vocab_size, c});
+  return tensors;
+}
+
+}  // namespace lacuna

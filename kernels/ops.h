@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/arena.h"
 #include "core/tensor.h"
 
 // Shape letters: N rows (tokens), C width, F feed-forward width, V vocabulary, H query heads, K key
@@ -49,6 +50,8 @@ class Ops {
   /// "cpu" or the device's name, and how it runs ("cpu, 2 threads, avx512").
   virtual std::string description() const = 0;
   virtual Place place() const = 0;
+  /// What tensors for these operations are allocated from.
+  virtual Memory& memory() = 0;
   /// Returns when all earlier calls have finished.
   virtual void synchronize() = 0;
 

@@ -20,6 +20,7 @@ class CpuOps final : public Ops {
 
   std::string description() const override;
   Place place() const override { return Place::host; }
+  Memory& memory() override { return host_memory(); }
   void synchronize() override {}
   ThreadPool& pool() { return pool_; }
 

@@ -1,0 +1,212 @@
+#pragma once
+#include <cstdint>
+
+#include "kernels/ops.h"
+
+// What every backend checks before it writes anything. A message names the operation and the
+// tensor, says what it is and what it must be:
+//   rmsnorm_forward: w is [4] f32; it must be [5] f32
+
+namespace lacuna {
+
+struct RowsCols {
+  std::int64_t rows, cols;
+};
+
+/// The checks of one call, for a backend that computes at `place` and, perhaps, in bf16.
+class Checks {
+ public:
+  Checks(const char* op, Place place, bool bf16 = false) : op_(op), place_(place), bf16_(bf16) {}
+  const char* op() const { return op_; }
+
+  void is_here(const char* name, const Tensor& t) const {
+    CHECK(t.place == place_, op_, ": ", name, " is ", where(t.place), "; it must be ",
+          where(place_));
+    CHECK(t.data || t.count() == 0, op_, ": ", name, " ", t, " has no memory");
+  }
+  /// f32, or bf16 where the backend has it.
+  void is_float(const char* name, const Tensor& t) const {
+    is_here(name, t);
+    CHECK(t.dtype == DType::f32 || (bf16_ && t.dtype == DType::bf16), op_, ": ", name, " is ", t,
+          "; it must be ", bf16_ ? "f32 or bf16" : "f32");
+  }
+  void is_contiguous(const char* name, const Tensor& t) const {
+    CHECK(t.contiguous(), op_, ": ", name, " is ", t, " with ", t.stride,
+          " elements between rows; it must be contiguous");
+  }
+  /// [rows, cols], seen as a matrix, contiguous or not.
+  void is_strided(const char* name, const Tensor& t, std::int64_t rows, std::int64_t cols,
+                  DType dtype) const {
+    is_here(name, t);
+    CHECK(t.cols() == cols && t.count() == rows * cols && t.dtype == dtype, op_, ": ", name, " is ",
+          t, "; it must be [", rows, ",", cols, "] ", dtype);
+  }
+  void is_matrix(const char* name, const Tensor& t, std::int64_t rows, std::int64_t cols,
+                 DType dtype) const {
+    is_strided(name, t, rows, cols, dtype);
+    is_contiguous(name, t);
+  }
+  void is_vector(const char* name, const Tensor& t, std::int64_t n, DType dtype) const {
+    is_here(name, t);
+    CHECK(t.count() == n && t.dtype == dtype, op_, ": ", name, " is ", t, "; it must be [", n, "] ",
+          dtype);
+    is_contiguous(name, t);
+  }
+  /// Gradients of weights may be kept wider than what they are gradients of.
+  void is_f32_or(DType narrow, const char* name, const Tensor& t) const {
+    CHECK(t.dtype == DType::f32 || t.dtype == narrow, op_, ": ", name, " is ", t, "; it must be ",
+          DType::f32, narrow == DType::f32 ? "" : " or bf16");
+  }
+  void is_same_shape(const char* name, const Tensor& t, const char* other_name,
+                     const Tensor& other) const {
+    CHECK(t.shape == other.shape, op_, ": ", name, " is ", t, " but ", other_name, " is ", other,
+          "; their shapes must be the same");
+  }
+
+ private:
+  static const char* where(Place p) {
+    return p == Place::host ? "in main memory" : "on the device";
+  }
+  const char* op_;
+  Place place_;
+  bool bf16_;
+};
+
+inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,
+                                  const Tensor& gathered, const char* all_name, const Tensor& all,
+                                  const Tensor& rows) {
+  c.is_float(all_name, all);
+  c.is_vector("rows", rows, rows.count(), DType::i32);
+  c.is_matrix(gathered_name, gathered, rows.count(), all.cols(), all.dtype);
+  return {rows.count(), all.cols()};
+}
+
+inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Tensor& rows,
+                                const Tensor& ids, const char* table_name, const Tensor& table) {
+  c.is_float(rows_name, rows);
+  c.is_float(table_name, table);
+  c.is_vector("ids", ids, ids.count(), DType::i32);
+  c.is_matrix(table_name, table, table.rows(), rows.cols(), table.dtype);
+  c.is_matrix(rows_name, rows, ids.count(), table.cols(), rows.dtype);
+  return {ids.count(), table.cols()};
+}
+
+inline RowsCols check_rmsnorm_forward(const Checks& c, const Tensor& y, const Tensor& rstd,
+                                      const Tensor& x, const Tensor& w) {
+  c.is_float("x", x);
+  c.is_float("w", w);
+  const RowsCols n{x.rows(), x.cols()};
+  c.is_contiguous("x", x);
+  c.is_matrix("y", y, n.rows, n.cols, x.dtype);
+  c.is_vector("w", w, n.cols, w.dtype);
+  c.is_vector("rstd", rstd, n.rows, DType::f32);
+  return n;
+}
+
+inline RowsCols check_add_rmsnorm_forward(const Checks& c, const Tensor& sum, const Tensor& y,
+                                          const Tensor& rstd, const Tensor& x, const Tensor& delta,
+                                          const Tensor& w) {
+  const RowsCols n = check_rmsnorm_forward(c, y, rstd, x, w);
+  c.is_matrix("sum", sum, n.rows, n.cols, x.dtype);
+  c.is_matrix("delta", delta, n.rows, n.cols, x.dtype);
+  return n;
+}
+
+inline RowsCols check_rmsnorm_backward(const Checks& c, const Tensor& dx, const Tensor& dw,
+                                       const Tensor& dy, const Tensor& x, const Tensor& rstd,
+                                       const Tensor& w) {
+  c.is_float("x", x);
+  c.is_float("w", w);
+  const RowsCols n{x.rows(), x.cols()};
+  c.is_contiguous("x", x);
+  c.is_matrix("dy", dy, n.rows, n.cols, x.dtype);
+  c.is_matrix("dx", dx, n.rows, n.cols, x.dtype);
+  c.is_vector("w", w, n.cols, w.dtype);
+  c.is_vector("rstd", rstd, n.rows, DType::f32);
+  c.is_f32_or(w.dtype, "dw", dw);
+  c.is_vector("dw", dw, n.cols, dw.dtype);
+  return n;
+}
+
+inline RowsCols check_rope(const Checks& c, const Tensor& x, const Tensor& positions,
+                           const Tensor& table) {
+  c.is_float("x", x);
+  c.is_matrix("table", table, table.rows(), table.cols(), DType::f32);
+  const std::int64_t d = table.cols();
+  CHECK(d > 0 && d % 2 == 0, c.op(), ": table is ", table, "; it must have an even number of ",
+        "columns, one head's width");
+  CHECK(x.cols() % d == 0, c.op(), ": x is ", x, " but table is ", table,
+        "; x must have a multiple of ", d, " columns");
+  c.is_vector("positions", positions, x.rows(), DType::i32);
+  return {x.rows(), x.cols()};
+}
+
+inline RowsCols check_swiglu_forward(const Checks& c, const Tensor& y, const Tensor& gate_up) {
+  c.is_float("y", y);
+  c.is_contiguous("y", y);
+  c.is_matrix("gate_up", gate_up, y.rows(), 2 * y.cols(), y.dtype);
+  return {y.rows(), y.cols()};
+}
+
+inline RowsCols check_swiglu_backward(const Checks& c, const Tensor& d_gate_up, const Tensor& y,
+                                      const Tensor& dy, const Tensor& gate_up) {
+  const RowsCols n = check_swiglu_forward(c, y, gate_up);
+  c.is_matrix("dy", dy, n.rows, n.cols, y.dtype);
+  c.is_matrix("d_gate_up", d_gate_up, n.rows, 2 * n.cols, y.dtype);
+  return n;
+}
+
+inline RowsCols check_cross_entropy(const Checks& c, const Tensor& loss, const Tensor& logits,
+                                    const Tensor& targets) {
+  c.is_float("logits", logits);
+  c.is_contiguous("logits", logits);
+  c.is_vector("loss", loss, logits.rows(), DType::f32);
+  c.is_vector("targets", targets, logits.rows(), DType::i32);
+  return {logits.rows(), logits.cols()};
+}
+
+inline RowsCols check_corrupt(const Checks& c, const Tensor& noisy, const Tensor& masked,
+                              const Tensor& clean, const Tensor& p, const Tensor& samples) {
+  const RowsCols n{clean.rows(), clean.cols()};
+  c.is_matrix("clean", clean, n.rows, n.cols, DType::i32);
+  c.is_matrix("noisy", noisy, n.rows, n.cols, DType::i32);
+  c.is_matrix("masked", masked, n.rows, n.cols, DType::u8);
+  c.is_vector("p", p, n.rows, DType::f32);
+  c.is_vector("samples", samples, n.rows, DType::i64);
+  return n;
+}
+
+inline RowsCols check_guide(const Checks& c, const Tensor& logits, const Tensor& unconditional) {
+  c.is_float("logits", logits);
+  c.is_contiguous("logits", logits);
+  c.is_matrix("unconditional", unconditional, logits.rows(), logits.cols(), logits.dtype);
+  return {logits.rows(), logits.cols()};
+}
+
+inline RowsCols check_sample_tokens(const Checks& c, const Tensor& tokens, const Tensor& confidence,
+                                    const Tensor& logits, const Tensor& row_keys,
+                                    const SamplingParameters& p) {
+  c.is_float("logits", logits);
+  c.is_contiguous("logits", logits);
+  CHECK(logits.cols() > 0, c.op(), ": logits is ", logits, "; it must have columns");
+  c.is_vector("tokens", tokens, logits.rows(), DType::i32);
+  c.is_vector("confidence", confidence, logits.rows(), DType::f32);
+  c.is_vector("row_keys", row_keys, logits.rows(), DType::i64);
+  CHECK(p.temperature >= 0, c.op(), ": temperature is ", p.temperature, "; it must be 0 or more");
+  CHECK(p.step < std::uint64_t{1} << 32, c.op(), ": step is ", p.step, "; it must be below 2^32");
+  return {logits.rows(), logits.cols()};
+}
+
+inline void check_adamw(const Checks& c, const Tensor& w, const Tensor& m, const Tensor& v,
+                        const Tensor& g, const Tensor& scale, const AdamWParameters& p) {
+  c.is_float("g", g);
+  c.is_vector("w", w, g.count(), DType::f32);
+  c.is_vector("m", m, g.count(), DType::f32);
+  c.is_vector("v", v, g.count(), DType::f32);
+  c.is_contiguous("g", g);
+  for (const Tensor* t : {&m, &v, &g}) c.is_same_shape("w", w, "m, v or g", *t);
+  c.is_vector("scale", scale, 1, DType::f32);
+  CHECK(p.step >= 1, c.op(), ": step is ", p.step, "; the first update is step 1");
+}
+
+}  // namespace lacuna

@@ -1,0 +1,26 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "core/check.h"
+#include "core/tensor.h"
+
+namespace lacuna {
+
+/// Elements below which a loop is not worth cutting: a few microseconds of one thread.
+constexpr std::int64_t kGrain = 16384;
+
+/// The same, in rows of `cols` elements.
+inline std::int64_t row_grain(std::int64_t cols) {
+  return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, cols));
+}
+
+/// Throws Error naming the first index outside [0, limit).
+inline void check_indices(const char* op, const char* name, const Tensor& t, std::int64_t limit) {
+  const auto* index = t.as<std::int32_t>();
+  for (std::int64_t i = 0; i < t.count(); ++i)
+    CHECK(index[i] >= 0 && index[i] < limit, op, ": ", name, "[", i, "] is ", index[i],
+          "; it must be in [0,", limit, ")");
+}
+
+}  // namespace lacuna

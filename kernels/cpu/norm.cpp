@@ -1,0 +1,44 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/checks.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/simd.h"
+
+namespace lacuna {
+
+// In pieces of fixed size, added in order: the same sum whatever the number of threads.
+void CpuOps::sum_of_squares(Tensor sum, Tensor x) {
+  const Checks c("sum_of_squares", Place::host);
+  c.is_float("x", x);
+  c.is_contiguous("x", x);
+  c.is_vector("sum", sum, 1, DType::f64);
+  constexpr std::int64_t kPiece = 32768;
+  const std::int64_t n = x.count();
+  std::vector<double> parts(std::size_t((n + kPiece - 1) / kPiece));
+  const auto* from = x.as<float>();
+  pool_.for_ranges(std::int64_t(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      parts[std::size_t(i)] =
+          simd_.sum_of_squares(from + i * kPiece, std::min(kPiece, n - i * kPiece));
+  });
+  double total = 0;
+  for (const double part : parts) total += part;
+  *sum.as<double>() = total;
+}
+
+void CpuOps::clip_scale(Tensor scale, Tensor sum, float max_norm) {
+  const Checks c("clip_scale", Place::host);
+  c.is_vector("scale", scale, 1, DType::f32);
+  c.is_vector("sum", sum, 1, DType::f64);
+  const double norm = std::sqrt(*sum.as<double>());
+  float& out = *scale.as<float>();
+  if (!std::isfinite(norm))
+    out = std::numeric_limits<float>::quiet_NaN();
+  else
+    out = max_norm == 0 || norm <= double(max_norm) ? 1.0f : float(double(max_norm) / norm);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "config/config.h"
+#include "core/tensor.h"
+#include "kernels/ops.h"
+
+namespace lacuna {
+
+/// What turns clean sequences into training examples. The same numbers on every layout and device.
+struct NoiseOptions {
+  Objective objective = Objective::masked_diffusion;
+  double min_mask_probability = 1e-3;  // eps
+  std::uint64_t seed = 1;
+  std::int32_t mask_token = -1;
+};
+
+/// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each
+/// row's cross-entropy counts. All on the host.
+struct NoisyBatch {
+  std::int64_t sequences = 0, length = 0;  // B, T
+  std::vector<std::int32_t> tokens;        // [B*T], what the model sees
+  std::vector<std::uint8_t> masked;        // [B*T], 1 where a token is in the loss
+  std::vector<float> p;                    // [B], mask probabilities (1 for autoregressive)
+  std::vector<std::int32_t> rows;          // [M], increasing
+  std::vector<std::int32_t> targets;       // [M]
+  std::vector<double> weights;             // [M]
+};
+
+/// t ~ U(0,1) of global sample `sample`, then p = (1 - eps) t + eps (LLaDA's GUIDELINES.md;
+/// arXiv:2502.09992, algorithm 1).
+float mask_probability(const NoiseOptions& options, std::int64_t sample);
+
+/// How many tokens of each sequence step `step` uses: `length`, or, for a share `fraction` of the
+/// steps, uniform on [1, length] ([2, length] for the autoregressive objective). One draw per step,
+/// so that every rank and micro-batch agrees.
+std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
+                         double fraction);
+
+/// Examples from clean i32 [B,T0] (host), cut to their first `length` tokens. Row b is global
+/// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
+/// loss is a mean, so that weights of all its micro-batches add up:
+///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows
+///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1
+/// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones).
+NoisyBatch make_noisy_batch(Ops& ops, const NoiseOptions& options, Tensor clean,
+                            std::int64_t length, std::int64_t first_sample,
+                            std::int64_t sequences_in_step, const std::vector<float>& p = {});
+
+}  // namespace lacuna

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "core/arena.h"
+#include "kernels/ops.h"
+#include "model/weights.h"
+
+namespace lacuna {
+
+/// The output head on the rows that need it: logits = hidden w^T, a chunk of rows at a time, so
+/// that [M,V] never exists whole. Loss and gradient are fused in place.
+class Head {
+ public:
+  /// Borrows `weights`. Chunks of `chunk_rows` rows.
+  Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights, std::int64_t chunk_rows);
+
+  std::int64_t chunk_rows() const { return chunk_rows_; }
+  /// Logits [m,V] of hidden [m,C], m <= chunk_rows(); valid until the next call. The caller may
+  /// overwrite them.
+  Tensor logits(Tensor hidden);
+  /// A second logits buffer, for guidance; allocated on first use.
+  Tensor second_logits(Tensor hidden);
+  /// loss[m] = cross-entropy in nats. loss f32 [M], hidden [M,C], targets i32 [M]; any M.
+  void loss(Tensor loss, Tensor hidden, Tensor targets);
+  /// The same, and the gradient of sum_m row_weights[m] loss[m]: d_hidden [M,C] overwritten (may be
+  /// hidden), added to d_head [V,C]. row_weights f32 [M].
+  void loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor hidden, Tensor targets,
+                         Tensor row_weights);
+
+ private:
+  Tensor chunk(const Arena& arena, std::int64_t rows) const;
+  Ops& ops_;
+  const ModelTensors& weights_;
+  std::int64_t chunk_rows_;
+  Arena logits_;
+  std::unique_ptr<Arena> second_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,54 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lacuna {
+
+/// Byte-level BPE as Hugging Face's `tokenizers` does it (GPT-2's byte alphabet; GPT-2, Llama-3 or
+/// any other split pattern), read from tokenizer.json. Gives the ids that package gives for any
+/// bytes that are valid Unicode; bytes that are not become byte tokens, so that decode(encode(x))
+/// is x for every x. Immutable: any number of threads may use one.
+class Tokenizer {
+ public:
+  /// What the text of a special token ("<|endoftext|>") in a text becomes.
+  enum class Special : std::uint8_t {
+    as_token,  // its id, as Hugging Face does
+    as_text,   // ordinary tokens, so that a corpus cannot forge one
+  };
+
+  /// Throws Error, naming the file, when it is missing, not JSON, or says what this class cannot
+  /// do.
+  static Tokenizer load(const std::string& path);
+  /// The same from the text of a tokenizer.json; `name` stands for the file in messages.
+  static Tokenizer from_json(std::string json, const std::string& name);
+
+  /// tokenizer.json itself, byte for byte.
+  const std::string& json() const;
+  /// One more than the largest id, added tokens included.
+  std::int64_t vocab_size() const;
+  /// -1 when there is none. Known by their text: "<|mdm_mask|>", "<|endoftext|>" (also "</s>",
+  /// "<|end_of_text|>"), "<|pad|>" (else the end of text, as LLaDA pads with).
+  std::int64_t mask_token() const;
+  std::int64_t eos_token() const;
+  std::int64_t pad_token() const;
+  /// The id of a token, added ones included, by its text as in tokenizer.json.
+  std::optional<std::int32_t> id_of(std::string_view token) const;
+  bool is_special(std::int32_t id) const;
+
+  std::vector<std::int32_t> encode(std::string_view text,
+                                   Special special = Special::as_token) const;
+  /// The bytes of `ids`, one after another. Throws Error for an id outside the vocabulary.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
+
+ private:
+  struct State;
+  explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace lacuna

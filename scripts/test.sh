@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs every test: on a fresh Debian 12 machine, from a clean clone.
+#
+#   scripts/test.sh [PRESET]    # cpu (default), debug, asan or tsan
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:-cpu}
+
+scripts/setup.sh
+cmake --preset "$preset"
+cmake --build --preset "$preset"
+ctest --preset "$preset" --parallel "$(nproc)"

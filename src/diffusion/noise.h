@@ -11,25 +11,31 @@ namespace lacuna {
 /// What turns clean sequences into training examples. The same numbers on every layout and device.
 struct NoiseOptions {
   Objective objective = Objective::masked_diffusion;
-  double min_mask_probability = 1e-3;  // eps
+  double min_mask_probability = 1e-3;  // eps, in [0, 1]
   std::uint64_t seed = 1;
-  std::int32_t mask_token = -1;
+  std::int32_t mask_token = -1;  // needed for masked diffusion only
 };
 
 /// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each
-/// row's cross-entropy counts. All on the host.
+/// row's cross-entropy counts. All on the host. Row m of the last three is read at rows[m] of
+/// [0, B*T) and predicts the token at rows[m] + shift.
 struct NoisyBatch {
   std::int64_t sequences = 0, length = 0;  // B, T
+  std::int64_t shift = 0;                  // 0: a masked token itself; 1: autoregressive
   std::vector<std::int32_t> tokens;        // [B*T], what the model sees
   std::vector<std::uint8_t> masked;        // [B*T], 1 where a token is in the loss
   std::vector<float> p;                    // [B], mask probabilities (1 for autoregressive)
-  std::vector<std::int32_t> rows;          // [M], increasing
+  std::vector<std::int32_t> rows;          // [M], increasing; M may be 0
   std::vector<std::int32_t> targets;       // [M]
   std::vector<double> weights;             // [M]
 };
 
-/// t ~ U(0,1) of global sample `sample`, then p = (1 - eps) t + eps (LLaDA's GUIDELINES.md;
-/// arXiv:2502.09992, algorithm 1).
+/// p = (1 - eps) t + eps for t in [0,1] (LLaDA's GUIDELINES.md; arXiv:2502.09992, algorithm 1),
+/// rounded up to a multiple of 2^-24. Masks compare uniform multiples of 2^-24 with p, so a token
+/// is masked with probability p exactly, and 1/p is the exact weight. In (0,1] for any eps.
+float mask_probability(double t, double eps);
+
+/// The same with t ~ U(0,1) of global sample `sample`.
 float mask_probability(const NoiseOptions& options, std::int64_t sample);
 
 /// How many tokens of each sequence step `step` uses: `length`, or, for a share `fraction` of the
@@ -42,8 +48,11 @@ std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::in
 /// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
 /// loss is a mean, so that weights of all its micro-batches add up:
 ///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows
-///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1
-/// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones).
+///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1;
+///                     the first token of a sequence is given
+/// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones); those
+/// should come from mask_probability(t, eps). Throws Error when lengths disagree or the mask token
+/// is unknown.
 NoisyBatch make_noisy_batch(Ops& ops, const NoiseOptions& options, Tensor clean,
                             std::int64_t length, std::int64_t first_sample,
                             std::int64_t sequences_in_step, const std::vector<float>& p = {});

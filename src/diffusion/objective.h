@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
+#include "core/arena.h"
 #include "diffusion/noise.h"
 #include "model/head.h"
 #include "model/model.h"
@@ -17,16 +19,29 @@ class ObjectiveRunner {
   ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                   std::int64_t sequences, std::int64_t length, bool training);
 
-  /// sum_m weights[m] CE[m] in f64, CE in nats (arXiv:2502.09992, eq. 3 with NoisyBatch's weights).
+  /// sum_m weights[m] CE[m] in f64 and in the order of the rows, CE in nats (arXiv:2502.09992,
+  /// eq. 3 with NoisyBatch's weights). 0 for a micro-batch in which nothing is masked.
   double loss(const NoisyBatch& batch);
-  /// The same; adds the gradient of `scale` times it to `gradients`.
+  /// The same, and adds its gradient to `gradients`. Needs `training`.
   double loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients);
+  /// CE[m] in nats of the last call's rows, on the host.
+  const std::vector<float>& row_losses() const { return row_losses_; }
   Model& model() { return model_; }
 
  private:
+  struct Slots {
+    Slot tokens, targets, weights, losses;
+  };
+  static Plan make_plan(std::int64_t rows, Slots& slots);
+  Tensor forward(const NoisyBatch& batch);
+  double weighted_sum(const NoisyBatch& batch, Tensor losses);
+
+  Ops& ops_;
+  Slots slots_;
   Model model_;
   Head head_;
   Arena arena_;
+  std::vector<float> row_losses_, row_weights_;
 };
 
 }  // namespace lacuna

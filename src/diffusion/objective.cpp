@@ -1,0 +1,94 @@
+#include "diffusion/objective.h"
+
+#include <algorithm>
+
+namespace lacuna {
+namespace {
+
+constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kLeastRows = 32;
+
+template <class T>
+Tensor view(const std::vector<T>& v) {
+  return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
+}
+
+}  // namespace
+
+std::int64_t head_chunk_rows(const ModelConfig& config) {
+  CHECK(config.vocab_size > 0, "model.vocab_size is ", config.vocab_size);
+  return std::max(kLeastRows, kLogitsBytes / (config.vocab_size * size_of(DType::f32)));
+}
+
+Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
+  Plan plan;
+  slots.tokens = plan.add("objective/tokens", {rows}, DType::i32);
+  slots.targets = plan.add("objective/targets", {rows}, DType::i32);
+  slots.weights = plan.add("objective/row weights", {rows});
+  slots.losses = plan.add("objective/row losses", {rows});
+  return plan;
+}
+
+ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+                                 std::int64_t sequences, std::int64_t length, bool training)
+    : ops_(ops),
+      model_(ops, config, weights,
+             ModelLimits{sequences * length, sequences, sequences * length, training}),
+      head_(ops, config, weights, std::min(head_chunk_rows(config), sequences * length)),
+      arena_(ops.memory(), make_plan(sequences * length, slots_)) {}
+
+Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
+  Sequences sequences = Sequences::equal(batch.sequences, batch.length);
+  const ModelLimits& limits = model_.limits();
+  CHECK(sequences.rows() <= limits.rows && batch.sequences <= limits.sequences, "a micro-batch of ",
+        batch.sequences, " x ", batch.length, " tokens where at most ", limits.sequences,
+        " sequences and ", limits.rows, " tokens were announced");
+  sequences.head_rows = batch.rows;
+  const Tensor tokens = arena_[slots_.tokens].row_range(0, sequences.rows());
+  ops_.copy(tokens, view(batch.tokens));
+  ops_.copy(arena_[slots_.targets].row_range(0, std::int64_t(batch.targets.size())),
+            view(batch.targets));
+  return model_.forward(tokens, sequences);
+}
+
+double ObjectiveRunner::weighted_sum(const NoisyBatch& batch, Tensor losses) {
+  row_losses_.resize(batch.rows.size());
+  ops_.copy(view(row_losses_), losses);
+  ops_.synchronize();
+  double sum = 0;
+  for (std::size_t m = 0; m < row_losses_.size(); ++m)
+    sum += batch.weights[m] * double(row_losses_[m]);
+  return sum;
+}
+
+double ObjectiveRunner::loss(const NoisyBatch& batch) {
+  const auto M = std::int64_t(batch.rows.size());
+  if (M == 0) {
+    row_losses_.clear();
+    return 0;
+  }
+  const Tensor hidden = forward(batch);
+  const Tensor losses = arena_[slots_.losses].row_range(0, M);
+  head_.loss(losses, hidden, arena_[slots_.targets].row_range(0, M));
+  return weighted_sum(batch, losses);
+}
+
+double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients) {
+  CHECK(model_.limits().training, "gradients of an objective that was made without training");
+  const auto M = std::int64_t(batch.rows.size());
+  if (M == 0) {
+    row_losses_.clear();
+    return 0;
+  }
+  const Tensor hidden = forward(batch);
+  const Tensor losses = arena_[slots_.losses].row_range(0, M);
+  const Tensor weights = arena_[slots_.weights].row_range(0, M);
+  row_weights_.assign(batch.weights.begin(), batch.weights.end());
+  ops_.copy(weights, view(row_weights_));
+  head_.loss_and_gradient(losses, hidden, gradients.head, hidden,
+                          arena_[slots_.targets].row_range(0, M), weights);
+  model_.backward(gradients, hidden);
+  return weighted_sum(batch, losses);
+}
+
+}  // namespace lacuna

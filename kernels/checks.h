@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/ops.h"
@@ -192,7 +193,8 @@ inline RowsCols check_sample_tokens(const Checks& c, const Tensor& tokens, const
   c.is_vector("tokens", tokens, logits.rows(), DType::i32);
   c.is_vector("confidence", confidence, logits.rows(), DType::f32);
   c.is_vector("row_keys", row_keys, logits.rows(), DType::i64);
-  CHECK(p.temperature >= 0, c.op(), ": temperature is ", p.temperature, "; it must be 0 or more");
+  CHECK(p.temperature >= 0 && std::isfinite(p.temperature), c.op(), ": temperature is ",
+        p.temperature, "; it must be finite, 0 or more");
   CHECK(p.step < std::uint64_t{1} << 32, c.op(), ": step is ", p.step, "; it must be below 2^32");
   return {logits.rows(), logits.cols()};
 }

@@ -32,8 +32,11 @@ struct AdamWParameters {
   std::int64_t step;  // 1 for the first update: bias correction is 1 - beta^step
 };
 
-/// One draw per row of `sample_tokens`: temperature 0 is argmax; above, Gumbel noise in f64 from
-/// CounterRng{seed, Purpose::gumbel, step} at position row_key * V + v.
+/// One draw per row of `sample_tokens`: temperature 0 is argmax; above, Gumbel noise in f64. The
+/// number of row m's token v is named by the 64-bit position n = row_keys[m] V + v: its low half is
+/// a position of CounterRng, its high half the high half of the index, so that no two collide:
+///   u = CounterRng{seed, Purpose::gumbel, step | (n >> 32) << 32}.uniform53(uint32(n))
+/// step < 2^32.
 struct SamplingParameters {
   double temperature = 0;
   std::uint64_t seed = 0, step = 0;

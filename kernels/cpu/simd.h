@@ -1,13 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#if __has_include("kernels/cpu/attention_tiles.h")
 #include "kernels/cpu/attention_tiles.h"
-#else
-namespace lacuna {
-struct AttentionTiles {};
-}  // namespace lacuna
-#endif
 
 namespace lacuna {
 
@@ -23,6 +17,12 @@ struct AdamWConstants {
 struct MaxAndSum {
   float max;
   double sum;
+};
+
+/// The stream of a CounterRng (core/philox.h).
+struct GumbelStream {
+  std::uint64_t seed, index;
+  std::uint32_t purpose;
 };
 
 /// The loops that gain from wider vectors, over plain contiguous f32 of n elements. One source
@@ -57,9 +57,11 @@ struct SimdKernels {
                           const float* up, std::int64_t n);
   void (*adamw)(float* w, float* m, float* v, const float* g, const AdamWConstants& c,
                 std::int64_t n);
-  /// u[i] = CounterRng{seed, purpose, index}.uniform53(first + i).
-  void (*uniform53)(double* u, std::uint64_t seed, std::uint32_t purpose, std::uint64_t index,
-                    std::uint32_t first, std::int64_t n);
+  /// Which numbers can win a Gumbel-max draw. With u = CounterRng{seed, purpose, index}
+  /// .uniform53(first + i), x[i] - t log(-log u) > best implies slack[i] > 0; returns the largest
+  /// slack. inverse_t = 1 / t. Cheap where it matters: log(-log u) is needed for very few i.
+  float (*gumbel_slack)(float* slack, const float* x, float best, float inverse_t,
+                        const GumbelStream& stream, std::uint32_t first, std::int64_t n);
 
   AttentionTiles attention;  // kernels/cpu/attention_tiles.h and .inc
 };

@@ -5,10 +5,6 @@ namespace lacuna::simd_avx512 {
 #define LACUNA_SIMD_NAME "avx512"
 #define LACUNA_VECTOR_BYTES 64
 #include "kernels/cpu/simd_math.inc"
-#if __has_include("kernels/cpu/attention_tiles.inc")
 #include "kernels/cpu/attention_tiles.inc"
-#else
-constexpr AttentionTiles attention_tiles{};
-#endif
 #include "kernels/cpu/simd_kernels.inc"
 }  // namespace lacuna::simd_avx512

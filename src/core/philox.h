@@ -51,14 +51,15 @@ struct CounterRng {
     return block(position / 4)[position % 4];
   }
   /// Uniform on [0,1): multiples of 2^-24, exact in f32.
-  constexpr float uniform(std::uint32_t position) const {
-    return float(bits(position) >> 8) * 0x1p-24f;
-  }
-  /// Uniform on (0,1), 53 bits, never 0 or 1. Takes a block of its own: positions 4i..4i+3 above.
+  constexpr float uniform(std::uint32_t position) const { return uniform_of(bits(position)); }
+  /// The same from bits already drawn.
+  static constexpr float uniform_of(std::uint32_t bits) { return float(bits >> 8) * 0x1p-24f; }
+  /// Uniform on (0,1): odd multiples of 2^-53, so never 0 or 1 and 1 - u is exact. Takes a block of
+  /// its own: positions 4i..4i+3 above.
   constexpr double uniform53(std::uint32_t i) const {
     const auto b = block(i);
-    const std::uint64_t u = (std::uint64_t{b[0]} << 32 | b[1]) >> 11;
-    return (double(u) + 0.5) * 0x1p-53;
+    const std::uint64_t u = (std::uint64_t{b[0]} << 32 | b[1]) >> 12;
+    return (double(u) + 0.5) * 0x1p-52;
   }
   /// Uniform integer in [0, n), n >= 1, without bias beyond 2^-32 relative.
   constexpr std::uint64_t below(std::uint64_t n, std::uint32_t i = 0) const {
@@ -69,8 +70,8 @@ struct CounterRng {
   /// Standard normal (Box-Muller, f64), a block of its own.
   double normal(std::uint32_t i) const {
     const auto b = block(i);
-    const double u = (double((std::uint64_t{b[0]} << 32 | b[1]) >> 11) + 0.5) * 0x1p-53;
-    const double v = (double((std::uint64_t{b[2]} << 32 | b[3]) >> 11) + 0.5) * 0x1p-53;
+    const double u = (double((std::uint64_t{b[0]} << 32 | b[1]) >> 12) + 0.5) * 0x1p-52;
+    const double v = (double((std::uint64_t{b[2]} << 32 | b[3]) >> 12) + 0.5) * 0x1p-52;
     return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
   }
 };

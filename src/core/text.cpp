@@ -53,7 +53,7 @@ std::string human_duration(double seconds) {
 std::string with_commas(std::int64_t n) {
   std::string digits = std::to_string(n);
   for (int i = int(digits.size()) - 3; i > (n < 0 ? 1 : 0); i -= 3)
-    digits.insert(std::size_t(i), ",");
+    digits.insert(std::size_t(i), 1, ',');
   return digits;
 }
 

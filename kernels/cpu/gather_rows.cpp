@@ -1,0 +1,41 @@
+#include <cstring>
+#include <vector>
+
+#include "kernels/checks.h"
+#include "kernels/cpu/blocks.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/simd.h"
+
+namespace lacuna {
+
+void CpuOps::gather_rows(Tensor y, Tensor x, Tensor rows) {
+  const Checks c("gather_rows", Place::host);
+  const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
+  check_indices(c.op(), "rows", rows, x.rows());
+  const auto* from = rows.as<std::int32_t>();
+  pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t m = begin; m < end; ++m)
+      std::memcpy(y.as<float>() + m * n, x.as<float>() + from[m] * x.stride,
+                  std::size_t(n) * sizeof(float));
+  });
+}
+
+void CpuOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
+  const Checks c("scatter_add_rows", Place::host);
+  const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
+  check_indices(c.op(), "rows", rows, x.rows());
+  const auto* to = rows.as<std::int32_t>();
+  // A row named twice would be written by two threads at once.
+  std::vector<bool> seen(std::size_t(x.rows()));
+  for (std::int64_t m = 0; m < count; ++m) {
+    CHECK(!seen[std::size_t(to[m])], c.op(), ": rows[", m, "] is ", to[m],
+          " a second time; rows must be distinct");
+    seen[std::size_t(to[m])] = true;
+  }
+  pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t m = begin; m < end; ++m)
+      simd_.add(x.as<float>() + to[m] * x.stride, y.as<float>() + m * n, n);
+  });
+}
+
+}  // namespace lacuna

@@ -27,8 +27,9 @@ struct SamplerOptions {
   Remasking remasking = Remasking::low_confidence;
   double cfg_scale = 0;  // classifier-free guidance; 0: none
   std::uint64_t seed = 1;
+  std::int64_t first_sample = 0;  // number of the first canvas: seed and number name the noise
 };
-/// Throws UsageError naming the option, its value and what would be right.
+/// Throws UsageError naming the command-line option, its value and what would be right.
 void validate(const SamplerOptions& options);
 
 /// What a step left on one canvas (prompt and answer).
@@ -39,24 +40,46 @@ struct CanvasStep {
 };
 using CanvasObserver = std::function<void(const CanvasStep&)>;
 
-/// Fills masked canvases with the model's own forward pass; logits exist only for the rows that a
-/// step may commit.
-class Sampler {
- public:
-  /// Canvases of at most `max_tokens` tokens together, `max_sequences` at once.
-  Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights, std::int64_t max_tokens,
-          std::int64_t max_sequences = 1);
-  ~Sampler();
+/// The most that one call of generate() may be asked for.
+struct SamplerLimits {
+  std::int64_t tokens;         // of all canvases together
+  std::int64_t sequences = 1;  // canvases
+  bool guidance = false;       // whether cfg_scale may be more than 0: twice the activations
+};
 
-  /// One canvas per prompt, of its own length (nothing is padded): the prompt, then gen_length
-  /// tokens. As LLaDA does it: fixed counts per step, the remainder in a block's first steps;
-  /// confidence = softmax(logits)[token] without noise or temperature; positions past the block are
-  /// never committed; a token once committed stays; the mask token itself may be predicted, and
-  /// then stays masked. Equal confidences: the lower position first. A canvas does not depend on
-  /// the others. Throws Error when canvases exceed the limits or model.max_length.
+/// Continues prompts by the model's own forward pass.
+class TextSampler {
+ public:
+  virtual ~TextSampler() = default;
+  /// Each prompt followed by what was generated. Each canvas has its own length (nothing is padded)
+  /// and does not depend on the others, but for rounding. Throws Error when canvases exceed the
+  /// limits or model.max_length, and what validate() throws.
+  virtual std::vector<std::vector<std::int32_t>> generate(
+      const std::vector<std::vector<std::int32_t>>& prompts, const SamplerOptions& options,
+      const CanvasObserver& observer = {}) = 0;
+};
+
+/// A Sampler, or an AutoregressiveSampler where model.attention is causal.
+std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
+                                          const ModelTensors& weights, const SamplerLimits& limits);
+
+/// Fills masked canvases as LLaDA does; logits exist only for the rows that a step may commit.
+class Sampler final : public TextSampler {
+ public:
+  /// Borrows `weights`. Throws UsageError when config.mask_token is not a token.
+  Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+          const SamplerLimits& limits);
+  ~Sampler() override;
+
+  /// The prompt, then gen_length tokens. As LLaDA does it: fixed counts per step, the remainder in
+  /// a block's first steps; confidence = softmax(logits)[token] without noise or temperature;
+  /// positions past the block are never committed, masked ones before it may be; a token once
+  /// committed stays; the mask token itself may be predicted, and then stays masked. Guidance's
+  /// unconditional branch sees the prompt masked. Equal confidences: the lower position first.
+  /// The observer is called for each canvas after each step that may fill something.
   std::vector<std::vector<std::int32_t>> generate(
       const std::vector<std::vector<std::int32_t>>& prompts, const SamplerOptions& options,
-      const CanvasObserver& observer = {});
+      const CanvasObserver& observer = {}) override;
 
  private:
   struct State;

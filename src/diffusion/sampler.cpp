@@ -1,0 +1,218 @@
+#include "diffusion/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+#include "diffusion/autoregressive.h"
+#include "diffusion/token_predictor.h"
+#include "diffusion/unmasking.h"
+
+namespace lacuna {
+namespace {
+
+/// A canvas in the making.
+struct Canvas {
+  std::int64_t number;  // among those of this call
+  std::int64_t sample;  // names its noise
+  std::int64_t prompt_length;
+  std::vector<std::int32_t> tokens;                // prompt and answer
+  std::vector<std::int32_t> unconditional_prompt;  // the prompt, masked; empty without guidance
+  std::int64_t masked_in_block = 0;                // when the block began
+};
+
+/// The rows of one step.
+struct StepBatch {
+  std::vector<std::int32_t> tokens;
+  Sequences sequences;
+  std::vector<std::int64_t> keys;
+  std::vector<std::int32_t> positions;    // of each row in its canvas
+  std::vector<std::int64_t> row_offsets;  // [canvases + 1]
+};
+
+void append_sequence(StepBatch& batch, std::span<const std::int32_t> tokens) {
+  batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+  batch.sequences.offsets.push_back(std::int32_t(batch.tokens.size()));
+}
+
+}  // namespace
+
+void validate(const SamplerOptions& o) {
+  const auto at_least_1 = [](const char* option, std::int64_t value) {
+    if (value < 1) fail_usage(str(option, " is ", value, "; it must be at least 1"));
+  };
+  at_least_1("--gen-length", o.gen_length);
+  at_least_1("--block-length", o.block_length);
+  at_least_1("--steps", o.steps);
+  if (o.gen_length % o.block_length != 0)
+    fail_usage(
+        str("--block-length ", o.block_length, " does not divide --gen-length ", o.gen_length));
+  const std::int64_t blocks = o.gen_length / o.block_length;
+  if (o.steps % blocks != 0)
+    fail_usage(str("--steps ", o.steps, " cannot be shared evenly by ", blocks,
+                   " blocks (--gen-length ", o.gen_length, " / --block-length ", o.block_length,
+                   "); it must be a multiple of ", blocks));
+  if (!(o.temperature >= 0) || !std::isfinite(o.temperature))
+    fail_usage(str("--temperature is ", o.temperature, "; it must be 0 or more"));
+  if (!(o.cfg_scale >= 0) || !std::isfinite(o.cfg_scale))
+    fail_usage(str("--cfg-scale is ", o.cfg_scale, "; it must be 0 or more"));
+  CHECK(o.first_sample >= 0, "first_sample is ", o.first_sample);
+}
+
+std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
+                                          const ModelTensors& weights,
+                                          const SamplerLimits& limits) {
+  if (config.attention == Attention::causal)
+    return std::make_unique<AutoregressiveSampler>(ops, config, weights, limits);
+  return std::make_unique<Sampler>(ops, config, weights, limits);
+}
+
+struct Sampler::State {
+  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l)
+      : config(c), limits(l), predictor(ops, c, weights, model_limits(l)) {}
+
+  static ModelLimits model_limits(const SamplerLimits& l) {
+    const std::int64_t branches = l.guidance ? 2 : 1;
+    return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false};
+  }
+  bool is_masked(std::int32_t token) const { return token == config.mask_token; }
+  std::vector<Canvas> canvases(const std::vector<std::vector<std::int32_t>>& prompts,
+                               const SamplerOptions& options) const;
+  void run_step(std::vector<Canvas*>& canvases, const SamplerOptions& options, std::int64_t block,
+                std::int64_t step, const CanvasObserver& observer);
+  StepBatch batch_of(const std::vector<Canvas*>& canvases, const SamplerOptions& options,
+                     std::int64_t block) const;
+
+  ModelConfig config;
+  SamplerLimits limits;
+  TokenPredictor predictor;
+};
+
+std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::int32_t>>& prompts,
+                                             const SamplerOptions& options) const {
+  CHECK(std::int64_t(prompts.size()) <= limits.sequences, prompts.size(),
+        " canvases at once where at most ", limits.sequences, " were announced");
+  CHECK(options.cfg_scale == 0 || limits.guidance,
+        "guidance of a sampler that was made without it");
+  std::vector<Canvas> result;
+  std::int64_t all = 0;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    const auto number = std::int64_t(result.size()), length = std::int64_t(prompt.size());
+    const std::int64_t whole = length + options.gen_length;
+    CHECK(whole <= config.max_length, "a prompt of ", length, " tokens and ", options.gen_length,
+          " generated ones make ", whole, ", more than model.max_length ", config.max_length);
+    all += whole;
+    Canvas canvas{number, options.first_sample + number, length, prompt, {}, 0};
+    canvas.tokens.resize(std::size_t(whole), config.mask_token);
+    if (options.cfg_scale > 0)
+      canvas.unconditional_prompt.resize(std::size_t(length), config.mask_token);
+    result.push_back(std::move(canvas));
+  }
+  CHECK(all <= limits.tokens, "canvases of ", all, " tokens where at most ", limits.tokens,
+        " were announced");
+  return result;
+}
+
+// The eligible rows are the masked ones up to the block's end, those of earlier blocks (and of the
+// prompt) among them: they are left over when the model predicts the mask token itself.
+StepBatch Sampler::State::batch_of(const std::vector<Canvas*>& canvases,
+                                   const SamplerOptions& options, std::int64_t block) const {
+  StepBatch batch;
+  batch.sequences.offsets.push_back(0);
+  batch.row_offsets.push_back(0);
+  for (const Canvas* canvas : canvases) {
+    const std::int32_t start = batch.sequences.offsets.back();
+    append_sequence(batch, canvas->tokens);
+    const std::int64_t end = canvas->prompt_length + (block + 1) * options.block_length;
+    for (std::int64_t i = 0; i < end; ++i) {
+      if (!is_masked(canvas->tokens[std::size_t(i)])) continue;
+      batch.sequences.head_rows.push_back(start + std::int32_t(i));
+      batch.positions.push_back(std::int32_t(i));
+      batch.keys.push_back(noise_key(canvas->sample, i));
+    }
+    batch.row_offsets.push_back(std::int64_t(batch.keys.size()));
+  }
+  if (options.cfg_scale == 0) return batch;
+  const std::int32_t shift = batch.sequences.offsets.back();
+  for (const Canvas* canvas : canvases) {
+    const std::int32_t start = batch.sequences.offsets.back();
+    append_sequence(batch, canvas->tokens);
+    std::copy(canvas->unconditional_prompt.begin(), canvas->unconditional_prompt.end(),
+              batch.tokens.begin() + start);
+  }
+  for (std::size_t m = 0; m < batch.keys.size(); ++m)
+    batch.sequences.head_rows.push_back(batch.sequences.head_rows[m] + shift);
+  return batch;
+}
+
+void Sampler::State::run_step(std::vector<Canvas*>& canvases, const SamplerOptions& options,
+                              std::int64_t block, std::int64_t step,
+                              const CanvasObserver& observer) {
+  // A block is done in at most block_length steps that fill something.
+  const std::int64_t noise_step = block * options.block_length + step;
+  const StepBatch batch = batch_of(canvases, options, block);
+  const auto draws = predictor.predict(
+      batch.tokens, batch.sequences, batch.keys,
+      {options.temperature, options.seed, std::uint64_t(noise_step)}, options.cfg_scale);
+  const std::int64_t steps = options.steps / (options.gen_length / options.block_length);
+  for (std::size_t c = 0; c < canvases.size(); ++c) {
+    Canvas& canvas = *canvases[c];
+    const auto first = std::size_t(batch.row_offsets[c]),
+               end = std::size_t(batch.row_offsets[c + 1]);
+    std::vector<double> confidence(draws.confidence.begin() + std::ptrdiff_t(first),
+                                   draws.confidence.begin() + std::ptrdiff_t(end));
+    if (options.remasking == Remasking::random)
+      for (std::size_t m = first; m < end; ++m)
+        confidence[m - first] =
+            random_confidence(options.seed, canvas.sample, noise_step, batch.positions[m]);
+    std::vector<std::int32_t> filled;
+    for (const std::int64_t m :
+         most_confident(confidence, unmasked_in_step(canvas.masked_in_block, steps, step))) {
+      const std::int32_t position = batch.positions[first + std::size_t(m)];
+      const std::int32_t token = draws.tokens[first + std::size_t(m)];
+      canvas.tokens[std::size_t(position)] = token;
+      if (!is_masked(token)) filled.push_back(position);
+    }
+    if (observer) observer({canvas.number, block, step, canvas.tokens, filled});
+  }
+}
+
+Sampler::Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+                 const SamplerLimits& limits) {
+  if (config.mask_token < 0 || config.mask_token >= config.vocab_size)
+    fail_usage(str("model.mask_token is ", config.mask_token,
+                   "; to fill masks it must be a token, from 0 to ", config.vocab_size - 1));
+  state_ = std::make_unique<State>(ops, config, weights, limits);
+}
+
+Sampler::~Sampler() = default;
+
+std::vector<std::vector<std::int32_t>> Sampler::generate(
+    const std::vector<std::vector<std::int32_t>>& prompts, const SamplerOptions& options,
+    const CanvasObserver& observer) {
+  validate(options);
+  std::vector<Canvas> canvases = state_->canvases(prompts, options);
+  const std::int64_t blocks = options.gen_length / options.block_length;
+  const std::int64_t steps = options.steps / blocks;
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    std::int64_t busy = 0;
+    for (Canvas& canvas : canvases) {
+      const auto begin =
+          canvas.tokens.begin() + canvas.prompt_length + block * options.block_length;
+      canvas.masked_in_block = std::count_if(begin, begin + options.block_length,
+                                             [&](auto token) { return state_->is_masked(token); });
+      busy = std::max(busy, busy_steps(canvas.masked_in_block, steps));
+    }
+    for (std::int64_t step = 0; step < busy; ++step) {
+      std::vector<Canvas*> active;
+      for (Canvas& canvas : canvases)
+        if (step < busy_steps(canvas.masked_in_block, steps)) active.push_back(&canvas);
+      state_->run_step(active, options, block, step, observer);
+    }
+  }
+  std::vector<std::vector<std::int32_t>> result;
+  for (Canvas& canvas : canvases) result.push_back(std::move(canvas.tokens));
+  return result;
+}
+
+}  // namespace lacuna

@@ -53,6 +53,7 @@ struct ModelConfig {
   std::int64_t eos_token = -1;
   std::int64_t pad_token = -1;
 
+  bool operator==(const ModelConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.vocab_size, "vocab_size", "rows of the embedding; 0: as many as the tokenizer has ids");
@@ -79,6 +80,7 @@ struct DataConfig {
   std::string validation;
   std::int64_t sequence_length = 256;
 
+  bool operator==(const DataConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.train, "train", "token file to learn from (lacuna prepare)");
@@ -107,13 +109,15 @@ struct TrainConfig {
   std::string sample_prompt;
   std::int64_t max_bad_steps = 10;
 
+  bool operator==(const TrainConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.objective, "objective", "masked_diffusion or autoregressive");
     visit(c.output, "output", "folder of the run: config, metrics, checkpoints");
     visit(c.init, "init", "checkpoint to start the weights from; empty: random");
     visit(c.steps, "steps", "optimizer updates in all");
-    visit(c.batch_size, "batch_size", "sequences per step, over all ranks");
+    visit(c.batch_size, "batch_size",
+          "sequences per step, over all ranks; a multiple of micro_batch_size");
     visit(c.micro_batch_size, "micro_batch_size", "sequences per forward pass, per rank");
     visit(c.random_length_fraction, "random_length_fraction",
           "share of the steps whose sequences are cut to a random length");
@@ -147,6 +151,7 @@ struct OptimizerConfig {
   std::int64_t warmup_steps = 100;
   std::int64_t decay_steps = 200;
 
+  bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.learning_rate, "learning_rate", "the highest one");
@@ -171,6 +176,7 @@ struct ParallelConfig {
   DeviceKind device = DeviceKind::cpu;
   std::int64_t threads = 0;
 
+  bool operator==(const ParallelConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.tensor, "tensor",
@@ -189,6 +195,7 @@ struct Config {
   OptimizerConfig optimizer;
   ParallelConfig parallel;
 
+  bool operator==(const Config&) const = default;
   /// visit(section, "name") for each section, in the order they are written.
   template <class Self, class Visitor>
   static void sections(Self& c, Visitor&& visit) {

@@ -1,0 +1,263 @@
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "config/words.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+std::string list_of(const std::vector<std::string>& words) {
+  std::string list;
+  for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
+  return list;
+}
+
+/// What stands in the file, for a message: "the string 'x'", "the integer 3".
+std::string described(const toml::node& node) {
+  std::ostringstream out;
+  switch (node.type()) {
+    case toml::node_type::string:
+      out << "the string '" << **node.as_string() << '\'';
+      break;
+    case toml::node_type::integer:
+      out << "the integer " << **node.as_integer();
+      break;
+    case toml::node_type::floating_point:
+      out << "the number " << toml_value(**node.as_floating_point());
+      break;
+    case toml::node_type::boolean:
+      out << "the boolean " << toml_value(**node.as_boolean());
+      break;
+    case toml::node_type::array:
+      out << "a list";
+      break;
+    case toml::node_type::table:
+      out << "a table";
+      break;
+    default:
+      out << "a date or time";
+  }
+  return out.str();
+}
+
+/// Puts a TOML value into a field of the config; an Error says what was found and what is wanted.
+class Assign {
+ public:
+  Assign(const toml::node& node, std::string where, std::string key)
+      : node_(node), where_(std::move(where)), key_(std::move(key)) {}
+
+  void operator()(std::int64_t& field) const {
+    if (const auto* integer = node_.as_integer()) {
+      field = **integer;
+      return;
+    }
+    std::string hint;
+    if (const auto* number = node_.as_floating_point())
+      if (const double x = **number; std::floor(x) == x && std::fabs(x) < 0x1p53)
+        hint = str("; write ", std::int64_t(x));
+    wrong("an integer", hint);
+  }
+  void operator()(double& field) const {
+    if (const auto* number = node_.as_floating_point())
+      field = **number;
+    else if (const auto* integer = node_.as_integer())
+      field = double(**integer);
+    else
+      wrong("a number");
+  }
+  void operator()(bool& field) const {
+    const auto* boolean = node_.as_boolean();
+    if (!boolean) wrong("true or false");
+    field = **boolean;
+  }
+  void operator()(std::string& field) const {
+    const auto* text = node_.as_string();
+    if (!text) wrong("a string in quotes");
+    field = **text;
+  }
+  template <class E>
+  requires std::is_enum_v<E>
+  void operator()(E& field) const {
+    if (const auto* text = node_.as_string()) {
+      const auto& words = EnumWords<E>::words;
+      for (int i = 0; i < int(std::size(words)); ++i)
+        if (**text == words[i]) {
+          field = E(i);
+          return;
+        }
+    }
+    wrong(words_of<E>());
+  }
+
+ private:
+  [[noreturn]] void wrong(const std::string& wanted, const std::string& hint = "") const {
+    fail_usage(str(where_, key_, " must be ", wanted, "; found ", described(node_), hint));
+  }
+  const toml::node& node_;
+  std::string where_, key_;
+};
+
+std::vector<std::string> every_key() {
+  std::vector<std::string> keys;
+  Config any;
+  Config::sections(any, [&](auto& section, const char*) {
+    for (const std::string& key : keys_of<std::decay_t<decltype(section)>>()) keys.push_back(key);
+  });
+  return keys;
+}
+
+/// The section that has `key`, or "".
+std::string section_with(std::string_view key) {
+  std::string found;
+  Config any;
+  Config::sections(any, [&](auto& section, const char* name) {
+    for (const std::string& known : keys_of<std::decay_t<decltype(section)>>())
+      if (known == key) found = name;
+  });
+  return found;
+}
+
+/// Calls use(field) for the field of that name. UsageError, beginning with `where`, when there is
+/// none.
+template <class Use>
+void with_field(Config& config, const std::string& section_name, const std::string& key,
+                const std::string& where, Use&& use) {
+  bool found = false;
+  std::vector<std::string> known;
+  Config::sections(config, [&](auto& section, const char* name) {
+    using Section = std::decay_t<decltype(section)>;
+    if (section_name != name) return;
+    known = keys_of<Section>();
+    Section::fields(section, [&](auto& field, const char* field_name, const char*) {
+      if (key != field_name) return;
+      found = true;
+      use(field);
+    });
+  });
+  if (found) return;
+  const std::string near = nearest(key, known), owner = section_with(key);
+  const std::string far = nearest(key, every_key());
+  fail_usage(where + "unknown key '" + key + "' in [" + section_name + "]" +
+             (!owner.empty()  ? "; it belongs in [" + owner + "]"
+              : !near.empty() ? "; the nearest known is '" + near + "'"
+              : !far.empty() ? "; the nearest known is '" + far + "' in [" + section_with(far) + "]"
+                             : "; known are " + list_of(known)));
+}
+
+void check_section(const std::string& name, const std::string& where) {
+  const std::vector<std::string> known = section_names();
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  const std::string near = nearest(name, known), owner = section_with(name);
+  fail_usage(where + "unknown section [" + name + "]" +
+             (!owner.empty()  ? "; '" + name + "' is a key of [" + owner + "]"
+              : !near.empty() ? "; the nearest known is [" + near + "]"
+                              : "; known are " + list_of(known)));
+}
+
+/// toml++ sorts tables by key; in the order of the file, the first mistake is told first.
+std::vector<std::pair<const toml::key*, const toml::node*>> in_file_order(
+    const toml::table& table) {
+  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
+  for (const auto& [key, value] : table) entries.emplace_back(&key, &value);
+  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    return a.first->source().begin < b.first->source().begin;
+  });
+  return entries;
+}
+
+toml::table parse_toml(const std::string& text, const std::string& name) {
+  try {
+    return toml::parse(text, name);
+  } catch (const toml::parse_error& e) {
+    fail_usage(
+        str(name, ':', e.source().begin.line, ':', e.source().begin.column, ": ", e.description()));
+  }
+}
+
+/// The value of an override as a table with the one key "value".
+toml::table parse_value(const std::string& value, const std::string& where) {
+  if (value.empty()) fail_usage(where + "has no value");
+  try {
+    toml::table table = toml::parse("value = " + value);
+    if (table.size() == 1) return table;
+  } catch (const toml::parse_error& e) {
+    fail_usage(str(where, "'", value, "' is not a TOML value: ", e.description()));
+  }
+  fail_usage(where + "holds more than one value");
+}
+
+std::string trimmed(const std::string& text) {
+  const auto first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+}  // namespace
+
+Config parse_config(const std::string& text, const std::string& name) {
+  Config config;
+  const auto at = [&](const toml::source_region& region) {
+    return str(name, ':', region.begin.line, ':', region.begin.column, ": ");
+  };
+  const toml::table table = parse_toml(text, name);
+  for (const auto& [section_key, node] : in_file_order(table)) {
+    const std::string section(section_key->str());
+    check_section(section, at(section_key->source()));
+    const toml::table* entries = node->as_table();
+    if (!entries)
+      fail_usage(str(at(section_key->source()), "[", section, "] must be a section; found ",
+                     described(*node)));
+    for (const auto& [key, value] : in_file_order(*entries))
+      with_field(config, section, std::string(key->str()), at(key->source()),
+                 [&, &k = key, &v = value](auto& field) {
+                   Assign(*v, at(v->source()), str(section, '.', k->str()))(field);
+                 });
+  }
+  return config;
+}
+
+void apply_override(Config& config, const std::string& override_text) {
+  const std::string where = "--set " + override_text + ": ";
+  const auto equals = override_text.find('=');
+  const std::string name = trimmed(override_text.substr(0, equals));
+  const auto dot = name.find('.');
+  if (equals == std::string::npos || dot == std::string::npos || dot == 0 ||
+      dot + 1 == name.size() || name.find('.', dot + 1) != std::string::npos)
+    fail_usage(where + "must be section.key=value");
+  const std::string section = name.substr(0, dot), key = name.substr(dot + 1);
+  std::string value = trimmed(override_text.substr(equals + 1));
+  check_section(section, where);
+  with_field(config, section, key, where, [&](auto& field) {
+    using Field = std::decay_t<decltype(field)>;
+    constexpr bool is_word = std::is_same_v<Field, std::string> || std::is_enum_v<Field>;
+    const bool quoted = value.starts_with('"') || value.starts_with('\'');
+    if (is_word && !quoted) value = toml_string(value);
+    const toml::table table = parse_value(value, where);
+    Assign(*table.get("value"), where, name)(field);
+  });
+}
+
+Config read_config(const std::string& path, const std::vector<std::string>& overrides) {
+  std::string text;
+  try {
+    text = read_file(path);
+  } catch (const Error& e) {
+    fail_usage(e.what());
+  }
+  Config config = parse_config(text, path);
+  for (const std::string& override_text : overrides) apply_override(config, override_text);
+  try {
+    validate(config);
+  } catch (const UsageError& e) {
+    fail_usage(path + ": " + e.what());
+  }
+  return config;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,188 @@
+#include <cmath>
+#include <limits>
+
+#include "config/words.h"
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::int64_t kMany = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t kWidest = 1 << 24;
+// Draws have 24 bits (core/philox.h): a smaller probability would not be one, and 1/p would blow up
+// the loss.
+constexpr double kLeastMaskProbability = 1e-6;
+
+/// Messages read "train.steps = 0 must be at least 1".
+class Rules {
+ public:
+  explicit Rules(std::string section) : section_(std::move(section)) {}
+
+  template <class T>
+  std::string named(const char* key, const T& value) const {
+    return section_ + "." + key + " = " + toml_value(value);
+  }
+  template <class T>
+  [[noreturn]] void broken(const char* key, const T& value, const std::string& rule) const {
+    fail_usage(named(key, value) + " " + rule);
+  }
+  void between(const char* key, std::int64_t value, std::int64_t least,
+               std::int64_t most = kMany) const {
+    if (value < least) broken(key, value, str("must be at least ", least));
+    if (value > most) broken(key, value, str("must be at most ", most));
+  }
+  /// Refuses NaN and infinities too.
+  void between(const char* key, double value, double least, double most) const {
+    if (!(value >= least && value <= most))
+      broken(key, value, "must lie between " + toml_value(least) + " and " + toml_value(most));
+  }
+  void finite(const char* key, double value) const {
+    if (!std::isfinite(value)) broken(key, value, "must be a finite number");
+  }
+  void above_zero(const char* key, double value) const {
+    finite(key, value);
+    if (value <= 0) broken(key, value, "must be above 0");
+  }
+  void not_negative(const char* key, double value) const {
+    finite(key, value);
+    if (value < 0) broken(key, value, "must not be negative");
+  }
+  void decay(const char* key, double value) const {
+    if (!(value >= 0 && value < 1)) broken(key, value, "must lie in [0, 1)");
+  }
+  void not_empty(const char* key, const std::string& value) const {
+    if (value.empty()) broken(key, value, "must not be empty");
+  }
+
+ private:
+  std::string section_;
+};
+
+void check_special_tokens(const ModelConfig& c, const Rules& rules) {
+  const auto token = [&](const char* key, std::int64_t id) {
+    rules.between(key, id, -1);
+    if (c.vocab_size > 0 && id >= c.vocab_size)
+      rules.broken(key, id, "must be below " + rules.named("vocab_size", c.vocab_size));
+  };
+  token("mask_token", c.mask_token);
+  token("eos_token", c.eos_token);
+  token("pad_token", c.pad_token);
+  // Padding may be the end token (LLaDA does so), but a mask must be neither.
+  if (c.mask_token < 0) return;
+  if (c.mask_token == c.eos_token)
+    rules.broken("mask_token", c.mask_token, "must differ from model.eos_token");
+  if (c.mask_token == c.pad_token)
+    rules.broken("mask_token", c.mask_token, "must differ from model.pad_token");
+}
+
+void check_train(const Config& c) {
+  const TrainConfig& t = c.train;
+  const Rules rules("train");
+  rules.not_empty("output", t.output);
+  rules.between("steps", t.steps, 1);
+  rules.between("batch_size", t.batch_size, 1);
+  rules.between("micro_batch_size", t.micro_batch_size, 1);
+  if (t.batch_size % t.micro_batch_size != 0)
+    rules.broken("batch_size", t.batch_size,
+                 "must be a multiple of " + rules.named("micro_batch_size", t.micro_batch_size));
+  rules.between("random_length_fraction", t.random_length_fraction, 0.0, 1.0);
+  rules.between("min_mask_probability", t.min_mask_probability, kLeastMaskProbability, 1.0);
+  rules.between("seed", t.seed, 0, std::numeric_limits<std::int64_t>::max());
+  rules.between("eval_every", t.eval_every, 0);
+  rules.between("eval_samples", t.eval_samples, 1);
+  rules.between("log_every", t.log_every, 1);
+  rules.between("checkpoint_every", t.checkpoint_every, 0);
+  rules.between("keep_checkpoints", t.keep_checkpoints, 0);
+  rules.between("sample_every", t.sample_every, 0);
+  rules.between("sample_length", t.sample_length, 1);
+  if (t.sample_every > 0 && t.sample_length > c.model.max_length)
+    rules.broken("sample_length", t.sample_length,
+                 "must be at most " + Rules("model").named("max_length", c.model.max_length));
+  rules.between("max_bad_steps", t.max_bad_steps, 1);
+  const bool causal = c.model.attention == Attention::causal;
+  if (t.objective == Objective::autoregressive && !causal)
+    rules.broken("objective", t.objective, "needs model.attention = \"causal\"");
+  if (t.objective == Objective::masked_diffusion && causal)
+    rules.broken("objective", t.objective, "needs model.attention = \"full\"");
+}
+
+void check_optimizer(const OptimizerConfig& o, std::int64_t steps) {
+  const Rules rules("optimizer");
+  rules.above_zero("learning_rate", o.learning_rate);
+  rules.not_negative("min_learning_rate", o.min_learning_rate);
+  if (o.schedule != Schedule::constant && o.min_learning_rate > o.learning_rate)
+    rules.broken("min_learning_rate", o.min_learning_rate,
+                 "must be at most " + rules.named("learning_rate", o.learning_rate));
+  rules.decay("beta1", o.beta1);
+  rules.decay("beta2", o.beta2);
+  rules.above_zero("eps", o.eps);
+  rules.not_negative("weight_decay", o.weight_decay);
+  rules.not_negative("clip_norm", o.clip_norm);
+  rules.between("warmup_steps", o.warmup_steps, 0);
+  rules.between("decay_steps", o.decay_steps, 0);
+  const std::string limit = "must be at most " + Rules("train").named("steps", steps);
+  if (o.warmup_steps > steps) rules.broken("warmup_steps", o.warmup_steps, limit);
+  if (o.schedule == Schedule::wsd && o.warmup_steps + o.decay_steps > steps)
+    fail_usage(rules.named("warmup_steps", o.warmup_steps) + " and " +
+               rules.named("decay_steps", o.decay_steps) + " together " + limit);
+}
+
+void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
+  const Rules rules("parallel");
+  rules.between("tensor", p.tensor, 1);
+  const auto divides = [&](const char* key, std::int64_t value) {
+    if (value % p.tensor != 0)
+      rules.broken("tensor", p.tensor, "must divide " + Rules("model").named(key, value));
+  };
+  divides("heads", model.heads);
+  divides("kv_heads", model.key_heads());
+  divides("ffn_width", model.ffn_width);
+  rules.between("zero", p.zero, 0, 1);
+  rules.between("threads", p.threads, 0, 1 << 16);
+}
+
+}  // namespace
+
+void validate(const ModelConfig& c) {
+  const Rules rules("model");
+  rules.between("vocab_size", c.vocab_size, 0, kWidest);
+  rules.between("layers", c.layers, 1, 1 << 16);
+  rules.between("width", c.width, 1, kWidest);
+  rules.between("heads", c.heads, 1, kWidest);
+  rules.between("kv_heads", c.kv_heads, 0, kWidest);
+  rules.between("ffn_width", c.ffn_width, 1, kWidest);
+  rules.between("max_length", c.max_length, 1);
+  if (c.width % c.heads != 0)
+    rules.broken("width", c.width, "must be a multiple of " + rules.named("heads", c.heads));
+  if (c.head_dim() % 2 != 0)
+    fail_usage(str(rules.named("width", c.width), " over ", rules.named("heads", c.heads),
+                   " makes heads ", c.head_dim(), " wide; rotary positions need an even number"));
+  if (c.heads % c.key_heads() != 0)
+    rules.broken("kv_heads", c.kv_heads, "must divide " + rules.named("heads", c.heads));
+  rules.above_zero("rope_theta", c.rope_theta);
+  rules.above_zero("norm_eps", c.norm_eps);
+  check_special_tokens(c, rules);
+  // Beyond this, sizes in bytes no longer fit 64 bits.
+  const double parameters =
+      double(c.layers) * double(c.width) * (4 * double(c.width) + 3 * double(c.ffn_width)) +
+      2 * double(c.vocab_size) * double(c.width);
+  if (parameters > 1e15)
+    fail_usage(str("[model] describes ", parameters, " parameters; at most 1e15 are possible"));
+}
+
+void validate(const Config& c) {
+  validate(c.model);
+  const Rules data("data");
+  data.not_empty("train", c.data.train);
+  // The autoregressive objective predicts the next token, so needs two.
+  data.between("sequence_length", c.data.sequence_length,
+               c.train.objective == Objective::autoregressive ? 2 : 1);
+  if (c.data.sequence_length > c.model.max_length)
+    data.broken("sequence_length", c.data.sequence_length,
+                "must be at most " + Rules("model").named("max_length", c.model.max_length));
+  check_train(c);
+  check_optimizer(c.optimizer, c.train.steps);
+  check_parallel(c.parallel, c.model);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,48 @@
+#pragma once
+// For the .cpp files of config/ alone: what a field's type is called, and its value as TOML.
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "config/config.h"
+
+namespace lacuna {
+
+/// A basic TOML string: quotes, backslashes and control characters are escaped.
+std::string toml_string(std::string_view text);
+std::string toml_value(std::int64_t value);
+/// The shortest digits that read back as the same double; always with a point or an exponent.
+std::string toml_value(double value);
+std::string toml_value(bool value);
+inline std::string toml_value(const std::string& value) { return toml_string(value); }
+template <class E>
+requires std::is_enum_v<E> std::string toml_value(E value) { return toml_string(word_of(value)); }
+
+/// "full or causal".
+template <class E>
+std::string words_of() {
+  std::string list;
+  const int n = int(std::size(EnumWords<E>::words));
+  for (int i = 0; i < n; ++i)
+    list += std::string(i == 0 ? "" : i + 1 == n ? " or " : ", ") + EnumWords<E>::words[i];
+  return list;
+}
+
+template <class Section>
+std::vector<std::string> keys_of() {
+  std::vector<std::string> keys;
+  Section section;
+  Section::fields(section,
+                  [&](const auto&, const char* key, const char*) { keys.emplace_back(key); });
+  return keys;
+}
+inline std::vector<std::string> section_names() {
+  std::vector<std::string> names;
+  Config config;
+  Config::sections(config, [&](const auto&, const char* name) { names.emplace_back(name); });
+  return names;
+}
+
+}  // namespace lacuna

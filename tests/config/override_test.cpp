@@ -1,0 +1,73 @@
+#include "config/config.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::contains;
+using testing::error_of;
+
+Config with(const std::string& text) {
+  Config config;
+  apply_override(config, text);
+  return config;
+}
+std::string mistake_in(const std::string& text) {
+  return error_of<UsageError>([&] { with(text); });
+}
+
+TEST(Override, numbers_words_and_paths) {
+  EXPECT_EQ(with("train.steps=12").train.steps, 12);
+  EXPECT_EQ(with(" train.steps = 1_2 ").train.steps, 12);
+  EXPECT_EQ(with("train.seed=0x10").train.seed, 16);
+  EXPECT_EQ(with("optimizer.learning_rate=3e-4").optimizer.learning_rate, 3e-4);
+  EXPECT_EQ(with("optimizer.clip_norm=2").optimizer.clip_norm, 2.0);
+  EXPECT_EQ(with("model.tied_embeddings=true").model.tied_embeddings, true);
+  EXPECT_EQ(with("model.attention=causal").model.attention, Attention::causal);
+  EXPECT_EQ(with("model.attention=\"causal\"").model.attention, Attention::causal);
+}
+
+TEST(Override, a_string_is_taken_as_it_stands_unless_it_is_quoted) {
+  EXPECT_EQ(with("train.output=runs/a b").train.output, "runs/a b");
+  EXPECT_EQ(with("train.output='runs/a b'").train.output, "runs/a b");
+  EXPECT_EQ(with("train.output=\"a\\tb\"").train.output, "a\tb");
+  EXPECT_EQ(with("train.output=C:\\runs\\\"a\"#1").train.output, "C:\\runs\\\"a\"#1");
+  EXPECT_EQ(with("train.output=a=b").train.output, "a=b");
+  EXPECT_EQ(with("train.output=5").train.output, "5");
+  EXPECT_EQ(with("data.validation=").data.validation, "");
+  EXPECT_EQ(with("data.validation=\"\"").data.validation, "");
+}
+
+TEST(Override, other_keys_stay) {
+  Config expected;
+  expected.train.steps = 3;
+  EXPECT_EQ(with("train.steps=3"), expected);
+}
+
+TEST(Override, malformed_ones) {
+  for (const char* text : {"", "=", "train", "train=5", "train.=5", ".steps=5", "train.steps",
+                           "a.b.c=5", "=train.steps"})
+    EXPECT_EQ(mistake_in(text), str("--set ", text, ": must be section.key=value"));
+  EXPECT_EQ(mistake_in("train.steps="), "--set train.steps=: has no value");
+  EXPECT_TRUE(contains(mistake_in("train.steps=five"),
+                       "--set train.steps=five: 'five' is not a TOML value: "));
+  EXPECT_TRUE(contains(mistake_in("train.output=\"open"), "is not a TOML value: "));
+  EXPECT_TRUE(contains(mistake_in("train.output=\xff"), "is not a TOML value: "));
+  EXPECT_EQ(mistake_in("train.steps=1\nx=2"),
+            "--set train.steps=1\nx=2: holds more than one value");
+}
+
+TEST(Override, wrong_names_and_types) {
+  EXPECT_EQ(mistake_in("train.stepps=1"),
+            "--set train.stepps=1: unknown key 'stepps' in [train]; the nearest known is 'steps'");
+  EXPECT_EQ(mistake_in("trian.steps=1"),
+            "--set trian.steps=1: unknown section [trian]; the nearest known is [train]");
+  EXPECT_EQ(mistake_in("train.steps=1.5"),
+            "--set train.steps=1.5: train.steps must be an integer; found the number 1.5");
+  EXPECT_EQ(
+      mistake_in("parallel.device=tpu"),
+      "--set parallel.device=tpu: parallel.device must be cpu or cuda; found the string 'tpu'");
+}
+
+}  // namespace
+}  // namespace lacuna

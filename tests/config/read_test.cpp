@@ -1,0 +1,140 @@
+#include "config/config.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::contains;
+using testing::error_of;
+using testing::Folder;
+
+std::string mistake_in(const std::string& toml) {
+  return error_of<UsageError>([&] { parse_config(toml, "run.toml"); });
+}
+
+TEST(ReadConfig, an_empty_file_is_the_defaults) { EXPECT_EQ(parse_config("", "x"), Config{}); }
+
+TEST(ReadConfig, every_kind_of_value) {
+  const Config c = parse_config(R"(
+# a comment
+[model]
+width = 512
+tied_embeddings = true
+attention = "causal"
+rope_theta = 500_000
+[data]
+train = 'a\b.h5'
+[train]
+sample_prompt = "In the \"beginning\"\n\u00e9"
+[optimizer]
+learning_rate = 4e-4
+schedule = "cosine"
+)",
+                                "run.toml");
+  EXPECT_EQ(c.model.width, 512);
+  EXPECT_TRUE(c.model.tied_embeddings);
+  EXPECT_EQ(c.model.attention, Attention::causal);
+  EXPECT_EQ(c.model.rope_theta, 500000.0);  // an integer where a number is wanted
+  EXPECT_EQ(c.data.train, "a\\b.h5");
+  EXPECT_EQ(c.train.sample_prompt, "In the \"beginning\"\n\xc3\xa9");
+  EXPECT_EQ(c.optimizer.learning_rate, 4e-4);
+  EXPECT_EQ(c.optimizer.schedule, Schedule::cosine);
+  EXPECT_EQ(c.model.layers, ModelConfig{}.layers);
+  EXPECT_EQ(parse_config("train.steps = 7\nmodel = {layers = 2}\n", "x").train.steps, 7);
+}
+
+TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
+  EXPECT_EQ(mistake_in("[train]\nsteps = 5\n  learnin_rate = 1\n"),
+            "run.toml:3:3: unknown key 'learnin_rate' in [train]; the nearest known is "
+            "'learning_rate' in [optimizer]");
+  EXPECT_EQ(mistake_in("[data]\n\"\" = 1\n"),
+            "run.toml:2:1: unknown key '' in [data]; known are train, validation, sequence_length");
+  EXPECT_EQ(mistake_in("[train]\nbatchsize = 5\n"),
+            "run.toml:2:1: unknown key 'batchsize' in [train]; the nearest known is 'batch_size'");
+  EXPECT_EQ(mistake_in("[train]\n\nlearning_rate = 5\n"),
+            "run.toml:3:1: unknown key 'learning_rate' in [train]; it belongs in [optimizer]");
+  EXPECT_EQ(mistake_in("[modle]\nwidth = 5\n"),
+            "run.toml:1:2: unknown section [modle]; the nearest known is [model]");
+  EXPECT_EQ(mistake_in("\nsteps = 5\n"),
+            "run.toml:2:1: unknown section [steps]; 'steps' is a key of [train]");
+  EXPECT_EQ(mistake_in("[zzzzzzzzzzzz]"),
+            "run.toml:1:2: unknown section [zzzzzzzzzzzz]; known are model, data, train, "
+            "optimizer, parallel");
+}
+
+TEST(ReadConfig, the_first_mistake_of_the_file_is_told) {
+  EXPECT_TRUE(contains(mistake_in("[train]\nzz = 1\naa = 1\n[data]\nbb = 1\n"), "run.toml:2:1: "));
+}
+
+TEST(ReadConfig, values_of_another_type) {
+  EXPECT_EQ(mistake_in("[train]\nsteps = 'many'"),
+            "run.toml:2:9: train.steps must be an integer; found the string 'many'");
+  EXPECT_EQ(mistake_in("[train]\nsteps = 1e3"),
+            "run.toml:2:9: train.steps must be an integer; found the number 1000.0; write 1000");
+  EXPECT_EQ(mistake_in("[train]\nsteps = 1.5"),
+            "run.toml:2:9: train.steps must be an integer; found the number 1.5");
+  EXPECT_EQ(mistake_in("[train]\noutput = 5"),
+            "run.toml:2:10: train.output must be a string in quotes; found the integer 5");
+  EXPECT_EQ(mistake_in("[optimizer]\neps = true"),
+            "run.toml:2:7: optimizer.eps must be a number; found the boolean true");
+  EXPECT_EQ(mistake_in("[model]\ntied_embeddings = 1"),
+            "run.toml:2:19: model.tied_embeddings must be true or false; found the integer 1");
+  EXPECT_EQ(mistake_in("[optimizer]\nschedule = 'linear'"),
+            "run.toml:2:12: optimizer.schedule must be wsd, cosine or constant; found the string "
+            "'linear'");
+  EXPECT_EQ(mistake_in("[model]\nattention = []"),
+            "run.toml:2:13: model.attention must be full or causal; found a list");
+  EXPECT_EQ(mistake_in("[train]\nseed = 1979-05-27"),
+            "run.toml:2:8: train.seed must be an integer; found a date or time");
+  EXPECT_EQ(mistake_in("[train.steps]\nx = 1"),
+            "run.toml:1:1: train.steps must be an integer; found a table");
+  EXPECT_EQ(mistake_in("model = 3"),
+            "run.toml:1:1: [model] must be a section; found the integer 3");
+  EXPECT_EQ(mistake_in("[[model]]\nwidth = 3"),
+            "run.toml:1:3: [model] must be a section; found a list");
+}
+
+TEST(ReadConfig, malformed_toml_is_told_with_line_and_column) {
+  for (const char* text :
+       {"[train]\nsteps = \n", "[train]\nsteps 5\n", "[train]\nsteps = 5 5\n", "[train]\n= 5\n",
+        "[train]\noutput = \"a\n", "[train]\noutput = \"\\q\"\n", "[train]\n[model\n",
+        "[train]\nsteps = 99999999999999999999\n", "[train]\noutput = \"\xff\"\n",
+        "[train]\nsteps = 0x\n"})
+    EXPECT_TRUE(mistake_in(text).starts_with("run.toml:2:")) << text << mistake_in(text);
+}
+
+TEST(ReadConfig, a_key_twice) {
+  EXPECT_TRUE(mistake_in("[train]\nsteps = 1\nsteps = 2\n").starts_with("run.toml:3:"));
+  EXPECT_TRUE(contains(mistake_in("[train]\nsteps = 1\nsteps = 2\n"), "steps"));
+  EXPECT_TRUE(mistake_in("[train]\n[model]\n[train]\n").starts_with("run.toml:3:"));
+}
+
+TEST(ReadConfig, reads_overrides_and_validates) {
+  const Folder folder;
+  const std::string path = folder.write("a.toml", "[train]\nsteps = 5000\n");
+  EXPECT_EQ(read_config(path, {}).train.steps, 5000);
+  EXPECT_EQ(read_config(path, {"train.steps=600", "train.steps=700"}).train.steps, 700);
+  EXPECT_EQ(error_of<UsageError>([&] { read_config(path, {"train.steps=0"}); }),
+            path + ": train.steps = 0 must be at least 1");
+}
+
+TEST(ReadConfig, files_that_cannot_be_read) {
+  const Folder folder;
+  const std::string missing = folder / "missing.toml";
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { read_config(missing, {}); }), missing));
+  std::filesystem::create_directory(folder / "d");
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { read_config(folder / "d", {}); }), folder / "d"));
+}
+
+TEST(ReadConfig, the_configs_that_come_with_the_program) {
+  int configs = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(LACUNA_SOURCE "/configs")) {
+    if (entry.path().extension() != ".toml") continue;
+    ++configs;
+    EXPECT_EQ(error_of([&] { read_config(entry.path().string(), {}); }), "");
+  }
+  EXPECT_GE(configs, 1);
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -43,6 +43,8 @@ void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& in
   file.set_attribute("version", kVersion);
   file.set_attribute("step", info.step);
   file.set_attribute("samples", info.samples);
+  file.set_attribute("tokens", info.tokens);
+  file.set_attribute("bad_steps", info.bad_steps);
   file.set_attribute("seed", info.seed);
   file.set_attribute("config", info.config);
   file.set_attribute("tokenizer", info.tokenizer);
@@ -72,11 +74,15 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& path)
         kVersion);
   info_.step = file_.int_attribute("step");
   info_.samples = file_.int_attribute("samples");
+  info_.tokens = file_.int_attribute("tokens");
+  info_.bad_steps = file_.int_attribute("bad_steps");
   info_.seed = file_.int_attribute("seed");
   info_.config = file_.string_attribute("config");
   info_.tokenizer = file_.string_attribute("tokenizer");
   CHECK(info_.step >= 0 && info_.samples >= 0, name, ": step ", info_.step, " and samples ",
         info_.samples, " cannot be negative");
+  CHECK(info_.bad_steps >= 0 && info_.bad_steps <= info_.step && info_.tokens >= 0, name, ": ",
+        info_.bad_steps, " bad ones of ", info_.step, " steps, and ", info_.tokens, " tokens");
   for (const std::string& attribute : file_.attribute_names())
     if (attribute.starts_with("hf_")) info_.extra[attribute] = file_.string_attribute(attribute);
 }

@@ -16,8 +16,9 @@ namespace lacuna {
 //   /optimizer/first_moment/<name>    AdamW's moments
 //   /optimizer/second_moment/<name>
 //   /optimizer/master/<name>          f32 weights, where those in /model are rounded
-// and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, seed, config
-// (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as in hdf5.h.
+// and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, tokens, bad_steps,
+// seed, config (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as
+// in hdf5.h.
 
 struct NamedTensor {
   std::string name;
@@ -25,8 +26,10 @@ struct NamedTensor {
 };
 
 struct CheckpointInfo {
-  std::int64_t step = 0;     // optimizer updates made
-  std::int64_t samples = 0;  // training sequences consumed
+  std::int64_t step = 0;       // training steps done
+  std::int64_t samples = 0;    // training sequences consumed
+  std::int64_t tokens = 0;     // training tokens consumed
+  std::int64_t bad_steps = 0;  // steps whose update was skipped: a gradient was not finite
   std::int64_t seed = 0;
   std::string config;     // TOML
   std::string tokenizer;  // tokenizer.json; "" when unknown

@@ -1,0 +1,258 @@
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "app/canvas_view.h"
+#include "app/commands.h"
+#include "checkpoint/checkpoint.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "diffusion/sampler.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "tokenizer/tokenizer.h"
+#include "training/model_io.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::int64_t kDefaultLength = 128;
+// Tokens in one forward pass, if there are that many samples to make.
+constexpr std::int64_t kBatchTokens = 4096;
+
+struct Arguments {
+  std::string checkpoint, prompt, tokens, remasking = word_of(Remasking::low_confidence);
+  std::optional<std::int64_t> gen_length, steps, block_length;
+  std::int64_t samples = 1;
+  double temperature = 0, cfg_scale = 0;
+  std::uint64_t seed = 1;
+  int threads = 0;
+  bool chat = false, ids = false, show = false, echo = false;
+};
+
+/// The ids of --tokens, separated by white space or commas.
+std::vector<std::int32_t> parse_tokens(const std::string& text, std::int64_t vocab_size) {
+  std::vector<std::int32_t> ids;
+  const char* separators = " \t\r\n,";
+  for (std::size_t at = text.find_first_not_of(separators); at != std::string::npos;
+       at = text.find_first_not_of(separators, at)) {
+    const std::size_t end = std::min(text.find_first_of(separators, at), text.size());
+    const std::string word = text.substr(at, end - at);
+    char* rest = nullptr;
+    errno = 0;
+    const long long id = std::strtoll(word.c_str(), &rest, 10);
+    if (*rest != 0 || errno != 0 || id < 0 || id >= vocab_size)
+      fail_usage(str("--tokens: '", word, "' is not a token of the model; ids go from 0 to ",
+                     vocab_size - 1));
+    ids.push_back(std::int32_t(id));
+    at = end;
+  }
+  return ids;
+}
+
+/// A checkpoint's config and tokenizer, with the special tokens the config leaves to the tokenizer.
+struct Source {
+  explicit Source(const std::string& what) : reader(resolve_checkpoint(what)) {
+    config = config_of_checkpoint(reader).model;
+    if (reader.info().tokenizer.empty()) return;
+    tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
+    if (config.mask_token < 0) config.mask_token = tokenizer->mask_token();
+    if (config.eos_token < 0) config.eos_token = tokenizer->eos_token();
+  }
+  CheckpointReader reader;
+  ModelConfig config;
+  std::optional<Tokenizer> tokenizer;
+};
+
+std::vector<std::int32_t> prompt_ids(const Arguments& a, const Source& source) {
+  if (!a.tokens.empty()) return parse_tokens(a.tokens, source.config.vocab_size);
+  if (a.prompt.empty()) return {};
+  if (!source.tokenizer)
+    fail_usage(str(source.reader.path(), ": holds no tokenizer; give the prompt as --tokens"));
+  std::vector<std::int32_t> ids = source.tokenizer->encode(a.prompt);
+  for (const std::int32_t id : ids)
+    CHECK(id < source.config.vocab_size, source.reader.path(), ": its tokenizer gives token ", id,
+          ", but its model knows ", source.config.vocab_size, " tokens");
+  return ids;
+}
+
+/// What was asked for, with the defaults that depend on the model and the prompt.
+SamplerOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt) {
+  SamplerOptions o;
+  const std::int64_t room = config.max_length - prompt;
+  if (room < 1)
+    fail_usage(str("the prompt has ", prompt, " tokens, which leaves no room for an answer: ",
+                   "model.max_length is ", config.max_length));
+  o.gen_length = a.gen_length.value_or(std::min(room, kDefaultLength));
+  if (o.gen_length > room)
+    fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ", prompt,
+                   " tokens it must be at most ", room, " (model.max_length is ", config.max_length,
+                   ")"));
+  o.steps = a.steps.value_or(o.gen_length);
+  o.block_length = a.block_length.value_or(o.gen_length);
+  o.temperature = a.temperature;
+  o.cfg_scale = a.cfg_scale;
+  o.seed = a.seed;
+  o.remasking =
+      a.remasking == word_of(Remasking::random) ? Remasking::random : Remasking::low_confidence;
+  validate(o);
+  return o;
+}
+
+void warn_of_idle_options(const Arguments& a, const SamplerOptions& o, bool causal) {
+  if (causal &&
+      (a.steps || a.block_length || o.cfg_scale > 0 || o.remasking != Remasking::low_confidence))
+    log_warning(
+        "the checkpoint is autoregressive and is read from left to right: --steps, "
+        "--block-length, --remasking and --cfg-scale change nothing");
+  if (a.samples > 1 && o.temperature == 0 && (causal || o.remasking != Remasking::random))
+    log_warning("at --temperature 0 all samples are the same");
+}
+
+/// The answer's tokens up to the end token, without those that stand for no text.
+std::string text_of(const Source& source, std::span<const std::int32_t> answer) {
+  std::vector<std::int32_t> ids;
+  for (const std::int32_t id : answer) {
+    if (id == source.config.eos_token) break;
+    if (id < source.tokenizer->vocab_size()) ids.push_back(id);
+  }
+  return source.tokenizer->decode(ids);
+}
+
+/// Prints samples as they are finished.
+class Printer {
+ public:
+  Printer(const Arguments& a, const Source& source, std::int64_t prompt_length)
+      : arguments_(a), source_(source), prompt_length_(prompt_length) {}
+
+  void operator()(const std::vector<std::int32_t>& canvas) {
+    ++printed_;
+    std::string out;
+    const auto answer =
+        std::span(canvas).subspan(arguments_.echo ? 0 : std::size_t(prompt_length_));
+    if (arguments_.ids) {
+      for (const std::int32_t id : answer) out += (out.empty() ? "" : " ") + std::to_string(id);
+    } else {
+      if (arguments_.samples > 1)
+        out = str(printed_ > 1 ? "\n" : "", "--- sample ", printed_, " of ", arguments_.samples,
+                  " ---\n");
+      if (arguments_.echo && arguments_.tokens.empty())
+        out += arguments_.prompt + text_of(source_, answer.subspan(std::size_t(prompt_length_)));
+      else
+        out += text_of(source_, answer);
+    }
+    out += '\n';
+    CHECK(std::fwrite(out.data(), 1, out.size(), stdout) == out.size() && std::fflush(stdout) == 0,
+          "cannot write to standard output");
+  }
+
+ private:
+  const Arguments& arguments_;
+  const Source& source_;
+  std::int64_t prompt_length_, printed_ = 0;
+};
+
+std::int64_t steps_shown(const SamplerOptions& o, bool causal) {
+  if (causal) return o.gen_length;
+  const std::int64_t blocks = o.gen_length / o.block_length;
+  return blocks * std::min(o.steps / blocks, o.block_length);
+}
+
+void sample(const Arguments& a) {
+  if (a.chat) fail_usage("--chat arrives with fine-tuning (lacuna sft); use --prompt or --tokens");
+  const Source source(a.checkpoint);
+  const ModelConfig& config = source.config;
+  if (!a.ids && !source.tokenizer)
+    fail_usage(str(source.reader.path(), ": holds no tokenizer; ask for token ids with --ids"));
+  if (a.show && !source.tokenizer)
+    fail_usage(str(source.reader.path(), ": holds no tokenizer, which --show needs"));
+  const std::vector<std::int32_t> prompt = prompt_ids(a, source);
+  const auto length = std::int64_t(prompt.size());
+  SamplerOptions options = options_of(a, config, length);
+  const bool causal = config.attention == Attention::causal;
+  warn_of_idle_options(a, options, causal);
+
+  CpuOps ops(a.threads);
+  ModelTensors weights(ops.memory(), config, "weights");
+  read_tensors(source.reader, "model", weights, ops);
+  const std::int64_t canvas = length + options.gen_length;
+  const std::int64_t at_once =
+      a.show ? 1 : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, a.samples);
+  const auto sampler =
+      make_sampler(ops, config, weights, {at_once * canvas, at_once, options.cfg_scale > 0});
+  Printer print(a, source, length);
+  std::optional<CanvasView> view;
+  CanvasObserver observer;
+  if (a.show) {
+    view.emplace(stderr, *source.tokenizer, config);
+    observer = [&](const CanvasStep& step) { view->show(step); };
+  }
+  for (std::int64_t done = 0; done < a.samples; done += at_once) {
+    const std::int64_t n = std::min(at_once, a.samples - done);
+    options.first_sample = done;
+    if (view) {
+      std::vector<std::int32_t> start = prompt;
+      if (!causal) start.resize(std::size_t(canvas), std::int32_t(config.mask_token));
+      view->begin(a.samples > 1 ? str("sample ", done + 1, " of ", a.samples) : "", start, length,
+                  steps_shown(options, causal));
+    }
+    const auto canvases = sampler->generate(
+        std::vector<std::vector<std::int32_t>>(std::size_t(n), prompt), options, observer);
+    if (view) view->end(!isatty(STDOUT_FILENO));
+    for (const std::vector<std::int32_t>& tokens : canvases) print(tokens);
+  }
+}
+
+}  // namespace
+
+void add_sample_command(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("sample", "Generate text from a checkpoint");
+  command->add_option("--checkpoint", a->checkpoint, "checkpoint file, or a run's folder")
+      ->required();
+  CLI::Option* prompt = command->add_option("--prompt", a->prompt, "text to continue");
+  CLI::Option* tokens =
+      command->add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");
+  CLI::Option* chat = command->add_flag("--chat", a->chat, "talk with a fine-tuned model");
+  prompt->excludes(tokens)->excludes(chat);
+  tokens->excludes(chat);
+  command->add_option("--gen-length", a->gen_length,
+                      "tokens to generate [what fits in the model's length, at most 128]");
+  command->add_option("--steps", a->steps,
+                      "forward passes, a multiple of the blocks' number [--gen-length]");
+  command->add_option("--block-length", a->block_length,
+                      "tokens filled before those after them; divides --gen-length [--gen-length]");
+  command
+      ->add_option("--temperature", a->temperature,
+                   "0: the likeliest token; more: Gumbel noise on the logits")
+      ->capture_default_str();
+  command
+      ->add_option("--remasking", a->remasking,
+                   "which tokens a step fills: the most confident (low_confidence remains masked) "
+                   "or random ones")
+      ->check(CLI::IsMember({word_of(Remasking::low_confidence), word_of(Remasking::random)}))
+      ->capture_default_str();
+  command
+      ->add_option("--cfg-scale", a->cfg_scale,
+                   "classifier-free guidance by the prompt; 0: none, else twice the work")
+      ->capture_default_str();
+  command->add_option("--seed", a->seed, "of every random number")->capture_default_str();
+  command->add_option("--num-samples", a->samples, "texts to generate")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32))
+      ->capture_default_str();
+  command->add_option("--threads", a->threads, "0: every core the process may use")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_flag("--ids", a->ids, "print the generated token ids instead of text");
+  command->add_flag("--echo", a->echo, "print the prompt before the answer");
+  command->add_flag("--show", a->show, "show the canvas on standard error while it is filled");
+  command->callback([a] { sample(*a); });
+}
+
+}  // namespace lacuna

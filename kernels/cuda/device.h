@@ -1,0 +1,55 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/arena.h"
+#include "core/tensor.h"
+
+struct CUstream_st;  // *cudaStream_t
+
+namespace lacuna {
+
+/// A device and the stream that orders everything done on it. Implemented twice:
+/// kernels/cuda/device.cpp asks the CUDA runtime, kernels/emulator/device.cpp plays the device in
+/// main memory. `op` names the operation at fault in messages.
+class Device {
+ public:
+  /// Throws Error, one line: no driver, a driver older than the runtime, no such device, or one
+  /// too old for the kernels.
+  explicit Device(int index);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  /// "NVIDIA H100 80GB HBM3, 132 multiprocessors, sm_90".
+  std::string description() const;
+  int multiprocessors() const;
+  /// Bytes of shared memory that one block can have.
+  std::size_t shared_memory() const;
+  CUstream_st* stream() const;
+  /// cudaMalloc, zeroed on the stream. Its Error says what was free.
+  Memory& memory();
+
+  /// `rows` rows of `width` bytes, consecutive ones `…_pitch` bytes apart. Returns after the copy
+  /// when `to` is in main memory; the source may be changed at once when `from` is.
+  void copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
+            Place from_place, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
+  void synchronize(const char* op);
+  /// Scratch memory of at least `bytes`, aligned to 256, for this op alone: the next call's has
+  /// the same address. Grows by allocating; then all earlier work is waited for.
+  void* workspace(const char* op, std::int64_t bytes);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// After a launch: throws Error naming `op` if it, or something before it, has failed. With
+/// LACUNA_CUDA_SYNC=1 in the environment it first waits, so that the op named is the one at fault.
+void check_launch(const char* op);
+/// Lets `kernel` have more than 48 KiB of dynamic shared memory.
+void allow_shared_memory(const void* kernel, std::size_t bytes, const char* op);
+
+}  // namespace lacuna

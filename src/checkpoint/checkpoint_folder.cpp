@@ -61,7 +61,7 @@ std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
     try {
       CheckpointReader(saved.path).verify();
       return saved.path;
-    } catch (const Error& e) {
+    } catch (const std::exception& e) {
       log_warning(str("checkpoint skipped: ", e.what()));
     }
   }
@@ -86,9 +86,9 @@ fs::path resolve_checkpoint(const std::string& what) {
   CHECK(fs::exists(path), what, ": no such checkpoint file or run folder");
   if (!fs::is_directory(path)) return path;
   // A run's folder, or the folder of checkpoints within it.
-  if (!path.has_filename()) path = path.parent_path();
-  if (path.filename() == "checkpoints" && !fs::exists(path / "checkpoints"))
-    path = fs::absolute(path).parent_path();
+  if (const fs::path folder = fs::canonical(path);
+      folder.filename() == "checkpoints" && !fs::exists(folder / "checkpoints"))
+    path = folder.parent_path();
   const std::optional<fs::path> newest = newest_valid_checkpoint(path);
   CHECK(newest, what, ": holds no valid checkpoint (checkpoints/step-*.h5)");
   return *newest;

@@ -62,7 +62,7 @@ File::~File() {
   if (id_ >= 0) H5Fclose(id_);
 }
 
-std::string File::at(const std::string& object) const { return name_ + ": " + object; }
+std::string File::at(const std::string& object) const { return name_ + ": " + absolute(object); }
 
 File File::create(const std::filesystem::path& path) {
   const std::string name = path.string();
@@ -75,8 +75,7 @@ File File::create(const std::filesystem::path& path) {
     fail(name + ": cannot write: " + (system ? std::strerror(system) : why));
   }
   File file(id, name, true);
-  if (const int failure = write_failure(id); failure != 0)
-    fail(name + ": cannot write: " + std::strerror(failure));
+  checked_write(id, name, [] {});
   return file;
 }
 
@@ -108,9 +107,7 @@ File File::open(const std::filesystem::path& path) {
 }
 
 void File::flush() {
-  check(H5Fflush(id_, H5F_SCOPE_GLOBAL), at("cannot write"));
-  if (const int failure = write_failure(id_); failure != 0)
-    fail(at("cannot write: ") + std::strerror(failure));
+  checked_write(id_, name_, [&] { check(H5Fflush(id_, H5F_SCOPE_GLOBAL), name_); });
 }
 
 void File::close() {
@@ -119,41 +116,44 @@ void File::close() {
     H5Fclose(std::exchange(id_, -1));
     return;
   }
-  seal();
-  set_attribute("/", kAttributesChecksum, std::int64_t(attributes_checksum()));
-  flush();
+  checked_write(id_, name_, [&] {
+    seal();
+    set_attribute("/", kAttributesChecksum, std::int64_t(attributes_checksum()));
+    check(H5Fflush(id_, H5F_SCOPE_GLOBAL), name_);
+  });
   const herr_t closed = H5Fclose(std::exchange(id_, -1));
   if (const int failure = write_failure_of_closed(); failure != 0)
-    fail(at("cannot write: ") + std::strerror(failure));
-  check(closed, at("cannot close"));
+    fail(name_ + ": cannot write: " + std::strerror(failure));
+  check(closed, name_ + ": cannot close");
 }
 
 void File::set_attribute(const std::string& object, const std::string& attribute,
                          const Attribute& v) {
   const std::string what = at(object) + ": attribute " + attribute;
-  const Handle owner = open_object(id_, object, what);
-  if (check(H5Aexists(owner, attribute.c_str()), what) > 0)
-    check(H5Adelete(owner, attribute.c_str()), what);
-  const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose, what);
-  const auto write = [&](hid_t type, const void* value) {
-    const Handle a(H5Acreate2(owner, attribute.c_str(), type, scalar, H5P_DEFAULT, H5P_DEFAULT),
-                   H5Aclose, what);
-    check(H5Awrite(a, type, value), what);
-  };
-  if (const auto* text = std::get_if<std::string>(&v)) {
+  if (const auto* text = std::get_if<std::string>(&v))
     CHECK(text->find('\0') == std::string::npos, what, ": contains a NUL character");
-    const Handle type(H5Tcopy(H5T_C_S1), H5Tclose, what);
-    check(H5Tset_size(type, std::max<std::size_t>(1, text->size())), what);
-    check(H5Tset_strpad(type, H5T_STR_NULLPAD), what);
-    check(H5Tset_cset(type, H5T_CSET_UTF8), what);
-    write(type, text->c_str());
-  } else if (const auto* number = std::get_if<std::int64_t>(&v)) {
-    write(H5T_STD_I64LE, number);
-  } else {
-    write(H5T_IEEE_F64LE, &std::get<double>(v));
-  }
-  if (const int failure = write_failure(id_); failure != 0)
-    fail(at("cannot write: ") + std::strerror(failure));
+  checked_write(id_, what, [&] {
+    const Handle owner = open_object(id_, object, what);
+    if (check(H5Aexists(owner, attribute.c_str()), what) > 0)
+      check(H5Adelete(owner, attribute.c_str()), what);
+    const Handle scalar(H5Screate(H5S_SCALAR), H5Sclose, what);
+    const auto write = [&](hid_t type, const void* value) {
+      const Handle a(H5Acreate2(owner, attribute.c_str(), type, scalar, H5P_DEFAULT, H5P_DEFAULT),
+                     H5Aclose, what);
+      check(H5Awrite(a, type, value), what);
+    };
+    if (const auto* text = std::get_if<std::string>(&v)) {
+      const Handle type(H5Tcopy(H5T_C_S1), H5Tclose, what);
+      check(H5Tset_size(type, std::max<std::size_t>(1, text->size())), what);
+      check(H5Tset_strpad(type, H5T_STR_NULLPAD), what);
+      check(H5Tset_cset(type, H5T_CSET_UTF8), what);
+      write(type, text->c_str());
+    } else if (const auto* number = std::get_if<std::int64_t>(&v)) {
+      write(H5T_STD_I64LE, number);
+    } else {
+      write(H5T_IEEE_F64LE, &std::get<double>(v));
+    }
+  });
 }
 
 Attribute File::attribute(const std::string& object, const std::string& attribute) const {

@@ -105,6 +105,7 @@ class File {
   std::uint32_t stored_checksum(const std::string& dataset) const;
   void transfer(const std::string& dataset, std::int64_t first_row, const Tensor& t, bool write,
                 bool grow) const;
+  void write_part(const std::string& dataset, std::int64_t first_row, const Tensor& t, bool grow);
   std::uint32_t checksum_of_content(const std::string& dataset) const;
 
   std::int64_t id_ = -1;

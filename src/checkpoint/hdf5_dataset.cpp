@@ -46,19 +46,18 @@ herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* out) {
   return 0;
 }
 
-std::string leading_slash(const std::string& dataset) {
-  return dataset.empty() || dataset[0] != '/' ? "/" + dataset : dataset;
-}
-
 }  // namespace
 
-bool File::exists(const std::string& path) const {
-  // HDF5 wants every link on the way to exist before it looks at the next.
-  for (std::size_t end = 1; end < path.size();) {
+bool File::exists(const std::string& object) const {
+  const std::string path = absolute(object);
+  // HDF5 wants every link on the way to exist, and to lead to a group, before it looks at the next.
+  for (std::size_t end = 1; end < path.size(); ++end) {
     end = std::min(path.find('/', end), path.size());
-    const htri_t there = H5Lexists(id_, path.substr(0, end).c_str(), H5P_DEFAULT);
-    if (check(there, at(path)) == 0) return false;
-    ++end;
+    const std::string part = path.substr(0, end);
+    if (check(H5Lexists(id_, part.c_str(), H5P_DEFAULT), at(path)) == 0) return false;
+    if (check(H5Oexists_by_name(id_, part.c_str(), H5P_DEFAULT), at(path)) == 0) return false;
+    const Handle link(H5Oopen(id_, part.c_str(), H5P_DEFAULT), H5Oclose, at(path));
+    if (end < path.size() && H5Iget_type(link) != H5I_GROUP) return false;
   }
   return true;
 }
@@ -116,10 +115,17 @@ void File::create(const std::string& dataset, Shape shape, DType dtype, bool gro
   const Handle space = growing
                            ? Handle(H5Screate_simple(1, extents.data(), &unlimited), H5Sclose, what)
                            : space_of(shape, what);
-  const Handle d(
-      H5Dcreate2(id_, dataset.c_str(), type_of(dtype), space, links, layout, H5P_DEFAULT), H5Dclose,
-      what);
-  pending_[leading_slash(dataset)].row_bytes = row_count(shape) * size_of(dtype);
+  checked_write(id_, what, [&] {
+    const Handle d(
+        H5Dcreate2(id_, dataset.c_str(), type_of(dtype), space, links, layout, H5P_DEFAULT),
+        H5Dclose, what);
+  });
+  pending_[absolute(dataset)].row_bytes = row_count(shape) * size_of(dtype);
+}
+
+void File::write_part(const std::string& dataset, std::int64_t first_row, const Tensor& t,
+                      bool grow) {
+  checked_write(id_, at(dataset), [&] { transfer(dataset, first_row, t, true, grow); });
 }
 
 void File::transfer(const std::string& dataset, std::int64_t first_row, const Tensor& t, bool write,
@@ -154,23 +160,20 @@ void File::transfer(const std::string& dataset, std::int64_t first_row, const Te
   check(write ? H5Dwrite(d, type, memory, file, H5P_DEFAULT, t.data)
               : H5Dread(d, type, memory, file, H5P_DEFAULT, t.data),
         what + (write ? ": cannot write" : ": cannot read"));
-  if (!write) return;
-  if (const int failure = write_failure(id_); failure != 0)
-    fail(what + ": cannot write: " + std::strerror(failure));
 }
 
 void File::write_rows(const std::string& dataset, std::int64_t first_row, const Tensor& t) {
-  const auto found = pending_.find(leading_slash(dataset));
+  const auto found = pending_.find(absolute(dataset));
   CHECK(found != pending_.end(), at(dataset), ": was not created, or is sealed");
-  transfer(dataset, first_row, t, true, false);
+  write_part(dataset, first_row, t, false);
   Pending& p = found->second;
   p.parts.push_back({first_row * p.row_bytes, t.bytes(), crc32c(t.data, std::size_t(t.bytes()))});
 }
 
 void File::append(const std::string& dataset, const Tensor& t) {
-  const auto found = pending_.find(leading_slash(dataset));
+  const auto found = pending_.find(absolute(dataset));
   CHECK(found != pending_.end(), at(dataset), ": was not created, or is sealed");
-  transfer(dataset, 0, t, true, true);
+  write_part(dataset, 0, t, true);
   std::vector<ChecksumPart>& parts = found->second.parts;
   if (parts.empty()) parts.push_back({});
   ChecksumPart& whole = parts.front();  // appended parts are neighbours: one sum goes on
@@ -185,7 +188,7 @@ void File::write(const std::string& dataset, const Tensor& t) {
 }
 
 void File::seal(const std::string& dataset) {
-  const auto found = pending_.find(leading_slash(dataset));
+  const auto found = pending_.find(absolute(dataset));
   if (found == pending_.end()) return;
   const std::int64_t total = shape(dataset).count() * size_of(dtype(dataset));
   std::uint32_t crc = 0;

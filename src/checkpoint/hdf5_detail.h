@@ -2,6 +2,7 @@
 // For the .cpp files behind checkpoint/hdf5.h alone: this one shows HDF5's own interface.
 #include <hdf5.h>
 
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -41,6 +42,11 @@ Result check(Result result, const std::string& what) {
   return result;
 }
 
+/// "/tokens" for "tokens".
+inline std::string absolute(const std::string& object) {
+  return object.empty() || object[0] != '/' ? "/" + object : object;
+}
+
 /// How a dtype is stored, and lies in memory: the same, little-endian.
 hid_t type_of(DType dtype);
 
@@ -54,5 +60,22 @@ Handle file_access();
 int write_failure(hid_t file);
 /// The same for the file closed last, its closing included.
 int write_failure_of_closed();
+
+/// Makes a call that writes to `file`. A write that failed is what is told then, also when HDF5
+/// stumbles over its consequences first.
+template <class Call>
+void checked_write(hid_t file, const std::string& what, Call&& call) {
+  const auto check_failure = [&] {
+    if (const int failure = write_failure(file); failure != 0)
+      fail(what + ": cannot write: " + std::strerror(failure));
+  };
+  try {
+    call();
+  } catch (const Error&) {
+    check_failure();
+    throw;
+  }
+  check_failure();
+}
 
 }  // namespace lacuna::h5

@@ -6,28 +6,10 @@
 #include "config/config.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
+#include "model/sequences.h"
 #include "model/weights.h"
 
 namespace lacuna {
-
-/// What one forward pass sees: sequences laid end to end, which do not see each other, each with
-/// positions from 0; and the rows whose hidden states are wanted. Of any mixture of lengths.
-struct Sequences {
-  std::vector<std::int32_t> offsets;    // [S+1]: sequence s is rows [offsets[s], offsets[s+1])
-  std::vector<std::int32_t> head_rows;  // strictly increasing
-
-  std::int64_t rows() const { return offsets.empty() ? 0 : offsets.back(); }
-  /// `count` sequences of `length` tokens, no head rows yet.
-  static Sequences equal(std::int64_t count, std::int64_t length);
-};
-
-/// The most that one forward pass may be asked for.
-struct ModelLimits {
-  std::int64_t rows;       // tokens N
-  std::int64_t sequences;  // S
-  std::int64_t head_rows;  // M
-  bool training;           // keep what backward() needs; without, blocks share their memory
-};
 
 /// LLaDA's transformer (arXiv:2502.09992, appendix B; a LLaMA without a causal mask): the one
 /// forward pass that training, validation, sampling and scoring call. Only the wanted rows pass
@@ -40,12 +22,13 @@ class Model {
         const ModelLimits& limits);
   ~Model();
 
-  /// tokens i32 [N] in ops.place(). Returns the hidden states [M,C] of sequences.head_rows after
-  /// the final norm, valid until the next call. Throws Error for more than the limits allow or a
-  /// sequence longer than config.max_length, UsageError never.
+  /// tokens i32 [N], on the host or in ops.place(). Returns the hidden states [M,C] of
+  /// sequences.head_rows after the final norm, valid until the next call. Throws Error for more
+  /// than the limits allow or a sequence longer than config.max_length, UsageError never.
   Tensor forward(Tensor tokens, const Sequences& sequences);
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
-  /// result is d_hidden [M,C], which is overwritten. Needs limits.training.
+  /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
+  /// limits.training and a forward pass of its own.
   void backward(ModelTensors& gradients, Tensor d_hidden);
 
   const ModelConfig& config() const;

@@ -1,0 +1,141 @@
+#include "model/activations.h"
+
+#include <algorithm>
+
+namespace lacuna {
+
+Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DType dtype,
+                            Slots& slots) {
+  CHECK(limits.rows > 0 && limits.sequences > 0 && limits.head_rows >= 0 &&
+            limits.head_rows <= limits.rows,
+        "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
+        limits.head_rows, " head rows; there must be rows, and no more head rows than rows");
+  const std::int64_t N = limits.rows, M = limits.head_rows, S = limits.sequences, C = m.width,
+                     F = m.ffn_width, H = m.heads, D = m.head_dim();
+  const std::int64_t packed = (H + 2 * m.key_heads()) * D;
+  Plan plan;
+
+  // The wanted rows' hidden states need M rows of h and, backward, of d_x; the last block's keys
+  // and values at the same time need all N.
+  slots.h = plan.add("scratch/h", {N, C}, dtype);
+  slots.wanted_h = plan.add("scratch/wanted_h", {M, C}, dtype);
+  const Slot wide = plan.add(
+      "scratch/wide", {N, limits.training ? std::max(F, packed) : std::max(F, H * D)}, dtype);
+  slots.hidden = plan.alias(wide, "scratch/hidden", {N, F}, dtype);
+  if (limits.training) {
+    slots.d_x = plan.add("scratch/d_x", {N, C}, dtype);
+    slots.wanted_d_x = plan.add("scratch/wanted_d_x", {M, C}, dtype);
+    slots.d_qkv = plan.alias(wide, "scratch/d_qkv", {N, packed}, dtype);
+    slots.d_attended = plan.alias(slots.h, "scratch/d_attended", {N, H * D}, dtype);
+    slots.wanted_d_attended =
+        plan.alias(slots.wanted_h, "scratch/wanted_d_attended", {M, H * D}, dtype);
+  }
+
+  // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
+  // block's room for all.
+  const auto keeping = [&](const std::string& block, std::int64_t rows) {
+    const auto add = [&](const char* name, Shape shape, DType type) {
+      return plan.add(str("activations/", block, name), shape, type);
+    };
+    return BlockSlots{.x = add("x", {N, C}, dtype),
+                      .attention_rstd = add("attention_rstd", {N}, DType::f32),
+                      .qkv = add("qkv", {N, packed}, dtype),
+                      .attended = add("attended", {rows, H * D}, dtype),
+                      .lse = add("lse", {rows, H}, DType::f32),
+                      .middle = add("middle", {rows, C}, dtype),
+                      .ffn_rstd = add("ffn_rstd", {rows}, DType::f32),
+                      .gate_up = add("gate_up", {rows, 2 * F}, dtype)};
+  };
+  const auto passing = [&] {
+    const Slot x = plan.add("activations/x", {N, C}, dtype),
+               rstd = plan.add("activations/rstd", {N}, DType::f32),
+               qkv_or_gate_up =
+                   plan.add("activations/qkv_or_gate_up", {N, std::max(packed, 2 * F)}, dtype);
+    return BlockSlots{
+        .x = x,
+        .attention_rstd = rstd,
+        .qkv = plan.alias(qkv_or_gate_up, "activations/qkv", {N, packed}, dtype),
+        .attended = plan.alias(wide, "activations/attended", {N, H * D}, dtype),
+        .lse = plan.add("activations/lse", {N, H}, DType::f32),
+        .middle = x,
+        .ffn_rstd = rstd,
+        .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype)};
+  };
+  if (limits.training) {
+    for (std::int64_t l = 0; l < m.layers; ++l)
+      slots.blocks.push_back(keeping(str("blocks.", l, "."), l + 1 < m.layers ? N : M));
+    slots.final_x = plan.add("activations/final_x", {M, C}, dtype);
+    slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
+  } else {
+    slots.blocks.assign(std::size_t(m.layers), passing());
+    slots.final_x = slots.blocks.back().middle = plan.add("activations/wanted_x", {M, C}, dtype);
+    slots.final_rstd = slots.blocks.back().ffn_rstd;
+  }
+
+  slots.tokens = plan.add("sequences/tokens", {N}, DType::i32);
+  slots.positions = plan.add("sequences/positions", {N}, DType::i32);
+  slots.offsets = plan.add("sequences/offsets", {S + 1}, DType::i32);
+  slots.wanted_rows = plan.add("sequences/wanted_rows", {M}, DType::i32);
+  slots.wanted_positions = plan.add("sequences/wanted_positions", {M}, DType::i32);
+  slots.wanted_offsets = plan.add("sequences/wanted_offsets", {S + 1}, DType::i32);
+  slots.rope_table = plan.add("sequences/rope_table", {std::min(m.max_length, N), D}, DType::f32);
+  return plan;
+}
+
+Activations::Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits,
+                         DType dtype)
+    : arena_(memory, make_plan(config, limits, dtype, slots_)) {}
+
+void Activations::resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences) {
+  rows_ = rows;
+  wanted_rows_ = wanted_rows;
+  sequences_ = sequences;
+}
+
+BlockActivations Activations::block(std::size_t l) const {
+  const BlockSlots& b = slots_.blocks[l];
+  const std::int64_t n = rows_, m = l + 1 < slots_.blocks.size() ? rows_ : wanted_rows_;
+  return {.x = first(b.x, n),
+          .attention_rstd = first(b.attention_rstd, n),
+          .qkv = first(b.qkv, n),
+          .attended = first(b.attended, m),
+          .lse = first(b.lse, m),
+          .middle = first(b.middle, m),
+          .ffn_rstd = first(b.ffn_rstd, m),
+          .gate_up = first(b.gate_up, m)};
+}
+
+FinalActivations Activations::final() const {
+  return {.x = first(slots_.final_x, wanted_rows_), .rstd = first(slots_.final_rstd, wanted_rows_)};
+}
+
+Scratch Activations::scratch() const {
+  return {.h = first(slots_.h, rows_),
+          .d_x = first(slots_.d_x, rows_),
+          .hidden = first(slots_.hidden, rows_),
+          .d_qkv = first(slots_.d_qkv, rows_),
+          .d_attended = first(slots_.d_attended, rows_)};
+}
+
+Scratch Activations::wanted_scratch() const {
+  return {.h = first(slots_.wanted_h, wanted_rows_),
+          .d_x = first(slots_.wanted_d_x, wanted_rows_),
+          .hidden = first(slots_.hidden, wanted_rows_),
+          .d_qkv = first(slots_.d_qkv, rows_),
+          .d_attended = first(slots_.wanted_d_attended, wanted_rows_)};
+}
+
+SequenceTensors Activations::sequences() const {
+  return {.tokens = first(slots_.tokens, rows_),
+          .positions = first(slots_.positions, rows_),
+          .offsets = first(slots_.offsets, sequences_ + 1),
+          .wanted_rows = first(slots_.wanted_rows, wanted_rows_),
+          .wanted_positions = first(slots_.wanted_positions, wanted_rows_),
+          .wanted_offsets = first(slots_.wanted_offsets, sequences_ + 1)};
+}
+
+Tensor Activations::first(Slot slot, std::int64_t rows) const {
+  return slot ? arena_[slot].row_range(0, rows) : Tensor();
+}
+
+}  // namespace lacuna

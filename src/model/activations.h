@@ -1,0 +1,79 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "config/config.h"
+#include "core/arena.h"
+#include "model/sequences.h"
+
+namespace lacuna {
+
+/// What a block's backward pass needs of its forward pass. N rows enter; M of them ask: all of
+/// them, but in the last block only those whose hidden states are wanted.
+struct BlockActivations {
+  Tensor x;               // [N,C] the residual stream as it enters
+  Tensor attention_rstd;  // [N]
+  Tensor qkv;             // [N,(H+2K)D] rotated queries, in the first M rows; rotated keys; values
+  Tensor attended;        // [M,H D]
+  Tensor lse;             // [M,H]
+  Tensor middle;          // [M,C] the residual stream between attention and feed-forward
+  Tensor ffn_rstd;        // [M]
+  Tensor gate_up;         // [M,2F]; their gradients in the backward pass
+};
+
+/// Room that every block uses anew.
+struct Scratch {
+  Tensor h;           // [M,C] a norm's result, then what attention or feed-forward adds to the
+                      // stream; backward: the gradient of a norm's result
+  Tensor d_x;         // [M,C] gradient of the residual stream
+  Tensor hidden;      // [M,F] of the feed-forward
+  Tensor d_qkv;       // [N,(H+2K)D], in the memory of `hidden`
+  Tensor d_attended;  // [M,H D], in the memory of `h`
+};
+
+/// The last residual stream and its norm.
+struct FinalActivations {
+  Tensor x;     // [M,C]
+  Tensor rstd;  // [M]
+};
+
+/// All memory of a Model, allocated once, and views of as much of it as a pass needs. A norm's
+/// result is not kept: computing it again from x costs one pass over memory. Without training
+/// nothing is kept: blocks share everything, and within a block what lives at different times.
+class Activations {
+ public:
+  /// Throws Error with the memory table when the memory cannot be had.
+  Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits, DType dtype);
+
+  /// Views from now on are for N rows, of which M are wanted, in S sequences.
+  void resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences);
+
+  BlockActivations block(std::size_t l) const;
+  FinalActivations final() const;
+  Scratch scratch() const;         // of all rows: M = N
+  Scratch wanted_scratch() const;  // of the wanted rows: for the last block
+  SequenceTensors sequences() const;
+  Tensor rope_table() const { return arena_[slots_.rope_table]; }
+  const Plan& plan() const { return arena_.plan(); }
+
+ private:
+  struct BlockSlots {
+    Slot x, attention_rstd, qkv, attended, lse, middle, ffn_rstd, gate_up;
+  };
+  struct Slots {
+    std::vector<BlockSlots> blocks;
+    Slot final_x, final_rstd;
+    Slot h, d_x, d_attended, wanted_h, wanted_d_x, wanted_d_attended, hidden, d_qkv;
+    Slot tokens, positions, offsets, wanted_rows, wanted_positions, wanted_offsets, rope_table;
+  };
+  static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
+                        Slots& slots);
+  /// The first rows of a planned tensor; nothing when it was not planned.
+  Tensor first(Slot slot, std::int64_t rows) const;
+
+  Slots slots_;
+  Arena arena_;
+  std::int64_t rows_ = 0, wanted_rows_ = 0, sequences_ = 0;
+};
+
+}  // namespace lacuna

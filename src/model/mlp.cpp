@@ -1,0 +1,26 @@
+#include "model/mlp.h"
+
+namespace lacuna {
+
+void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
+                 const Scratch& s) {
+  Ops& ops = pass.ops;
+  ops.linear_forward(a.gate_up, s.h, w.gate_up);  // [M,2F] = [M,C] [2F,C]^T
+  ops.swiglu_forward(s.hidden, a.gate_up);        // [M,F]
+  ops.linear_forward(s.h, s.hidden, w.ffn_out);   // [M,C] = [M,F] [C,F]^T
+}
+
+void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
+                  const BlockActivations& a, const Scratch& s) {
+  Ops& ops = pass.ops;
+  ops.linear_backward_input(s.hidden, s.d_x, w.ffn_out, GradMode::overwrite);
+  ops.swiglu_backward(a.gate_up, s.hidden, s.hidden, a.gate_up);  // hidden: from gradient to value
+  ops.linear_backward_weight(dw.ffn_out, s.d_x, s.hidden);
+  ops.rmsnorm_forward(s.h, a.ffn_rstd, a.middle, w.ffn_norm, pass.norm_eps);
+  ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
+  ops.linear_backward_input(s.h, a.gate_up, w.gate_up, GradMode::overwrite);
+  ops.rmsnorm_backward(s.d_x, dw.ffn_norm, s.h, a.middle, a.ffn_rstd, w.ffn_norm,
+                       GradMode::accumulate);
+}
+
+}  // namespace lacuna

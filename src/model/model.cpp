@@ -1,0 +1,143 @@
+#include "model/model.h"
+
+#include <cmath>
+
+#include "model/activations.h"
+#include "model/block.h"
+#include "model/pass.h"
+
+namespace lacuna {
+namespace {
+
+/// Cosines, then sines, of position * theta^(-2j/D) for every position and j < D/2, in f64 before
+/// they are rounded.
+std::vector<float> rope_angles(std::int64_t positions, std::int64_t head_dim, double theta) {
+  std::vector<float> table;
+  table.reserve(std::size_t(positions * head_dim));
+  const std::int64_t half = head_dim / 2;
+  for (std::int64_t p = 0; p < positions; ++p) {
+    const auto angle = [&](std::int64_t j) {
+      return double(p) * std::pow(theta, -double(2 * j) / double(head_dim));
+    };
+    for (std::int64_t j = 0; j < half; ++j) table.push_back(float(std::cos(angle(j))));
+    for (std::int64_t j = 0; j < half; ++j) table.push_back(float(std::sin(angle(j))));
+  }
+  return table;
+}
+
+AttentionShape attention_shape(const ModelConfig& config) {
+  AttentionShape shape;
+  shape.heads = config.heads;
+  shape.kv_heads = config.key_heads();
+  shape.head_dim = config.head_dim();
+  shape.mask = config.attention == Attention::causal ? MaskKind::causal : MaskKind::full;
+  return shape;
+}
+
+}  // namespace
+
+struct Model::State {
+  Ops& ops;
+  const ModelConfig config;
+  const ModelTensors& weights;
+  const ModelLimits limits;
+  Activations activations;
+  SequencePlacer placer;
+  bool kept = false;  // the activations of a forward pass, not yet used up by a backward pass
+
+  State(Ops& o, const ModelConfig& c, const ModelTensors& w, const ModelLimits& l)
+      : ops(o),
+        config(c),
+        weights(w),
+        limits(l),
+        activations(o.memory(), c, l, w.embedding.dtype),
+        placer(l) {
+    const Tensor table = activations.rope_table();
+    std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
+    ops.copy(table, Tensor(angles.data(), table.shape));
+    ops.synchronize();
+  }
+
+  Pass pass() const {
+    const SequenceTensors sequences = activations.sequences();
+    Pass p{ops,       float(config.norm_eps),  activations.rope_table(),
+           sequences, attention_shape(config), attention_shape(config)};
+    p.attention.key_offsets = p.wanted_attention.key_offsets = sequences.offsets;
+    p.attention.query_offsets = sequences.offsets;
+    p.attention.query_positions = sequences.positions;
+    p.wanted_attention.query_offsets = sequences.wanted_offsets;
+    p.wanted_attention.query_positions = sequences.wanted_positions;
+    return p;
+  }
+};
+
+Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+             const ModelLimits& limits) {
+  CHECK(config.head_dim() % 2 == 0, "model.width / model.heads is ", config.head_dim(),
+        "; rotary positions need an even head width");
+  CHECK(std::int64_t(weights.blocks.size()) == config.layers &&
+            weights.embedding.shape == (Shape{config.vocab_size, config.width}),
+        "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
+        weights.embedding, "; the config says ", config.layers, " blocks and [", config.vocab_size,
+        ",", config.width, "]");
+  state_ = std::make_unique<State>(ops, config, weights, limits);
+}
+
+Model::~Model() = default;
+const ModelConfig& Model::config() const { return state_->config; }
+const ModelTensors& Model::weights() const { return state_->weights; }
+const ModelLimits& Model::limits() const { return state_->limits; }
+const Plan& Model::plan() const { return state_->activations.plan(); }
+Ops& Model::ops() const { return state_->ops; }
+
+Tensor Model::forward(Tensor tokens, const Sequences& sequences) {
+  State& s = *state_;
+  const ModelTensors& w = s.weights;
+  check(sequences, s.limits, s.config.max_length);
+  CHECK(tokens.count() == sequences.rows() && tokens.dtype == DType::i32, "tokens is ", tokens,
+        "; the sequences have ", sequences.rows(), " i32 tokens");
+  s.kept = false;
+  s.activations.resize(sequences.rows(), std::int64_t(sequences.head_rows.size()),
+                       sequences.count());
+  s.placer.place(s.ops, s.activations.sequences(), tokens, sequences);
+
+  const Pass pass = s.pass();
+  const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
+  BlockActivations a = s.activations.block(0);
+  s.ops.embedding_forward(a.x, pass.sequences.tokens, w.embedding);
+  s.ops.rmsnorm_forward(all.h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
+  for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
+    block_forward(pass, w.blocks[l], a, all);
+    const BlockActivations next = s.activations.block(l + 1);
+    s.ops.add_rmsnorm_forward(next.x, all.h, next.attention_rstd, a.middle, all.h,
+                              w.blocks[l + 1].attention_norm, pass.norm_eps);
+    a = next;
+  }
+  last_block_forward(pass, w.blocks.back(), a, all, wanted);
+  const FinalActivations last = s.activations.final();
+  s.ops.add_rmsnorm_forward(last.x, wanted.h, last.rstd, a.middle, wanted.h, w.final_norm,
+                            pass.norm_eps);
+  s.kept = s.limits.training;
+  return wanted.h;
+}
+
+void Model::backward(ModelTensors& gradients, Tensor d_hidden) {
+  State& s = *state_;
+  const ModelTensors& w = s.weights;
+  CHECK(s.limits.training, "backward of a model that was made without training");
+  CHECK(s.kept, "backward without a forward pass before it; each allows one");
+  s.kept = false;
+
+  const Pass pass = s.pass();
+  const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
+  const FinalActivations last = s.activations.final();
+  s.ops.rmsnorm_backward(wanted.d_x, gradients.final_norm, d_hidden, last.x, last.rstd,
+                         w.final_norm, GradMode::overwrite);
+  last_block_backward(pass, w.blocks.back(), gradients.blocks.back(),
+                      s.activations.block(w.blocks.size() - 1), all, wanted);
+  for (std::size_t l = w.blocks.size() - 1; l-- > 0;)
+    block_backward(pass, w.blocks[l], gradients.blocks[l], s.activations.block(l), all);
+  s.ops.embedding_backward(gradients.embedding, all.d_x, pass.sequences.tokens);
+}
+
+}  // namespace lacuna

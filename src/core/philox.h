@@ -67,12 +67,13 @@ struct CounterRng {
     const std::uint64_t u = std::uint64_t{b[0]} << 32 | b[1];
     return std::uint64_t((static_cast<uint128>(u) * n) >> 64);
   }
-  /// Standard normal (Box-Muller, f64), a block of its own.
-  double normal(std::uint32_t i) const {
+  /// Two independent standard normals (Box-Muller, f64), a block of their own.
+  std::array<double, 2> normal_pair(std::uint32_t i) const {
     const auto b = block(i);
     const double u = (double((std::uint64_t{b[0]} << 32 | b[1]) >> 12) + 0.5) * 0x1p-52;
     const double v = (double((std::uint64_t{b[2]} << 32 | b[3]) >> 12) + 0.5) * 0x1p-52;
-    return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
+    const double radius = std::sqrt(-2.0 * std::log(u)), angle = 6.283185307179586 * v;
+    return {radius * std::cos(angle), radius * std::sin(angle)};
   }
 };
 

@@ -1,7 +1,5 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <numbers>
 
 #include "core/parallel.h"
 #include "core/philox.h"
@@ -12,15 +10,6 @@ namespace {
 
 constexpr double kCut = 3;  // in sigmas
 
-/// Two standard normals from one Philox block (Box-Muller, f64), for elements 2i and 2i + 1.
-std::array<double, 2> normal_pair(const CounterRng& rng, std::uint32_t i) {
-  const auto b = rng.block(i);
-  const double u = (double((std::uint64_t{b[0]} << 32 | b[1]) >> 11) + 0.5) * 0x1p-53;
-  const double v = (double((std::uint64_t{b[2]} << 32 | b[3]) >> 11) + 0.5) * 0x1p-53;
-  const double radius = std::sqrt(-2 * std::log(u)), angle = 2 * std::numbers::pi * v;
-  return {radius * std::cos(angle), radius * std::sin(angle)};
-}
-
 /// Element `element` of tensor number `tensor`: drawn, and drawn again until within the cut. Draw k
 /// is from stream (tensor, k), so that no element's number depends on another's luck.
 double truncated_normal(std::uint64_t seed, std::uint64_t tensor, std::uint64_t element,
@@ -28,7 +17,7 @@ double truncated_normal(std::uint64_t seed, std::uint64_t tensor, std::uint64_t 
   double x = first;
   for (std::uint64_t draw = 1; std::abs(x) > kCut; ++draw) {
     const CounterRng rng{seed, Purpose::initial_weights, draw << 32 | tensor};
-    x = normal_pair(rng, std::uint32_t(element / 2))[element % 2];
+    x = rng.normal_pair(std::uint32_t(element / 2))[element % 2];
   }
   return x;
 }
@@ -38,7 +27,7 @@ void draw(float* out, std::uint64_t begin, std::uint64_t n, double sigma, std::u
           std::uint64_t tensor) {
   const CounterRng rng{seed, Purpose::initial_weights, tensor};
   for (std::uint64_t i = 0; i < n; i += 2) {
-    const auto pair = normal_pair(rng, std::uint32_t((begin + i) / 2));
+    const auto pair = rng.normal_pair(std::uint32_t((begin + i) / 2));
     for (std::uint64_t j = 0; j < std::min<std::uint64_t>(2, n - i); ++j)
       out[i + j] =
           float(sigma * truncated_normal(seed, tensor, begin + i + j, pair[std::size_t(j)]));

@@ -1,0 +1,64 @@
+#include "tests/model/support.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+/// The derivative of the loss along a random direction of one weight, by Richardson's extrapolation
+/// of two central differences, and how far it may be off.
+struct Derivative {
+  double value, error;
+};
+Derivative derivative(Tiny& tiny, const Tensor& w, const std::vector<float>& direction) {
+  const std::vector<float> before = elements(w);
+  const auto loss_at = [&](double step) {
+    for (std::size_t i = 0; i < before.size(); ++i)
+      w.as<float>()[i] = float(double(before[i]) + step * double(direction[i]));
+    return tiny.loss();
+  };
+  const auto difference = [&](double step) {
+    return (loss_at(step) - loss_at(-step)) / (2 * step);
+  };
+  constexpr double kStep = 1.0 / 128;
+  const double wide = difference(kStep), narrow = difference(kStep / 2);
+  const double size = std::abs(loss_at(0));
+  // Truncation: what extrapolation took away, which is larger than what it left. Rounding: the loss
+  // is known to some 64 units (a path of about 20 sums of up to 36 terms).
+  return {(4 * narrow - wide) / 3, std::abs(narrow - wide) + 64 * kUnit * size / kStep};
+}
+
+class FiniteDifferences : public ::testing::TestWithParam<std::tuple<bool, bool, int>> {};
+
+TEST_P(FiniteDifferences, AgreeWithBackward) {
+  const auto [causal, tied, kv_heads] = GetParam();
+  Tiny tiny(tiny_config(causal, tied, kv_heads), {5, 3, 7}, {0, 4, 6, 7, 8, 12, 14});
+  tiny.backward();
+  for (std::size_t i = 0; i < tiny.weights->named().size(); ++i) {
+    const NamedWeight &w = tiny.weights->named()[i], &g = tiny.gradients->named()[i];
+    // Along the gradient itself, where the derivative is its norm, and across it at random.
+    std::vector<float> direction = elements(g.tensor);
+    const double length = norm(g.tensor);
+    ASSERT_GT(length, 1e-3) << w.name;
+    for (float& x : direction) x = float(double(x) / length);
+    const Derivative along = derivative(tiny, w.tensor, direction);
+    EXPECT_LT(along.error, 0.05 * length) << w.name;  // or the comparison would say little
+    EXPECT_NEAR(along.value, length, along.error) << w.name;
+
+    const CounterRng rng{7, Purpose::benchmark, i};
+    double expected = 0;
+    for (std::size_t e = 0; e < direction.size(); ++e) {
+      direction[e] = float(rng.normal_pair(std::uint32_t(e))[0] / std::sqrt(direction.size()));
+      expected += double(direction[e]) * double(g.tensor.as<float>()[e]);
+    }
+    const Derivative across = derivative(tiny, w.tensor, direction);
+    EXPECT_NEAR(across.value, expected, across.error) << w.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FiniteDifferences,
+                         ::testing::Values(std::tuple(false, false, 4), std::tuple(false, true, 2),
+                                           std::tuple(true, false, 1)));
+
+}  // namespace
+}  // namespace lacuna

@@ -1,0 +1,81 @@
+#include "model/weights.h"
+
+#include "checkpoint/hugging_face.h"
+#include "tests/model/support.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+class Weights : public ::testing::TestWithParam<bool> {};
+
+TEST_P(Weights, AreNamedAsInHuggingFaceFiles) {
+  const ModelConfig config = tiny_config(false, GetParam());
+  const ModelTensors weights(host_memory(), config, "weights");
+  const std::vector<TensorInfo> expected = hugging_face_tensors(config, DType::f32);
+  ASSERT_EQ(weights.named().size(), expected.size());
+  std::int64_t parameters = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const NamedWeight& w = weights.named()[i];
+    EXPECT_EQ(w.name, expected[i].name);
+    EXPECT_EQ(w.tensor.shape, expected[i].shape) << w.name;
+    EXPECT_TRUE(w.tensor.contiguous()) << w.name;
+    EXPECT_EQ(w.kind == WeightKind::norm, w.tensor.shape.rank == 1) << w.name;
+    EXPECT_EQ(w.kind == WeightKind::embedding, i == 0) << w.name;
+    EXPECT_EQ(w.block, w.name.find("blocks.") == std::string::npos
+                           ? -1
+                           : w.name[w.name.find("blocks.") + 7] - '0');
+    parameters += w.tensor.count();
+  }
+  EXPECT_EQ(weights.parameters(), parameters);
+}
+
+// Each element of the packed tensors has one name.
+TEST_P(Weights, PartsCoverThePackedTensors) {
+  const ModelConfig config = tiny_config(false, GetParam());
+  const ModelTensors weights(host_memory(), config, "weights");
+  for (const NamedWeight& w : weights.named())
+    for (std::int64_t e = 0; e < w.tensor.count(); ++e) w.tensor.as<float>()[e] += 1;
+  const auto all_ones = [](const Tensor& t) {
+    const std::vector<float> values = elements(t);
+    return std::all_of(values.begin(), values.end(), [](float x) { return x == 1; });
+  };
+  EXPECT_TRUE(all_ones(weights.embedding));
+  EXPECT_TRUE(all_ones(weights.head));
+  EXPECT_TRUE(all_ones(weights.final_norm));
+  for (const BlockTensors& b : weights.blocks)
+    for (const Tensor& t :
+         {b.attention_norm, b.qkv, b.attention_out, b.ffn_norm, b.gate_up, b.ffn_out})
+      EXPECT_TRUE(all_ones(t));
+  // And nothing else is in the flat view but zeros.
+  double sum = 0;
+  for (const float x : elements(weights.flat())) sum += double(x);
+  EXPECT_EQ(sum, double(weights.parameters()));
+  EXPECT_EQ(weights.head.data == weights.embedding.data, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(UntiedAndTied, Weights, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "tied" : "untied"; });
+
+// arXiv:2502.09992, table 5 and the index of the published files: 8,015,581,184 parameters.
+TEST(WeightsOfLlada8b, Count) {
+  ModelConfig c;
+  c.vocab_size = 126464;
+  c.layers = 32;
+  c.width = 4096;
+  c.heads = 32;
+  c.ffn_width = 12288;
+  const ModelTensors weights(host_memory(), c, "weights");  // pages that nobody touches
+  EXPECT_EQ(weights.parameters(), 8'015'581'184);
+}
+
+TEST(WeightsErrors, NeedAVocabulary) {
+  ModelConfig c = tiny_config();
+  c.vocab_size = 0;
+  EXPECT_TRUE(contains(error_of([&] { ModelTensors(host_memory(), c, "weights"); }),
+                       "model.vocab_size is 0"));
+}
+
+}  // namespace
+}  // namespace lacuna

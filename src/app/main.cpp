@@ -1,5 +1,6 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -20,6 +21,7 @@ int report(const std::exception& e, int code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error like a full disk
   CLI::App app("Masked-diffusion language models: train them, sample from them.", "lacuna");
   app.require_subcommand(1);
   app.set_version_flag("--version", "lacuna 0.1.0");

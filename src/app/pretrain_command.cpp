@@ -1,0 +1,102 @@
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/commands.h"
+#include "comm/mpi_session.h"
+#include "config/config.h"
+#include "core/check.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "training/flops.h"
+#include "training/stop_signal.h"
+#include "training/trainer.h"
+
+namespace lacuna {
+namespace {
+
+struct PretrainOptions {
+  std::string config, trace;
+  std::vector<std::string> overrides;
+  bool resume = false;
+};
+
+/// As a POSIX shell would need it.
+std::string quoted(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_-+=./:,@%") == std::string::npos)
+    return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+std::string resume_command(const PretrainOptions& options) {
+  std::string command = "lacuna pretrain --config " + quoted(options.config);
+  for (const std::string& text : options.overrides) command += " --set " + quoted(text);
+  return command + " --resume";
+}
+
+/// Before hours of training: whether a file can be made where the trace is to go.
+void check_trace(const std::string& path) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder))
+    fail_usage("--trace " + path + ": there is no folder " + folder.string());
+  if (std::filesystem::is_directory(path)) fail_usage("--trace " + path + ": is a folder");
+}
+
+void pretrain(const PretrainOptions& options) {
+  const MpiSession mpi;
+  if (mpi.size() > 1)
+    fail_usage(str("pretrain runs on one rank, and was started on ", mpi.size(),
+                   "; start it without mpirun"));
+  const Config config = read_config(options.config, options.overrides);
+  if (config.parallel.tensor != 1)
+    fail_usage(str("parallel.tensor = ", config.parallel.tensor, ", but there is one rank; set 1"));
+  if (config.parallel.device != DeviceKind::cpu)
+    fail_usage(str("parallel.device = ", word_of(config.parallel.device),
+                   ", but this build has no such backend; set cpu"));
+  if (!options.trace.empty()) check_trace(options.trace);
+
+  CpuOps ops(int(config.parallel.threads));
+  Trainer trainer(config, ops, {.resume = options.resume, .trace = options.trace});
+  const StopSignal signal;
+  const TrainResult result = trainer.run([] { return StopSignal::requested(); });
+  if (result.stopped)
+    std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
+                static_cast<long long>(result.step),
+                static_cast<long long>(trainer.config().train.steps), result.checkpoint.c_str(),
+                resume_command(options).c_str());
+  else
+    std::printf("done: step %lld, saved as %s\n", static_cast<long long>(result.step),
+                result.checkpoint.c_str());
+}
+
+}  // namespace
+
+void add_pretrain_command(CLI::App& app) {
+  auto options = std::make_shared<PretrainOptions>();
+  CLI::App* command =
+      app.add_subcommand("pretrain", "Train a model from a token file, by a TOML configuration");
+  command->add_option("--config", options->config, "the configuration, TOML (keys below)")
+      ->required();
+  command
+      ->add_option("--set", options->overrides,
+                   "section.key=value instead of what the configuration says; may be repeated")
+      ->allow_extra_args(false);
+  command->add_flag(
+      "--resume", options->resume,
+      "go on from the newest valid checkpoint of train.output; begin if there is none "
+      "yet");
+  command->add_option("--trace", options->trace,
+                      "HDF5 file to write the first step's batch, weights and gradients to");
+  command->footer("Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
+                  "\n\nCtrl-C or SIGTERM finishes the step, saves a checkpoint and ends with exit "
+                  "code 0;\na second one ends at once.");
+  command->callback([options] { pretrain(*options); });
+}
+
+}  // namespace lacuna

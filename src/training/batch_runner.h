@@ -1,0 +1,48 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "config/config.h"
+#include "data/loader.h"
+#include "diffusion/objective.h"
+
+namespace lacuna {
+
+/// The noise that a run's config asks for.
+NoiseOptions noise_options(const Config& config);
+
+/// What the forward and backward passes over one step's batch gave.
+struct BatchResult {
+  double loss = 0;          // nats per token
+  std::int64_t tokens = 0;  // in the batch, after a random length
+  double flops = 0;         // training_flops()
+  double wait_seconds = 0;  // spent on reading data
+};
+
+/// Called with each micro-batch after its passes.
+using BatchObserver = std::function<void(const NoisyBatch&)>;
+
+/// Loss and gradients of a step's whole batch, a micro-batch at a time. The samples, their noise
+/// and weights are those of the global batch, so that the sum does not depend on the cut.
+class BatchRunner {
+ public:
+  /// Borrows all. Throws Error with the memory table when the activations do not fit.
+  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Loader& loader);
+
+  /// Samples [first_sample, first_sample + train.batch_size); `step`, from 0, draws their length.
+  /// Adds to `gradients`.
+  BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
+                  const BatchObserver& observer = {});
+  ObjectiveRunner& objective() { return objective_; }
+
+ private:
+  Ops& ops_;
+  const Config& config_;
+  const NoiseOptions noise_;
+  const Loader& loader_;
+  ObjectiveRunner objective_;
+  std::vector<std::int32_t> tokens_;  // a micro-batch
+};
+
+}  // namespace lacuna

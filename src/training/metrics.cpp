@@ -1,0 +1,53 @@
+#include "training/metrics.h"
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+
+#include "core/atomic_file.h"
+
+namespace lacuna {
+
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step) {
+  std::string kept;
+  if (resumed_step > 0 && std::filesystem::exists(path)) {
+    std::istringstream lines(read_file(path));
+    for (std::string line; std::getline(lines, line);) {
+      const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() ||
+          json["step"].get<std::int64_t>() > resumed_step)
+        continue;
+      if (json.contains("validation_bound"))
+        last_validation_ = json["step"].get<std::int64_t>();
+      else if (json.contains("elapsed") && json["elapsed"].is_number())
+        elapsed_ = json["elapsed"].get<double>();
+      kept += line + "\n";
+    }
+  }
+  write_file(path, kept);
+  file_ = std::make_unique<AppendFile>(path);
+}
+
+void MetricsLog::write(const StepMetrics& m) {
+  const nlohmann::ordered_json line = {{"step", m.step},
+                                       {"loss", m.loss},
+                                       {"grad_norm", m.grad_norm},
+                                       {"learning_rate", m.learning_rate},
+                                       {"tokens", m.tokens},
+                                       {"tokens_per_second", m.tokens_per_second},
+                                       {"mfu", m.mfu},
+                                       {"elapsed", m.elapsed},
+                                       {"samples", m.samples},
+                                       {"bad_steps", m.bad_steps}};
+  file_->append(line.dump() + "\n");
+  elapsed_ = m.elapsed;
+}
+
+void MetricsLog::write(const ValidationMetrics& m) {
+  nlohmann::ordered_json line = {{"step", m.step}, {"validation_bound", m.validation_bound}};
+  if (m.bits_per_byte) line["bits_per_byte"] = *m.bits_per_byte;
+  file_->append(line.dump() + "\n");
+  last_validation_ = m.step;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,128 @@
+#include "training/resume.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+/// "section.key" to the value as TOML.
+std::map<std::string, std::string> values_of(const Config& config) {
+  std::map<std::string, std::string> values;
+  std::istringstream lines(to_toml(config));
+  std::string section;
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t equals = line.find(" = ");
+    if (line.starts_with("["))
+      section = line.substr(1, line.find(']') - 1);
+    else if (equals != std::string::npos)
+      values[section + "." + line.substr(0, equals)] = line.substr(equals + 3);
+  }
+  return values;
+}
+
+void fill_in(std::int64_t& id, std::int64_t from_data, const char* key, const TokenFile& data) {
+  if (id == -1) id = from_data;
+  if (from_data != -1 && id != from_data)
+    fail_usage(str("model.", key, " = ", id, ", but ", data.path(), " was made with ", from_data,
+                   "; leave the key out"));
+}
+
+bool is_one_of(std::string_view key, std::span<const std::string_view> keys) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// A change of these gives tensors of other shapes, or weights that mean something else.
+constexpr std::array<std::string_view, 7> kShape = {
+    "model.vocab_size", "model.layers",    "model.width",          "model.heads",
+    "model.kv_heads",   "model.ffn_width", "model.tied_embeddings"};
+constexpr std::array<std::string_view, 3> kMeaning = {"model.attention", "model.mask_token",
+                                                      "train.objective"};
+// These say where things are and how they are computed, not what.
+constexpr std::array<std::string_view, 3> kPlaces = {"train.output", "train.init",
+                                                     "parallel.threads"};
+
+[[noreturn]] void refuse(const std::string& key, const std::string& now, const std::string& before,
+                         const std::string& what) {
+  fail_usage(str(key, " = ", now, ", but ", what, " holds a model of ", key, " = ", before,
+                 "; set it to that, or begin a new run in another train.output"));
+}
+
+Config with_key_heads(Config config) {
+  config.model.kv_heads = config.model.key_heads();
+  return config;
+}
+
+}  // namespace
+
+Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_token) {
+  ModelConfig& m = config.model;
+  m.kv_heads = m.key_heads();
+  if (m.vocab_size == 0) m.vocab_size = data.vocab_size();
+  if (m.vocab_size < data.vocab_size())
+    fail_usage(str("model.vocab_size = ", m.vocab_size, ", but ", data.path(), " holds ids up to ",
+                   data.vocab_size() - 1, "; set it to ", data.vocab_size(),
+                   " or more, or leave it out"));
+  fill_in(m.mask_token, data.mask_token(), "mask_token", data);
+  fill_in(m.eos_token, data.eos_token(), "eos_token", data);
+  if (m.pad_token == -1) m.pad_token = pad_token != -1 ? pad_token : m.eos_token;
+  if (config.train.objective == Objective::masked_diffusion && m.mask_token == -1)
+    fail_usage(str("train.objective = masked_diffusion needs a mask token, which the tokenizer of ",
+                   data.path(),
+                   " lacks; make one with 'lacuna tokenizer train', or set "
+                   "model.mask_token to an id that the text does not use"));
+  const std::pair<const char*, std::int64_t> ids[] = {
+      {"mask_token", m.mask_token}, {"eos_token", m.eos_token}, {"pad_token", m.pad_token}};
+  for (const auto& [key, id] : ids)
+    if (id < -1 || id >= m.vocab_size)
+      fail_usage(str("model.", key, " = ", id, " lies outside the vocabulary of ", m.vocab_size));
+  return config;
+}
+
+std::vector<std::string> differences(const Config& before, const Config& now) {
+  const auto old_values = values_of(before);
+  std::vector<std::string> changed;
+  for (const auto& [key, value] : values_of(now))
+    if (old_values.at(key) != value && !is_one_of(key, kPlaces))
+      changed.push_back(key + ": " + old_values.at(key) + " -> " + value);
+  return changed;
+}
+
+std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
+                                           const std::string& what) {
+  const auto old_values = values_of(with_key_heads(before));
+  for (const auto& [key, value] : values_of(with_key_heads(now)))
+    if (old_values.at(key) != value && (is_one_of(key, kShape) || is_one_of(key, kMeaning)))
+      refuse(key, value, old_values.at(key), what);
+  return differences(with_key_heads(before), with_key_heads(now));
+}
+
+void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what) {
+  Config a, b;
+  a.model = before;
+  b.model = now;
+  const auto old_values = values_of(with_key_heads(a));
+  for (const auto& [key, value] : values_of(with_key_heads(b)))
+    if (is_one_of(key, kShape) && old_values.at(key) != value)
+      fail_usage(str(key, " = ", value, ", but train.init = ", what, " holds a model of ", key,
+                     " = ", old_values.at(key)));
+}
+
+bool same_tokenizer(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto parse = [](const std::string& text) {
+    return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  };
+  const nlohmann::json x = parse(a), y = parse(b);
+  return !x.is_discarded() && x == y;
+}
+
+}  // namespace lacuna

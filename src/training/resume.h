@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "data/token_file.h"
+
+namespace lacuna {
+
+/// Fills in what [model] leaves to the tokenizer: vocab_size, mask_token, eos_token, pad_token,
+/// from the training data, which carry it. `pad_token` is the tokenizer's, or -1. Throws UsageError
+/// when the config names another id, a vocabulary too small for the data, or when a special token
+/// that the objective needs is missing; naming key, value and file.
+Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_token);
+
+/// The keys in which two configs differ: "train.steps: 1000 -> 2000".
+std::vector<std::string> differences(const Config& before, const Config& now);
+
+/// The same, for going on from a checkpoint. Throws UsageError naming the first key whose change
+/// would make its weights meaningless: the model's shape, attention and special tokens, or the
+/// objective. `what` names the checkpoint. Keys that say where things lie are not differences.
+std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
+                                           const std::string& what);
+
+/// UsageError unless the weights in a checkpoint of config `before` fit the model of `now`.
+void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what);
+
+/// Whether two tokenizer.json texts say the same, whatever their spacing.
+bool same_tokenizer(const std::string& a, const std::string& b);
+
+}  // namespace lacuna

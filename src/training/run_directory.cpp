@@ -1,0 +1,61 @@
+#include "training/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "checkpoint/checkpoint.h"
+#include "core/atomic_file.h"
+
+namespace lacuna {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_checkpoints(const fs::path& run) {
+  std::error_code error;
+  for (fs::directory_iterator entry(run / "checkpoints", error), end; !error && entry != end;
+       entry.increment(error))
+    if (entry->path().extension() == ".h5") return true;
+  return false;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
+  std::error_code error;
+  if (fs::exists(path_, error) && !fs::is_directory(path_, error))
+    fail_usage("train.output = " + path + " is a file, not a folder");
+  const bool begun = fs::exists(path_ / "config.toml", error) || fs::exists(metrics(), error) ||
+                     has_checkpoints(path_);
+  if (begun && !resume)
+    fail_usage(str("train.output = ", path,
+                   " holds a run already: add --resume to go on with it, or choose another folder "
+                   "(--set train.output=...)"));
+  if (!resume) return;
+  checkpoint_ = newest_valid_checkpoint(path_);
+  CHECK(checkpoint_ || !has_checkpoints(path_), (path_ / "checkpoints").string(),
+        ": none of the checkpoints is valid, so there is nothing to resume from; to begin anew, "
+        "choose another train.output or remove them");
+}
+
+RunDirectory::~RunDirectory() {
+  if (lock_ >= 0) close(lock_);
+}
+
+void RunDirectory::open(const Config& config) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  CHECK(!error, path_.string(), ": cannot create the folder: ", error.message());
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  CHECK(lock_ >= 0, path_.string(), ": ", std::strerror(errno));
+  // Where the file system has no locks, none is held.
+  CHECK(flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, path_.string(),
+        ": another process is training there");
+  write_file(path_ / "config.toml", to_toml(config));
+}
+
+}  // namespace lacuna

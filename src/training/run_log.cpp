@@ -1,0 +1,102 @@
+#include "training/run_log.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "core/log.h"
+
+namespace lacuna {
+namespace {
+
+constexpr double kRedrawSeconds = 0.1;
+
+std::string rounded(const char* pattern, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, pattern, value);
+  return buffer;
+}
+
+}  // namespace
+
+RunLog::RunLog(const Config& config, const std::filesystem::path& directory,
+               std::int64_t resumed_step, double matmul_peak)
+    : config_(config),
+      first_step_(resumed_step),
+      matmul_peak_(matmul_peak),
+      metrics_(directory / "metrics.jsonl", resumed_step),
+      tensorboard_(directory, resumed_step),
+      elapsed_before_(metrics_.elapsed()),
+      window_(config.train.log_every) {}
+
+void RunLog::step(const TrainingState& state, const StepResult& result) {
+  window_.add(result.record);
+  if (result.skipped)
+    log_warning(str("step ", state.step, " skipped: its loss is ", result.loss,
+                    " and its gradient norm ", result.grad_norm));
+  const bool last = state.step == config_.train.steps;
+  const bool logged = last || state.step % config_.train.log_every == 0;
+  const Progress now = progress(state, result);
+  if (log_is_terminal()) {
+    if (last || drawn_.seconds() >= kRedrawSeconds) {
+      log_progress(progress_line(now, terminal_columns()));
+      drawn_ = Stopwatch();
+    }
+  } else if (logged) {
+    log_info(progress_line(now, 0));
+  }
+  if (!logged) return;
+  metrics_.write(StepMetrics{.step = state.step,
+                             .loss = result.loss,
+                             .grad_norm = result.grad_norm,
+                             .learning_rate = result.learning_rate,
+                             .tokens = state.tokens,
+                             .tokens_per_second = now.tokens_per_second,
+                             .mfu = now.utilisation,
+                             .elapsed = now.elapsed,
+                             .samples = state.samples,
+                             .bad_steps = state.bad_steps});
+  const std::array<Scalar, 5> scalars = {{{"train/loss", result.loss},
+                                          {"train/grad_norm", result.grad_norm},
+                                          {"train/learning_rate", result.learning_rate},
+                                          {"speed/tokens_per_second", now.tokens_per_second},
+                                          {"speed/mfu", now.utilisation}}};
+  tensorboard_.scalars(state.step, scalars);
+}
+
+void RunLog::validation(std::int64_t step, const ValidationResult& result) {
+  std::string line =
+      str("validation after step ", step, ": ", rounded("%.4f", result.bound),
+          config_.train.objective == Objective::masked_diffusion ? " nats per token (bound)"
+                                                                 : " nats per token");
+  std::vector<Scalar> scalars = {{"validation/bound", result.bound}};
+  if (result.bits_per_byte) {
+    line += rounded(", %.4f bits per byte", *result.bits_per_byte);
+    scalars.push_back({"validation/bits_per_byte", *result.bits_per_byte});
+  }
+  log_info(line);
+  metrics_.write(ValidationMetrics{step, result.bound, result.bits_per_byte});
+  tensorboard_.scalars(step, scalars);
+}
+
+void RunLog::sample(std::int64_t step, const std::string& text) {
+  log_info(str("sample after step ", step, ":\n", text, "\n"));
+  tensorboard_.text(step, "sample", text);
+}
+
+Progress RunLog::progress(const TrainingState& state, const StepResult& result) const {
+  const double per_step = session_.seconds() / double(state.step - first_step_);
+  return {.step = state.step,
+          .steps = config_.train.steps,
+          .loss = window_.mean_loss(),
+          .grad_norm = result.grad_norm,
+          .learning_rate = result.learning_rate,
+          .tokens_per_second = window_.tokens_per_second(),
+          .utilisation = matmul_peak_ > 0 ? window_.flops_per_second() / matmul_peak_ : 0,
+          .elapsed = elapsed(),
+          .remaining = per_step * double(config_.train.steps - state.step),
+          .bad_steps = state.bad_steps};
+}
+
+}  // namespace lacuna

@@ -1,0 +1,36 @@
+#include "training/sample_text.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace lacuna {
+
+SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
+                       const Tokenizer& tokenizer)
+    : config_(config),
+      tokenizer_(tokenizer),
+      prompt_(tokenizer.encode(config.train.sample_prompt)) {
+  const std::int64_t tokens = std::int64_t(prompt_.size()) + config.train.sample_length;
+  if (tokens > config.model.max_length)
+    fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
+                   prompt_.size(), " tokens exceeds model.max_length = ", config.model.max_length));
+  sampler_ = make_sampler(ops, config.model, weights, {.tokens = tokens});
+}
+
+std::string SampleText::draw() {
+  // A token per step, each drawn from the model's own distribution: what it has learnt, unpolished.
+  const std::int64_t length = config_.train.sample_length;
+  const SamplerOptions options{.gen_length = length,
+                               .steps = length,
+                               .block_length = length,
+                               .temperature = 1,
+                               .remasking = Remasking::random,
+                               .seed = std::uint64_t(config_.train.seed)};
+  std::vector<std::int32_t> text = sampler_->generate({prompt_}, options).front();
+  const auto answer = text.begin() + std::ptrdiff_t(prompt_.size());
+  text.erase(std::find(answer, text.end(), std::int32_t(config_.model.eos_token)), text.end());
+  return tokenizer_.decode(text);
+}
+
+}  // namespace lacuna

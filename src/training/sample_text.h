@@ -1,0 +1,29 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "diffusion/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+
+/// The short texts in a run's log: train.sample_prompt and what the model makes of it, always from
+/// the same noise, so that texts of different steps can be compared.
+class SampleText {
+ public:
+  /// Borrows all. UsageError when prompt and train.sample_length exceed model.max_length.
+  SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
+             const Tokenizer& tokenizer);
+  /// Up to the end token.
+  std::string draw();
+
+ private:
+  const Config& config_;
+  const Tokenizer& tokenizer_;
+  std::vector<std::int32_t> prompt_;
+  std::unique_ptr<TextSampler> sampler_;
+};
+
+}  // namespace lacuna

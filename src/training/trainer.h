@@ -1,0 +1,94 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+#include "data/loader.h"
+#include "data/token_file.h"
+#include "kernels/ops.h"
+#include "model/weights.h"
+#include "tokenizer/tokenizer.h"
+#include "training/batch_runner.h"
+#include "training/optimizer.h"
+#include "training/run_directory.h"
+#include "training/run_log.h"
+#include "training/sample_text.h"
+#include "training/training_state.h"
+#include "training/validator.h"
+
+namespace lacuna {
+
+struct TrainerOptions {
+  bool resume = false;          // go on from train.output's newest valid checkpoint, if any
+  std::filesystem::path trace;  // where the first step is laid open (training/trace.h); or empty
+  double matmul_peak = 0;       // FLOP/s, what utilisation is a share of; 0: measured
+};
+
+/// How a run ended, other than by an exception.
+struct TrainResult {
+  std::int64_t step = 0;
+  bool stopped = false;              // before train.steps, because it was asked to
+  std::filesystem::path checkpoint;  // the newest one
+};
+
+/// Pretraining, from a config to the last checkpoint. Step s (from 0) uses samples [s batch_size,
+/// (s + 1) batch_size) of the loader's order; randomness depends on seed, step and sample alone. So
+/// a run that is stopped and resumed gives the weights, moments and metrics of one that was not.
+class Trainer {
+ public:
+  /// Opens the data, fills in the model's vocabulary and special tokens, allocates everything, and
+  /// takes weights from the checkpoint to resume, from train.init, or from the seed. Only then does
+  /// it touch train.output. Throws UsageError for what the config gets wrong, Error for files.
+  Trainer(const Config& config, Ops& ops, const TrainerOptions& options = {});
+  ~Trainer();
+
+  /// To train.steps, or until `stop_requested` says so after a step: then saves and returns. Throws
+  /// Error after train.max_bad_steps skipped steps in a row, and when a file cannot be written.
+  TrainResult run(const std::function<bool()>& stop_requested = {});
+  /// One step, without log, validation or checkpoint.
+  StepResult step();
+
+  /// As resolved.
+  const Config& config() const { return config_; }
+  const TrainingState& state() const { return state_; }
+  const ModelTensors& weights() const { return weights_; }
+  const ModelTensors& gradients() const { return gradients_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+
+ private:
+  void take_weights();
+  void resume_from(const std::filesystem::path& checkpoint);
+  void initialise_from(const std::string& checkpoint);
+  void log_setup();
+  void check_bad_steps(const StepResult& result);
+  void validate();
+  void save();
+
+  // In the order they are made: each may borrow those above it.
+  Ops& ops_;
+  RunDirectory directory_;
+  TokenFile data_;
+  std::optional<Tokenizer> tokenizer_;  // none in data made without one
+  const Config config_;
+  Loader loader_;
+  ModelTensors weights_, gradients_;
+  Optimizer optimizer_;
+  BatchRunner batch_;
+  std::optional<TokenFile> validation_data_;
+  std::optional<Validator> validator_;
+  std::optional<SampleText> sample_text_;
+  std::filesystem::path trace_;  // until it is written
+
+  TrainingState state_;
+  std::map<std::string, std::string> imported_;  // what an import kept for export
+  std::filesystem::path checkpoint_;             // the newest
+  std::int64_t saved_step_ = -1, bad_in_a_row_ = 0;
+  std::unique_ptr<RunLog> log_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "config/config.h"
+#include "training/optimizer.h"
+
+namespace lacuna {
+
+/// Where a run stands. With the weights and moments, all that a resumed run needs to go on bit for
+/// bit: randomness depends on the seed, the step and the sample alone.
+struct TrainingState {
+  std::int64_t step = 0;       // steps done
+  std::int64_t samples = 0;    // sequences consumed by them
+  std::int64_t tokens = 0;     // after random lengths
+  std::int64_t bad_steps = 0;  // steps among them whose update was skipped
+
+  std::int64_t updates() const { return step - bad_steps; }
+};
+
+/// Writes a checkpoint (checkpoint/checkpoint.h). `tokenizer` is tokenizer.json; `extra` what an
+/// import kept.
+void save_training(const std::filesystem::path& path, const TrainingState& state,
+                   const Config& config, const std::string& tokenizer,
+                   const std::map<std::string, std::string>& extra, const ModelTensors& weights,
+                   const Optimizer& optimizer, Ops& ops);
+
+/// The reverse, into tensors of the shapes the checkpoint has. Error naming what is missing.
+TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
+                            const Optimizer& optimizer, Ops& ops);
+
+}  // namespace lacuna

@@ -1,0 +1,36 @@
+#include "training/validator.h"
+
+#include <numbers>
+#include <vector>
+
+#include "training/batch_runner.h"
+
+namespace lacuna {
+
+Validator::Validator(const Config& config, const TokenFile& file, const Tokenizer* tokenizer)
+    : config_(config), loader_(file, config.data.sequence_length, /*seed=*/0) {
+  const std::int64_t wanted = config.train.eval_samples;
+  set_.sequences = loader_.validation_windows(wanted);
+  set_.length = config.data.sequence_length;
+  set_.read = [this, wanted](std::int64_t first, std::int64_t count, Tensor tokens) {
+    loader_.validation_batch(first, count, wanted, tokens);
+  };
+  if (!tokenizer) return;
+  std::vector<std::int32_t> window(std::size_t(set_.length));
+  for (std::int64_t i = 0; i < set_.sequences; ++i) {
+    set_.read(i, 1, Tensor(window.data(), {1, set_.length}));
+    bytes_ += std::int64_t(tokenizer->decode(window).size());
+  }
+}
+
+ValidationResult Validator::run(ObjectiveRunner& objective) const {
+  ValidationResult result;
+  result.bound =
+      validation_bound(objective, noise_options(config_), set_, config_.train.micro_batch_size);
+  if (bytes_ > 0)
+    result.bits_per_byte =
+        result.bound * double(set_.sequences * set_.length) / (double(bytes_) * std::numbers::ln2);
+  return result;
+}
+
+}  // namespace lacuna

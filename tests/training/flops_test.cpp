@@ -1,0 +1,54 @@
+#include "training/flops.h"
+
+#include <gtest/gtest.h>
+
+#include "core/arena.h"
+#include "model/weights.h"
+
+namespace lacuna {
+namespace {
+
+ModelConfig model() {
+  ModelConfig m;
+  m.vocab_size = 50;
+  m.layers = 3;
+  m.width = 24;
+  m.heads = 6;
+  m.kv_heads = 2;
+  m.ffn_width = 40;
+  return m;
+}
+
+double matrix_parameters(const ModelConfig& m) {
+  const ModelTensors weights(host_memory(), m, "weights");
+  double n = 0;
+  for (const NamedWeight& w : weights.named())
+    if (w.kind == WeightKind::matrix) n += double(w.tensor.count());
+  return n;
+}
+
+// With every token predicted: 6 per matrix weight and token, and per layer, query and key 12 C.
+TEST(Flops, EveryTokenPredicted) {
+  const ModelConfig m = model();
+  const double N = 5 * 16;
+  EXPECT_DOUBLE_EQ(training_flops(m, 5, 16, 5 * 16),
+                   6 * N * matrix_parameters(m) + 12 * 3 * 24 * N * 16);
+}
+
+TEST(Flops, CausalAttentionSeesHalf) {
+  ModelConfig m = model();
+  m.attention = Attention::causal;
+  // Queries 1 … 16 see 1 … 16 keys: 136 in all.
+  EXPECT_DOUBLE_EQ(training_flops(m, 5, 16, 5 * 16),
+                   6 * 80 * matrix_parameters(m) + 12 * 3 * 24 * 5 * 136);
+}
+
+// A token that is not predicted spares the head and, in the last block, all but its key and value.
+TEST(Flops, WhatATokenThatIsNotPredictedSpares) {
+  const ModelConfig m = model();
+  const double spared = 6 * (50 * 24 + 2 * 24 * 24 + 3 * 24 * 40) + 12 * 24 * 16;
+  EXPECT_DOUBLE_EQ(training_flops(m, 5, 16, 80) - training_flops(m, 5, 16, 79), spared);
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -1,0 +1,40 @@
+#include "training/stop_signal.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+namespace lacuna {
+namespace {
+
+TEST(StopSignal, TheFirstOneAsks) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const StopSignal stop;
+    EXPECT_FALSE(StopSignal::requested());
+    std::raise(signal);
+    EXPECT_TRUE(StopSignal::requested());
+  }
+}
+
+TEST(StopSignalDeathTest, TheSecondOneEnds) {
+  for (const int second : {SIGINT, SIGTERM})
+    EXPECT_EXIT(
+        {
+          const StopSignal stop;
+          std::raise(SIGINT);
+          std::raise(second);
+        },
+        ::testing::KilledBySignal(second), "finishing this step, then saving");
+}
+
+TEST(StopSignalDeathTest, AfterItAllIsAsBefore) {
+  EXPECT_EXIT(
+      {
+        { const StopSignal stop; }
+        std::raise(SIGTERM);
+      },
+      ::testing::KilledBySignal(SIGTERM), "");
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -145,7 +145,7 @@ def decode_greedily(w, prompt, gen_length):
     """Left to right with a causal mask, until the end token."""
     tokens = list(prompt)
     for _ in range(gen_length):
-        context = torch.tensor(tokens if tokens else [EOS])
+        context = torch.tensor(tokens if prompt else [EOS, *tokens])
         hidden = model.hidden_states(SHAPE | {"causal": True}, w, context)
         best = F.linear(hidden[-1], w["ff_out"]).topk(2)
         if best.values[0] - best.values[1] < LOGIT_MARGIN:

@@ -16,9 +16,9 @@ struct Canvas {
   std::int64_t number;  // among those of this call
   std::int64_t sample;  // names its noise
   std::int64_t prompt_length;
-  std::vector<std::int32_t> tokens;                // prompt and answer
-  std::vector<std::int32_t> unconditional_prompt;  // the prompt, masked; empty without guidance
-  std::int64_t masked_in_block = 0;                // when the block began
+  std::vector<std::int32_t> tokens;  // prompt and answer
+  std::vector<std::int32_t> given;   // positions of the prompt that were not masked
+  std::int64_t masked_in_block = 0;  // when the block began
 };
 
 /// The rows of one step.
@@ -103,9 +103,9 @@ std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::
           " generated ones make ", whole, ", more than model.max_length ", config.max_length);
     all += whole;
     Canvas canvas{number, options.first_sample + number, length, prompt, {}, 0};
-    canvas.tokens.resize(std::size_t(whole), config.mask_token);
-    if (options.cfg_scale > 0)
-      canvas.unconditional_prompt.resize(std::size_t(length), config.mask_token);
+    for (std::int32_t i = 0; i < length; ++i)
+      if (!is_masked(prompt[std::size_t(i)])) canvas.given.push_back(i);
+    canvas.tokens.resize(std::size_t(whole), std::int32_t(config.mask_token));
     result.push_back(std::move(canvas));
   }
   CHECK(all <= limits.tokens, "canvases of ", all, " tokens where at most ", limits.tokens,
@@ -137,8 +137,8 @@ StepBatch Sampler::State::batch_of(const std::vector<Canvas*>& canvases,
   for (const Canvas* canvas : canvases) {
     const std::int32_t start = batch.sequences.offsets.back();
     append_sequence(batch, canvas->tokens);
-    std::copy(canvas->unconditional_prompt.begin(), canvas->unconditional_prompt.end(),
-              batch.tokens.begin() + start);
+    for (const std::int32_t i : canvas->given)
+      batch.tokens[std::size_t(start + i)] = std::int32_t(config.mask_token);
   }
   for (std::size_t m = 0; m < batch.keys.size(); ++m)
     batch.sequences.head_rows.push_back(batch.sequences.head_rows[m] + shift);

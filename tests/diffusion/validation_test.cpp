@@ -1,0 +1,136 @@
+#include "diffusion/validation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/diffusion/support.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+TEST(ValidationRatios, OneInEachStratum) {
+  for (const std::int64_t n : {1, 2, 7, 100, 1000}) {
+    std::vector<double> ratios = validation_ratios(n);
+    ASSERT_EQ(std::int64_t(ratios.size()), n);
+    EXPECT_EQ(ratios, validation_ratios(n));
+    if (n >= 7) {
+      EXPECT_FALSE(std::is_sorted(ratios.begin(), ratios.end()));
+    }
+    std::sort(ratios.begin(), ratios.end());
+    for (std::int64_t i = 0; i < n; ++i) {
+      EXPECT_GT(ratios[std::size_t(i)], double(i) / double(n));
+      EXPECT_LT(ratios[std::size_t(i)], double(i + 1) / double(n));
+    }
+  }
+}
+
+// A sequence's place says nothing about its ratio: the rank correlation of n shuffled numbers has
+// mean 0 and variance 1/(n-1).
+TEST(ValidationRatios, AreDealtInRandomOrder) {
+  const std::int64_t n = 1000;
+  const std::vector<double> ratios = validation_ratios(n);
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    sum += ((double(i) + 0.5) / double(n) - 0.5) * (ratios[std::size_t(i)] - 0.5) * 12 / double(n);
+  EXPECT_LT(std::abs(sum), 5 / std::sqrt(double(n - 1)));
+}
+
+/// 23 sequences of 12 tokens and a model.
+struct Fixture {
+  static constexpr std::int64_t kSequences = 23, kLength = 12;
+  ModelConfig config;
+  ModelTensors weights;
+  std::vector<std::int32_t> tokens;
+  NoiseOptions options;
+  ValidationSet set;
+  std::int64_t reads = 0;
+
+  explicit Fixture(bool causal)
+      : config(tiny_config(causal)), weights(cpu().memory(), config, "weights") {
+    config.mask_token = config.vocab_size - 1;
+    const CounterRng rng{8, Purpose::benchmark};
+    for (std::uint32_t i = 0; i < kSequences * kLength; ++i)
+      tokens.push_back(std::int32_t(rng.below(std::uint64_t(config.vocab_size - 1), i)));
+    options.objective = causal ? Objective::autoregressive : Objective::masked_diffusion;
+    options.mask_token = std::int32_t(config.mask_token);
+    set.sequences = kSequences;
+    set.length = kLength;
+    set.read = [this](std::int64_t first, std::int64_t count, Tensor out) {
+      ASSERT_EQ(out.shape, (Shape{count, kLength}));
+      std::copy_n(tokens.begin() + first * kLength, count * kLength, out.as<std::int32_t>());
+      reads += count;
+    };
+  }
+  double bound(std::int64_t micro_batch) {
+    ObjectiveRunner runner(cpu(), config, weights, micro_batch, kLength, false);
+    return validation_bound(runner, options, set, micro_batch);
+  }
+};
+
+TEST(Validation, DependsOnNeitherSeedNorMicroBatch) {
+  for (const bool causal : {false, true}) {
+    Fixture f(causal);
+    randomise(f.weights, 3);
+    const double bound = f.bound(5);
+    EXPECT_EQ(f.reads, Fixture::kSequences);
+    // The same rows in products of other sizes: rounding only.
+    EXPECT_NEAR(f.bound(1), bound, bound * 1e-5);
+    EXPECT_NEAR(f.bound(23), bound, bound * 1e-5);
+    f.options.seed = 99;
+    EXPECT_EQ(f.bound(5), bound);
+  }
+}
+
+TEST(Validation, SharesAddUp) {
+  Fixture f(false);
+  randomise(f.weights, 3);
+  ObjectiveRunner runner(cpu(), f.config, f.weights, 4, Fixture::kLength, false);
+  const double parts = validation_share(runner, f.options, f.set, 4, 0, 9) +
+                       validation_share(runner, f.options, f.set, 4, 9, 0) +
+                       validation_share(runner, f.options, f.set, 4, 9, 14);
+  const double bound = validation_bound(runner, f.options, f.set, 4);
+  EXPECT_NEAR(parts, bound, bound * 1e-5);
+  EXPECT_TRUE(contains(error_of([&] { validation_share(runner, f.options, f.set, 4, 20, 4); }),
+                       "sequences 20+4 of a validation set of 23"));
+}
+
+// All weights zero: every token has probability 1/V. Autoregressive: log V, exactly. Masked
+// diffusion: log V times sum_i m_i / p_b / (n T), whose expectation is 1 and whose variance is
+// sum_b (1 - p_b) / p_b / (n^2 T).
+TEST(Validation, OfAModelThatKnowsNothing) {
+  const double log_v = std::log(double(tiny_config().vocab_size));
+  Fixture causal(true);
+  EXPECT_NEAR(causal.bound(6), log_v, log_v * 1e-6);
+  Fixture full(false);
+  double variance = 0;
+  for (const double t : validation_ratios(Fixture::kSequences)) {
+    const double p = double(mask_probability(t, full.options.min_mask_probability));
+    variance += (1 - p) / p / double(Fixture::kSequences * Fixture::kSequences * Fixture::kLength);
+  }
+  const double ratio = full.bound(6) / log_v;
+  EXPECT_NEAR(ratio, 1, 5 * std::sqrt(variance));
+  EXPECT_NE(ratio, 1);
+}
+
+// The autoregressive figure is the plain mean of -log p over all predicted tokens.
+TEST(Validation, OfTheAutoregressiveBaselineIsExact) {
+  Fixture f(true);
+  randomise(f.weights, 3);
+  ObjectiveRunner runner(cpu(), f.config, f.weights, Fixture::kSequences, Fixture::kLength, false);
+  const NoisyBatch batch = make_noisy_batch(
+      cpu(), f.options, Tensor(f.tokens.data(), {Fixture::kSequences, Fixture::kLength}),
+      Fixture::kLength, 0, 1);
+  runner.loss(batch);
+  double sum = 0;
+  for (const float loss : runner.row_losses()) sum += double(loss);
+  ASSERT_EQ(runner.row_losses().size(), std::size_t(23 * 11));
+  const double mean = sum / (23 * 11);
+  EXPECT_NEAR(f.bound(7), mean, mean * 1e-5);
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -28,11 +28,14 @@ const BenchShape& bench_shape(std::string_view name) {
   fail_usage(str("there is no shape \"", name, "\"; there are ", known));
 }
 
-double step_flops(const BenchShape& s, double head_rows) {
-  const double c = double(s.dim), kv = double(s.kv_heads * s.head_dim());
-  const double weights = 2 * c * c + 2 * c * kv + 3 * c * double(s.ffn);
-  const double layer = 6 * weights + 14 * double(s.length) * c;
-  return double(s.tokens()) * double(s.layers) * layer + 6 * head_rows * double(s.vocab) * c;
+double step_flops(const BenchShape& s, double predicted) {
+  const auto n = double(s.tokens()), c = double(s.dim);
+  const double key_value = 2 * c * double(s.kv_heads * s.head_dim());
+  const double rest = 2 * c * c + 3 * c * double(s.ffn);
+  const double n_blocks = n * double(s.layers - 1);  // rows that pass whole blocks
+  const double weights =
+      n_blocks * (rest + key_value) + n * key_value + predicted * (rest + double(s.vocab) * c);
+  return 6 * weights + 14 * double(s.length) * c * (n_blocks + predicted);
 }
 
 OpCases::OpCases(Ops& ops, const BenchShape& shape) : ops_(ops), s_(shape) {

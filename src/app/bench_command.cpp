@@ -6,6 +6,8 @@
 #include <string>
 
 #include "app/commands.h"
+#include "app/training_benchmark.h"
+#include "core/text.h"
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
 #include "kernels/cpu/blas.h"
@@ -16,8 +18,9 @@ namespace {
 
 struct BenchOptions {
   std::string shape = "34m", ops;
+  std::int64_t steps = 10;
   int threads = 0;
-  bool json = false;
+  bool train = false, json = false;
 };
 
 /// One line per operation: the median time, and how near it comes to what limits it. More than
@@ -63,19 +66,57 @@ void bench_ops(const BenchOptions& options) {
   if (options.json) std::printf("%s\n", result.dump(2).c_str());
 }
 
+/// Whole training steps, the figures that scripts/bench_vs_torch.py compares.
+void bench_training(const BenchOptions& options) {
+  CpuOps ops(options.threads);
+  const BenchShape& s = bench_shape(options.shape);
+  const TrainingBenchmark result = benchmark_training(ops, s, options.steps);
+  const double peak = measure_matmul_peak(ops);
+  if (options.json) {
+    std::printf("%s\n", nlohmann::json{{"device", ops.description()},
+                                       {"blas", blas_description()},
+                                       {"shape", s.name},
+                                       {"threads", ops.pool().size()},
+                                       {"parameters", result.parameters},
+                                       {"tokens_per_s", result.tokens_per_s},
+                                       {"flops_per_s", result.flops_per_s},
+                                       {"matmul_peak_flops", peak},
+                                       {"predicted_share", result.predicted_share},
+                                       {"loss", result.loss},
+                                       {"peak_rss_bytes", result.peak_rss_bytes}}
+                            .dump(2)
+                            .c_str());
+    return;
+  }
+  std::printf("%s, %s; %lld steps of %lld sequences of %lld tokens, %s parameters\n",
+              ops.description().c_str(), blas_description().c_str(), (long long)options.steps,
+              (long long)s.batch, (long long)s.length, with_commas(result.parameters).c_str());
+  std::printf("%.0f tokens/s, peak memory %s\n", result.tokens_per_s,
+              human_bytes(result.peak_rss_bytes).c_str());
+  std::printf("%.1f GFLOP/s of executed multiply-adds, %.0f %% of the %.1f that products reach\n",
+              result.flops_per_s / 1e9, 100 * result.flops_per_s / peak, peak / 1e9);
+  std::printf("%.0f %% of the tokens were predicted; the last loss was %.3f nats per token\n",
+              100 * result.predicted_share, result.loss);
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "How fast this machine runs each operation.");
+  CLI::App* command =
+      app.add_subcommand("bench", "How fast this machine runs each operation, or training.");
   command
       ->add_option("--shape", options->shape,
                    "model whose sizes are used: 5m, 34m or 52m, named by parameters")
       ->capture_default_str();
   command->add_option("--ops", options->ops, "only operations whose name contains this");
+  command->add_flag("--train", options->train, "time whole training steps instead");
+  command->add_option("--steps", options->steps, "--train: steps to time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--threads", options->threads, "threads; 0: every core");
   command->add_flag("--json", options->json, "print JSON");
-  command->callback([options] { bench_ops(*options); });
+  command->callback([options] { options->train ? bench_training(*options) : bench_ops(*options); });
 }
 
 }  // namespace lacuna

@@ -2,15 +2,14 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "app/canvas_view.h"
 #include "app/commands.h"
+#include "app/token_ids.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -36,26 +35,6 @@ struct Arguments {
   bool chat = false, ids = false, show = false, echo = false;
 };
 
-/// The ids of --tokens, separated by white space or commas.
-std::vector<std::int32_t> parse_tokens(const std::string& text, std::int64_t vocab_size) {
-  std::vector<std::int32_t> ids;
-  const char* separators = " \t\r\n,";
-  for (std::size_t at = text.find_first_not_of(separators); at != std::string::npos;
-       at = text.find_first_not_of(separators, at)) {
-    const std::size_t end = std::min(text.find_first_of(separators, at), text.size());
-    const std::string word = text.substr(at, end - at);
-    char* rest = nullptr;
-    errno = 0;
-    const long long id = std::strtoll(word.c_str(), &rest, 10);
-    if (*rest != 0 || errno != 0 || id < 0 || id >= vocab_size)
-      fail_usage(str("--tokens: '", word, "' is not a token of the model; ids go from 0 to ",
-                     vocab_size - 1));
-    ids.push_back(std::int32_t(id));
-    at = end;
-  }
-  return ids;
-}
-
 /// A checkpoint's config and tokenizer, with the special tokens the config leaves to the tokenizer.
 struct Source {
   explicit Source(const std::string& what) : reader(resolve_checkpoint(what)) {
@@ -71,7 +50,7 @@ struct Source {
 };
 
 std::vector<std::int32_t> prompt_ids(const Arguments& a, const Source& source) {
-  if (!a.tokens.empty()) return parse_tokens(a.tokens, source.config.vocab_size);
+  if (!a.tokens.empty()) return parse_token_ids(a.tokens, source.config.vocab_size);
   if (a.prompt.empty()) return {};
   if (!source.tokenizer)
     fail_usage(str(source.reader.path(), ": holds no tokenizer; give the prompt as --tokens"));

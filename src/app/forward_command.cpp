@@ -1,0 +1,87 @@
+#include <CLI/App.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/commands.h"
+#include "app/token_ids.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hdf5.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "diffusion/objective.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "training/model_io.h"
+
+namespace lacuna {
+namespace {
+
+struct Arguments {
+  std::string checkpoint, tokens, output;
+  int threads = 0;
+};
+
+std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model) {
+  std::vector<std::int32_t> ids = parse_token_ids(a.tokens, model.vocab_size);
+  if (ids.empty()) fail_usage("--tokens: give at least one token id, as in \"1 2 3\"");
+  if (std::int64_t(ids.size()) > model.max_length)
+    fail_usage(str("--tokens: ", ids.size(), " tokens; the model takes at most ", model.max_length,
+                   " (model.max_length)"));
+  return ids;
+}
+
+/// Logits [T,V] of hidden [T,C], a chunk of rows at a time.
+void write_logits(const std::string& path, Head& head, Tensor hidden, std::int64_t vocab_size) {
+  AtomicFile output(path);
+  h5::File file = h5::File::create(output.partial());
+  const std::int64_t rows = hidden.rows();
+  file.create("/logits", {rows, vocab_size}, DType::f32);
+  for (std::int64_t first = 0; first < rows; first += head.chunk_rows()) {
+    const std::int64_t count = std::min(head.chunk_rows(), rows - first);
+    file.write_rows("/logits", first, head.logits(hidden.row_range(first, count)));
+  }
+  file.close();
+  output.commit();
+}
+
+void run(const Arguments& a) {
+  const CheckpointReader reader(resolve_checkpoint(a.checkpoint));
+  const ModelConfig config = config_of_checkpoint(reader).model;
+  const std::vector<std::int32_t> ids = sequence(a, config);
+  const auto length = std::int64_t(ids.size());
+
+  CpuOps ops(a.threads);
+  ModelTensors weights(ops.memory(), config, "weights");
+  read_tensors(reader, "model", weights, ops);
+  Model model(ops, config, weights, {length, 1, length, false});
+  Head head(ops, config, weights, std::min(length, head_chunk_rows(config)));
+
+  Sequences sequences = Sequences::equal(1, length);
+  for (std::int32_t row = 0; row < length; ++row) sequences.head_rows.push_back(row);
+  const Tensor tokens(const_cast<std::int32_t*>(ids.data()), {length});
+  write_logits(a.output, head, model.forward(tokens, sequences), config.vocab_size);
+  std::printf("%s: /logits [%lld,%lld] f32\n", a.output.c_str(), (long long)length,
+              (long long)config.vocab_size);
+}
+
+}  // namespace
+
+void add_forward_command(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("forward", "Compute the logits of one sequence, for comparison");
+  command
+      ->add_option("--checkpoint", a->checkpoint,
+                   "checkpoint, or a run's folder: its newest checkpoint")
+      ->required();
+  command->add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"")->required();
+  command->add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32")->required();
+  command->add_option("--threads", a->threads, "0: every core the process may use")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace lacuna

@@ -1,0 +1,89 @@
+#include "app/training_benchmark.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "core/philox.h"
+#include "diffusion/noise.h"
+#include "diffusion/objective.h"
+#include "training/optimizer.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::int64_t kWarmUp = 3;
+
+ModelConfig model_config(const BenchShape& s) {
+  ModelConfig m;
+  m.vocab_size = s.vocab;
+  m.layers = s.layers;
+  m.width = s.dim;
+  m.heads = s.heads;
+  m.kv_heads = s.kv_heads;
+  m.ffn_width = s.ffn;
+  m.max_length = s.length;
+  m.mask_token = s.vocab - 1;
+  return m;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::int64_t peak_rss() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts KiB
+}
+
+}  // namespace
+
+TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps) {
+  using Clock = std::chrono::steady_clock;
+  const ModelConfig model = model_config(shape);
+  const OptimizerConfig recipe;
+  const NoiseOptions noise{.mask_token = std::int32_t(model.mask_token)};
+  ModelTensors weights(ops.memory(), model, "weights");
+  initialise(weights, model, 1, ops);
+  ModelTensors gradients(ops.memory(), model, "gradients");
+  Optimizer optimizer(ops, model, recipe, weights);
+  ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
+
+  std::vector<std::int32_t> clean(std::size_t(shape.tokens()));
+  std::vector<double> seconds, flops_per_s;
+  TrainingBenchmark result;
+  double predicted = 0;
+  for (std::int64_t step = 0; step < kWarmUp + steps; ++step) {
+    const auto start = Clock::now();
+    const CounterRng rng{1, Purpose::benchmark, std::uint64_t(step)};
+    for (std::size_t i = 0; i < clean.size(); ++i)
+      clean[i] = std::int32_t(rng.below(std::uint64_t(model.mask_token), std::uint32_t(i)));
+    const NoisyBatch batch =
+        make_noisy_batch(ops, noise, Tensor(clean.data(), {shape.batch, shape.length}),
+                         shape.length, step * shape.batch, shape.batch);
+    result.loss = objective.loss_and_gradients(batch, gradients);
+    optimizer.gradient_norm(gradients);
+    optimizer.update(gradients, recipe.learning_rate, step + 1);
+    ops.fill(gradients.flat(), 0);
+    ops.synchronize();
+    const double spent = std::chrono::duration<double>(Clock::now() - start).count();
+    if (step < kWarmUp) continue;
+    const auto rows = double(batch.rows.size());
+    seconds.push_back(spent);
+    flops_per_s.push_back(step_flops(shape, rows) / spent);
+    predicted += rows;
+  }
+  result.peak_rss_bytes = peak_rss();
+  result.tokens_per_s = double(shape.tokens()) / median(seconds);
+  result.flops_per_s = median(flops_per_s);
+  result.predicted_share = predicted / double(steps * shape.tokens());
+  result.parameters = weights.parameters();
+  return result;
+}
+
+}  // namespace lacuna

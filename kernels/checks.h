@@ -92,6 +92,33 @@ inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Te
   return {ids.count(), table.cols()};
 }
 
+/// The three matrices of a linear operation: y [N,O] and x [N,I], either strided, and w [O,I].
+/// `result` is the one of them that is written: it may be f32 where the other two are bf16.
+inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, const char* x_name,
+                         const Tensor& x, const char* w_name, const Tensor& w,
+                         const Tensor& result) {
+  c.is_float(y_name, y);
+  c.is_float(x_name, x);
+  c.is_float(w_name, w);
+  CHECK(w.shape.rank == 2 && w.contiguous(), c.op(), ": ", w_name, " is ", w,
+        "; it must be a contiguous matrix [out,in]");
+  CHECK(x.cols() == w.shape[1], c.op(), ": ", x_name, " is ", x, " but ", w_name, " is ", w, "; ",
+        x_name, " must have ", w.shape[1], " columns");
+  CHECK(y.cols() == w.shape[0] && y.rows() == x.rows(), c.op(), ": ", y_name, " is ", y, " but ",
+        x_name, " is ", x, " and ", w_name, " is ", w, "; ", y_name, " must be [", x.rows(), ",",
+        w.shape[0], "]");
+  const DType factors = &result == &w ? x.dtype : w.dtype;
+  const auto check_dtype = [&](const char* name, const Tensor& t) {
+    if (&t == &result)
+      c.is_f32_or(factors, name, t);
+    else
+      CHECK(t.dtype == factors, c.op(), ": ", name, " is ", t, "; it must be ", factors);
+  };
+  check_dtype(y_name, y);
+  check_dtype(x_name, x);
+  check_dtype(w_name, w);
+}
+
 inline RowsCols check_rmsnorm_forward(const Checks& c, const Tensor& y, const Tensor& rstd,
                                       const Tensor& x, const Tensor& w) {
   c.is_float("x", x);
@@ -140,6 +167,40 @@ inline RowsCols check_rope(const Checks& c, const Tensor& x, const Tensor& posit
         "; x must have a multiple of ", d, " columns");
   c.is_vector("positions", positions, x.rows(), DType::i32);
   return {x.rows(), x.cols()};
+}
+
+/// Shapes and dtypes. What the offsets and positions hold is for the backend to check, where it can
+/// read them.
+inline void check_attention_forward(const Checks& c, const Tensor& out, const Tensor& lse,
+                                    const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const AttentionShape& s) {
+  CHECK(s.kv_heads > 0 && s.heads > 0 && s.heads % s.kv_heads == 0, c.op(), ": ", s.heads,
+        " query heads cannot share ", s.kv_heads, " key heads evenly");
+  CHECK(s.head_dim > 0, c.op(), ": head_dim is ", s.head_dim, "; it must be 1 or more");
+  c.is_float("q", q);
+  const std::int64_t queries = q.rows(), keys = k.rows();
+  c.is_strided("q", q, queries, s.heads * s.head_dim, q.dtype);
+  c.is_strided("k", k, keys, s.kv_heads * s.head_dim, q.dtype);
+  c.is_strided("v", v, keys, s.kv_heads * s.head_dim, q.dtype);
+  c.is_matrix("out", out, queries, s.heads * s.head_dim, q.dtype);
+  c.is_matrix("lse", lse, queries, s.heads, DType::f32);
+  CHECK(s.query_offsets.count() > 0, c.op(), ": query_offsets is ", s.query_offsets,
+        "; it must be [segments + 1] i32");
+  c.is_vector("query_offsets", s.query_offsets, s.query_offsets.count(), DType::i32);
+  c.is_vector("key_offsets", s.key_offsets, s.query_offsets.count(), DType::i32);
+  if (s.mask == MaskKind::causal)
+    c.is_vector("query_positions", s.query_positions, queries, DType::i32);
+}
+
+inline void check_attention_backward(const Checks& c, const Tensor& dq, const Tensor& dk,
+                                     const Tensor& dv, const Tensor& dout, const Tensor& out,
+                                     const Tensor& lse, const Tensor& q, const Tensor& k,
+                                     const Tensor& v, const AttentionShape& s) {
+  check_attention_forward(c, out, lse, q, k, v, s);
+  c.is_strided("dq", dq, q.rows(), q.cols(), q.dtype);
+  c.is_strided("dk", dk, k.rows(), k.cols(), q.dtype);
+  c.is_strided("dv", dv, k.rows(), k.cols(), q.dtype);
+  c.is_matrix("dout", dout, q.rows(), q.cols(), q.dtype);
 }
 
 inline RowsCols check_swiglu_forward(const Checks& c, const Tensor& y, const Tensor& gate_up) {
@@ -206,7 +267,9 @@ inline void check_adamw(const Checks& c, const Tensor& w, const Tensor& m, const
   c.is_vector("m", m, g.count(), DType::f32);
   c.is_vector("v", v, g.count(), DType::f32);
   c.is_contiguous("g", g);
-  for (const Tensor* t : {&m, &v, &g}) c.is_same_shape("w", w, "m, v or g", *t);
+  c.is_same_shape("m", m, "w", w);
+  c.is_same_shape("v", v, "w", w);
+  c.is_same_shape("g", g, "w", w);
   c.is_vector("scale", scale, 1, DType::f32);
   CHECK(p.step >= 1, c.op(), ": step is ", p.step, "; the first update is step 1");
 }

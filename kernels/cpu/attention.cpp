@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/checks.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/simd.h"
 
@@ -27,19 +28,10 @@ struct Segments {
   float scale() const { return float(1.0 / std::sqrt(double(dim))); }
 };
 
-void check_float(const char* op, const char* name, const Tensor& t, std::int64_t rows,
-                 std::int64_t cols) {
-  CHECK(t.dtype == DType::f32 && t.place == Place::host, op, ": ", name, " is ", t,
-        "; it must be f32 in main memory");
-  CHECK(t.rows() == rows && t.cols() == cols, op, ": ", name, " is ", t, "; it must be [", rows,
-        ",", cols, "]");
-}
-
+/// Offsets of segments over `rows` rows.
 const std::int32_t* check_offsets(const char* op, const char* name, const Tensor& t,
                                   std::int64_t rows) {
   const auto* offsets = t.as<std::int32_t>();
-  CHECK(t.place == Place::host && t.shape.rank == 1 && t.count() >= 1, op, ": ", name, " is ", t,
-        "; it must be [segments + 1] in main memory");
   const std::int64_t segments = t.count() - 1;
   CHECK(offsets[0] == 0 && offsets[segments] == rows, op, ": ", name, " runs from ", offsets[0],
         " to ", offsets[segments], "; it must run from 0 to ", rows);
@@ -47,37 +39,25 @@ const std::int32_t* check_offsets(const char* op, const char* name, const Tensor
   return offsets;
 }
 
-Segments check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                         const Tensor& lse, const AttentionShape& shape) {
-  CHECK(shape.kv_heads > 0 && shape.heads > 0 && shape.heads % shape.kv_heads == 0, op, ": ",
-        shape.heads, " query heads cannot share ", shape.kv_heads, " key heads evenly");
-  CHECK(shape.head_dim > 0, op, ": head_dim is ", shape.head_dim);
-  const std::int64_t nq = q.rows(), nk = k.rows();
-  check_float(op, "q", q, nq, shape.heads * shape.head_dim);
-  check_float(op, "k", k, nk, shape.kv_heads * shape.head_dim);
-  check_float(op, "v", v, nk, shape.kv_heads * shape.head_dim);
-  check_float(op, "lse", lse, nq, shape.heads);
+/// After the checks of shapes and dtypes.
+Segments read_segments(const char* op, std::int64_t queries, std::int64_t keys,
+                       const AttentionShape& shape) {
   Segments g{};
   g.count = shape.query_offsets.count() - 1;
   g.heads = shape.heads;
   g.kv_heads = shape.kv_heads;
   g.dim = shape.head_dim;
   g.group = shape.heads / shape.kv_heads;
-  CHECK(shape.key_offsets.count() == g.count + 1, op, ": key_offsets is ", shape.key_offsets,
-        " but query_offsets is ", shape.query_offsets, "; they must be of one size");
-  g.queries = check_offsets(op, "query_offsets", shape.query_offsets, nq);
-  g.keys = check_offsets(op, "key_offsets", shape.key_offsets, nk);
-  if (shape.mask == MaskKind::causal) {
-    CHECK(shape.query_positions.count() == nq, op, ": query_positions is ", shape.query_positions,
-          "; it must be [", nq, "]");
-    g.positions = shape.query_positions.as<std::int32_t>();
-  }
+  g.queries = check_offsets(op, "query_offsets", shape.query_offsets, queries);
+  g.keys = check_offsets(op, "key_offsets", shape.key_offsets, keys);
+  if (shape.mask == MaskKind::causal) g.positions = shape.query_positions.as<std::int32_t>();
   for (std::int64_t s = 0; s < g.count; ++s) {
     CHECK(g.query_count(s) == 0 || g.key_count(s) > 0, op, ": segment ", s, " has ",
           g.query_count(s), " queries and no keys");
     for (std::int64_t i = g.queries[s]; g.positions && i < g.queries[s + 1]; ++i)
       CHECK(g.positions[i] >= 0 && g.positions[i] < g.key_count(s), op, ": query_positions[", i,
-            "] is ", g.positions[i], " but its segment has ", g.key_count(s), " keys");
+            "] is ", g.positions[i], "; it must be in [0,", g.key_count(s),
+            "), its segment's keys");
   }
   return g;
 }
@@ -119,8 +99,9 @@ float* aligned(float* x) {
 
 void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                const AttentionShape& shape) {
-  const Segments g = check_attention("attention_forward", q, k, v, lse, shape);
-  check_float("attention_forward", "out", out, q.rows(), q.cols());
+  const Checks check("attention_forward", Place::host);
+  check_attention_forward(check, out, lse, q, k, v, shape);
+  const Segments g = read_segments(check.op(), q.rows(), k.rows(), shape);
   const AttentionTiles& tiles = simd_.attention;
   const std::vector<Chunk> chunks = cut_for(g.queries, g.count, g.heads, pool_.size());
   pool_.for_each(std::int64_t(chunks.size()) * g.heads, [&](std::int64_t item, int thread) {
@@ -152,13 +133,9 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
 void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
                                 Tensor lse, Tensor q, Tensor k, Tensor v,
                                 const AttentionShape& shape) {
-  const char* op = "attention_backward";
-  const Segments g = check_attention(op, q, k, v, lse, shape);
-  check_float(op, "dq", dq, q.rows(), q.cols());
-  check_float(op, "dk", dk, k.rows(), k.cols());
-  check_float(op, "dv", dv, v.rows(), v.cols());
-  check_float(op, "dout", dout, q.rows(), q.cols());
-  check_float(op, "out", out, q.rows(), q.cols());
+  const Checks check("attention_backward", Place::host);
+  check_attention_backward(check, dq, dk, dv, dout, out, lse, q, k, v, shape);
+  const Segments g = read_segments(check.op(), q.rows(), k.rows(), shape);
   const AttentionTiles& tiles = simd_.attention;
   const std::size_t floats = std::size_t(tiles.backward_scratch(g.dim) + kLine);
 

@@ -8,8 +8,10 @@
 
 namespace lacuna {
 
-CpuOps::CpuOps(int threads)
-    : pool_(threads), simd_(simd_kernels()), scratch_(std::size_t(pool_.size())) {}
+CpuOps::CpuOps(int threads) : CpuOps(threads, simd_kernels()) {}
+
+CpuOps::CpuOps(int threads, const SimdKernels& kernels)
+    : pool_(threads), simd_(kernels), scratch_(std::size_t(pool_.size())) {}
 
 CpuOps::~CpuOps() = default;
 

@@ -16,6 +16,8 @@ class CpuOps final : public Ops {
  public:
   /// `threads` 0: every core this process may use.
   explicit CpuOps(int threads = 0);
+  /// With the loops of one instruction set, which must outlive this.
+  CpuOps(int threads, const SimdKernels& kernels);
   ~CpuOps() override;
 
   std::string description() const override;
@@ -31,7 +33,7 @@ class CpuOps final : public Ops {
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
   void embedding_forward(Tensor y, Tensor ids, Tensor w) override;
   void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
-  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) override;
+  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode = GradMode::overwrite) override;
   void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) override;
   void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
   void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;

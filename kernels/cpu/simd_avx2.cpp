@@ -8,7 +8,5 @@ namespace lacuna::simd_avx2 {
 #define LACUNA_SIMD_NAME "portable"
 #endif
 #define LACUNA_VECTOR_BYTES 32
-#include "kernels/cpu/simd_math.inc"
-#include "kernels/cpu/attention_tiles.inc"
 #include "kernels/cpu/simd_kernels.inc"
 }  // namespace lacuna::simd_avx2

@@ -4,7 +4,5 @@
 namespace lacuna::simd_avx512 {
 #define LACUNA_SIMD_NAME "avx512"
 #define LACUNA_VECTOR_BYTES 64
-#include "kernels/cpu/simd_math.inc"
-#include "kernels/cpu/attention_tiles.inc"
 #include "kernels/cpu/simd_kernels.inc"
 }  // namespace lacuna::simd_avx512

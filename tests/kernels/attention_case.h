@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/kernels/support.h"
+
+namespace lacuna::testing {
+
+/// One segment: how many keys it has, and the position among them of each query row.
+struct Segment {
+  std::int64_t keys;
+  std::vector<std::int32_t> queries;
+};
+/// All positions of `keys` keys are queries.
+Segment whole_segment(std::int64_t keys);
+
+/// Inputs of an attention, in packed tensors as a model has them: q, k and v are columns of one,
+/// and so are their gradients.
+struct AttentionCase {
+  AttentionCase(std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, MaskKind mask,
+                const std::vector<Segment>& segments, double score_scale = 1);
+  AttentionCase(const AttentionCase&) = delete;  // shape points into this
+  AttentionCase& operator=(const AttentionCase&) = delete;
+
+  std::int64_t heads, kv_heads, dim, queries, keys;
+  Array<std::int32_t> query_offsets, key_offsets, positions;
+  Array<float> q, kv, dout;
+  AttentionShape shape;
+  std::string name;
+
+  Tensor k() { return kv.tensor().column_range(0, kv_heads * dim); }
+  Tensor v() { return kv.tensor().column_range(kv_heads * dim, kv_heads * dim); }
+};
+
+/// What ops.h says, in f64, row by row.
+struct AttentionValues {
+  Array<double> out, lse, dq, dk, dv;
+};
+AttentionValues expected_attention(AttentionCase& c);
+
+}  // namespace lacuna::testing

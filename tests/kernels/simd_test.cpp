@@ -1,0 +1,141 @@
+#include "kernels/cpu/simd.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "tests/kernels/support.h"
+
+namespace lacuna::testing {
+namespace {
+
+/// Distance in units in the last place of the expected value, subnormals included.
+double ulps(float actual, double expected) {
+  int exponent = 0;
+  std::frexp(expected, &exponent);
+  return std::abs(double(actual) - expected) / std::ldexp(1.0, std::max(exponent, -125) - 24);
+}
+
+TEST(Simd, ExponentialIsWithinTwoUnits) {
+  for (const SimdKernels* kernels : instruction_sets()) {
+    SCOPED_TRACE(kernels->name);
+    // Every 1009th float of both signs, and the ends of the range.
+    std::vector<float> x;
+    for (std::uint32_t bits = 0; bits < 0x7f800000u; bits += 1009) {
+      float number = 0;
+      std::memcpy(&number, &bits, sizeof number);
+      if (number > 88.7f) break;
+      x.push_back(number);
+      x.push_back(-number);
+    }
+    std::vector<float> y(x.size());
+    kernels->exp(y.data(), x.data(), std::int64_t(x.size()));
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i)
+      if (x[i] > -103.9f) worst = std::max(worst, ulps(y[i], std::exp(double(x[i]))));
+    EXPECT_LE(worst, 2.0);
+  }
+}
+
+TEST(Simd, ExponentialBeyondTheRange) {
+  for (const SimdKernels* kernels : instruction_sets()) {
+    const float inf = std::numeric_limits<float>::infinity();
+    const float x[] = {89.0f, 1000.0f, inf, -104.0f, -1e30f, -inf, NAN, 0.0f, -0.0f};
+    float y[9];
+    kernels->exp(y, x, 9);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(y[i], inf);
+    for (int i = 3; i < 6; ++i) EXPECT_EQ(y[i], 0.0f);
+    EXPECT_TRUE(std::isnan(y[6]));
+    EXPECT_EQ(y[7], 1.0f);
+    EXPECT_EQ(y[8], 1.0f);
+  }
+}
+
+TEST(Simd, MaximumAndSumOfAnyLength) {
+  for (const SimdKernels* kernels : instruction_sets()) {
+    for (const std::int64_t n : {1, 7, 8, 9, 31, 33, 2047, 2048, 2049, 6000}) {
+      for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
+        Array<float> x = normal({n}, std::uint64_t(n));
+        x[at] = 50;
+        const auto [max, sum] = kernels->max_and_sum(&x[0], n);
+        double expected = 0;
+        for (std::int64_t i = 0; i < n; ++i) expected += std::exp(double(x[i]) - 50);
+        EXPECT_EQ(max, 50.0f);
+        EXPECT_NEAR(sum, expected, 1e-6 * expected);
+      }
+    }
+  }
+}
+
+/// What the loops may rely on: slack[i] > 0 whenever number i can win.
+TEST(Simd, GumbelSlackIsNeverTooSmall) {
+  const std::int64_t n = 5000;
+  Array<float> x = normal({n}, 1, 2), slack(Shape{n});
+  const CounterRng rng{3, Purpose::gumbel, 4};
+  const GumbelStream stream{3, 4, std::uint32_t(Purpose::gumbel)};
+  for (const SimdKernels* kernels : instruction_sets()) {
+    for (const double temperature : {0.1, 1.0, 4.0}) {
+      for (const float best : {-5.0f, 0.0f, 5.0f, 20.0f}) {
+        const float most =
+            kernels->gumbel_slack(&slack[0], &x[0], best, float(1 / temperature), stream, 77, n);
+        float largest = 0;
+        std::int64_t winners = 0, spared = 0;
+        for (std::int64_t i = 0; i < n; ++i) {
+          largest = std::max(largest, slack[i]);
+          const double u = rng.uniform53(77 + std::uint32_t(i));
+          const bool wins = double(x[i]) - temperature * std::log(-std::log(u)) > double(best);
+          winners += wins;
+          spared += slack[i] <= 0;
+          ASSERT_TRUE(!wins || slack[i] > 0) << i;
+        }
+        EXPECT_EQ(most, largest);
+        // -log u <= 2 (1 - u) where u >= 0.21, so few more than twice the winners are let through.
+        EXPECT_LE(n - spared, 3 * winners + n / 5);
+      }
+    }
+  }
+}
+
+TEST(Simd, TablesByName) {
+  EXPECT_EQ(find_simd_kernels("sse9"), nullptr);
+  EXPECT_EQ(find_simd_kernels(""), nullptr);
+  for (const char* name : {"avx2", "avx512", "portable"})
+    if (const SimdKernels* found = find_simd_kernels(name)) {
+      EXPECT_STREQ(found->name, name);
+    }
+  EXPECT_GE(instruction_sets().size(), 2u);
+}
+
+class IsaVariable : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const char* value = std::getenv("LACUNA_ISA")) before_ = value;
+  }
+  void TearDown() override { set(before_); }
+  static void set(const std::string& value) { setenv("LACUNA_ISA", value.c_str(), 1); }
+  std::string before_;
+};
+
+TEST_F(IsaVariable, ChoosesTheTable) {
+  for (const char* name : {"avx2", "avx512"}) {
+    if (!find_simd_kernels(name)) continue;
+    set(name);
+    EXPECT_STREQ(simd_kernels().name, name);
+    EXPECT_TRUE(contains(CpuOps(1).description(), name));
+  }
+}
+
+TEST_F(IsaVariable, MustBeAvailable) {
+  set("sse9");
+  EXPECT_EQ(error_of([] { simd_kernels(); }),
+            "LACUNA_ISA is \"sse9\"; it must be avx2, or avx512 on a processor that has it");
+}
+
+TEST_F(IsaVariable, EmptyIsUnset) {
+  set("");
+  const SimdKernels* wide = find_simd_kernels("avx512");
+  EXPECT_EQ(&simd_kernels(), wide ? wide : instruction_sets().front());
+}
+
+}  // namespace
+}  // namespace lacuna::testing

@@ -138,7 +138,7 @@ StepBatch Sampler::State::batch_of(const std::vector<Canvas*>& canvases,
     const std::int32_t start = batch.sequences.offsets.back();
     append_sequence(batch, canvas->tokens);
     for (const std::int32_t i : canvas->given)
-      batch.tokens[std::size_t(start + i)] = std::int32_t(config.mask_token);
+      batch.tokens[std::size_t(start) + std::size_t(i)] = std::int32_t(config.mask_token);
   }
   for (std::size_t m = 0; m < batch.keys.size(); ++m)
     batch.sequences.head_rows.push_back(batch.sequences.head_rows[m] + shift);
@@ -211,6 +211,7 @@ std::vector<std::vector<std::int32_t>> Sampler::generate(
     }
   }
   std::vector<std::vector<std::int32_t>> result;
+  result.reserve(canvases.size());
   for (Canvas& canvas : canvases) result.push_back(std::move(canvas.tokens));
   return result;
 }

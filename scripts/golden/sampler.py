@@ -1,18 +1,23 @@
-"""Canvases after every step of LLaDA's sampler at temperature 0: its generate()
-(github.com/ML-GSAI/LLaDA, generate.py) written again around a tiny model, in f64. Cases are drawn
-until no choice in them is so close that f32 could decide otherwise."""
+"""Canvases after every step of LLaDA's sampler: its generate() (github.com/ML-GSAI/LLaDA,
+generate.py) written again around a tiny model, in f64, with the random numbers that
+src/diffusion names. Cases are drawn until no choice in them is so close that f32 could decide
+otherwise."""
 
+import functools
 import json
+import math
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+import _philox
 import model
 
 REQUIRES = "torch safetensors"
 
 MASK, EOS = 23, 22
+SEED, PURPOSE_REMASKING = 11, 7
 SHAPE = dict(vocab_size=24, layers=2, width=16, heads=4, kv_heads=2, ffn_width=20, causal=False,
              tied=False)
 # Least difference between the best logits of a committed token, and between the confidences of the
@@ -34,6 +39,10 @@ CASES = {
                             block_length=3),
     "masks_in_guided_prompt": dict(prompts=[[MASK, 4, 5, MASK]], gen_length=6, steps=6,
                                    block_length=3, cfg_scale=2.0),
+    "random": dict(prompts=[3, 3], gen_length=12, steps=6, block_length=6, remasking="random"),
+    "temperature": dict(prompts=[4, 4], gen_length=10, steps=6, block_length=5, temperature=0.8),
+    "all_at_once": dict(prompts=[4, 4], gen_length=8, steps=4, block_length=4, temperature=1.5,
+                        remasking="random", cfg_scale=0.5),
     # Of a model that predicts the mask token now and then.
     "predicts_masks": dict(prompts=[3, 3], gen_length=12, steps=12, block_length=3, masks=True),
     "predicts_masks_guided": dict(prompts=[5], gen_length=12, steps=6, block_length=4,
@@ -58,7 +67,27 @@ def transfer_counts(masked, steps):
     return counts
 
 
-def generate(w, prompt, gen_length, steps, block_length, cfg_scale=0.0):
+@functools.cache
+def gumbel(sample, step, position):
+    """-log(-log u) for each token."""
+    first = ((sample << 20) | position) * SHAPE["vocab_size"]
+    u = [_philox.uniform53(SEED, _philox.PURPOSE_GUMBEL, step | (n >> 32) << 32, n & _philox.MASK)
+         for n in range(first, first + SHAPE["vocab_size"])]
+    return [-math.log(-math.log(x)) for x in u]
+
+
+@functools.cache
+def random_confidence(sample, step, position):
+    return _philox.uniform53(SEED, PURPOSE_REMASKING, sample << 32 | step, position)
+
+
+def for_each_position(f, shape, step):
+    return torch.tensor([[f(b, step, i) for i in range(shape[1])] for b in range(shape[0])],
+                        dtype=torch.float64)
+
+
+def generate(w, prompt, gen_length, steps, block_length, cfg_scale=0.0, temperature=0.0,
+             remasking="low_confidence"):
     """The canvas after every step, [steps, B, T]."""
     B, P = prompt.shape
     x = torch.full((B, P + gen_length), MASK)
@@ -76,8 +105,14 @@ def generate(w, prompt, gen_length, steps, block_length, cfg_scale=0.0):
             if cfg_scale > 0:
                 unconditional = logits_of(w, torch.where(prompt_index, MASK, x))
                 logits = unconditional + (cfg_scale + 1) * (logits - unconditional)
-            x0 = logits.argmax(-1)
+            noise_step = block * block_length + step
+            noisy = logits
+            if temperature > 0:
+                noisy = logits + temperature * for_each_position(gumbel, x.shape, noise_step)
+            x0 = noisy.argmax(-1)
             confidence = logits.softmax(-1).gather(-1, x0[..., None])[..., 0]
+            if remasking == "random":
+                confidence = for_each_position(random_confidence, x.shape, noise_step)
             confidence[:, end:] = -torch.inf
             confidence = torch.where(mask_index, confidence, -torch.inf)
             x0 = torch.where(mask_index, x0, x)
@@ -85,7 +120,7 @@ def generate(w, prompt, gen_length, steps, block_length, cfg_scale=0.0):
             for b in range(B):
                 n = int(counts[b, step])
                 transfer[b, confidence[b].topk(n).indices] = True
-                check_margins(logits[b], confidence[b], transfer[b], n)
+                check_margins(noisy[b], confidence[b], transfer[b], n)
             x = torch.where(transfer, x0, x)
             canvases.append(x.clone())
     return torch.stack(canvases)
@@ -197,7 +232,8 @@ def make(folder):
             out[f"{name}/prompts"] = prompt.int()
             out[f"{name}/canvases"] = canvases.int()
             options = {k: v for k, v in CASES[name].items() if k not in ("prompts", "masks")}
-            listed[name] = {"cfg_scale": 0, **options, "weights": kind,
+            defaults = {"cfg_scale": 0, "temperature": 0, "remasking": "low_confidence"}
+            listed[name] = {**defaults, **options, "weights": kind,
                             "prompt_length": prompt.shape[1]}
 
     def decode():
@@ -213,6 +249,7 @@ def make(folder):
     for i, text in enumerate(texts):
         out[f"decode/{i}"] = torch.tensor(text, dtype=torch.int32)
     metadata = {k: str(int(v)) for k, v in SHAPE.items()}
-    metadata |= {"mask_token": str(MASK), "eos_token": str(EOS), "cases": json.dumps(listed)}
+    metadata |= {"mask_token": str(MASK), "eos_token": str(EOS), "seed": str(SEED),
+                 "cases": json.dumps(listed)}
     save_file({k: v.contiguous() for k, v in out.items()}, folder / "sampler.safetensors",
               metadata=metadata)

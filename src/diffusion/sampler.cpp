@@ -30,6 +30,18 @@ struct StepBatch {
   std::vector<std::int64_t> row_offsets;  // [canvases + 1]
 };
 
+std::int64_t steps_per_block(const SamplerOptions& o) {
+  return o.steps / (o.gen_length / o.block_length);
+}
+
+/// Numbers a step among all: a block is done in at most block_length steps that fill something.
+std::int64_t noise_step(const SamplerOptions& o, std::int64_t block, std::int64_t step) {
+  return block * o.block_length + step;
+}
+std::int64_t commits_of(const Canvas& canvas, const SamplerOptions& o, std::int64_t step) {
+  return unmasked_in_step(canvas.masked_in_block, steps_per_block(o), step);
+}
+
 void append_sequence(StepBatch& batch, std::span<const std::int32_t> tokens) {
   batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
   batch.sequences.offsets.push_back(std::int32_t(batch.tokens.size()));
@@ -80,8 +92,10 @@ struct Sampler::State {
                                const SamplerOptions& options) const;
   void run_step(std::vector<Canvas*>& canvases, const SamplerOptions& options, std::int64_t block,
                 std::int64_t step, const CanvasObserver& observer);
+  std::vector<std::int32_t> candidates(const Canvas& canvas, const SamplerOptions& options,
+                                       std::int64_t block, std::int64_t step) const;
   StepBatch batch_of(const std::vector<Canvas*>& canvases, const SamplerOptions& options,
-                     std::int64_t block) const;
+                     std::int64_t block, std::int64_t step) const;
 
   ModelConfig config;
   SamplerLimits limits;
@@ -113,21 +127,40 @@ std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::
   return result;
 }
 
-// The eligible rows are the masked ones up to the block's end, those of earlier blocks (and of the
-// prompt) among them: they are left over when the model predicts the mask token itself.
+// Eligible are the masked positions up to the block's end, those of earlier blocks (and of the
+// prompt) among them: they are left over when the model predicts the mask token itself. Random
+// remasking chooses among them here, as it needs no logits for that.
+std::vector<std::int32_t> Sampler::State::candidates(const Canvas& canvas,
+                                                     const SamplerOptions& options,
+                                                     std::int64_t block, std::int64_t step) const {
+  std::vector<std::int32_t> eligible;
+  const std::int64_t end = canvas.prompt_length + (block + 1) * options.block_length;
+  for (std::int32_t i = 0; i < end; ++i)
+    if (is_masked(canvas.tokens[std::size_t(i)])) eligible.push_back(i);
+  if (options.remasking != Remasking::random) return eligible;
+  std::vector<double> confidence;
+  confidence.reserve(eligible.size());
+  for (const std::int32_t i : eligible)
+    confidence.push_back(
+        random_confidence(options.seed, canvas.sample, noise_step(options, block, step), i));
+  std::vector<std::int32_t> chosen;
+  for (const std::int64_t c : most_confident(confidence, commits_of(canvas, options, step)))
+    chosen.push_back(eligible[std::size_t(c)]);
+  return chosen;
+}
+
 StepBatch Sampler::State::batch_of(const std::vector<Canvas*>& canvases,
-                                   const SamplerOptions& options, std::int64_t block) const {
+                                   const SamplerOptions& options, std::int64_t block,
+                                   std::int64_t step) const {
   StepBatch batch;
   batch.sequences.offsets.push_back(0);
   batch.row_offsets.push_back(0);
   for (const Canvas* canvas : canvases) {
     const std::int32_t start = batch.sequences.offsets.back();
     append_sequence(batch, canvas->tokens);
-    const std::int64_t end = canvas->prompt_length + (block + 1) * options.block_length;
-    for (std::int64_t i = 0; i < end; ++i) {
-      if (!is_masked(canvas->tokens[std::size_t(i)])) continue;
-      batch.sequences.head_rows.push_back(start + std::int32_t(i));
-      batch.positions.push_back(std::int32_t(i));
+    for (const std::int32_t i : candidates(*canvas, options, block, step)) {
+      batch.sequences.head_rows.push_back(start + i);
+      batch.positions.push_back(i);
       batch.keys.push_back(noise_key(canvas->sample, i));
     }
     batch.row_offsets.push_back(std::int64_t(batch.keys.size()));
@@ -148,28 +181,21 @@ StepBatch Sampler::State::batch_of(const std::vector<Canvas*>& canvases,
 void Sampler::State::run_step(std::vector<Canvas*>& canvases, const SamplerOptions& options,
                               std::int64_t block, std::int64_t step,
                               const CanvasObserver& observer) {
-  // A block is done in at most block_length steps that fill something.
-  const std::int64_t noise_step = block * options.block_length + step;
-  const StepBatch batch = batch_of(canvases, options, block);
+  const StepBatch batch = batch_of(canvases, options, block, step);
   const auto draws = predictor.predict(
       batch.tokens, batch.sequences, batch.keys,
-      {options.temperature, options.seed, std::uint64_t(noise_step)}, options.cfg_scale);
-  const std::int64_t steps = options.steps / (options.gen_length / options.block_length);
+      {options.temperature, options.seed, std::uint64_t(noise_step(options, block, step))},
+      options.cfg_scale);
   for (std::size_t c = 0; c < canvases.size(); ++c) {
     Canvas& canvas = *canvases[c];
-    const auto first = std::size_t(batch.row_offsets[c]),
-               end = std::size_t(batch.row_offsets[c + 1]);
-    std::vector<double> confidence(draws.confidence.begin() + std::ptrdiff_t(first),
-                                   draws.confidence.begin() + std::ptrdiff_t(end));
-    if (options.remasking == Remasking::random)
-      for (std::size_t m = first; m < end; ++m)
-        confidence[m - first] =
-            random_confidence(options.seed, canvas.sample, noise_step, batch.positions[m]);
+    const auto first = batch.row_offsets[c], rows = batch.row_offsets[c + 1] - first;
+    const auto confidence = draws.confidence.subspan(std::size_t(first), std::size_t(rows));
     std::vector<std::int32_t> filled;
     for (const std::int64_t m :
-         most_confident(confidence, unmasked_in_step(canvas.masked_in_block, steps, step))) {
-      const std::int32_t position = batch.positions[first + std::size_t(m)];
-      const std::int32_t token = draws.tokens[first + std::size_t(m)];
+         most_confident(std::vector<double>(confidence.begin(), confidence.end()),
+                        commits_of(canvas, options, step))) {
+      const std::int32_t position = batch.positions[std::size_t(first + m)];
+      const std::int32_t token = draws.tokens[std::size_t(first + m)];
       canvas.tokens[std::size_t(position)] = token;
       if (!is_masked(token)) filled.push_back(position);
     }
@@ -193,7 +219,7 @@ std::vector<std::vector<std::int32_t>> Sampler::generate(
   validate(options);
   std::vector<Canvas> canvases = state_->canvases(prompts, options);
   const std::int64_t blocks = options.gen_length / options.block_length;
-  const std::int64_t steps = options.steps / blocks;
+  const std::int64_t steps = steps_per_block(options);
   for (std::int64_t block = 0; block < blocks; ++block) {
     std::int64_t busy = 0;
     for (Canvas& canvas : canvases) {

@@ -63,7 +63,9 @@ class TextSampler {
 std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
                                           const ModelTensors& weights, const SamplerLimits& limits);
 
-/// Fills masked canvases as LLaDA does; logits exist only for the rows that a step may commit.
+/// Fills masked canvases as LLaDA does. Logits exist only for the rows that a step may commit: the
+/// masked ones up to the block's end; with random remasking, which chooses without them, those
+/// that it does commit.
 class Sampler final : public TextSampler {
  public:
   /// Borrows `weights`. Throws UsageError when config.mask_token is not a token.

@@ -28,8 +28,11 @@ class GoldenSampler : public ::testing::Test {
     c.eos_token = std::stoll(golden_.metadata("eos_token"));
     return c;
   }
-  static SamplerOptions options(const nlohmann::json& c) {
+  SamplerOptions options(const nlohmann::json& c) const {
     SamplerOptions o;
+    o.seed = std::stoull(golden_.metadata("seed"));
+    o.temperature = c["temperature"];
+    o.remasking = c["remasking"] == "random" ? Remasking::random : Remasking::low_confidence;
     o.gen_length = c["gen_length"];
     o.steps = c["steps"];
     o.block_length = c["block_length"];

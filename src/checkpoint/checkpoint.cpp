@@ -88,7 +88,7 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& path)
 }
 
 std::string CheckpointReader::dataset(const std::string& group, const std::string& tensor) const {
-  const std::string dataset = group_path(group) + "/" + tensor;
+  std::string dataset = group_path(group) + "/" + tensor;
   CHECK(file_.is_dataset(dataset), path(), ": has no tensor ", dataset);
   return dataset;
 }

@@ -34,7 +34,9 @@ struct ExportOptions {
   std::optional<DType> dtype;  // f32, bf16 or f16; none: as stored
   std::int64_t shard_bytes = kShardBytes;
 };
-/// The way back: import then export gives every tensor bit for bit, and config.json as it was.
+/// The way back: import then export gives every tensor bit for bit, and config.json as it was. The
+/// folder appears when it is complete. In one that exists, files of the same names are replaced and
+/// weights of an earlier export removed. On any Error it stays as it was.
 void export_hugging_face(const std::filesystem::path& checkpoint,
                          const std::filesystem::path& folder, const ExportOptions& options = {});
 

@@ -1,8 +1,8 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "checkpoint/hugging_face.h"
+#include "checkpoint/json_detail.h"
 #include "core/log.h"
 
 namespace lacuna {
@@ -10,7 +10,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What LLaDA-8B's config.json says beside the sizes, in its order. A file may lack any of it.
+// What LLaDA-8B's config.json says beside the sizes, in its order. A file may lack any of it. The
+// code that auto_map names is taken from there too: a folder of ours holds none.
 constexpr const char* kTemplate = R"({
   "activation_type": "silu",
   "alibi": false,
@@ -20,9 +21,9 @@ constexpr const char* kTemplate = R"({
   "attention_layer_norm": false,
   "attention_layer_norm_with_affine": true,
   "auto_map": {
-    "AutoConfig": "configuration_llada.LLaDAConfig",
-    "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
-    "AutoModel": "modeling_llada.LLaDAModelLM"
+    "AutoConfig": "GSAI-ML/LLaDA-8B-Base--configuration_llada.LLaDAConfig",
+    "AutoModelForCausalLM": "GSAI-ML/LLaDA-8B-Base--modeling_llada.LLaDAModelLM",
+    "AutoModel": "GSAI-ML/LLaDA-8B-Base--modeling_llada.LLaDAModelLM"
   },
   "bias_for_layer_norm": false,
   "block_group_size": 1,
@@ -96,7 +97,7 @@ class Keys {
   std::int64_t integer(const char* key) const {
     CHECK(has(key), file_, ": has no ", key);
     const Json& v = json_[key];
-    CHECK(v.is_number_integer(), file_, ": ", key, " = ", v.dump(), " is not an integer");
+    CHECK(v.is_number_integer(), file_, ": ", key, " = ", shown(v.dump()), " is not an integer");
     return v.get<std::int64_t>();
   }
   std::int64_t integer(const char* key, std::int64_t otherwise) const {
@@ -105,13 +106,13 @@ class Keys {
   double number(const char* key, double otherwise) const {
     if (!has(key)) return otherwise;
     const Json& v = json_[key];
-    CHECK(v.is_number(), file_, ": ", key, " = ", v.dump(), " is not a number");
+    CHECK(v.is_number(), file_, ": ", key, " = ", shown(v.dump()), " is not a number");
     return v.get<double>();
   }
   bool flag(const char* key, bool otherwise) const {
     if (!has(key)) return otherwise;
     const Json& v = json_[key];
-    CHECK(v.is_boolean(), file_, ": ", key, " = ", v.dump(), " is neither true nor false");
+    CHECK(v.is_boolean(), file_, ": ", key, " = ", shown(v.dump()), " is neither true nor false");
     return v.get<bool>();
   }
   /// A token id, or one of a list of them (the first), or -1.
@@ -127,22 +128,12 @@ class Keys {
   const std::string& file_;
 };
 
-Json parse_object(const std::string& text, const std::string& file) {
-  try {
-    Json json = Json::parse(text);
-    CHECK(json.is_object(), file, ": is not a JSON object");
-    return json;
-  } catch (const Json::exception& e) {
-    fail(file + ": is not valid JSON: " + e.what());
-  }
-}
-
 void check_fixed(const Json& json, const Keys& keys, const std::string& file) {
   std::string assumed;
   for (const Fixed& fixed : kFixed) {
     const Json wanted = Json::parse(fixed.value);
     if (keys.has(fixed.key))
-      CHECK(json[fixed.key] == wanted, file, ": ", fixed.key, " = ", json[fixed.key].dump(),
+      CHECK(json[fixed.key] == wanted, file, ": ", fixed.key, " = ", shown(json[fixed.key].dump()),
             " is not supported; this program's model has ", fixed.key, " = ", fixed.value);
     else if (fixed.assumed)
       assumed += (assumed.empty() ? "" : ", ") + str(fixed.key, " = ", fixed.value);
@@ -172,7 +163,7 @@ Json sizes_of(const ModelConfig& model) {
 }  // namespace
 
 ModelConfig model_config_from_hugging_face(const std::string& text, const std::string& file) {
-  const Json json = parse_object(text, file);
+  const Json json = parse_json_object<Json>(text, file);
   const Keys keys(json, file);
   check_fixed(json, keys, file);
   ModelConfig m;
@@ -217,7 +208,7 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
   const std::string file = "the config.json kept from the import";
   const Json before = sizes_of(model_config_from_hugging_face(original, file));
   if (before == sizes) return original;
-  Json json = parse_object(original, file);
+  Json json = parse_json_object<Json>(original, file);
   for (auto& [key, value] : sizes.items())
     if (before[key] != value) json[key] = value;
   return json.dump(2) + "\n";

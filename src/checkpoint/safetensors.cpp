@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
+
+#include "checkpoint/json_detail.h"
 
 namespace lacuna {
 namespace {
@@ -53,41 +53,18 @@ struct Entry {
   std::uint64_t begin, end;  // within the data
 };
 
-/// JSON, in which no object has the same key twice: a reader would silently drop one.
-Json parse_header(const char* text, std::uint64_t bytes, const std::string& file) {
-  std::vector<std::set<std::string>> keys;
-  const auto callback = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == Json::parse_event_t::key) {
-      CHECK(keys.back().insert(parsed.get<std::string>()).second, file,
-            ": damaged header: has the key '", parsed.get<std::string>(), "' twice");
-    }
-    return true;
-  };
-  try {
-    Json header = Json::parse(text, text + bytes, callback);
-    CHECK(header.is_object(), file, ": damaged header: is not a JSON object");
-    return header;
-  } catch (const Json::exception& e) {
-    fail(file + ": damaged header: " + e.what());
-  }
-}
-
 DType dtype_named(const std::string& word, const std::string& what) {
   static const std::map<std::string, DType> known = {
       {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"F16", DType::f16},
       {"I32", DType::i32}, {"I64", DType::i64}, {"U8", DType::u8}};
   const auto found = known.find(word);
-  CHECK(found != known.end(), what, ": dtype ", word,
+  CHECK(found != known.end(), what, ": dtype ", shown(word),
         " is none of F32, F64, BF16, F16, I32, I64, U8");
   return found->second;
 }
 
 std::uint64_t natural(const Json& value, const std::string& what) {
-  CHECK(value.is_number_unsigned(), what, ": ", value.dump(), " is not a natural number");
+  CHECK(value.is_number_unsigned(), what, ": ", shown(value.dump()), " is not a natural number");
   return value.get<std::uint64_t>();
 }
 
@@ -102,7 +79,7 @@ Entry read_entry(const Json& entry, std::uint64_t data_bytes, const std::string&
   CHECK(dtype.is_string(), what, ": dtype is not a string");
   e.dtype = dtype_named(dtype.get<std::string>(), what);
   const Json& shape = field(entry, "shape", what);
-  CHECK(shape.is_array() && shape.size() <= 4, what, ": shape ", shape.dump(),
+  CHECK(shape.is_array() && shape.size() <= 4, what, ": shape ", shown(shape.dump()),
         " is not a list of at most 4 extents");
   std::uint64_t bytes = std::uint64_t(size_of(e.dtype));
   for (const Json& extent : shape) {
@@ -113,7 +90,7 @@ Entry read_entry(const Json& entry, std::uint64_t data_bytes, const std::string&
     e.shape.extent[std::size_t(e.shape.rank++)] = std::int64_t(n);
   }
   const Json& offsets = field(entry, "data_offsets", what);
-  CHECK(offsets.is_array() && offsets.size() == 2, what, ": data_offsets ", offsets.dump(),
+  CHECK(offsets.is_array() && offsets.size() == 2, what, ": data_offsets ", shown(offsets.dump()),
         " are not two numbers");
   e.begin = natural(offsets[0], what + ": data_offsets");
   e.end = natural(offsets[1], what + ": data_offsets");
@@ -156,16 +133,18 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
         header_bytes, " bytes, the file ", s.mapping.bytes());
   s.data_begin = 8 + header_bytes;
   const std::uint64_t data_bytes = s.mapping.bytes() - s.data_begin;
-  const Json header = parse_header(s.mapping.data() + 8, header_bytes, s.name);
+  const auto header = parse_json_object<Json>(std::string_view(s.mapping.data() + 8, header_bytes),
+                                              s.name + ": damaged header");
   for (const auto& [tensor, entry] : header.items()) {
     if (tensor == "__metadata__") {
       CHECK(entry.is_object(), s.name, ": __metadata__ is not a JSON object");
       for (const auto& [key, value] : entry.items()) {
-        CHECK(value.is_string(), s.name, ": __metadata__ '", key, "' is not a string");
+        CHECK(value.is_string(), s.name, ": __metadata__ '", shown(key), "' is not a string");
         s.metadata[key] = value.get<std::string>();
       }
     } else {
-      s.entries[tensor] = read_entry(entry, data_bytes, s.name + ": tensor '" + tensor + "'");
+      s.entries[tensor] =
+          read_entry(entry, data_bytes, s.name + ": tensor '" + shown(tensor) + "'");
     }
   }
 
@@ -175,7 +154,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   });
   std::uint64_t end = 0;
   for (const auto& [tensor, entry] : by_place) {
-    CHECK(entry.begin == end, s.name, ": tensor '", tensor, "' begins at byte ", entry.begin,
+    CHECK(entry.begin == end, s.name, ": tensor '", shown(tensor), "' begins at byte ", entry.begin,
           entry.begin < end ? " and overlaps the one before, which ends at "
                             : " and leaves a gap after ",
           end);
@@ -217,19 +196,19 @@ Tensor SafetensorsFile::view(const std::string& name) const {
 
 SafetensorsFolder::SafetensorsFolder(const std::filesystem::path& folder)
     : folder_(folder.string()) {
+  // Where both are present, Hugging Face too takes the single file.
+  const std::filesystem::path single = folder / "model.safetensors";
   const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index)) {
-    const std::filesystem::path single = folder / "model.safetensors";
-    CHECK(std::filesystem::exists(single), folder_,
-          ": has neither model.safetensors nor model.safetensors.index.json");
+  if (std::filesystem::exists(single)) {
     files_.emplace_back(single);
     for (const std::string& name : files_[0].names()) where_[name] = 0;
     return;
   }
-  const std::string text = read_file(index);
-  const Json json = Json::parse(text, nullptr, false);
-  CHECK(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(),
-        index.string(), ": is not JSON with a weight_map");
+  CHECK(std::filesystem::exists(index), folder_,
+        ": has neither model.safetensors nor model.safetensors.index.json");
+  const Json json = parse_json_object<Json>(read_file(index), index.string());
+  CHECK(json.contains("weight_map") && json["weight_map"].is_object(), index.string(),
+        ": has no weight_map");
   std::map<std::string, std::size_t> shards;
   for (const auto& [tensor, shard] : json["weight_map"].items()) {
     CHECK(shard.is_string(), index.string(), ": weight_map: '", tensor, "' names no file");
@@ -239,13 +218,16 @@ SafetensorsFolder::SafetensorsFolder(const std::filesystem::path& folder)
     const auto [place, is_new] = shards.try_emplace(file, files_.size());
     if (is_new) files_.emplace_back(folder / file);
     CHECK(files_[place->second].has(tensor), files_[place->second].path(), ": lacks tensor '",
-          tensor, "', which ", index.filename().string(), " says it holds");
+          shown(tensor), "', which ", index.filename().string(), " says it holds");
     where_[tensor] = place->second;
   }
-  for (const SafetensorsFile& file : files_)
-    for (const std::string& name : file.names())
-      CHECK(where_.count(name), file.path(), ": tensor '", name, "' is missing from ",
+  for (std::size_t i = 0; i < files_.size(); ++i)
+    for (const std::string& name : files_[i].names()) {
+      const auto found = where_.find(name);
+      CHECK(found != where_.end() && found->second == i, files_[i].path(), ": tensor '",
+            shown(name), found == where_.end() ? "' is missing from " : "' lies elsewhere, says ",
             index.filename().string());
+    }
 }
 
 std::vector<std::string> SafetensorsFolder::names() const {

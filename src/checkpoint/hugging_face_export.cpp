@@ -1,0 +1,187 @@
+#include <cmath>
+#include <set>
+
+#include "checkpoint/hugging_face.h"
+#include "checkpoint/hugging_face_detail.h"
+#include "checkpoint/json_detail.h"
+#include "checkpoint/staged_folder.h"
+#include "core/atomic_file.h"
+#include "core/half.h"
+#include "core/log.h"
+
+namespace lacuna {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+using Files = std::map<std::string, std::string>;  // name to text
+
+// LLaDA's: the assistant's header follows always.
+constexpr const char* kChatTemplate =
+    "{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    "+ message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.index0 == 0 and bos_token %}{% set content = bos_token + content %}{% endif %}"
+    "{{ content }}{% endfor %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
+
+/// The model's config, with vocab_size, and every weight with its stored shape, checked.
+ModelConfig model_of(const CheckpointReader& reader) {
+  ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
+  if (model.vocab_size == 0)
+    model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
+  return model;
+}
+
+std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
+                                   std::optional<DType> dtype) {
+  std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
+  for (TensorInfo& t : tensors) {
+    const Shape shape = reader.shape("model", t.name);
+    CHECK(shape == t.shape, reader.path(), ": /model/", t.name, " has shape ", shape,
+          "; its config makes it ", t.shape);
+    t.dtype = dtype.value_or(reader.dtype("model", t.name));
+  }
+  return tensors;
+}
+
+void round_to(const float* from, const Tensor& out, const std::string& what) {
+  const std::int64_t n = out.count();
+  if (out.dtype == DType::bf16) {
+    auto* to = out.as<BFloat16>();
+    for (std::int64_t i = 0; i < n; ++i) to[i] = to_bf16(from[i]);
+    return;
+  }
+  auto* to = out.as<Float16>();
+  for (std::int64_t i = 0; i < n; ++i) {
+    to[i] = to_f16(from[i]);
+    CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(to[i])), what, " holds ", from[i],
+          ", which f16 cannot; export as bf16 or f32");
+  }
+}
+
+void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out) {
+  const DType stored = reader.dtype("model", name);
+  if (out.dtype == stored) return reader.read("model", name, out);
+  // The weights before they were rounded, where there are such.
+  const std::string group = reader.has("master", name) ? "master" : "model";
+  if (out.dtype == DType::f32) return reader.read(group, name, out);
+  std::vector<float> wide(static_cast<std::size_t>(out.count()));
+  reader.read(group, name, Tensor(wide.data(), out.shape));
+  round_to(wide.data(), out, reader.path() + ": tensor '" + name + "'");
+}
+
+/// Tokens that tokenizer.json adds to its vocabulary, by id.
+std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
+                                                 const std::string& file) {
+  std::map<std::int64_t, std::string> added;
+  const auto json = parse_json_object<Json>(tokenizer, file + ": tokenizer");
+  const auto list = json.find("added_tokens");
+  if (list == json.end() || !list->is_array()) return added;
+  for (const Json& token : *list)
+    if (token.is_object() && token.contains("id") && token["id"].is_number_integer() &&
+        token.contains("content") && token["content"].is_string())
+      added[token["id"].get<std::int64_t>()] = token["content"].get<std::string>();
+  return added;
+}
+
+/// tokenizer.json, and tokenizer_config.json and special_tokens_map.json where an import has not
+/// kept others.
+void add_tokenizer_files(Files& files, const ModelConfig& model, const std::string& tokenizer,
+                         const std::string& file) {
+  files["tokenizer.json"] = tokenizer;
+  const std::map<std::int64_t, std::string> added = added_tokens(tokenizer, file);
+  std::set<std::string> texts;
+  for (const auto& [id, text] : added) texts.insert(text);
+  Json special = Json::object();
+  if (texts.count("<|startoftext|>")) special["bos_token"] = "<|startoftext|>";
+  const std::pair<const char*, std::int64_t> roles[] = {{"eos_token", model.eos_token},
+                                                        {"pad_token", model.pad_token},
+                                                        {"mask_token", model.mask_token}};
+  for (const auto& [role, id] : roles)
+    if (const auto found = added.find(id); found != added.end()) special[role] = found->second;
+
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                 {"add_bos_token", false},
+                 {"clean_up_tokenization_spaces", false},
+                 {"model_max_length", model.max_length}};
+  config.update(special);
+  if (texts.count("<|start_header_id|>") && texts.count("<|end_header_id|>") &&
+      texts.count("<|eot_id|>"))
+    config["chat_template"] = kChatTemplate;
+  files.try_emplace("tokenizer_config.json", config.dump(2) + "\n");
+  files.try_emplace("special_tokens_map.json", special.dump(2) + "\n");
+}
+
+/// config.json also says which dtype the weights are of, under either of two names.
+std::string with_dtype(const std::string& config, DType dtype) {
+  auto json = Json::parse(config);
+  const char* key = json.contains("dtype") ? "dtype" : "torch_dtype";
+  const Json word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
+  if (json.contains(key) && json[key] == word) return config;
+  json[key] = word;
+  return json.dump(2) + "\n";
+}
+
+/// Every file but the weights.
+Files files_of(const CheckpointReader& reader, const ModelConfig& model, DType dtype,
+               bool dtype_is_chosen) {
+  const CheckpointInfo& info = reader.info();
+  Files files;
+  for (const auto& [key, text] : info.extra) {
+    if (!key.starts_with(kFileAttribute)) continue;
+    const std::string name = key.substr(kFileAttribute.size());
+    CHECK(fs::path(name).filename() == name && is_companion(name), reader.path(), ": attribute '",
+          key, "' does not name a file that belongs beside a model");
+    files[name] = text;
+  }
+  const auto original = info.extra.find(kConfigAttribute);
+  const bool imported = original != info.extra.end();
+  std::string& config = files["config.json"];
+  config = model_config_to_hugging_face(model, imported ? original->second : "");
+  // What was imported and neither trained nor converted stays as it was, whatever it says.
+  if (!imported || info.step > 0 || dtype_is_chosen) config = with_dtype(config, dtype);
+  if (!info.tokenizer.empty()) add_tokenizer_files(files, model, info.tokenizer, reader.path());
+  return files;
+}
+
+/// Removes weights that an earlier export left in the folder under names the present one has not
+/// used: a reader might prefer them.
+void remove_other_weights(const fs::path& folder, const std::set<std::string>& present) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool shard = name.starts_with("model-") && name.ends_with(".safetensors") &&
+                       name.find("-of-") != std::string::npos;
+    const bool weights =
+        shard || name == "model.safetensors" || name == "model.safetensors.index.json";
+    if (weights && !present.count(name)) fs::remove(entry.path());
+  }
+}
+
+}  // namespace
+
+void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
+                         const ExportOptions& options) {
+  const CheckpointReader reader(checkpoint);
+  const ModelConfig model = model_of(reader);
+  const std::vector<TensorInfo> tensors = tensors_of(reader, model, options.dtype);
+  const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
+
+  StagedFolder staged(folder);
+  write_safetensors_sharded(
+      staged.staging(), tensors, {{"format", "pt"}},
+      [&](std::size_t i, const Tensor& out) {
+        log_progress(str("exporting tensor ", i + 1, " of ", tensors.size()));
+        read_as(reader, tensors[i].name, out);
+      },
+      options.shard_bytes);
+  log_progress("");
+  for (const auto& [name, text] : files) write_file(staged.staging() / name, text);
+  std::set<std::string> written;
+  for (const fs::directory_entry& entry : fs::directory_iterator(staged.staging()))
+    written.insert(entry.path().filename().string());
+  staged.commit();
+  remove_other_weights(folder, written);
+}
+
+}  // namespace lacuna

@@ -10,9 +10,11 @@
 namespace lacuna {
 
 /// Byte-level BPE as Hugging Face's `tokenizers` does it (GPT-2's byte alphabet; GPT-2, Llama-3 or
-/// any other split pattern), read from tokenizer.json. Gives the ids that package gives for any
-/// bytes that are valid Unicode; bytes that are not become byte tokens, so that decode(encode(x))
-/// is x for every x. Immutable: any number of threads may use one.
+/// any other split pattern), read from tokenizer.json. Gives the ids that package (0.23, Unicode
+/// 16) gives for any bytes that are valid Unicode; bytes that are not become byte tokens, so that
+/// decode(encode(x)) is x for every x. (Not so where tokenizer.json itself says that text is lost:
+/// by an NFC normalizer, removed splits, or added tokens that strip the space beside them.)
+/// Immutable: any number of threads may use one.
 class Tokenizer {
  public:
   /// What the text of a special token ("<|endoftext|>") in a text becomes.
@@ -21,28 +23,33 @@ class Tokenizer {
     as_text,   // ordinary tokens, so that a corpus cannot forge one
   };
 
-  /// Throws Error, naming the file, when it is missing, not JSON, or says what this class cannot
-  /// do.
+  /// Throws Error, naming the file and the key, when it is missing, not JSON, contradicts itself,
+  /// or asks for what this class cannot do.
   static Tokenizer load(const std::string& path);
   /// The same from the text of a tokenizer.json; `name` stands for the file in messages.
   static Tokenizer from_json(std::string json, const std::string& name);
 
   /// tokenizer.json itself, byte for byte.
   const std::string& json() const;
-  /// One more than the largest id, added tokens included.
+  /// One more than the largest id, added tokens included. Ids below it may be of no token.
   std::int64_t vocab_size() const;
-  /// -1 when there is none. Known by their text: "<|mdm_mask|>", "<|endoftext|>" (also "</s>",
-  /// "<|end_of_text|>"), "<|pad|>" (else the end of text, as LLaDA pads with).
+  /// -1 when there is none. Known by their text, among the added tokens: "<|mdm_mask|>" (also
+  /// "<|mask|>", "<mask>", "[MASK]"), "<|endoftext|>" (also "</s>", "<|end_of_text|>"), "<|pad|>"
+  /// (else the end of text, as LLaDA pads with).
   std::int64_t mask_token() const;
   std::int64_t eos_token() const;
   std::int64_t pad_token() const;
   /// The id of a token, added ones included, by its text as in tokenizer.json.
   std::optional<std::int32_t> id_of(std::string_view token) const;
   bool is_special(std::int32_t id) const;
+  /// Whether an id is a token's.
+  bool has(std::int32_t id) const;
 
+  /// No special tokens are put around the text. Time grows as n log n, whatever the text.
   std::vector<std::int32_t> encode(std::string_view text,
                                    Special special = Special::as_token) const;
-  /// The bytes of `ids`, one after another. Throws Error for an id outside the vocabulary.
+  /// The bytes of `ids`, one after another. Throws Error, naming its place, for an id that is no
+  /// token's.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
 
  private:

@@ -28,7 +28,46 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+/// The length of the UTF-8 character that `s` begins with; 0 when it begins with none.
+std::size_t utf8_length(std::string_view s) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned first = byte(0);
+  const std::size_t n = first < 0x80                    ? 1
+                        : first >= 0xc2 && first < 0xe0 ? 2
+                        : first >= 0xe0 && first < 0xf0 ? 3
+                        : first >= 0xf0 && first < 0xf5 ? 4
+                                                        : 0;
+  if (n == 0 || n > s.size()) return 0;
+  for (std::size_t i = 1; i < n; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  // Longer than need be, a surrogate, or beyond U+10FFFF.
+  if (n > 2 && ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) >= 0xa0) ||
+                (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) >= 0x90)))
+    return 0;
+  return n;
+}
+
 }  // namespace
+
+std::string printable(std::string_view bytes) {
+  constexpr std::string_view replacement = "\xef\xbf\xbd";
+  std::string text;
+  while (!bytes.empty()) {
+    const std::size_t n = utf8_length(bytes);
+    const auto first = static_cast<unsigned char>(bytes[0]);
+    const bool c1 = n == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0;
+    if (n == 0 || c1)
+      text += replacement;
+    else if (first == 0x7f)
+      text += "\xe2\x90\xa1";
+    else if (first < 0x20 && first != '\n' && first != '\t')
+      text += {'\xe2', '\x90', char(0x80 + first)};
+    else
+      text += bytes.substr(0, n);
+    bytes.remove_prefix(n ? n : 1);
+  }
+  return text;
+}
 
 std::string human_bytes(std::int64_t bytes) {
   constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -14,5 +14,9 @@ std::string human_duration(double seconds);
 std::string with_commas(std::int64_t n);
 /// The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+/// What any bytes may be shown as: valid UTF-8 that cannot move a terminal's cursor. Bytes that are
+/// no UTF-8 and the control codes U+0080 to U+009F become U+FFFD; other control codes but newline
+/// and tab their pictures (U+2400 …).
+std::string printable(std::string_view bytes);
 
 }  // namespace lacuna

@@ -66,8 +66,8 @@ double StepWindow::flops_per_second() const {
 std::string progress_line(const Progress& p, int columns) {
   std::vector<Part> parts = {
       {str("step ", with_commas(p.step), "/", with_commas(p.steps)), 9},
-      {format("loss %.4g", p.loss), 8},
-      {format("grad %.3g", p.grad_norm), 4},
+      {format("loss %.3f", p.loss), 8},
+      {format("grad %#.3g", p.grad_norm), 4},
       {format("lr %.2e", p.learning_rate), 3},
       {with_commas(std::llround(p.tokens_per_second)) + " tok/s", 5},
       {format("%.0f %% of peak", 100 * p.utilisation), 2},

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -38,13 +39,13 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
   const bool last = state.step == config_.train.steps;
   const bool logged = last || state.step % config_.train.log_every == 0;
   const Progress now = progress(state, result);
-  if (log_is_terminal()) {
-    if (last || drawn_.seconds() >= kRedrawSeconds) {
+  if (log_is_terminal() && !last) {
+    if (drawn_.seconds() >= kRedrawSeconds) {
       log_progress(progress_line(now, terminal_columns()));
       drawn_ = Stopwatch();
     }
   } else if (logged) {
-    log_info(progress_line(now, 0));
+    log_info(progress_line(now, terminal_columns()));
   }
   if (!logged) return;
   metrics_.write(StepMetrics{.step = state.step,
@@ -81,8 +82,13 @@ void RunLog::validation(std::int64_t step, const ValidationResult& result) {
 }
 
 void RunLog::sample(std::int64_t step, const std::string& text) {
-  log_info(str("sample after step ", step, ":\n", text, "\n"));
-  tensorboard_.text(step, "sample", text);
+  const std::string shown = printable(text);
+  std::string indented = str("sample after step ", step, ":\n", shown);
+  for (std::size_t at = indented.find('\n'); at != std::string::npos;
+       at = indented.find('\n', at + 1))
+    indented.insert(at + 1, "  ");
+  log_info(indented);
+  tensorboard_.text(step, "sample", shown);
 }
 
 Progress RunLog::progress(const TrainingState& state, const StepResult& result) const {

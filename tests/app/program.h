@@ -1,0 +1,104 @@
+#pragma once
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "tests/support/support.h"
+
+namespace lacuna::testing {
+
+/// The built program, run as a user runs it. Its output goes to files of a folder of its own.
+class Program {
+ public:
+  explicit Program(const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY) {
+    process_ = fork();
+    CHECK(process_ >= 0, "fork: ", std::strerror(errno));
+    if (process_ > 0) return;
+    redirect(out_, STDOUT_FILENO);
+    redirect(err_, STDERR_FILENO);
+    if (largest_file != RLIM_INFINITY) {
+      const rlimit limit{largest_file, largest_file};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    std::vector<char*> argv = {const_cast<char*>("lacuna")};
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    execv(LACUNA_PROGRAM, argv.data());
+    _exit(127);
+  }
+  ~Program() {
+    if (!ended_) {
+      kill(process_, SIGKILL);
+      waitpid(process_, nullptr, 0);
+    }
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  void send(int signal) const { kill(process_, signal); }
+  /// Until standard error holds `text`, or the program has ended.
+  void wait_for(const std::string& text) {
+    while (!poll() && err().find(text) == std::string::npos)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  /// The exit code; 128 + the signal that ended it. A program that should have ended long since is
+  /// killed, so that it is not waited for in vain.
+  int wait() {
+    const auto start = std::chrono::steady_clock::now();
+    while (!poll()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(120)) send(SIGKILL);
+    }
+    return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+  }
+  std::string out() const { return read_file(out_); }
+  std::string err() const { return read_file(err_); }
+
+ private:
+  static void redirect(const std::string& path, int descriptor) {
+    dup2(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666), descriptor);
+  }
+  bool poll() {
+    if (!ended_) ended_ = waitpid(process_, &status_, WNOHANG) == process_;
+    return ended_;
+  }
+
+  Folder folder_;
+  std::string out_ = folder_.write("out", ""), err_ = folder_.write("err", "");
+  pid_t process_ = -1;
+  int status_ = 0;
+  bool ended_ = false;
+};
+
+/// The program's exit code is `code` and what it says ends with one line that holds `part`.
+inline ::testing::AssertionResult fails(const std::vector<std::string>& arguments, int code,
+                                        const std::string& part,
+                                        rlim_t largest_file = RLIM_INFINITY) {
+  Program program(arguments, largest_file);
+  const int ended = program.wait();
+  const std::string err = program.err();
+  if (ended != code)
+    return ::testing::AssertionFailure()
+
+           << "exit code " << ended << ", not " << code << ": "
+           << err.substr(err.size() - std::min<std::size_t>(err.size(), 1000));
+  const std::size_t line = err.rfind("lacuna: ");
+  if (line == std::string::npos || (line > 0 && err[line - 1] != '\n') ||
+      err.find('\n', line) != err.size() - 1)
+    return ::testing::AssertionFailure() << "'" << err << "' does not end with one line of error";
+  return contains(err.substr(line), part);
+}
+
+}  // namespace lacuna::testing

@@ -7,10 +7,12 @@
 
 #include "app/commands.h"
 #include "core/check.h"
+#include "core/log.h"
 
 namespace {
 
 int report(const std::exception& e, int code) {
+  lacuna::log_progress("");
   std::fprintf(stderr, "lacuna: %s\n", e.what());
   if (const auto* error = dynamic_cast<const lacuna::Error*>(&e);
       error && std::getenv("LACUNA_DEBUG"))

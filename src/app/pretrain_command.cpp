@@ -10,6 +10,7 @@
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "training/flops.h"
 #include "training/stop_signal.h"
@@ -65,6 +66,7 @@ void pretrain(const PretrainOptions& options) {
   Trainer trainer(config, ops, {.resume = options.resume, .trace = options.trace});
   const StopSignal signal;
   const TrainResult result = trainer.run([] { return StopSignal::requested(); });
+  log_progress("");
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
                 static_cast<long long>(result.step),

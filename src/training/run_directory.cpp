@@ -6,9 +6,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "core/atomic_file.h"
+#include "core/log.h"
 
 namespace lacuna {
 namespace {
@@ -21,6 +23,28 @@ bool has_checkpoints(const fs::path& run) {
        entry.increment(error))
     if (entry->path().extension() == ".h5") return true;
   return false;
+}
+
+/// Names of checkpoints in the order of their steps, which have at least eight digits.
+bool later(const std::string& a, const std::string& b) {
+  return a.size() != b.size() ? a.size() > b.size() : a > b;
+}
+
+/// What the newest valid checkpoint made skip must not count as newer than those yet to come: they
+/// would be pruned in its favour.
+void set_aside_later_than(const fs::path& checkpoint) {
+  std::vector<fs::path> skipped;
+  for (const auto& entry : fs::directory_iterator(checkpoint.parent_path()))
+    if (entry.path().extension() == ".h5" &&
+        later(entry.path().filename().string(), checkpoint.filename().string()))
+      skipped.push_back(entry.path());
+  for (const fs::path& path : skipped) {
+    const fs::path aside = path.string() + ".damaged";
+    std::error_code error;
+    fs::rename(path, aside, error);
+    CHECK(!error, path.string(), ": cannot rename to ", aside.string(), ": ", error.message());
+    log_warning(path.string() + ": set aside as " + aside.filename().string());
+  }
 }
 
 }  // namespace
@@ -55,6 +79,7 @@ void RunDirectory::open(const Config& config) {
   // Where the file system has no locks, none is held.
   CHECK(flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, path_.string(),
         ": another process is training there");
+  if (checkpoint_) set_aside_later_than(*checkpoint_);
   write_file(path_ / "config.toml", to_toml(config));
 }
 

@@ -21,8 +21,8 @@ class RunDirectory {
 
   /// What to resume from; none when the run is to begin.
   const std::optional<std::filesystem::path>& checkpoint() const { return checkpoint_; }
-  /// Makes the folder, keeps other processes out of it and writes config.toml. Error when another
-  /// process trains there.
+  /// Makes the folder, keeps other processes out of it, writes config.toml, and renames damaged
+  /// checkpoints that are newer than checkpoint(). Error when another process trains there.
   void open(const Config& config);
 
   const std::filesystem::path& path() const { return path_; }

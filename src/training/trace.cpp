@@ -48,6 +48,7 @@ void Trace::write(const std::filesystem::path& path, const Config& config, std::
   file.set_attribute("step", step);
   file.set_attribute("objective", word_of(config.train.objective));
   file.set_attribute("mask_token_id", config.model.mask_token);
+  file.set_attribute("config", to_toml(config));
   file.write("/clean", matrix(clean_, sequences_, length_));
   file.write("/masked", matrix(masked_, sequences_, length_));
   file.write("/p_mask", matrix(p_mask_, sequences_, length_));

@@ -15,8 +15,8 @@ namespace lacuna {
 ///   /gradients/<name> f32        before clipping
 ///   /model/<name> f32            the weights they were computed with
 /// and attributes of "/": format "lacuna-trace", version, step (of the update, from 1), objective,
-/// mask_token_id. In the autoregressive objective the cross-entropy of token i is that of the
-/// logits at i - 1.
+/// mask_token_id, config (TOML, as resolved). scripts/check_trace.py compares one with PyTorch. In
+/// the autoregressive objective the cross-entropy of token i is that of the logits at i - 1.
 class Trace {
  public:
   /// Takes in the step's micro-batches, in order.

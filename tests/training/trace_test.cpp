@@ -41,6 +41,8 @@ TEST(Trace, HoldsTheStep) {
   const h5::File file = trace_of(run, run.config);
   EXPECT_EQ(file.int_attribute("mask_token_id"), kMask);
   EXPECT_EQ(file.int_attribute("step"), 1);
+  EXPECT_EQ(parse_config(file.string_attribute("config"), "trace").model.vocab_size,
+            testing::kVocabulary);
   const Shape batch{4, 32};
   for (const char* name : {"/clean", "/masked", "/p_mask", "/weight"})
     EXPECT_EQ(file.shape(name), batch) << name;

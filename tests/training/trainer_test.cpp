@@ -104,6 +104,21 @@ TEST(Trainer, ADamagedNewestCheckpointIsSkipped) {
             untimed_metrics(damaged.train.output + "/metrics.jsonl"));
 }
 
+TEST(Trainer, ADamagedCheckpointIsNotKeptInPlaceOfAValidOne) {
+  TinyRun run;
+  run.config.train.checkpoint_every = 4;
+  run_to_end(run, run.config, 0);
+  fs::resize_file(checkpoint_path(run.config.train.output, 10), 1000);
+  run.config.train.keep_checkpoints = 1;
+  Trainer trainer = run.trainer(true);
+  trainer.run([&] { return trainer.state().step == 9; });
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(run.output("checkpoints")))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"step-00000009.h5", "step-00000010.h5.damaged"}));
+}
+
 TEST(Trainer, CheckpointsAreMadeAndPruned) {
   TinyRun run;
   run.config.train.checkpoint_every = 2;

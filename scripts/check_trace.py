@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Compares one training step of Lacuna with PyTorch.
+
+    lacuna pretrain --config C.toml --trace step.h5
+    python3 scripts/check_trace.py step.h5
+
+Reads the step's tokens, masks, weights per token and model weights, computes loss and gradients with
+the model written out below (LLaDA's, arXiv:2502.09992) by autograd in f64, and prints the largest
+differences. Exits with 1 when one exceeds --tolerance. Needs torch, h5py, numpy.
+"""
+
+import argparse
+import sys
+import tomllib
+
+import h5py
+import torch
+import torch.nn.functional as F
+
+
+def rope(x, theta):
+    """Half-split rotary positions on [B, heads, T, D]."""
+    half = x.shape[-1] // 2
+    angle = torch.arange(x.shape[-2])[:, None] * theta ** (-torch.arange(half) / half)[None]
+    cos, sin = angle.cos().to(x), angle.sin().to(x)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def logits_of(w, tokens, m):
+    """Logits [B, T, V] of tokens [B, T] by the weights `w` and the config's [model] `m`."""
+    B, T = tokens.shape
+    width, heads, eps = m["width"], m["heads"], m["norm_eps"]
+    kv_heads, head_dim = m["kv_heads"] or heads, width // heads
+    transformer = "model.transformer."
+
+    def split(x, n):
+        return x.view(B, T, n, head_dim).transpose(1, 2)
+
+    x = F.embedding(tokens, w[transformer + "wte.weight"])
+    for i in range(m["layers"]):
+        def weight(name):
+            return w[f"{transformer}blocks.{i}.{name}.weight"]
+        h = F.rms_norm(x, [width], weight("attn_norm"), eps)
+        q = rope(split(F.linear(h, weight("q_proj")), heads), m["rope_theta"])
+        k = rope(split(F.linear(h, weight("k_proj")), kv_heads), m["rope_theta"])
+        v = split(F.linear(h, weight("v_proj")), kv_heads)
+        k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=m["attention"] == "causal")
+        x = x + F.linear(a.transpose(1, 2).reshape(B, T, width), weight("attn_out"))
+        h = F.rms_norm(x, [width], weight("ff_norm"), eps)
+        h = F.silu(F.linear(h, weight("ff_proj"))) * F.linear(h, weight("up_proj"))
+        x = x + F.linear(h, weight("ff_out"))
+    x = F.rms_norm(x, [width], w[transformer + "ln_f.weight"], eps)
+    return F.linear(x, w.get(transformer + "ff_out.weight", w[transformer + "wte.weight"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Compares a training step with PyTorch.")
+    parser.add_argument("trace", help="what lacuna pretrain --trace wrote")
+    parser.add_argument("--tolerance", type=float, default=1e-4,
+                        help="largest difference allowed: of the loss, relative; of a gradient, "
+                             "relative to its tensor's largest element")
+    arguments = parser.parse_args()
+
+    with h5py.File(arguments.trace) as file:
+        model = tomllib.loads(file.attrs["config"].decode())["model"]
+        causal_shift = file.attrs["objective"].decode() == "autoregressive"
+        clean = torch.from_numpy(file["clean"][:]).long()
+        masked = torch.from_numpy(file["masked"][:]).bool()
+        weight = torch.from_numpy(file["weight"][:])
+        loss, grad_norm = float(file["loss"][()]), float(file["grad_norm"][()])
+        names = list(file["model"])
+        w = {n: torch.from_numpy(file[f"model/{n}"][:]).double().requires_grad_() for n in names}
+        gradients = {n: torch.from_numpy(file[f"gradients/{n}"][:]).double() for n in names}
+        mask_token = int(file.attrs["mask_token_id"])
+
+    noisy = clean if causal_shift else torch.where(masked, mask_token, clean)
+    logits = logits_of(w, noisy, model)
+    if causal_shift:  # token i is predicted at i - 1
+        logits, clean, weight = logits[:, :-1], clean[:, 1:], weight[:, 1:]
+    ce = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), clean.reshape(-1), reduction="none")
+    expected = (ce * weight.reshape(-1)).sum()
+    expected.backward()
+
+    failed = False
+
+    def report(name, difference):
+        nonlocal failed
+        bad = not difference <= arguments.tolerance
+        failed |= bad
+        print(f"{difference:10.2e}  {name}{'  <-- exceeds the tolerance' if bad else ''}")
+
+    print(f"loss {loss:.8f}, PyTorch {expected.item():.8f}")
+    print("difference")
+    report("loss", abs(loss - expected.item()) / abs(expected.item()))
+    norm = torch.sqrt(sum((t.grad**2).sum() for t in w.values())).item()
+    report("gradient norm", abs(grad_norm - norm) / norm)
+    for name in names:
+        scale = w[name].grad.abs().max().item() or 1.0
+        report(name, (gradients[name] - w[name].grad).abs().max().item() / scale)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -81,7 +81,8 @@ inline Array<float> normal(Shape shape, std::uint64_t seed, double scale = 1,
                            std::int64_t gap = 0) {
   Array<float> x(shape, gap);
   const CounterRng rng{seed, Purpose::benchmark, 0};
-  for (std::int64_t i = 0; i < x.count(); ++i) x[i] = float(scale * rng.normal(std::uint32_t(i)));
+  for (std::int64_t i = 0; i < x.count(); ++i)
+    x[i] = float(scale * rng.normal_pair(std::uint32_t(i))[0]);
   return x;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/machine.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -16,6 +17,9 @@ class HostMemory final : public Memory {
  public:
   Place place() const override { return Place::host; }
   void* allocate(std::int64_t bytes) override {
+    // The kernel would grant it, and end the process when the pages are touched.
+    CHECK(bytes <= usable_memory(), "out of memory: ", human_bytes(bytes), " are needed; ",
+          human_bytes(usable_memory()), " can be used here");
     void* p = mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(p != MAP_FAILED, "out of memory: ", human_bytes(bytes), " could not be allocated");

@@ -1,7 +1,5 @@
 #include "core/parallel.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -10,15 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/machine.h"
+
 namespace lacuna {
 namespace {
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, int(std::thread::hardware_concurrency()));
-}
 
 // Training issues hundreds of small parallel loops per step; waking a sleeping thread costs more
 // than many of them take. Spin this many times (tens of microseconds) before sleeping.

@@ -9,8 +9,7 @@ namespace lacuna {
 /// that could change a result. Not reentrant: a task must not call run() on the same pool.
 class ThreadPool {
  public:
-  /// `threads` in all; 0 means every core this process may use (its affinity mask and cgroup
-  /// share).
+  /// `threads` in all; 0 means every core this process may use (core/machine.h).
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

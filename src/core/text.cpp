@@ -82,7 +82,7 @@ std::string human_bytes(std::int64_t bytes) {
 }
 
 std::string human_duration(double seconds) {
-  if (seconds < 60) return format("%.1fs", seconds);
+  if (seconds < 59.95) return format("%.1fs", seconds);
   const auto total = static_cast<long long>(seconds + 0.5);
   if (total < 3600) return format("%lldm%02llds", total / 60, total % 60);
   if (total < 48 * 3600) return format("%lldh%02lldm", total / 3600, total % 3600 / 60);

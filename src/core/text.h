@@ -6,7 +6,7 @@
 
 namespace lacuna {
 
-/// "1.5 GiB", "640 B".
+/// "1.50 GiB", "640 B".
 std::string human_bytes(std::int64_t bytes);
 /// "1h02m", "3m20s", "12.3s".
 std::string human_duration(double seconds);

@@ -1,0 +1,26 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+namespace lacuna {
+
+// What of this machine the process may use. In a container that is often less than there is.
+
+/// Cores: those of the affinity mask, or the control group's quota, rounded down, if that is less.
+int usable_cores();
+/// Bytes of memory: RAM and swap, or the control group's limit if that is less.
+std::int64_t usable_memory();
+
+/// The tightest limits of a process's control groups and the groups they lie in; none where no
+/// group sets one.
+struct GroupLimits {
+  std::optional<double> cores;  // CPU time per time
+  std::optional<std::int64_t> memory;
+};
+/// `mount`: where control groups are mounted, version 1 or 2; `membership`: the groups of the
+/// process, as in /proc/self/cgroup. Files that are missing or say something else limit nothing.
+GroupLimits read_group_limits(const std::filesystem::path& mount = "/sys/fs/cgroup",
+                              const std::filesystem::path& membership = "/proc/self/cgroup");
+
+}  // namespace lacuna

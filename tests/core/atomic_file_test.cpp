@@ -1,0 +1,121 @@
+#include "core/atomic_file.h"
+
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "tests/support/support.h"
+
+namespace lacuna::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Files of this process cannot grow beyond `bytes`: writing fails as it does on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit now{bytes, before_.rlim_max};
+    CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0, "cannot limit file sizes");
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST(AtomicFile, AppearsOnCommit) {
+  const Folder folder;
+  {
+    AtomicFile file(folder / "x");
+    EXPECT_EQ(file.partial().string(), folder / "x.partial");
+    std::ofstream(file.partial()) << "new";
+    EXPECT_FALSE(fs::exists(folder / "x"));
+    file.commit();
+    EXPECT_EQ(read_file(folder / "x"), "new");
+  }
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"x"});
+}
+
+TEST(AtomicFile, LeavesTheOldFileWithoutCommit) {
+  const Folder folder;
+  folder.write("x", "old");
+  {
+    AtomicFile file(folder / "x");
+    std::ofstream(file.partial()) << "new";
+  }
+  EXPECT_EQ(read_file(folder / "x"), "old");
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"x"});
+}
+
+TEST(AtomicFile, ReplacesTheOldFileAndALeftover) {
+  const Folder folder;
+  folder.write("x", "old");
+  folder.write("x.partial", "left by a run that was killed");
+  write_file(folder / "x", "new");
+  EXPECT_EQ(read_file(folder / "x"), "new");
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"x"});
+}
+
+TEST(AtomicFile, MakesMissingFolders) {
+  const Folder folder;
+  write_file(folder / "a/b/c", "deep");
+  EXPECT_EQ(read_file(folder / "a/b/c"), "deep");
+}
+
+TEST(AtomicFile, KeepsEveryByte) {
+  const Folder folder;
+  std::string bytes;
+  for (int i = 0; i < 70000; ++i) bytes += char(i * 7 + i / 256);
+  write_file(folder / "x", bytes);
+  EXPECT_EQ(read_file(folder / "x"), bytes);
+  write_file(folder / "x", "");
+  EXPECT_EQ(read_file(folder / "x"), "");
+}
+
+TEST(AtomicFile, OnAFullDiskLeavesTheOldFile) {
+  const Folder folder;
+  folder.write("x", "old");
+  const std::string much(1 << 20, 'x');
+  {
+    const FileSizeLimit limit(1 << 16);
+    EXPECT_EQ(error_of([&] { write_file(folder / "x", much); }),
+              folder / "x" + ": cannot write: File too large");
+    EXPECT_EQ(error_of([&] { write_file(folder / "y", much); }),
+              folder / "y" + ": cannot write: File too large");
+  }
+  EXPECT_EQ(read_file(folder / "x"), "old");
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"x"});
+}
+
+TEST(AtomicFile, SaysWhyItCannotWrite) {
+  const Folder folder;
+  folder.write("file", "");
+  fs::create_directory(folder / "sub");
+  EXPECT_EQ(error_of([&] { write_file(folder / "sub", "x"); }),
+            folder / "sub" + ": is a folder, not a file");
+  EXPECT_TRUE(contains(error_of([&] { write_file(folder / "file/x", "x"); }),
+                       folder / "file" + ": cannot create the folder: Not a directory"));
+  EXPECT_TRUE(contains(error_of([&] { write_file("/proc/lacuna", "x"); }), "/proc/lacuna: cannot"));
+  // commit() without a file to commit.
+  EXPECT_TRUE(contains(error_of([&] { AtomicFile(folder / "z").commit(); }),
+                       folder / "z.partial" + ": No such file or directory"));
+}
+
+TEST(ReadFile, SaysWhyItCannotRead) {
+  const Folder folder;
+  EXPECT_EQ(error_of([&] { read_file(folder / "none"); }),
+            folder / "none" + ": No such file or directory");
+  fs::create_directory(folder / "sub");
+  EXPECT_EQ(error_of([&] { read_file(folder / "sub"); }),
+            folder / "sub" + ": is a folder, not a file");
+}
+
+}  // namespace
+}  // namespace lacuna::testing

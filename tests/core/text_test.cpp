@@ -1,0 +1,59 @@
+#include "core/text.h"
+
+#include <gtest/gtest.h>
+
+namespace lacuna {
+namespace {
+
+TEST(Text, Bytes) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(640), "640 B");
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1024), "1.00 KiB");
+  EXPECT_EQ(human_bytes(1536), "1.50 KiB");
+  EXPECT_EQ(human_bytes(10 * 1024), "10.0 KiB");
+  EXPECT_EQ(human_bytes((std::int64_t{3} << 30) / 2), "1.50 GiB");
+  EXPECT_EQ(human_bytes(std::int64_t{5} << 40), "5.00 TiB");
+  EXPECT_EQ(human_bytes(std::int64_t{1} << 62), "4096.0 PiB");
+}
+
+TEST(Text, Durations) {
+  EXPECT_EQ(human_duration(0), "0.0s");
+  EXPECT_EQ(human_duration(12.34), "12.3s");
+  EXPECT_EQ(human_duration(59.94), "59.9s");
+  EXPECT_EQ(human_duration(59.96), "1m00s");
+  EXPECT_EQ(human_duration(200), "3m20s");
+  EXPECT_EQ(human_duration(3599.4), "59m59s");
+  EXPECT_EQ(human_duration(3599.6), "1h00m");
+  EXPECT_EQ(human_duration(3720), "1h02m");
+  EXPECT_EQ(human_duration(47 * 3600 + 59 * 60), "47h59m");
+  EXPECT_EQ(human_duration(50 * 3600), "2d02h");
+}
+
+TEST(Text, Commas) {
+  EXPECT_EQ(with_commas(0), "0");
+  EXPECT_EQ(with_commas(999), "999");
+  EXPECT_EQ(with_commas(1000), "1,000");
+  EXPECT_EQ(with_commas(1234567), "1,234,567");
+  EXPECT_EQ(with_commas(-1), "-1");
+  EXPECT_EQ(with_commas(-999), "-999");
+  EXPECT_EQ(with_commas(-1234), "-1,234");
+  EXPECT_EQ(with_commas(-123456), "-123,456");
+}
+
+TEST(Text, NearestWord) {
+  const std::vector<std::string> words = {"learning_rate", "batch_size", "steps", "seed"};
+  EXPECT_EQ(nearest("learning_rat", words), "learning_rate");
+  EXPECT_EQ(nearest("lerning_rate", words), "learning_rate");
+  EXPECT_EQ(nearest("step", words), "steps");
+  EXPECT_EQ(nearest("sede", words), "seed");
+  EXPECT_EQ(nearest("batchsize", words), "batch_size");
+  EXPECT_EQ(nearest("seed", words), "seed");
+  EXPECT_EQ(nearest("dropout", words), "");
+  EXPECT_EQ(nearest("x", words), "");
+  EXPECT_EQ(nearest("", words), "");
+  EXPECT_EQ(nearest("steps", {}), "");
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -8,6 +8,8 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "tokenizer/cut.h"
+#include "tokenizer/unicode.h"
 
 namespace lacuna {
 namespace {
@@ -16,53 +18,20 @@ namespace {
 // nothing, small enough that a few per thread fit anywhere.
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_word(char c) { return is_letter(c) || (c >= '0' && c <= '9'); }
-bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
-
 }  // namespace
-
-std::size_t safe_cut(std::string_view text, std::size_t limit) {
-  // The splitting patterns in use (GPT-2's, cl100k's, Llama 3's, o200k's) all end a match between a
-  // line's end and an ASCII letter or digit, and between a letter and a space before a letter.
-  for (std::size_t i = limit; i >= 1; --i)
-    if (i < text.size() && text[i - 1] == '\n' && is_word(text[i])) return i;
-  for (std::size_t i = limit; i >= 1; --i)
-    if (i + 1 < text.size() && is_letter(text[i - 1]) && text[i] == ' ' && is_letter(text[i + 1]))
-      return i;
-  std::size_t i = limit;
-  for (int back = 0; back < 3 && i > 1 && i < text.size() && is_continuation(text[i]); ++back) --i;
-  return i;
-}
 
 std::int64_t invalid_utf8_bytes(std::string_view text) {
   std::int64_t invalid = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned char lead = byte(i);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const std::size_t length = lead >= 0xc2 && lead < 0xe0   ? 2
-                               : lead >= 0xe0 && lead < 0xf0 ? 3
-                               : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                             : 0;
-    bool valid = length != 0 && i + length <= text.size();
-    for (std::size_t k = 1; valid && k < length; ++k) valid = is_continuation(text[i + k]);
-    if (valid) {  // no overlong forms, surrogates or values above U+10FFFF
-      const unsigned char second = byte(i + 1);
-      valid = !(lead == 0xe0 && second < 0xa0) && !(lead == 0xed && second > 0x9f) &&
-              !(lead == 0xf0 && second < 0x90) && !(lead == 0xf4 && second > 0x8f);
-    }
-    invalid += valid ? 0 : 1;
-    i += valid ? length : 1;
+  for (;;) {
+    text.remove_prefix(valid_prefix(text));
+    if (text.empty()) return invalid;
+    text.remove_prefix(1);
+    ++invalid;
   }
-  return invalid;
 }
 
-CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format)
-    : files_(std::move(files)), format_(format) {
+CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut)
+    : files_(std::move(files)), format_(format), cut_(std::move(cut)) {
   CHECK(!files_.empty(), "no input files were given");
   for (const std::string& file : files_) {
     std::error_code error;
@@ -118,16 +87,15 @@ bool CorpusReader::next(CorpusPiece& piece) {
 
 bool CorpusReader::next_text(CorpusPiece& piece) {
   if (at_end_ && buffer_.empty() && !open_next()) return false;
-  // One byte past a piece tells whether it is the last.
-  fill(kPieceBytes + 2);
+  fill(kPieceBytes + kCutContext);
   const std::int64_t given_out = position_ - std::int64_t(buffer_.size());
   const bool split_here = split_ > given_out && split_ <= given_out + std::int64_t(kPieceBytes);
   const bool last = at_end_ && buffer_.size() <= kPieceBytes && !split_here;
   std::size_t cut = buffer_.size();
   if (split_here)
-    cut = safe_cut(buffer_, std::min(std::size_t(split_ - given_out), buffer_.size()));
+    cut = cut_(buffer_, std::min(std::size_t(split_ - given_out), buffer_.size()));
   else if (!last)
-    cut = safe_cut(buffer_, kPieceBytes);
+    cut = cut_(buffer_, kPieceBytes);
   piece = {buffer_.substr(0, cut), opened_ - 1, 0, last || split_here};
   buffer_.erase(0, cut);
   if (split_here) split_ = -1;

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,13 +21,17 @@ struct CorpusPiece {
   bool ends_document = true;  // the document's last piece
 };
 
+/// Where to cut a text, at most at `limit`, into parts that can be tokenised independently
+/// (tokenizer/cut.h). It sees kCutContext bytes beyond the limit, where there are as many.
+using CutText = std::function<std::size_t(std::string_view text, std::size_t limit)>;
+
 /// Reads the files of a corpus one after another, in pieces that can be tokenised independently, so
 /// that neither a file nor a document need fit in memory. Pipes will do as files.
 class CorpusReader {
  public:
   /// Throws Error for a file that is missing, unreadable, a folder, empty or compressed: at once
   /// where that can be seen without reading, else when it is reached.
-  CorpusReader(std::vector<std::string> files, CorpusFormat format);
+  CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut);
 
   /// Splits the only document of a text corpus in two near byte `at`, at the end of a line or word.
   void split_at(std::int64_t at) { split_ = at; }
@@ -46,18 +51,13 @@ class CorpusReader {
 
   std::vector<std::string> files_;
   CorpusFormat format_;
+  CutText cut_;
   std::size_t opened_ = 0;  // files opened so far; the present one is opened_ - 1
   std::ifstream in_;
   std::string buffer_;  // text: read and not yet given out
   bool at_end_ = true;  // of the present file
   std::int64_t line_ = 0, position_ = 0, size_ = 0, split_ = -1;
 };
-
-/// Where to cut `text`, at most at `limit` (in [1, text.size()]), so that tokenising the parts
-/// gives what tokenising the whole would: before a word that begins a line, else before a space
-/// between two words, else (text without either) between two UTF-8 characters. Returns a value in
-/// [1, limit].
-std::size_t safe_cut(std::string_view text, std::size_t limit);
 
 /// Bytes of `text` that are not part of valid UTF-8.
 std::int64_t invalid_utf8_bytes(std::string_view text);

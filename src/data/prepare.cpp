@@ -5,7 +5,6 @@
 #include <cmath>
 #include <exception>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/check.h"
@@ -13,8 +12,10 @@
 #include "core/parallel.h"
 #include "core/philox.h"
 #include "core/text.h"
+#include "data/jsonl.h"
 #include "data/permutation.h"
 #include "data/token_file.h"
+#include "tokenizer/cut.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -60,32 +61,6 @@ class Split {
   std::uint64_t seed_;
 };
 
-/// The document of a JSONL line.
-std::string text_of(const std::string& line, const std::string& field, const std::string& place) {
-  using nlohmann::json;
-  json object;
-  try {
-    object = json::parse(line);
-  } catch (const json::parse_error& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the line is ours.
-    std::string reason = e.what();
-    if (const auto at = reason.find("column "); at != std::string::npos) reason = reason.substr(at);
-    fail(str(place, ": malformed JSON, ", reason));
-  }
-  CHECK(object.is_object(), place, ": is not a JSON object but ", object.type_name());
-  const auto found = object.find(field);
-  if (found == object.end()) {
-    std::vector<std::string> keys;
-    for (const auto& item : object.items()) keys.push_back(item.key());
-    const std::string near = nearest(field, keys);
-    fail(str(place, ": has no field \"", field, "\"",
-             near.empty() ? "" : str("; did you mean --text-field ", near, "?")));
-  }
-  CHECK(found->is_string(), place, ": field \"", field, "\" is not a string but ",
-        found->type_name());
-  return std::move(found->get_ref<std::string&>());
-}
-
 void check_options(const PrepareOptions& o) {
   if (o.output.empty()) fail_usage("--output names no file");
   const auto same = [](const std::string& a, const std::string& b) {
@@ -112,7 +87,12 @@ class Preparation {
   explicit Preparation(const PrepareOptions& o)
       : options_(o),
         tokenizer_(Tokenizer::load(o.tokenizer)),
-        reader_(o.inputs, o.format),
+        reader_(o.inputs, o.format,
+                [this](std::string_view text, std::size_t limit) {
+                  return safe_cut(text, limit, [this](std::string_view part) {
+                    return tokenizer_.encode(part, Tokenizer::Special::as_text);
+                  });
+                }),
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
         pool_(o.threads) {
@@ -170,8 +150,8 @@ class Preparation {
     try {
       CorpusPiece& piece = work.piece;
       if (options_.format == CorpusFormat::jsonl)
-        piece.bytes = text_of(piece.bytes, options_.text_field,
-                              str(reader_.file(piece.file), ":", piece.line));
+        piece.bytes = jsonl_text(piece.bytes, options_.text_field,
+                                 str(reader_.file(piece.file), ":", piece.line));
       work.bytes = std::int64_t(piece.bytes.size());
       work.invalid_bytes = invalid_utf8_bytes(piece.bytes);
       work.tokens = tokenizer_.encode(piece.bytes, Tokenizer::Special::as_text);

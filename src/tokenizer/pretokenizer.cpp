@@ -65,7 +65,8 @@ void Pretokenizer::apply(std::size_t step, std::string_view text, SplitScratch& 
   if (text.empty()) return;
   const bool last = step == steps_.size();
   if ((last ? prefix_space_ : steps_[step].prefix_space) && text[0] != ' ') {
-    const std::string prefixed = " " + std::string(text);
+    std::string prefixed(1, ' ');
+    prefixed += text;
     last ? emit(prefixed) : cut(step, prefixed, scratch, emit);
     return;
   }

@@ -9,19 +9,17 @@ using testing::contains;
 using testing::error_of;
 using testing::Folder;
 
+// Before a line, if there is one.
+std::size_t at_lines(std::string_view text, std::size_t limit) {
+  for (std::size_t i = limit; i > 1; --i)
+    if (text[i - 1] == '\n') return i;
+  return limit;
+}
+
 std::vector<CorpusPiece> read_all(CorpusReader& reader) {
   std::vector<CorpusPiece> pieces;
   for (CorpusPiece piece; reader.next(piece);) pieces.push_back(piece);
   return pieces;
-}
-
-TEST(SafeCut, PrefersLinesThenWordsThenCharacters) {
-  EXPECT_EQ(safe_cut("one two\nthree four", 17), 8u);
-  EXPECT_EQ(safe_cut("one two three", 12), 7u);
-  EXPECT_EQ(safe_cut("one two\n\nthree", 13), 9u);
-  EXPECT_EQ(safe_cut("a\n b  c", 6), 6u);  // no place is safe: spaces go with what follows them
-  EXPECT_EQ(safe_cut("\xc3\xa9\xc3\xa9", 3), 2u);
-  EXPECT_EQ(safe_cut("\x80\x80\x80\x80", 1), 1u);
 }
 
 TEST(Utf8, CountsInvalidBytes) {
@@ -41,7 +39,8 @@ TEST(Corpus, TextPiecesAddUpToTheFiles) {
   std::string large;
   for (int i = 0; large.size() < 3'000'000; ++i) large += "line " + std::to_string(i) + "\n";
   const std::string other = "small";
-  CorpusReader reader({folder.write("a", large), folder.write("b", other)}, CorpusFormat::text);
+  CorpusReader reader({folder.write("a", large), folder.write("b", other)}, CorpusFormat::text,
+                      at_lines);
   EXPECT_EQ(reader.size(), std::int64_t(large.size() + other.size()));
   const auto pieces = read_all(reader);
   ASSERT_EQ(pieces.size(), 4u);
@@ -63,7 +62,7 @@ TEST(Corpus, SplitsOneDocumentAtALine) {
   while (text.size() < 2'500'000) text += "a line of text\n";
   for (const std::int64_t at : {std::int64_t{100}, std::int64_t{1'048'576}, std::int64_t{2'000'000},
                                 std::int64_t(text.size()) - 10}) {
-    CorpusReader reader({folder.write("a", text)}, CorpusFormat::text);
+    CorpusReader reader({folder.write("a", text)}, CorpusFormat::text, at_lines);
     reader.split_at(at);
     std::string parts[2];
     int part = 0;
@@ -82,7 +81,7 @@ TEST(Corpus, SplitsOneDocumentAtALine) {
 TEST(Corpus, LinesCarryTheirNumbers) {
   const Folder folder;
   CorpusReader reader({folder.write("a", "{1}\n\n  \r\n{4}\r\n"), folder.write("b", "{x}")},
-                      CorpusFormat::jsonl);
+                      CorpusFormat::jsonl, at_lines);
   const auto pieces = read_all(reader);
   ASSERT_EQ(pieces.size(), 3u);
   EXPECT_EQ(pieces[0].line, 1);
@@ -96,7 +95,7 @@ TEST(Corpus, RefusesBadFiles) {
   const Folder folder;
   const auto open = [](const std::string& file) {
     return error_of([&] {
-      CorpusReader reader({file}, CorpusFormat::text);
+      CorpusReader reader({file}, CorpusFormat::text, at_lines);
       read_all(reader);
     });
   };

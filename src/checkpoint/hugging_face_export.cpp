@@ -25,14 +25,21 @@ constexpr const char* kChatTemplate =
     "{{ content }}{% endfor %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
 
-/// The model's config, with vocab_size, and every weight with its stored shape, checked.
+/// The checkpoint's model, with vocab_size filled in.
 ModelConfig model_of(const CheckpointReader& reader) {
-  ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
-  if (model.vocab_size == 0)
-    model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
-  return model;
+  try {
+    ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
+    if (model.vocab_size == 0)
+      model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
+    validate(model);
+    return model;
+  } catch (const UsageError& e) {  // not the user's, but the file's mistake
+    const std::string what = e.what();
+    fail(what.starts_with(reader.path()) ? what : reader.path() + ": config: " + what);
+  }
 }
 
+/// Every weight, of the shape it is stored in, which must be the model's.
 std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype) {
   std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
@@ -85,11 +92,12 @@ std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
   return added;
 }
 
-/// tokenizer.json, and tokenizer_config.json and special_tokens_map.json where an import has not
-/// kept others.
+/// tokenizer.json, and, where an import has not kept a tokenizer_config.json, that and
+/// special_tokens_map.json.
 void add_tokenizer_files(Files& files, const ModelConfig& model, const std::string& tokenizer,
                          const std::string& file) {
   files["tokenizer.json"] = tokenizer;
+  if (files.count("tokenizer_config.json")) return;
   const std::map<std::int64_t, std::string> added = added_tokens(tokenizer, file);
   std::set<std::string> texts;
   for (const auto& [id, text] : added) texts.insert(text);
@@ -109,7 +117,7 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
   if (texts.count("<|start_header_id|>") && texts.count("<|end_header_id|>") &&
       texts.count("<|eot_id|>"))
     config["chat_template"] = kChatTemplate;
-  files.try_emplace("tokenizer_config.json", config.dump(2) + "\n");
+  files["tokenizer_config.json"] = config.dump(2) + "\n";
   files.try_emplace("special_tokens_map.json", special.dump(2) + "\n");
 }
 

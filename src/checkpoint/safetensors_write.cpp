@@ -37,6 +37,7 @@ std::string header_of(const std::vector<TensorInfo>& tensors, const Metadata& me
 
 std::vector<TensorInfo> infos_of(const std::vector<NamedTensor>& tensors) {
   std::vector<TensorInfo> infos;
+  infos.reserve(tensors.size());
   for (const NamedTensor& t : tensors) infos.push_back({t.name, t.tensor.shape, t.tensor.dtype});
   return infos;
 }
@@ -131,6 +132,7 @@ void write_safetensors_sharded(const std::filesystem::path& folder,
     std::vector<std::size_t> order = shards[s];
     widest_first(order, [&](std::size_t i) { return tensors[i].dtype; });
     std::vector<TensorInfo> infos;
+    infos.reserve(order.size());
     for (const std::size_t i : order) infos.push_back(tensors[i]);
     SafetensorsWriter writer(folder / name, infos, metadata);
     for (const std::size_t i : order) {

@@ -30,6 +30,7 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), partial_(path_) {
   partial_ += ".partial";
+  CHECK(!path_.empty(), "the file to write has no name");
   std::error_code error;
   std::filesystem::create_directories(folder_of(path_), error);
   CHECK(!error, folder_of(path_).string(), ": cannot create the folder: ", error.message());

@@ -122,6 +122,11 @@ TEST(ResolveCheckpoint, what_holds_none) {
             (run.dir / "x").string() + ": no such checkpoint file or run folder");
   EXPECT_EQ(error_of([&] { resolve_checkpoint(run.folder / "."); }),
             run.folder / "." + ": holds no valid checkpoint (checkpoints/step-*.h5)");
+  run.folder.write("config.json", "{}");
+  EXPECT_EQ(error_of([&] { resolve_checkpoint(run.folder / "."); }),
+            run.folder / "." +
+                ": holds no valid checkpoint (checkpoints/step-*.h5); lacuna import makes one of a "
+                "Hugging Face folder");
 }
 
 }  // namespace

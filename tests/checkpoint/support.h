@@ -62,6 +62,8 @@ struct SampleCheckpoint {
       : memory(std::uint64_t(step)) {
     info.step = step;
     info.samples = 32 * step;
+    info.tokens = 1000 * step;
+    info.bad_steps = step / 2;
     info.seed = 5;
     info.config = "[model]\nlayers = 2\n";
     info.tokenizer = std::string(300, 't') + "\xc3\xa9";
@@ -79,8 +81,9 @@ struct SampleCheckpoint {
   /// Compares everything in the file with what was saved.
   ::testing::AssertionResult matches(const CheckpointReader& reader) const {
     const CheckpointInfo& i = reader.info();
-    if (i.step != info.step || i.samples != info.samples || i.seed != info.seed ||
-        i.config != info.config || i.tokenizer != info.tokenizer || i.extra != info.extra)
+    if (i.step != info.step || i.samples != info.samples || i.tokens != info.tokens ||
+        i.bad_steps != info.bad_steps || i.seed != info.seed || i.config != info.config ||
+        i.tokenizer != info.tokenizer || i.extra != info.extra)
       return ::testing::AssertionFailure() << "its attributes differ";
     const std::pair<const char*, const std::vector<NamedTensor>*> groups[] = {
         {"model", &tensors.model},

@@ -1,0 +1,93 @@
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <charconv>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "app/commands.h"
+#include "checkpoint/hugging_face.h"
+#include "core/check.h"
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+struct Arguments {
+  std::string checkpoint, output, format, dtype, shard_size = "5GB";
+};
+
+/// Bytes of "5GB", "500MB", "2GiB" or "123456".
+std::int64_t parse_size(const std::string& text) {
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  std::string unit(rest, end);
+  unit.erase(0, unit.find_first_not_of(' '));
+  double scale = 0;
+  constexpr std::pair<const char*, double> units[] = {
+      {"", 1},      {"B", 1},      {"KB", 1e3},       {"MB", 1e6},         {"GB", 1e9},
+      {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576.}, {"GiB", 1073741824.}};
+  for (const auto& [name, bytes] : units)
+    if (unit == name) scale = bytes;
+  const double bytes = number * scale;
+  if (error != std::errc() || !(bytes >= 1 && bytes < 9e18))
+    fail_usage("--shard-size " + text + ": must be a size such as 5GB, 500MB or 2GiB");
+  return std::int64_t(bytes);
+}
+
+void run(const Arguments& a) {
+  if (a.format == "gguf")
+    fail_usage("--format gguf cannot be written yet; --format safetensors can");
+  if (a.output.empty()) fail_usage("--output: no folder was named");
+  ExportOptions options;
+  if (a.dtype == "f32") options.dtype = DType::f32;
+  if (a.dtype == "bf16") options.dtype = DType::bf16;
+  if (a.dtype == "f16") options.dtype = DType::f16;
+  options.shard_bytes = parse_size(a.shard_size);
+  const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
+  export_hugging_face(checkpoint, a.output, options);
+
+  const SafetensorsFolder written(a.output);
+  std::int64_t parameters = 0, bytes = 0;
+  for (const std::string& name : written.names()) {
+    parameters += written.view(name).count();
+    bytes += written.view(name).bytes();
+  }
+  std::printf("%s: %s parameters, %s, from %s\n", a.output.c_str(), with_commas(parameters).c_str(),
+              human_bytes(bytes).c_str(), checkpoint.c_str());
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("export", "Write a checkpoint's model as other programs read it");
+  command
+      ->add_option("--checkpoint", a->checkpoint,
+                   "checkpoint, or a run's folder: its newest checkpoint")
+      ->required();
+  command
+      ->add_option("--format", a->format,
+                   "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
+                   "gguf: not yet")
+      ->required()
+      ->check(CLI::IsMember({"safetensors", "gguf"}));
+  command
+      ->add_option("--output", a->output,
+                   "folder to write; it appears when complete. In one that exists, files of the "
+                   "same names are replaced and weights of an earlier export removed")
+      ->required();
+  command->add_option("--dtype", a->dtype, "of the weights: f32, bf16 or f16 [as they are stored]")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  command
+      ->add_option("--shard-size", a->shard_size,
+                   "largest weights file; what exceeds it is cut into several with an index")
+      ->capture_default_str();
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace lacuna

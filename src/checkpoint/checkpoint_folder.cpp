@@ -90,9 +90,9 @@ fs::path resolve_checkpoint(const std::string& what) {
       folder.filename() == "checkpoints" && !fs::exists(folder / "checkpoints"))
     path = folder.parent_path();
   const std::optional<fs::path> newest = newest_valid_checkpoint(path);
-  CHECK(newest, what, ": holds no valid checkpoint (checkpoints/step-*.h5)",
-        fs::exists(path / "config.json") ? "; lacuna import makes one of a Hugging Face folder"
-                                         : "");
+  CHECK(
+      newest, what, ": holds no valid checkpoint (checkpoints/step-*.h5)",
+      fs::exists(path / "config.json") ? "; lacuna import makes one of a Hugging Face folder" : "");
   return *newest;
 }
 

@@ -42,7 +42,7 @@ python3 scripts/plot.py "$run" --output "$run/loss.png" && echo "$run/loss.png"
 say "what it writes"
 for seed in 1 2 3; do
   $lacuna sample --checkpoint "$run" --prompt "And it came to pass" --gen-length 96 --steps 96 \
-    --block-length 32 --temperature 0.5 --seed $seed --show
+    --block-length 16 --remasking random --temperature 0.6 --seed $seed --show
   echo
 done
 say "done in $((SECONDS - began)) s; more text: $lacuna sample --checkpoint $run --show --prompt ..."

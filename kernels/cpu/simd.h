@@ -32,12 +32,11 @@ struct GumbelStream {
 struct SimdKernels {
   const char* name;  // "avx2", "avx512"
 
-  /// y = exp(x), within 2 units in the last place; 0 and infinity beyond the range of float.
-  void (*exp)(float* y, const float* x, std::int64_t n);
   void (*add)(float* y, const float* x, std::int64_t n);
   double (*sum_of_squares)(const float* x, std::int64_t n);
   MaxAndSum (*max_and_sum)(const float* x, std::int64_t n);
-  /// x = scale * exp(x - max).
+  /// x = scale * exp(x - max), the exponential within 2 units in the last place; exactly 0
+  /// where x - max is below -87.
   void (*scaled_exp)(float* x, float max, float scale, std::int64_t n);
   /// x = other + factor * (x - other).
   void (*extrapolate)(float* x, const float* other, float factor, std::int64_t n);

@@ -1,4 +1,8 @@
 // The loops for the instruction set every build assumes (CMakeLists.txt): AVX2 and FMA on x86.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/cpu/simd.h"
 
 namespace lacuna::simd_avx2 {

@@ -1,4 +1,6 @@
 // The same loops for processors with AVX-512 (x86-64-v4), compiled with flags of their own.
+#include <immintrin.h>
+
 #include "kernels/cpu/simd.h"
 
 namespace lacuna::simd_avx512 {

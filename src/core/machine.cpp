@@ -8,6 +8,8 @@
 #include <string>
 #include <thread>
 
+#include "core/check.h"
+
 namespace lacuna {
 namespace {
 
@@ -52,7 +54,7 @@ GroupLimits read_group_limits(const fs::path& mount, const fs::path& membership)
   for (std::string line; std::getline(in, line);) {  // "hierarchy:controllers:/path"
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string controllers = str(",", line.substr(first + 1, second - first - 1), ",");
     const fs::path inside = fs::path(line.substr(second + 1)).relative_path();
     std::string root;
     if (controllers.find(",cpu,") != std::string::npos) root = "cpu";

@@ -92,7 +92,7 @@ std::vector<std::string> differences(const Config& before, const Config& now) {
   std::vector<std::string> changed;
   for (const auto& [key, value] : values_of(now))
     if (old_values.at(key) != value && !is_one_of(key, kPlaces))
-      changed.push_back(key + ": " + old_values.at(key) + " -> " + value);
+      changed.push_back(str(key, ": ", old_values.at(key), " -> ", value));
   return changed;
 }
 

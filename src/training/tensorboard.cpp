@@ -67,8 +67,8 @@ std::filesystem::path event_file(const std::filesystem::path& folder) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::system_clock::now().time_since_epoch());
   for (int n = 0;; ++n) {
-    const std::filesystem::path path = folder / str("events.out.tfevents.", seconds.count(), ".",
-                                                    host.data(), ".", getpid(), ".", n);
+    std::filesystem::path path = folder / str("events.out.tfevents.", seconds.count(), ".",
+                                              host.data(), ".", getpid(), ".", n);
     if (!std::filesystem::exists(path)) return path;
   }
 }

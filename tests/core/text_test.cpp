@@ -55,5 +55,33 @@ TEST(Text, NearestWord) {
   EXPECT_EQ(nearest("steps", {}), "");
 }
 
+TEST(Text, PrintableKeepsText) {
+  for (const std::string text : {"", "plain\n\ttext", "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+                                 "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf"})
+    EXPECT_EQ(printable(text), text);
+}
+
+TEST(Text, PrintableReplacesWhatIsNoText) {
+  const std::string r = "\xef\xbf\xbd";
+  EXPECT_EQ(printable("a\xff"
+                      "b"),
+            "a" + r + "b");
+  EXPECT_EQ(printable("\x80"), r);
+  EXPECT_EQ(printable("\xe2\x82"), r + r);  // cut short
+  EXPECT_EQ(printable("\xe2\x28\xa1"), r + "(" + r);
+  EXPECT_EQ(printable("\xc0\xaf"), r + r);  // "/", longer than need be
+  EXPECT_EQ(printable("\xe0\x80\xaf"), r + r + r);
+  EXPECT_EQ(printable("\xed\xa0\x80"), r + r + r);  // a surrogate
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), r + r + r + r);
+  EXPECT_EQ(printable("\xf5\x80"), r + r);
+}
+
+TEST(Text, PrintableControlCodesMoveNoCursor) {
+  EXPECT_EQ(printable("\x1b[2J"), "\xe2\x90\x9b[2J");
+  EXPECT_EQ(printable(std::string("\0\r\x7f", 3)), "\xe2\x90\x80\xe2\x90\x8d\xe2\x90\xa1");
+  EXPECT_EQ(printable("\xc2\x9b"), "\xef\xbf\xbd");  // CSI in one
+  EXPECT_EQ(printable("\xc2\xa0"), "\xc2\xa0");
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -93,8 +93,10 @@ void add_pretrain_command(CLI::App& app) {
       "--resume", options->resume,
       "go on from the newest valid checkpoint of train.output; begin if there is none "
       "yet");
-  command->add_option("--trace", options->trace,
-                      "HDF5 file to write the first step's batch, weights and gradients to");
+  command
+      ->add_option("--trace", options->trace,
+                   "HDF5 file to write the first step's batch, weights and gradients to")
+      ->check([](const std::string& path) { return path.empty() ? "names no file" : ""; });
   command->footer("Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
                   "\n\nCtrl-C or SIGTERM finishes the step, saves a checkpoint and ends with exit "
                   "code 0;\na second one ends at once.");

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 
 #include "core/machine.h"
@@ -18,17 +19,24 @@ class HostMemory final : public Memory {
   Place place() const override { return Place::host; }
   void* allocate(std::int64_t bytes) override {
     // The kernel would grant it, and end the process when the pages are touched.
-    CHECK(bytes <= usable_memory(), "out of memory: ", human_bytes(bytes), " are needed; ",
-          human_bytes(usable_memory()), " can be used here");
+    const std::int64_t held = held_, usable = usable_memory();
+    CHECK(bytes <= usable - held, "out of memory: ", human_bytes(bytes), " are needed",
+          held > 0 ? str(" beside ", human_bytes(held), " held already") : "", "; ",
+          human_bytes(usable), " can be used here");
     void* p = mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(p != MAP_FAILED, "out of memory: ", human_bytes(bytes), " could not be allocated");
     if (bytes >= (1 << 22)) (void)madvise(p, std::size_t(bytes), MADV_HUGEPAGE);
+    held_ += bytes;
     return p;
   }
   void release(void* memory, std::int64_t bytes) noexcept override {
     (void)munmap(memory, std::size_t(bytes));
+    held_ -= bytes;
   }
+
+ private:
+  std::atomic<std::int64_t> held_ = 0;
 };
 
 std::string kind_of(const std::string& name) { return name.substr(0, name.find('/')); }

@@ -177,6 +177,7 @@ TEST_F(Pretrain, MistakesInTheCommandLine) {
   EXPECT_TRUE(fails(set({"parallel.tensor=2"}), 2, "parallel.tensor = 2"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / "none/t.h5"}), 2, "there is no folder"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / ""}), 2, "is a folder"));
+  EXPECT_TRUE(fails(with({"--trace", ""}), 2, "--trace: names no file"));
   EXPECT_FALSE(fs::exists(run_));
 }
 

@@ -1,5 +1,6 @@
 #include "core/arena.h"
 
+#include "core/machine.h"
 #include "tests/support/support.h"
 
 namespace lacuna::testing {
@@ -113,6 +114,20 @@ TEST(Plan, KnowsItsSlots) {
   EXPECT_TRUE(bool(plan.add("x/a", {1})));
   EXPECT_EQ(error_of([&] { plan[none]; }), "plan: no slot -1");
   EXPECT_EQ(error_of([&] { plan[Slot{1}]; }), "plan: no slot 1");
+}
+
+// Each would fit alone. Nothing is touched, so the pages cost nothing.
+TEST(Arena, CountsWhatOthersHold) {
+  const std::int64_t most = usable_memory() / 4 * 3 / 64 * 64;
+  Plan plan;
+  plan.add("weights/w", {most}, DType::u8);
+  {
+    const Arena first(host_memory(), plan);
+    const std::string message = error_of([&] { const Arena second(host_memory(), plan); });
+    EXPECT_TRUE(contains(message, "held already"));
+    EXPECT_TRUE(contains(message, "weights/w"));
+  }
+  const Arena after(host_memory(), plan);
 }
 
 }  // namespace

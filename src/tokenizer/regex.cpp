@@ -14,8 +14,9 @@ namespace lacuna {
 namespace {
 
 constexpr std::size_t kBlock = 256, kBlocks = (kLastCodePoint + 1) / kBlock;
-// Far above what a sensible pattern needs for any text; a bad one ends here and not never.
-constexpr std::uint32_t kMatchLimit = 1'000'000'000;
+// Steps back that one search may take: far more than a sensible pattern needs for a text of any
+// length (some for each character); a bad one ends here and not never.
+constexpr std::uint64_t kSteps = 20'000'000, kStepsPerCharacter = 64;
 constexpr std::size_t kFirstJitStack = std::size_t{1} << 20, kMaxJitStack = std::size_t{1} << 29;
 
 pcre2_code* code_of(const std::shared_ptr<void>& p) { return static_cast<pcre2_code*>(p.get()); }
@@ -30,6 +31,16 @@ std::string message_of(int error) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(error, text.data(), text.size());
   return reinterpret_cast<const char*>(text.data());
+}
+
+void make(RegexScratch& scratch) {
+  scratch.match_data.reset(pcre2_match_data_create(1, nullptr), [](void* p) {
+    pcre2_match_data_free(static_cast<pcre2_match_data*>(p));
+  });
+  scratch.match_context.reset(pcre2_match_context_create(nullptr), [](void* p) {
+    pcre2_match_context_free(static_cast<pcre2_match_context*>(p));
+  });
+  CHECK(scratch.match_data && scratch.match_context, "not enough memory to search a text");
 }
 
 /// The characters, cut where any set begins or ends, as few symbols as tell the sets apart.
@@ -76,7 +87,7 @@ std::string class_of(const std::vector<unsigned char>& symbols) {
   constexpr const char* digits = "0123456789abcdef";
   std::string text;
   for (const unsigned char s : symbols) text += {'\\', 'x', digits[s >> 4], digits[s & 15]};
-  return symbols.size() == 1 ? text : "[" + text + "]";
+  return symbols.size() == 1 ? text : str("[", text, "]");
 }
 
 }  // namespace
@@ -87,10 +98,10 @@ Regex Regex::literal(const std::string& text) { return {text, literal_regex(text
 
 Regex::Regex(std::string pattern, const ParsedRegex& parsed) : pattern_(std::move(pattern)) {
   const Symbols symbols = symbols_of(parsed.sets, pattern_);
-  std::map<std::vector<unsigned char>, std::uint16_t> blocks;
+  std::map<std::string, std::uint16_t> blocks;
   for (std::size_t b = 0; b < kBlocks; ++b) {
     const auto begin = symbols.of.begin() + std::ptrdiff_t(b * kBlock);
-    const std::vector<unsigned char> block(begin, begin + kBlock);
+    const std::string block(begin, begin + kBlock);
     const auto [entry, is_new] = blocks.emplace(block, std::uint16_t(blocks.size()));
     if (is_new) symbol_of_.insert(symbol_of_.end(), block.begin(), block.end());
     block_of_.push_back(entry->second);
@@ -135,15 +146,10 @@ RegexMatches::RegexMatches(const Regex& regex, std::string_view text, RegexScrat
       scratch_(scratch),
       last_end_(std::numeric_limits<std::size_t>::max()) {
   regex.transcribe(text, scratch.symbols);
-  if (scratch.match_data) return;
-  scratch.match_data.reset(pcre2_match_data_create(1, nullptr), [](void* p) {
-    pcre2_match_data_free(static_cast<pcre2_match_data*>(p));
-  });
-  scratch.match_context.reset(pcre2_match_context_create(nullptr), [](void* p) {
-    pcre2_match_context_free(static_cast<pcre2_match_context*>(p));
-  });
-  CHECK(scratch.match_data && scratch.match_context, "not enough memory to search a text");
-  pcre2_set_match_limit(context_of(scratch), kMatchLimit);
+  if (!scratch.match_data) make(scratch);
+  const std::uint64_t limit = kSteps + kStepsPerCharacter * scratch.symbols.size();
+  pcre2_set_match_limit(context_of(scratch),
+                        std::uint32_t(std::min<std::uint64_t>(limit, 0xffffffffu)));
 }
 
 bool RegexMatches::next(std::size_t& begin, std::size_t& end) {

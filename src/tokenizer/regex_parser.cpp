@@ -214,7 +214,7 @@ class Parser {
     if (low && high && *low > *high) in_.refuse("an interval that runs backwards");
     times = str("{", low.value_or(0));
     if (comma) times += high ? str(",", *high) : ",";
-    times += "}";
+    times.push_back('}');
     return true;
   }
   std::optional<int> take_number() {

@@ -45,7 +45,8 @@ class Tokenizer {
   /// Whether an id is a token's.
   bool has(std::int32_t id) const;
 
-  /// No special tokens are put around the text. Time grows as n log n, whatever the text.
+  /// No special tokens are put around the text. Time grows as n log n, whatever the text,
+  /// for the split patterns in use.
   std::vector<std::int32_t> encode(std::string_view text,
                                    Special special = Special::as_token) const;
   /// The bytes of `ids`, one after another. Throws Error, naming its place, for an id that is no

@@ -120,7 +120,8 @@ void read_merges(const Value& merges, TokenizerDefinition& d) {
       if (found == d.vocab.end()) merge.refuse(str("needs \"", token, "\", which is no token"));
       return found->second;
     };
-    d.merges.set(id(left), id(right), {rank++, id(left + right)});
+    const std::int32_t left_id = id(left), right_id = id(right);
+    d.merges.set(left_id, right_id, {rank++, id(left + right)});
   }
 }
 

@@ -1,0 +1,144 @@
+// Files that are damaged, contradict themselves, or ask for what is not there.
+#include "tests/tokenizer/support.h"
+
+namespace lacuna {
+namespace {
+
+using nlohmann::json;
+using testing::contains;
+using testing::error_of;
+using testing::golden_tokenizer;
+
+std::string refusal(const std::string& text) {
+  return error_of([&] { Tokenizer::from_json(text, "tokenizer.json"); });
+}
+std::string refusal(const json& file) { return refusal(file.dump()); }
+
+// With `value` at `pointer`, or without what is there.
+json with(const std::string& pointer, const json& value, const std::string& variant = "llada") {
+  json file = golden_tokenizer(variant);
+  file[json::json_pointer(pointer)] = value;
+  return file;
+}
+json without(const std::string& parent, const std::string& key) {
+  json file = golden_tokenizer("llada");
+  file[json::json_pointer(parent)].erase(key);
+  return file;
+}
+
+TEST(MalformedTokenizer, EveryTruncationIsAnError) {
+  json file = golden_tokenizer("llada");
+  file["model"]["merges"].clear();
+  for (auto token = file["model"]["vocab"].begin(); token != file["model"]["vocab"].end();)
+    token = token.value() < 256 ? ++token : file["model"]["vocab"].erase(token);
+  file["added_tokens"].clear();
+  const std::string text = file.dump();
+  ASSERT_EQ(refusal(text), "");
+  for (std::size_t length = 0; length < text.size(); ++length)
+    ASSERT_TRUE(contains(refusal(text.substr(0, length)), "tokenizer.json: is not valid JSON"));
+}
+
+TEST(MalformedTokenizer, DamagedBytesAreErrorsOrTokenizers) {
+  const std::string text = golden_tokenizer("gpt2_added").dump();
+  std::mt19937 random(13);
+  for (int i = 0; i < 300; ++i) {
+    std::string damaged = text;
+    for (int k = 0; k < 3; ++k) damaged[random() % damaged.size()] = char(random());
+    const std::string message = refusal(damaged);  // anything but Error would end the test
+    EXPECT_TRUE(message.empty() || contains(message, "tokenizer.json: "));
+  }
+}
+
+TEST(MalformedTokenizer, OtherJsonIsNamed) {
+  EXPECT_TRUE(contains(refusal(std::string("")), "is not valid JSON"));
+  EXPECT_TRUE(contains(refusal(std::string("[]")), "the file is not an object but array"));
+  EXPECT_TRUE(contains(refusal(std::string("{}")), "the file has no \"model\""));
+  EXPECT_TRUE(contains(refusal(std::string(100'000, '[')), "is not valid JSON"));
+  EXPECT_TRUE(contains(refusal(std::string("{\"model\": \"\xff\"}")), "is not valid JSON"));
+}
+
+TEST(MalformedTokenizer, TheKeyIsNamed) {
+  const std::pair<json, const char*> cases[] = {
+      {with("/version", "2.0"), "version is 2.0"},
+      {with("/model/type", "WordPiece"), "model.type is WordPiece; only BPE"},
+      {with("/model/dropout", 0.1), "model.dropout is set"},
+      {with("/model/end_of_word_suffix", "</w>"), "model.end_of_word_suffix is set"},
+      {with("/model/continuing_subword_prefix", "##"), "model.continuing_subword_prefix is set"},
+      {with("/model/ignore_merges", 1), "model.ignore_merges is not true or false but number"},
+      {without("/model", "vocab"), "model has no \"vocab\""},
+      {without("/model", "merges"), "model has no \"merges\""},
+      {with("/model/vocab", json::array()), "model.vocab is not an object but array"},
+      {with("/model/vocab/the", "5"), "model.vocab.the is not an id but string"},
+      {with("/model/vocab/the", 1.5), "model.vocab.the is not an id but number"},
+      {with("/model/vocab/the", -1), "model.vocab.the is -1; ids lie from 0 to 16777215"},
+      {with("/model/vocab/the", 4'000'000'000), "model.vocab.the is 4000000000"},
+      {with("/model/vocab/the", 18'446'744'073'709'551'615u),
+       "model.vocab.the is 18446744073709551615"},
+      {with("/model/vocab/the", 0), "model.vocab gives the id 0 to"},
+      {without("/model/vocab", "Ġ"), "model.vocab has no token \"Ġ\" for byte 32"},
+      {with("/model/merges", json::object()), "model.merges is not a list but object"},
+      {with("/model/merges/3", "t"), "model.merges[3] is \"t\", not two tokens"},
+      {with("/model/merges/3", "t h e"), "model.merges[3] is \"t h e\", not two tokens"},
+      {with("/model/merges/3", {"t", "h", "e"}), "model.merges[3] does not hold two tokens"},
+      {with("/model/merges/3", {"t", 5}), "model.merges[3][1] is not a string but number"},
+      {with("/model/merges/3", 5), "model.merges[3] is not a string but number"},
+      {with("/model/merges/3", "t 漢"), "model.merges[3] needs \"漢\", which is no token"},
+      {with("/model/merges/3", "! !"), "model.merges[3] needs \"!!\", which is no token"},
+      {with("/added_tokens", json::object()), "added_tokens is not a list but object"},
+      {with("/added_tokens/1/id", 600), "added_tokens[1].id is 600, but the next free one"},
+      {with("/added_tokens/1/content", "Ġthe"), "added_tokens[1].id is 521, but model.vocab gives"},
+      {with("/added_tokens/1/content", "<|endoftext|>"),
+       "added_tokens[1] repeats the content of added_tokens[0]"},
+      {with("/added_tokens/1/content", ""), "added_tokens[1].content is empty"},
+      {with("/added_tokens/1/special", "yes"), "added_tokens[1].special is not true or false"},
+      {without("/added_tokens/1", "lstrip"), "added_tokens[1] has no \"lstrip\""},
+      {with("/normalizer", {{"type", "Lowercase"}}), "normalizer.type is Lowercase; only NFC"},
+      {with("/normalizer", json::object()), "normalizer has no \"type\""},
+      {with("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFKC"}}}}}),
+       "normalizer.normalizers[0].type is NFKC"},
+      {with("/pre_tokenizer", nullptr), "pre_tokenizer does not end in ByteLevel"},
+      {with("/pre_tokenizer/pretokenizers", json::array()),
+       "pre_tokenizer does not end in ByteLevel"},
+      {with("/pre_tokenizer/type", "Metaspace"), "pre_tokenizer.type is Metaspace"},
+      {with("/pre_tokenizer/pretokenizers/2", {{"type", "Digits"}, {"individual_digits", true}}),
+       "pre_tokenizer.pretokenizers[2] follows ByteLevel"},
+      {with("/pre_tokenizer/pretokenizers/0/behavior", "Shattered"),
+       "pre_tokenizer.pretokenizers[0].behavior is \"Shattered\""},
+      {with("/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "(a"}}),
+       "pre_tokenizer.pretokenizers[0].pattern cannot be used: the pattern (a holds a ( without"},
+      {with("/pre_tokenizer/pretokenizers/0/pattern", {{"Glob", "*"}}),
+       "pre_tokenizer.pretokenizers[0].pattern has no \"Regex\""},
+      {with("/decoder", {{"type", "WordPiece"}}), "decoder.type is WordPiece"},
+  };
+  for (const auto& [file, message] : cases) {
+    const std::string refused = refusal(file);
+    EXPECT_TRUE(contains(refused, std::string("tokenizer.json: ") + message)) << message;
+    EXPECT_EQ(refused.find('\n'), std::string::npos);
+  }
+}
+
+TEST(MalformedTokenizer, WhatDoesNotChangeIdsIsAccepted) {
+  json file = golden_tokenizer("llada");
+  file["model"]["unk_token"] = "<unk>";
+  file["model"]["byte_fallback"] = true;
+  file["model"]["fuse_unk"] = true;
+  file["model"]["dropout"] = 0.0;
+  file["model"]["end_of_word_suffix"] = "";
+  file["model"].erase("ignore_merges");
+  file["decoder"] = {{"type", "Sequence"},
+                     {"decoders", {{{"type", "ByteLevel"}}, {{"type", "Fuse"}}}}};
+  file["post_processor"] = {{"type", "TemplateProcessing"}, {"single", json::array()}};
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
+  // Bytes that no valid text has.
+  for (const char* token : {"À", "Á", "õ", "ÿ"}) {
+    file["model"]["vocab"][std::string("unused ") + token] = file["model"]["vocab"][token];
+    file["model"]["vocab"].erase(token);
+  }
+  const std::string text = testing::golden()["text"];
+  const Tokenizer tokenizer = testing::tokenizer_of(file);
+  EXPECT_EQ(tokenizer.encode(text), testing::tokenizer_of(golden_tokenizer("llada")).encode(text));
+  EXPECT_TRUE(contains(error_of([&] { tokenizer.encode("\xff"); }), "no token for byte 255"));
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -62,7 +62,7 @@ std::vector<CanvasPiece> CanvasView::pieces(std::span<const std::int32_t> tokens
       result.push_back({"", PieceStyle::masked});
     } else if (id == config_.eos_token) {
       result.push_back({"", PieceStyle::end});
-    } else if (id >= tokenizer_.vocab_size() || tokenizer_.is_special(id)) {
+    } else if (!tokenizer_.has(id) || tokenizer_.is_special(id)) {
       result.push_back({"", PieceStyle::special});
     } else {
       const bool fresh = std::binary_search(committed.begin(), committed.end(), std::int32_t(i));

@@ -2,6 +2,7 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 namespace lacuna {
 namespace {
 
+constexpr int kMostThreads = 1024;
 constexpr std::int64_t kDefaultLength = 128;
 // Tokens in one forward pass, if there are that many samples to make.
 constexpr std::int64_t kBatchTokens = 4096;
@@ -99,7 +101,7 @@ std::string text_of(const Source& source, std::span<const std::int32_t> answer) 
   std::vector<std::int32_t> ids;
   for (const std::int32_t id : answer) {
     if (id == source.config.eos_token) break;
-    if (id < source.tokenizer->vocab_size()) ids.push_back(id);
+    if (source.tokenizer->has(id)) ids.push_back(id);
   }
   return source.tokenizer->decode(ids);
 }
@@ -221,12 +223,25 @@ void add_sample_command(CLI::App& app) {
       ->add_option("--cfg-scale", a->cfg_scale,
                    "classifier-free guidance by the prompt; 0: none, else twice the work")
       ->capture_default_str();
-  command->add_option("--seed", a->seed, "of every random number")->capture_default_str();
+  // CLI11 reads -1 and what is too large as some other number.
+  const CLI::Validator whole(
+      [](const std::string& text) {
+        std::uint64_t seed = 0;
+        const char* end = text.data() + text.size();
+        const auto [rest, error] = std::from_chars(text.data(), end, seed);
+        return error == std::errc() && rest == end
+                   ? ""
+                   : str("'", text, "' is not a whole number from 0 to 2^64 - 1");
+      },
+      "");
+  command->add_option("--seed", a->seed, "of every random number")
+      ->check(whole)
+      ->capture_default_str();
   command->add_option("--num-samples", a->samples, "texts to generate")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32))
       ->capture_default_str();
   command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, kMostThreads))
       ->capture_default_str();
   command->add_flag("--ids", a->ids, "print the generated token ids instead of text");
   command->add_flag("--echo", a->echo, "print the prompt before the answer");

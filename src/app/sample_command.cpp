@@ -10,6 +10,7 @@
 
 #include "app/canvas_view.h"
 #include "app/commands.h"
+#include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
@@ -96,13 +97,11 @@ void warn_of_idle_options(const Arguments& a, const SamplerOptions& o, bool caus
     log_warning("at --temperature 0 all samples are the same");
 }
 
-/// The answer's tokens up to the end token, without those that stand for no text.
-std::string text_of(const Source& source, std::span<const std::int32_t> answer) {
+/// The text of tokens, without those that stand for none.
+std::string text_of(const Source& source, std::span<const std::int32_t> tokens) {
   std::vector<std::int32_t> ids;
-  for (const std::int32_t id : answer) {
-    if (id == source.config.eos_token) break;
+  for (const std::int32_t id : tokens)
     if (source.tokenizer->has(id)) ids.push_back(id);
-  }
   return source.tokenizer->decode(ids);
 }
 
@@ -115,28 +114,32 @@ class Printer {
   void operator()(const std::vector<std::int32_t>& canvas) {
     ++printed_;
     std::string out;
-    const auto answer =
-        std::span(canvas).subspan(arguments_.echo ? 0 : std::size_t(prompt_length_));
+    const std::span<const std::int32_t> all(canvas);
+    const auto prompt = all.first(std::size_t(prompt_length_));
+    auto answer = all.subspan(prompt.size());
     if (arguments_.ids) {
-      for (const std::int32_t id : answer) out += (out.empty() ? "" : " ") + std::to_string(id);
+      for (const std::int32_t id : arguments_.echo ? all : answer)
+        out += (out.empty() ? "" : " ") + std::to_string(id);
     } else {
       if (arguments_.samples > 1)
         out = str(printed_ > 1 ? "\n" : "", "--- sample ", printed_, " of ", arguments_.samples,
                   " ---\n");
-      if (arguments_.echo && arguments_.tokens.empty())
-        out += arguments_.prompt + text_of(source_, answer.subspan(std::size_t(prompt_length_)));
-      else
-        out += text_of(source_, answer);
+      if (arguments_.echo)
+        out += arguments_.tokens.empty() ? arguments_.prompt : text_of(source_, prompt);
+      // What follows the end token is no part of the text.
+      const auto end = std::find(answer.begin(), answer.end(), source_.config.eos_token);
+      out += text_of(source_, answer.first(std::size_t(end - answer.begin())));
     }
     out += '\n';
-    CHECK(std::fwrite(out.data(), 1, out.size(), stdout) == out.size() && std::fflush(stdout) == 0,
-          "cannot write to standard output");
+    output_.write(out);
+    output_.flush();
   }
 
  private:
   const Arguments& arguments_;
   const Source& source_;
   std::int64_t prompt_length_, printed_ = 0;
+  StandardOutput output_;
 };
 
 std::int64_t steps_shown(const SamplerOptions& o, bool causal) {

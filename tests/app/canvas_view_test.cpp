@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "tests/app/byte_tokenizer.h"
 #include "tests/app/terminal.h"
 #include "tests/support/support.h"
 
@@ -17,38 +18,8 @@ using testing::Terminal;
 using Lines = std::vector<std::string>;
 using Tokens = std::vector<std::int32_t>;
 
-constexpr std::int32_t A = 'a', B = 'b', kNewline = '\n', kMask = 256, kEnd = 257, kUnknown = 300;
-
-/// The characters that GPT-2's byte alphabet has for the bytes 0 to 255, as JSON escapes.
-std::string byte_name(int byte) {
-  const auto printable = [](int b) {
-    return (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xFF && b != 0xAD);
-  };
-  int code = byte;
-  if (!printable(byte)) {
-    code = 256;
-    for (int b = 0; b < byte; ++b) code += !printable(b);
-  }
-  char text[16];
-  std::snprintf(text, sizeof text, "\\u%04x", unsigned(code));
-  return text;
-}
-/// A token for each byte (its id), <|mdm_mask|> and <|endoftext|>.
-std::string tokenizer_json() {
-  std::string vocab, added;
-  for (int byte = 0; byte < 256; ++byte)
-    vocab += str(byte ? "," : "", "\"", byte_name(byte), "\":", byte);
-  for (const auto& [id, text] :
-       {std::pair(kMask, "<|mdm_mask|>"), std::pair(kEnd, "<|endoftext|>")})
-    added += str(added.empty() ? "" : ",", R"({"id":)", id, R"(,"content":")", text,
-                 R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,)",
-                 R"("special":true})");
-  return R"({"version":"1.0","added_tokens":[)" + added +
-         R"(],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)" +
-         R"("trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":)" +
-         R"("ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},"model":)" +
-         R"({"type":"BPE","vocab":{)" + vocab + R"(},"merges":[]}})";
-}
+constexpr std::int32_t A = 'a', B = 'b', kNewline = '\n', kUnknown = 300;
+constexpr std::int32_t kMask = testing::kByteMask, kEnd = testing::kByteEnd;
 
 class View : public ::testing::Test {
  protected:
@@ -62,7 +33,7 @@ class View : public ::testing::Test {
   static void show(CanvasView& view, const Tokens& tokens, const Tokens& committed) {
     view.show({0, 0, 0, tokens, committed});
   }
-  Tokenizer tokenizer_ = Tokenizer::from_json(tokenizer_json(), "test");
+  Tokenizer tokenizer_ = Tokenizer::from_json(testing::byte_tokenizer_json(), "test");
   ModelConfig config_;
 };
 

@@ -1,6 +1,7 @@
 #include "core/text.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace lacuna {
@@ -83,9 +84,9 @@ std::string human_bytes(std::int64_t bytes) {
 
 std::string human_duration(double seconds) {
   if (seconds < 59.95) return format("%.1fs", seconds);
-  const auto total = static_cast<long long>(seconds + 0.5);
+  const auto total = std::llround(seconds);
   if (total < 3600) return format("%lldm%02llds", total / 60, total % 60);
-  if (total < 48 * 3600) return format("%lldh%02lldm", total / 3600, total % 3600 / 60);
+  if (total < 48LL * 3600) return format("%lldh%02lldm", total / 3600, total % 3600 / 60);
   return format("%lldd%02lldh", total / 86400, total % 86400 / 3600);
 }
 

@@ -223,7 +223,7 @@ void describe_safetensors(InspectReport& report, bool verify) {
   add(report, "tensors", std::to_string(report.tensors.size()));
   add(report, "elements",
       str(with_commas(elements_of(report.tensors)), ", ", dtypes_of(report.tensors)));
-  for (const auto& [key, value] : file.metadata()) add(report, "metadata", key + " = " + value);
+  for (const auto& [key, value] : file.metadata()) add(report, "metadata", str(key, " = ", value));
   if (verify) add(report, "checksums", "this format has none");
 }
 

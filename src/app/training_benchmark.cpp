@@ -55,6 +55,10 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
 
   std::vector<std::int32_t> clean(std::size_t(shape.tokens()));
+  std::vector<float> p;
+  for (std::int64_t b = 0; b < shape.batch; ++b)
+    p.push_back(
+        mask_probability((double(b) + 0.5) / double(shape.batch), noise.min_mask_probability));
   std::vector<double> seconds, flops_per_s;
   TrainingBenchmark result;
   double predicted = 0;
@@ -65,7 +69,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
       clean[i] = std::int32_t(rng.below(std::uint64_t(model.mask_token), std::uint32_t(i)));
     const NoisyBatch batch =
         make_noisy_batch(ops, noise, Tensor(clean.data(), {shape.batch, shape.length}),
-                         shape.length, step * shape.batch, shape.batch);
+                         shape.length, step * shape.batch, shape.batch, p);
     result.loss = objective.loss_and_gradients(batch, gradients);
     optimizer.gradient_norm(gradients);
     optimizer.update(gradients, recipe.learning_rate, step + 1);

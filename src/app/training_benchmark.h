@@ -7,7 +7,8 @@
 namespace lacuna {
 
 /// How fast whole training steps run: masked diffusion on random tokens, in f32, with AdamW and
-/// clipping, one micro-batch per step.
+/// clipping, one micro-batch per step. The mask ratios of its sequences are spread evenly over
+/// (0,1), so that half of the tokens are predicted: the mean of a long run.
 struct TrainingBenchmark {
   double tokens_per_s = 0;     // of the median step
   double flops_per_s = 0;      // step_flops(): multiply-adds done, of the median step

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "app/commands.h"
@@ -39,6 +40,11 @@ std::string ratio(std::int64_t a, std::int64_t b) {
 
 void train(const TrainArguments& a) {
   check(a.options);
+  for (const std::string& input : a.inputs) {
+    std::error_code error;
+    if (input == a.output || std::filesystem::equivalent(input, a.output, error))
+      fail_usage(str(input, " is both an input and the output"));
+  }
   const bool jsonl = a.format == "jsonl";
   const EncodeText words = word_lengths(a.options.split);
   CorpusReader reader(

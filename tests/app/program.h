@@ -22,12 +22,15 @@ namespace lacuna::testing {
 /// The built program, run as a user runs it. Its output goes to files of a folder of its own.
 class Program {
  public:
-  explicit Program(const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY) {
+  /// `standard_input`: a file; "": the test's own.
+  explicit Program(const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY,
+                   const std::string& standard_input = "") {
     process_ = fork();
     CHECK(process_ >= 0, "fork: ", std::strerror(errno));
     if (process_ > 0) return;
     redirect(out_, STDOUT_FILENO);
     redirect(err_, STDERR_FILENO);
+    if (!standard_input.empty()) dup2(open(standard_input.c_str(), O_RDONLY), STDIN_FILENO);
     if (largest_file != RLIM_INFINITY) {
       const rlimit limit{largest_file, largest_file};
       setrlimit(RLIMIT_FSIZE, &limit);
@@ -85,8 +88,9 @@ class Program {
 /// The program's exit code is `code` and what it says ends with one line that holds `part`.
 inline ::testing::AssertionResult fails(const std::vector<std::string>& arguments, int code,
                                         const std::string& part,
-                                        rlim_t largest_file = RLIM_INFINITY) {
-  Program program(arguments, largest_file);
+                                        rlim_t largest_file = RLIM_INFINITY,
+                                        const std::string& standard_input = "") {
+  Program program(arguments, largest_file, standard_input);
   const int ended = program.wait();
   const std::string err = program.err();
   if (ended != code)

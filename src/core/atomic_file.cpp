@@ -28,13 +28,20 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), partial_(path_) {
-  partial_ += ".partial";
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   CHECK(!path_.empty(), "the file to write has no name");
   std::error_code error;
+  // A link keeps pointing to its file; renaming would put the file in the link's place.
+  if (std::filesystem::is_symlink(path_, error))
+    if (auto target = std::filesystem::canonical(path_, error); !error) path_ = std::move(target);
+  partial_ = path_;
+  partial_ += ".partial";
   std::filesystem::create_directories(folder_of(path_), error);
   CHECK(!error, folder_of(path_).string(), ": cannot create the folder: ", error.message());
   CHECK(!std::filesystem::is_directory(path_, error), path_.string(), ": is a folder, not a file");
+  // Renaming would replace even /dev/null, where the user may.
+  CHECK(!std::filesystem::exists(path_, error) || std::filesystem::is_regular_file(path_, error),
+        path_.string(), ": is a device or pipe, not a file");
 }
 
 AtomicFile::~AtomicFile() {

@@ -1,6 +1,7 @@
 #include "core/atomic_file.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 
@@ -92,6 +93,23 @@ TEST(AtomicFile, OnAFullDiskLeavesTheOldFile) {
   }
   EXPECT_EQ(read_file(folder / "x"), "old");
   EXPECT_EQ(folder.files(), std::vector<std::string>{"x"});
+}
+
+TEST(AtomicFile, WritesWhereALinkPoints) {
+  const Folder folder;
+  folder.write("file", "old");
+  fs::create_symlink(folder / "file", folder / "link");
+  write_file(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_file(folder / "file"), "new");
+}
+
+TEST(AtomicFile, LeavesPipesAndDevicesAlone) {
+  const Folder folder;
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(error_of([&] { write_file(pipe, "x"); }), pipe + ": is a device or pipe, not a file");
+  EXPECT_TRUE(fs::is_fifo(pipe));
 }
 
 TEST(AtomicFile, SaysWhyItCannotWrite) {

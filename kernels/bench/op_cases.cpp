@@ -1,11 +1,11 @@
 #include "kernels/bench/op_cases.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
 #include "core/philox.h"
+#include "core/stopwatch.h"
+#include "kernels/bench/median.h"
 
 namespace lacuna {
 
@@ -26,16 +26,6 @@ const BenchShape& bench_shape(std::string_view name) {
     known += (known.empty() ? "" : ", ") + s.name;
   }
   fail_usage(str("there is no shape \"", name, "\"; there are ", known));
-}
-
-double step_flops(const BenchShape& s, double predicted) {
-  const auto n = double(s.tokens()), c = double(s.dim);
-  const double key_value = 2 * c * double(s.kv_heads * s.head_dim());
-  const double rest = 2 * c * c + 3 * c * double(s.ffn);
-  const double n_blocks = n * double(s.layers - 1);  // rows that pass whole blocks
-  const double weights =
-      n_blocks * (rest + key_value) + n * key_value + predicted * (rest + double(s.vocab) * c);
-  return 6 * weights + 14 * double(s.length) * c * (n_blocks + predicted);
 }
 
 OpCases::OpCases(Ops& ops, const BenchShape& shape) : ops_(ops), s_(shape) {
@@ -235,20 +225,17 @@ void OpCases::add_moves() {
 }
 
 OpTiming time_case(Ops& ops, const OpCase& c, double budget) {
-  using Clock = std::chrono::steady_clock;
   c.run();
   ops.synchronize();
   std::vector<double> seconds;
   for (double spent = 0; seconds.size() < 3 || (spent < budget && seconds.size() < 10000);) {
-    const auto start = Clock::now();
+    const Stopwatch stopwatch;
     c.run();
     ops.synchronize();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    seconds.push_back(stopwatch.seconds());
     spent += seconds.back();
   }
-  const auto middle = seconds.begin() + std::ptrdiff_t(seconds.size() / 2);
-  std::nth_element(seconds.begin(), middle, seconds.end());
-  return {*middle, int(seconds.size())};
+  return {median(seconds), int(seconds.size())};
 }
 
 }  // namespace lacuna

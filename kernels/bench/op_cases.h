@@ -24,15 +24,6 @@ const std::vector<BenchShape>& bench_shapes();
 /// The shape called `name`. Throws UsageError naming the others.
 const BenchShape& bench_shape(std::string_view name);
 
-/// Floating-point operations that one training step of N tokens executes in products, multiply-adds
-/// counting 2, when `predicted` of the tokens, M, are:
-///   6 (N (L-1) (R + 2 C K D) + N 2 C K D + M R + M V C) + 14 T C (N (L-1) + M),
-///   R = 2 C^2 + 3 C F
-/// Each weight is used once forward and twice backward; attention takes two products forward and
-/// five backward, where scores are computed again. In the last block and the head only keys and
-/// values are computed of tokens that are not predicted.
-double step_flops(const BenchShape& s, double predicted);
-
 /// One operation on one set of tensors.
 struct OpCase {
   std::string name, shape;

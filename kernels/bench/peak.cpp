@@ -1,19 +1,19 @@
 #include "kernels/bench/peak.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "core/arena.h"
+#include "core/stopwatch.h"
 
 namespace lacuna {
 namespace {
 
 double seconds_of(Ops& ops, auto&& work) {
   ops.synchronize();
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   work();
   ops.synchronize();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return stopwatch.seconds();
 }
 
 }  // namespace

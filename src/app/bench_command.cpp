@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/training_benchmark.h"
+#include "app/validators.h"
 #include "core/text.h"
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
@@ -114,7 +115,9 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--steps", options->steps, "--train: steps to time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "threads; 0: every core");
+  command->add_option("--threads", options->threads, "0: every core the process may use")
+      ->check(thread_count())
+      ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options] { options->train ? bench_training(*options) : bench_ops(*options); });
 }

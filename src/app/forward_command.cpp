@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/token_ids.h"
+#include "app/validators.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
@@ -79,7 +80,7 @@ void add_forward_command(CLI::App& app) {
   command->add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"")->required();
   command->add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32")->required();
   command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(CLI::NonNegativeNumber)
+      ->check(thread_count())
       ->capture_default_str();
   command->callback([a] { run(*a); });
 }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "app/commands.h"
+#include "app/validators.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "data/prepare.h"
@@ -56,9 +57,10 @@ void add_prepare_command(CLI::App& app) {
                    "share of the documents held out; of a single text, the tail")
       ->capture_default_str();
   command->add_option("--seed", o.seed, "of the choice of documents held out")
+      ->check(whole_number())
       ->capture_default_str();
   command->add_option("--threads", o.threads, "0: every core the process may use")
-      ->check(CLI::NonNegativeNumber)
+      ->check(thread_count())
       ->capture_default_str();
   command->callback([a] {
     if (a->format == "chat")

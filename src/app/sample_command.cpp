@@ -2,7 +2,6 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "app/commands.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
+#include "app/validators.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -23,7 +23,6 @@
 namespace lacuna {
 namespace {
 
-constexpr int kMostThreads = 1024;
 constexpr std::int64_t kDefaultLength = 128;
 // Tokens in one forward pass, if there are that many samples to make.
 constexpr std::int64_t kBatchTokens = 4096;
@@ -226,25 +225,14 @@ void add_sample_command(CLI::App& app) {
       ->add_option("--cfg-scale", a->cfg_scale,
                    "classifier-free guidance by the prompt; 0: none, else twice the work")
       ->capture_default_str();
-  // CLI11 reads -1 and what is too large as some other number.
-  const CLI::Validator whole(
-      [](const std::string& text) {
-        std::uint64_t seed = 0;
-        const char* end = text.data() + text.size();
-        const auto [rest, error] = std::from_chars(text.data(), end, seed);
-        return error == std::errc() && rest == end
-                   ? ""
-                   : str("'", text, "' is not a whole number from 0 to 2^64 - 1");
-      },
-      "");
   command->add_option("--seed", a->seed, "of every random number")
-      ->check(whole)
+      ->check(whole_number())
       ->capture_default_str();
   command->add_option("--num-samples", a->samples, "texts to generate")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32))
       ->capture_default_str();
   command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(CLI::Range(0, kMostThreads))
+      ->check(thread_count())
       ->capture_default_str();
   command->add_flag("--ids", a->ids, "print the generated token ids instead of text");
   command->add_flag("--echo", a->echo, "print the prompt before the answer");

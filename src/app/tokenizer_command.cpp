@@ -1,17 +1,18 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 
 #include "app/commands.h"
 #include "app/standard_io.h"
+#include "app/validators.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/stopwatch.h"
 #include "core/text.h"
 #include "data/corpus.h"
 #include "data/jsonl.h"
@@ -50,7 +51,7 @@ void train(const TrainArguments& a) {
   CorpusReader reader(
       a.inputs, jsonl ? CorpusFormat::jsonl : CorpusFormat::text,
       [&](std::string_view text, std::size_t limit) { return safe_cut(text, limit, words); });
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   const TrainedTokenizer trained = train_tokenizer(
       [&](std::string& text) {
         CorpusPiece piece;
@@ -62,8 +63,7 @@ void train(const TrainArguments& a) {
       },
       a.options);
   write_file(a.output, trained.json);
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = stopwatch.seconds();
   if (trained.vocab_size < a.options.vocab_size)
     log_warning(str("the corpus gives no more than ", with_commas(trained.vocab_size),
                     " tokens; no further pair of them occurs ", a.options.min_count, " times"));
@@ -187,7 +187,7 @@ void add_train(CLI::App& parent) {
                       "further special tokens, after <|mdm_mask|>, <|endoftext|>, <|pad|> and the "
                       "chat markers");
   command->add_option("--threads", a->options.threads, "0: every core the process may use")
-      ->check(CLI::NonNegativeNumber)
+      ->check(thread_count())
       ->capture_default_str();
   command->callback([a] {
     a->options.split = a->split == "gpt2" ? SplitPattern::gpt2 : SplitPattern::llama3;
@@ -212,7 +212,7 @@ void add_encode(CLI::App& parent) {
       ->check(CLI::IsMember({"as_token", "as_text"}))
       ->capture_default_str();
   command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(CLI::NonNegativeNumber)
+      ->check(thread_count())
       ->capture_default_str();
   command->callback([a] {
     encode(a->tokenizer,

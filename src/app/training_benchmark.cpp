@@ -2,13 +2,14 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include "core/philox.h"
+#include "core/stopwatch.h"
 #include "diffusion/noise.h"
 #include "diffusion/objective.h"
+#include "kernels/bench/median.h"
+#include "training/flops.h"
 #include "training/optimizer.h"
 
 namespace lacuna {
@@ -29,12 +30,6 @@ ModelConfig model_config(const BenchShape& s) {
   return m;
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 std::int64_t peak_rss() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -44,7 +39,6 @@ std::int64_t peak_rss() {
 }  // namespace
 
 TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps) {
-  using Clock = std::chrono::steady_clock;
   const ModelConfig model = model_config(shape);
   const OptimizerConfig recipe;
   const NoiseOptions noise{.mask_token = std::int32_t(model.mask_token)};
@@ -63,7 +57,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   TrainingBenchmark result;
   double predicted = 0;
   for (std::int64_t step = 0; step < kWarmUp + steps; ++step) {
-    const auto start = Clock::now();
+    const Stopwatch stopwatch;
     const CounterRng rng{1, Purpose::benchmark, std::uint64_t(step)};
     for (std::size_t i = 0; i < clean.size(); ++i)
       clean[i] = std::int32_t(rng.below(std::uint64_t(model.mask_token), std::uint32_t(i)));
@@ -75,12 +69,12 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     optimizer.update(gradients, recipe.learning_rate, step + 1);
     ops.fill(gradients.flat(), 0);
     ops.synchronize();
-    const double spent = std::chrono::duration<double>(Clock::now() - start).count();
+    const double spent = stopwatch.seconds();
     if (step < kWarmUp) continue;
-    const auto rows = double(batch.rows.size());
+    const auto rows = std::int64_t(batch.rows.size());
     seconds.push_back(spent);
-    flops_per_s.push_back(step_flops(shape, rows) / spent);
-    predicted += rows;
+    flops_per_s.push_back(executed_flops(model, shape.batch, shape.length, rows) / spent);
+    predicted += double(rows);
   }
   result.peak_rss_bytes = peak_rss();
   result.tokens_per_s = double(shape.tokens()) / median(seconds);

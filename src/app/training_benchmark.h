@@ -11,7 +11,7 @@ namespace lacuna {
 /// (0,1), so that half of the tokens are predicted: the mean of a long run.
 struct TrainingBenchmark {
   double tokens_per_s = 0;     // of the median step
-  double flops_per_s = 0;      // step_flops(): multiply-adds done, of the median step
+  double flops_per_s = 0;      // executed_flops(), of the median step
   double predicted_share = 0;  // of the tokens, in the steps that were timed
   double loss = 0;             // of the last step, nats per token
   std::int64_t parameters = 0;

@@ -1,7 +1,6 @@
 #include "data/prepare.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <exception>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/philox.h"
+#include "core/stopwatch.h"
 #include "core/text.h"
 #include "data/jsonl.h"
 #include "data/permutation.h"
@@ -76,9 +76,12 @@ void check_options(const PrepareOptions& o) {
           str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
     outputs.push_back(o.validation);
   }
-  for (const std::string& output : outputs)
+  for (const std::string& output : outputs) {
     for (const std::string& input : o.inputs)
       if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
+    if (same(o.tokenizer, output))
+      fail_usage(str(o.tokenizer, " is both the tokenizer and an output"));
+  }
 }
 
 /// The whole of one preparation: read a batch, tokenise it on all threads, write it in order.
@@ -181,15 +184,14 @@ class Preparation {
 
   void report() {
     if (!log_is_terminal()) return;
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
     const std::int64_t tokens = train_->tokens() + (validation_ ? validation_->tokens() : 0);
     std::string line = str("tokenising: ", human_bytes(reader_.position()));
     if (reader_.size() > 0)
       line += str(" of ", human_bytes(reader_.size()), " (",
                   100 * reader_.position() / reader_.size(), "%)");
     log_progress(str(line, ", ", with_commas(tokens), " tokens, ",
-                     human_bytes(std::int64_t(double(reader_.position()) / seconds)), "/s"));
+                     human_bytes(std::int64_t(double(reader_.position()) / stopwatch_.seconds())),
+                     "/s"));
   }
 
   void finish() {
@@ -228,7 +230,7 @@ class Preparation {
   bool one_document_ = false;  // cut in two: 0 to learn from, 1 to validate on
   std::int64_t document_ = 0;  // documents complete so far
   PrepareResult result_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch_;
 };
 
 }  // namespace

@@ -35,16 +35,10 @@ struct AutoregressiveSampler::State {
 
 std::vector<Text> AutoregressiveSampler::State::texts(
     const std::vector<std::vector<std::int32_t>>& prompts, const SamplerOptions& options) const {
-  CHECK(std::int64_t(prompts.size()) <= limits.sequences, prompts.size(),
-        " texts at once where at most ", limits.sequences, " were announced");
+  check_fits(prompts, options, limits, config, "texts");
   std::vector<Text> result;
-  std::int64_t all = 0;
   for (const std::vector<std::int32_t>& prompt : prompts) {
-    const auto number = std::int64_t(result.size()), length = std::int64_t(prompt.size());
-    const std::int64_t whole = length + options.gen_length;
-    CHECK(whole <= config.max_length, "a prompt of ", length, " tokens and ", options.gen_length,
-          " generated ones make ", whole, ", more than model.max_length ", config.max_length);
-    all += whole;
+    const auto number = std::int64_t(result.size());
     Text text{number, options.first_sample + number, 0, prompt};
     if (prompt.empty()) {
       if (config.eos_token < 0)
@@ -54,8 +48,6 @@ std::vector<Text> AutoregressiveSampler::State::texts(
     }
     result.push_back(std::move(text));
   }
-  CHECK(all <= limits.tokens, "texts of ", all, " tokens where at most ", limits.tokens,
-        " were announced");
   return result;
 }
 

@@ -71,6 +71,23 @@ void validate(const SamplerOptions& o) {
   CHECK(o.first_sample >= 0, "first_sample is ", o.first_sample);
 }
 
+void check_fits(const std::vector<std::vector<std::int32_t>>& prompts,
+                const SamplerOptions& options, const SamplerLimits& limits,
+                const ModelConfig& config, const char* what) {
+  CHECK(std::int64_t(prompts.size()) <= limits.sequences, prompts.size(), " ", what,
+        " at once where at most ", limits.sequences, " were announced");
+  std::int64_t all = 0;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    const std::int64_t whole = std::int64_t(prompt.size()) + options.gen_length;
+    CHECK(whole <= config.max_length, "a prompt of ", prompt.size(), " tokens and ",
+          options.gen_length, " generated ones make ", whole, ", more than model.max_length ",
+          config.max_length);
+    all += whole;
+  }
+  CHECK(all <= limits.tokens, what, " of ", all, " tokens where at most ", limits.tokens,
+        " were announced");
+}
+
 std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
                                           const ModelTensors& weights,
                                           const SamplerLimits& limits) {
@@ -104,26 +121,19 @@ struct Sampler::State {
 
 std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::int32_t>>& prompts,
                                              const SamplerOptions& options) const {
-  CHECK(std::int64_t(prompts.size()) <= limits.sequences, prompts.size(),
-        " canvases at once where at most ", limits.sequences, " were announced");
+  check_fits(prompts, options, limits, config, "canvases");
   CHECK(options.cfg_scale == 0 || limits.guidance,
         "guidance of a sampler that was made without it");
   std::vector<Canvas> result;
-  std::int64_t all = 0;
   for (const std::vector<std::int32_t>& prompt : prompts) {
     const auto number = std::int64_t(result.size()), length = std::int64_t(prompt.size());
     const std::int64_t whole = length + options.gen_length;
-    CHECK(whole <= config.max_length, "a prompt of ", length, " tokens and ", options.gen_length,
-          " generated ones make ", whole, ", more than model.max_length ", config.max_length);
-    all += whole;
     Canvas canvas{number, options.first_sample + number, length, prompt, {}, 0};
     for (std::int32_t i = 0; i < length; ++i)
       if (!is_masked(prompt[std::size_t(i)])) canvas.given.push_back(i);
     canvas.tokens.resize(std::size_t(whole), std::int32_t(config.mask_token));
     result.push_back(std::move(canvas));
   }
-  CHECK(all <= limits.tokens, "canvases of ", all, " tokens where at most ", limits.tokens,
-        " were announced");
   return result;
 }
 

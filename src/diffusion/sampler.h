@@ -47,6 +47,12 @@ struct SamplerLimits {
   bool guidance = false;       // whether cfg_scale may be more than 0: twice the activations
 };
 
+/// Throws Error when the prompts with what follows them exceed the limits or model.max_length;
+/// `what` names them together ("canvases").
+void check_fits(const std::vector<std::vector<std::int32_t>>& prompts,
+                const SamplerOptions& options, const SamplerLimits& limits,
+                const ModelConfig& config, const char* what);
+
 /// Continues prompts by the model's own forward pass.
 class TextSampler {
  public:

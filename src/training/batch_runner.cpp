@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "core/stopwatch.h"
 #include "training/flops.h"
-#include "training/stopwatch.h"
 
 namespace lacuna {
 

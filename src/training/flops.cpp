@@ -1,9 +1,11 @@
 #include "training/flops.h"
 
 namespace lacuna {
+namespace {
 
-double training_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
-                      std::int64_t predicted) {
+/// `attention`: operations per pair of query and key, over the width.
+double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
+                     std::int64_t predicted, double attention) {
   const auto C = double(m.width), F = double(m.ffn_width), V = double(m.vocab_size);
   const double N = double(sequences) * double(length), M = double(predicted);
   const double full_blocks = double(m.layers - 1);
@@ -12,7 +14,19 @@ double training_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t
   const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
   const double weights =
       N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * V * C;
-  return 6 * weights + 12 * C * (N * full_blocks + M) * keys;
+  return 6 * weights + attention * C * (N * full_blocks + M) * keys;
+}
+
+}  // namespace
+
+double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
+                      std::int64_t predicted) {
+  return product_flops(model, sequences, length, predicted, 12);
+}
+
+double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
+                      std::int64_t predicted) {
+  return product_flops(model, sequences, length, predicted, 14);
 }
 
 }  // namespace lacuna

@@ -16,6 +16,10 @@ namespace lacuna {
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);
 
+/// The same with what backward computes again, the attention scores: 14 C (...) S instead of 12.
+double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
+                      std::int64_t predicted);
+
 /// The formula in words, for --help.
 inline constexpr const char* kUtilisationHelp =
     "Utilisation (mfu, \"of peak\") = matrix-product operations of a step / seconds / peak, where\n"

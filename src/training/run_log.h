@@ -4,9 +4,9 @@
 #include <string>
 
 #include "config/config.h"
+#include "core/stopwatch.h"
 #include "training/metrics.h"
 #include "training/progress.h"
-#include "training/stopwatch.h"
 #include "training/tensorboard.h"
 #include "training/training_state.h"
 #include "training/validator.h"

@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "core/text.h"
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
 #include "training/resume.h"
 #include "training/schedule.h"
-#include "training/stopwatch.h"
 #include "training/trace.h"
 
 namespace lacuna {

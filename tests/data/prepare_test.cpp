@@ -239,6 +239,8 @@ TEST_F(PrepareTest, OptionsThatContradictAreUsageErrors) {
   options_.validation.clear();
   options_.output = options_.inputs[0];
   EXPECT_TRUE(contains(usage(), "is both an input and an output"));
+  options_.output = options_.tokenizer;
+  EXPECT_TRUE(contains(usage(), "is both the tokenizer and an output"));
 }
 
 TEST_F(PrepareTest, FullDiskKeepsTheOldFile) {

@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 preset=${1:-cpu}
 
 scripts/setup.sh
-cmake --preset "$preset"
+cmake --preset "$preset" -DLACUNA_TESTS=ON
 cmake --build --preset "$preset"
-ctest --preset "$preset" --parallel "$(nproc)"
+ctest --preset "$preset" --no-tests=error --parallel "$(nproc)"

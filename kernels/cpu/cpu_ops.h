@@ -12,7 +12,7 @@ struct SimdKernels;  // kernels/cpu/simd.h
 
 /// f32 on the host: OpenBLAS for products, loops over threads for the rest. One file per operation.
 /// Results are the same from run to run for one thread count and instruction set.
-class CpuOps final : public Ops {
+class CpuOps : public Ops {
  public:
   /// `threads` 0: every core this process may use.
   explicit CpuOps(int threads = 0);

@@ -1,31 +1,41 @@
 #include <cstring>
 
+#include "comm/collective.h"
 #include "comm/communicator.h"
+#include "kernels/ops.h"
 
 namespace lacuna {
-namespace {
 
-void copy_if_elsewhere(Tensor to, Tensor from) {
-  CHECK(to.place == Place::host && from.place == Place::host,
-        "SelfCommunicator moves host tensors only");
-  CHECK(
-      to.count() == from.count() && to.dtype == from.dtype && to.contiguous() && from.contiguous(),
-      "one rank's collective: ", to, " and ", from, " differ");
-  if (to.data != from.data) std::memmove(to.data, from.data, std::size_t(from.bytes()));
+void SelfCommunicator::copy(Tensor to, Tensor from) {
+  ++stats_.collectives;
+  if (to.data == from.data || to.count() == 0) return;
+  if (to.place == Place::host) {
+    std::memcpy(to.data, from.data, std::size_t(from.bytes()));
+    return;
+  }
+  CHECK(ops_, "the communicator of group '", name_,
+        "' was made without Ops and cannot move device tensors");
+  ops_->copy(to, from.reshaped(to.shape));
 }
 
-}  // namespace
-
-std::unique_ptr<Communicator> SelfCommunicator::split(int, int) {
-  return std::make_unique<SelfCommunicator>();
+std::unique_ptr<Communicator> SelfCommunicator::split(int, int, const std::string& name) {
+  return std::make_unique<SelfCommunicator>(name, ops_);
 }
-void SelfCommunicator::all_reduce(Tensor, Reduce) {}
-void SelfCommunicator::all_gather(Tensor out, Tensor mine) { copy_if_elsewhere(out, mine); }
-void SelfCommunicator::reduce_scatter(Tensor mine, Tensor in, Reduce) {
-  copy_if_elsewhere(mine, in);
+void SelfCommunicator::all_reduce(Tensor x, Reduce operation) {
+  check_all_reduce(x, operation);
+  ++stats_.collectives;
 }
-void SelfCommunicator::broadcast(Tensor, int root) {
-  CHECK(root == 0, "broadcast from rank ", root, " of 1");
+void SelfCommunicator::all_gather(Tensor out, Tensor mine) {
+  check_all_gather(out, mine, 0, 1);
+  copy(out, mine);
+}
+void SelfCommunicator::reduce_scatter(Tensor mine, Tensor in, Reduce operation) {
+  check_reduce_scatter(mine, in, operation, 0, 1);
+  copy(mine, in);
+}
+void SelfCommunicator::broadcast(Tensor x, int root) {
+  check_broadcast(x, root, 1);
+  ++stats_.collectives;
 }
 
 }  // namespace lacuna

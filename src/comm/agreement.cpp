@@ -1,0 +1,65 @@
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace lacuna {
+namespace {
+
+/// 64-bit FNV-1a: enough to tell texts apart that were not made to deceive.
+std::int64_t hash_of(const std::string& text) {
+  std::uint64_t hash = 14695981039346656037u;
+  for (const unsigned char c : text) hash = (hash ^ c) * 1099511628211u;
+  return std::int64_t(hash);
+}
+
+/// Rank root's text, on every rank.
+std::string text_of(Communicator& group, const std::string& text, int root) {
+  auto length = std::int64_t(text.size());
+  group.broadcast(Tensor(&length, Shape{1}), root);
+  group.join();
+  std::string copy = group.rank() == root ? text : std::string(std::size_t(length), '\0');
+  group.broadcast(Tensor(copy.data(), Shape{length}, DType::u8), root);
+  group.join();
+  return copy;
+}
+
+/// "'seed = 1' and 'seed = 2'": the first lines that differ.
+std::string first_difference(const std::string& a, const std::string& b) {
+  std::istringstream lines_a(a), lines_b(b);
+  std::string x, y;
+  for (;;) {
+    const bool more_a = bool(std::getline(lines_a, x)), more_b = bool(std::getline(lines_b, y));
+    if (!more_a) x.clear();
+    if (!more_b) y.clear();
+    if (x != y || (!more_a && !more_b)) return str("'", x, "' and '", y, "'");
+  }
+}
+
+}  // namespace
+
+double reduced(Communicator& group, double value, Reduce operation) {
+  group.all_reduce(Tensor(&value, Shape{1}), operation);
+  group.join();
+  return value;
+}
+
+void check_same_on_all_ranks(Communicator& group, const std::string& text,
+                             const std::string& what) {
+  std::vector<std::int64_t> hashes(std::size_t(group.size()));
+  std::int64_t mine = hash_of(text);
+  group.all_gather(Tensor(hashes.data(), Shape{group.size()}), Tensor(&mine, Shape{1}));
+  group.join();
+  const auto other = std::find_if(hashes.begin(), hashes.end(),
+                                  [&](std::int64_t hash) { return hash != hashes[0]; });
+  if (other == hashes.end()) return;
+  const int rank = int(other - hashes.begin());
+  const auto many = std::count_if(hashes.begin(), hashes.end(),
+                                  [&](std::int64_t hash) { return hash != hashes[0]; });
+  const std::string first = text_of(group, text, 0), second = text_of(group, text, rank);
+  fail_usage(str(what, " must be the same on every rank, but rank 0 and rank ", rank, " have ",
+                 first_difference(first, second), many > 1 ? " (and more ranks differ)" : ""));
+}
+
+}  // namespace lacuna

@@ -3,6 +3,8 @@
 
 namespace lacuna {
 
+class MpiSession;
+
 // Each adds its subcommand, whose callback runs it. Errors leave as exceptions; main.cpp prints
 // them.
 void add_bench_command(CLI::App& app);
@@ -11,7 +13,7 @@ void add_forward_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);
-void add_pretrain_command(CLI::App& app);
+void add_pretrain_command(CLI::App& app, const MpiSession& session);
 void add_sample_command(CLI::App& app);
 void add_tokenizer_command(CLI::App& app);
 

@@ -49,8 +49,7 @@ void check_trace(const std::string& path) {
   if (std::filesystem::is_directory(path)) fail_usage("--trace " + path + ": is a folder");
 }
 
-void pretrain(const PretrainOptions& options) {
-  const MpiSession mpi;
+void pretrain(const PretrainOptions& options, const MpiSession& mpi) {
   if (mpi.size() > 1)
     fail_usage(str("pretrain runs on one rank, and was started on ", mpi.size(),
                    "; start it without mpirun"));
@@ -79,7 +78,7 @@ void pretrain(const PretrainOptions& options) {
 
 }  // namespace
 
-void add_pretrain_command(CLI::App& app) {
+void add_pretrain_command(CLI::App& app, const MpiSession& session) {
   auto options = std::make_shared<PretrainOptions>();
   CLI::App* command =
       app.add_subcommand("pretrain", "Train a model from a token file, by a TOML configuration");
@@ -100,7 +99,7 @@ void add_pretrain_command(CLI::App& app) {
   command->footer("Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
                   "\n\nCtrl-C or SIGTERM finishes the step, saves a checkpoint and ends with exit "
                   "code 0;\na second one ends at once.");
-  command->callback([options] { pretrain(*options); });
+  command->callback([options, &session] { pretrain(*options, session); });
 }
 
 }  // namespace lacuna

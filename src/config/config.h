@@ -175,6 +175,7 @@ struct ParallelConfig {
   std::int64_t zero = 0;
   DeviceKind device = DeviceKind::cpu;
   std::int64_t threads = 0;
+  double timeout = 600;
 
   bool operator==(const ParallelConfig&) const = default;
   template <class Self, class Visitor>
@@ -183,7 +184,9 @@ struct ParallelConfig {
           "ranks that share each layer (tensor parallel); the rest is data parallel");
     visit(c.zero, "zero", "1: optimizer states and master weights are sharded over data ranks");
     visit(c.device, "device", "cpu or cuda");
-    visit(c.threads, "threads", "CPU threads per rank; 0: every core the process may use");
+    visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
+    visit(c.timeout, "timeout",
+          "seconds a rank waits for another before the run ends with a message; 0: for ever");
   }
 };
 

@@ -139,6 +139,7 @@ void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
   divides("ffn_width", model.ffn_width);
   rules.between("zero", p.zero, 0, 1);
   rules.between("threads", p.threads, 0, 1 << 16);
+  rules.not_negative("timeout", p.timeout);
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ constexpr std::array<std::string_view, 7> kShape = {
 constexpr std::array<std::string_view, 3> kMeaning = {"model.attention", "model.mask_token",
                                                       "train.objective"};
 // These say where things are and how they are computed, not what.
-constexpr std::array<std::string_view, 3> kPlaces = {"train.output", "train.init",
-                                                     "parallel.threads"};
+constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
+                                                     "parallel.threads", "parallel.timeout"};
 
 [[noreturn]] void refuse(const std::string& key, const std::string& now, const std::string& before,
                          const std::string& what) {

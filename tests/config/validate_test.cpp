@@ -141,6 +141,7 @@ TEST(Validate, optimizer_and_parallel) {
        "parallel.tensor = 4 must divide model.ffn_width = 702"},
       {{"parallel.zero=2"}, "parallel.zero = 2 must be at most 1"},
       {{"parallel.threads=-1"}, "parallel.threads = -1 must be at least 0"},
+      {{"parallel.timeout=-1"}, "parallel.timeout = -1.0 must not be negative"},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
 }

@@ -65,7 +65,7 @@ class Group::Run {
   void meet(std::int64_t bytes, Data&& data) {
     Batch batch(g_.comm_);
     const std::int64_t slot = slot_bytes();
-    g_.meeting_.resize(std::size_t(2 * size() * slot));
+    g_.meeting_.resize(std::size_t(2 * slot * size()));
     for_others([&](int other) {
       batch.receive(received_slot(other), slot, other, meeting_tag);
       std::byte* mine = g_.meeting_.data() + other * slot;
@@ -85,7 +85,7 @@ class Group::Run {
   void hear_root(std::byte* x, std::int64_t bytes) {
     Batch batch(g_.comm_);
     const std::int64_t slot = slot_bytes();
-    g_.meeting_.resize(std::size_t(2 * size() * slot));
+    g_.meeting_.resize(std::size_t(2 * slot * size()));
     if (rank() == c_.root) {
       std::memcpy(g_.meeting_.data(), &c_, sizeof c_);
       std::copy_n(x, bytes, g_.meeting_.data() + sizeof c_);
@@ -114,13 +114,14 @@ class Group::Run {
 
   /// Elements of a block, the same on every rank.
   std::int64_t block_elements() const {
-    const std::int64_t most = std::max(kShortestBlock, kMostBlockMemory / (2 * size()));
+    const std::int64_t most =
+        std::max(kShortestBlock, kMostBlockMemory / (std::int64_t{2} * size()));
     return std::max<std::int64_t>(1, std::min(g_.options_.block_bytes, most) / element_);
   }
   /// Where block j (of two that take turns) from `other` is received.
   std::byte* landing(std::int64_t j, int other) {
     const std::int64_t bytes = block_elements() * element_;
-    g_.blocks_.resize(std::size_t(2 * size() * bytes));
+    g_.blocks_.resize(std::size_t(2 * bytes * size()));
     return g_.blocks_.data() + ((j % 2) * size() + other) * bytes;
   }
   /// out = own and theirs(rank) of the others, in rank order.

@@ -20,7 +20,7 @@ using Tokens = std::vector<std::int32_t>;
 
 std::string words(const Tokens& tokens) {
   std::string text;
-  for (const std::int32_t t : tokens) text += (text.empty() ? "" : " ") + std::to_string(t);
+  for (const std::int32_t t : tokens) text += str(text.empty() ? "" : " ", t);
   return text;
 }
 Tokens row_of(const Tensor& t, std::int64_t row) {

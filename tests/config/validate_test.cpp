@@ -160,7 +160,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 11);
+    EXPECT_EQ(numbers, 12);
   }
 }
 

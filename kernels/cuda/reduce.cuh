@@ -6,7 +6,7 @@
 
 namespace lacuna {
 
-constexpr int kWarpSize = 32;
+constexpr int kWarpSize = 32, kMaxWarps = 32;
 
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {
@@ -14,22 +14,38 @@ __device__ __forceinline__ T warp_sum(T x) {
   return x;
 }
 
-__device__ __forceinline__ float warp_max(float x) {
-  for (int bits = 16; bits; bits /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, bits));
+template <class T>
+__device__ __forceinline__ T warp_max(T x) {
+  for (int bits = 16; bits; bits /= 2) {
+    const T other = __shfl_xor_sync(~0u, x, bits);
+    x = other > x ? other : x;
+  }
   return x;
 }
 
-template <class T, int threads>
-__device__ T block_sum(T x) {
-  static_assert(threads % kWarpSize == 0);
-  __shared__ T parts[threads / kWarpSize];
+template <class T>
+__device__ __forceinline__ T block_sum(T x) {
+  __shared__ T parts[kMaxWarps];
+  const int warps = int(blockDim.x) / kWarpSize;
   x = warp_sum(x);
   if (threadIdx.x % kWarpSize == 0) parts[threadIdx.x / kWarpSize] = x;
   __syncthreads();
   T sum = parts[0];
-  for (int i = 1; i < threads / kWarpSize; ++i) sum += parts[i];
+  for (int i = 1; i < warps; ++i) sum += parts[i];
   __syncthreads();  // parts may be used again
   return sum;
+}
+
+__device__ __forceinline__ float block_max(float x) {
+  __shared__ float parts[kMaxWarps];
+  const int warps = int(blockDim.x) / kWarpSize;
+  x = warp_max(x);
+  if (threadIdx.x % kWarpSize == 0) parts[threadIdx.x / kWarpSize] = x;
+  __syncthreads();
+  float max = parts[0];
+  for (int i = 1; i < warps; ++i) max = fmaxf(max, parts[i]);
+  __syncthreads();
+  return max;
 }
 
 }  // namespace lacuna

@@ -69,6 +69,11 @@ __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(BFloat16 x) {
   return __uint_as_float(std::uint32_t{x.bits} << 16);
 }
+__device__ __forceinline__ float widen(Float16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
 /// Rounded to nearest even: narrow<T>(float).
 template <class T>
 __device__ __forceinline__ T narrow(float x);
@@ -80,6 +85,12 @@ template <>
 __device__ __forceinline__ BFloat16 narrow<BFloat16>(float x) {
   BFloat16 y;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+}
+template <>
+__device__ __forceinline__ Float16 narrow<Float16>(float x) {
+  Float16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
   return y;
 }
 /// Two bf16 in a register, `low` first in memory.
@@ -104,10 +115,14 @@ __device__ __forceinline__ void mma_bf16(float (&c)[4], const std::uint32_t (&a)
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+/// An address in shared memory as a number that can be reckoned with.
+using SharedAddress = std::uint32_t;
+__device__ __forceinline__ SharedAddress shared_address(const void* shared) {
+  return std::uint32_t(__cvta_generic_to_shared(shared));
+}
 /// Four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8.
 template <bool transposed>
-__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], const void* row) {
-  const auto address = std::uint32_t(__cvta_generic_to_shared(row));
+__device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], SharedAddress address) {
   if constexpr (transposed)
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3},[%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -121,10 +136,15 @@ __device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], const void* r
 }
 /// Begins to copy 16 bytes to shared memory: `valid` of them, then zeros. `global` need only be
 /// readable for the valid ones, but aligned to 16.
-__device__ __forceinline__ void cp_async_16(void* shared, const void* global, unsigned valid) {
-  asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(
-                   std::uint32_t(__cvta_generic_to_shared(shared))),
-               "l"(global), "r"(valid)
+__device__ __forceinline__ void cp_async_16(SharedAddress shared, const void* global,
+                                            unsigned valid) {
+  asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared), "l"(global), "r"(valid)
+               : "memory");
+}
+/// Begins to copy one float or integer; zero if not `valid`.
+__device__ __forceinline__ void cp_async_4(SharedAddress shared, const void* global, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0],[%1],4,%2;" ::"r"(shared), "l"(global),
+               "r"(valid ? 4u : 0u)
                : "memory");
 }
 __device__ __forceinline__ void cp_async_commit() {
@@ -189,7 +209,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
     if (mask >> i & 1) votes |= unsigned(slots.read<int>(i) != 0) << i;
   return votes;
 }
-// CUDA's names for what <cmath> lacks.
+// CUDA's names for what <cmath> lacks, or keeps in std.
+using std::isfinite;
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float x, float y) { return x / y; }
@@ -230,6 +251,7 @@ void store_pack(T* p, const Pack<T, n>& x) {
 
 inline float widen(float x) { return x; }
 inline float widen(BFloat16 x) { return to_float(x); }
+inline float widen(Float16 x) { return to_float(x); }
 template <class T>
 T narrow(float x);
 template <>
@@ -239,6 +261,10 @@ inline float narrow<float>(float x) {
 template <>
 inline BFloat16 narrow<BFloat16>(float x) {
   return to_bf16(x);
+}
+template <>
+inline Float16 narrow<Float16>(float x) {
+  return to_f16(x);
 }
 inline std::uint32_t pack_bf16(float low, float high) {
   return to_bf16(low).bits | std::uint32_t{to_bf16(high).bits} << 16;
@@ -251,9 +277,14 @@ inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b
   const MultiplyArguments x{{a[0], a[1], a[2], a[3]}, {b0, b1}, {c[0], c[1], c[2], c[3]}};
   meet(~0u, WarpFunction::multiply, &x, sizeof x, multiply_fragments).read(lane(), c, sizeof c);
 }
+using SharedAddress = std::uintptr_t;
+inline SharedAddress shared_address(const void* shared) {
+  return reinterpret_cast<SharedAddress>(shared);
+}
 template <bool transposed>
-void ldmatrix_x4(std::uint32_t (&r)[4], const void* row) {
+void ldmatrix_x4(std::uint32_t (&r)[4], SharedAddress address) {
   using namespace emulator;
+  const void* row = reinterpret_cast<const void*>(address);
   check_aligned(row, 16);
   const WarpSlots& slots = meet(~0u, WarpFunction::load_matrix, &row, sizeof row);
   const unsigned group = lane() / 4, member = lane() % 4;
@@ -270,8 +301,11 @@ void ldmatrix_x4(std::uint32_t (&r)[4], const void* row) {
     r[j] = low | std::uint32_t{high} << 16;
   }
 }
-inline void cp_async_16(void* shared, const void* global, unsigned valid) {
-  emulator::async_copy(shared, global, valid);
+inline void cp_async_16(SharedAddress shared, const void* global, unsigned valid) {
+  emulator::async_copy(reinterpret_cast<void*>(shared), global, 16, valid);
+}
+inline void cp_async_4(SharedAddress shared, const void* global, bool valid) {
+  emulator::async_copy(reinterpret_cast<void*>(shared), global, 4, valid ? 4 : 0);
 }
 inline void cp_async_commit() { emulator::async_commit(); }
 template <int n>

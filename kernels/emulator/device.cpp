@@ -40,7 +40,7 @@ Device::~Device() {
 std::string Device::description() const { return "cuda-emulated"; }
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
-std::size_t Device::shared_memory() const { return 99 * 1024; }  // sm_86's, the least since sm_80
+std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80
 CUstream_st* Device::stream() const { return nullptr; }
 Memory& Device::memory() { return state_->memory; }
 

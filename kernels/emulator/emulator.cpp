@@ -28,7 +28,7 @@ enum class Waiting : std::uint8_t { nothing, barrier, warp_function };
 struct AsyncCopy {
   void* to;
   const void* from;
-  unsigned valid;
+  unsigned bytes, valid;
 };
 
 struct Thread {
@@ -291,13 +291,13 @@ const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsi
   return slots;
 }
 
-void async_copy(void* shared, const void* global, unsigned valid) {
-  check_aligned(shared, 16);
-  check_aligned(global, 16);
+void async_copy(void* shared, const void* global, unsigned bytes, unsigned valid) {
+  check_aligned(shared, bytes);
+  check_aligned(global, bytes);
   Thread& t = *current;
   if (t.copy_count == kMaxCopies) fail_kernel("too many asynchronous copies under way");
-  std::memset(shared, 0xff, 16);  // undefined until the wait
-  t.copies[t.copy_count++] = {shared, global, valid};
+  std::memset(shared, 0xff, bytes);  // undefined until the wait
+  t.copies[t.copy_count++] = {shared, global, bytes, valid};
 }
 
 void async_commit() {
@@ -312,7 +312,7 @@ void async_wait(unsigned groups_left) {
   const unsigned groups = t.group_count - groups_left, end = t.group_end[groups - 1];
   for (unsigned i = 0; i < end; ++i) {
     const AsyncCopy& c = t.copies[i];
-    std::memset(c.to, 0, 16);
+    std::memset(c.to, 0, c.bytes);
     if (c.valid) std::memcpy(c.to, c.from, c.valid);
   }
   std::copy(t.copies + end, t.copies + t.copy_count, t.copies);

@@ -64,8 +64,8 @@ class WarpSlots {
 const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsigned bytes,
                       void (*last)(WarpSlots&) = nullptr);
 
-/// cp.async of 16 bytes, the first `valid` from memory and the rest zero; arrives at the wait.
-void async_copy(void* shared, const void* global, unsigned valid);
+/// cp.async of 4 or 16 bytes, the first `valid` from memory and the rest zero; arrives at the wait.
+void async_copy(void* shared, const void* global, unsigned bytes, unsigned valid);
 void async_commit();
 void async_wait(unsigned groups_left);
 

@@ -24,7 +24,8 @@ struct Error : std::runtime_error {
 
 /// A mistake in the command line or the configuration: exit code 2.
 struct UsageError : Error {
-  using Error::Error;
+  // Not `using Error::Error`: nvcc 13 fails on an inherited default argument like here().
+  explicit UsageError(const std::string& what, Where at = here()) : Error(what, at) {}
 };
 
 /// The parts, printed one after another: str("rank ", 3) is "rank 3".

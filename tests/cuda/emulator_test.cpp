@@ -44,8 +44,8 @@ TEST_P(EmulatorTest, EveryThreadOfEveryBlockRunsOnce) {
 
 /// y[b] = the sum of the block's 96 values, twice over, through one shared array.
 __global__ void sums(float* y, const float* x) {
-  const float once = block_sum<float, 96>(x[blockIdx.x * 96 + threadIdx.x]);
-  const float twice = block_sum<float, 96>(2 * x[blockIdx.x * 96 + threadIdx.x]);
+  const float once = block_sum(x[blockIdx.x * 96 + threadIdx.x]);
+  const float twice = block_sum(2 * x[blockIdx.x * 96 + threadIdx.x]);
   if (threadIdx.x == 5) y[blockIdx.x] = once + twice;
 }
 
@@ -82,16 +82,16 @@ __global__ void tensor_core(float* c, std::uint16_t* transposed, const BFloat16*
   auto* shared = dynamic_shared<BFloat16>();
   BFloat16* at = shared;
   BFloat16* bt = shared + 16 * 16;
-  cp_async_16(at + threadIdx.x * 8, a + threadIdx.x * 8, 16);
-  if (threadIdx.x < 16) cp_async_16(bt + threadIdx.x * 8, b + threadIdx.x * 8, 16);
+  cp_async_16(shared_address(at + threadIdx.x * 8), a + threadIdx.x * 8, 16);
+  if (threadIdx.x < 16) cp_async_16(shared_address(bt + threadIdx.x * 8), b + threadIdx.x * 8, 16);
   cp_async_commit();
   cp_async_wait<0>();
   __syncwarp();
   const int lane = int(threadIdx.x), group = lane / 4, member = lane % 4;
   std::uint32_t fa[4], fb[4], ft[4];
-  ldmatrix_x4<false>(fa, at + lane % 16 * 16 + lane / 16 * 8);
-  ldmatrix_x4<false>(fb, bt + lane % 8 * 16 + lane / 8 % 2 * 8);
-  ldmatrix_x4<true>(ft, at + lane % 16 * 16 + lane / 16 * 8);
+  ldmatrix_x4<false>(fa, shared_address(at + lane % 16 * 16 + lane / 16 * 8));
+  ldmatrix_x4<false>(fb, shared_address(bt + lane % 8 * 16 + lane / 8 % 2 * 8));
+  ldmatrix_x4<true>(ft, shared_address(at + lane % 16 * 16 + lane / 16 * 8));
   float sum[4] = {};
   mma_bf16(sum, fa, fb[0], fb[1]);
   for (int i = 0; i < 4; ++i) c[(group + i / 2 * 8) * 8 + 2 * member + i % 2] = sum[i];
@@ -128,7 +128,7 @@ TEST_P(EmulatorTest, TensorCore) {
 /// The first 5 elements of 8, then zeros.
 __global__ void partial_copy(std::uint16_t* out, const std::uint16_t* in) {
   auto* shared = dynamic_shared<std::uint16_t>();
-  cp_async_16(shared, in, 10);
+  cp_async_16(shared_address(shared), in, 10);
   cp_async_commit();
   cp_async_wait<0>();
   for (int i = 0; i < 8; ++i) out[i] = shared[i];
@@ -161,12 +161,12 @@ __global__ void foreign_mask() {
 }
 __global__ void misaligned(const float* x) { load_pack<4>(x + 1 + threadIdx.x); }
 __global__ void copy_without_wait(const float* x) {
-  cp_async_16(dynamic_shared<float>(), x, 16);
+  cp_async_16(shared_address(dynamic_shared<float>()), x, 16);
   cp_async_commit();
 }
 __global__ void early_read(float* y, const float* x) {
   auto* shared = dynamic_shared<float>();
-  cp_async_16(shared, x, 16);
+  cp_async_16(shared_address(shared), x, 16);
   cp_async_commit();
   *y = shared[0];
   cp_async_wait<0>();
@@ -266,7 +266,7 @@ __global__ void tile(float* y, const float* x) {
   float sum = 0;
   for (int turn = 0; turn < 2; ++turn) {
     if (threadIdx.x < 16) {
-      cp_async_16(shared + 4 * threadIdx.x, x + 4 * threadIdx.x, 16);
+      cp_async_16(shared_address(shared + 4 * threadIdx.x), x + 4 * threadIdx.x, 16);
       cp_async_commit();
       cp_async_wait<0>();
     }

@@ -1,0 +1,104 @@
+#include <cmath>
+#include <type_traits>
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/dispatch.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::int64_t kMostColumns = 256;
+
+void check_head_dim(const Checks& c, const AttentionShape& s) {
+  CHECK(s.head_dim <= kMostColumns, c.op(), ": head_dim is ", s.head_dim, "; it must be 1 to ",
+        kMostColumns);
+}
+
+template <class T>
+AttentionArguments<T> arguments_of(const Tensor& q, const Tensor& k, const Tensor& v,
+                                   const Tensor& out, const Tensor& lse, const AttentionShape& s) {
+  AttentionArguments<T> a{};
+  a.q = q.as<T>();
+  a.k = k.as<T>();
+  a.v = v.as<T>();
+  a.out = out.as<T>();
+  a.lse = lse.as<float>();
+  a.q_stride = q.stride;
+  a.k_stride = k.stride;
+  a.v_stride = v.stride;
+  a.out_stride = out.stride;
+  a.query_offsets = s.query_offsets.as<std::int32_t>();
+  a.key_offsets = s.key_offsets.as<std::int32_t>();
+  a.positions = s.mask == MaskKind::causal ? s.query_positions.as<std::int32_t>() : nullptr;
+  a.segments = int(s.query_offsets.count() - 1);
+  a.heads = int(s.heads);
+  a.kv_heads = int(s.kv_heads);
+  a.head_dim = int(s.head_dim);
+  a.scale = float(1.0 / std::sqrt(double(s.head_dim)));
+  return a;
+}
+
+/// Whether the tensor-core kernels can take it.
+bool fits_tensor_cores(const AttentionShape& s, std::initializer_list<Tensor> tensors) {
+  return tensors.begin()->dtype == DType::bf16 && (s.head_dim == 64 || s.head_dim == 128) &&
+         packs_fit(s.head_dim, 8, tensors);
+}
+
+void check_shared(const Checks& c, const Device& device, const AttentionShape& s, bool backward) {
+  const std::size_t needed = attention_simple_shared(int(s.head_dim), backward);
+  CHECK(needed <= device.shared_memory(), c.op(), ": head_dim ", s.head_dim, " takes ", needed,
+        " bytes of shared memory per block; this device has ", device.shared_memory());
+}
+
+}  // namespace
+
+void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                                const AttentionShape& shape) {
+  const Checks c = checks("attention_forward");
+  check_attention_forward(c, out, lse, q, k, v, shape);
+  check_head_dim(c, shape);
+  if (fits_tensor_cores(shape, {q, k, v, out})) {
+    const auto a = arguments_of<BFloat16>(q, k, v, out, lse, shape);
+    return attention_mma_forward(c.op(), stream(), a, q.rows());
+  }
+  check_shared(c, device_, shape, false);
+  visit_float(q.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    attention_simple_forward(c.op(), stream(), arguments_of<T>(q, k, v, out, lse, shape), q.rows());
+  });
+}
+
+void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
+                                 Tensor lse, Tensor q, Tensor k, Tensor v,
+                                 const AttentionShape& shape) {
+  const Checks c = checks("attention_backward");
+  check_attention_backward(c, dq, dk, dv, dout, out, lse, q, k, v, shape);
+  check_head_dim(c, shape);
+  const bool tensor_cores = fits_tensor_cores(shape, {q, k, v, out, dq, dk, dv, dout});
+  if (!tensor_cores) check_shared(c, device_, shape, true);
+  auto* delta =
+      static_cast<float*>(device_.workspace(c.op(), lse.count() * std::int64_t{sizeof(float)}));
+  visit_float(q.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    auto a = arguments_of<T>(q, k, v, out, lse, shape);
+    a.delta = delta;
+    a.dq = dq.as<T>();
+    a.dk = dk.as<T>();
+    a.dv = dv.as<T>();
+    a.dout = dout.as<T>();
+    a.dq_stride = dq.stride;
+    a.dk_stride = dk.stride;
+    a.dv_stride = dv.stride;
+    a.dout_stride = dout.stride;
+    constexpr int kThreads = 256;
+    launch({c.op(), blocks_for_vector(lse.count() * kWarpSize, kThreads, 1), kThreads, 0, stream()},
+           attention_delta_kernel<T>, a, lse.count());
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      if (tensor_cores) return attention_mma_backward(c.op(), stream(), a, q.rows(), k.rows());
+    }
+    attention_simple_backward(c.op(), stream(), a, q.rows(), k.rows());
+  });
+}
+
+}  // namespace lacuna

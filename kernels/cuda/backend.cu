@@ -1,0 +1,24 @@
+#include "kernels/backend.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cuda/cuda_ops.h"
+
+namespace lacuna {
+
+std::unique_ptr<Ops> make_ops(std::string_view device, int index, int threads) {
+#if defined(LACUNA_CUDA)
+  constexpr std::string_view mine = "cuda", other = "cuda-emulated";
+  constexpr const char* advice = "it is in builds without CUDA (cmake --preset cpu)";
+#else
+  constexpr std::string_view mine = "cuda-emulated", other = "cuda";
+  constexpr const char* advice = "build with cmake --preset cuda";
+#endif
+  if (device == "cpu") return std::make_unique<CpuOps>(threads);
+  if (device == other)
+    fail_usage(
+        str("parallel.device is \"", device, "\", which this build does not have; ", advice));
+  if (device != mine)
+    fail_usage(str("parallel.device is \"", device, "\"; it must be cpu, cuda or cuda-emulated"));
+  return std::make_unique<CudaOps>(CudaOptions{.device = index});
+}
+
+}  // namespace lacuna

@@ -1,0 +1,73 @@
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/dispatch.h"
+
+namespace lacuna {
+
+CudaOps::CudaOps(const CudaOptions& options)
+    : device_(options.device), products_(device_, options.time_products) {}
+
+CudaOps::~CudaOps() = default;
+
+namespace {
+
+constexpr int kThreads = 256;
+
+template <class T, int n>
+__global__ void fill_kernel(T* x, float value, std::int64_t count) {
+  for_my_pack<n>(count, [&](auto width, std::int64_t i) {
+    constexpr int kWidth = decltype(width)::value;
+    Pack<T, kWidth> pack;
+    for (int j = 0; j < kWidth; ++j) pack.v[j] = narrow<T>(value);
+    store_pack<kWidth>(x + i, pack);
+  });
+}
+
+template <class T, class U, int n>
+__global__ void add_kernel(T* y, const U* x, std::int64_t count) {
+  for_my_pack<n>(count, [&](auto width, std::int64_t i) {
+    constexpr int kWidth = decltype(width)::value;
+    auto sum = load_pack<kWidth>(y + i);
+    const auto more = load_pack<kWidth>(x + i);
+    for (int j = 0; j < kWidth; ++j) sum.v[j] = narrow<T>(widen(sum.v[j]) + widen(more.v[j]));
+    store_pack<kWidth>(y + i, sum);
+  });
+}
+
+}  // namespace
+
+void CudaOps::fill(Tensor x, float value) {
+  const Checks c = checks("fill");
+  c.is_float("x", x);
+  c.is_contiguous("x", x);
+  visit_float(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    visit_width<kPackOf<T>>(aligned_to_packs(kPackOf<T>, {x}), [&](auto width) {
+      constexpr int n = decltype(width)::value;
+      launch({c.op(), blocks_for_vector(x.count(), kThreads, n), kThreads, 0, stream()},
+             fill_kernel<T, n>, x.as<T>(), value, x.count());
+    });
+  });
+}
+
+void CudaOps::add(Tensor y, Tensor x) {
+  const Checks c = checks("add");
+  c.is_float("y", y);
+  c.is_float("x", x);
+  c.is_contiguous("y", y);
+  c.is_contiguous("x", x);
+  c.is_same_shape("y", y, "x", x);
+  visit_float(y.dtype, [&](auto y_type) {
+    visit_float(x.dtype, [&](auto x_type) {
+      using T = typename decltype(y_type)::type;
+      using U = typename decltype(x_type)::type;
+      constexpr int wide = kPackOf<T> < kPackOf<U> ? kPackOf<T> : kPackOf<U>;
+      visit_width<wide>(aligned_to_packs(wide, {y, x}), [&](auto width) {
+        constexpr int n = decltype(width)::value;
+        launch({c.op(), blocks_for_vector(y.count(), kThreads, n), kThreads, 0, stream()},
+               add_kernel<T, U, n>, y.as<T>(), x.as<U>(), y.count());
+      });
+    });
+  });
+}
+
+}  // namespace lacuna

@@ -1,0 +1,82 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "kernels/checks.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/products.h"
+#include "kernels/ops.h"
+
+namespace lacuna {
+
+struct CudaOptions {
+  int device = 0;
+  /// Times the library's algorithms for each new shape of product and keeps the fastest. Off, the
+  /// library's first choice is taken, which is the same in every run.
+  bool time_products = false;
+};
+
+/// f32 and bf16 on a GPU (sums in f32), on one stream of its own. One file per operation. Where
+/// this build has no CUDA, the same kernels run on the host, slowly: description() begins with
+/// "cuda" or "cuda-emulated".
+///
+/// Differences from what kernels/ops.h says of the CPU: contents are never checked, as that would
+/// wait for the device. With an id, row, position or target out of range, what would have been read
+/// becomes NaN and what would have been written is not. A product's y, and the gradient of weights,
+/// may be f32 where its factors are bf16. Results are the same from run to run on one kind of GPU.
+class CudaOps final : public Ops {
+ public:
+  /// Throws Error, one line, when there is no device or it cannot run the kernels.
+  explicit CudaOps(const CudaOptions& options = {});
+  ~CudaOps() override;
+
+  std::string description() const override { return device_.description(); }
+  Place place() const override { return Place::device; }
+  Memory& memory() override { return device_.memory(); }
+  void synchronize() override { device_.synchronize("synchronize"); }
+  /// The stream that everything runs on (a cudaStream_t), for communicators. Null when emulated.
+  CUstream_st* stream() const { return device_.stream(); }
+
+  void copy(Tensor dst, Tensor src) override;
+  void fill(Tensor x, float value) override;
+  void add(Tensor y, Tensor x) override;
+  void gather_rows(Tensor y, Tensor x, Tensor rows) override;
+  void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
+  void embedding_forward(Tensor y, Tensor ids, Tensor w) override;
+  void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
+  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) override;
+  void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) override;
+  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
+  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
+  void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
+                           float eps) override;
+  void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
+                        GradMode mode) override;
+  void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
+  void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                         const AttentionShape& shape) override;
+  void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
+                          Tensor q, Tensor k, Tensor v, const AttentionShape& shape) override;
+  void swiglu_forward(Tensor y, Tensor gate_up) override;
+  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
+  void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
+  void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
+  void corrupt(Tensor noisy, Tensor masked, Tensor clean, Tensor p, Tensor samples,
+               std::uint64_t seed, std::int32_t mask_token) override;
+  void guide(Tensor logits, Tensor unconditional, float scale) override;
+  void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
+                     const SamplingParameters& parameters) override;
+  void sum_of_squares(Tensor sum, Tensor x) override;
+  void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
+  void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
+             const AdamWParameters& p) override;
+
+ private:
+  static Checks checks(const char* op) { return {op, Place::device, true}; }
+
+  Device device_;
+  Products products_;
+};
+
+}  // namespace lacuna

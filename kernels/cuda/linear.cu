@@ -1,0 +1,49 @@
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/dispatch.h"
+
+namespace lacuna {
+namespace {
+
+void multiply(Products& products, const Checks& c, const Tensor& result, GradMode mode,
+              const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
+  Product p{};
+  p.transpose_a = transpose_a;
+  p.transpose_b = transpose_b;
+  p.m = result.rows();
+  p.n = result.cols();
+  p.k = transpose_a ? a.rows() : a.cols();
+  p.a = a.data;
+  p.lda = a.stride;
+  p.b = b.data;
+  p.ldb = b.stride;
+  p.c = result.data;
+  p.ldc = result.stride;
+  p.factors = a.dtype;
+  p.result = result.dtype;
+  p.accumulate = mode == GradMode::accumulate;
+  // Tensors without columns have no rows either (Tensor::rows), so a sum over nothing is one over
+  // no rows, in linear_backward_weight, which adds.
+  if (p.m > 0 && p.n > 0 && p.k > 0) products.multiply(c.op(), p);
+}
+
+}  // namespace
+
+void CudaOps::linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) {
+  const Checks c = checks("linear_forward");
+  check_linear(c, "y", y, "x", x, "w", w, y);
+  multiply(products_, c, y, mode, x, false, w, true);
+}
+
+void CudaOps::linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) {
+  const Checks c = checks("linear_backward_input");
+  check_linear(c, "dy", dy, "dx", dx, "w", w, dx);
+  multiply(products_, c, dx, mode, dy, false, w, false);
+}
+
+void CudaOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x) {
+  const Checks c = checks("linear_backward_weight");
+  check_linear(c, "dy", dy, "x", x, "dw", dw, dw);
+  multiply(products_, c, dw, GradMode::accumulate, dy, true, x, false);
+}
+
+}  // namespace lacuna

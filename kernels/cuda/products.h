@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "kernels/cuda/device.h"
+
+namespace lacuna {
+
+/// c = op(a) op(b), or c += …, all row-major: op(a) is [m,k], op(b) [k,n], c [m,n], op(x) = x or
+/// its transpose; lda, ldb, ldc are the distances between stored rows. a and b are both f32 or both
+/// bf16, c is of the same type or f32. Sums are f32 (no TF32).
+struct Product {
+  bool transpose_a, transpose_b;
+  std::int64_t m, n, k;
+  const void* a;
+  std::int64_t lda;
+  const void* b;
+  std::int64_t ldb;
+  void* c;
+  std::int64_t ldc;
+  DType factors, result;
+  bool accumulate;
+};
+
+/// Matrix products on a device's stream. Implemented twice: kernels/cuda/products.cpp asks
+/// cuBLASLt and keeps its descriptors and the algorithm chosen for each shape;
+/// kernels/emulator/products.cpp asks the CPU's BLAS.
+class Products {
+ public:
+  Products(Device& device, bool time_algorithms);
+  ~Products();
+  Products(const Products&) = delete;
+  Products& operator=(const Products&) = delete;
+
+  /// m, n and k of at least 1.
+  void multiply(const char* op, const Product& product);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What can be checked of the CUDA backend without a GPU: it compiles and links for every
+# architecture, and no kernel spills registers to memory. Prints what each kernel uses.
+#
+#   scripts/check_cuda.sh [BUILD_FOLDER]    # build/cuda (default): made and built if need be
+#
+# Needs a CUDA toolkit (nvcc, cuobjdump, c++filt), 12.8 or newer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-build/cuda}
+export PATH="$PATH:/usr/local/cuda/bin"
+[ -f "$folder/build.ninja" ] || cmake --preset cuda
+cmake --build "$folder" --target lacuna_cuda test_cuda
+
+library=$folder/kernels/cuda/liblacuna_cuda.a
+cuobjdump --dump-resource-usage "$library" 2>/dev/null | c++filt | awk '
+  /arch = /      { arch = $3 }
+  /Function /    { name = $0; sub(/^ *Function /, "", name); sub(/:$/, "", name)
+                   gsub(/lacuna::|\(anonymous namespace\)::|<unnamed>::|void /, "", name)
+                   sub(/\(.*/, "", name) }
+  / REG:/        { match($0, /REG:[0-9]+/);    registers = substr($0, RSTART + 4, RLENGTH - 4)
+                   match($0, /STACK:[0-9]+/);  stack = substr($0, RSTART + 6, RLENGTH - 6)
+                   match($0, /SHARED:[0-9]+/); shared = substr($0, RSTART + 7, RLENGTH - 7)
+                   match($0, /LOCAL:[0-9]+/);  local = substr($0, RSTART + 6, RLENGTH - 6)
+                   printf "%-8s %-64s %3d registers, %5d B static shared", arch, name, registers, shared
+                   if (stack + local > 0) { printf ", SPILLS: %d B stack, %d B local", stack, local; bad++ }
+                   print ""; kernels++ }
+  END            { printf "%d kernels, %d of them spill\n", kernels, bad
+                   exit kernels == 0 || bad > 0 }'

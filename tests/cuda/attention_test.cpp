@@ -1,0 +1,249 @@
+#include <cmath>
+
+#include "tests/cuda/support.h"
+
+namespace lacuna::testing {
+namespace {
+
+/// One segment: how many keys it has, and the position among them of each query row.
+struct Segment {
+  std::int64_t keys;
+  std::vector<std::int32_t> queries;
+};
+Segment whole(std::int64_t keys) {
+  Segment s{keys, {}};
+  for (std::int64_t i = 0; i < keys; ++i) s.queries.push_back(std::int32_t(i));
+  return s;
+}
+
+struct AttentionCase {
+  std::int64_t heads, kv_heads, dim;
+  MaskKind mask;
+  std::vector<Segment> segments;
+  std::int64_t gap = 0;      // elements between rows of q, k and v beyond the packed tensor's
+  bool tensor_cores = true;  // in bf16: whether scores' weights are rounded to it
+};
+
+/// Values and, for each, a bound on the error of computing it: `weights` relative for each weight
+/// of a weighted sum, 5e-5 for f32 sums, scores and exponentials, and none for the rounding at the
+/// end.
+struct Bounded {
+  explicit Bounded(std::int64_t rows, std::int64_t cols)
+      : value({rows, cols}), error({rows, cols}) {}
+  void add(std::int64_t i, double term, double relative, double absolute = 0) {
+    value[i] += float(term);
+    error[i] += float(std::abs(term) * relative + absolute);
+  }
+  HostArray value, error;
+};
+
+::testing::AssertionResult is_within(const HostArray& actual, const Bounded& expected, DType type) {
+  for (std::int64_t i = 0; i < actual.count(); ++i) {
+    const double e = expected.value[i],
+                 bound = expected.error[i] + one_rounding(type) * std::abs(e);
+    if (!(std::abs(actual[i] - e) <= bound + 1e-6))
+      return ::testing::AssertionFailure()
+             << "element " << i << " of " << str(actual.shape) << " is " << actual[i]
+             << ", expected " << e << " within " << bound;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+constexpr double kF32 = 5e-5;
+
+/// What kernels/ops.h says, row by row; the backward pass from `out` as given.
+struct Attention {
+  Attention(const AttentionCase& shape, std::int64_t query_rows, std::int64_t key_rows)
+      : c(shape),
+        out(query_rows, c.heads * c.dim),
+        lse(query_rows, c.heads),
+        dq(query_rows, c.heads * c.dim),
+        dk(key_rows, c.kv_heads * c.dim),
+        dv(key_rows, c.kv_heads * c.dim) {}
+
+  /// f(head, query row, position, first key row, keys) for every query and head.
+  template <class F>
+  void for_queries(F&& f) {
+    std::int64_t query = 0, key = 0;
+    for (const Segment& s : c.segments) {
+      for (const std::int32_t position : s.queries) {
+        for (std::int64_t h = 0; h < c.heads; ++h)
+          f(h, query, key, c.mask == MaskKind::causal ? position + 1 : s.keys);
+        ++query;
+      }
+      key += s.keys;
+    }
+  }
+  double dot(const HostArray& x, std::int64_t xrow, std::int64_t xhead, const HostArray& y,
+             std::int64_t yrow, std::int64_t yhead) const {
+    double sum = 0;
+    for (std::int64_t d = 0; d < c.dim; ++d)
+      sum += double(x[xrow * x.shape[1] + xhead * c.dim + d]) *
+             double(y[yrow * y.shape[1] + yhead * c.dim + d]);
+    return sum;
+  }
+
+  void forward(const HostArray& q, const HostArray& k, const HostArray& v, double weights) {
+    for_queries([&](std::int64_t h, std::int64_t i, std::int64_t first, std::int64_t count) {
+      const std::int64_t kv = h / (c.heads / c.kv_heads);
+      std::vector<double> s(std::size_t(count), 0);
+      double total = 0;
+      for (std::int64_t j = 0; j < count; ++j) {
+        s[std::size_t(j)] = dot(q, i, h, k, first + j, kv) / std::sqrt(double(c.dim));
+        total += std::exp(s[std::size_t(j)]);
+      }
+      lse.add(i * c.heads + h, std::log(total), 0, kF32);
+      for (std::int64_t j = 0; j < count; ++j)
+        for (std::int64_t d = 0; d < c.dim; ++d)
+          out.add((i * c.heads + h) * c.dim + d,
+                  std::exp(s[std::size_t(j)]) / total *
+                      double(v[(first + j) * v.shape[1] + kv * c.dim + d]),
+                  weights + kF32);
+    });
+  }
+
+  void backward(const HostArray& dout, const HostArray& given_out, const HostArray& given_lse,
+                const HostArray& q, const HostArray& k, const HostArray& v, double weights) {
+    const double scale = 1 / std::sqrt(double(c.dim));
+    for_queries([&](std::int64_t h, std::int64_t i, std::int64_t first, std::int64_t count) {
+      const std::int64_t kv = h / (c.heads / c.kv_heads), at = (i * c.heads + h) * c.dim;
+      const double delta = dot(dout, i, h, given_out, i, h);
+      double dout_size = 0;
+      for (std::int64_t d = 0; d < c.dim; ++d) dout_size += std::abs(double(dout[at + d])) * 4;
+      for (std::int64_t j = first; j < first + count; ++j) {
+        const double p =
+            std::exp(dot(q, i, h, k, j, kv) * scale - double(given_lse[i * c.heads + h]));
+        const double ds = p * (dot(dout, i, h, v, j, kv) - delta) * scale;
+        const double ds_error = kF32 * p * dout_size * scale;
+        const std::int64_t from = (j * c.kv_heads + kv) * c.dim;
+        for (std::int64_t d = 0; d < c.dim; ++d) {
+          dv.add(from + d, p * double(dout[at + d]), weights + kF32);
+          dk.add(from + d, ds * double(q[at + d]), weights + kF32,
+                 ds_error * std::abs(double(q[at + d])));
+          dq.add(at + d, ds * double(k[from + d]), weights + kF32,
+                 ds_error * std::abs(double(k[from + d])));
+        }
+      }
+    });
+  }
+
+  const AttentionCase& c;
+  Bounded out, lse, dq, dk, dv;
+};
+
+HostArray columns(const HostArray& x, std::int64_t from, std::int64_t n) {
+  HostArray y({x.shape[0], n});
+  for (std::int64_t i = 0; i < y.count(); ++i) y[i] = x[i / n * x.shape[1] + from + i % n];
+  return y;
+}
+
+class CudaAttentionTest : public CudaOpsTest {
+ protected:
+  void check(const AttentionCase& c) {
+    SCOPED_TRACE(str("H ", c.heads, " K ", c.kv_heads, " D ", c.dim,
+                     c.mask == MaskKind::causal ? " causal" : " full"));
+    std::vector<std::int32_t> query_offsets{0}, key_offsets{0}, positions;
+    for (const Segment& s : c.segments) {
+      positions.insert(positions.end(), s.queries.begin(), s.queries.end());
+      query_offsets.push_back(std::int32_t(positions.size()));
+      key_offsets.push_back(key_offsets.back() + std::int32_t(s.keys));
+    }
+    const auto queries = std::int64_t(positions.size()), keys = std::int64_t{key_offsets.back()};
+    const std::int64_t q_cols = c.heads * c.dim, kv_cols = c.kv_heads * c.dim;
+    const Layout packed{c.gap, 0};
+    const HostArray q = normal({queries, q_cols}, 1, type());
+    const HostArray kv = normal({keys, 2 * kv_cols}, 2, type());
+    const HostArray dout = normal({queries, q_cols}, 3, type());
+    DeviceArray d_q(device(), q, type(), packed), d_kv(device(), kv, type(), packed);
+    const Tensor d_k = d_kv.tensor().column_range(0, kv_cols);
+    const Tensor d_v = d_kv.tensor().column_range(kv_cols, kv_cols);
+    DeviceArray d_positions(device(), {queries}, positions);
+    const Shape offsets{std::int64_t(query_offsets.size())};
+    DeviceArray d_query_offsets(device(), offsets, query_offsets);
+    DeviceArray d_key_offsets(device(), offsets, key_offsets);
+    AttentionShape shape;
+    shape.heads = c.heads;
+    shape.kv_heads = c.kv_heads;
+    shape.head_dim = c.dim;
+    shape.mask = c.mask;
+    shape.query_offsets = d_query_offsets;
+    shape.key_offsets = d_key_offsets;
+    if (c.mask == MaskKind::causal) shape.query_positions = d_positions;
+
+    const double weights = is_f32() || !c.tensor_cores ? 0 : 0x1p-8;
+    const HostArray k = columns(kv, 0, kv_cols), v = columns(kv, kv_cols, kv_cols);
+    Attention expected(c, queries, keys);
+    expected.forward(q, k, v, weights);
+    DeviceArray out(device(), {queries, q_cols}, type());
+    DeviceArray lse(device(), {queries, c.heads}, DType::f32);
+    device().attention_forward(out, lse, d_q, d_k, d_v, shape);
+    EXPECT_TRUE(is_within(out.read(), expected.out, type()));
+    EXPECT_TRUE(is_within(lse.read(), expected.lse, DType::f32));
+    EXPECT_TRUE(out.guards_hold() && lse.guards_hold());
+
+    expected.backward(dout, out.read(), lse.read(), q, k, v, weights);
+    DeviceArray d_dout(device(), dout, type()), dq(device(), {queries, q_cols}, type(), packed);
+    DeviceArray dkv(device(), {keys, 2 * kv_cols}, type(), packed);
+    const auto backward = [&] {
+      device().attention_backward(dq, dkv.tensor().column_range(0, kv_cols),
+                                  dkv.tensor().column_range(kv_cols, kv_cols), d_dout, out, lse,
+                                  d_q, d_k, d_v, shape);
+    };
+    backward();
+    const HostArray got_dq = dq.read(), got_dkv = dkv.read();
+    EXPECT_TRUE(is_within(got_dq, expected.dq, type()));
+    EXPECT_TRUE(is_within(columns(got_dkv, 0, kv_cols), expected.dk, type()));
+    EXPECT_TRUE(is_within(columns(got_dkv, kv_cols, kv_cols), expected.dv, type()));
+    EXPECT_TRUE(dq.guards_hold() && dkv.guards_hold());
+    backward();  // again: the same bits
+    EXPECT_EQ(dq.read().values, got_dq.values);
+    EXPECT_EQ(dkv.read().values, got_dkv.values);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaAttentionTest, ::testing::ValuesIn(all_cases()), case_name);
+
+// Lengths of one row, of whole tiles (64) and one more or less; heads that share keys.
+TEST_P(CudaAttentionTest, Full64) {
+  check({2, 1, 64, MaskKind::full, {whole(1), whole(64), whole(70)}});
+}
+TEST_P(CudaAttentionTest, Full128) { check({2, 2, 128, MaskKind::full, {whole(65), whole(3)}}); }
+TEST_P(CudaAttentionTest, Causal64) { check({3, 1, 64, MaskKind::causal, {whole(130), whole(5)}}); }
+TEST_P(CudaAttentionTest, Causal128) { check({2, 1, 128, MaskKind::causal, {whole(97)}}); }
+
+/// Some positions only, in no order, and a segment nobody asks about: its dk and dv are zero.
+TEST_P(CudaAttentionTest, SomeQueries) {
+  const std::vector<Segment> segments = {
+      {150, {149, 0, 64, 63, 2, 100}}, {40, {}}, {2, {1}}, whole(66)};
+  check({2, 1, 64, MaskKind::causal, segments});
+  check({2, 2, 128, MaskKind::full, segments});
+  check({2, 1, 24, MaskKind::causal, segments, 0, false});
+}
+
+/// The kernels for any width; and those of ordinary widths when rows are not in whole packs.
+TEST_P(CudaAttentionTest, OtherWidths) {
+  const std::vector<Segment> segments = {whole(33), whole(1), {70, {69, 3}}};
+  for (const std::int64_t dim : {1, 6, 33, 80})
+    check({2, 1, dim, MaskKind::causal, segments, 0, false});
+  check({1, 1, 256, MaskKind::full, {whole(40)}, 0, false});
+  check({2, 1, 64, MaskKind::full, segments, 3, false});
+}
+
+TEST_P(CudaAttentionTest, NoRows) {
+  DeviceArray q(device(), {0, 64}, type()), kv(device(), {0, 64}, type());
+  DeviceArray lse(device(), {0, 1}, DType::f32);
+  DeviceArray offsets(device(), {1}, std::vector<std::int32_t>{0});
+  AttentionShape shape;
+  shape.heads = shape.kv_heads = 1;
+  shape.head_dim = 64;
+  shape.query_offsets = shape.key_offsets = offsets;
+  device().attention_forward(q, lse, q, kv, kv, shape);
+  device().attention_backward(q, kv, kv, q, q, lse, q, kv, kv, shape);
+  DeviceArray wide(device(), {0, 512}, type());
+  shape.head_dim = 512;
+  EXPECT_TRUE(
+      contains(error_of([&] { device().attention_forward(wide, lse, wide, wide, wide, shape); }),
+               "attention_forward: head_dim is 512; it must be 1 to 256"));
+}
+
+}  // namespace
+}  // namespace lacuna::testing

@@ -1,0 +1,134 @@
+#include <limits>
+
+#include "tests/cuda/support.h"
+
+namespace lacuna::testing {
+namespace {
+
+using CudaMovesTest = CudaOpsTest;
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaMovesTest, ::testing::ValuesIn(all_cases()), case_name);
+
+TEST_P(CudaMovesTest, FillAndAdd) {
+  for (const std::int64_t n : {1, 7, 64, 1025})
+    for (const std::int64_t shift : {0, 3}) {
+      const HostArray x = normal({n}, 1, type()), y = normal({n}, 2, type());
+      DeviceArray dx(device(), x, type(), {0, shift}), dy(device(), y, type(), {0, shift});
+      device().add(dy, dx);
+      HostArray sum({n});
+      for (std::int64_t i = 0; i < n; ++i) sum[i] = x[i] + y[i];
+      EXPECT_EQ(dy.read().values, rounded(sum, type()).values);
+      EXPECT_TRUE(dy.guards_hold());
+      device().fill(dx, 0.3f);
+      EXPECT_EQ(dx.read().values, rounded(HostArray({n}, 0.3f), type()).values);
+      EXPECT_TRUE(dx.guards_hold());
+    }
+}
+
+TEST_P(CudaMovesTest, AddsAcrossTypes) {
+  const HostArray x = normal({37}, 1, DType::bf16), y = normal({37}, 2, DType::f32);
+  DeviceArray dx(device(), x, DType::bf16), dy(device(), y, DType::f32);
+  device().add(dy, dx);
+  for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dy.read()[i], x[i] + y[i]);
+}
+
+/// Every way between the two places, with rows apart on either side or not, and conversion.
+TEST_P(CudaMovesTest, CopiesBetweenPlacesAndTypes) {
+  const Shape shapes[] = {{5}, {3, 4}, {2, 3, 5}, {300, 7}};
+  for (const Shape& shape : shapes)
+    for (const std::int64_t gap : {0, 3}) {
+      const HostArray x = normal(shape, 3, DType::f32);
+      DeviceArray there(device(), x, DType::f32, {gap, 0});
+      DeviceArray narrow(device(), shape, type(), {gap, 1}), again(device(), shape, DType::f32);
+      device().copy(narrow, there);
+      EXPECT_TRUE(narrow.guards_hold());
+      EXPECT_EQ(narrow.read().values, rounded(x, type()).values);
+      device().copy(again, narrow);
+      EXPECT_EQ(again.read().values, rounded(x, type()).values);
+
+      DeviceArray straight(device(), shape, type(), {gap, 0});
+      device().copy(straight, x);  // from main memory, converted on the way
+      EXPECT_TRUE(straight.guards_hold());
+      EXPECT_EQ(straight.read().values, rounded(x, type()).values);
+      HostArray back(shape);
+      device().copy(back, straight);
+      EXPECT_EQ(back.values, rounded(x, type()).values);
+    }
+}
+
+TEST_P(CudaMovesTest, CopiesHalfPrecisionAndIntegers) {
+  std::vector<Float16> halves;
+  for (std::uint32_t bits = 0; bits < 0x10000; bits += 7) halves.push_back({std::uint16_t(bits)});
+  const Shape shape{std::int64_t(halves.size())};
+  DeviceArray there(device(), shape, halves), wide(device(), shape, DType::f32);
+  device().copy(wide, there);
+  HostArray expected(shape);
+  for (std::int64_t i = 0; i < expected.count(); ++i)
+    expected[i] = to_float(halves[std::size_t(i)]);
+  EXPECT_TRUE(is_close(wide.read(), expected, 0, 0));
+  device().copy(there, wide);
+  const auto back = there.read_as<Float16>();
+  for (std::size_t i = 0; i < halves.size(); ++i)
+    if (!std::isnan(to_float(halves[i]))) {
+      EXPECT_EQ(back[i].bits, halves[i].bits);
+    }
+
+  const std::vector<std::int64_t> numbers = {1, -5, std::int64_t{1} << 60};
+  DeviceArray integers(device(), {3}, numbers);
+  EXPECT_EQ(integers.read_as<std::int64_t>(), numbers);
+}
+
+TEST_P(CudaMovesTest, RoundsLikeTheHost) {
+  std::vector<float> values;
+  for (std::uint32_t high = 0; high < 0x10000; high += 53)
+    for (const std::uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
+      values.push_back(std::bit_cast<float>(high << 16 | low));
+  const Shape shape{std::int64_t(values.size())};
+  DeviceArray wide(device(), shape, values), narrow(device(), shape, DType::bf16);
+  device().copy(narrow, wide);
+  const auto halves = narrow.read_as<BFloat16>();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i]))
+      EXPECT_TRUE(std::isnan(to_float(halves[i])));
+    else
+      EXPECT_EQ(halves[i].bits, to_bf16(values[i]).bits) << values[i];
+  }
+}
+
+TEST_P(CudaMovesTest, GatherAndScatter) {
+  for (const std::int64_t cols : {1, 8, 36, 531})
+    for (const std::int64_t gap : {0, 16}) {
+      const HostArray x = normal({9, cols}, 4, type()), y = normal({4, cols}, 5, type());
+      const std::vector<std::int32_t> rows = {7, 0, 8, 3};
+      DeviceArray dx(device(), x, type(), {gap, 0}), dy(device(), {4, cols}, type());
+      DeviceArray drows(device(), {4}, rows);
+      device().gather_rows(dy, dx, drows);
+      HostArray gathered({4, cols}), added = x;
+      for (std::int64_t m = 0; m < 4; ++m)
+        for (std::int64_t c = 0; c < cols; ++c) {
+          gathered[m * cols + c] = x[rows[std::size_t(m)] * cols + c];
+          added[rows[std::size_t(m)] * cols + c] += y[m * cols + c];
+        }
+      EXPECT_EQ(dy.read().values, gathered.values);
+      EXPECT_TRUE(dy.guards_hold());
+      device().copy(dy, y);
+      device().scatter_add_rows(dx, dy, drows);
+      EXPECT_EQ(dx.read().values, rounded(added, type()).values);
+      EXPECT_TRUE(dx.guards_hold());
+    }
+}
+
+TEST_P(CudaMovesTest, RowsOutOfRangeAreNanAndNotWritten) {
+  const std::vector<std::int32_t> rows = {-1, 1, 2};
+  DeviceArray x(device(), HostArray({2, 3}, 1), type()), y(device(), HostArray({3, 3}, 5), type());
+  DeviceArray drows(device(), {3}, rows);
+  device().scatter_add_rows(x, y, drows);
+  EXPECT_EQ(x.read().values, (std::vector<float>{1, 1, 1, 6, 6, 6}));
+  EXPECT_TRUE(x.guards_hold());
+  device().gather_rows(y, x, drows);
+  const HostArray gathered = y.read();
+  EXPECT_TRUE(std::isnan(gathered[0]) && std::isnan(gathered[8]));
+  EXPECT_EQ(gathered[4], 6);
+}
+
+}  // namespace
+}  // namespace lacuna::testing

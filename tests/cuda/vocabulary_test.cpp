@@ -1,0 +1,205 @@
+#include <cmath>
+#include <limits>
+
+#include "core/philox.h"
+#include "tests/cuda/support.h"
+
+namespace lacuna::testing {
+namespace {
+
+using CudaVocabularyTest = CudaOpsTest;
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaVocabularyTest, ::testing::ValuesIn(all_cases()), case_name);
+
+TEST_P(CudaVocabularyTest, CrossEntropy) {
+  for (const std::int64_t vocab : {1, 9, 512, 5003, 6000}) {
+    const std::int64_t rows = 4;
+    const HostArray logits = normal({rows, vocab}, 1, type(), 4);
+    std::vector<std::int32_t> targets = integers(rows, vocab, 2);
+    const HostArray weights = normal({rows}, 3, DType::f32);
+    DeviceArray dlogits(device(), logits, type()), dtargets(device(), {rows}, targets);
+    DeviceArray loss(device(), {rows}, DType::f32), dweights(device(), weights, DType::f32);
+    device().cross_entropy_forward(loss, dlogits, dtargets);
+    HostArray expected = logits, expected_loss({rows});
+    const Tensor host_targets(targets.data(), {rows});
+    host.cross_entropy_forward(expected_loss, logits, host_targets);
+    EXPECT_TRUE(is_close(loss.read(), expected_loss, 1e-6, 20 * 0x1p-22));
+    EXPECT_EQ(dlogits.read().values, logits.values);
+    device().cross_entropy_backward(loss, dlogits, dtargets, dweights);
+    host.cross_entropy_backward(expected_loss, expected, host_targets, weights);
+    EXPECT_TRUE(is_close(loss.read(), expected_loss, 1e-6, 20 * 0x1p-22));
+    // At the target, p - 1: an error relative to 1, times a weight below 4.
+    EXPECT_TRUE(is_close(dlogits.read(), expected, rounding(), 4e-6));
+    EXPECT_TRUE(dlogits.guards_hold() && loss.guards_hold());
+  }
+}
+
+/// Logits of -inf (excluded tokens) and very large ones.
+TEST_P(CudaVocabularyTest, CrossEntropyOfExtremeLogits) {
+  const float inf = std::numeric_limits<float>::infinity();
+  HostArray logits({3, 16}, -inf);
+  logits[3] = 2;
+  for (std::int64_t v = 0; v < 16; ++v) logits[16 + v] = v == 5 ? 1e30f : -1e30f;
+  for (std::int64_t v = 0; v < 16; ++v) logits[32 + v] = -1000;
+  const std::vector<std::int32_t> targets = {3, 5, 0};
+  DeviceArray dlogits(device(), logits, type()), dtargets(device(), {3}, targets);
+  DeviceArray loss(device(), {3}, DType::f32), weights(device(), HostArray({3}, 1), DType::f32);
+  device().cross_entropy_backward(loss, dlogits, dtargets, weights);
+  EXPECT_EQ(loss.read()[0], 0);
+  EXPECT_EQ(loss.read()[1], 0);
+  EXPECT_NEAR(loss.read()[2], std::log(16.0), 1e-6);
+  const HostArray gradient = dlogits.read();
+  for (std::int64_t i = 0; i < 32; ++i) EXPECT_EQ(gradient[i], 0) << i;
+  EXPECT_NEAR(gradient[32], 1.0 / 16 - 1, 1e-6 + rounding());
+}
+
+TEST_P(CudaVocabularyTest, TargetsOutOfRangeGiveNan) {
+  const std::vector<std::int32_t> targets = {-1, 4, 0};
+  DeviceArray logits(device(), HostArray({3, 4}), type()), dtargets(device(), {3}, targets);
+  DeviceArray loss(device(), {3}, DType::f32);
+  device().cross_entropy_forward(loss, logits, dtargets);
+  EXPECT_TRUE(std::isnan(loss.read()[0]) && std::isnan(loss.read()[1]));
+  EXPECT_NEAR(loss.read()[2], std::log(4.0), 1e-6);
+}
+
+TEST_P(CudaVocabularyTest, CorruptsAsTheHostDoes) {
+  for (const std::int64_t length : {1, 6, 601}) {
+    const std::int64_t rows = 3;
+    std::vector<std::int32_t> clean = integers(rows * length, 1000, 1);
+    std::vector<float> p = {0.1f, 0.5f, 1.0f};
+    std::vector<std::int64_t> samples = {0, 77, (std::int64_t{5} << 32) + 1};
+    std::vector<std::int32_t> noisy(clean.size());
+    std::vector<std::uint8_t> masked(clean.size());
+    const Shape shape{rows, length};
+    host.corrupt(Tensor(noisy.data(), shape), Tensor(masked.data(), shape),
+                 Tensor(clean.data(), shape), Tensor(p.data(), {rows}),
+                 Tensor(samples.data(), {rows}), 42, 5000);
+    DeviceArray dclean(device(), shape, clean), dnoisy(device(), shape, DType::i32);
+    DeviceArray dmasked(device(), shape, DType::u8), dp(device(), {rows}, p);
+    DeviceArray dsamples(device(), {rows}, samples);
+    device().corrupt(dnoisy, dmasked, dclean, dp, dsamples, 42, 5000);
+    EXPECT_EQ(dnoisy.read_as<std::int32_t>(), noisy);
+    EXPECT_EQ(dmasked.read_as<std::uint8_t>(), masked);
+    EXPECT_TRUE(dnoisy.guards_hold() && dmasked.guards_hold());
+  }
+}
+
+TEST_P(CudaVocabularyTest, Guide) {
+  for (const std::int64_t vocab : {5, 64}) {
+    const HostArray x = normal({3, vocab}, 1, type()), u = normal({3, vocab}, 2, type());
+    DeviceArray dx(device(), x, type()), du(device(), u, type());
+    HostArray expected = x;
+    host.guide(expected, u, 1.5f);
+    device().guide(dx, du, 1.5f);
+    // Terms below 5 times 2.5.
+    EXPECT_TRUE(is_close(dx.read(), expected, rounding(), 12.5 * 0x1p-22));
+    EXPECT_TRUE(dx.guards_hold());
+  }
+}
+
+/// The definition, in f64.
+std::int32_t sampled(const HostArray& logits, std::int64_t row, std::int64_t key,
+                     const SamplingParameters& p) {
+  const std::int64_t vocab = logits.shape[1];
+  double best = -std::numeric_limits<double>::infinity();
+  std::int32_t token = 0;
+  for (std::int64_t v = 0; v < vocab; ++v) {
+    double value = logits[row * vocab + v];
+    if (p.temperature > 0) {
+      const std::uint64_t at = std::uint64_t(key) * std::uint64_t(vocab) + std::uint64_t(v);
+      const CounterRng rng{p.seed, Purpose::gumbel, p.step | at >> 32 << 32};
+      value -= p.temperature * std::log(-std::log(rng.uniform53(std::uint32_t(at))));
+    }
+    if (value > best) {
+      best = value;
+      token = std::int32_t(v);
+    }
+  }
+  return token;
+}
+
+TEST_P(CudaVocabularyTest, SampleTokens) {
+  for (const std::int64_t vocab : {1, 37, 8192, 20001})
+    for (const double temperature : {0.0, 0.7, 3.0}) {
+      const std::int64_t rows = 3;
+      const HostArray logits = normal({rows, vocab}, 5, type(), 2);
+      const std::vector<std::int64_t> keys = {0, 12, std::int64_t{1} << 31};
+      const SamplingParameters p{temperature, 9, 4};
+      DeviceArray dlogits(device(), logits, type()), dkeys(device(), {rows}, keys);
+      DeviceArray tokens(device(), {rows}, DType::i32), confidence(device(), {rows}, DType::f32);
+      device().sample_tokens(tokens, confidence, dlogits, dkeys, p);
+      const auto found = tokens.read_as<std::int32_t>();
+      for (std::int64_t m = 0; m < rows; ++m) {
+        const std::int32_t token = sampled(logits, m, keys[std::size_t(m)], p);
+        EXPECT_EQ(found[std::size_t(m)], token) << vocab << " " << temperature << " row " << m;
+        double sum = 0;
+        for (std::int64_t v = 0; v < vocab; ++v)
+          sum += std::exp(double(logits[m * vocab + v]) - double(logits[m * vocab + token]));
+        EXPECT_NEAR(confidence.read()[m] * sum, 1, 1e-5);
+      }
+    }
+}
+
+/// Equal logits: the first wins; nothing but -inf: token 0.
+TEST_P(CudaVocabularyTest, SampleTokensTies) {
+  HostArray logits({3, 9000});
+  for (std::int64_t v = 0; v < 9000; ++v) {
+    logits[v] = v == 8500 || v == 300 || v == 301 ? 1.0f : 0.0f;
+    logits[9000 + v] = 2;
+    logits[18000 + v] = -std::numeric_limits<float>::infinity();
+  }
+  const std::vector<std::int64_t> keys = {0, 1, 2};
+  DeviceArray dlogits(device(), logits, type()), dkeys(device(), {3}, keys);
+  DeviceArray tokens(device(), {3}, DType::i32), confidence(device(), {3}, DType::f32);
+  device().sample_tokens(tokens, confidence, dlogits, dkeys, {});
+  EXPECT_EQ(tokens.read_as<std::int32_t>(), (std::vector<std::int32_t>{300, 0, 0}));
+}
+
+TEST_P(CudaVocabularyTest, SumOfSquaresAndClipping) {
+  for (const std::int64_t n : {0, 1, 5000, 70000}) {
+    const HostArray x = normal({n}, 1, type());
+    double expected = 0;
+    for (const float value : x.values) expected += double(value) * double(value);
+    DeviceArray dx(device(), x, type(), {0, n == 5000 ? 1 : 0});
+    DeviceArray sum(device(), {1}, DType::f64), scale(device(), {1}, DType::f32);
+    device().sum_of_squares(sum, dx);
+    EXPECT_NEAR(sum.read_as<double>()[0], expected, 1e-12 * expected);
+    device().clip_scale(scale, sum, 2.0f);
+    const double norm = std::sqrt(expected);
+    EXPECT_FLOAT_EQ(scale.read()[0], float(norm <= 2 ? 1 : 2 / norm));
+    device().clip_scale(scale, sum, 0);
+    EXPECT_EQ(scale.read()[0], 1);
+  }
+  DeviceArray sum(device(), {1}, std::vector<double>{std::numeric_limits<double>::infinity()});
+  DeviceArray scale(device(), {1}, DType::f32);
+  device().clip_scale(scale, sum, 1);
+  EXPECT_TRUE(std::isnan(scale.read()[0]));
+}
+
+TEST_P(CudaVocabularyTest, AdamW) {
+  for (const std::int64_t n : {1, 6, 1001})
+    for (const std::int64_t shift : {0, 1}) {
+      HostArray w = normal({n}, 1, DType::f32), m = normal({n}, 2, DType::f32, 0.1);
+      HostArray v = normal({n}, 3, DType::f32, 0.1), scale({1}, 0.37f);
+      for (float& value : v.values) value = value * value;
+      const HostArray g = normal({n}, 4, type());
+      DeviceArray dw(device(), w, DType::f32, {0, shift}), dm(device(), m, DType::f32, {0, shift});
+      DeviceArray dv(device(), v, DType::f32, {0, shift}), dg(device(), g, type(), {0, shift});
+      DeviceArray dscale(device(), scale, DType::f32);
+      const AdamWParameters p{1e-2, 0.9, 0.95, 1e-8, 0.1, 3};
+      device().adamw(dw, dm, dv, dg, dscale, p);
+      host.adamw(w, m, v, g, scale, p);
+      // Sums of two terms, below 5: a few units in the last place.
+      EXPECT_TRUE(is_close(dm.read(), m, 1e-6, 5 * 0x1p-22));
+      EXPECT_TRUE(is_close(dv.read(), v, 1e-6, 0));
+      EXPECT_TRUE(is_close(dw.read(), w, 1e-6, 5 * 0x1p-22));
+      EXPECT_TRUE(dw.guards_hold() && dm.guards_hold() && dv.guards_hold());
+
+      const HostArray before = dw.read();
+      DeviceArray bad(device(), HostArray({1}, NAN), DType::f32);
+      device().adamw(dw, dm, dv, dg, bad, p);
+      EXPECT_EQ(dw.read().values, before.values);
+    }
+}
+
+}  // namespace
+}  // namespace lacuna::testing

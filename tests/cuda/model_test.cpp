@@ -153,8 +153,11 @@ TEST_P(CudaModelTest, ThreeStepsOfCausalTraining) {
   expect_same_training(device(), host, tiny(128, 2, 1, Attention::causal), type());
 }
 
-TEST_P(CudaModelTest, GeneratesTheHostsTokens) {
-  if (!is_f32()) GTEST_SKIP() << "in bf16 the largest logit may be another";
+/// In f32 alone: in bf16 the largest logit may be another.
+using CudaSamplerTest = CudaOpsTest;
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaSamplerTest, ::testing::ValuesIn(f32_cases()), case_name);
+
+TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   const ModelConfig config = tiny(48, 3, 1);
   ModelTensors here(host.memory(), config, "weights"), there(device().memory(), config, "weights");
   initialise(here, config, 5, host);

@@ -95,6 +95,7 @@ enum class ThreadOrder : std::uint8_t { forward, reverse, shuffled };
 using Case = std::tuple<DType, ThreadOrder>;
 std::string case_name(const ::testing::TestParamInfo<Case>& info);
 std::vector<Case> all_cases();
+std::vector<Case> f32_cases();
 
 class CudaOpsTest : public ::testing::TestWithParam<Case> {
  protected:

@@ -6,10 +6,22 @@
 
 namespace lacuna {
 
-/// The backend that parallel.device names: "cpu" (on `threads` threads; 0: every core this process
-/// may use), "cuda" (GPU number `index`), or "cuda-emulated" (the CUDA kernels run by the host, to
-/// try them out; slow). Throws UsageError for another word, or one this build does not have: one
-/// with CUDA has "cuda", one without "cuda-emulated". Throws Error when there is no usable GPU.
-std::unique_ptr<Ops> make_ops(std::string_view device, int index = 0, int threads = 0);
+/// What each backend takes of these is its own affair; results differ by rounding alone.
+struct DeviceOptions {
+  int index = 0;    // which GPU
+  int threads = 0;  // of the CPU; 0: every core this process may use
+  /// cuda: time cuBLASLt's algorithms for each new shape of product and keep the fastest. Off, its
+  /// first choice is taken, which is the same in every run.
+  bool tune_products = false;
+  /// cuda: attention by wgmma and TMA where the GPU has them (sm_90); off, and elsewhere, by
+  /// mma.sync. Compiled, and run in the emulator, but not yet on a GPU.
+  bool hopper_attention = false;
+};
+
+/// The backend that parallel.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA
+/// kernels run by the host, to try them out; slow). Throws UsageError for another word, or one this
+/// build does not have: one with CUDA has "cuda", one without "cuda-emulated". Throws Error when
+/// there is no usable GPU.
+std::unique_ptr<Ops> make_ops(std::string_view device, const DeviceOptions& options = {});
 
 }  // namespace lacuna

@@ -35,7 +35,8 @@ struct OpCase {
 /// Every operation of Ops at the sizes a training step of `shape` gives it, and the memory for it.
 class OpCases {
  public:
-  OpCases(Ops& ops, const BenchShape& shape);
+  /// Activations, weights and logits of `type`.
+  OpCases(Ops& ops, const BenchShape& shape, DType type = DType::f32);
   const std::vector<OpCase>& all() const { return cases_; }
 
  private:
@@ -49,13 +50,19 @@ class OpCases {
   void add_optimizer();
   void add(std::string name, std::initializer_list<Tensor> shown, double flops, double bytes,
            std::function<void()> run);
-  Tensor floats(std::initializer_list<std::int64_t> shape, float scale = 1);
+  /// Random numbers in [-scale, scale): of the type that is computed in, or f32.
+  Tensor floats(Shape shape, float scale = 1) { return random(shape, scale, type_); }
+  Tensor singles(Shape shape) { return random(shape, 1, DType::f32); }
+  Tensor random(Shape shape, float scale, DType type);
   Tensor ints(std::int64_t n, std::int64_t below);
+  template <class T>
+  Tensor values(const std::vector<T>& v);
   /// Zeros.
   Tensor memory(Shape shape, DType type);
 
   Ops& ops_;
   const BenchShape s_;
+  const DType type_;
   std::vector<std::unique_ptr<Arena>> memory_;
   std::vector<OpCase> cases_;
 };
@@ -64,7 +71,9 @@ struct OpTiming {
   double seconds;  // the median of the calls
   int calls;
 };
-/// After one call to warm up, as many as fit `budget` seconds, at least three.
+/// After one call to warm up, as many as fit `budget` seconds, at least three. On a device, calls
+/// that take less than a millisecond are timed ten or a hundred at once, so that the wait for the
+/// last does not count.
 OpTiming time_case(Ops& ops, const OpCase& c, double budget = 0.25);
 
 }  // namespace lacuna

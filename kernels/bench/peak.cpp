@@ -1,8 +1,10 @@
 #include "kernels/bench/peak.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "core/arena.h"
+#include "core/philox.h"
 #include "core/stopwatch.h"
 
 namespace lacuna {
@@ -16,38 +18,92 @@ double seconds_of(Ops& ops, auto&& work) {
   return stopwatch.seconds();
 }
 
-}  // namespace
+/// 65536 numbers, over and over.
+void fill_with_noise(Ops& ops, const Tensor& x) {
+  constexpr std::int64_t kPattern = std::int64_t{1} << 16;
+  std::vector<float> pattern(std::size_t(std::min(kPattern, x.count())));
+  const CounterRng rng{3, Purpose::benchmark, 0};
+  for (std::size_t i = 0; i < pattern.size(); ++i)
+    pattern[i] = float(rng.normal_pair(std::uint32_t(i / 2))[i % 2]);
+  const Tensor flat = x.reshaped({x.count()});
+  for (std::int64_t at = 0; at < flat.count(); at += kPattern) {
+    const std::int64_t n = std::min(kPattern, flat.count() - at);
+    ops.copy(flat.row_range(at, n), Tensor(pattern.data(), {n}));
+  }
+}
 
-double measure_matmul_peak(Ops& ops) {
-  CHECK(ops.place() == Place::host, "measure_matmul_peak: only for operations on main memory");
+/// Three n x n matrices and the product of two.
+class Square {
+ public:
+  Square(Ops& ops, std::int64_t n, DType type) : ops_(ops), arena_(ops.memory(), plan(n, type)) {
+    for (const int i : {1, 2}) fill_with_noise(ops, matrix(n, i));
+  }
+  /// FLOP/s of one product of the first n rows and columns, and the seconds it took.
+  double rate(std::int64_t n, double& seconds) const {
+    seconds =
+        seconds_of(ops_, [&] { ops_.linear_forward(matrix(n, 0), matrix(n, 1), matrix(n, 2)); });
+    return 2.0 * double(n) * double(n) * double(n) / seconds;
+  }
+
+ private:
+  static Plan plan(std::int64_t n, DType type) {
+    Plan p;
+    for (const char* name : {"peak/y", "peak/x", "peak/w"}) p.add(name, {n, n}, type);
+    return p;
+  }
+  Tensor matrix(std::int64_t n, int i) const {
+    const Tensor whole = arena_[Slot{i}];
+    return Tensor(whole.data, {n, n}, whole.dtype, whole.place);
+  }
+  Ops& ops_;
+  Arena arena_;
+};
+
+double host_peak(Ops& ops) {
   constexpr std::int64_t sizes[] = {512, 768, 1024, 1536, 2048};
   constexpr double enough = 0.3;
-  Plan plan;
-  const Slot y = plan.add("peak/y", {2048, 2048}), x = plan.add("peak/x", {2048, 2048}),
-             w = plan.add("peak/w", {2048, 2048});
-  const Arena arena(host_memory(), plan);
-  ops.fill(arena[x], 0.5f);
-  ops.fill(arena[w], 0.25f);
+  const Square square(ops, 2048, DType::f32);
   double best = 0, spent = 0;
-  for (int round = 0; round < 2 || spent < enough; ++round) {
+  for (int round = 0; round < 2 || spent < enough; ++round)
     for (const std::int64_t n : sizes) {
-      const auto square = [&](Slot s) { return Tensor(arena[s].data, {n, n}); };
-      const double seconds =
-          seconds_of(ops, [&] { ops.linear_forward(square(y), square(x), square(w)); });
+      double seconds = 0;
+      best = std::max(best, square.rate(n, seconds));
       spent += seconds;
-      best = std::max(best, 2.0 * double(n) * double(n) * double(n) / seconds);
       if (round > 0 && spent >= enough) break;
     }
+  return best;
+}
+
+double device_peak(Ops& ops, DType type) {
+  constexpr int kTurns = 5;
+  constexpr double kLong = 0.02;  // eight times as long at twice the size
+  double best = 0;
+  for (std::int64_t n = 256; n <= 8192; n *= 2) {
+    const Square square(ops, n, type);
+    double seconds = 0;
+    for (int turn = 0; turn < kTurns; ++turn) {
+      best = std::max(best, square.rate(n, seconds));
+      if (seconds > kLong) break;
+    }
+    if (seconds > kLong) break;
   }
   return best;
 }
 
+}  // namespace
+
+double measure_matmul_peak(Ops& ops, DType type) {
+  if (ops.place() == Place::device) return device_peak(ops, type);
+  CHECK(type == DType::f32, "measure_matmul_peak: ", type, " on the CPU, which computes in f32");
+  return host_peak(ops);
+}
+
 double measure_copy_bandwidth(Ops& ops) {
-  CHECK(ops.place() == Place::host, "measure_copy_bandwidth: only for operations on main memory");
   Plan plan;
   const Slot y = plan.add("copy/y", {64, 1 << 20}), x = plan.add("copy/x", {64, 1 << 20});
-  const Arena arena(host_memory(), plan);
-  ops.fill(arena[x], 1.0f);  // the kernel hands out pages of zeros when they are first written
+  const Arena arena(ops.memory(), plan);
+  // The kernel hands out pages of zeros when they are first written.
+  if (ops.place() == Place::host) ops.fill(arena[x], 1.0f);
   double best = 0;
   for (int round = 0; round < 5; ++round)
     best = std::max(best, 2.0 * double(arena[x].bytes()) /

@@ -4,7 +4,7 @@
 
 namespace lacuna {
 
-std::unique_ptr<Ops> make_ops(std::string_view device, int index, int threads) {
+std::unique_ptr<Ops> make_ops(std::string_view device, const DeviceOptions& options) {
 #if defined(LACUNA_CUDA)
   constexpr std::string_view mine = "cuda", other = "cuda-emulated";
   constexpr const char* advice = "it is in builds without CUDA (cmake --preset cpu)";
@@ -12,13 +12,11 @@ std::unique_ptr<Ops> make_ops(std::string_view device, int index, int threads) {
   constexpr std::string_view mine = "cuda-emulated", other = "cuda";
   constexpr const char* advice = "build with cmake --preset cuda";
 #endif
-  if (device == "cpu") return std::make_unique<CpuOps>(threads);
-  if (device == other)
-    fail_usage(
-        str("parallel.device is \"", device, "\", which this build does not have; ", advice));
+  if (device == "cpu") return std::make_unique<CpuOps>(options.threads);
+  if (device == other) fail_usage(str("device \"", device, "\" is not in this build; ", advice));
   if (device != mine)
-    fail_usage(str("parallel.device is \"", device, "\"; it must be cpu, cuda or cuda-emulated"));
-  return std::make_unique<CudaOps>(CudaOptions{.device = index});
+    fail_usage(str("there is no device \"", device, "\"; it must be cpu, cuda or cuda-emulated"));
+  return std::make_unique<CudaOps>(options);
 }
 
 }  // namespace lacuna

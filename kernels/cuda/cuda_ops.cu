@@ -3,11 +3,6 @@
 
 namespace lacuna {
 
-CudaOps::CudaOps(const CudaOptions& options)
-    : device_(options.device), products_(device_, options.time_products) {}
-
-CudaOps::~CudaOps() = default;
-
 namespace {
 
 constexpr int kThreads = 256;
@@ -34,6 +29,19 @@ __global__ void add_kernel(T* y, const U* x, std::int64_t count) {
 }
 
 }  // namespace
+
+CudaOps::CudaOps(const DeviceOptions& options)
+    : device_(options.index),
+      products_(device_, options.tune_products),
+      hopper_attention_(options.hopper_attention && device_.has_wgmma()) {
+  device_.check_code(reinterpret_cast<const void*>(fill_kernel<float, 1>));
+}
+
+CudaOps::~CudaOps() = default;
+
+std::string CudaOps::description() const {
+  return device_.description() + (hopper_attention_ ? ", attention by wgmma" : "");
+}
 
 void CudaOps::fill(Tensor x, float value) {
   const Checks c = checks("fill");

@@ -3,19 +3,13 @@
 #include <memory>
 #include <string>
 
+#include "kernels/backend.h"
 #include "kernels/checks.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/products.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
-
-struct CudaOptions {
-  int device = 0;
-  /// Times the library's algorithms for each new shape of product and keeps the fastest. Off, the
-  /// library's first choice is taken, which is the same in every run.
-  bool time_products = false;
-};
 
 /// f32 and bf16 on a GPU (sums in f32), on one stream of its own. One file per operation. Where
 /// this build has no CUDA, the same kernels run on the host, slowly: description() begins with
@@ -28,15 +22,19 @@ struct CudaOptions {
 class CudaOps final : public Ops {
  public:
   /// Throws Error, one line, when there is no device or it cannot run the kernels.
-  explicit CudaOps(const CudaOptions& options = {});
+  explicit CudaOps(const DeviceOptions& options = {});
   ~CudaOps() override;
 
-  std::string description() const override { return device_.description(); }
+  std::string description() const override;
   Place place() const override { return Place::device; }
   Memory& memory() override { return device_.memory(); }
   void synchronize() override { device_.synchronize("synchronize"); }
   /// The stream that everything runs on (a cudaStream_t), for communicators. Null when emulated.
   CUstream_st* stream() const { return device_.stream(); }
+
+  void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override {
+    device_.repeat(recording, work);
+  }
 
   void copy(Tensor dst, Tensor src) override;
   void fill(Tensor x, float value) override;
@@ -67,6 +65,8 @@ class CudaOps final : public Ops {
   void guide(Tensor logits, Tensor unconditional, float scale) override;
   void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                      const SamplingParameters& parameters) override;
+  void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
+              Tensor offsets, Tensor counts, std::int32_t mask_token) override;
   void sum_of_squares(Tensor sum, Tensor x) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
   void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
@@ -77,6 +77,7 @@ class CudaOps final : public Ops {
 
   Device device_;
   Products products_;
+  const bool hopper_attention_;
 };
 
 }  // namespace lacuna

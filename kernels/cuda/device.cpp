@@ -76,10 +76,45 @@ class DeviceMemory final : public Memory {
   void release(void* memory, std::int64_t) noexcept override {
     (void)cudaFree(memory);  // waits for the device, so nothing on the stream still uses it
   }
+  std::int64_t available() const override {
+    std::size_t available = 0, total = 0;
+    (void)cudaMemGetInfo(&available, &total);
+    return std::int64_t(available);
+  }
 
  private:
   cudaStream_t stream_;
 };
+
+/// A graph, and the workspace that its kernels were recorded with.
+struct Graph final : Recording {
+  ~Graph() override { reset(); }
+  void reset() noexcept {
+    if (instance) (void)cudaGraphExecDestroy(instance);
+    instance = nullptr;
+  }
+  cudaGraphExec_t instance = nullptr;
+  void* workspace = nullptr;
+};
+
+/// What `work` puts on the stream, not done yet.
+cudaGraphExec_t recorded(cudaStream_t stream, const std::function<void()>& work) {
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "repeat");
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    (void)cudaStreamEndCapture(stream, &graph);
+    if (graph) (void)cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(stream, &graph), "repeat");
+  cudaGraphExec_t instance = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&instance, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  check(error, "repeat");
+  return instance;
+}
 
 }  // namespace
 
@@ -114,6 +149,20 @@ std::string Device::description() const {
   return str("cuda, ", p.name, ", ", p.multiProcessorCount, " multiprocessors, sm_", p.major,
              p.minor);
 }
+bool Device::has_wgmma() const {
+  return state_->properties.major == 9 && state_->properties.minor == 0;
+}
+void Device::check_code(const void* kernel) const {
+  cudaFuncAttributes attributes{};
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  const cudaDeviceProp& p = state_->properties;
+  CHECK(error != cudaErrorNoKernelImageForDevice && error != cudaErrorInvalidDeviceFunction &&
+            error != cudaErrorUnsupportedPtxVersion,
+        "cuda: this program was compiled for the architectures ", LACUNA_CUDA_ARCHITECTURES,
+        ", and ", p.name, " is sm_", p.major, p.minor,
+        "; build it with -DCMAKE_CUDA_ARCHITECTURES=", p.major, p.minor);
+  check(error, "cuda");
+}
 int Device::multiprocessors() const { return state_->properties.multiProcessorCount; }
 std::size_t Device::shared_memory() const { return state_->properties.sharedMemPerBlockOptin; }
 CUstream_st* Device::stream() const { return state_->stream; }
@@ -134,6 +183,20 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
 }
 
 void Device::synchronize(const char* op) { check(cudaStreamSynchronize(state_->stream), op); }
+
+void Device::repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+  auto* graph = static_cast<Graph*>(recording.get());
+  if (!graph || waits_after_each_call()) {
+    if (!graph) recording = std::make_unique<Graph>();
+    return work();
+  }
+  if (graph->workspace != state_->workspace) graph->reset();
+  if (!graph->instance) {
+    graph->instance = recorded(state_->stream, work);
+    graph->workspace = state_->workspace;
+  }
+  check(cudaGraphLaunch(graph->instance, state_->stream), "repeat");
+}
 
 void* Device::workspace(const char* op, std::int64_t bytes) {
   State& s = *state_;

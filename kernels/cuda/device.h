@@ -6,6 +6,7 @@
 
 #include "core/arena.h"
 #include "core/tensor.h"
+#include "kernels/ops.h"
 
 struct CUstream_st;  // *cudaStream_t
 
@@ -26,6 +27,10 @@ class Device {
   /// "NVIDIA H100 80GB HBM3, 132 multiprocessors, sm_90".
   std::string description() const;
   int multiprocessors() const;
+  /// Whether it is of sm_90, whose wgmma and TMA instructions no other architecture has.
+  bool has_wgmma() const;
+  /// Throws Error when this program holds no code of `kernel` that the device can run.
+  void check_code(const void* kernel) const;
   /// Bytes of shared memory that one block can have.
   std::size_t shared_memory() const;
   CUstream_st* stream() const;
@@ -37,6 +42,9 @@ class Device {
   void copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
             Place from_place, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
   void synchronize(const char* op);
+  /// Ops::repeat: by a CUDA graph, recorded at the second call; the first brings workspaces to their
+  /// size. The emulator calls `work` each time.
+  void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work);
   /// Scratch memory of at least `bytes`, aligned to 256, for this op alone: the next call's has
   /// the same address. Grows by allocating; then all earlier work is waited for.
   void* workspace(const char* op, std::int64_t bytes);

@@ -171,6 +171,7 @@ cublasLtMatmulAlgo_t Products::State::fastest(const char* op, const Product& p,
                                               const Prepared& with) const {
   const auto all = candidates(op, p, with, kAlgorithmsTimed);
   const std::int64_t bytes = ((p.m - 1) * p.ldc + p.n) * size_of(p.result);
+  if (bytes > device.memory().available()) return all[0].algo;
   void* result = device.memory().allocate(bytes);
   std::array<Event, 2> events;
   for (Event& event : events) {

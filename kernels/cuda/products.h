@@ -27,6 +27,7 @@ struct Product {
 /// kernels/emulator/products.cpp asks the CPU's BLAS.
 class Products {
  public:
+  /// `time_algorithms`: DeviceOptions::tune_products.
   Products(Device& device, bool time_algorithms);
   ~Products();
   Products(const Products&) = delete;

@@ -41,6 +41,8 @@ std::string Device::description() const { return "cuda-emulated"; }
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80
+bool Device::has_wgmma() const { return true; }
+void Device::check_code(const void*) const {}
 CUstream_st* Device::stream() const { return nullptr; }
 Memory& Device::memory() { return state_->memory; }
 
@@ -53,6 +55,8 @@ void Device::copy(const char*, void* to, Place, std::int64_t to_pitch, const voi
 }
 
 void Device::synchronize(const char*) {}
+
+void Device::repeat(std::unique_ptr<Recording>&, const std::function<void()>& work) { work(); }
 
 void* Device::workspace(const char*, std::int64_t bytes) {
   State& s = *state_;

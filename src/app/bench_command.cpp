@@ -5,14 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "app/backend_options.h"
 #include "app/commands.h"
 #include "app/training_benchmark.h"
-#include "app/validators.h"
+#include "core/machine.h"
 #include "core/text.h"
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/cpu/cpu_ops.h"
 
 namespace lacuna {
 namespace {
@@ -20,26 +20,34 @@ namespace {
 struct BenchOptions {
   std::string shape = "34m", ops;
   std::int64_t steps = 10;
-  int threads = 0;
+  BackendOptions backend;
   bool train = false, json = false;
 };
+
+/// The device and what multiplies its matrices.
+std::string description_of(const Ops& ops) {
+  return ops.description() + ", " +
+         (ops.place() == Place::host ? blas_description() : std::string("cuBLASLt"));
+}
 
 /// One line per operation: the median time, and how near it comes to what limits it. More than
 /// 100 % of the copy bandwidth means that the tensors lay in cache.
 void bench_ops(const BenchOptions& options) {
-  CpuOps ops(options.threads);
-  const OpCases cases(ops, bench_shape(options.shape));
+  const std::unique_ptr<Ops> backend = options.backend.make();
+  Ops& ops = *backend;
+  const DType type = options.backend.type();
+  const OpCases cases(ops, bench_shape(options.shape), type);
   const auto chosen = [&](const OpCase& c) {
     return c.name.find(options.ops) != std::string::npos;
   };
   if (std::none_of(cases.all().begin(), cases.all().end(), chosen))
     fail_usage(str("no operation's name contains \"", options.ops, "\""));
-  const double peak = measure_matmul_peak(ops), bandwidth = measure_copy_bandwidth(ops);
-  nlohmann::json result = {{"device", ops.description()},   {"blas", blas_description()},
+  const double peak = measure_matmul_peak(ops, type), bandwidth = measure_copy_bandwidth(ops);
+  nlohmann::json result = {{"device", description_of(ops)}, {"dtype", options.backend.dtype},
                            {"shape", options.shape},        {"matmul_peak_flops", peak},
                            {"copy_bytes_per_s", bandwidth}, {"ops", nlohmann::json::array()}};
   if (!options.json) {
-    std::printf("%s, %s; shape %s\n", ops.description().c_str(), blas_description().c_str(),
+    std::printf("%s; %s, shape %s\n", description_of(ops).c_str(), options.backend.dtype.c_str(),
                 options.shape.c_str());
     std::printf("matrix products reach %.1f GFLOP/s, copies %.1f GB/s: the 100 %% below\n\n",
                 peak / 1e9, bandwidth / 1e9);
@@ -69,33 +77,40 @@ void bench_ops(const BenchOptions& options) {
 
 /// Whole training steps, the figures that scripts/bench_vs_torch.py compares.
 void bench_training(const BenchOptions& options) {
-  CpuOps ops(options.threads);
+  const std::unique_ptr<Ops> backend = options.backend.make();
+  Ops& ops = *backend;
+  const DType type = options.backend.type();
   const BenchShape& s = bench_shape(options.shape);
-  const TrainingBenchmark result = benchmark_training(ops, s, options.steps);
-  const double peak = measure_matmul_peak(ops);
+  const TrainingBenchmark result = benchmark_training(ops, s, options.steps, type);
+  const double peak = measure_matmul_peak(ops, type);
   if (options.json) {
-    std::printf("%s\n", nlohmann::json{{"device", ops.description()},
-                                       {"blas", blas_description()},
+    const int threads = options.backend.threads;
+    std::printf("%s\n", nlohmann::json{{"device", description_of(ops)},
+                                       {"dtype", options.backend.dtype},
                                        {"shape", s.name},
-                                       {"threads", ops.pool().size()},
+                                       {"threads", threads > 0 ? threads : usable_cores()},
                                        {"parameters", result.parameters},
                                        {"tokens_per_s", result.tokens_per_s},
                                        {"flops_per_s", result.flops_per_s},
+                                       {"model_flops_per_s", result.model_flops_per_s},
+                                       {"full_head_flops_per_s", result.full_head_flops_per_s},
                                        {"matmul_peak_flops", peak},
                                        {"predicted_share", result.predicted_share},
                                        {"loss", result.loss},
-                                       {"peak_rss_bytes", result.peak_rss_bytes}}
+                                       {"peak_bytes", result.peak_bytes}}
                             .dump(2)
                             .c_str());
     return;
   }
-  std::printf("%s, %s; %lld steps of %lld sequences of %lld tokens, %s parameters\n",
-              ops.description().c_str(), blas_description().c_str(), (long long)options.steps,
+  std::printf("%s; %s, %lld steps of %lld sequences of %lld tokens, %s parameters\n",
+              description_of(ops).c_str(), options.backend.dtype.c_str(), (long long)options.steps,
               (long long)s.batch, (long long)s.length, with_commas(result.parameters).c_str());
   std::printf("%.0f tokens/s, peak memory %s\n", result.tokens_per_s,
-              human_bytes(result.peak_rss_bytes).c_str());
+              human_bytes(result.peak_bytes).c_str());
   std::printf("%.1f GFLOP/s of executed multiply-adds, %.0f %% of the %.1f that products reach\n",
               result.flops_per_s / 1e9, 100 * result.flops_per_s / peak, peak / 1e9);
+  std::printf("%.1f GFLOP/s of those the step needs, %.1f if it computed every logit\n",
+              result.model_flops_per_s / 1e9, result.full_head_flops_per_s / 1e9);
   std::printf("%.0f %% of the tokens were predicted; the last loss was %.3f nats per token\n",
               100 * result.predicted_share, result.loss);
 }
@@ -108,16 +123,16 @@ void add_bench_command(CLI::App& app) {
       app.add_subcommand("bench", "How fast this machine runs each operation, or training.");
   command
       ->add_option("--shape", options->shape,
-                   "model whose sizes are used: 5m, 34m or 52m, named by parameters")
+                   "model whose sizes are used: 5m, 34m or 52m, named by parameters; 1b-4 or 8b-2, "
+                   "so many blocks of such a model")
       ->capture_default_str();
   command->add_option("--ops", options->ops, "only operations whose name contains this");
   command->add_flag("--train", options->train, "time whole training steps instead");
   command->add_option("--steps", options->steps, "--train: steps to time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
+  options->backend.add_to(*command);
+  options->backend.add_tuning_to(*command);
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options] { options->train ? bench_training(*options) : bench_ops(*options); });
 }

@@ -5,15 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "app/backend_options.h"
 #include "app/commands.h"
 #include "app/token_ids.h"
-#include "app/validators.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "diffusion/objective.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -21,7 +20,7 @@ namespace {
 
 struct Arguments {
   std::string checkpoint, tokens, output;
-  int threads = 0;
+  BackendOptions backend;
 };
 
 std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model) {
@@ -34,14 +33,24 @@ std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model)
 }
 
 /// Logits [T,V] of hidden [T,C], a chunk of rows at a time.
-void write_logits(const std::string& path, Head& head, Tensor hidden, std::int64_t vocab_size) {
+void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
+                  std::int64_t vocab_size) {
   AtomicFile output(path);
   h5::File file = h5::File::create(output.partial());
   const std::int64_t rows = hidden.rows();
   file.create("/logits", {rows, vocab_size}, DType::f32);
+  std::vector<float> on_host;
   for (std::int64_t first = 0; first < rows; first += head.chunk_rows()) {
     const std::int64_t count = std::min(head.chunk_rows(), rows - first);
-    file.write_rows("/logits", first, head.logits(hidden.row_range(first, count)));
+    Tensor logits = head.logits(hidden.row_range(first, count));
+    if (logits.place != Place::host) {
+      on_host.resize(std::size_t(logits.count()));
+      const Tensor copy(on_host.data(), logits.shape);
+      ops.copy(copy, logits);
+      ops.synchronize();
+      logits = copy;
+    }
+    file.write_rows("/logits", first, logits);
   }
   file.close();
   output.commit();
@@ -53,16 +62,18 @@ void run(const Arguments& a) {
   const std::vector<std::int32_t> ids = sequence(a, config);
   const auto length = std::int64_t(ids.size());
 
-  CpuOps ops(a.threads);
-  ModelTensors weights(ops.memory(), config, "weights");
+  const std::unique_ptr<Ops> backend = a.backend.make();
+  Ops& ops = *backend;
+  ModelTensors weights(ops.memory(), config, "weights", a.backend.type());
   read_tensors(reader, "model", weights, ops);
   Model model(ops, config, weights, {length, 1, length, false});
-  Head head(ops, config, weights, std::min(length, head_chunk_rows(config)));
+  Head head(ops, config, weights,
+            std::min(length, head_chunk_rows(config, weights.head.dtype, ops.place())));
 
   Sequences sequences = Sequences::equal(1, length);
   for (std::int32_t row = 0; row < length; ++row) sequences.head_rows.push_back(row);
   const Tensor tokens(const_cast<std::int32_t*>(ids.data()), {length});
-  write_logits(a.output, head, model.forward(tokens, sequences), config.vocab_size);
+  write_logits(a.output, ops, head, model.forward(tokens, sequences), config.vocab_size);
   std::printf("%s: /logits [%lld,%lld] f32\n", a.output.c_str(), (long long)length,
               (long long)config.vocab_size);
 }
@@ -79,9 +90,7 @@ void add_forward_command(CLI::App& app) {
       ->required();
   command->add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"")->required();
   command->add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32")->required();
-  command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
+  a->backend.add_to(*command);
   command->callback([a] { run(*a); });
 }
 

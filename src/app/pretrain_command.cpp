@@ -6,12 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "app/backend_options.h"
 #include "app/commands.h"
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
 #include "core/log.h"
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/backend.h"
 #include "training/flops.h"
 #include "training/stop_signal.h"
 #include "training/trainer.h"
@@ -56,13 +57,11 @@ void pretrain(const PretrainOptions& options, const MpiSession& mpi) {
   const Config config = read_config(options.config, options.overrides);
   if (config.parallel.tensor != 1)
     fail_usage(str("parallel.tensor = ", config.parallel.tensor, ", but there is one rank; set 1"));
-  if (config.parallel.device != DeviceKind::cpu)
-    fail_usage(str("parallel.device = ", word_of(config.parallel.device),
-                   ", but this build has no such backend; set cpu"));
   if (!options.trace.empty()) check_trace(options.trace);
 
-  CpuOps ops(int(config.parallel.threads));
-  Trainer trainer(config, ops, {.resume = options.resume, .trace = options.trace});
+  const std::unique_ptr<Ops> ops =
+      make_ops(word_of(config.parallel.device), device_options(config.parallel));
+  Trainer trainer(config, *ops, {.resume = options.resume, .trace = options.trace});
   const StopSignal signal;
   const TrainResult result = trainer.run([] { return StopSignal::requested(); });
   log_progress("");

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "app/backend_options.h"
 #include "app/canvas_view.h"
 #include "app/commands.h"
 #include "app/standard_io.h"
@@ -16,7 +17,6 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "diffusion/sampler.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "tokenizer/tokenizer.h"
 #include "training/model_io.h"
 
@@ -33,7 +33,7 @@ struct Arguments {
   std::int64_t samples = 1;
   double temperature = 0, cfg_scale = 0;
   std::uint64_t seed = 1;
-  int threads = 0;
+  BackendOptions backend;
   bool chat = false, ids = false, show = false, echo = false;
 };
 
@@ -161,8 +161,9 @@ void sample(const Arguments& a) {
   const bool causal = config.attention == Attention::causal;
   warn_of_idle_options(a, options, causal);
 
-  CpuOps ops(a.threads);
-  ModelTensors weights(ops.memory(), config, "weights");
+  const std::unique_ptr<Ops> backend = a.backend.make();
+  Ops& ops = *backend;
+  ModelTensors weights(ops.memory(), config, "weights", a.backend.type());
   read_tensors(source.reader, "model", weights, ops);
   const std::int64_t canvas = length + options.gen_length;
   const std::int64_t at_once =
@@ -231,9 +232,7 @@ void add_sample_command(CLI::App& app) {
   command->add_option("--num-samples", a->samples, "texts to generate")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32))
       ->capture_default_str();
-  command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
+  a->backend.add_to(*command);
   command->add_flag("--ids", a->ids, "print the generated token ids instead of text");
   command->add_flag("--echo", a->echo, "print the prompt before the answer");
   command->add_flag("--show", a->show, "show the canvas on standard error while it is filled");

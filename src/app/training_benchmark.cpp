@@ -38,14 +38,17 @@ std::int64_t peak_rss() {
 
 }  // namespace
 
-TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps) {
+TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps,
+                                     DType type) {
+  const std::int64_t available = ops.memory().available();
   const ModelConfig model = model_config(shape);
   const OptimizerConfig recipe;
   const NoiseOptions noise{.mask_token = std::int32_t(model.mask_token)};
-  ModelTensors weights(ops.memory(), model, "weights");
-  initialise(weights, model, 1, ops);
+  ModelTensors weights(ops.memory(), model, "weights", type);
   ModelTensors gradients(ops.memory(), model, "gradients");
   Optimizer optimizer(ops, model, recipe, weights);
+  initialise(optimizer.master(), model, 1, ops);
+  optimizer.round_master();
   ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
 
   std::vector<std::int32_t> clean(std::size_t(shape.tokens()));
@@ -53,7 +56,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   for (std::int64_t b = 0; b < shape.batch; ++b)
     p.push_back(
         mask_probability((double(b) + 0.5) / double(shape.batch), noise.min_mask_probability));
-  std::vector<double> seconds, flops_per_s;
+  std::vector<double> seconds, flops_per_s, model_flops_per_s, full_head_flops_per_s;
   TrainingBenchmark result;
   double predicted = 0;
   for (std::int64_t step = 0; step < kWarmUp + steps; ++step) {
@@ -74,11 +77,17 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     const auto rows = std::int64_t(batch.rows.size());
     seconds.push_back(spent);
     flops_per_s.push_back(executed_flops(model, shape.batch, shape.length, rows) / spent);
+    model_flops_per_s.push_back(training_flops(model, shape.batch, shape.length, rows) / spent);
+    full_head_flops_per_s.push_back(
+        training_flops(model, shape.batch, shape.length, shape.tokens()) / spent);
     predicted += double(rows);
   }
-  result.peak_rss_bytes = peak_rss();
+  result.peak_bytes =
+      ops.place() == Place::host ? peak_rss() : available - ops.memory().available();
   result.tokens_per_s = double(shape.tokens()) / median(seconds);
   result.flops_per_s = median(flops_per_s);
+  result.model_flops_per_s = median(model_flops_per_s);
+  result.full_head_flops_per_s = median(full_head_flops_per_s);
   result.predicted_share = predicted / double(steps * shape.tokens());
   result.parameters = weights.parameters();
   return result;

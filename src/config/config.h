@@ -24,10 +24,20 @@ template <>
 struct EnumWords<Schedule> {
   static constexpr const char* words[] = {"wsd", "cosine", "constant"};
 };
-enum class DeviceKind : std::uint8_t { cpu, cuda };
+enum class DeviceKind : std::uint8_t { cpu, cuda, cuda_emulated };
 template <>
 struct EnumWords<DeviceKind> {
-  static constexpr const char* words[] = {"cpu", "cuda"};
+  static constexpr const char* words[] = {"cpu", "cuda", "cuda-emulated"};
+};
+enum class Precision : std::uint8_t { f32, bf16 };
+template <>
+struct EnumWords<Precision> {
+  static constexpr const char* words[] = {"f32", "bf16"};
+};
+enum class AttentionKernels : std::uint8_t { portable, hopper };
+template <>
+struct EnumWords<AttentionKernels> {
+  static constexpr const char* words[] = {"portable", "hopper"};
 };
 template <class E>
 const char* word_of(E e) {
@@ -174,8 +184,11 @@ struct ParallelConfig {
   std::int64_t tensor = 1;
   std::int64_t zero = 0;
   DeviceKind device = DeviceKind::cpu;
+  Precision dtype = Precision::f32;
   std::int64_t threads = 0;
   double timeout = 600;
+  bool tune_products = false;
+  AttentionKernels attention_kernels = AttentionKernels::portable;
 
   bool operator==(const ParallelConfig&) const = default;
   template <class Self, class Visitor>
@@ -183,10 +196,17 @@ struct ParallelConfig {
     visit(c.tensor, "tensor",
           "ranks that share each layer (tensor parallel); the rest is data parallel");
     visit(c.zero, "zero", "1: optimizer states and master weights are sharded over data ranks");
-    visit(c.device, "device", "cpu or cuda");
+    visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
+    visit(c.dtype, "dtype",
+          "of weights and activations: f32, or bf16 (not on cpu) with f32 master weights");
     visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
     visit(c.timeout, "timeout",
           "seconds a rank waits for another before the run ends with a message; 0: for ever");
+    visit(c.tune_products, "tune_products",
+          "cuda: time the algorithms of matrix products and take the fastest; runs then differ by "
+          "rounding");
+    visit(c.attention_kernels, "attention_kernels",
+          "cuda: portable (mma.sync), or hopper (wgmma on sm_90; not yet run on a GPU)");
   }
 };
 

@@ -138,6 +138,8 @@ void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
   divides("kv_heads", model.key_heads());
   divides("ffn_width", model.ffn_width);
   rules.between("zero", p.zero, 0, 1);
+  if (p.dtype == Precision::bf16 && p.device == DeviceKind::cpu)
+    rules.broken("dtype", p.dtype, "needs parallel.device = \"cuda\"; the CPU computes in f32");
   rules.between("threads", p.threads, 0, 1 << 16);
   rules.not_negative("timeout", p.timeout);
 }

@@ -34,10 +34,19 @@ class HostMemory final : public Memory {
     (void)munmap(memory, std::size_t(bytes));
     held_ -= bytes;
   }
+  std::int64_t available() const override { return usable_memory() - held_; }
 
  private:
   std::atomic<std::int64_t> held_ = 0;
 };
+
+/// Of the entries laid out one behind the other, the first that does not end within `room` bytes.
+std::string first_beyond(const std::vector<Plan::Entry>& entries, std::int64_t room) {
+  for (const Plan::Entry& e : entries)
+    if (!e.alias && e.offset + e.shape.count() * size_of(e.dtype) > room)
+      return str("; the first to find no room is ", e.name, " ", e.shape, " ", e.dtype);
+  return "";
+}
 
 std::string kind_of(const std::string& name) { return name.substr(0, name.find('/')); }
 
@@ -95,7 +104,8 @@ Arena::Arena(Memory& memory, const Plan& plan) : memory_(memory), plan_(plan), d
   try {
     data_ = static_cast<char*>(memory_.allocate(plan_.bytes()));
   } catch (const Error& e) {
-    fail(str(e.what(), "; wanted:\n", plan_.table()));
+    fail(str(e.what(), first_beyond(plan_.entries(), memory_.available()), "; wanted:\n",
+             plan_.table()));
   }
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ class Memory {
   /// `bytes` of zeroed memory, aligned to 64. Throws Error when it cannot be had.
   virtual void* allocate(std::int64_t bytes) = 0;
   virtual void release(void* memory, std::int64_t bytes) noexcept = 0;
+  /// Bytes that could be had now, as far as is known.
+  virtual std::int64_t available() const { return std::numeric_limits<std::int64_t>::max(); }
 };
 
 /// Main memory, as anonymous pages (zeroed by the kernel, returned on release).
@@ -53,7 +56,8 @@ class Plan {
 /// One allocation holding every tensor of a plan. Addresses never move.
 class Arena {
  public:
-  /// Throws Error with the plan's table when memory does not suffice.
+  /// Throws Error with the first tensor that finds no room and the plan's table when memory does
+  /// not suffice.
   Arena(Memory& memory, const Plan& plan);
   ~Arena();
   Arena(const Arena&) = delete;

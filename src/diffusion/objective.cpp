@@ -6,6 +6,7 @@ namespace lacuna {
 namespace {
 
 constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kDeviceLogitsBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kLeastRows = 32;
 
 template <class T>
@@ -15,9 +16,10 @@ Tensor view(const std::vector<T>& v) {
 
 }  // namespace
 
-std::int64_t head_chunk_rows(const ModelConfig& config) {
+std::int64_t head_chunk_rows(const ModelConfig& config, DType type, Place place) {
   CHECK(config.vocab_size > 0, "model.vocab_size is ", config.vocab_size);
-  return std::max(kLeastRows, kLogitsBytes / (config.vocab_size * size_of(DType::f32)));
+  const std::int64_t bytes = place == Place::device ? kDeviceLogitsBytes : kLogitsBytes;
+  return std::max(kLeastRows, bytes / (config.vocab_size * size_of(type)));
 }
 
 Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
@@ -34,7 +36,8 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
     : ops_(ops),
       model_(ops, config, weights,
              ModelLimits{sequences * length, sequences, sequences * length, training}),
-      head_(ops, config, weights, std::min(head_chunk_rows(config), sequences * length)),
+      head_(ops, config, weights,
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), sequences * length)),
       arena_(ops.memory(), make_plan(sequences * length, slots_)) {}
 
 Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {

@@ -35,7 +35,19 @@ Optimizer::Optimizer(Ops& ops, const ModelConfig& model, const OptimizerConfig& 
       second_(ops.memory(), model, "second moment"),
       scalars_(ops.memory(), scalar_plan()),
       sum_(scalars_[Slot{0}]),
-      scale_(scalars_[Slot{1}]) {}
+      scale_(scalars_[Slot{1}]) {
+  if (weights.embedding.dtype != DType::f32) master_.emplace(ops.memory(), model, "master weights");
+}
+
+void Optimizer::round_master() {
+  if (!master_) return;
+  for (std::size_t i = 0; i < weights_.named().size(); ++i)
+    ops_.copy(weights_.named()[i].tensor, master_->named()[i].tensor);
+}
+
+std::int64_t Optimizer::bytes() const {
+  return first_.flat().bytes() + second_.flat().bytes() + (master_ ? master_->flat().bytes() : 0);
+}
 
 double Optimizer::gradient_norm(const ModelTensors& gradients) {
   ops_.sum_of_squares(sum_, gradients.flat());
@@ -53,12 +65,13 @@ void Optimizer::update(const ModelTensors& gradients, double learning_rate, std:
                     .eps = config_.eps,
                     .weight_decay = 0,
                     .step = number};
-  for (std::size_t i = 0; i < weights_.named().size(); ++i) {
-    const NamedWeight& w = weights_.named()[i];
+  for (std::size_t i = 0; i < master().named().size(); ++i) {
+    const NamedWeight& w = master().named()[i];
     p.weight_decay = decays(w.kind, config_) ? config_.weight_decay : 0;
     ops_.adamw(w.tensor, first_.named()[i].tensor, second_.named()[i].tensor,
                gradients.named()[i].tensor, scale_, p);
   }
+  round_master();
 }
 
 }  // namespace lacuna

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "config/config.h"
 #include "core/arena.h"
@@ -14,10 +15,11 @@ bool decays(WeightKind kind, const OptimizerConfig& config);
 
 /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2; Ops::adamw) over a model's weights,
 /// clipped by the global norm of all gradients together (arXiv:1211.5063). Owns the two moments,
-/// f32, zero at first.
+/// f32, zero at first; and, if the weights are bf16, their f32 masters, which it updates and then
+/// rounds (arXiv:1710.03740, section 3.1).
 class Optimizer {
  public:
-  /// Borrows `weights`, which must be f32.
+  /// Borrows `weights`. Gradients may be of either type.
   Optimizer(Ops& ops, const ModelConfig& model, const OptimizerConfig& config,
             const ModelTensors& weights);
 
@@ -28,6 +30,15 @@ class Optimizer {
   /// for the bias correction. Changes nothing when the norm was not finite.
   void update(const ModelTensors& gradients, double learning_rate, std::int64_t number);
 
+  /// The f32 weights that updates add up in: the model's own, or their masters. Who writes them
+  /// calls round_master() next.
+  const ModelTensors& master() const { return master_ ? *master_ : weights_; }
+  bool has_master() const { return master_.has_value(); }
+  /// The model's weights = the masters, rounded. Nothing where they are one.
+  void round_master();
+  /// Of the moments and masters.
+  std::int64_t bytes() const;
+
   const ModelTensors& first_moment() const { return first_; }
   const ModelTensors& second_moment() const { return second_; }
 
@@ -35,6 +46,7 @@ class Optimizer {
   Ops& ops_;
   const OptimizerConfig config_;
   const ModelTensors& weights_;
+  std::optional<ModelTensors> master_;
   ModelTensors first_, second_;
   Arena scalars_;
   Tensor sum_, scale_;

@@ -19,6 +19,10 @@ std::optional<Tokenizer> tokenizer_of(const TokenFile& data) {
   return Tokenizer::from_json(data.tokenizer_json(), data.path() + ": its tokenizer");
 }
 
+DType type_of(Precision precision) {
+  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+}
+
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
 }  // namespace
@@ -30,7 +34,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
       loader_(data_, config_.data.sequence_length, std::uint64_t(config_.train.seed)),
-      weights_(ops.memory(), config_.model, "weights"),
+      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype)),
       gradients_(ops.memory(), config_.model, "gradients"),
       optimizer_(ops, config_.model, config_.optimizer, weights_),
       batch_(ops, config_, weights_, loader_),
@@ -54,7 +58,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   }
   take_weights();
   log_setup();
-  const double peak = options.matmul_peak > 0 ? options.matmul_peak : measure_matmul_peak(ops_);
+  const double peak = options.matmul_peak > 0 ? options.matmul_peak
+                                              : measure_matmul_peak(ops_, weights_.head.dtype);
   directory_.open(config_);
   log_ = std::make_unique<RunLog>(config_, directory_.path(), state_.step, peak);
 }
@@ -141,7 +146,8 @@ void Trainer::save() {
 void Trainer::take_weights() {
   if (directory_.checkpoint()) return resume_from(*directory_.checkpoint());
   if (!config_.train.init.empty()) return initialise_from(config_.train.init);
-  initialise(weights_, config_.model, std::uint64_t(config_.train.seed), ops_);
+  initialise(optimizer_.master(), config_.model, std::uint64_t(config_.train.seed), ops_);
+  optimizer_.round_master();
 }
 
 void Trainer::resume_from(const std::filesystem::path& checkpoint) {
@@ -150,7 +156,7 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const auto changes = changes_on_resume(config_of_checkpoint(reader), config_, name);
   if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
     fail_usage(str("data.train = ", data_.path(), " was made with another tokenizer than ", name));
-  state_ = load_training(reader, weights_, optimizer_, ops_);
+  state_ = load_training(reader, optimizer_, ops_);
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
   saved_step_ = state_.step;
@@ -165,7 +171,8 @@ void Trainer::initialise_from(const std::string& init) {
   if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.path(),
                     ": the same ids may mean other text"));
-  read_tensors(reader, "model", weights_, ops_);
+  read_tensors(reader, "model", optimizer_.master(), ops_);
+  optimizer_.round_master();
   imported_ = reader.info().extra;
   log_info("weights from " + path);
 }
@@ -175,9 +182,11 @@ void Trainer::log_setup() {
                with_commas(data_.tokens()), " tokens, ", with_commas(loader_.windows()),
                " sequences of ", loader_.sequence_length(), " per epoch; validation: ",
                validator_ ? with_commas(validator_->sequences()) + " sequences" : "none"));
-  log_info(str(ops_.description(), "; memory: ", human_bytes(4 * weights_.flat().bytes()),
-               " for weights, gradients and moments, ",
-               human_bytes(batch_.objective().model().plan().bytes()), " for activations"));
+  log_info(
+      str(ops_.description(), "; memory: ",
+          human_bytes(weights_.flat().bytes() + gradients_.flat().bytes() + optimizer_.bytes()),
+          " for weights, gradients and moments, ",
+          human_bytes(batch_.objective().model().plan().bytes()), " for activations"));
   if (state_.step >= config_.train.steps)
     log_info(str("already at step ", state_.step, " of train.steps = ", config_.train.steps,
                  ": nothing to do"));

@@ -24,12 +24,13 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
                   {.model = host_views(weights, ops, staging),
                    .first_moment = host_views(optimizer.first_moment(), ops, staging),
                    .second_moment = host_views(optimizer.second_moment(), ops, staging),
-                   .master = {}});
+                   .master = optimizer.has_master() ? host_views(optimizer.master(), ops, staging)
+                                                    : std::vector<NamedTensor>()});
 }
 
-TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
-                            const Optimizer& optimizer, Ops& ops) {
-  read_tensors(reader, "model", weights, ops);
+TrainingState load_training(const CheckpointReader& reader, Optimizer& optimizer, Ops& ops) {
+  read_tensors(reader, "model", optimizer.master(), ops);
+  optimizer.round_master();
   read_tensors(reader, "first_moment", optimizer.first_moment(), ops);
   read_tensors(reader, "second_moment", optimizer.second_moment(), ops);
   const CheckpointInfo& info = reader.info();

@@ -28,8 +28,8 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
                    const Optimizer& optimizer, Ops& ops);
 
-/// The reverse, into tensors of the shapes the checkpoint has. Error naming what is missing.
-TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
-                            const Optimizer& optimizer, Ops& ops);
+/// The reverse, into the optimizer and the weights it borrows, of the shapes the checkpoint has.
+/// Error naming what is missing.
+TrainingState load_training(const CheckpointReader& reader, Optimizer& optimizer, Ops& ops);
 
 }  // namespace lacuna

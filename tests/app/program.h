@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -38,7 +39,9 @@ class Program {
     std::vector<char*> argv = {const_cast<char*>("lacuna")};
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
-    execv(LACUNA_PROGRAM, argv.data());
+    // The variable: where a carried build lies (scripts/gpu_check.sh).
+    const char* carried = std::getenv("LACUNA_PROGRAM");
+    execv(carried ? carried : LACUNA_PROGRAM, argv.data());
     _exit(127);
   }
   ~Program() {

@@ -66,7 +66,7 @@ TEST(Override, wrong_names_and_types) {
             "--set train.steps=1.5: train.steps must be an integer; found the number 1.5");
   EXPECT_EQ(
       mistake_in("parallel.device=tpu"),
-      "--set parallel.device=tpu: parallel.device must be cpu or cuda; found the string 'tpu'");
+      "--set parallel.device=tpu: parallel.device must be cpu, cuda or cuda-emulated; found the string 'tpu'");
 }
 
 }  // namespace

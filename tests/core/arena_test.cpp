@@ -74,6 +74,7 @@ TEST(Arena, SaysWhatDidNotFit) {
   plan.add("gradients/small", {10});
   const std::string message = error_of([&] { const Arena arena(host_memory(), plan); });
   EXPECT_TRUE(contains(message, "out of memory: 256.0 PiB are needed"));
+  EXPECT_TRUE(contains(message, "the first to find no room is weights/huge [536870912,134217728]"));
   EXPECT_TRUE(contains(message, "weights: 256.0 PiB"));
   EXPECT_TRUE(contains(message, "gradients/small [10] f32: 40 B"));
 }

@@ -1,0 +1,32 @@
+#pragma once
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "kernels/backend.h"
+
+namespace lacuna {
+
+/// What [parallel] says of the device.
+DeviceOptions device_options(const ParallelConfig& config);
+
+/// --device, --dtype and --threads: where and in which type a command computes.
+struct BackendOptions {
+  std::string device = "cpu", dtype = "f32";
+  int threads = 0;
+  bool tune_products = false;
+  std::string attention_kernels = word_of(AttentionKernels::portable);
+
+  /// Adds the first three to a command, which must not outlive this.
+  void add_to(CLI::App& command);
+  /// --tune-products and --attention-kernels, for benchmarks.
+  void add_tuning_to(CLI::App& command);
+  /// The backend. Throws UsageError for bf16 on the CPU and for a device this build does not have,
+  /// Error where there is no such device.
+  std::unique_ptr<Ops> make() const;
+  /// Of weights and activations.
+  DType type() const;
+};
+
+}  // namespace lacuna

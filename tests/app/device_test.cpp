@@ -1,0 +1,191 @@
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hdf5.h"
+#include "core/atomic_file.h"
+#include "data/token_file.h"
+#include "kernels/backend.h"
+#include "tests/app/program.h"
+#include "tests/support/support.h"
+
+// The program with --device and parallel.device: a GPU in builds with CUDA, the emulator in others.
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+using Arguments = std::vector<std::string>;
+
+#if defined(LACUNA_CUDA)
+constexpr const char* kDevice = "cuda";
+#else
+constexpr const char* kDevice = "cuda-emulated";
+#endif
+
+class DeviceRun : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      make_ops(kDevice);
+    } catch (const Error& e) {
+      GTEST_SKIP() << e.what();
+    }
+    const std::string data = folder_ / "data.h5";
+    TokenFileWriter writer(data, {20, 19, 18, ""});
+    std::vector<std::int32_t> tokens;
+    for (std::int64_t i = 0; i < 2000; ++i) tokens.push_back(std::int32_t(i * i % 18));
+    writer.append(tokens);
+    writer.end_document();
+    writer.finish();
+    writer.commit();
+    // Heads 64 wide: tensor cores take them in bf16.
+    config_ = folder_.write(
+        "c.toml",
+        str("[model]\nlayers = 2\nwidth = 128\nheads = 2\n",
+            "kv_heads = 1\nffn_width = 40\nmax_length = 16\n", "[data]\ntrain = \"", data,
+            "\"\nvalidation = \"", data, "\"\nsequence_length = 16\n", "[train]\nsteps = 4\n",
+            "batch_size = 4\nmicro_batch_size = 2\nlog_every = 1\n", "eval_samples = 4\n",
+            "[optimizer]\nwarmup_steps = 0\n", "decay_steps = 0\n"));
+  }
+  /// The folder of a run with these settings, which must end well.
+  std::string pretrain(const std::string& name, const Arguments& settings,
+                       const Arguments& more = {}) {
+    Arguments all = {"pretrain", "--config", config_, "--set", "train.output=" + folder_ / name};
+    for (const std::string& s : settings) {
+      all.emplace_back("--set");
+      all.push_back(s);
+    }
+    all.insert(all.end(), more.begin(), more.end());
+    Program program(all);
+    EXPECT_EQ(program.wait(), 0) << program.err();
+    return folder_ / name;
+  }
+  std::string output_of(const Arguments& arguments) {
+    Program program(arguments);
+    EXPECT_EQ(program.wait(), 0) << program.err();
+    return program.out();
+  }
+  static std::vector<double> losses(const std::string& run) {
+    std::vector<double> found;
+    std::istringstream lines(read_file(run + "/metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      const auto entry = nlohmann::json::parse(line);
+      for (const char* key : {"loss", "validation_bound"})
+        if (entry.contains(key)) found.push_back(entry[key]);
+    }
+    return found;
+  }
+  static void expect_close(const std::string& run, const std::string& expected, double relative) {
+    const std::vector<double> a = losses(run), b = losses(expected);
+    ASSERT_EQ(a.size(), b.size());
+    ASSERT_GE(a.size(), 4u);
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i] / b[i], 1, relative) << i;
+  }
+  static std::vector<float> tensor(const CheckpointReader& reader, const std::string& group,
+                                   const std::string& name) {
+    const Shape shape = reader.shape(group, name);
+    std::vector<float> values(std::size_t(shape.count()));
+    reader.read(group, name, Tensor(values.data(), shape));
+    return values;
+  }
+
+  Folder folder_;
+  std::string config_;
+  const std::string device_ = str("parallel.device=", kDevice);
+};
+
+/// f32: sums in another order; bf16: as tests/cuda/model_test.cpp derives for two blocks.
+TEST_F(DeviceRun, TrainsAsTheCpuDoes) {
+  const std::string cpu = pretrain("cpu", {"parallel.threads=1"});
+  expect_close(pretrain("f32", {device_}), cpu, 1e-4);
+  expect_close(pretrain("bf16", {device_, "parallel.dtype=bf16"}), cpu,
+               3 * 0x1p-9 * std::sqrt(40.0));
+}
+
+TEST_F(DeviceRun, SamplesAndComputesLogitsAsTheCpuDoes) {
+  const std::string run = pretrain("run", {"parallel.threads=1"});
+  const auto sample = [&](const Arguments& where) {
+    Arguments all = {"sample", "--checkpoint", run,  "--tokens", "1 2 3",
+                     "--ids",  "--gen-length", "12", "--steps",  "6"};
+    all.insert(all.end(), where.begin(), where.end());
+    return output_of(all);
+  };
+  EXPECT_EQ(sample({"--device", kDevice}), sample({"--threads", "1"}));
+
+  const auto logits = [&](const std::string& name, const Arguments& where) {
+    const std::string path = folder_ / name;
+    Arguments all = {"forward", "--checkpoint", run, "--tokens", "1 2 3 19 5", "--output", path};
+    all.insert(all.end(), where.begin(), where.end());
+    output_of(all);
+    std::vector<float> values(5 * 20);
+    h5::File::open(path).read("/logits", Tensor(values.data(), {5, 20}));
+    return values;
+  };
+  const auto cpu = logits("cpu.h5", {"--threads", "1"}),
+             f32 = logits("f32.h5", {"--device", kDevice});
+  const auto bf16 = logits("bf16.h5", {"--device", kDevice, "--dtype", "bf16"});
+  float largest = 0;
+  for (const float x : cpu) largest = std::max(largest, std::abs(x));
+  for (std::size_t i = 0; i < cpu.size(); ++i) {
+    EXPECT_NEAR(f32[i], cpu[i], 1e-4f * largest);
+    EXPECT_NEAR(bf16[i], cpu[i], 0.05f * largest);
+  }
+}
+
+/// Weights are rounded, their masters are not: only they make a resumed run go on as it would have.
+TEST_F(DeviceRun, Bf16RunsResumeBitForBit) {
+  const Arguments bf16 = {device_, "parallel.dtype=bf16"};
+  const CheckpointReader whole(resolve_checkpoint(pretrain("whole", bf16)));
+  pretrain("parts", {device_, "parallel.dtype=bf16", "train.steps=2"});
+  const CheckpointReader parts(resolve_checkpoint(pretrain("parts", bf16, {"--resume"})));
+  EXPECT_EQ(parts.info().step, 4);
+  bool rounded = false;
+  for (const std::string& name : whole.names("model")) {
+    EXPECT_EQ(whole.dtype("model", name), DType::bf16);
+    EXPECT_EQ(whole.dtype("master", name), DType::f32);
+    rounded |= tensor(whole, "model", name) != tensor(whole, "master", name);
+    for (const char* group : {"model", "master", "first_moment", "second_moment"})
+      EXPECT_EQ(tensor(whole, group, name), tensor(parts, group, name)) << group << " " << name;
+  }
+  EXPECT_TRUE(rounded);
+}
+
+TEST_F(DeviceRun, Benchmarks) {
+  const auto result =
+      nlohmann::json::parse(output_of({"bench", "--device", kDevice, "--dtype", "bf16", "--shape",
+                                       "5m", "--ops", "clip", "--json"}));
+  EXPECT_EQ(result["dtype"], "bf16");
+  ASSERT_EQ(result["ops"].size(), 1u);
+  EXPECT_EQ(result["ops"][0]["name"], "clip_scale");
+  EXPECT_GT(result["matmul_peak_flops"], 0);
+}
+
+TEST(DeviceOption, Mistakes) {
+  const auto forward = [](const Arguments& more) {
+    Arguments all = {"forward", "--checkpoint", "none.h5", "--tokens", "1", "--output", "x.h5"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  EXPECT_TRUE(fails(forward({"--device", "tpu"}), 2, "--device"));
+  EXPECT_TRUE(fails(forward({"--dtype", "f16"}), 2, "--dtype"));
+  EXPECT_TRUE(fails({"bench", "--dtype", "bf16"}, 2,
+                    "--dtype bf16 needs --device cuda; the CPU computes in f32"));
+#if defined(LACUNA_CUDA)
+  EXPECT_TRUE(fails({"bench", "--device", "cuda-emulated"}, 2, "is not in this build"));
+  try {
+    make_ops(kDevice);
+  } catch (const Error& e) {
+    EXPECT_TRUE(fails({"bench", "--device", "cuda"}, 1, e.what()));
+  }
+#else
+  EXPECT_TRUE(fails({"bench", "--device", "cuda"}, 2,
+                    "device \"cuda\" is not in this build; build with cmake --preset cuda"));
+#endif
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -60,6 +60,8 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
   check_head_dim(c, shape);
   if (fits_tensor_cores(shape, {q, k, v, out})) {
     const auto a = arguments_of<BFloat16>(q, k, v, out, lse, shape);
+    if (hopper_attention_ && q.rows() > 0 && k.rows() > 0)
+      return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows());
     return attention_mma_forward(c.op(), stream(), a, q.rows());
   }
   check_shared(c, device_, shape, false);
@@ -95,6 +97,8 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
     launch({c.op(), blocks_for_vector(lse.count() * kWarpSize, kThreads, 1), kThreads, 0, stream()},
            attention_delta_kernel<T>, a, lse.count());
     if constexpr (std::is_same_v<T, BFloat16>) {
+      if (tensor_cores && hopper_attention_ && q.rows() > 0 && k.rows() > 0)
+        return attention_hopper_backward(c.op(), stream(), a, q.rows(), k.rows());
       if (tensor_cores) return attention_mma_backward(c.op(), stream(), a, q.rows(), k.rows());
     }
     attention_simple_backward(c.op(), stream(), a, q.rows(), k.rows());

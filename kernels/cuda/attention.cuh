@@ -121,4 +121,12 @@ void attention_mma_backward(const char* op, CUstream_st* stream,
                             const AttentionArguments<BFloat16>& a, std::int64_t queries,
                             std::int64_t keys);
 
+/// The same by wgmma and TMA, for sm_90a: attention_hopper_….cu.
+void attention_hopper_forward(const char* op, CUstream_st* stream,
+                              const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                              std::int64_t keys);
+void attention_hopper_backward(const char* op, CUstream_st* stream,
+                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                               std::int64_t keys);
+
 }  // namespace lacuna

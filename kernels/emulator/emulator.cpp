@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "kernels/emulator/device_memory.h"
 #include "kernels/emulator/fiber.h"
+#include "kernels/emulator/hopper.h"
 
 // ThreadSanitizer must not see this file's own accesses, which one operating-system thread makes on
 // behalf of all fibers: it is compiled without, and nothing here allocates while a fiber runs.
@@ -23,7 +24,7 @@ namespace {
 constexpr unsigned kWarp = 32, kMaxThreads = 1024, kMaxCopies = 256, kMaxGroups = 16;
 
 enum class State : std::uint8_t { ready, waiting, done };
-enum class Waiting : std::uint8_t { nothing, barrier, warp_function };
+enum class Waiting : std::uint8_t { nothing, barrier, warp_function, event };
 
 struct AsyncCopy {
   void* to;
@@ -37,6 +38,7 @@ struct Thread {
   unsigned linear = 0;
   State state = State::ready;
   Waiting waiting = Waiting::nothing;
+  const void* event = nullptr;
   AsyncCopy copies[kMaxCopies];
   unsigned copy_count = 0, group_end[kMaxGroups], group_count = 0;
 };
@@ -110,13 +112,14 @@ void thread_main() {
 }
 
 std::string where_threads_wait() {
-  const char* const names[] = {"warp sync", "shuffle", "ballot", "load_matrix", "multiply"};
+  const char* const names[] = {"warp sync",   "shuffle",  "ballot",
+                               "load_matrix", "multiply", "wgmma"};
   std::string text;
   unsigned shown = 0;
   for (unsigned i = 0; i < thread_count && shown < 4; ++i) {
     const Thread& t = *threads[i];
     if (t.state != State::waiting) continue;
-    std::string what = "__syncthreads";
+    std::string what = t.waiting == Waiting::event ? "a barrier in memory" : "__syncthreads";
     if (t.waiting == Waiting::warp_function)
       for (const Meeting& m : warps[i / kWarp].meetings)
         if (m.arrived >> i % kWarp & 1) what = names[int(m.function)];
@@ -144,6 +147,7 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
   for (Warp& w : warps)
     for (Meeting& m : w.meetings) m.mask = m.arrived = 0;
   block_barrier = {};
+  begin_block_of_hopper();
   for (unsigned i = 0; i < thread_count; ++i) {
     Thread& t = *threads[i];
     t.index = {i % block_extent.x, i / block_extent.x % block_extent.y,
@@ -165,11 +169,12 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
       current->fiber.enter();
       if (failure) throw_failure(op);
     }
-    if (!ran) {
+    if (!ran && !run_late_copy()) {
       failure = "a barrier or warp function was not reached by all its threads";
       throw_failure(op);
     }
   }
+  if ((failure = unfinished_in_block())) throw_failure(op);
   current = nullptr;
   happens_after(&block_ends);
 }
@@ -199,12 +204,13 @@ void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*b
   const DeviceAccess access;
   const unsigned blocks = grid.x * grid.y * grid.z;  // the emulator's grids are small
   thread_count = block.x * block.y * block.z;
-  // The limits of sm_80, the oldest architecture the kernels are for.
+  // Of shared memory as much as sm_90 has: Device::shared_memory() says what portable kernels may
+  // ask for.
   CHECK(thread_count >= 1 && thread_count <= kMaxThreads && block.z <= 64, op, ": a block of ",
         block.x, "x", block.y, "x", block.z, " threads");
   CHECK(grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535, op, ": a grid of ", grid.x,
         "x", grid.y, "x", grid.z, " blocks");
-  CHECK(shared <= 163 * 1024, op, ": ", shared, " bytes of shared memory");
+  CHECK(shared <= 227 * 1024, op, ": ", shared, " bytes of shared memory");
   while (threads.size() < thread_count) threads.push_back(std::make_unique<Thread>());
   warps.resize((thread_count + kWarp - 1) / kWarp);
   kernel_body = body;
@@ -223,7 +229,21 @@ const Index3& block_index() { return block_id; }
 const Index3& block_size() { return block_extent; }
 const Index3& grid_size() { return grid_extent; }
 unsigned lane() { return current->linear % kWarp; }
+unsigned linear_thread() { return current->linear; }
 void* dynamic_shared() { return shared_memory; }
+
+void sleep_on(const void* event) {
+  current->event = event;
+  wait_for(Waiting::event);
+}
+
+void wake(const void* event) {
+  for (unsigned i = 0; i < thread_count; ++i) {
+    Thread& t = *threads[i];
+    if (t.state == State::waiting && t.waiting == Waiting::event && t.event == event)
+      t.state = State::ready;
+  }
+}
 
 void fail_kernel(const char* what) {
   failure = what;

@@ -36,13 +36,22 @@ const Index3& block_index();
 const Index3& block_size();
 const Index3& grid_size();
 unsigned lane();
+/// This thread's number in its block.
+unsigned linear_thread();
 void* dynamic_shared();
 
 /// __syncthreads and its voting relatives: the number of threads whose predicate holds.
 int barrier(bool predicate = false);
 
 /// The functions a whole warp calls together. Lanes of one mask must agree on which.
-enum class WarpFunction : std::uint8_t { sync, shuffle, ballot, load_matrix, multiply };
+enum class WarpFunction : std::uint8_t {
+  sync,
+  shuffle,
+  ballot,
+  load_matrix,
+  multiply,
+  warpgroup_multiply
+};
 
 constexpr unsigned kSlotBytes = 64;
 /// What each lane of a warp brought, readable until the lane's next call of a warp function.
@@ -75,6 +84,10 @@ struct MultiplyArguments {
   float c[4];
 };
 void multiply_fragments(WarpSlots& slots);
+
+/// This thread waits until someone wakes those that wait for the same.
+void sleep_on(const void* event);
+void wake(const void* event);
 
 /// Ends the launch with an Error: "<op>: emulator: <what> (thread …, block …)".
 [[noreturn]] void fail_kernel(const char* what);

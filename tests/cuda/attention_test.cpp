@@ -139,6 +139,7 @@ HostArray columns(const HostArray& x, std::int64_t from, std::int64_t n) {
 
 class CudaAttentionTest : public CudaOpsTest {
  protected:
+  virtual CudaOps& ops() { return device(); }
   void check(const AttentionCase& c) {
     SCOPED_TRACE(str("H ", c.heads, " K ", c.kv_heads, " D ", c.dim,
                      c.mask == MaskKind::causal ? " causal" : " full"));
@@ -154,13 +155,13 @@ class CudaAttentionTest : public CudaOpsTest {
     const HostArray q = normal({queries, q_cols}, 1, type());
     const HostArray kv = normal({keys, 2 * kv_cols}, 2, type());
     const HostArray dout = normal({queries, q_cols}, 3, type());
-    DeviceArray d_q(device(), q, type(), packed), d_kv(device(), kv, type(), packed);
+    DeviceArray d_q(ops(), q, type(), packed), d_kv(ops(), kv, type(), packed);
     const Tensor d_k = d_kv.tensor().column_range(0, kv_cols);
     const Tensor d_v = d_kv.tensor().column_range(kv_cols, kv_cols);
-    DeviceArray d_positions(device(), {queries}, positions);
+    DeviceArray d_positions(ops(), {queries}, positions);
     const Shape offsets{std::int64_t(query_offsets.size())};
-    DeviceArray d_query_offsets(device(), offsets, query_offsets);
-    DeviceArray d_key_offsets(device(), offsets, key_offsets);
+    DeviceArray d_query_offsets(ops(), offsets, query_offsets);
+    DeviceArray d_key_offsets(ops(), offsets, key_offsets);
     AttentionShape shape;
     shape.heads = c.heads;
     shape.kv_heads = c.kv_heads;
@@ -174,20 +175,20 @@ class CudaAttentionTest : public CudaOpsTest {
     const HostArray k = columns(kv, 0, kv_cols), v = columns(kv, kv_cols, kv_cols);
     Attention expected(c, queries, keys);
     expected.forward(q, k, v, weights);
-    DeviceArray out(device(), {queries, q_cols}, type());
-    DeviceArray lse(device(), {queries, c.heads}, DType::f32);
-    device().attention_forward(out, lse, d_q, d_k, d_v, shape);
+    DeviceArray out(ops(), {queries, q_cols}, type());
+    DeviceArray lse(ops(), {queries, c.heads}, DType::f32);
+    ops().attention_forward(out, lse, d_q, d_k, d_v, shape);
     EXPECT_TRUE(is_within(out.read(), expected.out, type()));
     EXPECT_TRUE(is_within(lse.read(), expected.lse, DType::f32));
     EXPECT_TRUE(out.guards_hold() && lse.guards_hold());
 
     expected.backward(dout, out.read(), lse.read(), q, k, v, weights);
-    DeviceArray d_dout(device(), dout, type()), dq(device(), {queries, q_cols}, type(), packed);
-    DeviceArray dkv(device(), {keys, 2 * kv_cols}, type(), packed);
+    DeviceArray d_dout(ops(), dout, type()), dq(ops(), {queries, q_cols}, type(), packed);
+    DeviceArray dkv(ops(), {keys, 2 * kv_cols}, type(), packed);
     const auto backward = [&] {
-      device().attention_backward(dq, dkv.tensor().column_range(0, kv_cols),
-                                  dkv.tensor().column_range(kv_cols, kv_cols), d_dout, out, lse,
-                                  d_q, d_k, d_v, shape);
+      ops().attention_backward(dq, dkv.tensor().column_range(0, kv_cols),
+                               dkv.tensor().column_range(kv_cols, kv_cols), d_dout, out, lse, d_q,
+                               d_k, d_v, shape);
     };
     backward();
     const HostArray got_dq = dq.read(), got_dkv = dkv.read();
@@ -243,6 +244,44 @@ TEST_P(CudaAttentionTest, NoRows) {
   EXPECT_TRUE(
       contains(error_of([&] { device().attention_forward(wide, lse, wide, wide, wide, shape); }),
                "attention_forward: head_dim is 512; it must be 1 to 256"));
+}
+
+/// By wgmma and TMA: tiles of 128 rows, two under way at a time.
+class HopperAttentionTest : public CudaAttentionTest {
+ protected:
+  void SetUp() override {
+    CudaAttentionTest::SetUp();
+    if (IsSkipped()) return;
+    hopper_ = std::make_unique<CudaOps>(DeviceOptions{.hopper_attention = true});
+    if (!contains(hopper_->description(), "attention by wgmma"))
+      GTEST_SKIP() << hopper_->description() << " has no wgmma";
+  }
+  CudaOps& ops() override { return *hopper_; }
+
+ private:
+  std::unique_ptr<CudaOps> hopper_;
+};
+INSTANTIATE_TEST_SUITE_P(Cuda, HopperAttentionTest, ::testing::ValuesIn(bf16_cases()), case_name);
+
+// Lengths of one row, of whole tiles and one more or less, of more tiles than there are stages.
+TEST_P(HopperAttentionTest, Full64) {
+  check({2, 1, 64, MaskKind::full, {whole(1), whole(128), whole(140), whole(300)}});
+}
+TEST_P(HopperAttentionTest, Full128) {
+  check({2, 2, 128, MaskKind::full, {whole(127), whole(3), whole(290)}});
+}
+TEST_P(HopperAttentionTest, Causal64) {
+  check({3, 1, 64, MaskKind::causal, {whole(330), whole(5)}});
+}
+TEST_P(HopperAttentionTest, Causal128) { check({2, 1, 128, MaskKind::causal, {whole(270)}}); }
+TEST_P(HopperAttentionTest, SomeQueries) {
+  const std::vector<Segment> segments = {
+      {350, {349, 0, 64, 63, 2, 200}}, {40, {}}, {2, {1}}, whole(66)};
+  check({2, 1, 64, MaskKind::causal, segments});
+  check({2, 2, 128, MaskKind::full, segments});
+}
+TEST_P(HopperAttentionTest, StridedRows) {
+  check({2, 1, 128, MaskKind::full, {whole(50), whole(140)}, 8});
 }
 
 }  // namespace

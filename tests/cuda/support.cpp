@@ -129,6 +129,12 @@ std::vector<Case> f32_cases() {
   return cases;
 }
 
+std::vector<Case> bf16_cases() {
+  std::vector<Case> cases = all_cases();
+  std::erase_if(cases, [](const Case& c) { return std::get<0>(c) != DType::bf16; });
+  return cases;
+}
+
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {
   constexpr const char* orders[] = {"", "_reverse", "_shuffled"};
   return std::string(name_of(std::get<0>(info.param))) + orders[int(std::get<1>(info.param))];

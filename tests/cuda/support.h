@@ -96,6 +96,7 @@ using Case = std::tuple<DType, ThreadOrder>;
 std::string case_name(const ::testing::TestParamInfo<Case>& info);
 std::vector<Case> all_cases();
 std::vector<Case> f32_cases();
+std::vector<Case> bf16_cases();
 
 class CudaOpsTest : public ::testing::TestWithParam<Case> {
  protected:

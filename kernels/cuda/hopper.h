@@ -1,0 +1,231 @@
+#pragma once
+#include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/world.h"
+
+// What sm_90a has beyond kernels/cuda/world.h, which this continues: copies of boxes by the tensor
+// memory accelerator (TMA), barriers in shared memory that count its bytes, and products of four
+// warps together (wgmma). PTX ISA 8.0, "Asynchronous Warpgroup Level Matrix Instructions" and "Data
+// Movement and Conversion Instructions: Tensor copy".
+//
+// Tiles lie in shared memory as boxes of 64 columns (128 bytes) with the 128-byte swizzle: of a box
+// that begins at a multiple of 1024, the 16-byte chunk c of row r lies at place c ^ (r % 8).
+
+namespace lacuna {
+
+/// A barrier in shared memory: a phase ends when the arrivals it was initialised with have been
+/// made and all expected bytes have come; then the next begins.
+using MemoryBarrier = std::uint64_t;
+
+/// wgmma's view of a tile of swizzled boxes. `address` of its first element in shared memory, which
+/// may be further on in a box's first rows by multiples of 32 bytes; `next_box`: bytes from a box
+/// to the next, for tiles that are read by columns and wider than a box.
+__host__ __device__ constexpr std::uint64_t matrix_descriptor(std::uint32_t address,
+                                                              std::uint32_t next_box = 0) {
+  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kEightRows = 8 * kBoxRowBytes;  // bytes from eight rows to the next eight
+  return kSwizzle128 | (kEightRows >> 4) << 32 | std::uint64_t{next_box >> 4} << 16 |
+         ((address & 0x3ffff) >> 4);
+}
+
+}  // namespace lacuna
+
+#if defined(__CUDACC__)
+// --- a GPU ---------------------------------------------------------------------------------------
+
+namespace lacuna {
+
+/// Whether this pass of the compiler is the one whose code may hold these instructions.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+inline constexpr bool kHopperCode = true;
+#else
+inline constexpr bool kHopperCode = false;
+#endif
+
+/// An address in shared memory as descriptors hold it.
+__device__ __forceinline__ std::uint32_t window_address(const void* shared) {
+  return std::uint32_t(__cvta_generic_to_shared(shared));
+}
+
+__device__ __forceinline__ void barrier_init(MemoryBarrier* b, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(window_address(b)), "r"(arrivals)
+               : "memory");
+}
+/// Makes initialised barriers known to the TMA unit; then __syncthreads makes them known to all.
+__device__ __forceinline__ void barrier_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_arrive(MemoryBarrier* b) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(window_address(b)) : "memory");
+}
+/// Arrives, and lets the phase last until `bytes` more have come.
+__device__ __forceinline__ void barrier_arrive_expecting(MemoryBarrier* b, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(window_address(b)),
+               "r"(bytes)
+               : "memory");
+}
+/// Until the phase of this parity (0 for the first, 1 for the second, …) has ended. Parity 1 of a
+/// fresh barrier counts as ended.
+__device__ __forceinline__ void barrier_wait(MemoryBarrier* b, unsigned parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done,[%0],%1;\n"
+      "@done bra finished;\n"
+      "bra again;\n"
+      "finished:\n"
+      "}" ::"r"(window_address(b)),
+      "r"(parity)
+      : "memory");
+}
+
+/// Begins to copy the box whose first element is at (row, column); its bytes count at `b`.
+__device__ __forceinline__ void tma_load(void* shared, const TensorMap& map, int column, int row,
+                                         MemoryBarrier* b) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0],[%1,{%3,%4}],[%2];" ::"r"(window_address(shared)),
+      "l"(&map), "r"(window_address(b)), "r"(column), "r"(row)
+      : "memory");
+}
+__device__ __forceinline__ void tma_prefetch(const TensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+/// Registers per thread from here on, for all warps of a warpgroup.
+template <int n>
+__device__ __forceinline__ void fewer_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n));
+}
+template <int n>
+__device__ __forceinline__ void more_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
+}
+/// __syncthreads of a warpgroup alone; id 1 to 15.
+__device__ __forceinline__ void sync_warpgroup(int id) {
+  asm volatile("bar.sync %0,128;" ::"r"(id) : "memory");
+}
+
+/// Before the first product, and after registers that one reads or adds to have been written.
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/// Until at most n of the committed groups are under way.
+template <int n>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
+}
+
+#define LACUNA_F8(d, i)                                                                         \
+  "+f"((d)[i]), "+f"((d)[(i) + 1]), "+f"((d)[(i) + 2]), "+f"((d)[(i) + 3]), "+f"((d)[(i) + 4]), \
+      "+f"((d)[(i) + 5]), "+f"((d)[(i) + 6]), "+f"((d)[(i) + 7])
+#define LACUNA_F32(d, i) \
+  LACUNA_F8(d, i), LACUNA_F8(d, (i) + 8), LACUNA_F8(d, (i) + 16), LACUNA_F8(d, (i) + 24)
+#define LACUNA_PLACES_32                                   \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define LACUNA_PLACES_64                                             \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"           \
+  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+
+/// d = a b^T or, if `accumulate`, d += a b^T: a [64,16] and b [N,16] in shared memory, by rows. d
+/// is one thread's part of [64,N]: of warp w, group = lane / 4 and member = lane % 4, d[4 n + i] is
+/// row 16 w + group + 8 (i / 2), column 8 n + 2 member + i % 2. N = 64 or 128.
+__device__ __forceinline__ void wgmma_rows(float (&d)[32], std::uint64_t a, std::uint64_t b,
+                                           bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%34,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LACUNA_PLACES_32
+      "},%32,%33,p,1,1,0,0;\n}"
+      : LACUNA_F32(d, 0)
+      : "l"(a), "l"(b), "r"(int(accumulate)));
+}
+__device__ __forceinline__ void wgmma_rows(float (&d)[64], std::uint64_t a, std::uint64_t b,
+                                           bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%66,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LACUNA_PLACES_64
+      "},%64,%65,p,1,1,0,0;\n}"
+      : LACUNA_F32(d, 0), LACUNA_F32(d, 32)
+      : "l"(a), "l"(b), "r"(int(accumulate)));
+}
+/// d += a b: a [64,16] from registers, as mma_bf16's first factor, 16 rows for each warp; b [16,N]
+/// in shared memory, by columns.
+__device__ __forceinline__ void wgmma_columns(float (&d)[32], const std::uint32_t (&a)[4],
+                                              std::uint64_t b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%37,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LACUNA_PLACES_32
+      "},{%32,%33,%34,%35},%36,p,1,1,1;\n}"
+      : LACUNA_F32(d, 0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
+}
+__device__ __forceinline__ void wgmma_columns(float (&d)[64], const std::uint32_t (&a)[4],
+                                              std::uint64_t b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%69,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LACUNA_PLACES_64
+      "},{%64,%65,%66,%67},%68,p,1,1,1;\n}"
+      : LACUNA_F32(d, 0), LACUNA_F32(d, 32)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
+}
+#undef LACUNA_F8
+#undef LACUNA_F32
+#undef LACUNA_PLACES_32
+#undef LACUNA_PLACES_64
+
+}  // namespace lacuna
+
+#else
+// --- the emulator --------------------------------------------------------------------------------
+#include "kernels/emulator/hopper.h"
+
+#define __grid_constant__
+
+namespace lacuna {
+
+inline constexpr bool kHopperCode = true;
+
+inline std::uint32_t window_address(const void* shared) { return emulator::window_address(shared); }
+inline void barrier_init(MemoryBarrier* b, unsigned arrivals) {
+  emulator::memory_barrier_init(b, arrivals);
+}
+inline void barrier_init_done() {}
+inline void barrier_arrive(MemoryBarrier* b) { emulator::memory_barrier_arrive(b, 0); }
+inline void barrier_arrive_expecting(MemoryBarrier* b, unsigned bytes) {
+  emulator::memory_barrier_arrive(b, bytes);
+}
+inline void barrier_wait(MemoryBarrier* b, unsigned parity) {
+  emulator::memory_barrier_wait(b, parity);
+}
+inline void tma_load(void* shared, const TensorMap& map, int column, int row, MemoryBarrier* b) {
+  emulator::box_copy(shared, map.bytes, column, row, b);
+}
+inline void tma_prefetch(const TensorMap&) {}
+template <int n>
+void fewer_registers() {}
+template <int n>
+void more_registers() {}
+inline void sync_warpgroup(int id) { emulator::named_barrier(unsigned(id), 128); }
+inline void wgmma_fence() {}
+inline void wgmma_commit() { emulator::products_commit(); }
+template <int n>
+void wgmma_wait() {
+  emulator::products_wait(n);
+}
+template <int n>
+void wgmma_rows(float (&d)[n], std::uint64_t a, std::uint64_t b, bool accumulate) {
+  emulator::product_begin({d, 2 * n, true, false, accumulate, a, {}, b});
+}
+template <int n>
+void wgmma_columns(float (&d)[n], const std::uint32_t (&a)[4], std::uint64_t b) {
+  emulator::product_begin({d, 2 * n, false, true, true, 0, {a[0], a[1], a[2], a[3]}, b});
+}
+
+}  // namespace lacuna
+#endif

@@ -4,7 +4,7 @@
 #
 #   scripts/check_cuda.sh [BUILD_FOLDER]    # build/cuda (default): made and built if need be
 #
-# Needs a CUDA toolkit (nvcc, cuobjdump, c++filt), 12.8 or newer.
+# Needs a CUDA toolkit (nvcc, cuobjdump or what CUOBJDUMP names, c++filt), 12.8 or newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build/cuda}
@@ -13,7 +13,7 @@ export PATH="$PATH:/usr/local/cuda/bin"
 cmake --build "$folder" --target lacuna_cuda test_cuda
 
 library=$folder/kernels/cuda/liblacuna_cuda.a
-cuobjdump --dump-resource-usage "$library" 2>/dev/null | c++filt | awk '
+"${CUOBJDUMP:-cuobjdump}" --dump-resource-usage "$library" 2>/dev/null | c++filt | awk '
   /arch = /      { arch = $3 }
   /Function /    { name = $0; sub(/^ *Function /, "", name); sub(/:$/, "", name)
                    gsub(/lacuna::|\(anonymous namespace\)::|<unnamed>::|void /, "", name)

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# What nvcc makes of the CUDA kernels that matter most for speed: registers spilled to memory, and
+# wgmma products that the compiler serialised or lost, are errors. Needs no GPU and no CMake; minutes
+# the first time, nothing while the sources stay as they are.
+#
+#   scripts/check_kernels.sh [FOLDER]    # where what it compiles is kept; build/kernels by default
+#
+# Exit code 77, which ctest shows as skipped, where there is no nvcc. Where there is no cuobjdump (or
+# one that CUOBJDUMP names) the instructions are not looked at.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-build/kernels}
+export PATH="$PATH:/usr/local/cuda/bin"
+command -v nvcc >/dev/null || { echo "no nvcc here: skipped"; exit 77; }
+export CUOBJDUMP=${CUOBJDUMP:-$(command -v cuobjdump || true)}
+[ -n "$CUOBJDUMP" ] || echo "no cuobjdump here: registers alone are checked"
+
+portable=(attention_mma_forward attention_mma_backward attention_simple rmsnorm cross_entropy swiglu
+  rope adamw sample_tokens)
+hopper=(attention_hopper_forward attention_hopper_backward)
+
+mkdir -p "$folder"
+compile() {  # compile NAME ARCHITECTURE
+  local out=$folder/$1.$2
+  # Kept while nvcc, its options and every file it read are the same.
+  local state
+  state=$({ nvcc --version; cat "$0" kernels/cuda/*.h kernels/cuda/*.cuh "kernels/cuda/$1.cu" \
+    kernels/*.h src/core/*.h; } | sha256sum)
+  [ "$(cat "$out.state" 2>/dev/null)" = "$state" ] && [ -f "$out.cubin" ] && return
+  echo "compiling $1.cu for $2"
+  nvcc -std=c++20 -O3 --expt-relaxed-constexpr -Isrc -I. -DLACUNA_CUDA -arch="$2" \
+    -Xptxas -v -cubin -o "$out.cubin" "kernels/cuda/$1.cu" >"$out.log" 2>&1 ||
+    { cat "$out.log"; exit 1; }
+  echo "$state" >"$out.state"
+}
+export -f compile
+export folder
+{
+  printf '%s sm_80\n' "${portable[@]}"
+  printf '%s sm_90a\n' "${portable[@]}" "${hopper[@]}"
+} | xargs --max-procs="$(nproc)" --max-args=2 bash -euo pipefail -c 'compile "$1" "$2"' "$0"
+
+failed=0
+report() {  # report NAME ARCHITECTURE: a line for each kernel
+  local out=$folder/$1.$2
+  c++filt <"$out.log" | awk -v file="$1" -v arch="$2" '
+    /Compiling entry function/ { name = $0; sub(/.*entry function ./, "", name)
+                                 sub(/. for .sm_.*/, "", name); sub(/^void /, "", name)
+                                 gsub(/lacuna::|\(anonymous namespace\)::|<unnamed>::/, "", name)
+                                 sub(/\(.*/, "", name) }
+    /bytes spill stores/       { spilled = $5 + $9 }
+    /: Used [0-9]+ registers/  { sub(/.*Used /, ""); registers = $1; kernels++
+                                 printf "%-7s %-60s %3d registers", arch, name, registers
+                                 if (spilled > 0) { printf ", SPILLS %d bytes", spilled; bad++ }
+                                 print "" }
+    /wgmma.*serializ/          { print file ": " $0; bad++ }
+    END                        { if (kernels == 0) print file ": no kernels"
+                                 exit kernels == 0 || bad > 0 }' || failed=1
+}
+for name in "${portable[@]}"; do
+  report "$name" sm_80
+  report "$name" sm_90a
+done
+for name in "${hopper[@]}"; do
+  report "$name" sm_90a
+  [ -n "$CUOBJDUMP" ] || continue
+  # Every kernel of these multiplies by HGMMA, reads by the TMA unit, and uses no older product.
+  "$CUOBJDUMP" --dump-sass "$folder/$name.sm_90a.cubin" | c++filt | awk -v file="$name" '
+    function end() { if (kernel == "") return
+                     if (!products || !copies || older) { bad++
+                       printf "%s: %d HGMMA, %d UTMALDG, %d HMMA in %s\n", file, products, copies,
+                              older, kernel } }
+    /Function :/  { end(); kernel = $0; products = copies = older = 0; kernels++ }
+    / HGMMA/      { products++ }
+    / UTMALDG/    { copies++ }
+    / HMMA/       { older++ }
+    END           { end(); if (!bad) printf "%s: HGMMA and UTMALDG in all of %d kernels\n", file,
+                                            kernels
+                    exit kernels == 0 || bad > 0 }' || failed=1
+done
+exit $failed

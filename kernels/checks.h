@@ -260,6 +260,21 @@ inline RowsCols check_sample_tokens(const Checks& c, const Tensor& tokens, const
   return {logits.rows(), logits.cols()};
 }
 
+/// The number of segments.
+inline std::int64_t check_unmask(const Checks& c, const Tensor& canvas, const Tensor& confidence,
+                                 const Tensor& bad, const Tensor& tokens, const Tensor& rows,
+                                 const Tensor& offsets, const Tensor& counts) {
+  c.is_vector("canvas", canvas, canvas.count(), DType::i32);
+  const std::int64_t n = rows.count(), segments = counts.count();
+  c.is_vector("rows", rows, n, DType::i32);
+  c.is_vector("tokens", tokens, n, DType::i32);
+  c.is_vector("confidence", confidence, n, DType::f32);
+  c.is_vector("counts", counts, segments, DType::i32);
+  c.is_vector("offsets", offsets, segments + 1, DType::i32);
+  c.is_vector("bad", bad, 1, DType::i32);
+  return segments;
+}
+
 inline void check_adamw(const Checks& c, const Tensor& w, const Tensor& m, const Tensor& v,
                         const Tensor& g, const Tensor& scale, const AdamWParameters& p) {
   c.is_float("g", g);

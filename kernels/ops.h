@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "core/arena.h"
@@ -42,6 +43,12 @@ struct SamplingParameters {
   std::uint64_t seed = 0, step = 0;
 };
 
+/// What a device has recorded of Ops::repeat.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
 /// Every tensor operation, once. CpuOps computes f32 on the host. All calls are ordered: each sees
 /// the results of the calls before it. Destinations come first. Unless a line says otherwise,
 /// tensors are contiguous, outputs alias no input, and an Error naming the tensor at fault is
@@ -57,6 +64,14 @@ class Ops {
   virtual Memory& memory() = 0;
   /// Returns when all earlier calls have finished.
   virtual void synchronize() = 0;
+
+  /// Runs `work`, which calls operations on this device alone, and the same ones on the same
+  /// tensors each time. A device may record them in `recording` (empty at first) and from then on
+  /// repeat the record, without calling `work` (CUDA graphs).
+  virtual void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+    (void)recording;
+    work();
+  }
 
   // --- moving data -------------------------------------------------------------------------------
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
@@ -158,6 +173,16 @@ class Ops {
   /// tokens i32 [M], confidence f32 [M], row_keys i64 [M] (names the row's noise).
   virtual void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                              const SamplingParameters& parameters) = 0;
+
+  /// What a sampling step fills (LLaDA's generate(), github.com/ML-GSAI/LLaDA, generate.py). Of
+  /// each segment s of rows [offsets[s], offsets[s+1]), those with canvas[rows[m]] = mask_token
+  /// take part; the counts[s] of highest confidence among them, of equal ones the first, get
+  /// canvas[rows[m]] = tokens[m]. The others' confidences become -1. bad[0] = 1 if one that takes
+  /// part has a confidence that is not finite, and is left as it is if not. canvas i32 [N],
+  /// confidence f32 [M] in [0,1], bad i32 [1], tokens and rows i32 [M], rows distinct and in [0,N),
+  /// offsets i32 [S+1], counts i32 [S].
+  virtual void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
+                      Tensor offsets, Tensor counts, std::int32_t mask_token) = 0;
 
   // --- optimizer ---------------------------------------------------------------------------------
   /// sum f64 [1] = sum of squares of x (float, any shape), in a fixed order.

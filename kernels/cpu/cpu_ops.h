@@ -55,6 +55,8 @@ class CpuOps : public Ops {
   void guide(Tensor logits, Tensor unconditional, float scale) override;
   void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                      const SamplingParameters& parameters) override;
+  void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
+              Tensor offsets, Tensor counts, std::int32_t mask_token) override;
   void sum_of_squares(Tensor sum, Tensor x) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
   void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,

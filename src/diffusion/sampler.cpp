@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/check.h"
 #include "diffusion/autoregressive.h"
+#include "diffusion/device_canvas.h"
 #include "diffusion/token_predictor.h"
 #include "diffusion/unmasking.h"
 
@@ -98,7 +100,9 @@ std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
 
 struct Sampler::State {
   State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l)
-      : config(c), limits(l), predictor(ops, c, weights, model_limits(l)) {}
+      : config(c), limits(l), predictor(ops, c, weights, model_limits(l)) {
+    if (ops.place() == Place::device) device.emplace(ops, predictor, c, model_limits(l));
+  }
 
   static ModelLimits model_limits(const SamplerLimits& l) {
     const std::int64_t branches = l.guidance ? 2 : 1;
@@ -109,6 +113,8 @@ struct Sampler::State {
                                const SamplerOptions& options) const;
   void run_step(std::vector<Canvas*>& canvases, const SamplerOptions& options, std::int64_t block,
                 std::int64_t step, const CanvasObserver& observer);
+  void run_block_on_device(std::vector<Canvas>& canvases, const SamplerOptions& options,
+                           std::int64_t block, std::int64_t steps, const CanvasObserver& observer);
   std::vector<std::int32_t> candidates(const Canvas& canvas, const SamplerOptions& options,
                                        std::int64_t block, std::int64_t step) const;
   StepBatch batch_of(const std::vector<Canvas*>& canvases, const SamplerOptions& options,
@@ -117,6 +123,7 @@ struct Sampler::State {
   ModelConfig config;
   SamplerLimits limits;
   TokenPredictor predictor;
+  std::optional<DeviceCanvas> device;  // where operations run on one
 };
 
 std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::int32_t>>& prompts,
@@ -213,6 +220,42 @@ void Sampler::State::run_step(std::vector<Canvas*>& canvases, const SamplerOptio
   }
 }
 
+/// `steps` as run_step would take them one by one; the canvases come back after the last or, for an
+/// observer, after each.
+void Sampler::State::run_block_on_device(std::vector<Canvas>& canvases,
+                                         const SamplerOptions& options, std::int64_t block,
+                                         std::int64_t steps, const CanvasObserver& observer) {
+  std::vector<Canvas*> all;
+  for (Canvas& canvas : canvases) all.push_back(&canvas);
+  StepBatch batch = batch_of(all, options, block, 0);
+  CanvasBlock work{std::move(batch.tokens),      std::move(batch.sequences),  std::move(batch.keys),
+                   std::move(batch.row_offsets), std::vector<std::int32_t>(), options.cfg_scale};
+  for (std::int64_t step = 0; step < steps; ++step)
+    for (const Canvas& canvas : canvases)
+      work.counts.push_back(std::int32_t(commits_of(canvas, options, step)));
+  device->begin(work);
+  const auto fetch = [&](std::int64_t step, bool tell) {
+    const std::vector<std::int32_t>& tokens = device->tokens();
+    for (std::size_t c = 0; c < canvases.size(); ++c) {
+      Canvas& canvas = canvases[c];
+      std::vector<std::int32_t> filled;
+      for (std::size_t i = 0; i < canvas.tokens.size(); ++i) {
+        const std::int32_t token = tokens[std::size_t(work.sequences.offsets[c]) + i];
+        if (is_masked(canvas.tokens[i]) && !is_masked(token)) filled.push_back(std::int32_t(i));
+        canvas.tokens[i] = token;
+      }
+      if (tell && step < busy_steps(canvas.masked_in_block, steps_per_block(options)))
+        observer({canvas.number, block, step, canvas.tokens, filled});
+    }
+  };
+  for (std::int64_t step = 0; step < steps; ++step) {
+    device->step(
+        step, {options.temperature, options.seed, std::uint64_t(noise_step(options, block, step))});
+    if (observer) fetch(step, true);
+  }
+  if (!observer) fetch(steps - 1, false);
+}
+
 Sampler::Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                  const SamplerLimits& limits) {
   if (config.mask_token < 0 || config.mask_token >= config.vocab_size)
@@ -238,6 +281,11 @@ std::vector<std::vector<std::int32_t>> Sampler::generate(
       canvas.masked_in_block = std::count_if(begin, begin + options.block_length,
                                              [&](auto token) { return state_->is_masked(token); });
       busy = std::max(busy, busy_steps(canvas.masked_in_block, steps));
+    }
+    // Random remasking chooses rows before it computes their logits, on the host.
+    if (busy > 0 && state_->device && options.remasking == Remasking::low_confidence) {
+      state_->run_block_on_device(canvases, options, block, busy, observer);
+      continue;
     }
     for (std::int64_t step = 0; step < busy; ++step) {
       std::vector<Canvas*> active;

@@ -36,7 +36,8 @@ TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelT
                                const ModelLimits& limits)
     : ops_(ops),
       model_(ops, config, weights, limits),
-      head_(ops, config, weights, std::min(head_chunk_rows(config), limits.head_rows)),
+      head_(ops, config, weights,
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows)),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 
 TokenPredictor::Draws TokenPredictor::predict(const std::vector<std::int32_t>& tokens,
@@ -67,8 +68,7 @@ TokenPredictor::Draws TokenPredictor::predict(const std::vector<std::int32_t>& t
   ops_.copy(view(tokens_), arena_[slots_.tokens].row_range(0, M));
   ops_.copy(view(confidence_), arena_[slots_.confidence].row_range(0, M));
   ops_.synchronize();
-  for (const float c : confidence_)
-    CHECK(std::isfinite(c), "the model's logits are not finite; its weights are damaged");
+  for (const float c : confidence_) CHECK(std::isfinite(c), kNotFinite);
   return {tokens_, confidence_};
 }
 

@@ -10,6 +10,9 @@
 
 namespace lacuna {
 
+inline constexpr const char* kNotFinite =
+    "the model's logits are not finite; its weights are damaged";
+
 /// Draws tokens at chosen rows of a forward pass: what every way of generating text shares.
 class TokenPredictor {
  public:
@@ -28,6 +31,9 @@ class TokenPredictor {
   Draws predict(const std::vector<std::int32_t>& tokens, const Sequences& sequences,
                 const std::vector<std::int64_t>& row_keys, const SamplingParameters& parameters,
                 double cfg_scale = 0);
+
+  Model& model() { return model_; }
+  Head& head() { return head_; }
 
  private:
   struct Slots {

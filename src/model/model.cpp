@@ -91,8 +91,14 @@ const Plan& Model::plan() const { return state_->activations.plan(); }
 Ops& Model::ops() const { return state_->ops; }
 
 Tensor Model::forward(Tensor tokens, const Sequences& sequences) {
+  place(tokens, sequences);
+  return run();
+}
+
+Tensor Model::placed_tokens() const { return state_->activations.sequences().tokens; }
+
+void Model::place(Tensor tokens, const Sequences& sequences) {
   State& s = *state_;
-  const ModelTensors& w = s.weights;
   check(sequences, s.limits, s.config.max_length);
   CHECK(tokens.count() == sequences.rows() && tokens.dtype == DType::i32, "tokens is ", tokens,
         "; the sequences have ", sequences.rows(), " i32 tokens");
@@ -100,7 +106,11 @@ Tensor Model::forward(Tensor tokens, const Sequences& sequences) {
   s.activations.resize(sequences.rows(), std::int64_t(sequences.head_rows.size()),
                        sequences.count());
   s.placer.place(s.ops, s.activations.sequences(), tokens, sequences);
+}
 
+Tensor Model::run() {
+  State& s = *state_;
+  const ModelTensors& w = s.weights;
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
   BlockActivations a = s.activations.block(0);

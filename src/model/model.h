@@ -26,6 +26,13 @@ class Model {
   /// sequences.head_rows after the final norm, valid until the next call. Throws Error for more
   /// than the limits allow or a sequence longer than config.max_length, UsageError never.
   Tensor forward(Tensor tokens, const Sequences& sequences);
+  /// The same in two parts, for many passes over sequences of one shape: place() says what is seen,
+  /// run() computes, as often as one likes. The result and placed_tokens() stay where they are until
+  /// the next place().
+  void place(Tensor tokens, const Sequences& sequences);
+  Tensor run();
+  /// i32 [N] in ops().place(): what run() reads. The caller may change them.
+  Tensor placed_tokens() const;
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
   /// limits.training and a forward pass of its own.

@@ -1,7 +1,9 @@
 #include "model/model.h"
 
 #include <cmath>
+#include <numbers>
 #include <numeric>
+#include <tuple>
 
 #include "core/philox.h"
 #include "diffusion/sampler.h"
@@ -16,6 +18,8 @@ namespace {
 
 using CudaModelTest = CudaOpsTest;
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaModelTest, ::testing::ValuesIn(all_cases()), case_name);
+
+constexpr double kLearningRate = 1e-2;
 
 ModelConfig tiny(std::int64_t width, std::int64_t heads, std::int64_t kv_heads,
                  Attention attention = Attention::full) {
@@ -72,25 +76,19 @@ Batch batch_of(const ModelConfig& config, std::uint64_t seed) {
   return b;
 }
 
-/// Training on one backend: f32 master weights, and a copy in the type that is computed in.
+/// Training on one backend, in f32 or in bf16 with f32 master weights and gradients.
 struct Training {
   Training(Ops& o, const ModelConfig& c, DType type)
       : ops(o),
         config(c),
-        master(o.memory(), c, "master"),
         weights(o.memory(), c, "weights", type),
         gradients(o.memory(), c, "gradients"),
-        optimizer(o, c, OptimizerConfig{}, master),
+        optimizer(o, c, OptimizerConfig{}, weights),
         model(o, c, weights, {48, 3, 24, true}),
         head(o, c, weights, 7) {}
 
-  void use_master() {
-    for (std::size_t i = 0; i < master.named().size(); ++i)
-      ops.copy(weights.named()[i].tensor, master.named()[i].tensor);
-  }
   /// Losses of the rows; gradients are left for inspection.
   std::vector<float> step(const Batch& b, std::int64_t number) {
-    use_master();
     ops.fill(gradients.flat(), 0);
     const Mirror<std::int32_t> tokens(ops, b.tokens), targets(ops, b.targets);
     const Mirror<float> row_weights(ops, b.weights);
@@ -100,18 +98,25 @@ struct Training {
                            row_weights.tensor);
     model.backward(gradients, hidden);
     norm = optimizer.gradient_norm(gradients);
-    optimizer.update(gradients, 1e-2, number);
+    optimizer.update(gradients, kLearningRate, number);
     return read(ops, losses.tensor);
   }
 
   Ops& ops;
   const ModelConfig config;
-  ModelTensors master, weights, gradients;
+  ModelTensors weights, gradients;
   Optimizer optimizer;
   Model model;
   Head head;
   double norm = 0;
 };
+
+/// The root of the mean square of a - b.
+double rms_of_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(double(a[i]) - double(b[i]), 2);
+  return std::sqrt(sum / double(a.size()));
+}
 
 /// |a - b| / |b| over all elements.
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
@@ -125,9 +130,9 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 
 void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& config, DType type) {
   Training here(host, config, DType::f32), there(device, config, type);
-  initialise(here.master, config, 1, host);
-  for (std::size_t i = 0; i < here.master.named().size(); ++i)
-    device.copy(there.master.named()[i].tensor, here.master.named()[i].tensor);
+  initialise(here.weights, config, 1, host);
+  initialise(there.optimizer.master(), config, 1, device);
+  there.optimizer.round_master();
   // bf16: each of the two blocks rounds some ten tensors, each by 2^-9 on average, on the way
   // forward and again on the way back; these add up as independent errors do, to about 2^-9
   // sqrt(40). Three times that is allowed.
@@ -142,6 +147,20 @@ void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& conf
                    read(host, here.gradients.named()[i].tensor)),
           number == 1 ? 2 * tolerance : 6 * tolerance)  // steps later, of weights a little apart
           << here.gradients.named()[i].name << ", step " << number;
+    // A step of Adam is at most about the learning rate per element, whatever the gradient's size,
+    // and differs by twice that where signs do: at a share e / pi of the elements, if gradients
+    // differ by a relative e, independently of their size.
+    const double update_error = 2 * kLearningRate * std::sqrt(6 * tolerance / std::numbers::pi);
+    for (std::size_t i = 0; i < here.weights.named().size(); ++i) {
+      const std::vector<float> master = read(device, there.optimizer.master().named()[i].tensor);
+      EXPECT_LT(rms_of_difference(master, read(host, here.weights.named()[i].tensor)),
+                double(number) * update_error)
+          << here.weights.named()[i].name << ", step " << number;
+      HostArray rounded_master({std::int64_t(master.size())});
+      rounded_master.values = master;
+      EXPECT_EQ(read(device, there.weights.named()[i].tensor),
+                rounded(rounded_master, type).values);
+    }
   }
 }
 
@@ -157,6 +176,17 @@ TEST_P(CudaModelTest, ThreeStepsOfCausalTraining) {
 using CudaSamplerTest = CudaOpsTest;
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaSamplerTest, ::testing::ValuesIn(f32_cases()), case_name);
 
+/// Weights that are not numbers are noticed, if only when the canvas comes back.
+TEST_P(CudaSamplerTest, NoticesDamagedWeights) {
+  const ModelConfig config = tiny(48, 3, 1);
+  ModelTensors weights(device().memory(), config, "weights");
+  device().fill(weights.flat(), NAN);
+  SamplerOptions options;
+  options.gen_length = options.block_length = options.steps = 4;
+  const auto sampler = make_sampler(device(), config, weights, {64, 2, false});
+  EXPECT_TRUE(contains(error_of([&] { sampler->generate({{1}}, options); }), "are not finite"));
+}
+
 TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   const ModelConfig config = tiny(48, 3, 1);
   ModelTensors here(host.memory(), config, "weights"), there(device().memory(), config, "weights");
@@ -167,14 +197,34 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   options.gen_length = 16;
   options.block_length = 8;
   options.steps = 8;
-  const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {50}};
-  const auto generate = [&](Ops& ops, const ModelTensors& weights) {
-    return make_sampler(ops, config, weights, {64, 2, true})->generate(prompts, options);
+  // A hole in the second prompt is filled along with its first block.
+  const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {50, 100, 7}};
+  using Step = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::vector<std::int32_t>,
+                          std::vector<std::int32_t>>;
+  std::vector<Step> steps;
+  const CanvasObserver observer = [&](const CanvasStep& s) {
+    steps.emplace_back(s.sequence, s.block, s.step,
+                       std::vector<std::int32_t>(s.tokens.begin(), s.tokens.end()),
+                       std::vector<std::int32_t>(s.committed.begin(), s.committed.end()));
   };
-  for (const double guidance : {0.0, 1.5}) {
-    options.cfg_scale = guidance;
-    EXPECT_EQ(generate(device(), there), generate(host, here));
-  }
+  const auto generate = [&](Ops& ops, const ModelTensors& weights, bool observed) {
+    steps.clear();
+    return make_sampler(ops, config, weights, {64, 2, true})
+        ->generate(prompts, options, observed ? observer : CanvasObserver());
+  };
+  for (const Remasking remasking : {Remasking::low_confidence, Remasking::random})
+    for (const double guidance : {0.0, 1.5}) {
+      options.remasking = remasking;
+      options.cfg_scale = guidance;
+      const auto expected = generate(host, here, true);
+      const std::vector<Step> expected_steps = steps;
+      EXPECT_EQ(generate(device(), there, false), expected);
+      EXPECT_EQ(generate(device(), there, true), expected);
+      EXPECT_EQ(steps, expected_steps);
+    }
+  options.remasking = Remasking::low_confidence;
+  options.temperature = 0.8;
+  EXPECT_EQ(generate(device(), there, false), generate(host, here, false));
 }
 
 }  // namespace

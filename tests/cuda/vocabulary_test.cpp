@@ -154,6 +154,46 @@ TEST_P(CudaVocabularyTest, SampleTokensTies) {
   EXPECT_EQ(tokens.read_as<std::int32_t>(), (std::vector<std::int32_t>{300, 0, 0}));
 }
 
+/// Segments of many rows and of none, of which some are masked; equal confidences; counts of
+/// nothing, some and more than there are.
+TEST_P(CudaVocabularyTest, UnmasksAsTheHostDoes) {
+  const std::int32_t mask = 99;
+  const std::vector<std::int32_t> offsets = {0, 700, 700, 701, 760}, counts = {120, 5, 1, 100};
+  const std::int64_t n = offsets.back(), size = 2 * n;
+  std::vector<std::int32_t> canvas = integers(size, 90, 1), rows, bad = {0};
+  const std::vector<std::int32_t> tokens = integers(n, 100, 2), numbers = integers(n, 40, 3);
+  HostArray confidence({n});
+  for (std::int32_t m = 0; m < n; ++m) {
+    rows.push_back(std::int32_t((m * 7919) % size));  // 7919 is prime: all distinct
+    if (numbers[std::size_t(m)] % 4) canvas[std::size_t(rows.back())] = mask;
+    confidence[m] = float(numbers[std::size_t(m)]) / 40;
+  }
+  for (const bool damaged : {false, true}) {
+    if (damaged) {
+      canvas[std::size_t(rows[5])] = mask;
+      confidence[5] = NAN;
+    }
+    DeviceArray dcanvas(device(), {size}, canvas), dbad(device(), {1}, bad);
+    DeviceArray dconfidence(device(), confidence, DType::f32), dtokens(device(), {n}, tokens);
+    DeviceArray drows(device(), {n}, rows), doffsets(device(), {5}, offsets);
+    DeviceArray dcounts(device(), {4}, counts);
+    device().unmask(dcanvas, dconfidence, dbad, dtokens, drows, doffsets, dcounts, mask);
+    std::vector<std::int32_t> expected = canvas, expected_bad = bad;
+    HostArray expected_confidence = confidence;
+    const auto view = [](const std::vector<std::int32_t>& x) {
+      return Tensor(const_cast<std::int32_t*>(x.data()), {std::int64_t(x.size())});
+    };
+    host.unmask(view(expected), expected_confidence, view(expected_bad), view(tokens), view(rows),
+                view(offsets), view(counts), mask);
+    EXPECT_NE(expected, canvas);
+    EXPECT_EQ(dcanvas.read_as<std::int32_t>(), expected);
+    EXPECT_EQ(dbad.read_as<std::int32_t>(), expected_bad);
+    EXPECT_EQ(expected_bad[0], int(damaged));
+    EXPECT_TRUE(is_close(dconfidence.read(), expected_confidence, 0, 0));
+    EXPECT_TRUE(dcanvas.guards_hold() && dconfidence.guards_hold() && dbad.guards_hold());
+  }
+}
+
 TEST_P(CudaVocabularyTest, SumOfSquaresAndClipping) {
   for (const std::int64_t n : {0, 1, 5000, 70000}) {
     const HostArray x = normal({n}, 1, type());

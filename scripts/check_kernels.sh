@@ -3,13 +3,17 @@
 # wgmma products that the compiler serialised or lost, are errors. Needs no GPU and no CMake; minutes
 # the first time, nothing while the sources stay as they are.
 #
-#   scripts/check_kernels.sh [FOLDER]    # where what it compiles is kept; build/kernels by default
+#   scripts/check_kernels.sh [FOLDER [WORD]]
+#
+# FOLDER is where what it compiles is kept (build/kernels); WORD chooses the files whose names hold
+# it, a regular expression. ctest looks at the attention kernels, which are nearest to the limit.
 #
 # Exit code 77, which ctest shows as skipped, where there is no nvcc. Where there is no cuobjdump (or
 # one that CUOBJDUMP names) the instructions are not looked at.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build/kernels}
+word=${2:-}
 export PATH="$PATH:/usr/local/cuda/bin"
 command -v nvcc >/dev/null || { echo "no nvcc here: skipped"; exit 77; }
 export CUOBJDUMP=${CUOBJDUMP:-$(command -v cuobjdump || true)}
@@ -18,6 +22,9 @@ export CUOBJDUMP=${CUOBJDUMP:-$(command -v cuobjdump || true)}
 portable=(attention_mma_forward attention_mma_backward attention_simple rmsnorm cross_entropy swiglu
   rope adamw sample_tokens)
 hopper=(attention_hopper_forward attention_hopper_backward)
+chosen() { printf '%s\n' "$@" | grep -e "$word" || true; }
+mapfile -t portable < <(chosen "${portable[@]}")
+mapfile -t hopper < <(chosen "${hopper[@]}")
 
 mkdir -p "$folder"
 compile() {  # compile NAME ARCHITECTURE
@@ -36,8 +43,8 @@ compile() {  # compile NAME ARCHITECTURE
 export -f compile
 export folder
 {
-  printf '%s sm_80\n' "${portable[@]}"
-  printf '%s sm_90a\n' "${portable[@]}" "${hopper[@]}"
+  for name in "${portable[@]}"; do printf '%s sm_80\n%s sm_90a\n' "$name" "$name"; done
+  for name in "${hopper[@]}"; do printf '%s sm_90a\n' "$name"; done
 } | xargs --max-procs="$(nproc)" --max-args=2 bash -euo pipefail -c 'compile "$1" "$2"' "$0"
 
 failed=0

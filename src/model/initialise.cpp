@@ -44,7 +44,8 @@ double sigma_of(const NamedWeight& w, const ModelConfig& m) {
 
 }  // namespace
 
-void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed, Ops& ops) {
+void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
+                Ops& ops) {
   constexpr std::int64_t kPiece = std::int64_t{1} << 22;  // elements, even; 16 MiB of f32
   ThreadPool pool;
   std::vector<float> staging;

@@ -27,8 +27,8 @@ class Model {
   /// than the limits allow or a sequence longer than config.max_length, UsageError never.
   Tensor forward(Tensor tokens, const Sequences& sequences);
   /// The same in two parts, for many passes over sequences of one shape: place() says what is seen,
-  /// run() computes, as often as one likes. The result and placed_tokens() stay where they are until
-  /// the next place().
+  /// run() computes, as often as one likes. The result and placed_tokens() stay where they are
+  /// until the next place().
   void place(Tensor tokens, const Sequences& sequences);
   Tensor run();
   /// i32 [N] in ops().place(): what run() reads. The caller may change them.

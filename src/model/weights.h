@@ -60,6 +60,7 @@ class ModelTensors {
 /// embedding, the head and the projections that read the residual stream, 1/sqrt(2 (l+1) d_in) for
 /// attention_out and ffn_out of block l (counted from 0), whose input is d_in wide; norms are 1.
 /// Depends on the seed and each element's place in the named tensor alone.
-void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed, Ops& ops);
+void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
+                Ops& ops);
 
 }  // namespace lacuna

@@ -64,9 +64,9 @@ TEST(Override, wrong_names_and_types) {
             "--set trian.steps=1: unknown section [trian]; the nearest known is [train]");
   EXPECT_EQ(mistake_in("train.steps=1.5"),
             "--set train.steps=1.5: train.steps must be an integer; found the number 1.5");
-  EXPECT_EQ(
-      mistake_in("parallel.device=tpu"),
-      "--set parallel.device=tpu: parallel.device must be cpu, cuda or cuda-emulated; found the string 'tpu'");
+  EXPECT_EQ(mistake_in("parallel.device=tpu"),
+            "--set parallel.device=tpu: parallel.device must be cpu, cuda or cuda-emulated; found "
+            "the string 'tpu'");
 }
 
 }  // namespace

@@ -14,17 +14,6 @@ std::int64_t hash_of(const std::string& text) {
   return std::int64_t(hash);
 }
 
-/// Rank root's text, on every rank.
-std::string text_of(Communicator& group, const std::string& text, int root) {
-  auto length = std::int64_t(text.size());
-  group.broadcast(Tensor(&length, Shape{1}), root);
-  group.join();
-  std::string copy = group.rank() == root ? text : std::string(std::size_t(length), '\0');
-  group.broadcast(Tensor(copy.data(), Shape{length}, DType::u8), root);
-  group.join();
-  return copy;
-}
-
 /// "'seed = 1' and 'seed = 2'": the first lines that differ.
 std::string first_difference(const std::string& a, const std::string& b) {
   std::istringstream lines_a(a), lines_b(b);
@@ -38,6 +27,16 @@ std::string first_difference(const std::string& a, const std::string& b) {
 }
 
 }  // namespace
+
+std::string shared_text(Communicator& group, const std::string& text, int root) {
+  auto length = std::int64_t(text.size());
+  group.broadcast(Tensor(&length, Shape{1}), root);
+  group.join();
+  std::string copy = group.rank() == root ? text : std::string(std::size_t(length), '\0');
+  group.broadcast(Tensor(copy.data(), Shape{length}, DType::u8), root);
+  group.join();
+  return copy;
+}
 
 double reduced(Communicator& group, double value, Reduce operation) {
   group.all_reduce(Tensor(&value, Shape{1}), operation);
@@ -57,7 +56,7 @@ void check_same_on_all_ranks(Communicator& group, const std::string& text,
   const int rank = int(other - hashes.begin());
   const auto many = std::count_if(hashes.begin(), hashes.end(),
                                   [&](std::int64_t hash) { return hash != hashes[0]; });
-  const std::string first = text_of(group, text, 0), second = text_of(group, text, rank);
+  const std::string first = shared_text(group, text, 0), second = shared_text(group, text, rank);
   fail_usage(str(what, " must be the same on every rank, but rank 0 and rank ", rank, " have ",
                  first_difference(first, second), many > 1 ? " (and more ranks differ)" : ""));
 }

@@ -91,6 +91,9 @@ class SelfCommunicator final : public Communicator {
 /// `value` summed over the ranks of the group, in rank order; the greatest for Reduce::max. Waits.
 double reduced(Communicator& group, double value, Reduce operation = Reduce::sum);
 
+/// Rank root's text, on every rank. Waits.
+std::string shared_text(Communicator& group, const std::string& text, int root = 0);
+
 /// Throws UsageError on every rank of the group when `text` is not the same on all of them, naming
 /// `what`, the ranks that differ from the first and the first line that does. Waits.
 void check_same_on_all_ranks(Communicator& group, const std::string& text, const std::string& what);

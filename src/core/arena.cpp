@@ -64,6 +64,12 @@ Slot Plan::add(std::string name, Shape shape, DType dtype) {
   return {int(entries_.size()) - 1};
 }
 
+void Plan::align(std::int64_t bytes) {
+  CHECK(bytes > 0 && bytes % kAlignment == 0, "plan: alignment to ", bytes, " bytes; it must be a ",
+        "multiple of ", kAlignment);
+  bytes_ = (bytes_ + bytes - 1) / bytes * bytes;
+}
+
 Slot Plan::alias(Slot base, std::string name, Shape shape, DType dtype) {
   const Entry& from = (*this)[base];
   CHECK(shape.count() * size_of(dtype) <= from.shape.count() * size_of(from.dtype), "plan: ", name,

@@ -39,6 +39,8 @@ class Plan {
     bool alias;
   };
   Slot add(std::string name, Shape shape, DType dtype = DType::f32);
+  /// What is added next begins at a multiple of `bytes`, itself a multiple of 64.
+  void align(std::int64_t bytes);
   /// A second tensor over the memory of `base`, which must be at least as large.
   Slot alias(Slot base, std::string name, Shape shape, DType dtype = DType::f32);
 

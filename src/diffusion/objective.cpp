@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/activations.h"
+
 namespace lacuna {
 namespace {
 
@@ -32,13 +34,26 @@ Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
 }
 
 ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-                                 std::int64_t sequences, std::int64_t length, bool training)
+                                 std::int64_t sequences, std::int64_t length, bool training,
+                                 Communicator* shares)
     : ops_(ops),
       model_(ops, config, weights,
-             ModelLimits{sequences * length, sequences, sequences * length, training}),
+             ModelLimits{sequences * length, sequences, sequences * length, training}, shares),
       head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), sequences * length)),
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), sequences * length),
+            shares),
       arena_(ops.memory(), make_plan(sequences * length, slots_)) {}
+
+ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
+                                              ModelShare share, std::int64_t sequences,
+                                              std::int64_t length) {
+  const std::int64_t rows = sequences * length, chunk = std::min(head_chunk_rows(config, dtype, place), rows);
+  Slots slots;
+  std::int64_t workspace =
+      make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
+  if (share.count > 1) workspace += SharedCrossEntropy::plan(chunk).bytes();
+  return {Activations::plan(config, {rows, sequences, rows, true}, dtype, share), workspace};
+}
 
 Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
   Sequences sequences = Sequences::equal(batch.sequences, batch.length);
@@ -76,7 +91,8 @@ double ObjectiveRunner::loss(const NoisyBatch& batch) {
   return weighted_sum(batch, losses);
 }
 
-double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients) {
+double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients,
+                                           const GradientObserver& observer) {
   CHECK(model_.limits().training, "gradients of an objective that was made without training");
   const auto M = std::int64_t(batch.rows.size());
   if (M == 0) {
@@ -90,7 +106,9 @@ double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors
   ops_.copy(weights, view(row_weights_));
   head_.loss_and_gradient(losses, hidden, gradients.head, hidden,
                           arena_[slots_.targets].row_range(0, M), weights);
-  model_.backward(gradients, hidden);
+  // A tied head is also the embedding, whose gradient is complete last.
+  if (observer && gradients.head.data != gradients.embedding.data) observer(gradients.head);
+  model_.backward(gradients, hidden, observer);
   return weighted_sum(batch, losses);
 }
 

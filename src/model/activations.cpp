@@ -5,14 +5,15 @@
 namespace lacuna {
 
 Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DType dtype,
-                            Slots& slots) {
+                            ModelShare share, Slots& slots) {
   CHECK(limits.rows > 0 && limits.sequences > 0 && limits.head_rows >= 0 &&
             limits.head_rows <= limits.rows,
         "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
         limits.head_rows, " head rows; there must be rows, and no more head rows than rows");
+  const ShareExtents own(m, share);
   const std::int64_t N = limits.rows, M = limits.head_rows, S = limits.sequences, C = m.width,
-                     F = m.ffn_width, H = m.heads, D = m.head_dim();
-  const std::int64_t packed = (H + 2 * m.key_heads()) * D;
+                     F = own.ffn_width, H = own.heads, D = own.head_dim;
+  const std::int64_t packed = (H + 2 * own.key_heads) * D;
   Plan plan;
 
   // The wanted rows' hidden states need M rows of h and, backward, of d_x; the last block's keys
@@ -79,12 +80,22 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   slots.wanted_positions = plan.add("sequences/wanted_positions", {M}, DType::i32);
   slots.wanted_offsets = plan.add("sequences/wanted_offsets", {S + 1}, DType::i32);
   slots.rope_table = plan.add("sequences/rope_table", {std::min(m.max_length, N), D}, DType::f32);
+  if (share.count > 1) {
+    slots.own_ids = plan.add("sequences/own_ids", {N}, DType::i32);
+    slots.own_rows = plan.add("sequences/own_rows", {N}, DType::i32);
+  }
   return plan;
 }
 
 Activations::Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits,
-                         DType dtype)
-    : arena_(memory, make_plan(config, limits, dtype, slots_)) {}
+                         DType dtype, ModelShare share)
+    : arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
+
+Plan Activations::plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
+                       ModelShare share) {
+  Slots slots;
+  return make_plan(config, limits, dtype, share, slots);
+}
 
 void Activations::resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences) {
   rows_ = rows;

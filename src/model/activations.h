@@ -5,11 +5,13 @@
 #include "config/config.h"
 #include "core/arena.h"
 #include "model/sequences.h"
+#include "model/share.h"
 
 namespace lacuna {
 
 /// What a block's backward pass needs of its forward pass. N rows enter; M of them ask: all of
-/// them, but in the last block only those whose hidden states are wanted.
+/// them, but in the last block only those whose hidden states are wanted. H, K and F are this
+/// rank's.
 struct BlockActivations {
   Tensor x;               // [N,C] the residual stream as it enters
   Tensor attention_rstd;  // [N]
@@ -43,7 +45,11 @@ struct FinalActivations {
 class Activations {
  public:
   /// Throws Error with the memory table when the memory cannot be had.
-  Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits, DType dtype);
+  Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits, DType dtype,
+              ModelShare share);
+  /// What that allocates.
+  static Plan plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
+                   ModelShare share);
 
   /// Views from now on are for N rows, of which M are wanted, in S sequences.
   void resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences);
@@ -56,6 +62,12 @@ class Activations {
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
 
+  /// Of the tokens, those whose embeddings this rank holds, at most as many as there are rows; and
+  /// room for their embeddings, where no other rank's are. Only of a model that ranks share.
+  Tensor own_ids(std::int64_t n) const { return first(slots_.own_ids, n); }
+  Tensor own_rows(std::int64_t n) const { return first(slots_.own_rows, n); }
+  Tensor own_embeddings(std::int64_t n) const { return first(slots_.h, n); }
+
  private:
   struct BlockSlots {
     Slot x, attention_rstd, qkv, attended, lse, middle, ffn_rstd, gate_up;
@@ -65,9 +77,10 @@ class Activations {
     Slot final_x, final_rstd;
     Slot h, d_x, d_attended, wanted_h, wanted_d_x, wanted_d_attended, hidden, d_qkv;
     Slot tokens, positions, offsets, wanted_rows, wanted_positions, wanted_offsets, rope_table;
+    Slot own_ids, own_rows;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
-                        Slots& slots);
+                        ModelShare share, Slots& slots);
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
 

@@ -40,6 +40,7 @@ void attention_forward(const Pass& pass, const BlockTensors& w, const BlockActiv
   ops.rope(x.q_and_k, pass.sequences.positions, pass.rope_table, Rotation::forward);
   ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, pass.attention);
   ops.linear_forward(s.h, a.attended, w.attention_out);
+  sum_over_shares(pass.shares, s.h);
 }
 
 void attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
@@ -55,6 +56,7 @@ void attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& d
   ops.rmsnorm_forward(s.h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
   ops.linear_backward_weight(dw.qkv, s.d_qkv, s.h);
   ops.linear_backward_input(s.h, s.d_qkv, w.qkv, GradMode::overwrite);
+  sum_over_shares(pass.shares, s.h);
   ops.rmsnorm_backward(s.d_x, dw.attention_norm, s.h, a.x, a.attention_rstd, w.attention_norm,
                        GradMode::accumulate);
 }
@@ -72,6 +74,7 @@ void wanted_attention_forward(const Pass& pass, const BlockTensors& w, const Blo
   ops.rope(x.q, rows.wanted_positions, pass.rope_table, Rotation::forward);
   ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, pass.wanted_attention);
   ops.linear_forward(wanted.h, a.attended, w.attention_out);
+  sum_over_shares(pass.shares, wanted.h);
 }
 
 void wanted_attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
@@ -97,6 +100,7 @@ void wanted_attention_backward(const Pass& pass, const BlockTensors& w, BlockTen
   ops.linear_backward_input(wanted.h, d.q, project.q, GradMode::overwrite);
   ops.linear_backward_input(all.h, d.kv, project.kv, GradMode::overwrite);
   ops.scatter_add_rows(all.h, wanted.h, rows.wanted_rows);
+  sum_over_shares(pass.shares, all.h);
   ops.rmsnorm_backward(all.d_x, dw.attention_norm, all.h, a.x, a.attention_rstd, w.attention_norm,
                        GradMode::overwrite);
   ops.scatter_add_rows(all.d_x, wanted.d_x, rows.wanted_rows);

@@ -2,15 +2,10 @@
 
 #include <algorithm>
 
+#include "model/pass.h"
+
 namespace lacuna {
 namespace {
-
-Plan logits_plan(const ModelConfig& config, std::int64_t rows, const char* name, DType dtype) {
-  CHECK(rows > 0, "a head that computes ", rows, " rows at once");
-  Plan plan;
-  plan.add(name, {rows, config.vocab_size}, dtype);
-  return plan;
-}
 
 /// Calls work(first, count) for pieces of [0, rows) of almost equal size, at most `most` each.
 void in_pieces(std::int64_t rows, std::int64_t most, auto&& work) {
@@ -23,12 +18,26 @@ void in_pieces(std::int64_t rows, std::int64_t most, auto&& work) {
 
 }  // namespace
 
+Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype, ModelShare share) {
+  CHECK(rows > 0, "a head that computes ", rows, " rows at once");
+  Plan plan;
+  const std::int64_t ids = ShareExtents(config, share).ids;
+  plan.add("logits/chunk", {rows, share.count > 1 ? ids + 1 : ids}, dtype);
+  return plan;
+}
+
 Head::Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-           std::int64_t chunk_rows)
+           std::int64_t chunk_rows, Communicator* shares)
     : ops_(ops),
       weights_(weights),
       chunk_rows_(chunk_rows),
-      logits_(ops.memory(), logits_plan(config, chunk_rows, "logits/chunk", weights.head.dtype)) {}
+      shares_(shares),
+      logits_(ops.memory(), plan(config, chunk_rows, weights.head.dtype, weights.share())) {
+  if (weights.share().count == 1) return;
+  CHECK(shares, "a head of shared weights without the ranks that share them");
+  shared_ = std::make_unique<SharedCrossEntropy>(ops, *shares,
+                                                 ShareExtents(config, weights.share()), chunk_rows);
+}
 
 Tensor Head::chunk(const Arena& arena, std::int64_t rows) const {
   CHECK(rows <= chunk_rows_, "logits of ", rows, " rows where at most ", chunk_rows_,
@@ -37,6 +46,7 @@ Tensor Head::chunk(const Arena& arena, std::int64_t rows) const {
 }
 
 Tensor Head::logits(Tensor hidden) {
+  CHECK(!shared_, "whole logits of a model that ranks share (parallel.tensor)");
   const Tensor y = chunk(logits_, hidden.rows());
   ops_.linear_forward(y, hidden, weights_.head);
   return y;
@@ -55,21 +65,32 @@ Tensor Head::second_logits(Tensor hidden) {
 
 void Head::loss(Tensor loss, Tensor hidden, Tensor targets) {
   in_pieces(hidden.rows(), chunk_rows_, [&](std::int64_t first, std::int64_t rows) {
-    ops_.cross_entropy_forward(loss.row_range(first, rows), logits(hidden.row_range(first, rows)),
-                               targets.row_range(first, rows));
+    const Tensor y = chunk(logits_, rows), l = loss.row_range(first, rows),
+                 t = targets.row_range(first, rows);
+    ops_.linear_forward(own_columns(y), hidden.row_range(first, rows), weights_.head);
+    if (shared_)
+      shared_->forward(l, y, t);
+    else
+      ops_.cross_entropy_forward(l, y, t);
   });
 }
 
 void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor hidden,
                              Tensor targets, Tensor row_weights) {
   in_pieces(hidden.rows(), chunk_rows_, [&](std::int64_t first, std::int64_t rows) {
-    const Tensor x = hidden.row_range(first, rows), y = logits(x);
-    ops_.cross_entropy_backward(loss.row_range(first, rows), y, targets.row_range(first, rows),
-                                row_weights.row_range(first, rows));
-    ops_.linear_backward_weight(d_head, y, x);  // before x may be overwritten
-    ops_.linear_backward_input(d_hidden.row_range(first, rows), y, weights_.head,
+    const Tensor x = hidden.row_range(first, rows), y = chunk(logits_, rows), own = own_columns(y),
+                 l = loss.row_range(first, rows), t = targets.row_range(first, rows),
+                 weights = row_weights.row_range(first, rows);
+    ops_.linear_forward(own, x, weights_.head);
+    if (shared_)
+      shared_->backward(l, y, t, weights);
+    else
+      ops_.cross_entropy_backward(l, y, t, weights);
+    ops_.linear_backward_weight(d_head, own, x);  // before x may be overwritten
+    ops_.linear_backward_input(d_hidden.row_range(first, rows), own, weights_.head,
                                GradMode::overwrite);
   });
+  if (shared_) sum_over_shares(*shares_, d_hidden);
 }
 
 }  // namespace lacuna

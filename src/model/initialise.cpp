@@ -22,15 +22,26 @@ double truncated_normal(std::uint64_t seed, std::uint64_t tensor, std::uint64_t 
   return x;
 }
 
-/// out[i] = sigma times the truncated normal of element begin + i; `begin` is even.
+/// out[i] = sigma times the truncated normal of element begin + i.
 void draw(float* out, std::uint64_t begin, std::uint64_t n, double sigma, std::uint64_t seed,
           std::uint64_t tensor) {
   const CounterRng rng{seed, Purpose::initial_weights, tensor};
-  for (std::uint64_t i = 0; i < n; i += 2) {
-    const auto pair = rng.normal_pair(std::uint32_t((begin + i) / 2));
-    for (std::uint64_t j = 0; j < std::min<std::uint64_t>(2, n - i); ++j)
-      out[i + j] =
-          float(sigma * truncated_normal(seed, tensor, begin + i + j, pair[std::size_t(j)]));
+  for (std::uint64_t e = begin; e < begin + n;) {
+    const auto pair = rng.normal_pair(std::uint32_t(e / 2));
+    for (std::uint64_t last = std::min(begin + n, (e / 2 + 1) * 2); e < last; ++e)
+      out[e - begin] = float(sigma * truncated_normal(seed, tensor, e, pair[e % 2]));
+  }
+}
+
+/// Calls work(i, element, n) for the runs of [begin, end) of what a rank holds of a weight that are
+/// also runs of the whole weight: from i on, n elements; the first is the whole's `element`.
+void for_runs(const NamedWeight& w, std::int64_t begin, std::int64_t end, auto&& work) {
+  const std::int64_t cols = w.tensor.cols(), whole_cols = Tensor(nullptr, w.whole).cols();
+  for (std::int64_t i = begin; i < end;) {
+    const std::int64_t row = i / cols, col = i % cols,
+                       n = cols == whole_cols ? end - i : std::min(cols - col, end - i);
+    work(i, (w.row + row) * whole_cols + w.col + col, n);
+    i += n;
   }
 }
 
@@ -39,35 +50,43 @@ double sigma_of(const NamedWeight& w, const ModelConfig& m) {
   const bool writes =
       w.block >= 0 && (w.name.ends_with(".attn_out.weight") || w.name.ends_with(".ff_out.weight"));
   if (!writes) return 1 / std::sqrt(double(m.width));
-  return 1 / std::sqrt(2.0 * (w.block + 1) * double(w.tensor.cols()));
+  return 1 / std::sqrt(2.0 * (w.block + 1) * double(Tensor(nullptr, w.whole).cols()));
 }
 
 }  // namespace
 
-void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
-                Ops& ops) {
-  constexpr std::int64_t kPiece = std::int64_t{1} << 22;  // elements, even; 16 MiB of f32
+void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weights,
+                const ModelConfig& config, std::uint64_t seed, Ops& ops) {
+  constexpr std::int64_t kStaged = std::int64_t{1} << 22;  // elements; 16 MiB of f32
   ThreadPool pool;
   std::vector<float> staging;
-  for (std::size_t number = 0; number < weights.named().size(); ++number) {
-    const NamedWeight& w = weights.named()[number];
+  for (const WeightPiece& piece : pieces) {
+    const NamedWeight& w = weights.named()[piece.weight];
     if (w.kind == WeightKind::norm) {
-      ops.fill(w.tensor, 1.0f);
+      ops.fill(piece.values, 1.0f);
       continue;
     }
     const double sigma = sigma_of(w, config);
-    const Tensor flat = w.tensor.reshaped({w.tensor.count()});
-    for (std::int64_t from = 0; from < flat.count(); from += kPiece) {
-      const std::int64_t n = std::min(kPiece, flat.count() - from);
+    for (std::int64_t from = 0; from < piece.values.count(); from += kStaged) {
+      const std::int64_t n = std::min(kStaged, piece.values.count() - from);
       staging.resize(std::size_t(n));
+      const std::int64_t first = piece.first + from;
       pool.for_ranges(n, 2, [&](std::int64_t begin, std::int64_t end) {
-        draw(staging.data() + begin, std::uint64_t(from + begin), std::uint64_t(end - begin), sigma,
-             seed, number);
+        for_runs(w, first + begin, first + end,
+                 [&](std::int64_t i, std::int64_t element, std::int64_t count) {
+                   draw(staging.data() + i - first, std::uint64_t(element), std::uint64_t(count),
+                        sigma, seed, piece.weight);
+                 });
       });
-      ops.copy(flat.row_range(from, n), Tensor(staging.data(), {n}));
+      ops.copy(piece.values.row_range(from, n), Tensor(staging.data(), {n}));
       ops.synchronize();  // the staging buffer is written again
     }
   }
+}
+
+void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
+                Ops& ops) {
+  initialise(pieces_within(weights, {{0, weights.flat().count()}}), weights, config, seed, ops);
 }
 
 }  // namespace lacuna

@@ -8,6 +8,7 @@ void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations
   ops.linear_forward(a.gate_up, s.h, w.gate_up);  // [M,2F] = [M,C] [2F,C]^T
   ops.swiglu_forward(s.hidden, a.gate_up);        // [M,F]
   ops.linear_forward(s.h, s.hidden, w.ffn_out);   // [M,C] = [M,F] [C,F]^T
+  sum_over_shares(pass.shares, s.h);
 }
 
 void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
@@ -19,6 +20,7 @@ void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
   ops.rmsnorm_forward(s.h, a.ffn_rstd, a.middle, w.ffn_norm, pass.norm_eps);
   ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
   ops.linear_backward_input(s.h, a.gate_up, w.gate_up, GradMode::overwrite);
+  sum_over_shares(pass.shares, s.h);
   ops.rmsnorm_backward(s.d_x, dw.ffn_norm, s.h, a.middle, a.ffn_rstd, w.ffn_norm,
                        GradMode::accumulate);
 }

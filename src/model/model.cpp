@@ -5,6 +5,7 @@
 #include "model/activations.h"
 #include "model/block.h"
 #include "model/pass.h"
+#include "model/shared_embedding.h"
 
 namespace lacuna {
 namespace {
@@ -25,11 +26,12 @@ std::vector<float> rope_angles(std::int64_t positions, std::int64_t head_dim, do
   return table;
 }
 
-AttentionShape attention_shape(const ModelConfig& config) {
+AttentionShape attention_shape(const ModelConfig& config, ModelShare share) {
+  const ShareExtents own(config, share);
   AttentionShape shape;
-  shape.heads = config.heads;
-  shape.kv_heads = config.key_heads();
-  shape.head_dim = config.head_dim();
+  shape.heads = own.heads;
+  shape.kv_heads = own.key_heads;
+  shape.head_dim = own.head_dim;
   shape.mask = config.attention == Attention::causal ? MaskKind::causal : MaskKind::full;
   return shape;
 }
@@ -41,17 +43,25 @@ struct Model::State {
   const ModelConfig config;
   const ModelTensors& weights;
   const ModelLimits limits;
+  SelfCommunicator alone{"tensor"};
+  Communicator& shares;
+  const AttentionShape attention;
   Activations activations;
   SequencePlacer placer;
+  SharedEmbedding embedding;
   bool kept = false;  // the activations of a forward pass, not yet used up by a backward pass
 
-  State(Ops& o, const ModelConfig& c, const ModelTensors& w, const ModelLimits& l)
+  State(Ops& o, const ModelConfig& c, const ModelTensors& w, const ModelLimits& l,
+        Communicator* sharing)
       : ops(o),
         config(c),
         weights(w),
         limits(l),
-        activations(o.memory(), c, l, w.embedding.dtype),
-        placer(l) {
+        shares(sharing ? *sharing : alone),
+        attention(attention_shape(c, w.share())),
+        activations(o.memory(), c, l, w.embedding.dtype, w.share()),
+        placer(l),
+        embedding(o, shares, ShareExtents(c, w.share()), activations) {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
     ops.copy(table, Tensor(angles.data(), table.shape));
@@ -60,8 +70,8 @@ struct Model::State {
 
   Pass pass() const {
     const SequenceTensors sequences = activations.sequences();
-    Pass p{ops,       float(config.norm_eps),  activations.rope_table(),
-           sequences, attention_shape(config), attention_shape(config)};
+    Pass p{ops,       shares,   float(config.norm_eps), activations.rope_table(), sequences,
+           attention, attention};
     p.attention.key_offsets = p.wanted_attention.key_offsets = sequences.offsets;
     p.attention.query_offsets = sequences.offsets;
     p.attention.query_positions = sequences.positions;
@@ -72,15 +82,20 @@ struct Model::State {
 };
 
 Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-             const ModelLimits& limits) {
+             const ModelLimits& limits, Communicator* shares) {
   CHECK(config.head_dim() % 2 == 0, "model.width / model.heads is ", config.head_dim(),
         "; rotary positions need an even head width");
-  CHECK(std::int64_t(weights.blocks.size()) == config.layers &&
-            weights.embedding.shape == (Shape{config.vocab_size, config.width}),
-        "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
-        weights.embedding, "; the config says ", config.layers, " blocks and [", config.vocab_size,
-        ",", config.width, "]");
-  state_ = std::make_unique<State>(ops, config, weights, limits);
+  const ModelShare share = weights.share();
+  const Shape embedding{ShareExtents(config, share).ids, config.width};
+  CHECK(
+      std::int64_t(weights.blocks.size()) == config.layers && weights.embedding.shape == embedding,
+      "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
+      weights.embedding, "; the config says ", config.layers, " blocks and ", embedding);
+  CHECK(
+      share.count == (shares ? shares->size() : 1) && share.index == (shares ? shares->rank() : 0),
+      "the weights are part ", share.index, " of ", share.count,
+      ", and this rank is another one of those that share the model");
+  state_ = std::make_unique<State>(ops, config, weights, limits, shares);
 }
 
 Model::~Model() = default;
@@ -114,7 +129,7 @@ Tensor Model::run() {
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
   BlockActivations a = s.activations.block(0);
-  s.ops.embedding_forward(a.x, pass.sequences.tokens, w.embedding);
+  s.embedding.forward(a.x, pass.sequences.tokens, w.embedding);
   s.ops.rmsnorm_forward(all.h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
   for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
     block_forward(pass, w.blocks[l], a, all);
@@ -131,23 +146,31 @@ Tensor Model::run() {
   return wanted.h;
 }
 
-void Model::backward(ModelTensors& gradients, Tensor d_hidden) {
+void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
   State& s = *state_;
   const ModelTensors& w = s.weights;
   CHECK(s.limits.training, "backward of a model that was made without training");
   CHECK(s.kept, "backward without a forward pass before it; each allows one");
   s.kept = false;
 
+  const auto complete = [&](const Tensor& lowest) {
+    if (observer) observer(lowest);
+  };
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
   const FinalActivations last = s.activations.final();
   s.ops.rmsnorm_backward(wanted.d_x, gradients.final_norm, d_hidden, last.x, last.rstd,
                          w.final_norm, GradMode::overwrite);
+  complete(gradients.final_norm);
   last_block_backward(pass, w.blocks.back(), gradients.blocks.back(),
                       s.activations.block(w.blocks.size() - 1), all, wanted);
-  for (std::size_t l = w.blocks.size() - 1; l-- > 0;)
+  complete(gradients.blocks.back().attention_norm);
+  for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, w.blocks[l], gradients.blocks[l], s.activations.block(l), all);
-  s.ops.embedding_backward(gradients.embedding, all.d_x, pass.sequences.tokens);
+    complete(gradients.blocks[l].attention_norm);
+  }
+  s.embedding.backward(gradients.embedding, all.d_x, pass.sequences.tokens);
+  complete(gradients.embedding);
 }
 
 }  // namespace lacuna

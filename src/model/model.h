@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "config/config.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
@@ -11,15 +13,20 @@
 
 namespace lacuna {
 
+/// Told during a backward pass: the gradients of `lowest` and of all tensors behind it in
+/// ModelTensors::flat() are complete.
+using GradientObserver = std::function<void(const Tensor& lowest)>;
+
 /// LLaDA's transformer (arXiv:2502.09992, appendix B; a LLaMA without a causal mask): the one
 /// forward pass that training, validation, sampling and scoring call. Only the wanted rows pass
 /// through the last block's queries, feed-forward and the final norm.
 class Model {
  public:
   /// Borrows `weights`. Allocates everything once; throws Error with the memory table when that
-  /// does not fit.
-  Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-        const ModelLimits& limits);
+  /// does not fit. `shares`: the ranks whose parts of the weights make up the model, in order; all
+  /// of them make the same calls, with the same tokens, and get the same results. Null: one rank.
+  Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights, const ModelLimits& limits,
+        Communicator* shares = nullptr);
   ~Model();
 
   /// tokens i32 [N], on the host or in ops.place(). Returns the hidden states [M,C] of
@@ -36,7 +43,7 @@ class Model {
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
   /// limits.training and a forward pass of its own.
-  void backward(ModelTensors& gradients, Tensor d_hidden);
+  void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {});
 
   const ModelConfig& config() const;
   const ModelTensors& weights() const;

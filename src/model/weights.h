@@ -7,11 +7,12 @@
 #include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
+#include "model/share.h"
 
 namespace lacuna {
 
-/// The weights of one transformer block, or their gradients or moments. Letters as in
-/// kernels/ops.h.
+/// The weights of one transformer block, or their gradients or moments; of a model that ranks
+/// share, this rank's part (H, K and F then count its own). Letters as in kernels/ops.h.
 struct BlockTensors {
   Tensor attention_norm;  // [C]
   Tensor qkv;             // [(H+2K) D, C]: rows of the query, key and value projections
@@ -27,40 +28,75 @@ enum class WeightKind : std::uint8_t { matrix, norm, embedding };
 /// (q_proj, k_proj, v_proj; ff_proj is the gate, up_proj), each contiguous.
 struct NamedWeight {
   std::string name;
-  Tensor tensor;
+  Tensor tensor;  // what this rank holds of it
   WeightKind kind;
-  int block;  // -1 outside the blocks
+  int block;                      // -1 outside the blocks
+  Shape whole;                    // on all ranks together
+  std::int64_t row = 0, col = 0;  // where `tensor` begins in the whole; a vector is one row
+
+  /// Whether every rank that shares the model holds all of it.
+  bool replicated() const { return kind == WeightKind::norm; }
 };
 
-/// One tensor for every weight of a model, in one allocation, zeroed.
+/// Consecutive elements [begin, begin + size) of ModelTensors::flat().
+struct FlatRange {
+  std::int64_t begin = 0, size = 0;
+  std::int64_t end() const { return begin + size; }
+};
+
+/// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed.
 class ModelTensors {
  public:
   /// `kind` names them in memory tables: "weights", "gradients"…  config.vocab_size must be set.
+  /// flat() is given a multiple of `multiple` elements. Throws UsageError when the model cannot be
+  /// shared like that.
   ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
-               DType dtype = DType::f32);
+               DType dtype = DType::f32, ModelShare share = {}, std::int64_t multiple = 1);
+  /// What that allocates.
+  static Plan plan(const ModelConfig& config, const std::string& kind, DType dtype = DType::f32,
+                   ModelShare share = {}, std::int64_t multiple = 1);
 
-  Tensor embedding;  // [V,C]
+  Tensor embedding;  // [V,C], or this rank's ids of it
   std::vector<BlockTensors> blocks;
   Tensor final_norm;  // [C]
-  Tensor head;        // [V,C]; the embedding itself when tied
+  Tensor head;        // like the embedding, which it is when tied
 
   /// In the order of the forward pass; a tied head is not listed again.
   const std::vector<NamedWeight>& named() const { return named_; }
-  /// Every element as one vector, with zeros where alignment left gaps.
+  /// Every element as one vector, with zeros where alignment left gaps. Elements lie in the same
+  /// places whatever the dtype, in the order of the forward pass; a tied head is the embedding.
   Tensor flat() const;
-  /// Elements without the gaps.
+  /// Where a tensor of these begins in flat().
+  std::int64_t flat_index(const Tensor& tensor) const;
+  /// Elements of the whole model, without the gaps.
   std::int64_t parameters() const;
+  ModelShare share() const { return share_; }
 
  private:
+  ModelShare share_;
   Arena arena_;
   std::vector<NamedWeight> named_;
 };
 
+/// Elements of one weight that lie one behind the other: [first, first + values.count()) of what
+/// this rank holds of weight number `weight` (of named()).
+struct WeightPiece {
+  std::size_t weight = 0;
+  std::int64_t first = 0;
+  Tensor values;  // a vector
+};
+/// The pieces of weights that lie within ranges of flat(), in that order.
+std::vector<WeightPiece> pieces_within(const ModelTensors& tensors,
+                                       const std::vector<FlatRange>& ranges);
+
 /// LLaDA's initialisation (its "mitchell"): normal, cut at 3 sigma; sigma = 1/sqrt(C) for the
 /// embedding, the head and the projections that read the residual stream, 1/sqrt(2 (l+1) d_in) for
 /// attention_out and ffn_out of block l (counted from 0), whose input is d_in wide; norms are 1.
-/// Depends on the seed and each element's place in the named tensor alone.
+/// Depends on the seed and each element's place in the whole named tensor alone.
 void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
                 Ops& ops);
+/// The same of some pieces, which may lie elsewhere; `weights` says what they are pieces of.
+void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weights,
+                const ModelConfig& config, std::uint64_t seed, Ops& ops);
 
 }  // namespace lacuna

@@ -1,0 +1,95 @@
+#include "model/shared_cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lacuna {
+namespace {
+
+// Adds nothing to a softmax, and is finite in every float type.
+constexpr float kNothing = -1e30f;
+
+template <class T>
+Tensor vector_of(std::vector<T>& v) {
+  return Tensor(v.data(), {std::int64_t(v.size())});
+}
+Tensor column_of(std::vector<float>& v) { return Tensor(v.data(), {std::int64_t(v.size()), 1}); }
+
+}  // namespace
+
+Plan SharedCrossEntropy::make_plan(std::int64_t rows, Slots& slots) {
+  Plan plan;
+  slots.targets = plan.add("logits/own_targets", {rows}, DType::i32);
+  slots.zeros = plan.add("logits/zeros", {rows}, DType::i32);
+  return plan;
+}
+
+Plan SharedCrossEntropy::plan(std::int64_t rows) {
+  Slots slots;
+  return make_plan(rows, slots);
+}
+
+SharedCrossEntropy::SharedCrossEntropy(Ops& ops, Communicator& shares, const ShareExtents& own,
+                                       std::int64_t rows)
+    : ops_(ops), shares_(shares), own_(own), arena_(ops.memory(), make_plan(rows, slots_)) {}
+
+Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) {
+  const std::int64_t m = logits.rows(), ids = own_.ids;
+  const auto rows = std::size_t(m), ranks = std::size_t(shares_.size());
+  // Loss of column 0 plus its logit: the log-sum-exp of this rank's columns.
+  column_.assign(rows, kNothing);
+  ops_.copy(logits.column_range(ids, 1), column_of(column_));
+  ops_.cross_entropy_forward(loss, logits, arena_[slots_.zeros].row_range(0, m));
+  losses_.resize(rows);
+  targets_.resize(rows);
+  ops_.synchronize();  // column_ is written again
+  ops_.copy(vector_of(losses_), loss);
+  ops_.copy(column_of(column_), logits.column_range(0, 1));
+  ops_.copy(vector_of(targets_), targets);
+  ops_.synchronize();
+  for (std::size_t i = 0; i < rows; ++i) losses_[i] += column_[i];
+  lse_.resize(ranks * rows);
+  shares_.all_gather(vector_of(lse_), vector_of(losses_));
+  shares_.join();
+
+  for (std::size_t i = 0; i < rows; ++i) {
+    const auto of = [&](std::size_t rank) { return double(lse_[rank * rows + i]); };
+    double highest = -INFINITY, sum = 0;
+    for (std::size_t r = 0; r < ranks; ++r)
+      if (r != std::size_t(shares_.rank())) highest = std::max(highest, of(r));
+    for (std::size_t r = 0; r < ranks; ++r)
+      if (r != std::size_t(shares_.rank())) sum += std::exp(of(r) - highest);
+    column_[i] = float(highest + std::log(sum));
+    const std::int64_t target = targets_[i] - own_.first_id;
+    targets_[i] = std::int32_t(target >= 0 && target < ids ? target : ids);
+  }
+  ops_.copy(logits.column_range(ids, 1), column_of(column_));
+  const Tensor own_targets = arena_[slots_.targets].row_range(0, m);
+  ops_.copy(own_targets, vector_of(targets_));
+  return own_targets;
+}
+
+void SharedCrossEntropy::share_losses(Tensor loss) {
+  ops_.copy(vector_of(losses_), loss);
+  ops_.synchronize();
+  for (std::size_t i = 0; i < losses_.size(); ++i)
+    if (targets_[i] == own_.ids) losses_[i] = 0;
+  shares_.all_reduce(vector_of(losses_), Reduce::sum);
+  shares_.join();
+  ops_.copy(loss, vector_of(losses_));
+  ops_.synchronize();  // losses_ is written again
+}
+
+void SharedCrossEntropy::forward(Tensor loss, Tensor logits, Tensor targets) {
+  const Tensor own_targets = complete(logits, targets, loss);
+  ops_.cross_entropy_forward(loss, logits, own_targets);
+  share_losses(loss);
+}
+
+void SharedCrossEntropy::backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) {
+  const Tensor own_targets = complete(logits, targets, loss);
+  ops_.cross_entropy_backward(loss, logits, own_targets, weights);
+  share_losses(loss);
+}
+
+}  // namespace lacuna

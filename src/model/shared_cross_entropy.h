@@ -1,0 +1,50 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "core/arena.h"
+#include "kernels/ops.h"
+#include "model/share.h"
+
+namespace lacuna {
+
+/// Cross-entropy of logits whose columns (ids) are spread over the ranks that share a model. What
+/// the ranks exchange is one number per row, twice; logits are never gathered.
+///
+/// Each rank's logits have one column more, for all the ids it does not hold: when that column is
+/// the log-sum-exp of the other ranks' logits, the softmax over a row is the one over the whole
+/// vocabulary. (In bf16 that number is rounded like the logits are.)
+class SharedCrossEntropy {
+ public:
+  /// Borrows ops and shares. At most `rows` rows at once.
+  SharedCrossEntropy(Ops& ops, Communicator& shares, const ShareExtents& own, std::int64_t rows);
+  /// What that allocates.
+  static Plan plan(std::int64_t rows);
+
+  /// As Ops::cross_entropy_forward and _backward, over the whole vocabulary: loss f32 [m], targets
+  /// i32 [m] ids; logits [m, ids + 1], of which the first `ids` columns are this rank's, contiguous
+  /// as a whole; the gradient takes their place.
+  void forward(Tensor loss, Tensor logits, Tensor targets);
+  void backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights);
+
+ private:
+  struct Slots {
+    Slot targets, zeros;
+  };
+  static Plan make_plan(std::int64_t rows, Slots& slots);
+  /// Fills the last column, with the help of `loss`; returns the targets as columns.
+  Tensor complete(Tensor logits, Tensor targets, Tensor loss);
+  /// Each row's loss is known to the rank that holds its target.
+  void share_losses(Tensor loss);
+
+  Ops& ops_;
+  Communicator& shares_;
+  const ShareExtents own_;
+  Slots slots_;
+  Arena arena_;
+  std::vector<std::int32_t> targets_;
+  std::vector<float> losses_, column_, lse_;
+};
+
+}  // namespace lacuna

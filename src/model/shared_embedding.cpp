@@ -1,0 +1,51 @@
+#include "model/shared_embedding.h"
+
+#include "model/pass.h"
+
+namespace lacuna {
+namespace {
+
+Tensor view(std::vector<std::int32_t>& v) { return Tensor(v.data(), {std::int64_t(v.size())}); }
+
+}  // namespace
+
+/// Which tokens are this rank's, and where they are.
+void SharedEmbedding::find_own(Tensor tokens) {
+  tokens_.resize(std::size_t(tokens.count()));
+  ops_.copy(view(tokens_), tokens);
+  ops_.synchronize();
+  ids_.clear();
+  rows_.clear();
+  for (std::size_t row = 0; row < tokens_.size(); ++row) {
+    const std::int64_t id = tokens_[row] - own_.first_id;
+    if (id < 0 || id >= own_.ids) continue;
+    ids_.push_back(std::int32_t(id));
+    rows_.push_back(std::int32_t(row));
+  }
+  const auto n = std::int64_t(ids_.size());
+  ops_.copy(activations_.own_ids(n), view(ids_));
+  ops_.copy(activations_.own_rows(n), view(rows_));
+}
+
+void SharedEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {
+  if (shares_.size() == 1) return ops_.embedding_forward(x, tokens, w);
+  find_own(tokens);
+  ops_.fill(x, 0);
+  if (const auto n = std::int64_t(ids_.size()); n > 0) {
+    const Tensor own = activations_.own_embeddings(n);
+    ops_.embedding_forward(own, activations_.own_ids(n), w);
+    ops_.scatter_add_rows(x, own, activations_.own_rows(n));
+  }
+  sum_over_shares(shares_, x);  // of which all but one are zeros
+}
+
+void SharedEmbedding::backward(Tensor dw, Tensor d_x, Tensor tokens) {
+  if (shares_.size() == 1) return ops_.embedding_backward(dw, d_x, tokens);
+  const auto n = std::int64_t(ids_.size());
+  if (n == 0) return;
+  const Tensor own = activations_.own_embeddings(n);
+  ops_.gather_rows(own, d_x, activations_.own_rows(n));
+  ops_.embedding_backward(dw, own, activations_.own_ids(n));
+}
+
+}  // namespace lacuna

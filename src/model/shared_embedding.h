@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "kernels/ops.h"
+#include "model/activations.h"
+#include "model/share.h"
+
+namespace lacuna {
+
+/// The embedding of a model that ranks may share: each holds the rows of its ids.
+class SharedEmbedding {
+ public:
+  /// Borrows all.
+  SharedEmbedding(Ops& ops, Communicator& shares, const ShareExtents& own,
+                  const Activations& activations)
+      : ops_(ops), shares_(shares), own_(own), activations_(activations) {}
+
+  /// x[n,:] = embedding of tokens[n]. x [N,C], tokens i32 [N] in ops.place(), w this rank's rows.
+  void forward(Tensor x, Tensor tokens, Tensor w);
+  /// dw[v,:] += d_x[n,:] of this rank's ids v among the last forward's tokens.
+  void backward(Tensor dw, Tensor d_x, Tensor tokens);
+
+ private:
+  void find_own(Tensor tokens);
+
+  Ops& ops_;
+  Communicator& shares_;
+  const ShareExtents own_;
+  const Activations& activations_;
+  std::vector<std::int32_t> tokens_, ids_, rows_;  // ids_ are counted from own_.first_id
+};
+
+}  // namespace lacuna

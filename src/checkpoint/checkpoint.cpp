@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/atomic_file.h"
 #include "core/half.h"
 
 namespace lacuna {
@@ -19,13 +18,27 @@ std::string group_path(const std::string& group) {
   fail("a checkpoint has no group '" + group + "'");
 }
 
-void write_group(h5::File& file, const std::string& group,
-                 const std::vector<NamedTensor>& tensors) {
-  for (const NamedTensor& t : tensors) {
-    CHECK(!t.name.empty() && t.name.find('/') == std::string::npos, file.name(), ": '", t.name,
-          "' cannot name a tensor");
-    file.write(group_path(group) + "/" + t.name, t.tensor);
+SharedFile::Attributes attributes_of(const CheckpointInfo& info, const std::string& path) {
+  SharedFile::Attributes all = {
+      {"format", kFormat},       {"version", kVersion},   {"step", info.step},
+      {"samples", info.samples}, {"tokens", info.tokens}, {"bad_steps", info.bad_steps},
+      {"seed", info.seed},       {"config", info.config}, {"tokenizer", info.tokenizer}};
+  for (const auto& [name, text] : info.extra) {
+    CHECK(name.starts_with("hf_"), path, ": '", name, "' must begin with hf_");
+    all.emplace_back(name, text);
   }
+  return all;
+}
+
+std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& tensors,
+                                             const std::string& path) {
+  std::vector<SharedFile::Dataset> all;
+  for (const StoredTensor& t : tensors) {
+    CHECK(!t.name.empty() && t.name.find('/') == std::string::npos, path, ": '", t.name,
+          "' cannot name a tensor");
+    all.push_back({group_path(t.group) + "/" + t.name, t.shape, t.dtype});
+  }
+  return all;
 }
 
 template <class Half>
@@ -35,29 +48,28 @@ void widen(const Half* from, float* to, std::int64_t n) {
 
 }  // namespace
 
+CheckpointWriter::CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
+                                   const std::vector<StoredTensor>& tensors, Team& team)
+    : file_(path, attributes_of(info, path.string()), datasets_of(tensors, path.string()), team) {}
+
 void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                      const CheckpointTensors& tensors) {
-  AtomicFile atomic(path);
-  h5::File file = h5::File::create(atomic.partial());
-  file.set_attribute("format", kFormat);
-  file.set_attribute("version", kVersion);
-  file.set_attribute("step", info.step);
-  file.set_attribute("samples", info.samples);
-  file.set_attribute("tokens", info.tokens);
-  file.set_attribute("bad_steps", info.bad_steps);
-  file.set_attribute("seed", info.seed);
-  file.set_attribute("config", info.config);
-  file.set_attribute("tokenizer", info.tokenizer);
-  for (const auto& [name, text] : info.extra) {
-    CHECK(name.starts_with("hf_"), path.string(), ": '", name, "' must begin with hf_");
-    file.set_attribute(name, text);
-  }
-  write_group(file, "model", tensors.model);
-  write_group(file, "first_moment", tensors.first_moment);
-  write_group(file, "second_moment", tensors.second_moment);
-  write_group(file, "master", tensors.master);
-  file.close();
-  atomic.commit();
+  std::vector<StoredTensor> stored;
+  std::vector<Tensor> values;
+  const auto add = [&](const char* group, const std::vector<NamedTensor>& named) {
+    for (const NamedTensor& t : named) {
+      stored.push_back({group, t.name, t.tensor.shape, t.tensor.dtype});
+      values.push_back(t.tensor);
+    }
+  };
+  add("model", tensors.model);
+  add("first_moment", tensors.first_moment);
+  add("second_moment", tensors.second_moment);
+  add("master", tensors.master);
+  Alone alone;
+  CheckpointWriter writer(path, info, stored, alone);
+  for (std::size_t i = 0; i < values.size(); ++i) writer.write(i, 0, 0, values[i]);
+  writer.commit();
 }
 
 CheckpointReader::CheckpointReader(const std::filesystem::path& path)
@@ -115,27 +127,31 @@ void CheckpointReader::read(const std::string& group, const std::string& name,
                             const Tensor& out) const {
   const std::string path_in_file = dataset(group, name);
   const Shape stored_shape = file_.shape(path_in_file);
-  const DType stored = file_.dtype(path_in_file);
   CHECK(stored_shape == out.shape, path(), ": ", path_in_file, " has shape ", stored_shape,
         "; the model needs ", out.shape);
-  if (stored == out.dtype) return file_.read(path_in_file, out);
-  CHECK(out.dtype == DType::f32 && (stored == DType::bf16 || stored == DType::f16), path(), ": ",
-        path_in_file, " holds ", stored, ", which cannot be read as ", out.dtype);
-
-  CHECK(out.place == Place::host && out.contiguous(), path(), ": ", path_in_file,
-        ": can be read only into contiguous main memory");
+  if (file_.dtype(path_in_file) == out.dtype) return file_.read(path_in_file, out);
   // Verified first, then converted piece by piece: no second tensor is held.
   file_.verify(path_in_file);
-  const std::int64_t rows = out.shape.rank ? out.shape[0] : 1;
-  const std::int64_t row = rows ? out.count() / rows : 0;
-  const std::int64_t step = std::max<std::int64_t>(1, kPiece / std::max<std::int64_t>(1, row));
-  std::vector<std::uint16_t> bits(std::size_t(std::min(step, rows) * row));
+  read_box(group, name, 0, 0, out);
+}
+
+void CheckpointReader::read_box(const std::string& group, const std::string& name, std::int64_t row,
+                                std::int64_t col, const Tensor& out) const {
+  const std::string path_in_file = dataset(group, name);
+  const DType stored = file_.dtype(path_in_file);
+  if (stored == out.dtype) return file_.read_box(path_in_file, row, col, out);
+  CHECK(out.dtype == DType::f32 && (stored == DType::bf16 || stored == DType::f16), path(), ": ",
+        path_in_file, " holds ", stored, ", which cannot be read as ", out.dtype);
+  CHECK(out.place == Place::host && out.contiguous(), path(), ": ", path_in_file,
+        ": can be read only into contiguous main memory");
+  const std::int64_t rows = out.rows(), cols = out.cols(),
+                     step = std::max<std::int64_t>(1, kPiece / std::max<std::int64_t>(1, cols));
+  std::vector<std::uint16_t> bits(std::size_t(std::min(step, rows) * cols));
   for (std::int64_t first = 0; first < rows; first += step) {
-    Shape part = out.shape;
-    if (part.rank) part.extent[0] = std::min(step, rows - first);
-    const Tensor piece(static_cast<void*>(bits.data()), part, stored);
-    file_.read_rows(path_in_file, first, piece);
-    float* to = out.as<float>() + first * row;
+    const std::int64_t n = std::min(step, rows - first);
+    const Tensor piece(static_cast<void*>(bits.data()), {n, cols}, stored);
+    file_.read_box(path_in_file, row + first, col, piece);
+    float* to = out.as<float>() + first * cols;
     if (stored == DType::bf16)
       widen(piece.as<BFloat16>(), to, piece.count());
     else
@@ -143,9 +159,13 @@ void CheckpointReader::read(const std::string& group, const std::string& name,
   }
 }
 
+void CheckpointReader::verify(const std::string& group, const std::string& name) const {
+  file_.verify(dataset(group, name));
+}
+
 void CheckpointReader::verify() const {
   for (const char* group : {"model", "first_moment", "second_moment", "master"})
-    for (const std::string& name : names(group)) file_.verify(dataset(group, name));
+    for (const std::string& name : names(group)) verify(group, name);
 }
 
 }  // namespace lacuna

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "checkpoint/hdf5.h"
+#include "checkpoint/shared_file.h"
+#include "checkpoint/team.h"
 #include "core/tensor.h"
 
 namespace lacuna {
@@ -43,8 +45,33 @@ struct CheckpointTensors {
   std::vector<NamedTensor> model, first_moment, second_moment, master;
 };
 
+/// A whole tensor of a checkpoint. `group` is "model", "first_moment", "second_moment" or "master".
+struct StoredTensor {
+  std::string group, name;
+  Shape shape;
+  DType dtype;
+};
+
 /// Writes a checkpoint under a temporary name, flushes it to disk and renames it. On any Error (a
 /// full disk, a folder that cannot be written) nothing appears, and a file already there stays.
+/// Several processes may write it together, each parts of the tensors (checkpoint/shared_file.h).
+class CheckpointWriter {
+ public:
+  /// The tensors are the same on all members of the team, which make the same calls but for
+  /// write().
+  CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
+                   const std::vector<StoredTensor>& tensors, Team& team);
+  /// Elements of tensor number `tensor`, as SharedFile::write.
+  void write(std::size_t tensor, std::int64_t row, std::int64_t col, const Tensor& box) {
+    file_.write(tensor, row, col, box);
+  }
+  void commit() { file_.commit(); }
+
+ private:
+  SharedFile file_;
+};
+
+/// The same of tensors that one process has.
 void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                      const CheckpointTensors& tensors);
 
@@ -65,7 +92,12 @@ class CheckpointReader {
   /// the tensor, when it is missing, when shapes or dtypes differ (naming both), and when the
   /// checksum does not match.
   void read(const std::string& group, const std::string& name, const Tensor& out) const;
-  /// Compares the checksum of every dataset with its content.
+  /// A part of a tensor, as in h5::File::read_box; f32 also from bf16 or f16. Errors as read(), but
+  /// the checksum is not looked at: verify() before.
+  void read_box(const std::string& group, const std::string& name, std::int64_t row,
+                std::int64_t col, const Tensor& out) const;
+  /// Compares the checksum of a tensor, or of all, with its content.
+  void verify(const std::string& group, const std::string& name) const;
   void verify() const;
 
  private:

@@ -69,6 +69,21 @@ std::uint32_t crc32c_combine(std::uint32_t a, std::uint32_t b, std::int64_t byte
   return multiply(shift, a) ^ b;
 }
 
+std::uint32_t crc32c_of_zeros(std::int64_t bytes) { return ~crc32c_combine(~0u, 0, bytes); }
+
+void PartialChecksum::add(std::int64_t offset, const void* data, std::int64_t bytes) {
+  const std::uint32_t part = crc32c(data, std::size_t(bytes)) ^ crc32c_of_zeros(bytes);
+  difference_ ^= crc32c_combine(part, 0, total_ - offset - bytes);
+  bytes_ += bytes;
+}
+
+void PartialChecksum::add(const PartialChecksum& other) {
+  difference_ ^= other.difference_;
+  bytes_ += other.bytes_;
+}
+
+std::uint32_t PartialChecksum::crc() const { return difference_ ^ crc32c_of_zeros(total_); }
+
 Coverage crc32c_of_parts(std::vector<ChecksumPart> parts, std::int64_t total, std::uint32_t& crc) {
   std::erase_if(parts, [](const ChecksumPart& part) { return part.bytes == 0; });
   std::sort(parts.begin(), parts.end(),

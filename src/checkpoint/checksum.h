@@ -26,4 +26,28 @@ enum class Coverage : std::uint8_t { exact, gap, overlap };
 /// tile that range exactly; the answer depends on the bytes alone, not on how they were cut.
 Coverage crc32c_of_parts(std::vector<ChecksumPart> parts, std::int64_t total, std::uint32_t& crc);
 
+/// The CRC of `bytes` zeros.
+std::uint32_t crc32c_of_zeros(std::int64_t bytes);
+
+/// What one of several writers knows of the CRC of a dataset of `total` bytes: that of the parts it
+/// wrote, in any order, in constant space. A CRC is linear: with all else zero, the parts'
+/// differences from zeros XOR to the whole's.
+class PartialChecksum {
+ public:
+  PartialChecksum() = default;
+  explicit PartialChecksum(std::int64_t total) : total_(total) {}
+  /// The part at byte `offset`.
+  void add(std::int64_t offset, const void* data, std::int64_t bytes);
+  /// What another writer knows.
+  void add(const PartialChecksum& other);
+  /// Whether as many bytes were added as there are.
+  bool complete() const { return bytes_ == total_; }
+  /// Of the whole, when every byte was added once.
+  std::uint32_t crc() const;
+
+ private:
+  std::int64_t total_ = 0, bytes_ = 0;
+  std::uint32_t difference_ = 0;  // from the CRC of zeros
+};
+
 }  // namespace lacuna

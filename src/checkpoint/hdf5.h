@@ -68,6 +68,10 @@ class File {
   /// dataset's other extents.
   void write_rows(const std::string& dataset, std::int64_t first_row, const Tensor& t);
   void append(const std::string& dataset, const Tensor& t);
+  /// A dataset whose elements are written past HDF5: returns the byte of the file where they lie,
+  /// row-major, one behind the other. seal() it with their CRC-32C.
+  std::int64_t reserve(const std::string& dataset, Shape shape, DType dtype);
+  void seal(const std::string& dataset, std::uint32_t crc);
   /// Writes the checksum of a dataset filled by append or write_rows, in whatever order and cut.
   /// Error when rows were never written.
   void seal(const std::string& dataset);
@@ -79,6 +83,10 @@ class File {
   void read(const std::string& dataset, const Tensor& out) const;
   /// Rows as in write_rows. A part cannot be checked: verify() the dataset once before.
   void read_rows(const std::string& dataset, std::int64_t first_row, const Tensor& out) const;
+  /// A part of a dataset seen as a matrix (a vector is one row): as many rows and columns as `out`
+  /// has, from (row, col) on. As above, it cannot be checked.
+  void read_box(const std::string& dataset, std::int64_t row, std::int64_t col,
+                const Tensor& out) const;
   /// Reads the dataset in pieces and compares its checksum.
   void verify(const std::string& dataset) const;
 

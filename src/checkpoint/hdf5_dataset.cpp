@@ -123,6 +123,27 @@ void File::create(const std::string& dataset, Shape shape, DType dtype, bool gro
   pending_[absolute(dataset)].row_bytes = row_count(shape) * size_of(dtype);
 }
 
+std::int64_t File::reserve(const std::string& dataset, Shape shape, DType dtype) {
+  const std::string what = at(dataset);
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose, what);
+  check(H5Pset_create_intermediate_group(links, 1), what);
+  const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
+  check(H5Pset_layout(layout, H5D_CONTIGUOUS), what);
+  check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), what);
+  check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), what);
+  const Handle space = space_of(shape, what);
+  haddr_t place = HADDR_UNDEF;
+  checked_write(id_, what, [&] {
+    const Handle d(
+        H5Dcreate2(id_, dataset.c_str(), type_of(dtype), space, links, layout, H5P_DEFAULT),
+        H5Dclose, what);
+    place = H5Dget_offset(d);
+    if (place == HADDR_UNDEF) reason();
+  });
+  CHECK(place != HADDR_UNDEF || shape.count() == 0, what, ": got no place in the file");
+  return std::int64_t(place);
+}
+
 void File::write_part(const std::string& dataset, std::int64_t first_row, const Tensor& t,
                       bool grow) {
   checked_write(id_, at(dataset), [&] { transfer(dataset, first_row, t, true, grow); });
@@ -205,6 +226,10 @@ void File::seal(const std::string& dataset) {
   pending_.erase(found);
 }
 
+void File::seal(const std::string& dataset, std::uint32_t crc) {
+  set_attribute(dataset, kChecksum, std::int64_t(crc));
+}
+
 void File::seal() {
   while (!pending_.empty()) seal(std::string(pending_.begin()->first));
 }
@@ -225,6 +250,31 @@ void File::read(const std::string& dataset, const Tensor& out) const {
 
 void File::read_rows(const std::string& dataset, std::int64_t first_row, const Tensor& out) const {
   transfer(dataset, first_row, out, false, false);
+}
+
+void File::read_box(const std::string& dataset, std::int64_t row, std::int64_t col,
+                    const Tensor& out) const {
+  const std::string what = at(dataset);
+  check_memory(out, what);
+  const Shape all = shape(dataset);
+  const DType stored = dtype(dataset);
+  CHECK(out.dtype == stored, what, ": holds ", stored, " elements, not ", out.dtype);
+  const Tensor whole(nullptr, all, stored);
+  CHECK(all.rank <= 2 && row >= 0 && col >= 0 && row + out.rows() <= whole.rows() &&
+            col + out.cols() <= whole.cols(),
+        what, ": ", out, " at row ", row, ", column ", col, " is no part of shape ", all);
+  if (out.count() == 0) return;
+  const Handle d = open_dataset(id_, dataset, what);
+  const Handle file(H5Dget_space(d), H5Sclose, what);
+  const Handle memory = space_of({out.count()}, what);
+  const std::array<hsize_t, 2> start = {hsize_t(row), hsize_t(col)},
+                               count = {hsize_t(out.rows()), hsize_t(out.cols())};
+  const std::size_t skipped = std::size_t(2 - all.rank);  // extents that only the view has
+  if (all.rank > 0)
+    check(H5Sselect_hyperslab(file, H5S_SELECT_SET, start.data() + skipped, nullptr,
+                              count.data() + skipped, nullptr),
+          what);
+  check(H5Dread(d, type_of(stored), memory, file, H5P_DEFAULT, out.data), what + ": cannot read");
 }
 
 std::uint32_t File::checksum_of_content(const std::string& dataset) const {

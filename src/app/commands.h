@@ -12,6 +12,7 @@ void add_export_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);
 void add_pretrain_command(CLI::App& app, const MpiSession& session);
 void add_sample_command(CLI::App& app);

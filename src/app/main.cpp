@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.set_version_flag("--version", "lacuna 0.1.0");
     lacuna::add_tokenizer_command(app);
+    lacuna::add_plan_command(app);
     lacuna::add_prepare_command(app);
     lacuna::add_pretrain_command(app, session);
     lacuna::add_sample_command(app);

@@ -8,6 +8,8 @@
 
 #include "app/backend_options.h"
 #include "app/commands.h"
+#include "comm/grid.h"
+#include "comm/mpi_communicator.h"
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
@@ -51,20 +53,28 @@ void check_trace(const std::string& path) {
 }
 
 void pretrain(const PretrainOptions& options, const MpiSession& mpi) {
-  if (mpi.size() > 1)
-    fail_usage(str("pretrain runs on one rank, and was started on ", mpi.size(),
-                   "; start it without mpirun"));
   const Config config = read_config(options.config, options.overrides);
-  if (config.parallel.tensor != 1)
-    fail_usage(str("parallel.tensor = ", config.parallel.tensor, ", but there is one rank; set 1"));
   if (!options.trace.empty()) check_trace(options.trace);
 
-  const std::unique_ptr<Ops> ops =
-      make_ops(word_of(config.parallel.device), device_options(config.parallel));
-  Trainer trainer(config, *ops, {.resume = options.resume, .trace = options.trace});
-  const StopSignal signal;
+  const CommunicationOptions communication{.timeout_seconds = config.parallel.timeout};
+  auto world = world_communicator(mpi, nullptr, communication);
+  check_same_on_all_ranks(
+      *world, str(to_toml(config), "--resume ", options.resume, "\n--trace ", options.trace, "\n"),
+      "the configuration");
+  const MpiSession::Node node = mpi.node();
+  // The same on all ranks: how sums are cut among threads must not differ between ranks that
+  // compute the same.
+  DeviceOptions device = device_options(config.parallel);
+  device.index = node.local_rank;
+  if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
+  const std::unique_ptr<Ops> ops = make_ops(word_of(config.parallel.device), device);
+  world = world_communicator(mpi, ops.get(), communication);
+  Grid grid(std::move(world), config.parallel.tensor, node.index);
+  Trainer trainer(config, *ops, {.resume = options.resume, .trace = options.trace, .grid = &grid});
+  const StopSignal signal(mpi.rank(), mpi.size());
   const TrainResult result = trainer.run([] { return StopSignal::requested(); });
   log_progress("");
+  if (mpi.rank() > 0) return;
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
                 static_cast<long long>(result.step),

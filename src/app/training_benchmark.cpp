@@ -46,8 +46,8 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   const NoiseOptions noise{.mask_token = std::int32_t(model.mask_token)};
   ModelTensors weights(ops.memory(), model, "weights", type);
   ModelTensors gradients(ops.memory(), model, "gradients");
-  Optimizer optimizer(ops, model, recipe, weights);
-  initialise(optimizer.master(), model, 1, ops);
+  Optimizer optimizer(ops, recipe, weights);
+  initialise(optimizer.master().pieces(), weights, model, 1, ops);
   optimizer.round_master();
   ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
 

@@ -12,28 +12,37 @@ namespace lacuna {
 /// The noise that a run's config asks for.
 NoiseOptions noise_options(const Config& config);
 
-/// What the forward and backward passes over one step's batch gave.
+/// What the forward and backward passes over one step's batch, or over a rank's share of it, gave.
 struct BatchResult {
-  double loss = 0;          // nats per token
+  double loss = 0;          // nats per token; of a share, what it adds to that
   std::int64_t tokens = 0;  // in the batch, after a random length
   double flops = 0;         // training_flops()
   double wait_seconds = 0;  // spent on reading data
 };
 
+/// Of `count` sequences, those of part `index` of `parts`: nearly equal numbers, in order.
+struct SampleRange {
+  std::int64_t first = 0, count = 0;
+};
+SampleRange share_of_samples(std::int64_t count, int index, int parts);
+
 /// Called with each micro-batch after its passes.
 using BatchObserver = std::function<void(const NoisyBatch&)>;
 
-/// Loss and gradients of a step's whole batch, a micro-batch at a time. The samples, their noise
-/// and weights are those of the global batch, so that the sum does not depend on the cut.
+/// Loss and gradients of a rank's share of a step's batch, a micro-batch at a time. The samples,
+/// their noise and weights are those of the global batch, so that the sum over micro-batches and
+/// ranks does not depend on the cut.
 class BatchRunner {
  public:
-  /// Borrows all. Throws Error with the memory table when the activations do not fit.
-  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Loader& loader);
+  /// Borrows all. `share`: which of a batch's samples are this rank's. `shares`: who shares the
+  /// model, as in Model. Throws Error with the memory table when the activations do not fit.
+  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Loader& loader,
+              SampleRange share, Communicator* shares = nullptr);
 
-  /// Samples [first_sample, first_sample + train.batch_size); `step`, from 0, draws their length.
-  /// Adds to `gradients`.
+  /// The share of samples [first_sample, first_sample + train.batch_size); `step`, from 0, draws
+  /// their length. Adds to `gradients`. `complete` is told of the last micro-batch's backward pass.
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
-                  const BatchObserver& observer = {});
+                  const BatchObserver& observer = {}, const GradientObserver& complete = {});
   ObjectiveRunner& objective() { return objective_; }
 
  private:
@@ -41,6 +50,7 @@ class BatchRunner {
   const Config& config_;
   const NoiseOptions noise_;
   const Loader& loader_;
+  const SampleRange share_;
   ObjectiveRunner objective_;
   std::vector<std::int32_t> tokens_;  // a micro-batch
 };

@@ -38,7 +38,9 @@ void MetricsLog::write(const StepMetrics& m) {
                                        {"mfu", m.mfu},
                                        {"elapsed", m.elapsed},
                                        {"samples", m.samples},
-                                       {"bad_steps", m.bad_steps}};
+                                       {"bad_steps", m.bad_steps},
+                                       {"data_seconds", m.data_seconds},
+                                       {"communication_seconds", m.communication_seconds}};
   file_->append(line.dump() + "\n");
   elapsed_ = m.elapsed;
 }

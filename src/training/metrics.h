@@ -21,6 +21,8 @@ struct StepMetrics {
   double elapsed = 0;            // seconds since the run began, over all its sessions
   std::int64_t samples = 0;      // sequences trained on since the run began
   std::int64_t bad_steps = 0;    // steps skipped since the run began
+  double data_seconds = 0;       // this step's wait for data, on rank 0
+  double communication_seconds = 0;  // and for other ranks: what computation did not hide
 };
 
 /// A line about validation after step `step`.

@@ -1,11 +1,14 @@
 #include "training/model_io.h"
 
+#include <algorithm>
 #include <set>
 
 #include "checkpoint/hugging_face.h"
 
 namespace lacuna {
 namespace {
+
+constexpr std::int64_t kStaged = std::int64_t{1} << 22;  // elements copied at a time
 
 const char* const kEmbedding = "model.transformer.wte.weight";
 
@@ -42,39 +45,68 @@ Config config_of_checkpoint(const CheckpointReader& reader) {
   return config;
 }
 
-void read_tensors(const CheckpointReader& reader, const std::string& group,
-                  const ModelTensors& tensors, Ops& ops) {
-  std::vector<float> staging;
-  for (const NamedWeight& w : tensors.named()) {
-    const bool master = group == "model" && reader.has("master", w.name);
-    const std::string from = master ? "master" : group;
-    CHECK(reader.has(from, w.name), reader.path(), ": has no tensor ", w.name, " in group ", from);
-    if (w.tensor.place == Place::host && w.tensor.dtype == DType::f32) {
-      reader.read(from, w.name, w.tensor);
-      continue;
-    }
-    staging.resize(std::size_t(w.tensor.count()));
-    const Tensor host(staging.data(), w.tensor.shape);
-    reader.read(from, w.name, host);
-    ops.copy(w.tensor, host);
-    ops.synchronize();  // the staging buffer is written again
+void for_boxes(const NamedWeight& weight, const WeightPiece& piece, std::int64_t most,
+               const std::function<void(std::int64_t, std::int64_t, Tensor)>& visit) {
+  const std::int64_t cols = weight.tensor.cols(), n = piece.values.count();
+  for (std::int64_t done = 0; done < n;) {
+    const std::int64_t row = (piece.first + done) / cols, col = (piece.first + done) % cols;
+    // The rest of a row, whole rows, the beginning of one.
+    std::int64_t count = std::min({cols - col, n - done, most});
+    if (col == 0 && n - done >= cols && most >= cols)
+      count = std::min(n - done, most) / cols * cols;
+    const std::int64_t width = std::min(count, cols);
+    visit(weight.row + row, weight.col + col,
+          piece.values.row_range(done, count).reshaped({count / width, width}));
+    done += count;
   }
 }
 
-std::vector<NamedTensor> host_views(const ModelTensors& tensors, Ops& ops,
-                                    std::vector<std::vector<std::byte>>& staging) {
-  std::vector<NamedTensor> views;
-  for (const NamedWeight& w : tensors.named()) {
-    Tensor t = w.tensor;
-    if (t.place != Place::host) {
-      std::vector<std::byte>& memory = staging.emplace_back(std::size_t(t.bytes()));
-      t = Tensor(memory.data(), t.shape, t.dtype);
-      ops.copy(t, w.tensor);
+void for_host_boxes(const NamedWeight& weight, const WeightPiece& piece, Ops& ops,
+                    const std::function<void(std::int64_t, std::int64_t, Tensor)>& visit) {
+  if (piece.values.place == Place::host)
+    return for_boxes(weight, piece, piece.values.count(), visit);
+  std::vector<std::byte> staging;
+  for_boxes(weight, piece, kStaged, [&](std::int64_t row, std::int64_t col, Tensor box) {
+    staging.resize(std::size_t(box.bytes()));
+    const Tensor host(staging.data(), box.shape, box.dtype);
+    ops.copy(host, box);
+    ops.synchronize();
+    visit(row, col, host);
+  });
+}
+
+void read_pieces(const CheckpointReader& reader, const std::string& group,
+                 const ModelTensors& weights, const std::vector<WeightPiece>& pieces, Ops& ops) {
+  std::vector<float> staging;
+  for (const WeightPiece& piece : pieces) {
+    const NamedWeight& w = weights.named()[piece.weight];
+    const bool master = group == "model" && reader.has("master", w.name);
+    const std::string from = master ? "master" : group;
+    CHECK(reader.has(from, w.name), reader.path(), ": has no tensor ", w.name, " in group ", from);
+    CHECK(reader.shape(from, w.name) == w.whole, reader.path(), ": ", w.name, " in group ", from,
+          " has shape ", reader.shape(from, w.name), "; the model needs ", w.whole);
+    const bool in_place = piece.values.place == Place::host && piece.values.dtype == DType::f32,
+               whole = piece.values.count() == w.whole.count();
+    if (in_place && whole) {
+      reader.read(from, w.name, piece.values.reshaped(w.whole));
+      continue;
     }
-    views.push_back({w.name, t});
+    if (whole) reader.verify(from, w.name);
+    const std::int64_t most = in_place ? piece.values.count() : kStaged;
+    for_boxes(w, piece, most, [&](std::int64_t row, std::int64_t col, Tensor box) {
+      if (in_place) return reader.read_box(from, w.name, row, col, box);
+      staging.resize(std::size_t(box.count()));
+      const Tensor host(staging.data(), box.shape);
+      reader.read_box(from, w.name, row, col, host);
+      ops.copy(box, host);
+      ops.synchronize();  // the staging buffer is written again
+    });
   }
-  ops.synchronize();
-  return views;
+}
+
+void read_tensors(const CheckpointReader& reader, const std::string& group,
+                  const ModelTensors& tensors, Ops& ops) {
+  read_pieces(reader, group, tensors, pieces_within(tensors, {{0, tensors.flat().count()}}), ops);
 }
 
 }  // namespace lacuna

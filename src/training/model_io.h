@@ -1,5 +1,6 @@
 #pragma once
-#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,15 +15,24 @@ namespace lacuna {
 /// does not parse or does not describe the stored tensors.
 Config config_of_checkpoint(const CheckpointReader& reader);
 
-/// Fills `tensors` from a group of the checkpoint ("model", "first_moment"…): f32 from f32, bf16 or
-/// f16 ("master" is preferred over a rounded "model"). Error naming the first tensor that is
-/// missing or of another shape.
+/// Fills pieces of `weights` (which may lie elsewhere: their moments) from a group of the
+/// checkpoint
+/// ("model", "first_moment"…): floats from f32, bf16 or f16 ("master" is preferred over a rounded
+/// "model"). Error naming the first tensor that is missing or of another shape. The checksum is
+/// compared where a piece is a whole tensor; of others, CheckpointReader::verify() did that.
+void read_pieces(const CheckpointReader& reader, const std::string& group,
+                 const ModelTensors& weights, const std::vector<WeightPiece>& pieces, Ops& ops);
+/// All that `tensors` hold.
 void read_tensors(const CheckpointReader& reader, const std::string& group,
                   const ModelTensors& tensors, Ops& ops);
 
-/// Views of the tensors under their names; what lies on a device is copied to main memory first,
-/// into `staging`.
-std::vector<NamedTensor> host_views(const ModelTensors& tensors, Ops& ops,
-                                    std::vector<std::vector<std::byte>>& staging);
+/// Calls visit(row, col, box) for boxes of the whole weight, seen as a matrix, that make up a piece
+/// of it, at most `most` elements each.
+void for_boxes(const NamedWeight& weight, const WeightPiece& piece, std::int64_t most,
+               const std::function<void(std::int64_t row, std::int64_t col, Tensor box)>& visit);
+/// The same with boxes on the host: what lies on a device is copied there, a box at a time.
+void for_host_boxes(
+    const NamedWeight& weight, const WeightPiece& piece, Ops& ops,
+    const std::function<void(std::int64_t row, std::int64_t col, Tensor box)>& visit);
 
 }  // namespace lacuna

@@ -1,13 +1,14 @@
 #include "training/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace lacuna {
 namespace {
 
-Plan scalar_plan() {
+Plan scalar_plan(std::size_t sums) {
   Plan plan;
-  plan.add("optimizer/sum_of_squares", {1}, DType::f64);
+  plan.add("optimizer/sums_of_squares", {std::int64_t(std::max<std::size_t>(1, sums))}, DType::f64);
   plan.add("optimizer/clip_scale", {1}, DType::f32);
   return plan;
 }
@@ -26,23 +27,30 @@ bool decays(WeightKind kind, const OptimizerConfig& config) {
   fail("unknown kind of weight");
 }
 
-Optimizer::Optimizer(Ops& ops, const ModelConfig& model, const OptimizerConfig& config,
-                     const ModelTensors& weights)
+Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights)
+    : Optimizer(ops, config, weights,
+                {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr}) {}
+
+Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
+                     UpdateShare share)
     : ops_(ops),
       config_(config),
       weights_(weights),
-      first_(ops.memory(), model, "first moment"),
-      second_(ops.memory(), model, "second moment"),
-      scalars_(ops.memory(), scalar_plan()),
-      sum_(scalars_[Slot{0}]),
+      share_(std::move(share)),
+      own_weights_(weights, share_.updated),
+      first_(ops.memory(), weights, share_.updated, "first moment"),
+      second_(ops.memory(), weights, share_.updated, "second moment"),
+      scalars_(ops.memory(), scalar_plan(share_.counted.size())),
+      sums_(scalars_[Slot{0}]),
       scale_(scalars_[Slot{1}]) {
-  if (weights.embedding.dtype != DType::f32) master_.emplace(ops.memory(), model, "master weights");
+  if (weights.embedding.dtype != DType::f32)
+    master_.emplace(ops.memory(), weights, share_.updated, "master weights");
 }
 
 void Optimizer::round_master() {
   if (!master_) return;
-  for (std::size_t i = 0; i < weights_.named().size(); ++i)
-    ops_.copy(weights_.named()[i].tensor, master_->named()[i].tensor);
+  for (std::size_t i = 0; i < own_weights_.pieces().size(); ++i)
+    ops_.copy(own_weights_.pieces()[i].values, master_->pieces()[i].values);
 }
 
 std::int64_t Optimizer::bytes() const {
@@ -50,11 +58,21 @@ std::int64_t Optimizer::bytes() const {
 }
 
 double Optimizer::gradient_norm(const ModelTensors& gradients) {
-  ops_.sum_of_squares(sum_, gradients.flat());
-  ops_.clip_scale(scale_, sum_, float(config_.clip_norm));
-  double sum = 0;
-  ops_.copy(Tensor(&sum, {1}), sum_);
+  const Tensor first = sums_.row_range(0, 1);
+  const auto ranges = std::int64_t(share_.counted.size());
+  for (std::int64_t i = 0; i < ranges; ++i) {
+    const FlatRange& range = share_.counted[std::size_t(i)];
+    ops_.sum_of_squares(sums_.row_range(i, 1), gradients.flat().row_range(range.begin, range.size));
+  }
+  std::vector<double> sums(std::size_t(sums_.count()));
+  ops_.copy(Tensor(sums.data(), sums_.shape), sums_);
   ops_.synchronize();
+  double sum = 0;
+  for (std::int64_t i = 0; i < ranges; ++i) sum += sums[std::size_t(i)];
+  if (share_.ranks) sum = reduced(*share_.ranks, sum);
+  ops_.copy(first, Tensor(&sum, {1}));
+  ops_.clip_scale(scale_, first, float(config_.clip_norm));
+  ops_.synchronize();  // `sum` goes
   return std::sqrt(sum);
 }
 
@@ -65,11 +83,13 @@ void Optimizer::update(const ModelTensors& gradients, double learning_rate, std:
                     .eps = config_.eps,
                     .weight_decay = 0,
                     .step = number};
-  for (std::size_t i = 0; i < master().named().size(); ++i) {
-    const NamedWeight& w = master().named()[i];
-    p.weight_decay = decays(w.kind, config_) ? config_.weight_decay : 0;
-    ops_.adamw(w.tensor, first_.named()[i].tensor, second_.named()[i].tensor,
-               gradients.named()[i].tensor, scale_, p);
+  for (std::size_t i = 0; i < master().pieces().size(); ++i) {
+    const WeightPiece& w = master().pieces()[i];
+    const Tensor gradient = gradients.named()[w.weight].tensor;
+    p.weight_decay = decays(weights_.named()[w.weight].kind, config_) ? config_.weight_decay : 0;
+    ops_.adamw(w.values, first_.pieces()[i].values, second_.pieces()[i].values,
+               gradient.reshaped({gradient.count()}).row_range(w.first, w.values.count()), scale_,
+               p);
   }
   round_master();
 }

@@ -1,11 +1,14 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <vector>
 
+#include "comm/communicator.h"
 #include "config/config.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
+#include "training/owned_tensors.h"
 
 namespace lacuna {
 
@@ -13,43 +16,55 @@ namespace lacuna {
 /// one is also the head) only when optimizer.decay_norms and decay_embeddings say so.
 bool decays(WeightKind kind, const OptimizerConfig& config);
 
+/// A rank's part in an update, in ranges of ModelTensors::flat().
+struct UpdateShare {
+  std::vector<FlatRange> updated;  // which weights it updates
+  std::vector<FlatRange> counted;  // which gradients it counts in the norm
+  Communicator* ranks = nullptr;   // who count the others; null: nobody
+};
+
 /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2; Ops::adamw) over a model's weights,
 /// clipped by the global norm of all gradients together (arXiv:1211.5063). Owns the two moments,
 /// f32, zero at first; and, if the weights are bf16, their f32 masters, which it updates and then
 /// rounds (arXiv:1710.03740, section 3.1).
 class Optimizer {
  public:
-  /// Borrows `weights`. Gradients may be of either type.
-  Optimizer(Ops& ops, const ModelConfig& model, const OptimizerConfig& config,
-            const ModelTensors& weights);
+  /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
+  Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights);
+  Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
+            UpdateShare share);
 
-  /// sqrt of the sum of the squares of every gradient, before clipping; NaN or infinite when one of
-  /// them is. Also what the next update() scales by: min(1, clip_norm / norm).
+  /// sqrt of the sum of the squares of every gradient on all ranks, before clipping; NaN or
+  /// infinite when one of them is. The same on every rank. Also what the next update() scales by:
+  /// min(1, clip_norm / norm).
   double gradient_norm(const ModelTensors& gradients);
   /// One update from the gradients last given to gradient_norm(). `number` counts updates from 1,
   /// for the bias correction. Changes nothing when the norm was not finite.
   void update(const ModelTensors& gradients, double learning_rate, std::int64_t number);
 
-  /// The f32 weights that updates add up in: the model's own, or their masters. Who writes them
-  /// calls round_master() next.
-  const ModelTensors& master() const { return master_ ? *master_ : weights_; }
+  /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
+  /// writes them calls round_master() next.
+  const OwnedTensors& master() const { return master_ ? *master_ : own_weights_; }
   bool has_master() const { return master_.has_value(); }
   /// The model's weights = the masters, rounded. Nothing where they are one.
   void round_master();
   /// Of the moments and masters.
   std::int64_t bytes() const;
 
-  const ModelTensors& first_moment() const { return first_; }
-  const ModelTensors& second_moment() const { return second_; }
+  /// Of the same pieces.
+  const OwnedTensors& first_moment() const { return first_; }
+  const OwnedTensors& second_moment() const { return second_; }
 
  private:
   Ops& ops_;
   const OptimizerConfig config_;
   const ModelTensors& weights_;
-  std::optional<ModelTensors> master_;
-  ModelTensors first_, second_;
+  const UpdateShare share_;
+  const OwnedTensors own_weights_;  // those of the model's that are updated
+  std::optional<OwnedTensors> master_;
+  OwnedTensors first_, second_;
   Arena scalars_;
-  Tensor sum_, scale_;
+  Tensor sums_, scale_;
 };
 
 }  // namespace lacuna

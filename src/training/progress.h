@@ -10,7 +10,9 @@ struct StepRecord {
   double loss = 0;
   std::int64_t tokens = 0;
   double flops = 0;
-  double seconds = 0;  // training alone: no data wait, validation, sample or checkpoint
+  double seconds = 0;       // training alone: no data wait, validation, sample or checkpoint
+  double data_seconds = 0;  // spent on waiting for data
+  double communication_seconds = 0;  // of `seconds`, spent on waiting for other ranks
 };
 
 /// The last few steps, for figures that one step alone gives badly.

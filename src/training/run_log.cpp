@@ -57,7 +57,9 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
                              .mfu = now.utilisation,
                              .elapsed = now.elapsed,
                              .samples = state.samples,
-                             .bad_steps = state.bad_steps});
+                             .bad_steps = state.bad_steps,
+                             .data_seconds = result.record.data_seconds,
+                             .communication_seconds = result.record.communication_seconds});
   const std::array<Scalar, 5> scalars = {{{"train/loss", result.loss},
                                           {"train/grad_norm", result.grad_norm},
                                           {"train/learning_rate", result.learning_rate},

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "checkpoint/team.h"
 #include "config/config.h"
 #include "diffusion/noise.h"
 #include "model/weights.h"
@@ -19,12 +20,18 @@ namespace lacuna {
 /// the autoregressive objective the cross-entropy of token i is that of the logits at i - 1.
 class Trace {
  public:
-  /// Takes in the step's micro-batches, in order.
+  /// Takes in the micro-batches of this rank's share of the step, in order.
   void add(const NoisyBatch& batch);
-  /// Atomically: on any Error nothing appears.
+  /// What the ranks write: each its sequences, from number `first` of the step's batch on, and its
+  /// ranges of ModelTensors::flat(), as in save_training().
+  struct Share {
+    std::int64_t first = 0;
+    std::vector<FlatRange> written;
+  };
+  /// Atomically: on any Error nothing appears. Collective.
   void write(const std::filesystem::path& path, const Config& config, std::int64_t step,
              double loss, double grad_norm, const ModelTensors& gradients,
-             const ModelTensors& weights, Ops& ops) const;
+             const ModelTensors& weights, const Share& share, Team& team, Ops& ops) const;
 
  private:
   std::int64_t sequences_ = 0, length_ = 0;

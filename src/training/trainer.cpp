@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
+#include "training/rank_team.h"
 #include "training/resume.h"
 #include "training/schedule.h"
 #include "training/trace.h"
@@ -25,43 +26,113 @@ DType type_of(Precision precision) {
 
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
+ModelShare model_share(const Grid& grid) { return {grid.tensor().rank(), grid.tensor().size()}; }
+
+/// On rank 0 alone: the others learn from it what is there.
+std::unique_ptr<RunDirectory> run_directory(const Grid& grid, const std::string& path,
+                                            bool resume) {
+  return grid.world().rank() == 0 ? std::make_unique<RunDirectory>(path, resume) : nullptr;
+}
+
+std::string found_checkpoint(const Grid& grid, const RunDirectory* directory) {
+  const bool found = directory && directory->checkpoint();
+  return shared_text(grid.world(), found ? directory->checkpoint()->string() : "");
+}
+
 }  // namespace
 
 Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
+    : Trainer(config, ops, options,
+              options.grid
+                  ? nullptr
+                  : std::make_unique<Grid>(std::make_unique<SelfCommunicator>("world", &ops), 1)) {}
+
+Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
+                 std::unique_ptr<Grid> own_grid)
     : ops_(ops),
-      directory_(config.train.output, options.resume),
+      own_grid_(std::move(own_grid)),
+      grid_(own_grid_ ? *own_grid_ : *options.grid),
+      directory_(run_directory(grid_, config.train.output, options.resume)),
+      resumed_(found_checkpoint(grid_, directory_.get())),
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
       loader_(data_, config_.data.sequence_length, std::uint64_t(config_.train.seed)),
-      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype)),
-      gradients_(ops.memory(), config_.model, "gradients"),
-      optimizer_(ops, config_.model, config_.optimizer, weights_),
-      batch_(ops, config_, weights_, loader_),
+      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype), model_share(grid_),
+               Buckets::multiple(grid_.data().size())),
+      gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_),
+                 Buckets::multiple(grid_.data().size())),
+      buckets_(gradients_.flat().count(), grid_.data().size(),
+               grid_.data().size() > 1 ? options.bucket_bytes / size_of(DType::f32)
+                                       : gradients_.flat().count()),
+      parts_(buckets_.parts(grid_.data().rank())),
+      data_parallel_(grid_.data(), buckets_, config_.parallel.zero == 1),
+      optimizer_(ops, config_.optimizer, weights_, update_share()),
+      samples_(
+          share_of_samples(config_.train.batch_size, grid_.data().rank(), grid_.data().size())),
+      batch_((check_batch(), ops), config_, weights_, loader_, samples_, &grid_.tensor()),
       trace_(options.trace) {
-  if (!config_.data.validation.empty()) {
-    validation_data_.emplace(config_.data.validation);
-    if (validation_data_->vocab_size() > config_.model.vocab_size)
-      fail_usage(str("data.validation = ", config_.data.validation, " holds ids up to ",
-                     validation_data_->vocab_size() - 1, ", but model.vocab_size is ",
-                     config_.model.vocab_size));
-    if (!same_tokenizer(validation_data_->tokenizer_json(), data_.tokenizer_json()))
-      fail_usage(str("data.validation = ", config_.data.validation, " and data.train = ",
-                     config_.data.train, " were made with different tokenizers"));
-    validator_.emplace(config_, *validation_data_, tokenizer_ ? &*tokenizer_ : nullptr);
-  }
+  check_same_on_all_ranks(grid_.world(),
+                          str("tokens = ", data_.tokens(), "\nids = ", data_.vocab_size(), "\n"),
+                          "the data in data.train");
+  if (!config_.data.validation.empty()) open_validation();
   if (config_.train.sample_every > 0) {
     if (!tokenizer_)
       fail_usage(str("train.sample_every = ", config_.train.sample_every,
                      " needs a tokenizer, and ", data_.path(), " has none"));
-    sample_text_.emplace(ops_, config_, weights_, *tokenizer_);
+    if (grid_.tensor().size() > 1)
+      fail_usage(
+          str("train.sample_every = ", config_.train.sample_every,
+              " needs parallel.tensor = 1: sampling runs on one rank; set it to 0 and sample "
+              "from a checkpoint"));
+    if (first_rank()) sample_text_.emplace(ops_, config_, weights_, *tokenizer_);
   }
   take_weights();
   log_setup();
   const double peak = options.matmul_peak > 0 ? options.matmul_peak
-                                              : measure_matmul_peak(ops_, weights_.head.dtype);
-  directory_.open(config_);
-  log_ = std::make_unique<RunLog>(config_, directory_.path(), state_.step, peak);
+                                              : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
+  if (first_rank()) {
+    directory_->open(config_);
+    log_ = std::make_unique<RunLog>(config_, directory_->path(), state_.step, peak);
+    validated_step_ = log_->last_validation();
+  }
+  validated_step_ = std::int64_t(reduced(grid_.world(), double(validated_step_), Reduce::max));
+}
+
+void Trainer::open_validation() {
+  validation_data_.emplace(config_.data.validation);
+  if (validation_data_->vocab_size() > config_.model.vocab_size)
+    fail_usage(str("data.validation = ", config_.data.validation, " holds ids up to ",
+                   validation_data_->vocab_size() - 1, ", but model.vocab_size is ",
+                   config_.model.vocab_size));
+  if (!same_tokenizer(validation_data_->tokenizer_json(), data_.tokenizer_json()))
+    fail_usage(str("data.validation = ", config_.data.validation, " and data.train = ",
+                   config_.data.train, " were made with different tokenizers"));
+  validator_.emplace(config_, *validation_data_, tokenizer_ ? &*tokenizer_ : nullptr);
+}
+
+void Trainer::check_batch() const {
+  const int ranks = grid_.data().size();
+  if (config_.train.batch_size < ranks)
+    fail_usage(str("train.batch_size = ", config_.train.batch_size, " sequences are too few for ",
+                   ranks, " data parallel ranks; make it ", ranks, " or more"));
+}
+
+/// Gradients of norms are the same on all ranks that share a model: the first counts them.
+UpdateShare Trainer::update_share() const {
+  const FlatRange everything{0, weights_.flat().count()};
+  UpdateShare share;
+  share.updated = data_parallel_.sharded() ? parts_ : std::vector<FlatRange>{everything};
+  share.counted = parts_;
+  if (grid_.tensor().rank() > 0) {
+    share.counted.clear();
+    for (const WeightPiece& piece : pieces_within(weights_, parts_))
+      if (const NamedWeight& w = weights_.named()[piece.weight]; !w.replicated())
+        share.counted.push_back(
+            {weights_.flat_index(w.tensor) + piece.first, piece.values.count()});
+  }
+  if (grid_.world().size() > 1) share.ranks = &grid_.world();
+  return share;
 }
 
 Trainer::~Trainer() = default;
@@ -69,15 +140,13 @@ Trainer::~Trainer() = default;
 TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   const TrainConfig& train = config_.train;
   // A session that was stopped right after its last step left this to us.
-  if (state_.step > 0 && due(state_.step, train.eval_every) &&
-      log_->last_validation() < state_.step)
-    validate();
+  if (state_.step > 0 && due(state_.step, train.eval_every)) validate();
   while (state_.step < train.steps) {
     const StepResult result = step();
-    log_->step(state_, result);
+    if (log_) log_->step(state_, result);
     check_bad_steps(result);
     const bool last = state_.step == train.steps;
-    if (!last && stop_requested && stop_requested()) {
+    if (!last && stop_requested && agreed(stop_requested())) {
       save();
       return {state_.step, true, checkpoint_};
     }
@@ -89,34 +158,66 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   return {state_.step, false, checkpoint_};
 }
 
+bool Trainer::agreed(bool here) { return reduced(grid_.world(), here ? 1 : 0, Reduce::max) > 0; }
+
+double Trainer::communication_seconds() const {
+  return grid_.world().stats().waited_seconds + grid_.data().stats().waited_seconds +
+         grid_.tensor().stats().waited_seconds;
+}
+
+/// Ranks that share a model have the same figures.
+void Trainer::sum_over_ranks(BatchResult& batch) {
+  double sums[] = {batch.loss, double(batch.tokens), batch.flops};
+  grid_.data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
+  grid_.data().join();
+  batch.loss = sums[0];
+  batch.tokens = std::int64_t(sums[1]);
+  batch.flops = sums[2];
+}
+
 StepResult Trainer::step() {
   const Stopwatch stopwatch;
+  const double waited_before = communication_seconds();
   Trace trace;
   const auto observer = [&](const NoisyBatch& batch) { trace.add(batch); };
   ops_.fill(gradients_.flat(), 0);
-  const BatchResult batch = batch_.run(state_.step, state_.samples, gradients_,
-                                       trace_.empty() ? BatchObserver() : observer);
+  BatchResult batch = batch_.run(
+      state_.step, state_.samples, gradients_, trace_.empty() ? BatchObserver() : observer,
+      [&](const Tensor& lowest) { data_parallel_.gradients_complete(gradients_, lowest); });
+  data_parallel_.finish(gradients_);
+  sum_over_ranks(batch);
   StepResult result;
   result.loss = batch.loss;
   result.grad_norm = optimizer_.gradient_norm(gradients_);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   result.learning_rate =
       scheduled_learning_rate(config_.optimizer, config_.train.steps, state_.step + 1);
+  const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
   if (!trace_.empty()) {
+    RankTeam team(grid_.world());
     trace.write(trace_, config_, state_.step + 1, result.loss, result.grad_norm, gradients_,
-                weights_, ops_);
+                weights_, {samples_.first, parts_}, team, ops_);
     log_info(str("step ", state_.step + 1, " is laid open in ", trace_.string()));
     trace_.clear();
   }
   const double aside_seconds = batch.wait_seconds + aside.seconds();
-  if (!result.skipped) optimizer_.update(gradients_, result.learning_rate, state_.updates() + 1);
+  const double waited_aside = communication_seconds() - waited_in_passes;
+  if (!result.skipped) {
+    optimizer_.update(gradients_, result.learning_rate, state_.updates() + 1);
+    data_parallel_.gather(weights_);
+  }
   ops_.synchronize();
   ++state_.step;
   state_.bad_steps += result.skipped;
   state_.samples += config_.train.batch_size;
   state_.tokens += batch.tokens;
-  result.record = {batch.loss, batch.tokens, batch.flops, stopwatch.seconds() - aside_seconds};
+  result.record = {.loss = batch.loss,
+                   .tokens = batch.tokens,
+                   .flops = batch.flops,
+                   .seconds = stopwatch.seconds() - aside_seconds,
+                   .data_seconds = batch.wait_seconds,
+                   .communication_seconds = communication_seconds() - waited_before - waited_aside};
   return result;
 }
 
@@ -130,24 +231,32 @@ void Trainer::check_bad_steps(const StepResult& result) {
 }
 
 void Trainer::validate() {
-  if (validator_ && log_->last_validation() < state_.step)
-    log_->validation(state_.step, validator_->run(batch_.objective()));
+  if (!validator_ || validated_step_ >= state_.step) return;
+  const ValidationResult result = validator_->run(batch_.objective(), grid_.data());
+  if (log_) log_->validation(state_.step, result);
+  validated_step_ = state_.step;
 }
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
-  checkpoint_ = checkpoint_path(directory_.path(), state_.step);
+  checkpoint_ = checkpoint_path(config_.train.output, state_.step);
+  RankTeam team(grid_.world());
   save_training(checkpoint_, state_, config_, data_.tokenizer_json(), imported_, weights_,
-                optimizer_, ops_);
+                optimizer_, parts_, team, ops_);
   saved_step_ = state_.step;
-  prune_checkpoints(directory_.path(), config_.train.keep_checkpoints);
+  if (first_rank()) prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
 }
 
 void Trainer::take_weights() {
-  if (directory_.checkpoint()) return resume_from(*directory_.checkpoint());
-  if (!config_.train.init.empty()) return initialise_from(config_.train.init);
-  initialise(optimizer_.master(), config_.model, std::uint64_t(config_.train.seed), ops_);
+  if (!resumed_.empty())
+    resume_from(resumed_);
+  else if (!config_.train.init.empty())
+    initialise_from(config_.train.init);
+  else
+    initialise(optimizer_.master().pieces(), weights_, config_.model,
+               std::uint64_t(config_.train.seed), ops_);
   optimizer_.round_master();
+  data_parallel_.gather(weights_);
 }
 
 void Trainer::resume_from(const std::filesystem::path& checkpoint) {
@@ -165,14 +274,16 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
 }
 
 void Trainer::initialise_from(const std::string& init) {
-  const std::string path = resolve_checkpoint(init).string();
+  const std::string path =
+      shared_text(grid_.world(), first_rank() ? resolve_checkpoint(init).string() : "");
   const CheckpointReader reader(path);
   check_same_model(config_of_checkpoint(reader).model, config_.model, path);
-  if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
+  if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()) && first_rank())
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.path(),
                     ": the same ids may mean other text"));
-  read_tensors(reader, "model", optimizer_.master(), ops_);
-  optimizer_.round_master();
+  // Of tensors of which each rank reads parts.
+  if (first_rank() && grid_.world().size() > 1) reader.verify();
+  read_pieces(reader, "model", weights_, optimizer_.master().pieces(), ops_);
   imported_ = reader.info().extra;
   log_info("weights from " + path);
 }
@@ -182,11 +293,17 @@ void Trainer::log_setup() {
                with_commas(data_.tokens()), " tokens, ", with_commas(loader_.windows()),
                " sequences of ", loader_.sequence_length(), " per epoch; validation: ",
                validator_ ? with_commas(validator_->sequences()) + " sequences" : "none"));
-  log_info(
-      str(ops_.description(), "; memory: ",
-          human_bytes(weights_.flat().bytes() + gradients_.flat().bytes() + optimizer_.bytes()),
-          " for weights, gradients and moments, ",
-          human_bytes(batch_.objective().model().plan().bytes()), " for activations"));
+  if (const int ranks = grid_.world().size(); ranks > 1)
+    log_info(str(ranks, " ranks: ", grid_.data().size(), " data parallel, each with ",
+                 grid_.tensor().size() > 1
+                     ? str("a copy of the model on ", grid_.tensor().size(), " ranks")
+                     : str("a copy of the model"),
+                 data_parallel_.sharded() ? "; optimizer states are sharded" : ""));
+  const std::int64_t owned =
+      weights_.flat().bytes() + gradients_.flat().bytes() + optimizer_.bytes();
+  log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
+               " for weights, gradients and moments, ",
+               human_bytes(batch_.objective().model().plan().bytes()), " for activations"));
   if (state_.step >= config_.train.steps)
     log_info(str("already at step ", state_.step, " of train.steps = ", config_.train.steps,
                  ": nothing to do"));

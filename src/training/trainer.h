@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "comm/grid.h"
 #include "config/config.h"
 #include "data/loader.h"
 #include "data/token_file.h"
@@ -14,6 +15,8 @@
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 #include "training/batch_runner.h"
+#include "training/buckets.h"
+#include "training/data_parallel.h"
 #include "training/optimizer.h"
 #include "training/run_directory.h"
 #include "training/run_log.h"
@@ -26,7 +29,9 @@ namespace lacuna {
 struct TrainerOptions {
   bool resume = false;          // go on from train.output's newest valid checkpoint, if any
   std::filesystem::path trace;  // where the first step is laid open (training/trace.h); or empty
-  double matmul_peak = 0;       // FLOP/s, what utilisation is a share of; 0: measured
+  double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
+  Grid* grid = nullptr;         // the ranks that train together; null: this one alone
+  std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
 };
 
 /// How a run ended, other than by an exception.
@@ -39,6 +44,10 @@ struct TrainResult {
 /// Pretraining, from a config to the last checkpoint. Step s (from 0) uses samples [s batch_size,
 /// (s + 1) batch_size) of the loader's order; randomness depends on seed, step and sample alone. So
 /// a run that is stopped and resumed gives the weights, moments and metrics of one that was not.
+///
+/// On several ranks each makes a Trainer of the same config, and the same calls. Rank 0 alone keeps
+/// the run's folder and tells what happens. However the ranks are laid out they train on the same
+/// samples with the same noise, and differ in the rounding of sums.
 class Trainer {
  public:
   /// Opens the data, fills in the model's vocabulary and special tokens, allocates everything, and
@@ -47,8 +56,9 @@ class Trainer {
   Trainer(const Config& config, Ops& ops, const TrainerOptions& options = {});
   ~Trainer();
 
-  /// To train.steps, or until `stop_requested` says so after a step: then saves and returns. Throws
-  /// Error after train.max_bad_steps skipped steps in a row, and when a file cannot be written.
+  /// To train.steps, or until `stop_requested` says so on any rank after a step: then saves and
+  /// returns. Given on all ranks or on none. Throws Error after train.max_bad_steps skipped steps
+  /// in a row, and when a file cannot be written.
   TrainResult run(const std::function<bool()>& stop_requested = {});
   /// One step, without log, validation or checkpoint.
   StepResult step();
@@ -59,8 +69,18 @@ class Trainer {
   const ModelTensors& weights() const { return weights_; }
   const ModelTensors& gradients() const { return gradients_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  /// Time that ranks spent waiting for each other so far, on this rank.
+  double communication_seconds() const;
 
  private:
+  Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
+          std::unique_ptr<Grid> own_grid);
+  bool first_rank() const { return grid_.world().rank() == 0; }
+  UpdateShare update_share() const;
+  void check_batch() const;
+  void open_validation();
+  void sum_over_ranks(BatchResult& batch);
+  bool agreed(bool here);
   void take_weights();
   void resume_from(const std::filesystem::path& checkpoint);
   void initialise_from(const std::string& checkpoint);
@@ -71,13 +91,20 @@ class Trainer {
 
   // In the order they are made: each may borrow those above it.
   Ops& ops_;
-  RunDirectory directory_;
+  std::unique_ptr<Grid> own_grid_;
+  Grid& grid_;
+  std::unique_ptr<RunDirectory> directory_;  // rank 0's
+  const std::string resumed_;                // the checkpoint to resume from, or ""
   TokenFile data_;
   std::optional<Tokenizer> tokenizer_;  // none in data made without one
   const Config config_;
   Loader loader_;
   ModelTensors weights_, gradients_;
+  const Buckets buckets_;
+  const std::vector<FlatRange> parts_;  // this rank's, of the buckets
+  DataParallel data_parallel_;
   Optimizer optimizer_;
+  const SampleRange samples_;  // this rank's, of a step
   BatchRunner batch_;
   std::optional<TokenFile> validation_data_;
   std::optional<Validator> validator_;
@@ -87,8 +114,8 @@ class Trainer {
   TrainingState state_;
   std::map<std::string, std::string> imported_;  // what an import kept for export
   std::filesystem::path checkpoint_;             // the newest
-  std::int64_t saved_step_ = -1, bad_in_a_row_ = 0;
-  std::unique_ptr<RunLog> log_;
+  std::int64_t saved_step_ = -1, validated_step_ = -1, bad_in_a_row_ = 0;
+  std::unique_ptr<RunLog> log_;  // rank 0's
 };
 
 }  // namespace lacuna

@@ -1,6 +1,7 @@
 #include "training/training_state.h"
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "training/model_io.h"
@@ -10,7 +11,8 @@ namespace lacuna {
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer& optimizer, Ops& ops) {
+                   const Optimizer& optimizer, const std::vector<FlatRange>& written, Team& team,
+                   Ops& ops) {
   const CheckpointInfo info{.step = state.step,
                             .samples = state.samples,
                             .tokens = state.tokens,
@@ -19,20 +21,39 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
                             .config = to_toml(config),
                             .tokenizer = tokenizer,
                             .extra = extra};
-  std::vector<std::vector<std::byte>> staging;
-  save_checkpoint(path, info,
-                  {.model = host_views(weights, ops, staging),
-                   .first_moment = host_views(optimizer.first_moment(), ops, staging),
-                   .second_moment = host_views(optimizer.second_moment(), ops, staging),
-                   .master = optimizer.has_master() ? host_views(optimizer.master(), ops, staging)
-                                                    : std::vector<NamedTensor>()});
+  std::vector<std::pair<const char*, std::vector<WeightPiece>>> groups = {
+      {"model", pieces_within(weights, written)},
+      {"first_moment", optimizer.first_moment().pieces_within(written)},
+      {"second_moment", optimizer.second_moment().pieces_within(written)}};
+  if (optimizer.has_master())
+    groups.emplace_back("master", optimizer.master().pieces_within(written));
+  std::vector<StoredTensor> tensors;
+  for (const auto& [group, pieces] : groups)
+    for (const NamedWeight& w : weights.named())
+      tensors.push_back(
+          {group, w.name, w.whole, group == std::string("model") ? w.tensor.dtype : DType::f32});
+
+  CheckpointWriter writer(path, info, tensors, team);
+  std::size_t first = 0;  // tensor of the group
+  for (const auto& [group, pieces] : groups) {
+    for (const WeightPiece& piece : pieces) {
+      const NamedWeight& w = weights.named()[piece.weight];
+      if (w.replicated() && weights.share().index > 0) continue;
+      for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, Tensor box) {
+        writer.write(first + piece.weight, row, col, box);
+      });
+    }
+    first += weights.named().size();
+  }
+  writer.commit();
 }
 
-TrainingState load_training(const CheckpointReader& reader, Optimizer& optimizer, Ops& ops) {
-  read_tensors(reader, "model", optimizer.master(), ops);
+TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
+                            Optimizer& optimizer, Ops& ops) {
+  read_pieces(reader, "model", weights, optimizer.master().pieces(), ops);
   optimizer.round_master();
-  read_tensors(reader, "first_moment", optimizer.first_moment(), ops);
-  read_tensors(reader, "second_moment", optimizer.second_moment(), ops);
+  read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), ops);
+  read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), ops);
   const CheckpointInfo& info = reader.info();
   return {.step = info.step,
           .samples = info.samples,

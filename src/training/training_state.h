@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
@@ -22,14 +23,18 @@ struct TrainingState {
 };
 
 /// Writes a checkpoint (checkpoint/checkpoint.h). `tokenizer` is tokenizer.json; `extra` what an
-/// import kept.
+/// import kept. `written` is what this rank writes of ModelTensors::flat(), of weights and moments;
+/// the ranks of the team write the rest, and of weights that several hold the first of those that
+/// share the model.
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer& optimizer, Ops& ops);
+                   const Optimizer& optimizer, const std::vector<FlatRange>& written, Team& team,
+                   Ops& ops);
 
-/// The reverse, into the optimizer and the weights it borrows, of the shapes the checkpoint has.
-/// Error naming what is missing.
-TrainingState load_training(const CheckpointReader& reader, Optimizer& optimizer, Ops& ops);
+/// The reverse, into the weights and moments that the optimizer updates. Error naming what is
+/// missing or of another shape.
+TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
+                            Optimizer& optimizer, Ops& ops);
 
 }  // namespace lacuna

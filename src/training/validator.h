@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 
+#include "comm/communicator.h"
 #include "config/config.h"
 #include "data/loader.h"
 #include "data/token_file.h"
@@ -22,7 +23,8 @@ class Validator {
   Validator(const Validator&) = delete;
   Validator& operator=(const Validator&) = delete;
 
-  ValidationResult run(ObjectiveRunner& objective) const;
+  /// `ranks` divide the windows among themselves; all get the result.
+  ValidationResult run(ObjectiveRunner& objective, Communicator& ranks) const;
   std::int64_t sequences() const { return set_.sequences; }
 
  private:

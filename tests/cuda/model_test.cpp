@@ -131,7 +131,7 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& config, DType type) {
   Training here(host, config, DType::f32), there(device, config, type);
   initialise(here.weights, config, 1, host);
-  initialise(there.optimizer.master(), config, 1, device);
+  initialise(there.optimizer.master().pieces(), there.weights, config, 1, device);
   there.optimizer.round_master();
   // bf16: each of the two blocks rounds some ten tensors, each by 2^-9 on average, on the way
   // forward and again on the way back; these add up as independent errors do, to about 2^-9
@@ -152,7 +152,7 @@ void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& conf
     // differ by a relative e, independently of their size.
     const double update_error = 2 * kLearningRate * std::sqrt(6 * tolerance / std::numbers::pi);
     for (std::size_t i = 0; i < here.weights.named().size(); ++i) {
-      const std::vector<float> master = read(device, there.optimizer.master().named()[i].tensor);
+      const std::vector<float> master = read(device, there.optimizer.master().pieces()[i].values);
       EXPECT_LT(rms_of_difference(master, read(host, here.weights.named()[i].tensor)),
                 double(number) * update_error)
           << here.weights.named()[i].name << ", step " << number;

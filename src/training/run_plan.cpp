@@ -1,0 +1,154 @@
+#include "training/run_plan.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "diffusion/objective.h"
+#include "model/share.h"
+#include "training/batch_runner.h"
+#include "training/buckets.h"
+#include "training/data_parallel.h"
+#include "training/flops.h"
+#include "training/optimizer.h"
+
+namespace lacuna {
+namespace {
+
+constexpr int kMostRanks = 1 << 14;  // that a change is looked for among
+
+DType type_of(const Config& c) {
+  return c.parallel.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
+}
+
+/// Of rank `tensor_rank` of those that share a model, in the first of the data ranks: their parts
+/// are of the same size, and none has more samples than the last.
+RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
+  const ModelShare share{tensor_rank, int(c.parallel.tensor)};
+  const DType type = type_of(c);
+  const std::int64_t multiple = Buckets::multiple(data);
+  const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
+  const std::int64_t elements = weights.bytes() / size_of(type);
+  const Buckets buckets(elements, data, kBucketBytes / size_of(DType::f32));
+  std::vector<FlatRange> updated = {{0, elements}};
+  if (c.parallel.zero == 1 && data > 1) updated = buckets.parts(0);
+  const std::int64_t sequences = std::min(
+      c.train.micro_batch_size, share_of_samples(c.train.batch_size, data - 1, data).count);
+
+  RunPlan::Memory memory;
+  memory.weights = weights.bytes();
+  memory.gradients = ModelTensors::plan(c.model, "gradients", DType::f32, share, multiple).bytes();
+  const std::int64_t states = type == DType::f32 ? 2 : 3;  // moments, and f32 masters
+  memory.optimizer = states * OwnedTensors::plan(updated, "moment").bytes();
+  const Place place = c.parallel.device == DeviceKind::cpu ? Place::host : Place::device;
+  const ObjectiveRunner::Plans plans =
+      ObjectiveRunner::plans(c.model, type, place, share, sequences, c.data.sequence_length);
+  memory.activations = plans.model.bytes();
+  memory.workspace = plans.workspace;
+  return memory;
+}
+
+/// Sums over a row of hidden states in a micro-batch's passes, in rows: see model/attention.cpp,
+/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M are wanted.
+double summed_rows(double layers, double N, double M) {
+  const double embedding = N, blocks = (layers - 1) * 4 * N, last_forward = 2 * M, head = M,
+               last_backward = M + N;
+  return embedding + blocks + last_forward + head + last_backward;
+}
+
+Config with(Config c, std::int64_t micro_batch, std::int64_t zero, std::int64_t tensor) {
+  c.train.micro_batch_size = micro_batch;
+  c.parallel.zero = zero;
+  c.parallel.tensor = tensor;
+  return c;
+}
+
+bool fits(const Config& config, int ranks, std::int64_t memory) {
+  try {
+    return plan_run(config, ranks).memory.total() <= memory;
+  } catch (const UsageError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+RunPlan plan_run(const Config& c, int ranks) {
+  validate(c);
+  const auto tensor = int(c.parallel.tensor);
+  CHECK(ranks >= 1, "a run on ", ranks, " ranks");
+  if (ranks % tensor != 0)
+    fail_usage(str("parallel.tensor = ", tensor, " does not divide ", ranks, " ranks"));
+  RunPlan plan;
+  plan.tensor = tensor;
+  plan.data = ranks / tensor;
+  if (c.train.batch_size < plan.data)
+    fail_usage(str("train.batch_size = ", c.train.batch_size, " sequences are too few for ",
+                   plan.data, " data parallel ranks"));
+  for (int rank = 0; rank < tensor; ++rank) {
+    const RunPlan::Memory memory = memory_of(c, plan.data, rank);
+    if (memory.total() > plan.memory.total()) plan.memory = memory;
+  }
+
+  const std::int64_t T = c.data.sequence_length, B = c.train.batch_size,
+                     most = share_of_samples(B, plan.data - 1, plan.data).count,
+                     micro = std::min(c.train.micro_batch_size, most);
+  plan.micro_batches = (most + micro - 1) / micro;
+  const bool causal = c.train.objective == Objective::autoregressive;
+  const auto predicted = [&](std::int64_t sequences) {
+    return causal ? sequences * (T - 1) : sequences * T / 2;
+  };
+  plan.flops = training_flops(c.model, B, T, predicted(B));
+  const ModelShare share{0, tensor};
+  const Plan whole = ModelTensors::plan(c.model, "weights");
+  for (const Plan::Entry& e : whole.entries()) plan.parameters += e.shape.count();
+  const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
+  const auto size = double(size_of(type_of(c)));
+  const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
+  const bool sharded = c.parallel.zero == 1 && plan.data > 1;
+  plan.gradient_bytes = (sharded ? 1 : 2) * others * local;
+  plan.weight_bytes = sharded ? others * local * size / 4 : 0;
+  plan.activation_bytes =
+      2 * sharing * size * double(c.model.width) *
+      summed_rows(double(c.model.layers), double(most * T), double(predicted(most)));
+  return plan;
+}
+
+StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
+  StepTime time;
+  const int ranks = plan.data * plan.tensor;
+  time.compute = plan.flops / ranks / machine.flops_per_second;
+  // Two thirds of a micro-batch's time are its backward pass.
+  const double behind = time.compute / double(plan.micro_batches) * 2 / 3;
+  const double gradients = plan.gradient_bytes / machine.data_bytes_per_second;
+  time.hidden_communication = std::min(gradients, behind);
+  time.exposed_communication = gradients - time.hidden_communication +
+                               plan.weight_bytes / machine.data_bytes_per_second +
+                               plan.activation_bytes / machine.tensor_bytes_per_second;
+  return time;
+}
+
+std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory) {
+  std::vector<std::int64_t> micro_batches;  // the same first, then ever smaller ones
+  for (std::int64_t m = config.train.micro_batch_size; m >= 1; --m)
+    if (config.train.micro_batch_size % m == 0) micro_batches.push_back(m);
+  const auto found = [&](const Config& changed, int on) {
+    std::string text;
+    const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+    if (on != ranks) add(str(on, " ranks"));
+    if (changed.parallel.tensor != config.parallel.tensor)
+      add(str("parallel.tensor = ", changed.parallel.tensor));
+    if (changed.parallel.zero != config.parallel.zero) add("parallel.zero = 1");
+    if (changed.train.micro_batch_size != config.train.micro_batch_size)
+      add(str("train.micro_batch_size = ", changed.train.micro_batch_size));
+    return text;
+  };
+  for (int on = ranks; on <= kMostRanks; on *= 2)
+    for (std::int64_t tensor = config.parallel.tensor; tensor <= on; tensor *= 2)
+      for (std::int64_t zero = config.parallel.zero; zero <= 1; ++zero)
+        for (const std::int64_t micro : micro_batches)
+          if (const Config changed = with(config, micro, zero, tensor); fits(changed, on, memory))
+            return found(changed, on);
+  return std::nullopt;
+}
+
+}  // namespace lacuna

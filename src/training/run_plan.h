@@ -1,0 +1,53 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+
+namespace lacuna {
+
+/// What a run on `ranks` ranks will need, known from its configuration alone.
+struct RunPlan {
+  /// Bytes of one rank, the one that needs most: what its arenas will hold.
+  struct Memory {
+    std::int64_t weights = 0, gradients = 0;
+    std::int64_t optimizer = 0;    // moments, of sharded ones this rank's part
+    std::int64_t activations = 0;  // kept for the backward pass, and a block's scratch
+    std::int64_t workspace = 0;    // a chunk of logits, a micro-batch's tokens and losses
+    std::int64_t total() const { return weights + gradients + optimizer + activations + workspace; }
+  };
+
+  int data = 1, tensor = 1;        // ranks = data * tensor
+  std::int64_t micro_batches = 0;  // per step, of the rank with most
+  Memory memory;
+  std::int64_t parameters = 0;
+  double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
+  /// Bytes that a rank sends and receives per step. Gradients: while the last micro-batch's
+  /// backward pass goes on. Weights: after the update, of sharded states. Activations: between the
+  /// layers.
+  double gradient_bytes = 0, weight_bytes = 0, activation_bytes = 0;
+};
+
+/// Throws UsageError for what `ranks` ranks cannot do: as training itself.
+RunPlan plan_run(const Config& config, int ranks);
+
+/// What the prediction of a step's time assumes of a rank's device and of its wires.
+struct MachineFigures {
+  double flops_per_second = 0;         // that training reaches, not the data sheet's
+  double tensor_bytes_per_second = 0;  // among ranks that share a model, each way
+  double data_bytes_per_second = 0;    // among data parallel ranks
+};
+struct StepTime {
+  double compute = 0, hidden_communication = 0, exposed_communication = 0;  // seconds
+  double total() const { return compute + exposed_communication; }
+  double efficiency() const { return compute / total(); }
+};
+StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
+
+/// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
+/// smaller micro-batch, sharded optimizer states, a model shared by more ranks, then more ranks, or
+/// several of these. As settings: "train.micro_batch_size = 2". None when nothing does.
+std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);
+
+}  // namespace lacuna

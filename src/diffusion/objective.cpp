@@ -47,7 +47,8 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
 ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
                                               ModelShare share, std::int64_t sequences,
                                               std::int64_t length) {
-  const std::int64_t rows = sequences * length, chunk = std::min(head_chunk_rows(config, dtype, place), rows);
+  const std::int64_t rows = sequences * length,
+                     chunk = std::min(head_chunk_rows(config, dtype, place), rows);
   Slots slots;
   std::int64_t workspace =
       make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();

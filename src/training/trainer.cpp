@@ -58,8 +58,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
       loader_(data_, config_.data.sequence_length, std::uint64_t(config_.train.seed)),
-      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype), model_share(grid_),
-               Buckets::multiple(grid_.data().size())),
+      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype),
+               model_share(grid_), Buckets::multiple(grid_.data().size())),
       gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_),
                  Buckets::multiple(grid_.data().size())),
       buckets_(gradients_.flat().count(), grid_.data().size(),
@@ -89,8 +89,9 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
   }
   take_weights();
   log_setup();
-  const double peak = options.matmul_peak > 0 ? options.matmul_peak
-                                              : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
+  const double peak = options.matmul_peak > 0
+                          ? options.matmul_peak
+                          : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
   if (first_rank()) {
     directory_->open(config_);
     log_ = std::make_unique<RunLog>(config_, directory_->path(), state_.step, peak);
@@ -265,7 +266,7 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const auto changes = changes_on_resume(config_of_checkpoint(reader), config_, name);
   if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
     fail_usage(str("data.train = ", data_.path(), " was made with another tokenizer than ", name));
-  state_ = load_training(reader, optimizer_, ops_);
+  state_ = load_training(reader, weights_, optimizer_, ops_);
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
   saved_step_ = state_.step;

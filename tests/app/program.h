@@ -23,9 +23,10 @@ namespace lacuna::testing {
 /// The built program, run as a user runs it. Its output goes to files of a folder of its own.
 class Program {
  public:
-  /// `standard_input`: a file; "": the test's own.
+  /// `standard_input`: a file; "": the test's own. `launcher`: what starts it, with its options.
   explicit Program(const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY,
-                   const std::string& standard_input = "") {
+                   const std::string& standard_input = "",
+                   const std::vector<std::string>& launcher = {}) {
     process_ = fork();
     CHECK(process_ >= 0, "fork: ", std::strerror(errno));
     if (process_ > 0) return;
@@ -36,12 +37,15 @@ class Program {
       const rlimit limit{largest_file, largest_file};
       setrlimit(RLIMIT_FSIZE, &limit);
     }
-    std::vector<char*> argv = {const_cast<char*>("lacuna")};
-    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
-    argv.push_back(nullptr);
+    std::vector<std::string> words = launcher;
     // The variable: where a carried build lies (scripts/gpu_check.sh).
     const char* carried = std::getenv("LACUNA_PROGRAM");
-    execv(carried ? carried : LACUNA_PROGRAM, argv.data());
+    words.emplace_back(carried ? carried : LACUNA_PROGRAM);
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    execvp(argv[0], argv.data());
     _exit(127);
   }
   ~Program() {
@@ -54,6 +58,8 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   void send(int signal) const { kill(process_, signal); }
+  pid_t process() const { return process_; }
+  bool running() { return !poll(); }
   /// Until standard error holds `text`, or the program has ended.
   void wait_for(const std::string& text) {
     while (!poll() && err().find(text) == std::string::npos)

@@ -83,7 +83,7 @@ struct Training {
         config(c),
         weights(o.memory(), c, "weights", type),
         gradients(o.memory(), c, "gradients"),
-        optimizer(o, c, OptimizerConfig{}, weights),
+        optimizer(o, OptimizerConfig{}, weights),
         model(o, c, weights, {48, 3, 24, true}),
         head(o, c, weights, 7) {}
 

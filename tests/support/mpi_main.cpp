@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include "tests/support/ranks.h"
 
@@ -12,13 +13,16 @@ namespace {
 lacuna::MpiSession* current_session = nullptr;
 
 class FailurePrinter : public ::testing::EmptyTestEventListener {
+  void OnTestStart(const ::testing::TestInfo& test) override {
+    test_ = std::string(test.test_suite_name()) + "." + test.name();
+  }
   void OnTestPartResult(const ::testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    std::fprintf(stderr, "rank %d: %s.%s: %s:%d: %s\n", current_session->rank(),
-                 test ? test->test_suite_name() : "", test ? test->name() : "", result.file_name(),
-                 result.line_number(), result.message());
+    std::fprintf(stderr, "rank %d: %s: %s:%d: %s\n", current_session->rank(), test_.c_str(),
+                 result.file_name(), result.line_number(), result.message());
   }
+  // UnitTest knows it too, but holds its lock while it tells of a failure.
+  std::string test_;
 };
 
 }  // namespace

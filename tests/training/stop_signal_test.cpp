@@ -8,7 +8,7 @@ namespace lacuna {
 namespace {
 
 TEST(StopSignal, TheFirstOneAsks) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
     const StopSignal stop;
     EXPECT_FALSE(StopSignal::requested());
     std::raise(signal);
@@ -25,6 +25,12 @@ TEST(StopSignalDeathTest, TheSecondOneEnds) {
           std::raise(second);
         },
         ::testing::KilledBySignal(second), "finishing this step, then saving");
+}
+
+TEST(StopSignal, OnSeveralRanksOneIsLikeMany) {
+  const StopSignal stop(1, 2);
+  for (int i = 0; i < 3; ++i) std::raise(SIGTERM);
+  EXPECT_TRUE(StopSignal::requested());
 }
 
 TEST(StopSignalDeathTest, AfterItAllIsAsBefore) {

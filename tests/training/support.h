@@ -93,7 +93,9 @@ inline std::vector<nlohmann::ordered_json> json_lines(const std::string& path) {
 inline std::string untimed_metrics(const std::string& path) {
   std::string text;
   for (nlohmann::ordered_json& line : json_lines(path)) {
-    for (const char* key : {"tokens_per_second", "mfu", "elapsed"}) line.erase(key);
+    for (const char* key :
+         {"tokens_per_second", "mfu", "elapsed", "data_seconds", "communication_seconds"})
+      line.erase(key);
     text += line.dump() + "\n";
   }
   return text;

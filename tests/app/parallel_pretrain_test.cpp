@@ -1,0 +1,241 @@
+// lacuna pretrain under mpirun: what can happen to some of its ranks.
+#include <filesystem>
+#include <map>
+#include <sstream>
+
+#include "checkpoint/checkpoint.h"
+#include "core/atomic_file.h"
+#include "core/text.h"
+#include "data/token_file.h"
+#include "tests/app/program.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::contains;
+using testing::Folder;
+using testing::Program;
+
+using Words = std::vector<std::string>;
+
+class ParallelPretrain : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    TokenFileWriter writer(folder_ / "data.h5", {20, 19, 18, ""});
+    std::vector<std::int32_t> tokens;
+    for (int i = 0; i < 2000; ++i) tokens.push_back(i * i % 18);
+    writer.append(tokens);
+    writer.end_document();
+    writer.finish();
+    writer.commit();
+    config_ = folder_.write("c.toml", R"([model]
+layers = 1
+width = 16
+heads = 4
+ffn_width = 16
+max_length = 16
+[data]
+train = ")" + folder_ / "data.h5" + R"("
+sequence_length = 16
+[train]
+output = ")" + run_ + R"("
+steps = 100000000
+batch_size = 8
+micro_batch_size = 2
+log_every = 1
+checkpoint_every = 0
+[optimizer]
+warmup_steps = 0
+decay_steps = 0
+[parallel]
+threads = 1
+timeout = 60
+)");
+  }
+  static Words mpirun(int ranks) {
+    Words words;
+    std::istringstream text(LACUNA_MPIRUN);
+    for (std::string word; text >> word;) words.push_back(word);
+    words.insert(words.end(), {"-n", str(ranks)});
+    return words;
+  }
+  std::unique_ptr<Program> start(int ranks, const Words& settings, bool resume = false,
+                                 rlim_t largest_file = RLIM_INFINITY) const {
+    Words words = {"pretrain", "--config", config_};
+    for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
+    if (resume) words.emplace_back("--resume");
+    return std::make_unique<Program>(words, largest_file, "", mpirun(ranks));
+  }
+  /// The processes of a job, by rank.
+  static std::map<int, pid_t> ranks_of(const Program& job) {
+    std::map<int, pid_t> ranks;
+    const std::string tasks = str("/proc/", job.process(), "/task");
+    for (const auto& task : fs::directory_iterator(tasks)) {
+      std::istringstream children(read_file(task.path() / "children"));
+      for (pid_t child = 0; children >> child;) {
+        const std::string environment = read_file(str("/proc/", child, "/environ"));
+        const std::string name = "OMPI_COMM_WORLD_RANK=";
+        if (const auto at = environment.find(name); at != std::string::npos)
+          ranks[std::atoi(environment.c_str() + at + name.size())] = child;
+      }
+    }
+    return ranks;
+  }
+  Words checkpoints(const std::string& extension = ".h5") const {
+    Words names;
+    if (fs::exists(run_ + "/checkpoints"))
+      for (const auto& entry : fs::directory_iterator(run_ + "/checkpoints"))
+        if (entry.path().extension() == extension) names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  std::int64_t newest_step() const {
+    return CheckpointReader(newest_valid_checkpoint(run_).value()).info().step;
+  }
+  /// Lines of ours that tell why a job ended.
+  static Words messages(const std::string& err) {
+    Words lines;
+    std::istringstream all(err);
+    for (std::string line; std::getline(all, line);)
+      if (line.starts_with("lacuna: ")) lines.push_back(line);
+    return lines;
+  }
+
+  Folder folder_;
+  const std::string run_ = folder_ / "run";
+  std::string config_;
+};
+
+// As Slurm does before a time limit: every rank gets the signal.
+TEST_F(ParallelPretrain, SigtermSavesOnceAndEnds) {
+  const auto job = start(4, {"parallel.tensor=2", "parallel.zero=1"});
+  job->wait_for("step 3/");
+  for (const auto& [rank, process] : ranks_of(*job)) kill(process, SIGTERM);
+  EXPECT_EQ(job->wait(), 0) << job->err();
+  EXPECT_TRUE(contains(job->out(), "stopped after step "));
+  EXPECT_EQ(checkpoints().size(), 1u);
+  EXPECT_TRUE(checkpoints(".partial").empty());
+  const std::int64_t step = newest_step();
+  EXPECT_GE(step, 3);
+  // Rank 0 alone told of it, once.
+  const std::string out = job->out(), err = job->err();
+  EXPECT_EQ(out.find("stopped after"), out.rfind("stopped after"));
+  EXPECT_EQ(err.find("finishing this step"), err.rfind("finishing this step"));
+  // And another layout goes on.
+  const auto resumed = start(3, {str("train.steps=", step + 2)}, true);
+  EXPECT_EQ(resumed->wait(), 0) << resumed->err();
+  EXPECT_TRUE(contains(resumed->out(), str("done: step ", step + 2)));
+  const std::string metrics = read_file(run_ + "/metrics.jsonl");
+  EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), step + 2);
+}
+
+// mpirun itself passes this one on.
+TEST_F(ParallelPretrain, OneSignalToTheLauncherIsEnough) {
+  const auto job = start(2, {});
+  job->wait_for("step 2/");
+  job->send(SIGUSR1);
+  EXPECT_EQ(job->wait(), 0) << job->err();
+  EXPECT_EQ(checkpoints().size(), 1u);
+}
+
+TEST_F(ParallelPretrain, AKilledRankEndsTheJobAndTheRunGoesOn) {
+  const auto job = start(2, {"train.checkpoint_every=2"});
+  job->wait_for("step 5/");
+  kill(ranks_of(*job).at(1), SIGKILL);
+  EXPECT_EQ(job->wait(), 128 + SIGKILL) << job->err();
+  const std::int64_t step = newest_step();
+  EXPECT_GE(step, 4);
+  const auto resumed = start(2, {str("train.steps=", step + 1)}, true);
+  EXPECT_EQ(resumed->wait(), 0) << resumed->err();
+  EXPECT_TRUE(contains(resumed->out(), str("done: step ", step + 1)));
+}
+
+TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
+  int partial = 0;
+  std::int64_t saved = 0;
+  for (int round = 0; round < 3; ++round) {
+    // Large enough that a good part of the time is spent on saving.
+    const auto job = start(4,
+                           {"train.checkpoint_every=1", "model.ffn_width=8192",
+                            "train.batch_size=4", "train.micro_batch_size=1", "parallel.zero=1"},
+                           round > 0);
+    const auto newer = [&] {
+      const Words names = checkpoints();
+      return !names.empty() && std::stoll(names.back().substr(std::strlen("step-"))) > saved;
+    };
+    while (job->running() && !(newer() && !checkpoints(".partial").empty()))
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    const auto ranks = ranks_of(*job);
+    ASSERT_EQ(ranks.size(), 4u) << job->err();
+    kill(ranks.at(round), SIGKILL);
+    EXPECT_EQ(job->wait(), 128 + SIGKILL) << job->err();
+    partial += int(checkpoints(".partial").size());
+    const std::int64_t newest = newest_step();
+    // Not one of them is damaged.
+    for (const std::string& name : checkpoints())
+      EXPECT_NO_THROW(CheckpointReader(run_ + "/checkpoints/" + name).verify()) << name;
+    EXPECT_GE(newest, saved);
+    saved = newest;
+  }
+  EXPECT_GT(partial, 0) << "no kill fell into a save: the test tested nothing";
+  const auto resumed = start(2, {"model.ffn_width=8192", str("train.steps=", saved + 1)}, true);
+  EXPECT_EQ(resumed->wait(), 0) << resumed->err();
+  EXPECT_TRUE(checkpoints(".partial").empty());
+}
+
+TEST_F(ParallelPretrain, AFullDiskIsOneMessage) {
+  const auto job =
+      start(2, {"train.checkpoint_every=2", "model.ffn_width=2048"}, false, rlim_t{100'000});
+  EXPECT_EQ(job->wait(), 1) << job->err();
+  const Words lines = messages(job->err());
+  ASSERT_EQ(lines.size(), 1u) << job->err();
+  EXPECT_TRUE(contains(lines[0], "step-00000002.h5"));
+  EXPECT_TRUE(contains(lines[0], "File too large"));
+  EXPECT_TRUE(checkpoints().empty());
+}
+
+TEST_F(ParallelPretrain, AStuckRankIsNamedWithTheOperation) {
+  const auto job = start(2, {"parallel.timeout=2"});
+  job->wait_for("step 2/");
+  kill(ranks_of(*job).at(1), SIGSTOP);
+  EXPECT_EQ(job->wait(), 1) << job->err();
+  const Words lines = messages(job->err());
+  ASSERT_EQ(lines.size(), 1u) << job->err();
+  EXPECT_TRUE(contains(lines[0], "made no progress for "));
+  EXPECT_TRUE(contains(lines[0], "all_reduce "));
+  EXPECT_TRUE(contains(lines[0], "waiting for rank 1; rank 1 does not answer"));
+}
+
+TEST_F(ParallelPretrain, MistakesAreToldOnce) {
+  const auto fails = [&](int ranks, const Words& settings, const std::string& message) {
+    const auto job = start(ranks, settings);
+    EXPECT_EQ(job->wait(), 2) << job->err();
+    const Words lines = messages(job->err());
+    ASSERT_EQ(lines.size(), 1u) << job->err();
+    EXPECT_TRUE(contains(lines[0], message));
+  };
+  fails(2, {"train.stesp=3"}, "nearest known is 'steps'");
+  fails(4, {"parallel.tensor=3"}, "parallel.tensor = 3 must divide model.heads = 4");
+  fails(2, {"parallel.tensor=4"}, "parallel.tensor = 4 does not divide the 2 ranks of this run");
+  fails(2, {"train.batch_size=1", "train.micro_batch_size=1"},
+        "train.batch_size = 1 sequences are too few for 2 data parallel ranks");
+  EXPECT_FALSE(fs::exists(run_));
+}
+
+TEST_F(ParallelPretrain, ConfigurationsThatDifferAreRefused) {
+  Words launcher = mpirun(2);
+  launcher.insert(launcher.end(),
+                  {"sh", "-c", "exec \"$@\" --set train.seed=$OMPI_COMM_WORLD_RANK", "sh"});
+  Program job({"pretrain", "--config", config_}, RLIM_INFINITY, "", launcher);
+  EXPECT_EQ(job.wait(), 2) << job.err();
+  EXPECT_TRUE(
+      contains(job.err(),
+               "the configuration must be the same on every rank, but rank 0 and rank 1 have "
+               "'seed = 0' and 'seed = 1'"));
+  EXPECT_FALSE(fs::exists(run_));
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -1,0 +1,76 @@
+#include "training/buckets.h"
+
+#include <gtest/gtest.h>
+
+#include "training/owned_tensors.h"
+
+namespace lacuna {
+namespace {
+
+TEST(Buckets, CoverAllFromTheEnd) {
+  for (const int ranks : {1, 2, 3, 8})
+    for (const std::int64_t units : {1, 2, 7}) {
+      const std::int64_t elements = units * Buckets::multiple(ranks);
+      for (const std::int64_t size : {std::int64_t{1}, elements / 2, elements, 10 * elements}) {
+        const Buckets buckets(elements, ranks, size);
+        std::int64_t end = elements;
+        for (const FlatRange& bucket : buckets.ranges()) {
+          EXPECT_EQ(bucket.end(), end);
+          end = bucket.begin;
+          std::int64_t part_end = bucket.begin;
+          for (int rank = 0; rank < ranks; ++rank) {
+            const FlatRange part = buckets.part(bucket, rank);
+            EXPECT_EQ(part.begin, part_end);
+            EXPECT_EQ(part.size % 32, 0);
+            part_end = part.end();
+          }
+          EXPECT_EQ(part_end, bucket.end());
+        }
+        EXPECT_EQ(end, 0);
+      }
+    }
+}
+
+TEST(Buckets, RefuseWhatCannotBeCut) {
+  EXPECT_THROW(Buckets(32, 2, 32), Error);
+  EXPECT_THROW(Buckets(32, 0, 32), Error);
+}
+
+// However a model is cut, the owners' pieces are every element of every weight once.
+TEST(OwnedTensors, HaveEveryElementOnce) {
+  ModelConfig config;
+  config.vocab_size = 19;
+  config.layers = 2;
+  config.width = 12;
+  config.heads = 2;
+  config.ffn_width = 20;
+  constexpr int kRanks = 3;
+  const ModelTensors weights(host_memory(), config, "weights", DType::f32, {},
+                             Buckets::multiple(kRanks));
+  const Buckets buckets(weights.flat().count(), kRanks, 500);
+  ASSERT_GT(buckets.ranges().size(), 3u);
+  for (int rank = 0; rank < kRanks; ++rank) {
+    const std::vector<FlatRange> parts = buckets.parts(rank);
+    const OwnedTensors own(host_memory(), weights, parts, "moment"), master(weights, parts);
+    EXPECT_EQ(own.flat().count() * kRanks, weights.flat().count());
+    ASSERT_EQ(own.pieces().size(), master.pieces().size());
+    for (std::size_t i = 0; i < own.pieces().size(); ++i) {
+      const WeightPiece &a = own.pieces()[i], &b = master.pieces()[i];
+      EXPECT_EQ(a.weight, b.weight);
+      EXPECT_EQ(a.first, b.first);
+      ASSERT_EQ(a.values.shape, b.values.shape);
+      for (std::int64_t e = 0; e < a.values.count(); ++e) {
+        a.values.as<float>()[e] += 1;
+        b.values.as<float>()[e] += 1;
+      }
+    }
+    for (const WeightPiece& piece : own.pieces_within(parts))
+      for (std::int64_t e = 0; e < piece.values.count(); ++e)
+        EXPECT_EQ(piece.values.as<float>()[e], 1);
+  }
+  for (const NamedWeight& w : weights.named())
+    for (std::int64_t e = 0; e < w.tensor.count(); ++e) EXPECT_EQ(w.tensor.as<float>()[e], 1);
+}
+
+}  // namespace
+}  // namespace lacuna

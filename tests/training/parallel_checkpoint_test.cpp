@@ -1,0 +1,218 @@
+// Checkpoints of many ranks: one file, whatever wrote it and whatever reads it.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+
+#include "checkpoint/checkpoint.h"
+#include "tests/training/parallel_support.h"
+#include "training/rank_team.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+/// What a file holds: every dataset's bytes and checksum, every attribute of "/".
+std::map<std::string, std::string> contents(const std::string& path) {
+  std::map<std::string, std::string> all;
+  const h5::File file = h5::File::open(path);
+  for (const std::string& name : file.attribute_names()) {
+    const h5::Attribute value = file.attribute("/", name);
+    if (const auto* text = std::get_if<std::string>(&value)) all["@" + name] = *text;
+    if (const auto* number = std::get_if<std::int64_t>(&value)) all["@" + name] = str(*number);
+  }
+  for (const char* group : {"/model", "/optimizer/first_moment", "/optimizer/second_moment"})
+    for (const std::string& name : file.list(group)) {
+      const std::string dataset = str(group, "/", name);
+      const Shape shape = file.shape(dataset);
+      std::string bytes(std::size_t(shape.count() * size_of(file.dtype(dataset))), '\0');
+      file.read(dataset, Tensor(static_cast<void*>(bytes.data()), shape, file.dtype(dataset)));
+      all[dataset] = str(shape, " ", file.int_attribute(dataset, "crc32c"), " ") + bytes;
+    }
+  return all;
+}
+
+void save(const std::string& path, const Trainer& trainer, Grid& grid, Ops& ops) {
+  RankTeam team(grid.world());
+  save_training(path, trainer.state(), trainer.config(), "", {}, trainer.weights(),
+                trainer.optimizer(), parts(trainer, grid), team, ops);
+}
+
+class ManyRankCheckpoints : public ::testing::Test {
+ protected:
+  /// A run of one rank, stopped after three steps; of rank 0, for all to see.
+  Config saved_by_one_rank() {
+    Config config = run_.in("origin", {});
+    config.train.steps = 3;
+    config.train.batch_size = config.train.micro_batch_size = 12;
+    if (world_->rank() == 0)
+      Trainer(config, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9}).run();
+    world_->barrier();
+    config.train.steps = 10;
+    return config;
+  }
+
+  std::unique_ptr<Communicator> world_ = testing::world();
+  SharedRun run_{*world_};
+  int number_ = 0;
+};
+
+TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) {
+  const Config config = saved_by_one_rank();
+  const std::string origin = config.train.output + "/checkpoints/step-00000003.h5";
+  const auto expected = contents(origin);
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Config here = config;
+    here.parallel.tensor = layout.tensor;
+    here.parallel.zero = layout.zero;
+    Grid grid(testing::world(), layout.tensor);
+    const Trainer trainer(here, run_.ops, on(grid, /*resume=*/true));
+    ASSERT_EQ(trainer.state().step, 3);
+    const std::string copy = run_.path(str("copy-", number_++, ".h5"));
+    save(copy, trainer, grid, run_.ops);
+    auto found = contents(copy);
+    EXPECT_EQ(parse_config(found["@config"], copy), trainer.config());
+    for (const char* differs : {"@config", "@attributes_crc32c"})
+      found[differs] = expected.at(differs);
+    EXPECT_TRUE(found == expected);  // too long to print
+    CheckpointReader(copy).verify();
+  }
+}
+
+/// The losses of the next `steps` steps of a run that ranks 0 to `ranks` - 1 resume from a copy of
+/// its folder, in which whatever it writes stays.
+std::vector<double> resumed(Communicator& world, const SharedRun& run, const Config& config,
+                            const std::string& name, int ranks, const Layout& layout, int steps) {
+  Config here = config;
+  here.train.output = run.path(name);
+  here.parallel.tensor = layout.tensor;
+  here.parallel.zero = layout.zero;
+  here.train.micro_batch_size = layout.micro_batch;
+  if (world.rank() == 0) {
+    std::filesystem::create_directories(here.train.output);
+    std::filesystem::copy(config.train.output + "/checkpoints", here.train.output + "/checkpoints");
+  }
+  world.barrier();
+  std::vector<double> losses;
+  auto group = world.split(world.rank() < ranks ? 0 : 1, world.rank(), "world");
+  if (world.rank() < ranks) {
+    CpuOps ops(1);
+    Grid grid(std::move(group), layout.tensor);
+    Trainer trainer(here, ops, on(grid, /*resume=*/true));
+    EXPECT_EQ(trainer.state().samples, trainer.state().step * config.train.batch_size);
+    for (int i = 0; i < steps; ++i) losses.push_back(trainer.step().loss);
+  }
+  world.barrier();
+  return losses;
+}
+
+// Saved by all ranks, as a grid with sharded states where there are four; resumed by fewer, by
+// three, and by other grids.
+TEST_F(ManyRankCheckpoints, AnyLayoutGoesOn) {
+  const int n = world_->size();
+  const Layout saving{n == 4 ? 2 : 1, 1, 3};
+  Config config = run_.in("origin", saving);
+  config.train.batch_size = 12;
+  config.train.steps = 3;
+  std::vector<double> expected;
+  {
+    Grid grid(testing::world(), saving.tensor);
+    Trainer trainer(config, run_.ops, on(grid));
+    trainer.run();
+  }
+  config.train.steps = 10;
+  {
+    Grid grid(testing::world(), saving.tensor);
+    Trainer trainer(config, run_.ops, on(grid, /*resume=*/true));
+    for (int i = 0; i < 3; ++i) expected.push_back(trainer.step().loss);
+  }
+  struct Resuming {
+    int ranks;
+    Layout layout;
+  };
+  for (const Resuming& r : {Resuming{1, {1, 0, 2}}, Resuming{2, {1, 0, 3}}, Resuming{2, {2, 0, 3}},
+                            Resuming{3, {1, 1, 2}}, Resuming{4, {4, 0, 3}}, Resuming{4, {1, 1, 3}},
+                            Resuming{4, {2, 1, 3}}}) {
+    if (r.ranks > n) continue;
+    SCOPED_TRACE(str(r.ranks, " ranks, ", r.layout));
+    const auto losses = resumed(*world_, run_, config, str("resumed-", number_++), r.ranks,
+                                r.layout, int(expected.size()));
+    if (world_->rank() >= r.ranks) continue;
+    ASSERT_EQ(losses.size(), expected.size());
+    for (std::size_t i = 0; i < losses.size(); ++i)
+      EXPECT_NEAR(losses[i], expected[i], 1e-4 * expected[i]);
+    if (r.ranks == n && r.layout.tensor == saving.tensor && r.layout.zero == saving.zero &&
+        r.layout.micro_batch == saving.micro_batch) {
+      EXPECT_EQ(losses, expected);  // the same layout: bit for bit
+    }
+  }
+}
+
+TEST_F(ManyRankCheckpoints, InitialiseOtherRuns) {
+  const Config origin = saved_by_one_rank();
+  const ModelTensors whole(
+      host_memory(),
+      [&] {
+        ModelConfig m = origin.model;
+        m.vocab_size = kVocabulary + 1;
+        return m;
+      }(),
+      "weights");
+  const std::string path = origin.train.output + "/checkpoints/step-00000003.h5";
+  read_tensors(CheckpointReader(path), "model", whole, run_.ops);
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Config config = run_.in(str("initialised-", number_++), layout);
+    config.train.init = path;
+    Grid grid(testing::world(), layout.tensor);
+    const Trainer trainer(config, run_.ops, on(grid));
+    EXPECT_EQ(relative_difference(everything(trainer.weights()), trainer.weights(), whole), 0);
+  }
+}
+
+TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
+  Config alone = run_.in(str("alone-", world_->rank()), {});
+  TrainerOptions options{.resume = false,
+                         .trace = run_.path(str("alone-", world_->rank(), ".h5")),
+                         .matmul_peak = 1e9};
+  Trainer(alone, run_.ops, options).step();
+  const h5::File expected = h5::File::open(options.trace);
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Grid grid(testing::world(), layout.tensor);
+    options = on(grid);
+    options.trace = run_.path(str("trace-", number_, ".h5"));
+    Trainer(run_.in(str("traced-", number_++), layout), run_.ops, options).step();
+    const h5::File trace = h5::File::open(options.trace);
+    for (const char* name : {"/clean", "/masked", "/p_mask", "/weight"}) {
+      const Shape shape = expected.shape(name);
+      ASSERT_EQ(trace.shape(name), shape);
+      const DType type = expected.dtype(name);
+      std::string a(std::size_t(shape.count() * size_of(type)), 'a'), b = a;
+      a[0] = 'b';
+      expected.read(name, Tensor(static_cast<void*>(a.data()), shape, type));
+      trace.read(name, Tensor(static_cast<void*>(b.data()), shape, type));
+      EXPECT_EQ(a, b) << name;
+    }
+    for (const std::string& name : expected.list("/gradients")) {
+      const Shape shape = expected.shape("/gradients/" + name);
+      std::vector<float> a(std::size_t(shape.count())), b = a;
+      expected.read("/gradients/" + name, Tensor(a.data(), shape));
+      trace.read("/gradients/" + name, Tensor(b.data(), shape));
+      double difference = 0, size = 0;
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        difference += double(a[i] - b[i]) * double(a[i] - b[i]);
+        size += double(a[i]) * double(a[i]);
+      }
+      EXPECT_LE(std::sqrt(difference / size), 1e-5) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lacuna

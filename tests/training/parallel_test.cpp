@@ -1,0 +1,260 @@
+// The same run on every layout of ranks. Each rank also computes the run alone, and compares its
+// part.
+#include <gtest/gtest.h>
+
+#include "tests/training/parallel_support.h"
+#include "training/run_plan.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+// Sums of some hundred f32 products in another order.
+constexpr double kRounding = 1e-5;
+
+struct Variant {
+  const char* name;
+  void (*apply)(Config&);
+};
+const Variant kVariants[] = {
+    {"plain", [](Config&) {}},
+    {"tied", [](Config& c) { c.model.tied_embeddings = true; }},
+    {"causal",
+     [](Config& c) {
+       c.model.attention = Attention::causal;
+       c.train.objective = Objective::autoregressive;
+     }},
+};
+
+class Layouts : public ::testing::Test {
+ protected:
+  void compare_steps(const Variant& variant, const Layout& layout) {
+    SCOPED_TRACE(str(variant.name, ", ", layout));
+    variant.apply(run_.config);
+    Config alone = run_.in(str("alone-", world_->rank(), "-", number_), layout);
+    alone.parallel = {};
+    alone.train.micro_batch_size = 2;
+    Config together = run_.in(str("together-", number_++), layout);
+    Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
+    Grid grid(testing::world(), layout.tensor);
+    Trainer trainer(together, run_.ops, on(grid));
+    ASSERT_EQ(
+        relative_difference(everything(trainer.weights()), trainer.weights(), reference.weights()),
+        0)
+        << "initial weights";
+    for (int step = 0; step < 3; ++step) {
+      const StepResult expected = reference.step(), result = trainer.step();
+      EXPECT_NEAR(result.loss, expected.loss, kRounding * expected.loss);
+      EXPECT_NEAR(result.grad_norm, expected.grad_norm, kRounding * expected.grad_norm);
+      EXPECT_EQ(result.record.tokens, expected.record.tokens);
+      EXPECT_NEAR(result.record.flops, expected.record.flops, 1e-9 * expected.record.flops);
+      const auto own = layout.zero ? pieces_within(trainer.gradients(), parts(trainer, grid))
+                                   : everything(trainer.gradients());
+      EXPECT_LE(relative_difference(own, trainer.gradients(), reference.gradients()), kRounding);
+    }
+    // An update divides by the root of a second moment: where a gradient is small against its own
+    // rounding it may turn either way, by the learning rate.
+    EXPECT_LE(
+        relative_difference(everything(trainer.weights()), trainer.weights(), reference.weights()),
+        1e-3);
+  }
+
+  std::unique_ptr<Communicator> world_ = testing::world();
+  SharedRun run_{*world_};
+  int number_ = 0;
+};
+
+TEST_F(Layouts, StepsAgreeWithOneRank) {
+  for (const Layout& layout : layouts(world_->size())) compare_steps(kVariants[0], layout);
+}
+
+TEST_F(Layouts, SoDoVariantsOfTheModel) {
+  for (const Variant& variant : {kVariants[1], kVariants[2]})
+    for (const Layout& layout : layouts(world_->size()))
+      if (layout.micro_batch == 3 && layout.zero == 0) compare_steps(variant, layout);
+}
+
+TEST_F(Layouts, ShardedStatesChangeNoBit) {
+  for (const int tensor : {1, 2}) {
+    if (world_->size() % tensor != 0) continue;
+    Grid grid(testing::world(), tensor);
+    Trainer plain(run_.in(str("plain-", tensor), {tensor, 0, 1}), run_.ops, on(grid));
+    Trainer sharded(run_.in(str("sharded-", tensor), {tensor, 1, 1}), run_.ops, on(grid));
+    for (int step = 0; step < 3; ++step) {
+      const StepResult a = plain.step(), b = sharded.step();
+      EXPECT_EQ(a.loss, b.loss);
+      EXPECT_EQ(a.grad_norm, b.grad_norm);
+    }
+    EXPECT_TRUE(same_bits(plain.weights(), sharded.weights()));
+    // And less memory: one part for each data rank.
+    EXPECT_EQ(sharded.optimizer().first_moment().flat().count() * grid.data().size(),
+              plain.optimizer().first_moment().flat().count());
+  }
+}
+
+TEST_F(Layouts, OnOneOfThemARunIsReproducible) {
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    std::vector<float> weights[2];
+    std::vector<double> losses[2];
+    for (int i : {0, 1}) {
+      Grid grid(testing::world(), layout.tensor);
+      Trainer trainer(run_.in(str("again-", number_++), layout), run_.ops, on(grid));
+      for (int step = 0; step < 3; ++step) losses[i].push_back(trainer.step().loss);
+      const Tensor flat = trainer.weights().flat();
+      weights[i].assign(flat.as<float>(), flat.as<float>() + flat.count());
+    }
+    EXPECT_EQ(losses[0], losses[1]);
+    EXPECT_EQ(weights[0], weights[1]);
+  }
+}
+
+// Copies of a weight stay copies: those of other data ranks, and norms among those who share a
+// model.
+TEST_F(Layouts, RanksKeepTheSameWeights) {
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Grid grid(testing::world(), layout.tensor);
+    Trainer trainer(run_.in(str("copies-", number_++), layout), run_.ops, on(grid));
+    for (int step = 0; step < 4; ++step) trainer.step();
+    const auto expect_same = [](Communicator& group, const Tensor& t) {
+      std::vector<float> first(t.as<float>(), t.as<float>() + t.count());
+      group.broadcast(Tensor(first.data(), t.shape), 0);
+      group.join();
+      EXPECT_EQ(std::memcmp(first.data(), t.data, std::size_t(t.bytes())), 0);
+    };
+    expect_same(grid.data(), trainer.weights().flat());
+    for (const NamedWeight& w : trainer.weights().named())
+      if (w.replicated()) expect_same(grid.tensor(), w.tensor);
+  }
+}
+
+TEST_F(Layouts, ValidationIsShared) {
+  Config alone = run_.in(str("alone-", world_->rank()), {});
+  alone.train.steps = 1;
+  Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
+  reference.run();
+  const double expected = json_lines(alone.train.output + "/metrics.jsonl")[1]["validation_bound"];
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Config config = run_.in(str("validated-", number_++), layout);
+    config.train.steps = 1;
+    Grid grid(testing::world(), layout.tensor);
+    Trainer(config, run_.ops, on(grid)).run();
+    const auto lines = json_lines(config.train.output + "/metrics.jsonl");
+    ASSERT_EQ(lines.size(), 2u);  // rank 0's alone
+    EXPECT_NEAR(double(lines[1]["validation_bound"]), expected, 1e-3 * expected);
+  }
+}
+
+TEST_F(Layouts, ABadGradientOnOneRankSkipsTheStepOnAll) {
+  for (const int tensor : {1, 2}) {
+    if (world_->size() % tensor != 0) continue;
+    Grid grid(testing::world(), tensor);
+    Trainer trainer(run_.in(str("bad-", tensor), {tensor, 1, 1}), run_.ops, on(grid));
+    // The last rank's last weight: of the head's columns, so that nothing forward is NaN elsewhere.
+    if (world_->rank() == world_->size() - 1) {
+      const Tensor head = trainer.weights().head;
+      head.as<float>()[head.count() - 1] = std::numeric_limits<float>::quiet_NaN();
+    }
+    const std::vector<float> norm(trainer.weights().final_norm.as<float>(),
+                                  trainer.weights().final_norm.as<float>() + 16);
+    EXPECT_TRUE(trainer.step().skipped);
+    EXPECT_EQ(trainer.state().bad_steps, 1);
+    EXPECT_EQ(std::memcmp(norm.data(), trainer.weights().final_norm.data, 64), 0);
+  }
+}
+
+TEST_F(Layouts, StopWhenOneIsAskedTo) {
+  Config config = run_.in("stopped", {1, 1, 1});
+  Grid grid(testing::world(), 1);
+  Trainer trainer(config, run_.ops, on(grid));
+  const bool last = world_->rank() == world_->size() - 1;
+  const TrainResult result = trainer.run([&] { return last && trainer.state().step == 3; });
+  EXPECT_TRUE(result.stopped);
+  EXPECT_EQ(result.step, 3);
+  EXPECT_TRUE(std::filesystem::exists(result.checkpoint));
+}
+
+TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
+  const int ranks = world_->size();
+  if (ranks == 1) return;
+  Grid grid(testing::world(), ranks);
+  const auto refused = [&](const std::string& name, void (*change)(Config&)) {
+    Config config = run_.in(name, {ranks, 0, 1});
+    change(config);
+    return error_of<UsageError>([&] { Trainer(config, run_.ops, on(grid)); });
+  };
+  EXPECT_EQ(refused("odd heads", [](Config& c) { c.model.heads = 1; }),
+            str("parallel.tensor = ", ranks, " must divide model.heads = 1"));
+  EXPECT_EQ(refused("one key head", [](Config& c) { c.model.kv_heads = 1; }),
+            str("parallel.tensor = ", ranks, " must divide model.kv_heads = 1"));
+  Grid wide(testing::world(), 1);
+  Config few = run_.in("few", {});
+  few.train.batch_size = few.train.micro_batch_size = 1;
+  EXPECT_EQ(error_of<UsageError>([&] { Trainer(few, run_.ops, on(wide)); }),
+            str("train.batch_size = 1 sequences are too few for ", ranks,
+                " data parallel ranks; make it ", ranks, " or more"));
+}
+
+/// Counts what is allocated.
+class CountedMemory final : public Memory {
+ public:
+  Place place() const override { return Place::host; }
+  void* allocate(std::int64_t bytes) override {
+    held += bytes;
+    return host_memory().allocate(bytes);
+  }
+  void release(void* memory, std::int64_t bytes) noexcept override {
+    host_memory().release(memory, bytes);
+  }
+  std::int64_t held = 0;
+};
+class CountedOps final : public CpuOps {
+ public:
+  CountedOps() : CpuOps(1) {}
+  Memory& memory() override { return counted; }
+  CountedMemory counted;
+};
+
+TEST_F(Layouts, ThePlanCountsWhatIsAllocated) {
+  for (const Layout& layout : layouts(world_->size())) {
+    SCOPED_TRACE(str(layout));
+    CountedOps ops;
+    Grid grid(testing::world(), layout.tensor);
+    TrainerOptions options = on(grid);
+    options.bucket_bytes = kBucketBytes;
+    const Trainer trainer(run_.in(str("planned-", number_++), layout), ops, options);
+    const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
+    const RunPlan plan = plan_run(trainer.config(), world_->size());
+    EXPECT_EQ(plan.parameters, trainer.weights().parameters());
+    // But for the optimizer's few sums.
+    EXPECT_LE(double(plan.memory.total()), most);
+    EXPECT_GE(double(plan.memory.total()), most - 1024);
+  }
+}
+
+// Bytes on the wire are those of the formulas in docs/multi-node.md, summed over ranks.
+TEST_F(Layouts, GradientsAreSentOnce) {
+  const double n = world_->size();
+  for (const std::int64_t zero : {0, 1}) {
+    Grid grid(testing::world(), 1);
+    Trainer trainer(run_.in(str("bytes-", zero), {1, zero, 1}), run_.ops, on(grid));
+    trainer.step();
+    const std::int64_t before = grid.data().stats().bytes_sent;
+    trainer.step();
+    const double sent = reduced(grid.world(), double(grid.data().stats().bytes_sent - before));
+    const double formula = 2 * (n - 1) * double(trainer.gradients().flat().bytes());
+    // Besides, three f64 figures; and data up to 4 KiB, which is whole to every rank: the last
+    // bucket's, twice when sharded.
+    EXPECT_GE(sent, formula);
+    EXPECT_LE(sent, formula + n * (n - 1) * (24 + 2 * 4096));
+  }
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -1,0 +1,138 @@
+#include "training/run_plan.h"
+
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::contains;
+using testing::error_of;
+
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+constexpr std::int64_t kParameters = 8'015'581'184;  // of LLaDA 8B
+
+Config llada_8b() {
+  return read_config(LACUNA_SOURCE "/configs/llada-8b.toml",
+                     {"parallel.dtype=f32", "parallel.device=cpu"});
+}
+
+// f32 weights and gradients, two f32 moments, cut among 64 ranks when sharded.
+TEST(RunPlan, Llada8b) {
+  Config config = llada_8b();
+  config.parallel.zero = 0;
+  const RunPlan whole = plan_run(config, 64);
+  EXPECT_EQ(whole.parameters, kParameters);
+  EXPECT_EQ(whole.data, 64);
+  EXPECT_NEAR(double(whole.memory.weights), 4.0 * kParameters, 1e6);
+  EXPECT_NEAR(double(whole.memory.gradients), 4.0 * kParameters, 1e6);
+  EXPECT_NEAR(double(whole.memory.optimizer), 8.0 * kParameters, 1e6);
+  EXPECT_NEAR(whole.gradient_bytes, 2.0 * 63 / 64 * 4 * kParameters, 1e6);
+  EXPECT_EQ(whole.weight_bytes, 0);
+  EXPECT_EQ(whole.activation_bytes, 0);
+  EXPECT_EQ(whole.micro_batches, 5);  // 1280 / 64 in fours
+
+  config.parallel.zero = 1;
+  const RunPlan sharded = plan_run(config, 64);
+  EXPECT_NEAR(double(sharded.memory.optimizer), 8.0 * kParameters / 64, 1e6);
+  EXPECT_EQ(sharded.memory.weights, whole.memory.weights);
+  EXPECT_NEAR(sharded.gradient_bytes + sharded.weight_bytes, whole.gradient_bytes, 1);
+}
+
+TEST(RunPlan, ASharedModel) {
+  Config config = llada_8b();
+  const RunPlan alone = plan_run(config, 64);
+  config.parallel.tensor = 4;
+  const RunPlan shared = plan_run(config, 64);
+  EXPECT_EQ(shared.data, 16);
+  EXPECT_EQ(shared.parameters, kParameters);
+  EXPECT_NEAR(double(shared.memory.weights), double(alone.memory.weights) / 4, 4e6);  // and norms
+  EXPECT_LT(shared.memory.activations, alone.memory.activations);
+  EXPECT_GT(shared.memory.activations, alone.memory.activations / 4);  // the stream is on all
+  EXPECT_EQ(shared.flops, alone.flops);
+  // 1280/16 sequences; rows of 4096 f32, sent 2 * 3/4 times: see summed_rows.
+  const double N = 80.0 * 4096, M = N / 2, rows = N + 31 * 4 * N + 2 * M + M + M + N;
+  EXPECT_NEAR(shared.activation_bytes, 1.5 * 4096 * 4 * rows, 1e-9 * shared.activation_bytes);
+}
+
+TEST(RunPlan, OneRankSendsNothing) {
+  Config config = llada_8b();
+  const RunPlan plan = plan_run(config, 1);
+  EXPECT_EQ(plan.gradient_bytes + plan.weight_bytes + plan.activation_bytes, 0);
+  const StepTime time = predict_step(plan, {1e15, 1e11, 1e10});
+  EXPECT_DOUBLE_EQ(time.total(), plan.flops / 1e15);
+  EXPECT_EQ(time.efficiency(), 1);
+}
+
+TEST(RunPlan, TimeHidesGradientsBehindOneBackwardPass) {
+  RunPlan plan;
+  plan.data = 2;
+  plan.micro_batches = 4;
+  plan.flops = 24e12;
+  plan.gradient_bytes = 3e9;
+  const StepTime time = predict_step(plan, {1e12, 1e9, 1e9});
+  EXPECT_DOUBLE_EQ(time.compute, 12);
+  EXPECT_DOUBLE_EQ(time.hidden_communication, 2);  // 12 / 4 * 2/3
+  EXPECT_DOUBLE_EQ(time.exposed_communication, 1);
+  EXPECT_DOUBLE_EQ(time.efficiency(), 12.0 / 13);
+}
+
+TEST(RunPlan, TheSmallestChangeThatFits) {
+  Config config;
+  config.model.vocab_size = 1000;
+  config.train.micro_batch_size = 8;
+  config.parallel.zero = 0;
+  const auto total = [&](std::int64_t micro, std::int64_t zero, std::int64_t tensor) {
+    Config c = config;
+    c.train.micro_batch_size = micro;
+    c.parallel.zero = zero;
+    c.parallel.tensor = tensor;
+    return plan_run(c, 4).memory.total();
+  };
+  EXPECT_EQ(change_that_fits(config, 4, total(4, 0, 1)), "train.micro_batch_size = 4");
+  EXPECT_EQ(change_that_fits(config, 4, total(1, 0, 1)), "train.micro_batch_size = 1");
+  EXPECT_EQ(change_that_fits(config, 4, total(1, 0, 1) - 1),
+            "parallel.zero = 1, train.micro_batch_size = 1");
+  // Next, the model on two ranks, with whatever micro-batch and states fit.
+  const auto shared = change_that_fits(config, 4, total(1, 1, 1) - 1);
+  ASSERT_TRUE(shared.has_value());
+  EXPECT_TRUE(shared->starts_with("parallel.tensor = 2")) << *shared;
+  EXPECT_EQ(change_that_fits(config, 4, 1000), std::nullopt);
+}
+
+TEST(RunPlan, WhatTrainingRefusesIsRefused) {
+  Config config = llada_8b();
+  config.parallel.tensor = 4;
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 6); }),
+                       "parallel.tensor = 4 does not divide 6 ranks"));
+  config.parallel.tensor = 1;
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 2000); }),
+                       "train.batch_size = 1280 sequences are too few for 2000"));
+  config.parallel.tensor = 64;
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 64); }),
+                       "must divide model.heads = 32"));
+}
+
+// bf16 weights, f32 masters beside the moments.
+TEST(RunPlan, RoundedWeights) {
+  Config config = llada_8b();
+  const RunPlan exact = plan_run(config, 64);
+  config.parallel.device = DeviceKind::cuda;
+  config.parallel.dtype = Precision::bf16;
+  const RunPlan rounded = plan_run(config, 64);
+  EXPECT_NEAR(double(rounded.memory.weights), 2.0 * kParameters, 1e6);
+  EXPECT_EQ(rounded.memory.gradients, exact.memory.gradients);
+  EXPECT_NEAR(double(rounded.memory.optimizer), 12.0 * kParameters / 64, 1e6);
+  EXPECT_NEAR(rounded.weight_bytes, exact.weight_bytes / 2, 1);
+  EXPECT_EQ(rounded.gradient_bytes, exact.gradient_bytes);
+}
+
+TEST(RunPlan, MemoryOfAGpu) {
+  // 80 GiB hold no 8 B model in f32 with its moments; sharing it among 8 does.
+  Config config = llada_8b();
+  EXPECT_GT(plan_run(config, 8).memory.total(), 80 * kGiB);
+  const auto change = change_that_fits(config, 8, 80 * kGiB);
+  ASSERT_TRUE(change.has_value());
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -125,7 +125,7 @@ TEST(Checkpoint, a_save_that_fails_leaves_the_file_before) {
   old.save(path);
   SampleCheckpoint bad(2);
   bad.tensors.master.push_back({"a/b", bad.memory.zeros({1})});
-  EXPECT_EQ(error_of([&] { bad.save(path); }), path + ".partial: 'a/b' cannot name a tensor");
+  EXPECT_EQ(error_of([&] { bad.save(path); }), path + ": 'a/b' cannot name a tensor");
   SampleCheckpoint twice(3);
   twice.tensors.model.push_back(twice.tensors.model.front());
   EXPECT_TRUE(contains(error_of([&] { twice.save(path); }), "model.transformer.wte.weight"));

@@ -61,12 +61,11 @@ timeout = 60
     words.insert(words.end(), {"-n", str(ranks)});
     return words;
   }
-  std::unique_ptr<Program> start(int ranks, const Words& settings, bool resume = false,
-                                 rlim_t largest_file = RLIM_INFINITY) const {
+  std::unique_ptr<Program> start(int ranks, const Words& settings, bool resume = false) const {
     Words words = {"pretrain", "--config", config_};
     for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
     if (resume) words.emplace_back("--resume");
-    return std::make_unique<Program>(words, largest_file, "", mpirun(ranks));
+    return std::make_unique<Program>(words, RLIM_INFINITY, "", mpirun(ranks));
   }
   /// The processes of a job, by rank.
   static std::map<int, pid_t> ranks_of(const Program& job) {
@@ -183,17 +182,6 @@ TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
   const auto resumed = start(2, {"model.ffn_width=8192", str("train.steps=", saved + 1)}, true);
   EXPECT_EQ(resumed->wait(), 0) << resumed->err();
   EXPECT_TRUE(checkpoints(".partial").empty());
-}
-
-TEST_F(ParallelPretrain, AFullDiskIsOneMessage) {
-  const auto job =
-      start(2, {"train.checkpoint_every=2", "model.ffn_width=2048"}, false, rlim_t{100'000});
-  EXPECT_EQ(job->wait(), 1) << job->err();
-  const Words lines = messages(job->err());
-  ASSERT_EQ(lines.size(), 1u) << job->err();
-  EXPECT_TRUE(contains(lines[0], "step-00000002.h5"));
-  EXPECT_TRUE(contains(lines[0], "File too large"));
-  EXPECT_TRUE(checkpoints().empty());
 }
 
 TEST_F(ParallelPretrain, AStuckRankIsNamedWithTheOperation) {

@@ -43,8 +43,9 @@ TEST(CrossEntropy, OfLongAndShortRows) {
       EXPECT_TRUE(is_close(loss, loss_expected, 1e-6, 2e-6));
       ops.cross_entropy_backward(loss, gradient, targets, weights);
       EXPECT_TRUE(is_close(loss, loss_expected, 1e-6, 2e-6));
-      // At the target p - 1 cancels where p is near 1: the error is that of p, times the weight.
-      EXPECT_TRUE(is_close(gradient, expected, 2e-6, 5e-7));
+      // A chunk's 2,048 terms add up in f32, in eight lanes: 256 roundings of at most 2^-24, 1.5e-5
+      // of the sum. (Instrumented builds have one lane, and errors of 1e-5.)
+      EXPECT_TRUE(is_close(gradient, expected, 1.5e-5, 5e-7));
       EXPECT_TRUE(loss.guards_hold() && gradient.guards_hold());
     });
   }

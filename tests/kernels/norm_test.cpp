@@ -41,7 +41,7 @@ TEST(SumOfSquares, NeitherOverflowsNorVanishes) {
     small.set(1e-38f);
     Array<double> sum(Shape{1});
     ops.sum_of_squares(sum, large);
-    EXPECT_NEAR(sum[0], 1000 * double(3e38f) * double(3e38f), 1e66);
+    EXPECT_NEAR(sum[0], 1000 * double(3e38f) * double(3e38f), 1e68);
     ops.sum_of_squares(sum, small);
     EXPECT_NEAR(sum[0], 1000 * double(1e-38f) * double(1e-38f), 1e-85);
     large[77] = NAN;

@@ -8,7 +8,8 @@
 
 namespace lacuna {
 
-std::vector<std::int32_t> parse_token_ids(const std::string& text, std::int64_t vocab_size) {
+std::vector<std::int32_t> parse_token_ids(const std::string& text, std::int64_t vocab_size,
+                                          const char* option) {
   std::vector<std::int32_t> ids;
   const char* separators = " \t\r\n,";
   for (std::size_t at = text.find_first_not_of(separators); at != std::string::npos;
@@ -19,7 +20,7 @@ std::vector<std::int32_t> parse_token_ids(const std::string& text, std::int64_t 
     errno = 0;
     const long long id = std::strtoll(word.c_str(), &rest, 10);
     if (*rest != 0 || errno != 0 || id < 0 || id >= vocab_size)
-      fail_usage(str("--tokens: '", word, "' is not a token of the model; ids go from 0 to ",
+      fail_usage(str(option, ": '", word, "' is not a token of the model; ids go from 0 to ",
                      vocab_size - 1));
     ids.push_back(std::int32_t(id));
     at = end;

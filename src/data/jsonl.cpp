@@ -5,22 +5,24 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "data/jsonl_object.h"
 
 namespace lacuna {
+namespace {
+
+using nlohmann::json;
+
+std::string take_string(json& value, const std::string& field, const std::string& place) {
+  CHECK(value.is_string(), place, ": field \"", field, "\" is not a string but ",
+        value.type_name());
+  return std::move(value.get_ref<std::string&>());
+}
+
+}  // namespace
 
 std::string jsonl_text(const std::string& line, const std::string& field,
                        const std::string& place) {
-  using nlohmann::json;
-  json object;
-  try {
-    object = json::parse(line);
-  } catch (const json::parse_error& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the line is ours.
-    std::string reason = e.what();
-    if (const auto at = reason.find("column "); at != std::string::npos) reason = reason.substr(at);
-    fail(str(place, ": malformed JSON, ", reason));
-  }
-  CHECK(object.is_object(), place, ": is not a JSON object but ", object.type_name());
+  json object = parse_jsonl_object(line, place);
   const auto found = object.find(field);
   if (found == object.end()) {
     std::vector<std::string> keys;
@@ -29,9 +31,14 @@ std::string jsonl_text(const std::string& line, const std::string& field,
     fail(str(place, ": has no field \"", field, "\"",
              near.empty() ? "" : str("; did you mean --text-field ", near, "?")));
   }
-  CHECK(found->is_string(), place, ": field \"", field, "\" is not a string but ",
-        found->type_name());
-  return std::move(found->get_ref<std::string&>());
+  return take_string(*found, field, place);
+}
+
+std::string jsonl_text_or(const std::string& line, const std::string& field,
+                          const std::string& otherwise, const std::string& place) {
+  json object = parse_jsonl_object(line, place);
+  const auto found = object.find(field);
+  return found == object.end() || found->is_null() ? otherwise : take_string(*found, field, place);
 }
 
 }  // namespace lacuna

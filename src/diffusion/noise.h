@@ -18,9 +18,11 @@ struct NoiseOptions {
 
 /// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each
 /// row's cross-entropy counts. All on the host. Row m of the last three is read at rows[m] of
-/// [0, B*T) and predicts the token at rows[m] + shift.
+/// [0, B*T) and predicts the token at rows[m] + shift. Sequences of unequal lengths lie end to end,
+/// without padding; `offsets` then says where, and N = offsets.back() stands for B*T.
 struct NoisyBatch {
-  std::int64_t sequences = 0, length = 0;  // B, T
+  std::int64_t sequences = 0, length = 0;  // B, T (the longest)
+  std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
   std::int64_t shift = 0;                  // 0: a masked token itself; 1: autoregressive
   std::vector<std::int32_t> tokens;        // [B*T], what the model sees
   std::vector<std::uint8_t> masked;        // [B*T], 1 where a token is in the loss

@@ -36,13 +36,17 @@ Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
 ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                                  std::int64_t sequences, std::int64_t length, bool training,
                                  Communicator* shares)
+    : ObjectiveRunner(ops, config, weights,
+                      {sequences * length, sequences, sequences * length, training}, shares) {}
+
+ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+                                 const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
-      model_(ops, config, weights,
-             ModelLimits{sequences * length, sequences, sequences * length, training}, shares),
+      model_(ops, config, weights, limits, shares),
       head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), sequences * length),
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows),
             shares),
-      arena_(ops.memory(), make_plan(sequences * length, slots_)) {}
+      arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 
 ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
                                               ModelShare share, std::int64_t sequences,
@@ -57,7 +61,11 @@ ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType d
 }
 
 Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
-  Sequences sequences = Sequences::equal(batch.sequences, batch.length);
+  Sequences sequences;
+  if (batch.offsets.empty())
+    sequences = Sequences::equal(batch.sequences, batch.length);
+  else
+    sequences.offsets = batch.offsets;
   const ModelLimits& limits = model_.limits();
   CHECK(sequences.rows() <= limits.rows && batch.sequences <= limits.sequences, "a micro-batch of ",
         batch.sequences, " x ", batch.length, " tokens where at most ", limits.sequences,

@@ -22,6 +22,9 @@ class ObjectiveRunner {
   ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                   std::int64_t sequences, std::int64_t length, bool training,
                   Communicator* shares = nullptr);
+  /// Micro-batches of sequences of any lengths, within `limits`.
+  ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+                  const ModelLimits& limits, Communicator* shares = nullptr);
 
   /// What that allocates: the model's own, and the bytes of all else.
   struct Plans {

@@ -1,0 +1,27 @@
+#include "app/model_source.h"
+
+#include "core/check.h"
+#include "training/model_io.h"
+
+namespace lacuna {
+
+ModelSource::ModelSource(const std::string& what) : reader(resolve_checkpoint(what)) {
+  config = config_of_checkpoint(reader).model;
+  if (reader.info().tokenizer.empty()) return;
+  tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
+  if (config.mask_token < 0) config.mask_token = tokenizer->mask_token();
+  if (config.eos_token < 0) config.eos_token = tokenizer->eos_token();
+}
+
+const Tokenizer& ModelSource::need_tokenizer(const std::string& advice) const {
+  if (!tokenizer) fail_usage(str(reader.path(), ": holds no tokenizer; ", advice));
+  return *tokenizer;
+}
+
+void ModelSource::check_ids(const std::vector<std::int32_t>& ids) const {
+  for (const std::int32_t id : ids)
+    CHECK(id < config.vocab_size, reader.path(), ": its tokenizer gives token ", id,
+          ", but its model knows ", config.vocab_size, " tokens");
+}
+
+}  // namespace lacuna

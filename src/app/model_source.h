@@ -1,0 +1,27 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "config/config.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+
+/// What --checkpoint names: the model's config, its tokenizer, and where to read the weights.
+struct ModelSource {
+  /// A checkpoint file or a run's folder. Special tokens that the config leaves open are the
+  /// tokenizer's.
+  explicit ModelSource(const std::string& what);
+  /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>".
+  const Tokenizer& need_tokenizer(const std::string& advice) const;
+  /// Error when an id is no row of the model's embedding, which a foreign tokenizer may give.
+  void check_ids(const std::vector<std::int32_t>& ids) const;
+
+  CheckpointReader reader;
+  ModelConfig config;
+  std::optional<Tokenizer> tokenizer;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,223 @@
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <optional>
+#include <string>
+
+#include "app/commands.h"
+#include "app/model_source.h"
+#include "app/standard_io.h"
+#include "app/token_ids.h"
+#include "app/validators.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "data/jsonl.h"
+#include "diffusion/likelihood.h"
+#include "evaluation/encode_pair.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "training/model_io.h"
+
+namespace lacuna {
+namespace {
+
+struct Arguments {
+  std::string checkpoint, prompt, text, prompt_tokens, tokens, input;
+  std::string form = word_of(LikelihoodForm::mask_count);
+  std::int64_t samples = 128, batch_tokens = 4096;
+  bool independent = false, json = false;
+  std::uint64_t seed = 1;
+  int threads = 0;
+};
+
+/// A text of the input and what it came from.
+struct Item {
+  PromptedText text;
+  std::int64_t bytes = 0;  // of the response; 0: unknown
+};
+
+Item from_strings(const ModelSource& source, const std::string& prompt, const std::string& text) {
+  const Tokenizer& tokenizer = source.need_tokenizer("give --tokens");
+  Item item{encode_pair(tokenizer, prompt, text), std::int64_t(text.size())};
+  source.check_ids(item.text.tokens);
+  return item;
+}
+
+Item from_ids(const Arguments& a, const ModelConfig& config) {
+  Item item;
+  item.text.tokens = parse_token_ids(a.prompt_tokens, config.vocab_size, "--prompt-tokens");
+  item.text.prompt = std::int64_t(item.text.tokens.size());
+  const auto rest = parse_token_ids(a.tokens, config.vocab_size);
+  item.text.tokens.insert(item.text.tokens.end(), rest.begin(), rest.end());
+  return item;
+}
+
+std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
+  if (!a.input.empty()) {
+    std::ifstream in(a.input);
+    CHECK(in, a.input, ": cannot be read");
+    std::vector<Item> items;
+    std::string line;
+    for (std::int64_t number = 1; std::getline(in, line); ++number) {
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      const std::string place = str(a.input, ":", number);
+      const std::string text = jsonl_text(line, "text", place);
+      CHECK(!text.empty(), place, ": field \"text\" is empty; there is nothing to score");
+      const std::string prompt = jsonl_text_or(line, "prompt", "", place);
+      items.push_back(from_strings(source, prompt, text));
+      const auto length = std::int64_t(items.back().text.tokens.size());
+      CHECK(length <= source.config.max_length, place, ": ", length,
+            " tokens; the model takes at most ", source.config.max_length, " (model.max_length)");
+    }
+    CHECK(!items.empty(), a.input, ": holds no text");
+    return items;
+  }
+  if (!a.tokens.empty()) return {from_ids(a, source.config)};
+  if (a.text.empty()) fail_usage("give what is to be scored: --text, --tokens or --input");
+  return {from_strings(source, a.prompt, a.text)};
+}
+
+LikelihoodOptions options_of(const Arguments& a) {
+  LikelihoodOptions o;
+  o.form = a.form == word_of(LikelihoodForm::mask_ratio) ? LikelihoodForm::mask_ratio
+                                                         : LikelihoodForm::mask_count;
+  o.samples = a.samples;
+  o.stratified = !a.independent;
+  o.seed = a.seed;
+  return o;
+}
+
+nlohmann::ordered_json as_json(const Likelihood& l, std::int64_t bytes) {
+  nlohmann::ordered_json json = {
+      {"nats", l.nats},           {"standard_error", nullptr},
+      {"tokens", l.tokens},       {"nats_per_token", l.nats / double(l.tokens)},
+      {"bits_per_byte", nullptr}, {"samples", l.samples}};
+  if (std::isfinite(l.standard_error)) json["standard_error"] = l.standard_error;
+  if (bytes > 0) json["bits_per_byte"] = l.nats / std::numbers::ln2 / double(bytes);
+  return json;
+}
+
+std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
+  char text[256];
+  int n = std::snprintf(text, sizeof text, "-log p %s %.6g", causal ? "=" : "<=", l.nats);
+  std::string line(text, std::size_t(n));
+  if (l.standard_error > 0) {
+    n = std::snprintf(text, sizeof text, " +- %.2g", l.standard_error);
+    line.append(text, std::size_t(n));
+  }
+  n = std::snprintf(text, sizeof text, " nats; %lld tokens, %.4f nats per token",
+                    static_cast<long long>(l.tokens), l.nats / double(l.tokens));
+  line.append(text, std::size_t(n));
+  if (bytes > 0) {
+    n = std::snprintf(text, sizeof text, ", %.4f bits per byte",
+                      l.nats / std::numbers::ln2 / double(bytes));
+    line.append(text, std::size_t(n));
+  }
+  if (!causal) line += str("; ", l.samples, l.samples == 1 ? " mask" : " masks");
+  return line;
+}
+
+/// Of all texts together: independent, so that variances add up.
+Likelihood total_of(const std::vector<Likelihood>& results) {
+  Likelihood total;
+  double variance = 0;
+  for (const Likelihood& l : results) {
+    total.nats += l.nats;
+    variance += l.standard_error * l.standard_error;
+    total.tokens += l.tokens;
+    total.samples += l.samples;
+  }
+  total.standard_error = std::sqrt(variance);
+  return total;
+}
+
+void score(const Arguments& a) {
+  const ModelSource source(a.checkpoint);
+  const bool causal = source.config.attention == Attention::causal;
+  const std::vector<Item> items = read_items(a, source);
+  std::int64_t rows = a.batch_tokens;
+  for (const Item& item : items)
+    rows = std::max(rows, std::int64_t(item.text.tokens.size()) + causal);
+  // One text with few masks needs no more.
+  if (items.size() == 1)
+    rows = std::min(rows, (std::int64_t(items[0].text.tokens.size()) + causal) *
+                              std::max<std::int64_t>(1, a.samples));
+  if (causal && (a.independent || a.form != word_of(LikelihoodForm::mask_count)))
+    log_warning(
+        "the checkpoint is autoregressive and its likelihood exact: --form and "
+        "--independent change nothing");
+
+  CpuOps ops(a.threads);
+  ModelTensors weights(ops.memory(), source.config, "weights");
+  read_tensors(source.reader, "model", weights, ops);
+  LikelihoodEstimator estimator(ops, source.config, weights, rows);
+  StandardOutput out;
+  std::vector<Likelihood> results;
+  std::int64_t bytes = 0;
+  for (const Item& item : items) {
+    log_progress(str("text ", results.size() + 1, " of ", items.size()));
+    results.push_back(
+        estimator.score({item.text}, options_of(a), std::int64_t(results.size())).front());
+    log_progress("");
+    bytes += item.bytes;
+    out.write((a.json ? as_json(results.back(), item.bytes).dump()
+                      : as_line(results.back(), item.bytes, causal)) +
+              "\n");
+    out.flush();
+  }
+  if (items.size() > 1) log_info("all: " + as_line(total_of(results), bytes, causal));
+}
+
+}  // namespace
+
+void add_score_command(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
+  command->add_option("--checkpoint", a->checkpoint, "checkpoint file, or a run's folder")
+      ->required();
+  CLI::Option* text = command->add_option("--text", a->text, "what is scored");
+  command->add_option("--prompt", a->prompt, "what is given before it")->needs(text);
+  CLI::Option* tokens =
+      command->add_option("--tokens", a->tokens, "what is scored, as token ids: \"1 2 3\"");
+  command->add_option("--prompt-tokens", a->prompt_tokens, "what is given before it, as token ids")
+      ->needs(tokens);
+  CLI::Option* input = command->add_option(
+      "--input", a->input,
+      "JSONL of {\"text\": …} or {\"prompt\": …, \"text\": …}: a result for each, in order");
+  text->excludes(tokens)->excludes(input);
+  tokens->excludes(input);
+  command
+      ->add_option("--form", a->form,
+                   "mask_count: a number of masked tokens is drawn, and which; mask_ratio: each "
+                   "token is masked with a drawn probability (needs many more samples)")
+      ->check(
+          CLI::IsMember({word_of(LikelihoodForm::mask_count), word_of(LikelihoodForm::mask_ratio)}))
+      ->capture_default_str();
+  command->add_option("--samples", a->samples, "masks per text")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_flag("--independent", a->independent,
+                    "draw each count or ratio on its own instead of one from each stratum");
+  command->add_option("--seed", a->seed, "of the masks")
+      ->check(whole_number())
+      ->capture_default_str();
+  command
+      ->add_option("--batch-tokens", a->batch_tokens,
+                   "tokens in one forward pass; changes no result but by rounding")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
+      ->capture_default_str();
+  command->add_flag("--json", a->json, "a JSON object per text instead of a line");
+  command->add_option("--threads", a->threads, "0: every core the process may use")
+      ->check(thread_count())
+      ->capture_default_str();
+  command->callback([a] { score(*a); });
+}
+
+}  // namespace lacuna

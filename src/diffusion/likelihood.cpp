@@ -1,0 +1,199 @@
+#include "diffusion/likelihood.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/philox.h"
+
+namespace lacuna {
+namespace {
+
+/// t on (0,1) of the given mask.
+double ratio(const LikelihoodOptions& options, const CounterRng& rng, std::int64_t sample) {
+  const double u = rng.uniform53(0);
+  return options.stratified ? (double(sample) + u) / double(options.samples) : u;
+}
+
+/// `count` of `tokens` positions, each set equally likely (Fisher and Yates). Block 0 is the
+/// ratio's.
+std::vector<std::int32_t> choose(const CounterRng& rng, std::int64_t count, std::int64_t tokens) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(tokens));
+  std::iota(order.begin(), order.end(), 0);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto j = i + std::int64_t(rng.below(std::uint64_t(tokens - i), std::uint32_t(i + 1)));
+    std::swap(order[std::size_t(i)], order[std::size_t(j)]);
+  }
+  order.resize(std::size_t(count));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+/// (g / (g - 1)) sum (x - mean)^2 over a group of g: n^2 times what it adds to the variance of the
+/// mean of n.
+double spread(const double* x, std::size_t g) {
+  const double mean = std::accumulate(x, x + g, 0.0) / double(g);
+  double sum = 0;
+  for (std::size_t i = 0; i < g; ++i) sum += (x[i] - mean) * (x[i] - mean);
+  return sum * double(g) / double(g - 1);
+}
+
+}  // namespace
+
+ResponseMask response_mask(const LikelihoodOptions& options, std::int64_t text, std::int64_t sample,
+                           std::int64_t tokens) {
+  const CounterRng rng{options.seed, Purpose::likelihood,
+                       std::uint64_t(text) << 32 | std::uint64_t(sample)};
+  const double t = ratio(options, rng, sample);
+  if (options.form == LikelihoodForm::mask_count) {
+    const std::int64_t count = std::min(tokens, std::int64_t(t * double(tokens)) + 1);
+    return {choose(rng, count, tokens), double(tokens) / double(count)};
+  }
+  const float p = mask_probability(t, 0);
+  ResponseMask mask{{}, 1 / double(p)};
+  for (std::int64_t i = 0; i < tokens; ++i)
+    if (rng.uniform(std::uint32_t(i + 4)) < p) mask.positions.push_back(std::int32_t(i));
+  return mask;
+}
+
+Likelihood summarise(const std::vector<double>& estimates, bool stratified) {
+  const std::size_t n = estimates.size();
+  CHECK(n >= 1, "no estimates to average");
+  Likelihood result;
+  result.samples = std::int64_t(n);
+  result.nats = std::accumulate(estimates.begin(), estimates.end(), 0.0) / double(n);
+  if (n == 1) {
+    result.standard_error = std::numeric_limits<double>::quiet_NaN();
+    return result;
+  }
+  double sum = 0;
+  if (!stratified) {
+    sum = spread(estimates.data(), n);
+  } else {
+    for (std::size_t i = 0; i < n;) {  // neighbours in pairs, the last three together
+      const std::size_t g = n - i == 3 ? 3 : 2;
+      sum += spread(estimates.data() + i, g);
+      i += g;
+    }
+  }
+  result.standard_error = std::sqrt(sum) / double(n);
+  return result;
+}
+
+LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
+                                         const ModelTensors& weights, std::int64_t rows)
+    : config_(config),
+      rows_(rows),
+      runner_(ops, config, weights, ModelLimits{rows, rows, rows, false}) {
+  if (config.attention == Attention::full &&
+      (config.mask_token < 0 || config.mask_token >= config.vocab_size))
+    fail_usage(str("model.mask_token is ", config.mask_token,
+                   ", which is no token of the model; the bound needs one"));
+}
+
+void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
+                                const LikelihoodOptions& options) const {
+  const auto tokens = std::int64_t(text.tokens.size());
+  CHECK(text.prompt >= 0 && text.prompt < tokens, "text ", number, ": ", tokens,
+        " tokens with a prompt of ", text.prompt, " leave nothing to score");
+  const bool causal = config_.attention == Attention::causal;
+  if (causal && text.prompt == 0 && config_.eos_token < 0)
+    fail_usage("an autoregressive model without an end token scores only what follows a prompt");
+  const std::int64_t most = std::min(config_.max_length, rows_);
+  CHECK(tokens + (causal && text.prompt == 0 ? 1 : 0) <= most, "text ", number, ": ", tokens,
+        " tokens are more than the ", most, " that can be scored (model.max_length is ",
+        config_.max_length, ")");
+  for (const std::int32_t id : text.tokens)
+    CHECK(id >= 0 && id < config_.vocab_size, "text ", number, ": token ", id,
+          " is not one of the model's ", config_.vocab_size);
+  if (options.samples < 1 || options.samples >= std::int64_t{1} << 32)
+    fail_usage(str("--samples is ", options.samples, "; it must be from 1 to 2^32 - 1"));
+}
+
+void LikelihoodEstimator::make_room(std::int64_t tokens) {
+  if (batch_.offsets.back() + tokens > rows_) run();
+}
+
+void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask,
+                              std::size_t number, std::size_t sample) {
+  if (mask.positions.empty()) return;  // its estimate is 0
+  make_room(std::int64_t(text.tokens.size()));
+  const std::int32_t start = batch_.offsets.back();
+  batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
+  for (const std::int32_t position : mask.positions) {
+    const std::int32_t row = start + std::int32_t(text.prompt) + position;
+    batch_.rows.push_back(row);
+    batch_.targets.push_back(batch_.tokens[std::size_t(row)]);
+    batch_.tokens[std::size_t(row)] = std::int32_t(config_.mask_token);
+  }
+  batch_.offsets.push_back(std::int32_t(batch_.tokens.size()));
+  parts_.push_back({number, sample, mask.weight, std::int64_t(mask.positions.size())});
+}
+
+void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t number) {
+  const bool given = text.prompt > 0;
+  const std::size_t n = text.tokens.size();
+  make_room(std::int64_t(n) + !given);
+  if (!given) batch_.tokens.push_back(std::int32_t(config_.eos_token));
+  const auto start = std::int32_t(batch_.tokens.size());
+  batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
+  for (auto i = std::size_t(text.prompt); i < n; ++i) {
+    batch_.rows.push_back(start + std::int32_t(i) - 1);
+    batch_.targets.push_back(text.tokens[i]);
+  }
+  batch_.offsets.push_back(std::int32_t(batch_.tokens.size()));
+  parts_.push_back({number, 0, 1, std::int64_t(n) - text.prompt});
+}
+
+void LikelihoodEstimator::run() {
+  batch_.sequences = std::int64_t(parts_.size());
+  batch_.weights.assign(batch_.rows.size(), 1);
+  runner_.loss(batch_);
+  const std::vector<float>& losses = runner_.row_losses();
+  std::size_t row = 0;
+  for (const Part& part : parts_) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < part.rows; ++i) sum += double(losses[row++]);
+    estimates_[part.text][part.sample] = part.weight * sum;
+  }
+  batch_ = {};
+  batch_.offsets = {0};
+  parts_.clear();
+}
+
+std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedText>& texts,
+                                                   const LikelihoodOptions& options,
+                                                   std::int64_t first_text) {
+  const bool causal = config_.attention == Attention::causal;
+  batch_ = {};
+  batch_.offsets = {0};
+  parts_.clear();
+  estimates_.assign(texts.size(), {});
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::int64_t number = first_text + std::int64_t(i);
+    check(texts[i], number, options);
+    const std::int64_t L = std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
+    // A single token is masked in every mask: one says all.
+    const bool exact = causal || (L == 1 && options.form == LikelihoodForm::mask_count);
+    estimates_[i].assign(exact ? 1 : std::size_t(options.samples), 0);
+    if (causal) {
+      add_causal(texts[i], i);
+      continue;
+    }
+    for (std::size_t s = 0; s < estimates_[i].size(); ++s)
+      add(texts[i], response_mask(options, number, std::int64_t(s), L), i, s);
+  }
+  if (!parts_.empty()) run();
+  std::vector<Likelihood> results;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Likelihood result = summarise(estimates_[i], options.stratified);
+    result.tokens = std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
+    if (causal || (result.tokens == 1 && options.form == LikelihoodForm::mask_count))
+      result.standard_error = 0;
+    results.push_back(result);
+  }
+  return results;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,90 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "config/config.h"
+#include "core/prompted_text.h"
+#include "diffusion/objective.h"
+
+namespace lacuna {
+
+/// Which unbiased estimate of LLaDA's bound on -log p(response | prompt) (arXiv:2502.09992); both
+/// have the same expectation, response by response.
+enum class LikelihoodForm : std::uint8_t {
+  mask_count,  // eq. 6: l ~ U{1..L} tokens masked without replacement, weight L / l
+  mask_ratio,  // eq. 5: each token masked with probability t ~ U(0,1), weight 1 / t
+};
+template <>
+struct EnumWords<LikelihoodForm> {
+  static constexpr const char* words[] = {"mask_count", "mask_ratio"};
+};
+
+struct LikelihoodOptions {
+  LikelihoodForm form = LikelihoodForm::mask_count;
+  std::int64_t samples = 128;  // masks per text
+  bool stratified = true;      // the i-th of n masks takes its count or ratio from the i-th n-th
+  std::uint64_t seed = 1;
+};
+
+struct Likelihood {
+  double nats = 0;            // an upper bound on -log p(response | prompt), or that itself
+  double standard_error = 0;  // of the estimate; 0: exact; NaN: one mask tells nothing about it
+  std::int64_t tokens = 0;    // of the response
+  std::int64_t samples = 0;   // masks that were evaluated
+};
+
+/// One mask over a response of `tokens` tokens.
+struct ResponseMask {
+  std::vector<std::int32_t> positions;  // masked, increasing; of the ratio form perhaps none
+  double weight = 0;                    // what the sum of their cross-entropies counts
+};
+/// Mask `sample` of text `text`: a function of the options, these two numbers and the length.
+ResponseMask response_mask(const LikelihoodOptions& options, std::int64_t text, std::int64_t sample,
+                           std::int64_t tokens);
+
+/// The mean of independent estimates and its standard error. Stratified: by collapsed strata
+/// (Cochran, Sampling Techniques, 5A.12), the squared differences of neighbours, which on average
+/// is too large rather than too small.
+Likelihood summarise(const std::vector<double>& estimates, bool stratified);
+
+/// Scores texts by the one forward pass. A causal model's likelihood is exact, in one pass per
+/// text; without a prompt its first token follows the end token, as in training.
+///
+/// The ratio form's variance grows with log(1/t) of the smallest ratio, without end: its standard
+/// errors are rough, and it needs some 1000 masks where the count form needs 128 (the paper's A.2).
+class LikelihoodEstimator {
+ public:
+  /// Borrows `weights`. `rows`: tokens of one forward pass, so the longest text too. Throws
+  /// UsageError when a diffusion model has no mask token.
+  LikelihoodEstimator(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+                      std::int64_t rows);
+
+  /// One result per text. Text i is number first_text + i, which names its masks, so that neither
+  /// the other texts nor `rows` change a result but for rounding. Throws Error for a text that is
+  /// longer than model.max_length or `rows`, or has no response; UsageError for a number of samples
+  /// below 1, or a causal model without an end token and a text without a prompt.
+  std::vector<Likelihood> score(const std::vector<PromptedText>& texts,
+                                const LikelihoodOptions& options, std::int64_t first_text = 0);
+
+ private:
+  struct Part {  // a sequence of the present batch
+    std::size_t text, sample;
+    double weight;
+    std::int64_t rows;
+  };
+  void check(const PromptedText& text, std::int64_t number, const LikelihoodOptions& options) const;
+  void add(const PromptedText& text, const ResponseMask& mask, std::size_t number,
+           std::size_t sample);
+  void add_causal(const PromptedText& text, std::size_t number);
+  void make_room(std::int64_t tokens);
+  void run();
+
+  ModelConfig config_;
+  std::int64_t rows_;
+  ObjectiveRunner runner_;
+  NoisyBatch batch_;
+  std::vector<Part> parts_;
+  std::vector<std::vector<double>> estimates_;  // per text, per mask
+};
+
+}  // namespace lacuna

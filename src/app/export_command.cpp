@@ -8,8 +8,10 @@
 #include <string>
 
 #include "app/commands.h"
+#include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -38,10 +40,35 @@ std::int64_t parse_size(const std::string& text) {
   return std::int64_t(bytes);
 }
 
+/// DIR stands for DIR/model.gguf.
+void write_gguf(const Arguments& a) {
+  std::filesystem::path file = a.output;
+  if (std::filesystem::is_directory(file) || !file.has_filename()) file /= "model.gguf";
+  const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
+  GgufType type = GgufType::f32;
+  if (a.dtype == "bf16") type = GgufType::bf16;
+  if (a.dtype == "f16") type = GgufType::f16;
+  if (a.dtype == "q8_0") type = GgufType::q8_0;
+  if (a.dtype.empty()) {  // as the weights are stored
+    const DType stored =
+        CheckpointReader(checkpoint).dtype("model", "model.transformer.wte.weight");
+    if (stored == DType::bf16) type = GgufType::bf16;
+    if (stored == DType::f16) type = GgufType::f16;
+  }
+  const GgufExport written = export_gguf(checkpoint, file, type);
+  if (written.wider_tensors > 0)
+    log_info(str(written.wider_tensors, " matrices, whose rows are no multiple of ", kQ8Block,
+                 ", are f16"));
+  std::printf("%s: %s parameters, %s, %s, from %s\n", file.c_str(),
+              with_commas(written.parameters).c_str(), name_of(type),
+              human_bytes(written.bytes).c_str(), checkpoint.c_str());
+}
+
 void run(const Arguments& a) {
-  if (a.format == "gguf")
-    fail_usage("--format gguf cannot be written yet; --format safetensors can");
-  if (a.output.empty()) fail_usage("--output: no folder was named");
+  if (a.output.empty()) fail_usage("--output: no file or folder was named");
+  if (a.format == "gguf") return write_gguf(a);
+  if (a.dtype == "q8_0")
+    fail_usage("--dtype q8_0: safetensors has no such type; --format gguf has");
   ExportOptions options;
   if (a.dtype == "f32") options.dtype = DType::f32;
   if (a.dtype == "bf16") options.dtype = DType::bf16;
@@ -73,19 +100,23 @@ void add_export_command(CLI::App& app) {
   command
       ->add_option("--format", a->format,
                    "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
-                   "gguf: not yet")
+                   "gguf: a file for llama.cpp, with the tokenizer in it")
       ->required()
       ->check(CLI::IsMember({"safetensors", "gguf"}));
   command
       ->add_option("--output", a->output,
-                   "folder to write; it appears when complete. In one that exists, files of the "
-                   "same names are replaced and weights of an earlier export removed")
+                   "safetensors: folder to write; it appears when complete. In one that exists, "
+                   "files of the same names are replaced and weights of an earlier export removed. "
+                   "gguf: file to write, or a folder for model.gguf")
       ->required();
-  command->add_option("--dtype", a->dtype, "of the weights: f32, bf16 or f16 [as they are stored]")
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  command
+      ->add_option("--dtype", a->dtype,
+                   "of the weights: f32, bf16, f16, or, in gguf, q8_0 [as they are stored]")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "q8_0"}));
   command
       ->add_option("--shard-size", a->shard_size,
-                   "largest weights file; what exceeds it is cut into several with an index")
+                   "safetensors: largest weights file; what exceeds it is cut into several with an "
+                   "index")
       ->capture_default_str();
   command->callback([a] { run(*a); });
 }

@@ -16,29 +16,6 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Files = std::map<std::string, std::string>;  // name to text
 
-// LLaDA's: the assistant's header follows always.
-constexpr const char* kChatTemplate =
-    "{% set loop_messages = messages %}{% for message in loop_messages %}"
-    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}"
-    "{% if loop.index0 == 0 and bos_token %}{% set content = bos_token + content %}{% endif %}"
-    "{{ content }}{% endfor %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
-
-/// The checkpoint's model, with vocab_size filled in.
-ModelConfig model_of(const CheckpointReader& reader) {
-  try {
-    ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
-    if (model.vocab_size == 0)
-      model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
-    validate(model);
-    return model;
-  } catch (const UsageError& e) {  // not the user's, but the file's mistake
-    const std::string what = e.what();
-    fail(what.starts_with(reader.path()) ? what : reader.path() + ": config: " + what);
-  }
-}
-
 /// Every weight, of the shape it is stored in, which must be the model's.
 std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype) {
@@ -78,27 +55,13 @@ void read_as(const CheckpointReader& reader, const std::string& name, const Tens
   round_to(wide.data(), out, reader.path() + ": tensor '" + name + "'");
 }
 
-/// Tokens that tokenizer.json adds to its vocabulary, by id.
-std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
-                                                 const std::string& file) {
-  std::map<std::int64_t, std::string> added;
-  const auto json = parse_json_object<Json>(tokenizer, file + ": tokenizer");
-  const auto list = json.find("added_tokens");
-  if (list == json.end() || !list->is_array()) return added;
-  for (const Json& token : *list)
-    if (token.is_object() && token.contains("id") && token["id"].is_number_integer() &&
-        token.contains("content") && token["content"].is_string())
-      added[token["id"].get<std::int64_t>()] = token["content"].get<std::string>();
-  return added;
-}
-
 /// tokenizer.json, and, where an import has not kept a tokenizer_config.json, that and
 /// special_tokens_map.json.
 void add_tokenizer_files(Files& files, const ModelConfig& model, const std::string& tokenizer,
                          const std::string& file) {
   files["tokenizer.json"] = tokenizer;
   if (files.count("tokenizer_config.json")) return;
-  const std::map<std::int64_t, std::string> added = added_tokens(tokenizer, file);
+  const std::map<std::int64_t, std::string> added = added_tokens(tokenizer, file + ": tokenizer");
   std::set<std::string> texts;
   for (const auto& [id, text] : added) texts.insert(text);
   Json special = Json::object();
@@ -114,9 +77,10 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", model.max_length}};
   config.update(special);
-  if (texts.count("<|start_header_id|>") && texts.count("<|end_header_id|>") &&
-      texts.count("<|eot_id|>"))
-    config["chat_template"] = kChatTemplate;
+  CheckpointInfo own;
+  own.tokenizer = tokenizer;
+  if (const std::string chat = chat_template_of(own, file + ": tokenizer"); !chat.empty())
+    config["chat_template"] = chat;
   files["tokenizer_config.json"] = config.dump(2) + "\n";
   files.try_emplace("special_tokens_map.json", special.dump(2) + "\n");
 }
@@ -167,6 +131,46 @@ void remove_other_weights(const fs::path& folder, const std::set<std::string>& p
 }
 
 }  // namespace
+
+ModelConfig model_of(const CheckpointReader& reader) {
+  try {
+    ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
+    if (model.vocab_size == 0)
+      model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
+    validate(model);
+    return model;
+  } catch (const UsageError& e) {  // not the user's, but the file's mistake
+    const std::string what = e.what();
+    fail(what.starts_with(reader.path()) ? what : reader.path() + ": config: " + what);
+  }
+}
+
+std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
+                                                 const std::string& file) {
+  std::map<std::int64_t, std::string> added;
+  const auto json = parse_json_object<Json>(tokenizer, file);
+  const auto list = json.find("added_tokens");
+  if (list == json.end() || !list->is_array()) return added;
+  for (const Json& token : *list)
+    if (token.is_object() && token.contains("id") && token["id"].is_number_integer() &&
+        token.contains("content") && token["content"].is_string())
+      added[token["id"].get<std::int64_t>()] = token["content"].get<std::string>();
+  return added;
+}
+
+std::string chat_template_of(const CheckpointInfo& info, const std::string& file) {
+  const auto kept = info.extra.find(std::string(kFileAttribute) + "tokenizer_config.json");
+  if (kept != info.extra.end()) {
+    const auto config = parse_json_object<Json>(kept->second, file + "_config.json");
+    const auto chat = config.find("chat_template");
+    return chat != config.end() && chat->is_string() ? chat->get<std::string>() : "";
+  }
+  std::set<std::string> texts;
+  for (const auto& [id, text] : added_tokens(info.tokenizer, file)) texts.insert(text);
+  for (const char* needed : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
+    if (!texts.count(needed)) return "";
+  return kChatTemplate;
+}
 
 void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
                          const ExportOptions& options) {

@@ -48,6 +48,19 @@ TEST_F(Convert, ARunStandsForItsNewestCheckpoint) {
   EXPECT_TRUE(contains(output_of({"inspect", folder_ / "run"}), "step-00000003.h5: a checkpoint"));
 }
 
+TEST_F(Convert, Gguf) {
+  EXPECT_TRUE(contains(output_of({"export", "--checkpoint", checkpoint(), "--format", "gguf",
+                                  "--output", folder_ / "m.gguf"}),
+                       "m.gguf: "));
+  EXPECT_TRUE(read_file(folder_ / "m.gguf").starts_with("GGUF"));
+  fs::create_directory(folder_ / "out");
+  EXPECT_TRUE(contains(output_of({"export", "--checkpoint", checkpoint(), "--format", "gguf",
+                                  "--dtype", "f32", "--output", folder_ / "out"}),
+                       "model.gguf: "));
+  // bf16 as stored is half of f32, but for the header and norms.
+  EXPECT_LT(fs::file_size(folder_ / "m.gguf"), fs::file_size(folder_ / "out/model.gguf"));
+}
+
 TEST_F(Convert, MistakesOfTheCommandLine) {
   const std::vector<std::string> start = {"export", "--checkpoint", checkpoint(), "--output",
                                           folder_ / "out"};
@@ -57,9 +70,10 @@ TEST_F(Convert, MistakesOfTheCommandLine) {
     return fails(arguments, 2, part);
   };
   EXPECT_TRUE(refused({}, "--format is required"));
-  EXPECT_TRUE(refused({"--format", "gguf"}, "--format gguf cannot be written yet"));
+  EXPECT_TRUE(refused({"--format", "safetensors", "--dtype", "q8_0"}, "safetensors has no such"));
   EXPECT_TRUE(refused({"--format", "onnx"}, "onnx not in {safetensors,gguf}"));
-  EXPECT_TRUE(refused({"--format", "safetensors", "--dtype", "f64"}, "f64 not in {f32,bf16,f16}"));
+  EXPECT_TRUE(
+      refused({"--format", "safetensors", "--dtype", "f64"}, "f64 not in {f32,bf16,f16,q8_0}"));
   for (const char* size : {"0", "-5", "nan", "inf", "5Gb", "", "1e30", "GB", "5 5"})
     EXPECT_TRUE(refused({"--format", "safetensors", "--shard-size", size}, "--shard-size"));
   EXPECT_TRUE(fails({"import", "--output", "x"}, 2, "--from is required"));

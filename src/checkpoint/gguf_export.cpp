@@ -1,0 +1,170 @@
+#include "checkpoint/gguf_export.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "checkpoint/hugging_face.h"
+#include "checkpoint/hugging_face_detail.h"
+#include "core/log.h"
+
+namespace lacuna {
+namespace {
+
+// Elements converted and written at a time.
+constexpr std::int64_t kWriteElements = std::int64_t{1} << 20;
+
+// general.file_type, by which llama.cpp names a file.
+std::uint32_t file_type(GgufType type) {
+  switch (type) {
+    case GgufType::f32:
+      return 0;
+    case GgufType::f16:
+      return 1;
+    case GgufType::q8_0:
+      return 7;
+    case GgufType::bf16:
+      return 32;
+  }
+  return 0;
+}
+
+/// llama.cpp's name of a weight with the given Hugging Face name.
+std::string gguf_name(const std::string& name) {
+  static const std::map<std::string, std::string> outside = {
+      {"wte", "token_embd"}, {"ln_f", "output_norm"}, {"ff_out", "output"}};
+  static const std::map<std::string, std::string> in_block = {
+      {"attn_norm", "attn_norm"}, {"q_proj", "attn_q"},        {"k_proj", "attn_k"},
+      {"v_proj", "attn_v"},       {"attn_out", "attn_output"}, {"ff_norm", "ffn_norm"},
+      {"ff_proj", "ffn_gate"},    {"up_proj", "ffn_up"},       {"ff_out", "ffn_down"}};
+  const std::string root = "model.transformer.", blocks = root + "blocks.", end = ".weight";
+  CHECK(name.starts_with(root) && name.ends_with(end), "no GGUF name for ", name);
+  if (!name.starts_with(blocks))
+    return outside.at(name.substr(root.size(), name.size() - root.size() - end.size())) + end;
+  const std::size_t dot = name.find('.', blocks.size());
+  const std::string block = name.substr(blocks.size(), dot - blocks.size());
+  return "blk." + block + "." +
+         in_block.at(name.substr(dot + 1, name.size() - dot - 1 - end.size())) + end;
+}
+
+/// [heads * D, C] with the rows of each head reordered from halves to neighbouring pairs: row 2j +
+/// s of a head is its former row s D/2 + j.
+void interleave_rows(std::vector<float>& matrix, std::int64_t heads, std::int64_t cols,
+                     std::vector<float>& scratch) {
+  scratch = matrix;
+  const std::int64_t D = std::int64_t(matrix.size()) / cols / heads;
+  for (std::int64_t h = 0; h < heads; ++h)
+    for (std::int64_t j = 0; j < D / 2; ++j)
+      for (std::int64_t s = 0; s < 2; ++s)
+        std::copy_n(scratch.begin() + (h * D + s * (D / 2) + j) * cols, cols,
+                    matrix.begin() + (h * D + 2 * j + s) * cols);
+}
+
+GgufType type_of(const TensorInfo& info, GgufType wanted) {
+  if (info.shape.rank < 2) return GgufType::f32;
+  if (wanted == GgufType::q8_0 && info.shape[info.shape.rank - 1] % kQ8Block != 0)
+    return GgufType::f16;
+  return wanted;
+}
+
+void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const CheckpointInfo& info,
+                        const std::string& name) {
+  const auto added = added_tokens(info.tokenizer, name);
+  const auto id_of = [&](const char* text) {
+    for (const auto& [id, content] : added)
+      if (content == text) return id;
+    return std::int64_t{-1};
+  };
+  const std::int64_t start = id_of("<|startoftext|>");
+  // Where there is none llama.cpp would take token 11 for one.
+  const std::pair<const char*, std::int64_t> tokens[] = {
+      {"bos", start >= 0 ? start : model.eos_token},
+      {"eos", model.eos_token},
+      {"eot", id_of("<|eot_id|>")},
+      {"padding", model.pad_token >= 0 ? model.pad_token : model.eos_token},
+      {"mask", model.mask_token}};
+  for (const auto& [role, id] : tokens)
+    if (id >= 0) keys.add(str("tokenizer.ggml.", role, "_token_id"), std::uint32_t(id));
+  keys.add("tokenizer.ggml.add_bos_token", start >= 0);
+  const std::string chat = chat_template_of(info, name);
+  if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
+}
+
+GgufKeys keys_of(const CheckpointReader& reader, const ModelConfig& model, GgufType type) {
+  const bool causal = model.attention == Attention::causal;
+  const std::string architecture = causal ? "llama" : "llada", p = architecture + ".";
+  GgufKeys keys;
+  keys.add("general.architecture", architecture);
+  keys.add("general.file_type", file_type(type));
+  if (type == GgufType::q8_0) keys.add("general.quantization_version", std::uint32_t{2});
+  const auto count = [&](const char* key, std::int64_t value) {
+    keys.add(p + key, std::uint32_t(value));
+  };
+  count("block_count", model.layers);
+  count("context_length", model.max_length);
+  count("embedding_length", model.width);
+  count("feed_forward_length", model.ffn_width);
+  count("attention.head_count", model.heads);
+  count("attention.head_count_kv", model.key_heads());
+  keys.add(p + "attention.layer_norm_rms_epsilon", float(model.norm_eps));
+  count("rope.dimension_count", model.head_dim());
+  keys.add(p + "rope.freq_base", float(model.rope_theta));
+  count("vocab_size", model.vocab_size);
+  if (!causal) {
+    keys.add(p + "attention.causal", false);
+    // Without it llama.cpp's diffusion program would take row i for a prediction of token i + 1.
+    keys.add("diffusion.shift_logits", false);
+  }
+  const CheckpointInfo& info = reader.info();
+  if (info.tokenizer.empty()) {
+    keys.add("tokenizer.ggml.model", "no_vocab");
+    return keys;
+  }
+  const std::string name = reader.path() + ": tokenizer";
+  add_gguf_tokenizer(keys, info.tokenizer, model.vocab_size, name);
+  add_special_tokens(keys, model, info, name);
+  return keys;
+}
+
+}  // namespace
+
+GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
+                       GgufType type) {
+  const CheckpointReader reader(checkpoint);
+  const ModelConfig model = model_of(reader);
+  const std::vector<TensorInfo> infos = hugging_face_tensors(model, DType::f32);
+  GgufExport result;
+  std::vector<GgufTensor> tensors;
+  for (const TensorInfo& info : infos) {
+    const Shape shape = reader.shape("model", info.name);
+    CHECK(shape == info.shape, reader.path(), ": /model/", info.name, " has shape ", shape,
+          "; its config makes it ", info.shape);
+    tensors.push_back({gguf_name(info.name), info.shape, type_of(info, type)});
+    result.parameters += info.shape.count();
+    result.wider_tensors += info.shape.rank == 2 && tensors.back().type != type;
+  }
+  GgufWriter writer(file, keys_of(reader, model, type), tensors);
+  std::vector<float> elements, scratch;
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    const TensorInfo& info = infos[i];
+    log_progress(str("exporting tensor ", i + 1, " of ", infos.size()));
+    elements.resize(std::size_t(info.shape.count()));
+    // The weights before they were rounded, where there are such.
+    reader.read(reader.has("master", info.name) ? "master" : "model", info.name,
+                Tensor(elements.data(), info.shape));
+    const std::int64_t cols = info.shape[info.shape.rank - 1];
+    if (info.name.ends_with(".q_proj.weight"))
+      interleave_rows(elements, model.heads, cols, scratch);
+    if (info.name.ends_with(".k_proj.weight"))
+      interleave_rows(elements, model.key_heads(), cols, scratch);
+    const std::int64_t rows = std::max<std::int64_t>(1, kWriteElements / cols) * cols;
+    for (std::int64_t at = 0; at < info.shape.count(); at += rows)
+      writer.write(elements.data() + at, std::min(rows, info.shape.count() - at));
+  }
+  log_progress("");
+  result.bytes = writer.bytes();
+  writer.commit();
+  return result;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <utility>
+
+#include "checkpoint/gguf_export.h"
+#include "checkpoint/json_detail.h"
+#include "core/log.h"
+
+namespace lacuna {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// llama.cpp's types of tokens.
+enum TokenType : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
+
+// What llama.cpp calls the split patterns it knows (src/llama-vocab.cpp), of those in use here.
+struct KnownSplit {
+  const char* pattern;  // without possessive marks, which change no match here
+  const char* name;
+};
+constexpr KnownSplit kSplits[] = {
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
+     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "llama-bpe"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "qwen2"},
+    {R"('(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)",
+     "bailingmoe"},
+    {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", "gpt-2"},
+};
+
+/// A pattern without possessive marks: a `+` after a quantifier.
+std::string without_possessives(const std::string& pattern) {
+  std::string plain;
+  for (const char c : pattern)
+    if (c != '+' || plain.empty() || std::string("?+*").find(plain.back()) == std::string::npos)
+      plain += c;
+  return plain;
+}
+
+/// llama.cpp's name of the split, or "".
+std::string split_name(const Json& json) {
+  const auto pre = json.find("pre_tokenizer");
+  if (pre == json.end() || !pre->is_object()) return "";
+  std::vector<Json> steps;
+  if (pre->value("type", "") == "Sequence")
+    for (const Json& step : pre->value("pretokenizers", Json::array())) steps.push_back(step);
+  else
+    steps.push_back(*pre);
+  std::vector<std::string> patterns;
+  for (const Json& step : steps) {
+    const std::string type = step.value("type", "");
+    if (type == "ByteLevel") {
+      if (step.value("use_regex", true)) patterns.emplace_back(kSplits[3].pattern);
+    } else if (type == "Split" && step.contains("pattern") && step["pattern"].contains("Regex")) {
+      patterns.push_back(step["pattern"]["Regex"].get<std::string>());
+    } else {
+      return "";
+    }
+  }
+  if (patterns.size() != 1) return "";
+  const std::string plain = without_possessives(patterns[0]);
+  for (const KnownSplit& known : kSplits)
+    if (plain == known.pattern) return known.name;
+  return "";
+}
+
+std::vector<std::string> merges_of(const Json& model, const std::string& name) {
+  std::vector<std::string> merges;
+  for (const Json& merge : model.value("merges", Json::array())) {
+    if (merge.is_string()) {
+      merges.push_back(merge.get<std::string>());
+      continue;
+    }
+    CHECK(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
+          name, ": merge ", shown(merge.dump()), " is not of two tokens");
+    merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+  }
+  return merges;
+}
+
+}  // namespace
+
+void add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
+                        const std::string& name) {
+  const auto json = parse_json_object<Json>(tokenizer_json, name);
+  CHECK(json.contains("model") && json["model"].is_object() && json["model"].contains("vocab") &&
+            json["model"]["vocab"].is_object(),
+        name, ": has no model.vocab");
+  std::vector<std::string> tokens(static_cast<std::size_t>(rows));
+  std::vector<std::int32_t> types(std::size_t(rows), kUnused);
+  for (std::int64_t id = 0; id < rows; ++id) tokens[std::size_t(id)] = str("[PAD", id, "]");
+  const auto set = [&](const Json& id, const std::string& text, TokenType type) {
+    CHECK(id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < rows,
+          name, ": token '", shown(text), "' has id ", shown(id.dump()), "; the model has ", rows,
+          " rows");
+    tokens[id.get<std::size_t>()] = text;
+    types[id.get<std::size_t>()] = type;
+  };
+  for (const auto& [text, id] : json["model"]["vocab"].items()) set(id, text, kNormal);
+  for (const Json& token : json.value("added_tokens", Json::array()))
+    set(token.at("id"), token.at("content").get<std::string>(),
+        token.value("special", false) ? kControl : kUserDefined);
+
+  std::string split = split_name(json);
+  if (split.empty()) {
+    // LLaDA's own tokenizer is known by its size and mask token, whatever its file looks like.
+    const bool llada = rows == 126464 && tokens[126336] == "<|mdm_mask|>";
+    split = llada ? "bailingmoe" : "gpt-2";
+    if (!llada)
+      log_warning(name +
+                  ": its pre_tokenizer is none that llama.cpp knows; written as \"gpt-2\", "
+                  "with which llama.cpp may give other ids");
+  }
+  keys.add("tokenizer.ggml.model", "gpt2");
+  keys.add("tokenizer.ggml.pre", split);
+  keys.add("tokenizer.ggml.tokens", tokens);
+  keys.add("tokenizer.ggml.token_type", types);
+  keys.add("tokenizer.ggml.merges", merges_of(json["model"], name));
+}
+
+}  // namespace lacuna

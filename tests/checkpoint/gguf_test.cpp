@@ -1,0 +1,210 @@
+#include "checkpoint/gguf.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "checkpoint/gguf_export.h"
+#include "checkpoint/hugging_face.h"
+#include "core/half.h"
+#include "tests/support/golden.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+
+/// A checkpoint of the model of scripts/golden/gguf_files.py.
+class Gguf : public ::testing::Test {
+ protected:
+  Gguf() {
+    ModelConfig& m = config_.model;
+    m.vocab_size = number("vocab_size");
+    m.layers = number("layers");
+    m.width = number("width");
+    m.heads = number("heads");
+    m.kv_heads = number("kv_heads");
+    m.ffn_width = number("ffn_width");
+    m.max_length = number("max_length");
+    m.norm_eps = std::stod(golden_.metadata("norm_eps"));
+    m.rope_theta = std::stod(golden_.metadata("rope_theta"));
+    m.mask_token = number("mask_token");
+    m.eos_token = number("eos_token");
+    m.pad_token = number("pad_token");
+    info_.tokenizer = golden_.metadata("tokenizer");
+  }
+  std::int64_t number(const char* key) const { return std::stoll(golden_.metadata(key)); }
+  std::string checkpoint() {
+    info_.config = to_toml(config_);
+    CheckpointTensors tensors;
+    const std::string group = "weights/";
+    for (const std::string& name : golden_.names())
+      tensors.model.push_back({name.substr(group.size()), golden_[name]});
+    save_checkpoint(folder_ / "k.h5", info_, tensors);
+    return folder_ / "k.h5";
+  }
+  std::string exported(GgufType type) {
+    export_gguf(checkpoint(), folder_ / "out.gguf", type);
+    return read_file(folder_ / "out.gguf");
+  }
+
+  Folder folder_;
+  Golden golden_{"gguf"};
+  Config config_;
+  CheckpointInfo info_;
+};
+
+TEST_F(Gguf, IsWhatLlamaCppsOwnPackageWrites) {
+  for (const GgufType type : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0}) {
+    const std::string expected = read_file(str(LACUNA_GOLDEN, "/gguf_", name_of(type), ".gguf"));
+    const std::string written = exported(type);
+    const auto [at, other] =
+        std::mismatch(written.begin(), written.end(), expected.begin(), expected.end());
+    EXPECT_TRUE(written == expected)
+        << name_of(type) << ": " << written.size() << " and " << expected.size()
+        << " bytes, different from byte " << at - written.begin();
+  }
+}
+
+TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
+  const std::string narrow = folder_ / "narrow.h5";
+  Config config;
+  ModelConfig& m = config.model;
+  m.vocab_size = 5;
+  m.layers = 1;
+  m.width = 24;
+  m.heads = 2;
+  m.ffn_width = 64;
+  info_.config = to_toml(config);
+  info_.tokenizer = "";
+  CheckpointTensors tensors;
+  std::vector<std::vector<float>> memory;
+  for (const TensorInfo& t : hugging_face_tensors(m, DType::f32)) {
+    memory.emplace_back(std::size_t(t.shape.count()), 0.5f);
+    tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
+  }
+  save_checkpoint(narrow, info_, tensors);
+  const GgufExport result = export_gguf(narrow, folder_ / "narrow.gguf", GgufType::q8_0);
+  // Only ffn_down has rows of 64; the other six matrices of the block and the two outside do not.
+  EXPECT_EQ(result.wider_tensors, 8);
+  EXPECT_EQ(result.bytes, std::int64_t(read_file(folder_ / "narrow.gguf").size()));
+  EXPECT_TRUE(contains(read_file(folder_ / "narrow.gguf"), "no_vocab"));
+}
+
+TEST_F(Gguf, ACausalModelIsALlama) {
+  config_.model.attention = Attention::causal;
+  const std::string file = exported(GgufType::f32);
+  EXPECT_TRUE(contains(file, "llama.block_count"));
+  EXPECT_FALSE(contains(file, "llada."));
+  EXPECT_FALSE(contains(file, "attention.causal"));
+  EXPECT_FALSE(contains(file, "shift_logits"));
+}
+
+TEST_F(Gguf, SplitsHaveTheNamesThatLlamaCppGivesThem) {
+  const auto name_for = [&](const std::string& pattern) {
+    std::string json = golden_.metadata("tokenizer");
+    const std::string from = R"("pre_tokenizer": )";
+    const std::size_t begin = json.find(from) + from.size(), end = json.find("}", begin) + 1;
+    json.replace(
+        begin, end - begin,
+        R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": ")" +
+            pattern +
+            R"("}, "behavior": "Isolated", "invert": false},)"
+            R"({"type": "ByteLevel", "use_regex": false}]})");
+    GgufKeys keys;
+    add_gguf_tokenizer(keys, json, 24, "t.json");
+    const std::string key = "tokenizer.ggml.pre";
+    const std::size_t at = keys.bytes().find(key) + key.size() + 4;  // after the value's type
+    std::uint64_t length = 0;
+    std::memcpy(&length, keys.bytes().data() + at, 8);
+    return keys.bytes().substr(at + 8, length);
+  };
+  // Backslashes doubled, as in JSON.
+  EXPECT_EQ(name_for(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|)"
+                     R"( ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"),
+            "llama-bpe");
+  EXPECT_EQ(name_for(R"('(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+)"
+                     R"(|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+)"),
+            "bailingmoe");
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(name_for("other"), "gpt-2");
+  EXPECT_TRUE(contains(::testing::internal::GetCapturedStderr(), "t.json: its pre_tokenizer"));
+}
+
+TEST_F(Gguf, AnUnknownSplitIsSaidToBeGpt2s) {
+  std::string& json = info_.tokenizer;
+  const std::string known = R"("use_regex": true}, "post)";
+  ASSERT_NE(json.find(known), std::string::npos);
+  json.replace(json.find(known), known.size(), R"("use_regex": false}, "post)");
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(contains(exported(GgufType::f32), "gpt-2"));
+  EXPECT_TRUE(contains(::testing::internal::GetCapturedStderr(), "none that llama.cpp knows"));
+}
+
+TEST_F(Gguf, WhatCannotBeWritten) {
+  const std::string from = checkpoint();
+  EXPECT_TRUE(contains(
+      error_of([&] { export_gguf(folder_ / "none.h5", folder_ / "x.gguf", GgufType::f32); }),
+      "none.h5"));
+  EXPECT_TRUE(
+      contains(error_of([&] { export_gguf(from, from + "/x.gguf", GgufType::f32); }), "k.h5"));
+  // Ids beyond the embedding's rows.
+  std::string& json = info_.tokenizer;
+  json.replace(json.find("\"id\": 22"), 8, "\"id\": 24");
+  const std::string foreign = checkpoint();
+  EXPECT_TRUE(contains(error_of([&] { export_gguf(foreign, folder_ / "x.gguf", GgufType::f32); }),
+                       "token '<extra>' has id 24; the model has 24 rows"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "x.gguf"));
+}
+
+// --- elements --------------------------------------------------------------------------------
+
+TEST(GgufElements, Q8KeepsWithinHalfAStep) {
+  std::vector<float> x(64);
+  for (int i = 0; i < 64; ++i) x[std::size_t(i)] = i < 32 ? std::sin(float(i)) : 0;
+  std::vector<char> out(std::size_t(gguf_bytes(GgufType::q8_0, 64)));
+  ASSERT_EQ(out.size(), 68u);
+  convert_to_gguf(GgufType::q8_0, x.data(), 64, out.data(), "x");
+  Float16 scale{};
+  std::memcpy(&scale, out.data(), 2);
+  const float s = to_float(scale);
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[std::size_t(i)]));
+  EXPECT_NEAR(s, largest / 127, largest / 127 * 0x1p-11);
+  // Half a step, and the scale's rounding to f16 times at most 127 steps.
+  for (int i = 0; i < 32; ++i)
+    EXPECT_NEAR(float(std::int8_t(out[std::size_t(2 + i)])) * s, x[std::size_t(i)],
+                s * (0.5 + 127 * 0x1p-11));
+  for (int i = 34; i < 68; ++i) EXPECT_EQ(out[std::size_t(i)], 0);  // a block of zeros
+  EXPECT_TRUE(
+      contains(error_of([&] { convert_to_gguf(GgufType::q8_0, x.data(), 33, out.data(), "x"); }),
+               "33 elements are not whole blocks"));
+}
+
+TEST(GgufElements, WhatF16CannotHold) {
+  const float x[] = {1, 1e6f};
+  char out[4];
+  EXPECT_TRUE(contains(error_of([&] { convert_to_gguf(GgufType::f16, x, 2, out, "blk.0"); }),
+                       "blk.0 holds 1e+06, which f16 cannot"));
+  convert_to_gguf(GgufType::bf16, x, 2, out, "blk.0");
+}
+
+TEST(GgufWriterTest, TellsOfTensorsThatDoNotFit) {
+  const Folder folder;
+  const float x[8] = {};
+  GgufKeys keys;
+  GgufWriter writer(folder / "x.gguf", keys, {{"a", {2, 3}, GgufType::f32}});
+  EXPECT_TRUE(contains(error_of([&] { writer.write(x, 8); }), "tensor 'a' was announced as [2,3]"));
+  writer.write(x, 3);
+  EXPECT_TRUE(contains(error_of([&] { writer.commit(); }), "only 0 of 1 tensors"));
+  writer.write(x, 3);
+  EXPECT_TRUE(contains(error_of([&] { writer.write(x, 1); }), "more tensors than announced"));
+  writer.commit();
+  EXPECT_EQ(folder.files(), std::vector<std::string>{"x.gguf"});
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -45,10 +45,7 @@ class Split {
 
   bool validation(std::int64_t document) const {
     if (fraction_ == 0) return false;
-    if (documents_ < 0) {
-      const CounterRng rng{seed_, Purpose::data_order, kSplitStream + std::uint64_t(document)};
-      return rng.uniform53(0) < fraction_;
-    }
+    if (documents_ < 0) return held_out(document, fraction_, seed_);
     const auto wanted = std::clamp<std::int64_t>(std::llround(fraction_ * double(documents_)), 1,
                                                  std::max<std::int64_t>(1, documents_ - 1));
     const CounterRng rng{seed_, Purpose::data_order, kSplitStream};
@@ -60,29 +57,6 @@ class Split {
   std::int64_t documents_;
   std::uint64_t seed_;
 };
-
-void check_options(const PrepareOptions& o) {
-  if (o.output.empty()) fail_usage("--output names no file");
-  const auto same = [](const std::string& a, const std::string& b) {
-    std::error_code error;
-    return a == b || std::filesystem::equivalent(a, b, error);
-  };
-  std::vector<std::string> outputs{o.output};
-  if (!o.validation.empty()) {
-    if (same(o.output, o.validation))
-      fail_usage(str("--validation and --output name the same file, ", o.output));
-    if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
-      fail_usage(
-          str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
-    outputs.push_back(o.validation);
-  }
-  for (const std::string& output : outputs) {
-    for (const std::string& input : o.inputs)
-      if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
-    if (same(o.tokenizer, output))
-      fail_usage(str(o.tokenizer, " is both the tokenizer and an output"));
-  }
-}
 
 /// The whole of one preparation: read a batch, tokenise it on all threads, write it in order.
 class Preparation {
@@ -235,8 +209,36 @@ class Preparation {
 
 }  // namespace
 
+bool held_out(std::int64_t document, double fraction, std::uint64_t seed) {
+  const CounterRng rng{seed, Purpose::data_order, kSplitStream + std::uint64_t(document)};
+  return rng.uniform53(0) < fraction;
+}
+
+void check_prepare_options(const PrepareOptions& o) {
+  if (o.output.empty()) fail_usage("--output names no file");
+  const auto same = [](const std::string& a, const std::string& b) {
+    std::error_code error;
+    return a == b || std::filesystem::equivalent(a, b, error);
+  };
+  std::vector<std::string> outputs{o.output};
+  if (!o.validation.empty()) {
+    if (same(o.output, o.validation))
+      fail_usage(str("--validation and --output name the same file, ", o.output));
+    if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
+      fail_usage(
+          str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
+    outputs.push_back(o.validation);
+  }
+  for (const std::string& output : outputs) {
+    for (const std::string& input : o.inputs)
+      if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
+    if (same(o.tokenizer, output))
+      fail_usage(str(o.tokenizer, " is both the tokenizer and an output"));
+  }
+}
+
 PrepareResult prepare(const PrepareOptions& options) {
-  check_options(options);
+  check_prepare_options(options);
   return Preparation(options).run();
 }
 

@@ -38,14 +38,19 @@ struct TokenFileWriter::State {
   std::string name;
   std::unique_ptr<h5::File> file;
   std::int64_t vocab_size = 0;
-  std::vector<std::int32_t> tokens;   // not yet given to HDF5
+  bool responses = false;
+  std::vector<std::int32_t> tokens;  // not yet given to HDF5
+  std::vector<std::uint8_t> response;
   std::vector<std::int64_t> offsets;  // likewise
   std::int64_t token_count = 0, document_count = 0, document_start = 0;
 
   void flush_tokens() {
     if (tokens.empty()) return;
     file->append("/tokens", Tensor(tokens.data(), Shape{std::int64_t(tokens.size())}));
+    if (responses)
+      file->append("/response", Tensor(response.data(), Shape{std::int64_t(response.size())}));
     tokens.clear();
+    response.clear();
   }
   void flush_offsets() {
     if (offsets.empty()) return;
@@ -59,6 +64,7 @@ TokenFileWriter::TokenFileWriter(std::filesystem::path path, TokenFileInfo info)
   State& s = *state_;
   check_info(info, s.name);
   s.vocab_size = info.vocab_size;
+  s.responses = info.responses;
   s.file = std::make_unique<h5::File>(h5::File::create(s.atomic.partial()));
   s.file->set_attribute("format", kFormat);
   s.file->set_attribute("version", kVersion);
@@ -68,6 +74,7 @@ TokenFileWriter::TokenFileWriter(std::filesystem::path path, TokenFileInfo info)
   s.file->set_attribute("tokenizer", info.tokenizer_json);
   s.file->set_attribute("tokenizer_sha256", sha256(info.tokenizer_json));
   s.file->create("/tokens", Shape{0}, DType::i32, true);
+  if (s.responses) s.file->create("/response", Shape{0}, DType::u8, true);
   s.file->create("/offsets", Shape{0}, DType::i64, true);
   s.tokens.reserve(kWriteTokens);
   s.offsets.push_back(0);
@@ -78,12 +85,13 @@ TokenFileWriter::~TokenFileWriter() = default;
 std::int64_t TokenFileWriter::tokens() const { return state_->token_count; }
 std::int64_t TokenFileWriter::documents() const { return state_->document_count; }
 
-void TokenFileWriter::append(std::span<const std::int32_t> tokens) {
+void TokenFileWriter::append(std::span<const std::int32_t> tokens, bool response) {
   State& s = *state_;
   for (const std::int32_t id : tokens)
     CHECK(id >= 0 && id < s.vocab_size, s.name, ": token ", id, " lies outside the vocabulary of ",
           s.vocab_size);
   s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
+  if (s.responses) s.response.insert(s.response.end(), tokens.size(), std::uint8_t(response));
   s.token_count += std::int64_t(tokens.size());
   if (s.tokens.size() >= kWriteTokens) s.flush_tokens();
 }
@@ -128,7 +136,8 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
   CHECK(version == kVersion, s.name, ": is a token file of version ", version,
         "; this program reads version ", kVersion);
   s.info = {file.int_attribute("vocab_size"), file.int_attribute("mask_token"),
-            file.int_attribute("eos_token"), file.string_attribute("tokenizer")};
+            file.int_attribute("eos_token"), file.string_attribute("tokenizer"),
+            file.exists("/response")};
   check_info(s.info, s.name);
   s.digest = file.string_attribute("tokenizer_sha256");
   CHECK(sha256(s.info.tokenizer_json) == s.digest, s.name,
@@ -151,7 +160,13 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
   const auto drop = std::adjacent_find(s.offsets.begin(), s.offsets.end(), std::greater<>());
   CHECK(drop == s.offsets.end(), s.name, ": /offsets falls from ", *drop, " to ", *(drop + 1),
         " at document ", drop - s.offsets.begin());
-  if (s.tokens <= kVerifyOnOpen / std::int64_t(sizeof(std::int32_t))) file.verify("/tokens");
+  const bool small = s.tokens <= kVerifyOnOpen / std::int64_t(sizeof(std::int32_t));
+  if (small) file.verify("/tokens");
+  if (!s.info.responses) return;
+  CHECK(file.dtype("/response") == DType::u8 && file.shape("/response") == Shape{s.tokens}, s.name,
+        ": /response is ", file.dtype("/response"), ' ', file.shape("/response"),
+        "; it must be u8 of the ", s.tokens, " tokens");
+  if (small) file.verify("/response");
 }
 
 TokenFile::~TokenFile() = default;
@@ -166,6 +181,8 @@ std::int64_t TokenFile::mask_token() const { return state_->info.mask_token; }
 std::int64_t TokenFile::eos_token() const { return state_->info.eos_token; }
 const std::string& TokenFile::tokenizer_json() const { return state_->info.tokenizer_json; }
 const std::string& TokenFile::tokenizer_sha256() const { return state_->digest; }
+
+bool TokenFile::has_responses() const { return state_->info.responses; }
 
 std::int64_t TokenFile::offset(std::int64_t i) const {
   const State& s = *state_;
@@ -187,7 +204,21 @@ void TokenFile::read(std::int64_t first, std::span<std::int32_t> out) const {
   }
 }
 
+void TokenFile::read_responses(std::int64_t first, std::span<std::uint8_t> out) const {
+  const State& s = *state_;
+  const auto n = std::int64_t(out.size());
+  CHECK(s.info.responses, s.name, ": has no /response; prepare it with --format chat");
+  CHECK(first >= 0 && first <= s.tokens - n, s.name, ": responses ", first, " to ", first + n,
+        " were asked for; it holds ", s.tokens);
+  if (n == 0) return;
+  s.file->read_rows("/response", first, Tensor(out.data(), Shape{n}));
+  for (std::int64_t i = 0; i < n; ++i)
+    CHECK(out[std::size_t(i)] <= 1, s.name, ": /response of token ", first + i, " is ",
+          int(out[std::size_t(i)]), ", neither 0 nor 1");
+}
+
 void TokenFile::verify() const {
+  if (state_->info.responses) state_->file->verify("/response");
   state_->file->verify("/offsets");
   state_->file->verify("/tokens");
 }

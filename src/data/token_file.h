@@ -14,12 +14,14 @@ struct TokenFileInfo {
   std::int64_t mask_token = -1;  // -1: the tokenizer has none
   std::int64_t eos_token = -1;   // follows every document
   std::string tokenizer_json;    // tokenizer.json itself, so that the file stands alone
+  bool responses = false;        // whether /response says which tokens are to be predicted
 };
 
 /// Writes an HDF5 token file, in order and in pieces of any size, so that a corpus need not fit in
 /// memory: /tokens i32 [M], /offsets i64 [documents + 1] (document i is tokens offsets[i] to
 /// offsets[i + 1], its end token included), and the attributes format, version, vocab_size,
-/// mask_token, eos_token, tokenizer and tokenizer_sha256. The file appears under its name only when
+/// mask_token, eos_token, tokenizer and tokenizer_sha256. For fine-tuning also /response u8 [M], 1
+/// where a token is part of the reply. The file appears under its name only when
 /// finish() and commit() are done; otherwise nothing is left.
 class TokenFileWriter {
  public:
@@ -29,7 +31,8 @@ class TokenFileWriter {
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
 
   /// More tokens of the present document. Throws Error for an id outside the vocabulary.
-  void append(std::span<const std::int32_t> tokens);
+  /// `response` is kept only in a file that was announced to have responses.
+  void append(std::span<const std::int32_t> tokens, bool response = false);
   /// The present document is complete.
   void end_document();
   std::int64_t tokens() const;
@@ -66,12 +69,16 @@ class TokenFile {
   std::int64_t eos_token() const;
   const std::string& tokenizer_json() const;
   const std::string& tokenizer_sha256() const;
+  /// Whether it has /response: made by `lacuna prepare --format chat`.
+  bool has_responses() const;
   /// Where document i begins; offset(documents()) is tokens().
   std::int64_t offset(std::int64_t i) const;
 
   /// Tokens [first, first + out.size()). Throws Error when they are not all there, or when one is
   /// not an id of the vocabulary (naming its position and value).
   void read(std::int64_t first, std::span<std::int32_t> out) const;
+  /// /response of tokens [first, first + out.size()), 0 or 1. Error when there is none.
+  void read_responses(std::int64_t first, std::span<std::uint8_t> out) const;
   /// Compares the checksum of every dataset with its content.
   void verify() const;
 

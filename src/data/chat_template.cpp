@@ -1,0 +1,167 @@
+#include "data/chat_template.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+constexpr const char* kContent = "{content}";
+
+/// Where the next {word} of `text` from `at` begins and ends; npos when there is none.
+struct Field {
+  std::size_t begin, end;
+};
+Field next_field(const std::string& text, std::size_t at) {
+  for (std::size_t open = text.find('{', at); open != std::string::npos;
+       open = text.find('{', open + 1)) {
+    const std::size_t close = text.find_first_not_of(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", open + 1);
+    if (close != std::string::npos && close > open + 1 && text[close] == '}')
+      return {open, close + 1};
+  }
+  return {std::string::npos, std::string::npos};
+}
+
+void check_fields(const std::string& key, const std::string& text, bool message,
+                  const std::string& file) {
+  for (Field f = next_field(text, 0); f.begin != std::string::npos; f = next_field(text, f.end)) {
+    const std::string name = text.substr(f.begin, f.end - f.begin);
+    CHECK(message && (name == "{role}" || name == kContent), file, ": ", key, ": unknown field ",
+          name, message ? "; a message has {role} and {content}" : "; only message has fields");
+  }
+  if (!message) return;
+  const std::size_t content = text.find(kContent);
+  CHECK(content != std::string::npos, file, ": ", key, ": has no {content}");
+  CHECK(text.find(kContent, content + 1) == std::string::npos, file, ": ", key,
+        ": has {content} twice");
+}
+
+}  // namespace
+
+ChatTemplate parse_chat_template(const std::string& text, const std::string& file) {
+  using nlohmann::json;
+  json object;
+  try {
+    object = json::parse(text);
+  } catch (const json::parse_error& e) {
+    fail(str(file, ": malformed JSON, ", e.what()));
+  }
+  CHECK(object.is_object(), file, ": is not a JSON object but ", object.type_name());
+  ChatTemplate chat;
+  const std::vector<std::pair<std::string, std::string*>> known = {
+      {"begin", &chat.begin}, {"message", &chat.message}, {"reply", &chat.reply}};
+  for (const auto& [key, value] : object.items()) {
+    const auto found =
+        std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.first == key; });
+    if (found == known.end()) {
+      const std::string near = nearest(key, {"begin", "message", "reply"});
+      fail(str(file, ": unknown key \"", key, "\"; ",
+               near.empty() ? "keys are begin, message and reply" : "did you mean " + near + "?"));
+    }
+    CHECK(value.is_string(), file, ": ", key, " is not a string but ", value.type_name());
+    *found->second = value.get<std::string>();
+  }
+  check_fields("begin", chat.begin, false, file);
+  check_fields("message", chat.message, true, file);
+  check_fields("reply", chat.reply, false, file);
+  return chat;
+}
+
+ChatTemplate load_chat_template(const std::string& file) {
+  return file.empty() ? ChatTemplate{} : parse_chat_template(read_file(file), file);
+}
+
+ChatFormat::ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer)
+    : tokenizer_(tokenizer) {
+  const ChatTemplate llada;
+  if (chat.message == llada.message || chat.reply == llada.reply)
+    for (const char* token : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
+      CHECK(tokenizer.id_of(token), "the tokenizer has no ", token,
+            ", which LLaDA's chat template needs; give another template with --chat-template");
+  if (chat.begin != llada.begin || tokenizer.id_of(llada.begin)) begin_ = pieces_of(chat.begin);
+  message_ = pieces_of(chat.message);
+  reply_ = pieces_of(chat.reply);
+  const auto content = std::find_if(message_.begin(), message_.end(),
+                                    [](const Piece& p) { return p.kind == Piece::content; });
+  CHECK(content != message_.end(), "a chat template's message has no {content}");
+  after_content_.assign(content + 1, message_.end());
+  for (const Piece& piece : after_content_)
+    if (piece.kind == Piece::special && end_of_reply_ < 0) end_of_reply_ = piece.id;
+}
+
+void ChatFormat::append_text(const std::string& text, std::vector<Piece>& pieces) const {
+  for (const std::int32_t id : tokenizer_.encode(text, Tokenizer::Special::as_token)) {
+    if (tokenizer_.is_special(id)) {
+      pieces.push_back({Piece::special, "", id});
+      continue;
+    }
+    if (pieces.empty() || pieces.back().kind != Piece::text)
+      pieces.push_back({Piece::text, "", -1});
+    pieces.back().value += tokenizer_.decode(std::span(&id, 1), /*skip_special=*/false);
+  }
+}
+
+std::vector<ChatFormat::Piece> ChatFormat::pieces_of(const std::string& text) const {
+  std::vector<Piece> pieces;
+  std::size_t at = 0;
+  for (Field f = next_field(text, 0); f.begin != std::string::npos; f = next_field(text, f.end)) {
+    append_text(text.substr(at, f.begin - at), pieces);
+    const bool content = text.compare(f.begin, f.end - f.begin, kContent) == 0;
+    pieces.push_back({content ? Piece::content : Piece::role, "", -1});
+    at = f.end;
+  }
+  append_text(text.substr(at), pieces);
+  return pieces;
+}
+
+void ChatFormat::render(std::span<const Piece> pieces, const Message& message,
+                        std::vector<std::int32_t>& ids) const {
+  std::string run;  // of text between special tokens, tokenised as a whole
+  const auto flush = [&] {
+    const auto more = tokenizer_.encode(run, Tokenizer::Special::as_text);
+    ids.insert(ids.end(), more.begin(), more.end());
+    run.clear();
+  };
+  for (const Piece& piece : pieces) {
+    switch (piece.kind) {
+      case Piece::special:
+        flush();
+        ids.push_back(piece.id);
+        break;
+      case Piece::text:
+        run += piece.value;
+        break;
+      case Piece::role:
+        run += message.role;
+        break;
+      case Piece::content:
+        run += trimmed(message.content);
+        break;
+    }
+  }
+  flush();
+}
+
+std::vector<std::int32_t> ChatFormat::prompt(std::span<const Message> messages) const {
+  std::vector<std::int32_t> ids;
+  render(begin_, {}, ids);
+  for (const Message& message : messages) render(message_, message, ids);
+  render(reply_, {}, ids);
+  return ids;
+}
+
+std::vector<std::int32_t> ChatFormat::reply(const std::string& content) const {
+  std::vector<Piece> pieces = {{Piece::content, "", -1}};
+  pieces.insert(pieces.end(), after_content_.begin(), after_content_.end());
+  std::vector<std::int32_t> ids;
+  render(pieces, {"assistant", content}, ids);
+  if (tokenizer_.eos_token() >= 0) ids.push_back(std::int32_t(tokenizer_.eos_token()));
+  return ids;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,58 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/dialogue.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+
+/// How a dialogue is written for the model. {role} and {content} stand for a message's; everything
+/// else is text, in which the tokenizer's special tokens are special. The defaults are LLaDA's
+/// (chat_template of its tokenizer_config.json).
+struct ChatTemplate {
+  std::string begin = "<|startoftext|>";  // once, before the first message
+  std::string message = "<|start_header_id|>{role}<|end_header_id|>\n\n{content}<|eot_id|>";
+  std::string reply = "<|start_header_id|>assistant<|end_header_id|>\n\n";  // before a reply
+};
+
+/// Reads {"begin": …, "message": …, "reply": …}, each optional. Throws Error, naming `file`, for an
+/// unknown key (naming the nearest known one), an unknown {field}, or a message without {content}.
+ChatTemplate parse_chat_template(const std::string& json, const std::string& file);
+/// The file of --chat-template, or LLaDA's template when it names none.
+ChatTemplate load_chat_template(const std::string& file);
+
+/// A template in tokens. Contents are ordinary text whatever they say: no message can forge a
+/// special token. Otherwise the ids are those that Hugging Face's apply_chat_template gives.
+class ChatFormat {
+ public:
+  /// Throws Error naming the special tokens of LLaDA's template that the tokenizer lacks; a
+  /// <|startoftext|> that it lacks is left out. Borrows the tokenizer.
+  ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer);
+
+  /// What the model is given: the messages so far and the beginning of a reply.
+  std::vector<std::int32_t> prompt(std::span<const Message> messages) const;
+  /// What it is to give: a reply, what closes it, and the tokenizer's end token, if it has one.
+  std::vector<std::int32_t> reply(const std::string& content) const;
+  /// The special token that closes a reply (<|eot_id|>), or -1.
+  std::int32_t end_of_reply() const { return end_of_reply_; }
+
+ private:
+  struct Piece {
+    enum Kind : std::uint8_t { text, special, role, content } kind;
+    std::string value;
+    std::int32_t id = -1;
+  };
+  std::vector<Piece> pieces_of(const std::string& text) const;
+  void append_text(const std::string& text, std::vector<Piece>& pieces) const;
+  void render(std::span<const Piece> pieces, const Message& message,
+              std::vector<std::int32_t>& ids) const;
+
+  const Tokenizer& tokenizer_;
+  std::vector<Piece> begin_, message_, reply_, after_content_;
+  std::int32_t end_of_reply_ = -1;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,165 @@
+#include "data/prepare_chat.h"
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "data/token_file.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::size_t kBatchBytesPerThread = std::size_t{1} << 20;
+
+struct Example {
+  std::vector<std::int32_t> prompt, reply;
+  std::int64_t bytes = 0;
+};
+/// A line on its way from the reader to the writer.
+struct Work {
+  CorpusPiece piece;
+  std::string place;
+  std::vector<Example> examples;
+  std::array<std::int64_t, kChatSkips> skipped{};
+  std::array<std::string, kChatSkips> reason;
+  std::exception_ptr error;
+};
+
+class ChatPreparation {
+ public:
+  ChatPreparation(const PrepareOptions& o, const ChatTemplate& chat)
+      : options_(o),
+        tokenizer_(Tokenizer::load(o.tokenizer)),
+        format_(chat, tokenizer_),
+        reader_(o.inputs, CorpusFormat::jsonl,
+                [](std::string_view, std::size_t limit) { return limit; }),
+        pool_(o.threads) {
+    const TokenFileInfo info{tokenizer_.vocab_size(), tokenizer_.mask_token(),
+                             tokenizer_.eos_token(), tokenizer_.json(), true};
+    CHECK(info.eos_token >= 0, o.tokenizer,
+          ": has no end token, which must follow every reply; add one such as <|endoftext|>");
+    if (!o.validation.empty()) validation_.emplace(o.validation, info);
+    train_.emplace(o.output, info);
+  }
+
+  PrepareChatResult run() {
+    std::vector<Work> batch;
+    while (read(batch)) {
+      pool_.for_each(std::int64_t(batch.size()),
+                     [&](std::int64_t i, int) { tokenise(batch[std::size_t(i)]); });
+      for (const Work& work : batch) write(work);
+      log_progress(str("tokenising: ", with_commas(result_.dialogues), " dialogues"));
+    }
+    log_progress("");
+    finish();
+    return result_;
+  }
+
+ private:
+  bool read(std::vector<Work>& batch) {
+    batch.clear();
+    std::size_t bytes = 0;
+    while (bytes < kBatchBytesPerThread * std::size_t(pool_.size())) {
+      Work work;
+      if (!reader_.next(work.piece)) break;
+      work.place = str(reader_.file(work.piece.file), ":", work.piece.line);
+      bytes += work.piece.bytes.size();
+      batch.push_back(std::move(work));
+    }
+    return !batch.empty();
+  }
+
+  void skip(Work& work, ChatSkip why, const std::string& reason) const {
+    if (work.skipped[std::size_t(why)]++ == 0) work.reason[std::size_t(why)] = reason;
+  }
+
+  void tokenise(Work& work) const {
+    try {
+      const Dialogue dialogue = parse_dialogue(work.piece.bytes, work.place);
+      work.piece.bytes = {};
+      if (const std::string fault = role_fault(dialogue); !fault.empty())
+        return skip(work, ChatSkip::roles_out_of_order, fault);
+      for (std::size_t i = 0; i < dialogue.size(); ++i) {
+        if (dialogue[i].role != "assistant") continue;
+        const std::string reply = trimmed(dialogue[i].content);
+        if (reply.empty()) {
+          skip(work, ChatSkip::empty_response, str("message ", i + 1, " is empty"));
+          continue;
+        }
+        work.examples.push_back({format_.prompt(std::span(dialogue).first(i)), format_.reply(reply),
+                                 std::int64_t(reply.size())});
+      }
+    } catch (...) {
+      work.error = std::current_exception();  // the first in the corpus is told, not in time
+    }
+  }
+
+  void write(const Work& work) {
+    if (work.error) std::rethrow_exception(work.error);
+    const bool to_validation =
+        validation_ && held_out(result_.dialogues, options_.validation_fraction, options_.seed);
+    ++result_.dialogues;
+    TokenFileWriter& file = to_validation ? *validation_ : *train_;
+    PreparedPart& part = to_validation ? result_.validation : result_.train;
+    for (const Example& example : work.examples) {
+      file.append(example.prompt, false);
+      file.append(example.reply, true);
+      file.end_document();
+      part.bytes += example.bytes;
+      result_.response_tokens += std::int64_t(example.reply.size());
+      result_.longest =
+          std::max(result_.longest, std::int64_t(example.prompt.size() + example.reply.size()));
+    }
+    for (std::size_t why = 0; why < kChatSkips; ++why) {
+      if (work.skipped[why] > 0 && result_.skipped[why] == 0)
+        result_.first_skipped[why] = work.place + ": " + work.reason[why];
+      result_.skipped[why] += work.skipped[why];
+    }
+  }
+
+  std::string skips() const {
+    std::string text;
+    for (const std::string& first : result_.first_skipped)
+      if (!first.empty()) text += (text.empty() ? " (" : "; ") + first;
+    return text.empty() ? "" : text + ")";
+  }
+
+  void finish() {
+    if (validation_) {
+      CHECK(validation_->documents() > 0, options_.validation, ": would be empty: no example of ",
+            result_.dialogues, " dialogues was drawn at a fraction of ",
+            options_.validation_fraction, "; choose another --validation-fraction or --seed");
+      validation_->finish();
+      result_.validation.tokens = validation_->tokens();
+      result_.validation.documents = validation_->documents();
+    }
+    CHECK(train_->documents() > 0, options_.output, ": would be empty: ", result_.dialogues,
+          " dialogues gave no example", skips());
+    train_->finish();
+    result_.train.tokens = train_->tokens();
+    result_.train.documents = train_->documents();
+    if (validation_) validation_->commit();
+    train_->commit();
+  }
+
+  const PrepareOptions& options_;
+  Tokenizer tokenizer_;
+  ChatFormat format_;
+  CorpusReader reader_;
+  ThreadPool pool_;
+  std::optional<TokenFileWriter> train_, validation_;
+  PrepareChatResult result_;
+};
+
+}  // namespace
+
+PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat) {
+  check_prepare_options(options);
+  return ChatPreparation(options, chat).run();
+}
+
+}  // namespace lacuna

@@ -1,0 +1,44 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/prompted_text.h"
+#include "data/permutation.h"
+#include "data/token_file.h"
+
+namespace lacuna {
+
+/// The examples of a file made by `lacuna prepare --format chat`, each at most `max_length` tokens:
+/// of a longer one the beginning of the prompt is cut off; one whose response alone does not leave
+/// room for a token of prompt is left out. Both are counted.
+class SftExamples {
+ public:
+  /// Reads all. Throws Error when the file has no /response, a document of it is not a prompt
+  /// followed by a response, or no example is left. `seed` names the order of training.
+  SftExamples(const TokenFile& file, std::int64_t max_length, std::uint64_t seed);
+
+  std::int64_t size() const { return std::int64_t(spans_.size()); }
+  std::int64_t cut_prompts() const { return cut_prompts_; }
+  std::int64_t left_out() const { return left_out_; }
+  std::int64_t longest() const { return longest_; }
+  std::int64_t response_tokens() const { return response_tokens_; }
+
+  std::int64_t length(std::int64_t i) const { return spans_[std::size_t(i)].size(); }
+  /// Example i in the order of the file.
+  PromptedText at(std::int64_t i) const;
+  /// Where in the file sample `index` of the training order is: each epoch deals every example
+  /// once, in an order that depends on the seed and the epoch alone.
+  std::int64_t dealt(std::int64_t index) const;
+
+ private:
+  struct Span {
+    std::int64_t begin, response, end;  // in tokens_
+    std::int64_t size() const { return end - begin; }
+  };
+  std::uint64_t seed_;
+  std::vector<std::int32_t> tokens_;
+  std::vector<Span> spans_;
+  std::int64_t cut_prompts_ = 0, left_out_ = 0, longest_ = 0, response_tokens_ = 0;
+};
+
+}  // namespace lacuna

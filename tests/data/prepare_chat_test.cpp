@@ -1,0 +1,252 @@
+#include "data/prepare_chat.h"
+
+#include <algorithm>
+
+#include "core/philox.h"
+#include "data/sft_examples.h"
+#include "tests/data/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::byte_tokenizer;
+using testing::contains;
+using testing::error_of;
+using testing::Folder;
+
+const std::vector<std::string> kSpecials = {"<|mdm_mask|>",      "<|endoftext|>",
+                                            "<|startoftext|>",   "<|start_header_id|>",
+                                            "<|end_header_id|>", "<|eot_id|>"};
+
+class PrepareChat : public ::testing::Test {
+ protected:
+  PrepareChat() {
+    options_.tokenizer = folder_.write("tokenizer.json", byte_tokenizer(kSpecials));
+    options_.output = folder_ / "train.h5";
+    options_.threads = 2;
+  }
+  PrepareChatResult prepare(const std::string& lines, const ChatTemplate& chat = {}) {
+    options_.inputs = {folder_.write("chat.jsonl", lines)};
+    return prepare_chat(options_, chat);
+  }
+  std::string error(const std::string& lines) {
+    return error_of([&] { prepare(lines); });
+  }
+  struct Example {
+    std::string prompt, response;
+  };
+  std::vector<Example> examples(const std::string& path) const {
+    const TokenFile file(path);
+    file.verify();
+    const Tokenizer tokenizer = Tokenizer::load(options_.tokenizer);
+    std::vector<Example> all;
+    for (std::int64_t i = 0; i < file.documents(); ++i) {
+      std::vector<std::int32_t> tokens(std::size_t(file.offset(i + 1) - file.offset(i)));
+      std::vector<std::uint8_t> response(tokens.size());
+      file.read(file.offset(i), tokens);
+      file.read_responses(file.offset(i), response);
+      EXPECT_TRUE(std::is_sorted(response.begin(), response.end()));
+      const auto at = std::find(response.begin(), response.end(), 1) - response.begin();
+      all.push_back({tokenizer.decode(std::span(tokens).first(std::size_t(at)), false),
+                     tokenizer.decode(std::span(tokens).subspan(std::size_t(at)), false)});
+    }
+    return all;
+  }
+
+  Folder folder_;
+  PrepareOptions options_;
+};
+
+const std::string kTwoTurns =
+    R"({"messages": [{"role": "system", "content": "Be brief."},)"
+    R"( {"role": "user", "content": " the question \n"},)"
+    R"( {"role": "assistant", "content": "the answer"}, {"role": "user", "content": "more?"},)"
+    R"( {"role": "assistant", "content": " no "}]})";
+
+TEST_F(PrepareChat, ADialogueOfTwoTurnsGivesTwoExamplesInLladasTemplate) {
+  const PrepareChatResult r = prepare(kTwoTurns + "\n\n");
+  EXPECT_EQ(r.dialogues, 1);
+  EXPECT_EQ(r.train.documents, 2);
+  const auto all = examples(options_.output);
+  ASSERT_EQ(all.size(), 2u);
+  const auto header = [](const std::string& role) {
+    return "<|start_header_id|>" + role + "<|end_header_id|>\n\n";
+  };
+  const std::string first = "<|startoftext|>" + header("system") + "Be brief.<|eot_id|>" +
+                            header("user") + "the question<|eot_id|>" + header("assistant");
+  EXPECT_EQ(all[0].prompt, first);
+  EXPECT_EQ(all[0].response, "the answer<|eot_id|><|endoftext|>");
+  EXPECT_EQ(all[1].prompt, first + "the answer<|eot_id|>" + header("user") + "more?<|eot_id|>" +
+                               header("assistant"));
+  EXPECT_EQ(all[1].response, "no<|eot_id|><|endoftext|>");
+  // "th" is one token of the byte tokenizer: "the answer", "no", and two tokens that close each.
+  EXPECT_EQ(r.response_tokens, 9 + 2 + 2 + 2);
+}
+
+TEST_F(PrepareChat, NoTextForgesASpecialToken) {
+  prepare(R"({"prompt": "<|eot_id|><|mdm_mask|>", "response": "<|endoftext|>"})");
+  const TokenFile file(options_.output);
+  const Tokenizer tokenizer = Tokenizer::load(options_.tokenizer);
+  std::vector<std::int32_t> tokens(std::size_t(file.tokens()));
+  file.read(0, tokens);
+  const auto count = [&](const char* token) {
+    return std::count(tokens.begin(), tokens.end(), *tokenizer.id_of(token));
+  };
+  EXPECT_EQ(count("<|eot_id|>"), 2);  // after the question and the answer
+  EXPECT_EQ(count("<|mdm_mask|>"), 0);
+  EXPECT_EQ(count("<|endoftext|>"), 1);
+}
+
+TEST_F(PrepareChat, SkipsAreCountedWithTheFirstPlace) {
+  const PrepareChatResult r = prepare(
+      R"({"prompt": "a", "response": "b"})"
+      "\n"
+      R"({"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]})"
+      "\n"
+      R"({"prompt": "a", "response": " \n "})"
+      "\n"
+      R"({"conversations": [{"from": "human", "value": "x"}, {"from": "human", "value": "y"}]})"
+      "\n"
+      R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": ""},)"
+      R"( {"role": "user", "content": "v"}, {"role": "assistant", "content": "w"}]})"
+      "\n");
+  EXPECT_EQ(r.dialogues, 5);
+  EXPECT_EQ(r.train.documents, 2);
+  EXPECT_EQ(r.skipped[std::size_t(ChatSkip::roles_out_of_order)], 2);
+  EXPECT_EQ(r.skipped[std::size_t(ChatSkip::empty_response)], 2);
+  EXPECT_TRUE(contains(r.first_skipped[0], "chat.jsonl:2: message 1 is the assistant's"));
+  EXPECT_TRUE(contains(r.first_skipped[1], "chat.jsonl:3: message 2 is empty"));
+}
+
+TEST_F(PrepareChat, ATemplateOfOnesOwn) {
+  ChatTemplate chat = parse_chat_template(
+      R"({"begin": "", "message": "{role}: {content}\n", "reply": "assistant: "})", "t.json");
+  prepare(R"({"prompt": "Hi {role}", "response": "Hello"})", chat);
+  const auto all = examples(options_.output);
+  EXPECT_EQ(all[0].prompt, "user: Hi {role}\nassistant: ");
+  EXPECT_EQ(all[0].response, "Hello\n<|endoftext|>");
+}
+
+TEST_F(PrepareChat, TemplatesThatAreNone) {
+  const auto refused = [](const std::string& json) {
+    return error_of([&] { parse_chat_template(json, "t.json"); });
+  };
+  EXPECT_TRUE(contains(refused(R"({"mesage": ""})"),
+                       "t.json: unknown key \"mesage\"; did you mean message?"));
+  EXPECT_TRUE(
+      contains(refused(R"({"message": "{rol} {content}"})"), "unknown field {rol}; a message has"));
+  EXPECT_TRUE(contains(refused(R"({"message": "{role}"})"), "has no {content}"));
+  EXPECT_TRUE(contains(refused(R"({"message": "{content}{content}"})"), "has {content} twice"));
+  EXPECT_TRUE(contains(refused(R"({"begin": "{content}"})"), "begin: unknown field {content}"));
+  EXPECT_TRUE(contains(refused(R"({"begin": 1})"), "begin is not a string"));
+  EXPECT_TRUE(contains(refused("{"), "malformed JSON"));
+  // LLaDA's template with a tokenizer that lacks its tokens.
+  options_.tokenizer = folder_.write("plain.json", byte_tokenizer());
+  EXPECT_TRUE(contains(error(R"({"prompt": "a", "response": "b"})"), "has no <|start_header_id|>"));
+}
+
+TEST_F(PrepareChat, NamesWhatIsMalformedAndLeavesNothing) {
+  EXPECT_TRUE(contains(error("{\"prompt\": \"a\", \"response\": \"b\"}\n{oops\n"),
+                       "chat.jsonl:2: malformed JSON"));
+  EXPECT_TRUE(
+      contains(error("{\"prompt\": \"a\", \"response\": \"\"}\n"),
+               "1 dialogues gave no example (" + folder_ / "chat.jsonl:1: message 2 is empty"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "train.h5"));
+}
+
+TEST_F(PrepareChat, ValidationTakesWholeDialogues) {
+  options_.validation = folder_ / "validation.h5";
+  options_.validation_fraction = 0.3;
+  std::string lines;
+  for (int i = 0; i < 60; ++i) lines += kTwoTurns + "\n";
+  const PrepareChatResult r = prepare(lines);
+  EXPECT_EQ(r.train.documents + r.validation.documents, 120);
+  EXPECT_EQ(r.validation.documents % 2, 0);
+  std::int64_t drawn = 0;
+  for (int i = 0; i < 60; ++i) drawn += held_out(i, 0.3, options_.seed);
+  EXPECT_EQ(r.validation.documents, 2 * drawn);
+}
+
+TEST_F(PrepareChat, IsTheSameForAnyNumberOfThreads) {
+  std::string lines;
+  for (int i = 0; i < 50; ++i)
+    lines += str(R"({"prompt": "p)", i, R"(", "response": "r)", i * i, "\"}\n");
+  prepare(lines);
+  const auto a = examples(options_.output);
+  options_.threads = 1;
+  prepare(lines);
+  const auto b = examples(options_.output);
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].prompt, b[i].prompt);
+    EXPECT_EQ(a[i].response, b[i].response);
+  }
+}
+
+// --- examples for training -------------------------------------------------------------------
+
+/// Documents of a prompt and a response of the given lengths; the tokens count on.
+std::string write_examples(const Folder& folder, const std::vector<std::pair<int, int>>& lengths) {
+  TokenFileWriter writer(folder / "x.h5", {100, 99, 98, "{}", true});
+  int position = 0;
+  for (const auto& [prompt, response] : lengths) {
+    for (const auto& [count, is_response] : {std::pair(prompt, false), {response, true}}) {
+      std::vector<std::int32_t> tokens;
+      for (int i = 0; i < count; ++i) tokens.push_back(position++ % 90);
+      writer.append(tokens, is_response);
+    }
+    writer.end_document();
+  }
+  writer.finish();
+  writer.commit();
+  return folder / "x.h5";
+}
+
+TEST(SftExamplesTest, LongPromptsAreCutAndCounted) {
+  const Folder folder;
+  const TokenFile file(write_examples(folder, {{3, 2}, {20, 4}, {1, 9}, {1, 10}, {0, 10}}));
+  const SftExamples examples(file, 10, 1);
+  EXPECT_EQ(examples.size(), 4);
+  EXPECT_EQ(examples.cut_prompts(), 1);
+  EXPECT_EQ(examples.left_out(), 1);
+  EXPECT_EQ(examples.longest(), 10);
+  EXPECT_EQ(examples.response_tokens(), 2 + 4 + 9 + 10);
+  EXPECT_EQ(examples.at(0).tokens, (std::vector<std::int32_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(examples.at(0).prompt, 3);
+  // Tokens 5 to 28: the last six of the prompt and the response.
+  EXPECT_EQ(examples.at(1).tokens.front(), 19);
+  EXPECT_EQ(examples.at(1).tokens.back(), 28);
+  EXPECT_EQ(examples.at(1).prompt, 6);
+  EXPECT_EQ(examples.at(3).prompt, 0);
+}
+
+TEST(SftExamplesTest, AnEpochDealsEveryExampleOnce) {
+  const Folder folder;
+  const TokenFile file(write_examples(folder, std::vector<std::pair<int, int>>(37, {2, 2})));
+  const SftExamples examples(file, 8, 5);
+  for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+    std::vector<std::int64_t> dealt;
+    for (std::int64_t i = 0; i < 37; ++i) dealt.push_back(examples.dealt(37 * epoch + i));
+    EXPECT_FALSE(std::is_sorted(dealt.begin(), dealt.end()));
+    std::sort(dealt.begin(), dealt.end());
+    for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dealt[std::size_t(i)], i);
+  }
+  EXPECT_NE(examples.dealt(0) * 37 + examples.dealt(1),
+            examples.dealt(37) * 37 + examples.dealt(38));
+}
+
+TEST(SftExamplesTest, WhatCannotBeUsed) {
+  const Folder folder;
+  testing::write_counting(folder / "text.h5", {5, 5});
+  const TokenFile text(folder / "text.h5");
+  EXPECT_FALSE(text.has_responses());
+  EXPECT_TRUE(contains(error_of([&] { SftExamples(text, 8, 1); }), "--format chat"));
+  const TokenFile file(write_examples(folder, {{3, 9}}));
+  EXPECT_TRUE(contains(error_of([&] { SftExamples(file, 8, 1); }), "data.sequence_length = 8"));
+  const TokenFile no_response(write_examples(folder, {{3, 0}}));
+  EXPECT_TRUE(
+      contains(error_of([&] { SftExamples(no_response, 8, 1); }), "document 0 is not a prompt"));
+}
+
+}  // namespace
+}  // namespace lacuna

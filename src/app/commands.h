@@ -8,6 +8,7 @@ class MpiSession;
 // Each adds its subcommand, whose callback runs it. Errors leave as exceptions; main.cpp prints
 // them.
 void add_bench_command(CLI::App& app);
+void add_evaluate_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_import_command(CLI::App& app);
@@ -16,6 +17,8 @@ void add_plan_command(CLI::App& app);
 void add_prepare_command(CLI::App& app);
 void add_pretrain_command(CLI::App& app, const MpiSession& session);
 void add_sample_command(CLI::App& app);
+void add_score_command(CLI::App& app);
+void add_sft_command(CLI::App& app, const MpiSession& session);
 void add_tokenizer_command(CLI::App& app);
 
 }  // namespace lacuna

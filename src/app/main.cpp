@@ -16,7 +16,10 @@ int main(int argc, char** argv) {
     lacuna::add_plan_command(app);
     lacuna::add_prepare_command(app);
     lacuna::add_pretrain_command(app, session);
+    lacuna::add_sft_command(app, session);
     lacuna::add_sample_command(app);
+    lacuna::add_score_command(app);
+    lacuna::add_evaluate_command(app);
     lacuna::add_forward_command(app);
     lacuna::add_import_command(app);
     lacuna::add_export_command(app);

@@ -6,18 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "app/backend_options.h"
 #include "app/commands.h"
-#include "comm/grid.h"
-#include "comm/mpi_communicator.h"
+#include "app/train_on_ranks.h"
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
-#include "core/log.h"
-#include "kernels/backend.h"
 #include "training/flops.h"
-#include "training/stop_signal.h"
-#include "training/trainer.h"
 
 namespace lacuna {
 namespace {
@@ -56,30 +50,14 @@ void pretrain(const PretrainOptions& options, const MpiSession& mpi) {
   const Config config = read_config(options.config, options.overrides);
   if (!options.trace.empty()) check_trace(options.trace);
 
-  const CommunicationOptions communication{.timeout_seconds = config.parallel.timeout};
-  auto world = world_communicator(mpi, nullptr, communication);
-  check_same_on_all_ranks(
-      *world, str(to_toml(config), "--resume ", options.resume, "\n--trace ", options.trace, "\n"),
-      "the configuration");
-  const MpiSession::Node node = mpi.node();
-  // The same on all ranks: how sums are cut among threads must not differ between ranks that
-  // compute the same.
-  DeviceOptions device = device_options(config.parallel);
-  device.index = node.local_rank;
-  if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
-  const std::unique_ptr<Ops> ops = make_ops(word_of(config.parallel.device), device);
-  world = world_communicator(mpi, ops.get(), communication);
-  Grid grid(std::move(world), config.parallel.tensor, node.index);
-  Trainer trainer(config, *ops, {.resume = options.resume, .trace = options.trace, .grid = &grid});
-  const StopSignal signal(mpi.rank(), mpi.size());
-  const TrainResult result = trainer.run([] { return StopSignal::requested(); });
-  log_progress("");
+  const TrainResult result = train_on_ranks(
+      config, mpi, {.resume = options.resume, .trace = options.trace},
+      str(to_toml(config), "--resume ", options.resume, "\n--trace ", options.trace, "\n"));
   if (mpi.rank() > 0) return;
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
-                static_cast<long long>(result.step),
-                static_cast<long long>(trainer.config().train.steps), result.checkpoint.c_str(),
-                resume_command(options).c_str());
+                static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
+                result.checkpoint.c_str(), resume_command(options).c_str());
   else
     std::printf("done: step %lld, saved as %s\n", static_cast<long long>(result.step),
                 result.checkpoint.c_str());

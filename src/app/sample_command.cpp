@@ -9,11 +9,12 @@
 
 #include "app/backend_options.h"
 #include "app/canvas_view.h"
+#include "app/chat_session.h"
 #include "app/commands.h"
+#include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "app/validators.h"
-#include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "diffusion/sampler.h"
@@ -26,9 +27,11 @@ namespace {
 constexpr std::int64_t kDefaultLength = 128;
 // Tokens in one forward pass, if there are that many samples to make.
 constexpr std::int64_t kBatchTokens = 4096;
+constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {
-  std::string checkpoint, prompt, tokens, remasking = word_of(Remasking::low_confidence);
+  std::string checkpoint, prompt, tokens, chat_template,
+      remasking = word_of(Remasking::low_confidence);
   std::optional<std::int64_t> gen_length, steps, block_length;
   std::int64_t samples = 1;
   double temperature = 0, cfg_scale = 0;
@@ -37,29 +40,12 @@ struct Arguments {
   bool chat = false, ids = false, show = false, echo = false;
 };
 
-/// A checkpoint's config and tokenizer, with the special tokens the config leaves to the tokenizer.
-struct Source {
-  explicit Source(const std::string& what) : reader(resolve_checkpoint(what)) {
-    config = config_of_checkpoint(reader).model;
-    if (reader.info().tokenizer.empty()) return;
-    tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
-    if (config.mask_token < 0) config.mask_token = tokenizer->mask_token();
-    if (config.eos_token < 0) config.eos_token = tokenizer->eos_token();
-  }
-  CheckpointReader reader;
-  ModelConfig config;
-  std::optional<Tokenizer> tokenizer;
-};
-
-std::vector<std::int32_t> prompt_ids(const Arguments& a, const Source& source) {
+std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& source) {
   if (!a.tokens.empty()) return parse_token_ids(a.tokens, source.config.vocab_size);
   if (a.prompt.empty()) return {};
-  if (!source.tokenizer)
-    fail_usage(str(source.reader.path(), ": holds no tokenizer; give the prompt as --tokens"));
-  std::vector<std::int32_t> ids = source.tokenizer->encode(a.prompt);
-  for (const std::int32_t id : ids)
-    CHECK(id < source.config.vocab_size, source.reader.path(), ": its tokenizer gives token ", id,
-          ", but its model knows ", source.config.vocab_size, " tokens");
+  std::vector<std::int32_t> ids =
+      source.need_tokenizer("give the prompt as --tokens").encode(a.prompt);
+  source.check_ids(ids);
   return ids;
 }
 
@@ -97,7 +83,7 @@ void warn_of_idle_options(const Arguments& a, const SamplerOptions& o, bool caus
 }
 
 /// The text of tokens, without those that stand for none.
-std::string text_of(const Source& source, std::span<const std::int32_t> tokens) {
+std::string text_of(const ModelSource& source, std::span<const std::int32_t> tokens) {
   std::vector<std::int32_t> ids;
   for (const std::int32_t id : tokens)
     if (source.tokenizer->has(id)) ids.push_back(id);
@@ -107,7 +93,7 @@ std::string text_of(const Source& source, std::span<const std::int32_t> tokens) 
 /// Prints samples as they are finished.
 class Printer {
  public:
-  Printer(const Arguments& a, const Source& source, std::int64_t prompt_length)
+  Printer(const Arguments& a, const ModelSource& source, std::int64_t prompt_length)
       : arguments_(a), source_(source), prompt_length_(prompt_length) {}
 
   void operator()(const std::vector<std::int32_t>& canvas) {
@@ -136,7 +122,7 @@ class Printer {
 
  private:
   const Arguments& arguments_;
-  const Source& source_;
+  const ModelSource& source_;
   std::int64_t prompt_length_, printed_ = 0;
   StandardOutput output_;
 };
@@ -147,9 +133,35 @@ std::int64_t steps_shown(const SamplerOptions& o, bool causal) {
   return blocks * std::min(o.steps / blocks, o.block_length);
 }
 
+/// A conversation, or with --prompt the reply to it.
+void chat(const Arguments& a) {
+  if (a.samples > 1 || a.ids || a.echo)
+    fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
+  const ModelSource source(a.checkpoint);
+  Arguments defaults = a;
+  if (!a.gen_length)
+    defaults.gen_length =
+        std::min(kDefaultLength, std::max<std::int64_t>(1, source.config.max_length / 2));
+  // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
+  if (!a.block_length && *defaults.gen_length % kChatBlock == 0) defaults.block_length = kChatBlock;
+  const SamplerOptions options = options_of(defaults, source.config, 0);
+  warn_of_idle_options(a, options, source.config.attention == Attention::causal);
+  const ChatTemplate chat_template = load_chat_template(a.chat_template);
+  CpuOps ops(a.threads);
+  ModelTensors weights(ops.memory(), source.config, "weights");
+  read_tensors(source.reader, "model", weights, ops);
+  const bool show = a.show || (isatty(STDERR_FILENO) && isatty(STDIN_FILENO));
+  ChatSession session(source, ops, weights, options, chat_template, show);
+  if (a.prompt.empty()) return converse(session);
+  StandardOutput out;
+  out.write(session.ask(a.prompt) + "\n");
+  out.flush();
+}
+
 void sample(const Arguments& a) {
-  if (a.chat) fail_usage("--chat arrives with fine-tuning (lacuna sft); use --prompt or --tokens");
-  const Source source(a.checkpoint);
+  if (a.chat) return chat(a);
+  if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
+  const ModelSource source(a.checkpoint);
   const ModelConfig& config = source.config;
   if (!a.ids && !source.tokenizer)
     fail_usage(str(source.reader.path(), ": holds no tokenizer; ask for token ids with --ids"));
@@ -203,8 +215,13 @@ void add_sample_command(CLI::App& app) {
   CLI::Option* prompt = command->add_option("--prompt", a->prompt, "text to continue");
   CLI::Option* tokens =
       command->add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");
-  CLI::Option* chat = command->add_flag("--chat", a->chat, "talk with a fine-tuned model");
-  prompt->excludes(tokens)->excludes(chat);
+  CLI::Option* chat =
+      command->add_flag("--chat", a->chat,
+                        "talk with a fine-tuned model: lines of standard input are messages; with "
+                        "--prompt, one reply");
+  command->add_option("--chat-template", a->chat_template,
+                      "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  prompt->excludes(tokens);
   tokens->excludes(chat);
   command->add_option("--gen-length", a->gen_length,
                       "tokens to generate [what fits in the model's length, at most 128]");

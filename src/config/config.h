@@ -39,6 +39,11 @@ template <>
 struct EnumWords<AttentionKernels> {
   static constexpr const char* words[] = {"portable", "hopper"};
 };
+enum class PadLoss : std::uint8_t { eos, none };
+template <>
+struct EnumWords<PadLoss> {
+  static constexpr const char* words[] = {"eos", "none"};
+};
 template <class E>
 const char* word_of(E e) {
   return EnumWords<E>::words[int(e)];
@@ -210,12 +215,37 @@ struct ParallelConfig {
   }
 };
 
+/// Fine-tuning (lacuna sft).
+struct SftConfig {
+  PadLoss pad_loss = PadLoss::eos;
+  std::int64_t pad_group = 2;
+  std::int64_t lora_rank = 0;
+  double lora_alpha = 0;
+  std::string lora_targets = "q_proj,v_proj";
+
+  bool operator==(const SftConfig&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.pad_loss, "pad_loss",
+          "eos: end tokens that fill an example up to its group's longest count as response, as in "
+          "LLaDA; none: there are no such tokens");
+    visit(c.pad_group, "pad_group", "eos: examples that are filled up to the same length");
+    visit(c.lora_rank, "lora_rank",
+          "of the low-rank adapters that learn instead; 0: all weights do");
+    visit(c.lora_alpha, "lora_alpha", "adapters count alpha / rank times; 0: once");
+    visit(
+        c.lora_targets, "lora_targets",
+        "matrices that have adapters: q_proj, k_proj, v_proj, attn_out, ff_proj, up_proj, ff_out");
+  }
+};
+
 /// A run, whole. Read once, validated, then const.
 struct Config {
   ModelConfig model;
   DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
+  SftConfig sft;
   ParallelConfig parallel;
 
   bool operator==(const Config&) const = default;
@@ -226,6 +256,7 @@ struct Config {
     visit(c.data, "data");
     visit(c.train, "train");
     visit(c.optimizer, "optimizer");
+    visit(c.sft, "sft");
     visit(c.parallel, "parallel");
   }
 };

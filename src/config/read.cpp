@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "config/task.h"
 #include "config/words.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -103,20 +104,32 @@ class Assign {
   std::string where_, key_;
 };
 
+// Root: Config or TaskConfig.
+
+template <class Root>
+std::vector<std::string> section_names_of() {
+  std::vector<std::string> names;
+  Root any;
+  Root::sections(any, [&](auto&, const char* name) { names.emplace_back(name); });
+  return names;
+}
+
+template <class Root>
 std::vector<std::string> every_key() {
   std::vector<std::string> keys;
-  Config any;
-  Config::sections(any, [&](auto& section, const char*) {
+  Root any;
+  Root::sections(any, [&](auto& section, const char*) {
     for (const std::string& key : keys_of<std::decay_t<decltype(section)>>()) keys.push_back(key);
   });
   return keys;
 }
 
 /// The section that has `key`, or "".
+template <class Root>
 std::string section_with(std::string_view key) {
   std::string found;
-  Config any;
-  Config::sections(any, [&](auto& section, const char* name) {
+  Root any;
+  Root::sections(any, [&](auto& section, const char* name) {
     for (const std::string& known : keys_of<std::decay_t<decltype(section)>>())
       if (known == key) found = name;
   });
@@ -125,12 +138,12 @@ std::string section_with(std::string_view key) {
 
 /// Calls use(field) for the field of that name. UsageError, beginning with `where`, when there is
 /// none.
-template <class Use>
-void with_field(Config& config, const std::string& section_name, const std::string& key,
+template <class Root, class Use>
+void with_field(Root& config, const std::string& section_name, const std::string& key,
                 const std::string& where, Use&& use) {
   bool found = false;
   std::vector<std::string> known;
-  Config::sections(config, [&](auto& section, const char* name) {
+  Root::sections(config, [&](auto& section, const char* name) {
     using Section = std::decay_t<decltype(section)>;
     if (section_name != name) return;
     known = keys_of<Section>();
@@ -141,19 +154,21 @@ void with_field(Config& config, const std::string& section_name, const std::stri
     });
   });
   if (found) return;
-  const std::string near = nearest(key, known), owner = section_with(key);
-  const std::string far = nearest(key, every_key());
+  const std::string near = nearest(key, known), owner = section_with<Root>(key);
+  const std::string far = nearest(key, every_key<Root>());
   fail_usage(where + "unknown key '" + key + "' in [" + section_name + "]" +
              (!owner.empty()  ? "; it belongs in [" + owner + "]"
               : !near.empty() ? "; the nearest known is '" + near + "'"
-              : !far.empty() ? "; the nearest known is '" + far + "' in [" + section_with(far) + "]"
-                             : "; known are " + list_of(known)));
+              : !far.empty()
+                  ? "; the nearest known is '" + far + "' in [" + section_with<Root>(far) + "]"
+                  : "; known are " + list_of(known)));
 }
 
+template <class Root>
 void check_section(const std::string& name, const std::string& where) {
-  const std::vector<std::string> known = section_names();
+  const std::vector<std::string> known = section_names_of<Root>();
   if (std::find(known.begin(), known.end(), name) != known.end()) return;
-  const std::string near = nearest(name, known), owner = section_with(name);
+  const std::string near = nearest(name, known), owner = section_with<Root>(name);
   fail_usage(where + "unknown section [" + name + "]" +
              (!owner.empty()  ? "; '" + name + "' is a key of [" + owner + "]"
               : !near.empty() ? "; the nearest known is [" + near + "]"
@@ -198,17 +213,16 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
-}  // namespace
-
-Config parse_config(const std::string& text, const std::string& name) {
-  Config config;
+template <class Root>
+Root parse_root(const std::string& text, const std::string& name) {
+  Root config;
   const auto at = [&](const toml::source_region& region) {
     return str(name, ':', region.begin.line, ':', region.begin.column, ": ");
   };
   const toml::table table = parse_toml(text, name);
   for (const auto& [section_key, node] : in_file_order(table)) {
     const std::string section(section_key->str());
-    check_section(section, at(section_key->source()));
+    check_section<Root>(section, at(section_key->source()));
     const toml::table* entries = node->as_table();
     if (!entries)
       fail_usage(str(at(section_key->source()), "[", section, "] must be a section; found ",
@@ -222,7 +236,8 @@ Config parse_config(const std::string& text, const std::string& name) {
   return config;
 }
 
-void apply_override(Config& config, const std::string& override_text) {
+template <class Root>
+void override_root(Root& config, const std::string& override_text) {
   const std::string where = "--set " + override_text + ": ";
   const auto equals = override_text.find('=');
   const std::string name = trimmed(override_text.substr(0, equals));
@@ -232,7 +247,7 @@ void apply_override(Config& config, const std::string& override_text) {
     fail_usage(where + "must be section.key=value");
   const std::string section = name.substr(0, dot), key = name.substr(dot + 1);
   std::string value = trimmed(override_text.substr(equals + 1));
-  check_section(section, where);
+  check_section<Root>(section, where);
   with_field(config, section, key, where, [&](auto& field) {
     using Field = std::decay_t<decltype(field)>;
     constexpr bool is_word = std::is_same_v<Field, std::string> || std::is_enum_v<Field>;
@@ -243,14 +258,50 @@ void apply_override(Config& config, const std::string& override_text) {
   });
 }
 
-Config read_config(const std::string& path, const std::vector<std::string>& overrides) {
-  std::string text;
+void validate_task(const TaskConfig& c, const std::string& path) {
+  const TaskSection& t = c.task;
+  const auto need = [&](bool holds, const std::string& what) {
+    if (!holds) fail_usage(str(path, ": ", what));
+  };
+  const std::string type = word_of(t.type);
+  need(!t.data.empty(), "task.data names no file");
+  need(t.limit >= 0 && t.shots >= 0 && t.distractors >= 0 && t.gap_length >= 0,
+       "task.limit, shots, distractors and gap_length must not be negative");
+  need(t.type == TaskType::perplexity || !t.prompt.empty(), "task.prompt is empty");
+  need(!t.answer.empty() || t.type == TaskType::infilling, "task.answer is empty");
+  need(t.shots == 0 || !t.shots_data.empty(),
+       str("task.shots = ", t.shots, " needs task.shots_data, where they come from"));
+  need(t.shots == 0 || t.type == TaskType::multiple_choice || t.type == TaskType::generation,
+       "task.shots is for multiple_choice and generation");
+  need(t.match != MatchRule::regex || !t.pattern.empty(), "task.match = \"regex\" needs a pattern");
+  need(t.type != TaskType::reversal || (!t.reverse_prompt.empty() && !t.reverse_answer.empty()),
+       "task.type = \"reversal\" needs reverse_prompt and reverse_answer");
+  need(c.sampler.gen_length >= 1 && c.sampler.steps >= 0 && c.sampler.block_length >= 0,
+       "sampler.gen_length must be at least 1, steps and block_length not negative");
+  need(c.sampler.seed >= 0 && c.likelihood.seed >= 0, "seeds must not be negative");
+  need(c.likelihood.samples >= 1, "likelihood.samples must be at least 1");
+}
+
+std::string text_of(const std::string& path) {
   try {
-    text = read_file(path);
+    return read_file(path);
   } catch (const Error& e) {
     fail_usage(e.what());
   }
-  Config config = parse_config(text, path);
+}
+
+}  // namespace
+
+Config parse_config(const std::string& text, const std::string& name) {
+  return parse_root<Config>(text, name);
+}
+
+void apply_override(Config& config, const std::string& override_text) {
+  override_root(config, override_text);
+}
+
+Config read_config(const std::string& path, const std::vector<std::string>& overrides) {
+  Config config = parse_config(text_of(path), path);
   for (const std::string& override_text : overrides) apply_override(config, override_text);
   try {
     validate(config);
@@ -258,6 +309,13 @@ Config read_config(const std::string& path, const std::vector<std::string>& over
     fail_usage(path + ": " + e.what());
   }
   return config;
+}
+
+TaskConfig read_task(const std::string& path, const std::vector<std::string>& overrides) {
+  auto task = parse_root<TaskConfig>(text_of(path), path);
+  for (const std::string& override_text : overrides) override_root(task, override_text);
+  validate_task(task, path);
+  return task;
 }
 
 }  // namespace lacuna

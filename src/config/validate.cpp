@@ -127,6 +127,13 @@ void check_optimizer(const OptimizerConfig& o, std::int64_t steps) {
                rules.named("decay_steps", o.decay_steps) + " together " + limit);
 }
 
+void check_sft(const SftConfig& s) {
+  const Rules rules("sft");
+  rules.between("pad_group", s.pad_group, 1, 1 << 20);
+  rules.between("lora_rank", s.lora_rank, 0);
+  rules.not_negative("lora_alpha", s.lora_alpha);
+}
+
 void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
   const Rules rules("parallel");
   rules.between("tensor", p.tensor, 1);
@@ -185,6 +192,7 @@ void validate(const Config& c) {
                 "must be at most " + Rules("model").named("max_length", c.model.max_length));
   check_train(c);
   check_optimizer(c.optimizer, c.train.steps);
+  check_sft(c.sft);
   check_parallel(c.parallel, c.model);
 }
 

@@ -38,11 +38,4 @@ std::vector<std::string> keys_of() {
                   [&](const auto&, const char* key, const char*) { keys.emplace_back(key); });
   return keys;
 }
-inline std::vector<std::string> section_names() {
-  std::vector<std::string> names;
-  Config config;
-  Config::sections(config, [&](const auto&, const char* name) { names.emplace_back(name); });
-  return names;
-}
-
 }  // namespace lacuna

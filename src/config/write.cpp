@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "config/task.h"
 #include "config/words.h"
 
 namespace lacuna {
@@ -60,26 +61,30 @@ std::string toml_value(double value) {
   return text;
 }
 
-std::string to_toml(const Config& config) {
+namespace {
+
+template <class Root>
+std::string toml_of(const Root& config) {
   std::string text;
-  Config::sections(config, [&](const auto& section, const char* name) {
+  Root::sections(config, [&](const auto& section, const char* name) {
     text += (text.empty() ? "[" : "\n[") + std::string(name) + "]\n";
     for (const Line& line : lines_of(section)) text += line.key + " = " + line.value + "\n";
   });
   return text;
 }
 
-std::string config_help() {
+template <class Root>
+std::string help_of() {
   std::size_t key_width = 0, value_width = 0;
-  const Config defaults;
-  Config::sections(defaults, [&](const auto& section, const char*) {
+  const Root defaults;
+  Root::sections(defaults, [&](const auto& section, const char*) {
     for (const Line& line : lines_of(section)) {
       key_width = std::max(key_width, line.key.size());
       value_width = std::max(value_width, line.value.size());
     }
   });
   std::string text;
-  Config::sections(defaults, [&](const auto& section, const char* name) {
+  Root::sections(defaults, [&](const auto& section, const char* name) {
     text += (text.empty() ? "[" : "\n[") + std::string(name) + "]\n";
     for (const Line& line : lines_of(section))
       text += padded(line.key, key_width) + " = " + padded(line.value, value_width) + "  # " +
@@ -87,5 +92,12 @@ std::string config_help() {
   });
   return text;
 }
+
+}  // namespace
+
+std::string to_toml(const Config& config) { return toml_of(config); }
+std::string to_toml(const TaskConfig& task) { return toml_of(task); }
+std::string config_help() { return help_of<Config>(); }
+std::string task_help() { return help_of<TaskConfig>(); }
 
 }  // namespace lacuna

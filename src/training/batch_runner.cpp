@@ -1,18 +1,29 @@
 #include "training/batch_runner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/stopwatch.h"
 #include "training/flops.h"
 
 namespace lacuna {
 
-NoiseOptions noise_options(const Config& config) {
-  return {.objective = config.train.objective,
-          .min_mask_probability = config.train.min_mask_probability,
-          .seed = std::uint64_t(config.train.seed),
-          .mask_token = std::int32_t(config.model.mask_token)};
+namespace {
+
+double flops_of(const ModelConfig& model, const NoisyBatch& batch) {
+  if (batch.offsets.empty())
+    return training_flops(model, batch.sequences, batch.length, std::int64_t(batch.rows.size()));
+  double flops = 0;
+  auto row = batch.rows.begin();
+  for (std::size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
+    const auto end = std::lower_bound(row, batch.rows.end(), batch.offsets[b + 1]);
+    flops += training_flops(model, 1, batch.offsets[b + 1] - batch.offsets[b], end - row);
+    row = end;
+  }
+  return flops;
 }
+
+}  // namespace
 
 SampleRange share_of_samples(std::int64_t count, int index, int parts) {
   const std::int64_t first = count * index / parts;
@@ -20,38 +31,29 @@ SampleRange share_of_samples(std::int64_t count, int index, int parts) {
 }
 
 BatchRunner::BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights,
-                         const Loader& loader, SampleRange share, Communicator* shares)
-    : ops_(ops),
-      config_(config),
-      noise_(noise_options(config)),
-      loader_(loader),
+                         BatchSource& source, SampleRange share, Communicator* shares)
+    : config_(config),
+      source_(source),
       share_(share),
-      objective_(ops, config.model, weights, std::min(config.train.micro_batch_size, share.count),
-                 config.data.sequence_length, /*training=*/true, shares),
-      tokens_(std::size_t(std::min(config.train.micro_batch_size, share.count) *
-                          config.data.sequence_length)) {}
+      objective_(ops, config.model, weights, source.limits(share.count), shares) {}
 
 BatchResult BatchRunner::run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                              const BatchObserver& observer, const GradientObserver& complete) {
-  const TrainConfig& train = config_.train;
-  const std::int64_t T = config_.data.sequence_length;
-  const std::int64_t length = step_length(noise_, step, T, train.random_length_fraction);
   BatchResult result;
-  for (std::int64_t done = 0; done < share_.count;) {
-    const std::int64_t count = std::min(train.micro_batch_size, share_.count - done),
-                       sample = first_sample + share_.first + done;
-    const Tensor clean(tokens_.data(), {count, T});
+  source_.begin(step, first_sample + share_.first, share_.count);
+  NoisyBatch batch, following;  // the last one is known by there being none after it
+  const auto next = [&](NoisyBatch& into) {
     const Stopwatch wait;
-    loader_.batch(sample, count, clean);
+    const bool any = source_.next(into);
     result.wait_seconds += wait.seconds();
-    const NoisyBatch batch =
-        make_noisy_batch(ops_, noise_, clean, length, sample, train.batch_size);
-    done += count;
-    const bool last = done == share_.count;
+    return any;
+  };
+  for (bool any = next(batch); any; std::swap(batch, following)) {
+    any = next(following);
     result.loss +=
-        objective_.loss_and_gradients(batch, gradients, last ? complete : GradientObserver());
-    result.tokens += count * length;
-    result.flops += training_flops(config_.model, count, length, std::int64_t(batch.rows.size()));
+        objective_.loss_and_gradients(batch, gradients, any ? GradientObserver() : complete);
+    result.tokens += std::int64_t(batch.tokens.size());
+    result.flops += flops_of(config_.model, batch);
     if (observer) observer(batch);
   }
   return result;

@@ -4,13 +4,10 @@
 #include <vector>
 
 #include "config/config.h"
-#include "data/loader.h"
 #include "diffusion/objective.h"
+#include "training/batch_source.h"
 
 namespace lacuna {
-
-/// The noise that a run's config asks for.
-NoiseOptions noise_options(const Config& config);
 
 /// What the forward and backward passes over one step's batch, or over a rank's share of it, gave.
 struct BatchResult {
@@ -36,23 +33,20 @@ class BatchRunner {
  public:
   /// Borrows all. `share`: which of a batch's samples are this rank's. `shares`: who shares the
   /// model, as in Model. Throws Error with the memory table when the activations do not fit.
-  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Loader& loader,
+  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, BatchSource& source,
               SampleRange share, Communicator* shares = nullptr);
 
-  /// The share of samples [first_sample, first_sample + train.batch_size); `step`, from 0, draws
-  /// their length. Adds to `gradients`. `complete` is told of the last micro-batch's backward pass.
+  /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
+  /// 0. Adds to `gradients`. `complete` is told of the last micro-batch's backward pass.
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                   const BatchObserver& observer = {}, const GradientObserver& complete = {});
   ObjectiveRunner& objective() { return objective_; }
 
  private:
-  Ops& ops_;
   const Config& config_;
-  const NoiseOptions noise_;
-  const Loader& loader_;
+  BatchSource& source_;
   const SampleRange share_;
   ObjectiveRunner objective_;
-  std::vector<std::int32_t> tokens_;  // a micro-batch
 };
 
 }  // namespace lacuna

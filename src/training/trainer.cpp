@@ -8,9 +8,11 @@
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
 #include "training/rank_team.h"
+#include "training/response_source.h"
 #include "training/resume.h"
 #include "training/schedule.h"
 #include "training/trace.h"
+#include "training/window_source.h"
 
 namespace lacuna {
 namespace {
@@ -57,7 +59,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
-      loader_(data_, config_.data.sequence_length, std::uint64_t(config_.train.seed)),
+      source_(make_source(options.sft)),
       weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype),
                model_share(grid_), Buckets::multiple(grid_.data().size())),
       gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_),
@@ -67,15 +69,15 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                                        : gradients_.flat().count()),
       parts_(buckets_.parts(grid_.data().rank())),
       data_parallel_(grid_.data(), buckets_, config_.parallel.zero == 1),
-      optimizer_(ops, config_.optimizer, weights_, update_share()),
       samples_(
           share_of_samples(config_.train.batch_size, grid_.data().rank(), grid_.data().size())),
-      batch_((check_batch(), ops), config_, weights_, loader_, samples_, &grid_.tensor()),
+      batch_((check_batch(), ops), config_, weights_, *source_, samples_, &grid_.tensor()),
       trace_(options.trace) {
+  make_optimizer(options.sft);
   check_same_on_all_ranks(grid_.world(),
                           str("tokens = ", data_.tokens(), "\nids = ", data_.vocab_size(), "\n"),
                           "the data in data.train");
-  if (!config_.data.validation.empty()) open_validation();
+  if (!config_.data.validation.empty()) open_validation(options.sft);
   if (config_.train.sample_every > 0) {
     if (!tokenizer_)
       fail_usage(str("train.sample_every = ", config_.train.sample_every,
@@ -100,7 +102,30 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
   validated_step_ = std::int64_t(reduced(grid_.world(), double(validated_step_), Reduce::max));
 }
 
-void Trainer::open_validation() {
+std::unique_ptr<BatchSource> Trainer::make_source(bool sft) {
+  const auto seed = std::uint64_t(config_.train.seed);
+  if (sft) {
+    examples_.emplace(data_, config_.data.sequence_length, seed);
+    return std::make_unique<ResponseSource>(config_, *examples_);
+  }
+  if (data_.has_responses() && first_rank())
+    log_warning(data_.path() + ": was made for lacuna sft; here prompts are learnt like responses");
+  loader_.emplace(data_, config_.data.sequence_length, seed);
+  return std::make_unique<WindowSource>(ops_, config_, *loader_);
+}
+
+void Trainer::make_optimizer(bool sft) {
+  if (!sft || config_.sft.lora_rank == 0) {
+    optimizer_.emplace(ops_, config_.optimizer, weights_, update_share());
+    return;
+  }
+  if (config_.parallel.tensor > 1 || config_.parallel.zero > 0)
+    fail_usage(str("sft.lora_rank = ", config_.sft.lora_rank,
+                   " needs parallel.tensor = 1 and zero = 0: every rank holds all adapters"));
+  lora_.emplace(ops_, config_, weights_);
+}
+
+void Trainer::open_validation(bool sft) {
   validation_data_.emplace(config_.data.validation);
   if (validation_data_->vocab_size() > config_.model.vocab_size)
     fail_usage(str("data.validation = ", config_.data.validation, " holds ids up to ",
@@ -109,7 +134,10 @@ void Trainer::open_validation() {
   if (!same_tokenizer(validation_data_->tokenizer_json(), data_.tokenizer_json()))
     fail_usage(str("data.validation = ", config_.data.validation, " and data.train = ",
                    config_.data.train, " were made with different tokenizers"));
-  validator_.emplace(config_, *validation_data_, tokenizer_ ? &*tokenizer_ : nullptr);
+  if (sft)
+    response_validator_.emplace(config_, *validation_data_);
+  else
+    validator_.emplace(config_, *validation_data_, tokenizer_ ? &*tokenizer_ : nullptr);
 }
 
 void Trainer::check_batch() const {
@@ -189,7 +217,8 @@ StepResult Trainer::step() {
   sum_over_ranks(batch);
   StepResult result;
   result.loss = batch.loss;
-  result.grad_norm = optimizer_.gradient_norm(gradients_);
+  result.grad_norm =
+      lora_ ? lora_->gradient_norm(gradients_) : optimizer_->gradient_norm(gradients_);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   result.learning_rate =
       scheduled_learning_rate(config_.optimizer, config_.train.steps, state_.step + 1);
@@ -204,8 +233,10 @@ StepResult Trainer::step() {
   }
   const double aside_seconds = batch.wait_seconds + aside.seconds();
   const double waited_aside = communication_seconds() - waited_in_passes;
-  if (!result.skipped) {
-    optimizer_.update(gradients_, result.learning_rate, state_.updates() + 1);
+  if (!result.skipped && lora_) {
+    lora_->update(result.learning_rate, state_.updates() + 1);
+  } else if (!result.skipped) {
+    optimizer_->update(gradients_, result.learning_rate, state_.updates() + 1);
     data_parallel_.gather(weights_);
   }
   ops_.synchronize();
@@ -232,8 +263,12 @@ void Trainer::check_bad_steps(const StepResult& result) {
 }
 
 void Trainer::validate() {
-  if (!validator_ || validated_step_ >= state_.step) return;
-  const ValidationResult result = validator_->run(batch_.objective(), grid_.data());
+  if ((!validator_ && !response_validator_) || validated_step_ >= state_.step) return;
+  ValidationResult result;
+  if (validator_)
+    result = validator_->run(batch_.objective(), grid_.data());
+  else
+    result.bound = response_validator_->run(batch_.objective(), grid_.data());
   if (log_) log_->validation(state_.step, result);
   validated_step_ = state_.step;
 }
@@ -242,21 +277,31 @@ void Trainer::save() {
   if (saved_step_ == state_.step) return;
   checkpoint_ = checkpoint_path(config_.train.output, state_.step);
   RankTeam team(grid_.world());
+  // Adapters before the checkpoint: one that is there can be resumed from.
+  if (lora_ && first_rank()) lora_->save(adapter_path(checkpoint_));
   save_training(checkpoint_, state_, config_, data_.tokenizer_json(), imported_, weights_,
-                optimizer_, parts_, team, ops_);
+                optimizer_ ? &*optimizer_ : nullptr, parts_, team, ops_);
   saved_step_ = state_.step;
-  if (first_rank()) prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
+  if (!first_rank()) return;
+  prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
+  if (lora_) prune_adapters(checkpoint_.parent_path());
 }
 
 void Trainer::take_weights() {
+  const auto seed = std::uint64_t(config_.train.seed);
   if (!resumed_.empty())
     resume_from(resumed_);
   else if (!config_.train.init.empty())
     initialise_from(config_.train.init);
+  else if (lora_)
+    initialise(weights_, config_.model, seed, ops_);
   else
-    initialise(optimizer_.master().pieces(), weights_, config_.model,
-               std::uint64_t(config_.train.seed), ops_);
-  optimizer_.round_master();
+    initialise(optimizer_->master().pieces(), weights_, config_.model, seed, ops_);
+  if (lora_) {
+    if (resumed_.empty()) lora_->start(seed);
+    return;
+  }
+  optimizer_->round_master();
   data_parallel_.gather(weights_);
 }
 
@@ -266,7 +311,13 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const auto changes = changes_on_resume(config_of_checkpoint(reader), config_, name);
   if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
     fail_usage(str("data.train = ", data_.path(), " was made with another tokenizer than ", name));
-  state_ = load_training(reader, weights_, optimizer_, ops_);
+  if (lora_) {  // the checkpoint holds the sum; adapters belong on what they were begun on
+    initialise_from(config_.train.init);
+    lora_->load(adapter_path(checkpoint));
+    state_ = load_state(reader);
+  } else {
+    state_ = load_training(reader, weights_, *optimizer_, ops_);
+  }
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
   saved_step_ = state_.step;
@@ -284,24 +335,31 @@ void Trainer::initialise_from(const std::string& init) {
                     ": the same ids may mean other text"));
   // Of tensors of which each rank reads parts.
   if (first_rank() && grid_.world().size() > 1) reader.verify();
-  read_pieces(reader, "model", weights_, optimizer_.master().pieces(), ops_);
+  if (lora_)
+    read_tensors(reader, "model", weights_, ops_);
+  else
+    read_pieces(reader, "model", weights_, optimizer_->master().pieces(), ops_);
   imported_ = reader.info().extra;
   log_info("weights from " + path);
 }
 
 void Trainer::log_setup() {
   log_info(str("model: ", with_commas(weights_.parameters()), " parameters; data: ",
-               with_commas(data_.tokens()), " tokens, ", with_commas(loader_.windows()),
-               " sequences of ", loader_.sequence_length(), " per epoch; validation: ",
-               validator_ ? with_commas(validator_->sequences()) + " sequences" : "none"));
+               with_commas(data_.tokens()), " tokens, ", source_->description(), "; validation: ",
+               validator_            ? with_commas(validator_->sequences()) + " sequences"
+               : response_validator_ ? with_commas(response_validator_->sequences()) + " examples"
+                                     : "none"));
+  if (lora_)
+    log_info(str("adapters of rank ", config_.sft.lora_rank, ": ", with_commas(lora_->parameters()),
+                 " parameters learn"));
   if (const int ranks = grid_.world().size(); ranks > 1)
     log_info(str(ranks, " ranks: ", grid_.data().size(), " data parallel, each with ",
                  grid_.tensor().size() > 1
                      ? str("a copy of the model on ", grid_.tensor().size(), " ranks")
                      : str("a copy of the model"),
                  data_parallel_.sharded() ? "; optimizer states are sharded" : ""));
-  const std::int64_t owned =
-      weights_.flat().bytes() + gradients_.flat().bytes() + optimizer_.bytes();
+  const std::int64_t owned = weights_.flat().bytes() + gradients_.flat().bytes() +
+                             (lora_ ? lora_->bytes() : optimizer_->bytes());
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));

@@ -10,6 +10,7 @@
 #include "comm/grid.h"
 #include "config/config.h"
 #include "data/loader.h"
+#include "data/sft_examples.h"
 #include "data/token_file.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
@@ -17,7 +18,9 @@
 #include "training/batch_runner.h"
 #include "training/buckets.h"
 #include "training/data_parallel.h"
+#include "training/lora.h"
 #include "training/optimizer.h"
+#include "training/response_validator.h"
 #include "training/run_directory.h"
 #include "training/run_log.h"
 #include "training/sample_text.h"
@@ -32,6 +35,7 @@ struct TrainerOptions {
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
   Grid* grid = nullptr;         // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
+  bool sft = false;                          // fine-tuning: the data are prompts with responses
 };
 
 /// How a run ended, other than by an exception.
@@ -41,9 +45,10 @@ struct TrainResult {
   std::filesystem::path checkpoint;  // the newest one
 };
 
-/// Pretraining, from a config to the last checkpoint. Step s (from 0) uses samples [s batch_size,
-/// (s + 1) batch_size) of the loader's order; randomness depends on seed, step and sample alone. So
-/// a run that is stopped and resumed gives the weights, moments and metrics of one that was not.
+/// Pretraining or fine-tuning, from a config to the last checkpoint. Step s (from 0) uses samples
+/// [s batch_size, (s + 1) batch_size) of the loader's order; randomness depends on seed, step and
+/// sample alone. So a run that is stopped and resumed gives the weights, moments and metrics of one
+/// that was not.
 ///
 /// On several ranks each makes a Trainer of the same config, and the same calls. Rank 0 alone keeps
 /// the run's folder and tells what happens. However the ranks are laid out they train on the same
@@ -68,7 +73,8 @@ class Trainer {
   const TrainingState& state() const { return state_; }
   const ModelTensors& weights() const { return weights_; }
   const ModelTensors& gradients() const { return gradients_; }
-  const Optimizer& optimizer() const { return optimizer_; }
+  /// Not with adapters, which have moments of their own.
+  const Optimizer& optimizer() const { return *optimizer_; }
   /// Time that ranks spent waiting for each other so far, on this rank.
   double communication_seconds() const;
 
@@ -78,7 +84,9 @@ class Trainer {
   bool first_rank() const { return grid_.world().rank() == 0; }
   UpdateShare update_share() const;
   void check_batch() const;
-  void open_validation();
+  std::unique_ptr<BatchSource> make_source(bool sft);
+  void make_optimizer(bool sft);
+  void open_validation(bool sft);
   void sum_over_ranks(BatchResult& batch);
   bool agreed(bool here);
   void take_weights();
@@ -98,16 +106,20 @@ class Trainer {
   TokenFile data_;
   std::optional<Tokenizer> tokenizer_;  // none in data made without one
   const Config config_;
-  Loader loader_;
+  std::optional<Loader> loader_;         // pretraining
+  std::optional<SftExamples> examples_;  // fine-tuning
+  std::unique_ptr<BatchSource> source_;
   ModelTensors weights_, gradients_;
   const Buckets buckets_;
   const std::vector<FlatRange> parts_;  // this rank's, of the buckets
   DataParallel data_parallel_;
-  Optimizer optimizer_;
+  std::optional<Optimizer> optimizer_;
+  std::optional<Lora> lora_;   // then there is no optimizer_
   const SampleRange samples_;  // this rank's, of a step
   BatchRunner batch_;
   std::optional<TokenFile> validation_data_;
   std::optional<Validator> validator_;
+  std::optional<ResponseValidator> response_validator_;
   std::optional<SampleText> sample_text_;
   std::filesystem::path trace_;  // until it is written
 

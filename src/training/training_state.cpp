@@ -11,7 +11,7 @@ namespace lacuna {
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer& optimizer, const std::vector<FlatRange>& written, Team& team,
+                   const Optimizer* optimizer, const std::vector<FlatRange>& written, Team& team,
                    Ops& ops) {
   const CheckpointInfo info{.step = state.step,
                             .samples = state.samples,
@@ -22,11 +22,13 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
                             .tokenizer = tokenizer,
                             .extra = extra};
   std::vector<std::pair<const char*, std::vector<WeightPiece>>> groups = {
-      {"model", pieces_within(weights, written)},
-      {"first_moment", optimizer.first_moment().pieces_within(written)},
-      {"second_moment", optimizer.second_moment().pieces_within(written)}};
-  if (optimizer.has_master())
-    groups.emplace_back("master", optimizer.master().pieces_within(written));
+      {"model", pieces_within(weights, written)}};
+  if (optimizer) {
+    groups.emplace_back("first_moment", optimizer->first_moment().pieces_within(written));
+    groups.emplace_back("second_moment", optimizer->second_moment().pieces_within(written));
+    if (optimizer->has_master())
+      groups.emplace_back("master", optimizer->master().pieces_within(written));
+  }
   std::vector<StoredTensor> tensors;
   for (const auto& [group, pieces] : groups)
     for (const NamedWeight& w : weights.named())
@@ -54,6 +56,10 @@ TrainingState load_training(const CheckpointReader& reader, const ModelTensors& 
   optimizer.round_master();
   read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), ops);
   read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), ops);
+  return load_state(reader);
+}
+
+TrainingState load_state(const CheckpointReader& reader) {
   const CheckpointInfo& info = reader.info();
   return {.step = info.step,
           .samples = info.samples,

@@ -25,16 +25,18 @@ struct TrainingState {
 /// Writes a checkpoint (checkpoint/checkpoint.h). `tokenizer` is tokenizer.json; `extra` what an
 /// import kept. `written` is what this rank writes of ModelTensors::flat(), of weights and moments;
 /// the ranks of the team write the rest, and of weights that several hold the first of those that
-/// share the model.
+/// share the model. Without moments when `optimizer` is null.
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer& optimizer, const std::vector<FlatRange>& written, Team& team,
+                   const Optimizer* optimizer, const std::vector<FlatRange>& written, Team& team,
                    Ops& ops);
 
 /// The reverse, into the weights and moments that the optimizer updates. Error naming what is
 /// missing or of another shape.
 TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
                             Optimizer& optimizer, Ops& ops);
+/// Only where the run stood.
+TrainingState load_state(const CheckpointReader& reader);
 
 }  // namespace lacuna

@@ -242,7 +242,9 @@ TEST_F(SampleText, WrongOptionsAreNamed) {
   EXPECT_TRUE(wrong({"--tokens", "1 259"}, "'259'"));
   EXPECT_TRUE(wrong({"--tokens", "1", "--prompt", "a"}, "--tokens"));
   EXPECT_TRUE(wrong({"--prompt", std::string(300, 'b')}, "300 tokens"));
-  EXPECT_TRUE(wrong({"--chat"}, "--chat"));
+  EXPECT_TRUE(wrong({"--chat", "--ids"}, "--chat is a conversation"));
+  EXPECT_TRUE(wrong({"--chat-template", "x"}, "--chat-template is for --chat"));
+  EXPECT_TRUE(fails(sample({"--chat"}), 1, "has no <|start_header_id|>"));
   EXPECT_TRUE(wrong({"--sed", "1"}, "--sed"));
   EXPECT_TRUE(fails({"sample"}, 2, "--checkpoint"));
   EXPECT_TRUE(fails({"sample", "--checkpoint", folder_ / "none"}, 1, "none"));

@@ -36,7 +36,7 @@ std::map<std::string, std::string> contents(const std::string& path) {
 void save(const std::string& path, const Trainer& trainer, Grid& grid, Ops& ops) {
   RankTeam team(grid.world());
   save_training(path, trainer.state(), trainer.config(), "", {}, trainer.weights(),
-                trainer.optimizer(), parts(trainer, grid), team, ops);
+                &trainer.optimizer(), parts(trainer, grid), team, ops);
 }
 
 class ManyRankCheckpoints : public ::testing::Test {

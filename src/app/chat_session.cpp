@@ -1,0 +1,108 @@
+#include "app/chat_session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+
+#include "app/standard_io.h"
+#include "core/check.h"
+#include "core/log.h"
+
+namespace lacuna {
+
+ChatSession::ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
+                         const SamplerOptions& options, const ChatTemplate& chat, bool show)
+    : source_(source),
+      options_(options),
+      format_(chat, source.need_tokenizer("a conversation needs one")) {
+  if (options.gen_length >= source.config.max_length)
+    fail_usage(str("--gen-length is ", options.gen_length,
+                   ", which leaves no room for a question: model.max_length is ",
+                   source.config.max_length));
+  sampler_ = make_sampler(ops, source.config, weights,
+                          {source.config.max_length, 1, options.cfg_scale > 0});
+  if (show) view_.emplace(stderr, *source.tokenizer, source.config);
+}
+
+std::vector<std::int32_t> ChatSession::prompt() {
+  const std::int64_t room = source_.config.max_length - options_.gen_length;
+  std::vector<std::int32_t> ids = format_.prompt(history_);
+  std::size_t forgotten = 0;
+  while (std::int64_t(ids.size()) > room) {
+    CHECK(history_.size() >= 3, "the question has ", ids.size(), " tokens; with replies of ",
+          options_.gen_length, " there is room for ", room, " (model.max_length is ",
+          source_.config.max_length, ")");
+    history_.erase(history_.begin(), history_.begin() + 2);
+    ++forgotten;
+    ids = format_.prompt(history_);
+  }
+  if (forgotten > 0)
+    log_info(str("the oldest ", forgotten,
+                 forgotten == 1 ? " turn no longer fits" : " turns no longer fit",
+                 " and is forgotten"));
+  source_.check_ids(ids);
+  return ids;
+}
+
+std::string ChatSession::ask(const std::string& text) {
+  history_.push_back({"user", text});
+  std::vector<std::int32_t> ids;
+  try {
+    ids = prompt();
+  } catch (const Error&) {
+    history_.pop_back();
+    throw;
+  }
+  const auto given = std::int64_t(ids.size());
+  CanvasObserver observer;
+  if (view_) {
+    const bool causal = source_.config.attention == Attention::causal;
+    std::vector<std::int32_t> start = ids;
+    if (!causal)
+      start.resize(std::size_t(given + options_.gen_length),
+                   std::int32_t(source_.config.mask_token));
+    const std::int64_t blocks = options_.gen_length / options_.block_length;
+    view_->begin("", start, given,
+                 causal ? options_.gen_length
+                        : blocks * std::min(options_.steps / blocks, options_.block_length));
+    observer = [this](const CanvasStep& step) { view_->show(step); };
+  }
+  const auto canvas = sampler_->generate({ids}, options_, observer).front();
+  if (view_) view_->end(false);
+  ++options_.first_sample;  // the same words need not get the same reply again
+  std::vector<std::int32_t> reply;
+  for (auto at = canvas.begin() + given; at != canvas.end(); ++at) {
+    if (*at == source_.config.eos_token || *at == format_.end_of_reply()) break;
+    if (source_.tokenizer->has(*at)) reply.push_back(*at);
+  }
+  history_.push_back({"assistant", source_.tokenizer->decode(reply)});
+  return trimmed(history_.back().content);
+}
+
+void converse(ChatSession& session) {
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  StandardOutput out;
+  if (terminal) log_info("a line is a message; /new begins a new conversation, /quit ends");
+  for (std::string line;;) {
+    if (terminal) std::fputs("> ", stderr);
+    if (!std::getline(std::cin, line)) break;
+    const std::string text = trimmed(line);
+    if (text.empty()) continue;
+    if (text == "/quit") break;
+    if (text == "/new") {
+      session.forget();
+      continue;
+    }
+    try {
+      out.write(session.ask(text) + "\n");
+      out.flush();
+    } catch (const Error& e) {
+      if (!terminal) throw;
+      log_warning(e.what());  // the conversation goes on
+    }
+  }
+}
+
+}  // namespace lacuna

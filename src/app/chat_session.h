@@ -1,0 +1,41 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "app/canvas_view.h"
+#include "app/model_source.h"
+#include "data/chat_template.h"
+#include "diffusion/sampler.h"
+
+namespace lacuna {
+
+/// A conversation with a fine-tuned model: what was said, and what it says next.
+class ChatSession {
+ public:
+  /// Borrows all. `show`: the canvas is drawn on standard error while a reply is made. UsageError
+  /// when replies of options.gen_length tokens leave no room in the model's length.
+  ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
+              const SamplerOptions& options, const ChatTemplate& chat, bool show);
+
+  /// The reply to `text`, both kept as history. When the conversation no longer fits, its oldest
+  /// turns are forgotten, which is told in the log; Error when the last one alone does not fit.
+  std::string ask(const std::string& text);
+  void forget() { history_.clear(); }
+
+ private:
+  std::vector<std::int32_t> prompt();
+
+  const ModelSource& source_;
+  SamplerOptions options_;
+  ChatFormat format_;
+  std::unique_ptr<TextSampler> sampler_;
+  std::optional<CanvasView> view_;
+  Dialogue history_;
+};
+
+/// Reads lines from standard input until it ends or says /quit, and prints a reply to each; /new
+/// begins a new conversation. On a terminal it prompts.
+void converse(ChatSession& session);
+
+}  // namespace lacuna

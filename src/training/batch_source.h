@@ -1,0 +1,31 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "config/config.h"
+#include "diffusion/noise.h"
+#include "model/sequences.h"
+
+namespace lacuna {
+
+/// The noise that a run's config asks for.
+NoiseOptions noise_options(const Config& config);
+
+/// Where the micro-batches of a step come from: windows of a corpus, or prompts with responses.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+
+  /// The most that a micro-batch holds when `count` samples of a step are asked for.
+  virtual ModelLimits limits(std::int64_t count) const = 0;
+  /// Begins with samples [first_sample, first_sample + count) of step `step`, both from 0, of whose
+  /// batch the loss is a mean (over train.batch_size). What a sample becomes depends on these
+  /// numbers alone, not on the range it is asked for in.
+  virtual void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) = 0;
+  /// The next micro-batch of them; false when there is none left.
+  virtual bool next(NoisyBatch& batch) = 0;
+  /// What there is to learn from, for the log.
+  virtual std::string description() const = 0;
+};
+
+}  // namespace lacuna

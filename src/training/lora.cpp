@@ -1,0 +1,216 @@
+#include "training/lora.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <sstream>
+
+#include "checkpoint/safetensors.h"
+#include "core/check.h"
+#include "core/philox.h"
+
+namespace lacuna {
+namespace {
+
+std::set<std::string> names_in(const std::string& list) {
+  std::set<std::string> names;
+  std::istringstream words(list);
+  for (std::string name; std::getline(words, name, ',');) {
+    name.erase(std::remove(name.begin(), name.end(), ' '), name.end());
+    if (!name.empty()) names.insert(name);
+  }
+  return names;
+}
+
+/// "q_proj" of model.transformer.blocks.0.q_proj.weight; "" outside the blocks.
+std::string part_of(const NamedWeight& w) {
+  if (w.block < 0 || w.kind != WeightKind::matrix) return "";
+  const std::size_t end = w.name.rfind('.'), begin = w.name.rfind('.', end - 1) + 1;
+  return w.name.substr(begin, end - begin);
+}
+
+}  // namespace
+
+std::filesystem::path adapter_path(const std::filesystem::path& checkpoint) {
+  return std::filesystem::path(checkpoint).replace_extension(".lora.safetensors");
+}
+
+void prune_adapters(const std::filesystem::path& folder) {
+  constexpr std::string_view end = ".lora.safetensors";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(end)) continue;
+    const std::string checkpoint = name.substr(0, name.size() - end.size()) + ".h5";
+    if (!std::filesystem::exists(folder / checkpoint)) std::filesystem::remove(entry.path());
+  }
+}
+
+Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
+  const std::int64_t rank = config.sft.lora_rank;
+  std::set<std::string> wanted = names_in(config.sft.lora_targets), known;
+  for (const NamedWeight& w : weights.named())
+    if (!part_of(w).empty()) known.insert(part_of(w));
+  for (const std::string& name : wanted) {
+    std::string list;
+    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
+    if (!known.count(name))
+      fail_usage(str("sft.lora_targets: '", name, "' is no matrix of a block; there are ", list));
+  }
+  if (wanted.empty()) fail_usage("sft.lora_targets names no matrix, but sft.lora_rank is above 0");
+  Plan plan;
+  const auto factor = [&](const std::string& name, Shape shape) {
+    return Factor{plan.add("lora/" + name, shape), plan.add("lora gradients/" + name, shape),
+                  plan.add("lora moments/" + name + ".1", shape),
+                  plan.add("lora moments/" + name + ".2", shape)};
+  };
+  for (std::size_t i = 0; i < weights.named().size(); ++i) {
+    const NamedWeight& w = weights.named()[i];
+    if (!wanted.count(part_of(w))) continue;
+    const std::int64_t out = w.tensor.rows(), in = w.tensor.cols();
+    if (rank >= std::min(out, in))
+      fail_usage(str("sft.lora_rank = ", rank, " must be below both extents of ", w.name, ' ',
+                     w.tensor.shape));
+    adapters_.push_back({w.name, w.tensor, i, plan.add("lora base/" + w.name, w.tensor.shape),
+                         factor(w.name + ".lora_A", {rank, in}),
+                         factor(w.name + ".lora_B", {out, rank})});
+  }
+  sum_ = plan.add("lora/sum of squares", {1}, DType::f64);
+  clip_ = plan.add("lora/clip scale", {1});
+  return plan;
+}
+
+Lora::Lora(Ops& ops, const Config& config, const ModelTensors& weights)
+    : ops_(ops),
+      optimizer_(config.optimizer),
+      scale_(config.sft.lora_alpha > 0 ? config.sft.lora_alpha / double(config.sft.lora_rank) : 1) {
+  if (weights.flat().dtype != DType::f32)
+    fail_usage(str("sft.lora_rank = ", config.sft.lora_rank, " needs parallel.dtype = \"f32\""));
+  const Plan plan = make_plan(config, weights);
+  arena_ = std::make_unique<Arena>(ops.memory(), plan);
+}
+
+void Lora::keep_base() {
+  for (const Adapter& x : adapters_) ops_.copy((*arena_)[x.base], x.weight);
+}
+
+void Lora::start(std::uint64_t seed) {
+  keep_base();
+  std::vector<float> values;
+  for (const Adapter& x : adapters_) {
+    const Tensor a = (*arena_)[x.a.value];
+    const CounterRng rng{seed, Purpose::initial_weights, std::uint64_t{1} << 32 | x.index};
+    const double bound = scale_ / std::sqrt(double(a.cols()));
+    values.resize(std::size_t(a.count()));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = float(bound * (2 * rng.uniform53(std::uint32_t(i)) - 1));
+    ops_.copy(a, Tensor(values.data(), a.shape));
+    ops_.fill((*arena_)[x.b.value], 0);
+    ops_.synchronize();  // the values are written again
+  }
+}
+
+double Lora::gradient_norm(const ModelTensors& gradients) {
+  double total = 0;
+  const auto add = [&](Tensor gradient, double times) {
+    double sum = 0;
+    ops_.sum_of_squares((*arena_)[sum_], gradient);
+    ops_.copy(Tensor(&sum, {1}), (*arena_)[sum_]);
+    ops_.synchronize();
+    total += times * sum;
+  };
+  for (const Adapter& x : adapters_) {
+    const Tensor dw = gradients.named()[x.index].tensor;
+    const Tensor a = (*arena_)[x.a.value], b = (*arena_)[x.b.value];
+    const Tensor da = (*arena_)[x.a.gradient], db = (*arena_)[x.b.gradient];
+    ops_.linear_forward(db, dw, a);
+    ops_.fill(da, 0);
+    ops_.linear_backward_weight(da, b, dw);
+    add(da, scale_ * scale_);
+    add(db, 1);
+  }
+  ops_.copy((*arena_)[sum_], Tensor(&total, {1}));
+  ops_.clip_scale((*arena_)[clip_], (*arena_)[sum_], float(optimizer_.clip_norm));
+  ops_.synchronize();
+  return std::sqrt(total);
+}
+
+void Lora::update(double learning_rate, std::int64_t number) {
+  const auto parameters = [&](double s) {
+    return AdamWParameters{.learning_rate = learning_rate * s,
+                           .beta1 = optimizer_.beta1,
+                           .beta2 = optimizer_.beta2,
+                           .eps = optimizer_.eps / s,
+                           .weight_decay = optimizer_.weight_decay / s,
+                           .step = number};
+  };
+  const auto step = [&](const Factor& f, double s) {
+    ops_.adamw((*arena_)[f.value], (*arena_)[f.first], (*arena_)[f.second], (*arena_)[f.gradient],
+               (*arena_)[clip_], parameters(s));
+  };
+  for (const Adapter& x : adapters_) {
+    step(x.a, scale_);
+    step(x.b, 1);
+  }
+  merge();
+}
+
+void Lora::merge() {
+  for (const Adapter& x : adapters_) {
+    ops_.copy(x.weight, (*arena_)[x.base]);
+    ops_.linear_backward_input(x.weight, (*arena_)[x.b.value], (*arena_)[x.a.value],
+                               GradMode::accumulate);
+  }
+}
+
+void Lora::save(const std::filesystem::path& file) const {
+  std::vector<std::vector<float>> memory;
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](const std::string& name, Slot slot) {
+    const Tensor t = (*arena_)[slot];
+    memory.emplace_back(std::size_t(t.count()));
+    const Tensor host(memory.back().data(), t.shape);
+    ops_.copy(host, t);
+    tensors.push_back({name, host});
+  };
+  for (const Adapter& x : adapters_)
+    for (const auto& [name, factor] :
+         {std::pair(x.name + ".lora_A", x.a), {x.name + ".lora_B", x.b}}) {
+      add(name, factor.value);
+      add(name + ".first_moment", factor.first);
+      add(name + ".second_moment", factor.second);
+    }
+  ops_.synchronize();
+  write_safetensors(file, tensors, {{"format", "lacuna-lora"}, {"scale", str(scale_)}});
+}
+
+void Lora::load(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  keep_base();
+  const auto read = [&](const std::string& name, Slot slot) {
+    const Tensor t = (*arena_)[slot];
+    CHECK(file.has(name), path.string(), ": has no tensor ", name,
+          "; sft.lora_targets must stay as they were");
+    CHECK(file.shape(name) == t.shape && file.dtype(name) == DType::f32, path.string(), ": ", name,
+          " is ", file.dtype(name), ' ', file.shape(name), "; sft.lora_rank makes it f32 ",
+          t.shape);
+    ops_.copy(t, file.view(name));
+  };
+  for (const Adapter& x : adapters_)
+    for (const auto& [name, factor] :
+         {std::pair(x.name + ".lora_A", x.a), {x.name + ".lora_B", x.b}}) {
+      read(name, factor.value);
+      read(name + ".first_moment", factor.first);
+      read(name + ".second_moment", factor.second);
+    }
+  ops_.synchronize();
+  merge();
+}
+
+std::int64_t Lora::parameters() const {
+  std::int64_t sum = 0;
+  for (const Adapter& x : adapters_)
+    sum += (*arena_)[x.a.value].count() + (*arena_)[x.b.value].count();
+  return sum;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,75 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "core/arena.h"
+#include "kernels/ops.h"
+#include "model/weights.h"
+
+namespace lacuna {
+
+/// Low-rank adaptation (LoRA, arXiv:2106.09685) of the matrices that sft.lora_targets names: W = W0
+/// + B A, where A [r,in] stands for the paper's A times alpha/r, and only A and B learn, by AdamW.
+/// The model sees W itself, merged anew after each update, so that checkpoints, samples and exports
+/// need to know nothing of adapters. Gradients are those of W, from which A's and B's follow:
+///   dB = dW A^T,  dA = B^T dW.
+/// With s = alpha/r, AdamW on A at learning rate s lr, eps/s and decay wd/s is AdamW at lr, eps and
+/// wd on the paper's A = (our A)/s; the norm that is clipped is that of the paper's gradients.
+class Lora {
+ public:
+  /// Borrows `weights`, f32. Throws UsageError naming sft.lora_targets when a name is no matrix of
+  /// a block, or the rank is not below both extents of one.
+  Lora(Ops& ops, const Config& config, const ModelTensors& weights);
+
+  /// W0 becomes what the weights are now; A uniform on +-s/sqrt(in) as in the paper's code, B zero.
+  void start(std::uint64_t seed);
+  /// The norm of the gradients of A and B, before clipping; NaN or infinite when one of them is.
+  double gradient_norm(const ModelTensors& gradients);
+  /// One update from the gradients last given to gradient_norm(), numbered from 1; then merges.
+  void update(double learning_rate, std::int64_t number);
+
+  /// Adapters and moments, in a safetensors file: <weight>.lora_A, .lora_B and their .first_moment
+  /// and .second_moment.
+  void save(const std::filesystem::path& file) const;
+  /// The way back, onto W0, which becomes what the weights are now (those of train.init); merges.
+  /// Error naming what is missing or of another shape.
+  void load(const std::filesystem::path& file);
+
+  /// Elements of A and B together.
+  std::int64_t parameters() const;
+  /// Of memory.
+  std::int64_t bytes() const { return arena_->plan().bytes(); }
+
+ private:
+  struct Factor {
+    Slot value, gradient, first, second;
+  };
+  struct Adapter {
+    std::string name;
+    Tensor weight;
+    std::size_t index;  // among the model's named weights
+    Slot base;
+    Factor a, b;
+  };
+  Plan make_plan(const Config& config, const ModelTensors& weights);
+  void keep_base();
+  void merge();
+
+  Ops& ops_;
+  OptimizerConfig optimizer_;
+  double scale_;  // s
+  std::vector<Adapter> adapters_;
+  Slot sum_, clip_;
+  std::unique_ptr<Arena> arena_;
+};
+
+/// Where the adapters of a checkpoint lie: beside it, with the extension .lora.safetensors.
+std::filesystem::path adapter_path(const std::filesystem::path& checkpoint);
+/// Removes adapters in `folder` whose checkpoint is gone.
+void prune_adapters(const std::filesystem::path& folder);
+
+}  // namespace lacuna

@@ -1,0 +1,71 @@
+#include "training/response_source.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+std::int64_t length_of(const ResponseExample& example) {
+  return std::int64_t(example.text.tokens.size()) + example.padding;
+}
+
+}  // namespace
+
+ResponseSource::ResponseSource(const Config& config, const SftExamples& examples)
+    : config_(config), noise_(noise_options(config)), examples_(examples) {}
+
+ModelLimits ResponseSource::limits(std::int64_t count) const {
+  const std::int64_t rows =
+      std::min(config_.train.micro_batch_size, count) * config_.data.sequence_length;
+  // An example has at least a token of response.
+  return {rows, std::min(rows, count), rows, true};
+}
+
+std::int64_t ResponseSource::padding(std::int64_t sample) const {
+  if (config_.sft.pad_loss == PadLoss::none || noise_.objective == Objective::autoregressive)
+    return 0;
+  const std::int64_t group = config_.sft.pad_group, first = sample / group * group;
+  std::int64_t longest = 0;
+  for (std::int64_t i = first; i < first + group; ++i)
+    longest = std::max(longest, examples_.length(examples_.dealt(i)));
+  return longest - examples_.length(examples_.dealt(sample));
+}
+
+void ResponseSource::begin(std::int64_t, std::int64_t first_sample, std::int64_t count) {
+  step_.clear();
+  done_ = 0;
+  room_ = limits(count).rows;
+  for (std::int64_t sample = first_sample; sample < first_sample + count; ++sample)
+    step_.push_back({examples_.at(examples_.dealt(sample)), padding(sample), sample});
+  std::stable_sort(step_.begin(), step_.end(),
+                   [](const auto& a, const auto& b) { return length_of(a) > length_of(b); });
+}
+
+bool ResponseSource::next(NoisyBatch& batch) {
+  if (done_ == step_.size()) return false;
+  std::size_t end = done_;
+  for (std::int64_t rows = 0; end < step_.size() && rows + length_of(step_[end]) <= room_; ++end)
+    rows += length_of(step_[end]);
+  batch = make_response_batch(noise_, std::span(step_).subspan(done_, end - done_),
+                              std::int32_t(config_.model.eos_token), config_.train.batch_size);
+  done_ = end;
+  return true;
+}
+
+std::string ResponseSource::description() const {
+  std::string text = str(with_commas(examples_.size()), " examples per epoch, ",
+                         with_commas(examples_.response_tokens()), " tokens of response, at most ",
+                         examples_.longest(), " tokens each");
+  if (examples_.cut_prompts() > 0)
+    text += str(
+        "; ", with_commas(examples_.cut_prompts()),
+        " prompts cut at their beginning to data.sequence_length = ", config_.data.sequence_length);
+  if (examples_.left_out() > 0)
+    text += str("; ", with_commas(examples_.left_out()),
+                " examples left out, their response being longer than that");
+  return text;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,39 @@
+#pragma once
+#include <vector>
+
+#include "data/sft_examples.h"
+#include "diffusion/responses.h"
+#include "training/batch_source.h"
+
+namespace lacuna {
+
+/// Fine-tuning's: prompts with responses, of any lengths, laid end to end. A micro-batch takes as
+/// many as fit in micro_batch_size x sequence_length tokens, the step's longest first, so that
+/// nothing is computed that is not in the loss or seen by what is.
+///
+/// sft.pad_loss = "eos": end tokens follow each response up to the length of the longest example of
+/// its group, sft.pad_group consecutive samples of the order of training, as LLaDA pads its
+/// mini-batches (arXiv:2502.09992, 2.3); they teach the model to end within a canvas. The groups
+/// depend on the order alone. "none", and the autoregressive objective: no padding.
+class ResponseSource final : public BatchSource {
+ public:
+  /// Borrows all.
+  ResponseSource(const Config& config, const SftExamples& examples);
+
+  ModelLimits limits(std::int64_t count) const override;
+  void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
+  bool next(NoisyBatch& batch) override;
+  std::string description() const override;
+
+ private:
+  std::int64_t padding(std::int64_t sample) const;
+
+  const Config& config_;
+  const NoiseOptions noise_;
+  const SftExamples& examples_;
+  std::vector<ResponseExample> step_;  // longest first
+  std::size_t done_ = 0;
+  std::int64_t room_ = 0;  // tokens of a micro-batch
+};
+
+}  // namespace lacuna

@@ -1,0 +1,51 @@
+#include "training/response_validator.h"
+
+#include <algorithm>
+
+#include "diffusion/responses.h"
+#include "diffusion/validation.h"
+#include "training/batch_runner.h"
+
+namespace lacuna {
+namespace {
+
+// Any constant would do; changing it changes every validation curve.
+constexpr std::uint64_t kSeed = 0x6c6163756e61;  // "lacuna"
+
+}  // namespace
+
+ResponseValidator::ResponseValidator(const Config& config, const TokenFile& file)
+    : config_(config),
+      examples_(file, config.data.sequence_length, /*seed=*/0),
+      count_(std::min(config.train.eval_samples, examples_.size())) {}
+
+double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
+  NoiseOptions noise = noise_options(config_);
+  noise.seed = kSeed;
+  const std::vector<double> ratios = validation_ratios(count_);
+  const std::int64_t room = objective.model().limits().rows;
+  double sum = 0;
+  std::vector<ResponseExample> batch;
+  std::vector<float> p;
+  std::int64_t rows = 0;
+  const auto flush = [&] {
+    sum += objective.loss(make_response_batch(noise, batch, -1, count_, p));
+    batch.clear();
+    p.clear();
+    rows = 0;
+  };
+  const SampleRange share = share_of_samples(count_, ranks.rank(), ranks.size());
+  for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
+    ResponseExample example{examples_.at(i * examples_.size() / count_), 0, i};
+    const auto length = std::int64_t(example.text.tokens.size());
+    if (rows + length > room || std::int64_t(batch.size()) == objective.model().limits().sequences)
+      flush();
+    rows += length;
+    batch.push_back(std::move(example));
+    p.push_back(mask_probability(ratios[std::size_t(i)], noise.min_mask_probability));
+  }
+  if (!batch.empty()) flush();
+  return reduced(ranks, sum);
+}
+
+}  // namespace lacuna

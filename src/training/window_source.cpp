@@ -1,0 +1,59 @@
+#include "training/window_source.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+std::int64_t largest_micro_batch(const TrainConfig& train, std::int64_t count) {
+  return std::min(train.micro_batch_size, count);
+}
+
+}  // namespace
+
+NoiseOptions noise_options(const Config& config) {
+  return {.objective = config.train.objective,
+          .min_mask_probability = config.train.min_mask_probability,
+          .seed = std::uint64_t(config.train.seed),
+          .mask_token = std::int32_t(config.model.mask_token)};
+}
+
+WindowSource::WindowSource(Ops& ops, const Config& config, const Loader& loader)
+    : ops_(ops),
+      config_(config),
+      noise_(noise_options(config)),
+      loader_(loader),
+      tokens_(std::size_t(largest_micro_batch(config.train, config.train.batch_size) *
+                          config.data.sequence_length)) {}
+
+ModelLimits WindowSource::limits(std::int64_t count) const {
+  const std::int64_t sequences = largest_micro_batch(config_.train, count);
+  const std::int64_t rows = sequences * config_.data.sequence_length;
+  return {rows, sequences, rows, true};
+}
+
+void WindowSource::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
+  length_ =
+      step_length(noise_, step, config_.data.sequence_length, config_.train.random_length_fraction);
+  sample_ = first_sample;
+  end_ = first_sample + count;
+}
+
+bool WindowSource::next(NoisyBatch& batch) {
+  if (sample_ == end_) return false;
+  const std::int64_t count = std::min(config_.train.micro_batch_size, end_ - sample_);
+  const Tensor clean(tokens_.data(), {count, config_.data.sequence_length});
+  loader_.batch(sample_, count, clean);
+  batch = make_noisy_batch(ops_, noise_, clean, length_, sample_, config_.train.batch_size);
+  sample_ += count;
+  return true;
+}
+
+std::string WindowSource::description() const {
+  return str(with_commas(loader_.windows()), " sequences of ", loader_.sequence_length(),
+             " per epoch");
+}
+
+}  // namespace lacuna

@@ -1,0 +1,30 @@
+#pragma once
+#include <vector>
+
+#include "data/loader.h"
+#include "kernels/ops.h"
+#include "training/batch_source.h"
+
+namespace lacuna {
+
+/// Pretraining's: windows of data.sequence_length tokens, cut to a random length in some steps.
+class WindowSource final : public BatchSource {
+ public:
+  /// Borrows all.
+  WindowSource(Ops& ops, const Config& config, const Loader& loader);
+
+  ModelLimits limits(std::int64_t count) const override;
+  void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
+  bool next(NoisyBatch& batch) override;
+  std::string description() const override;
+
+ private:
+  Ops& ops_;
+  const Config& config_;
+  const NoiseOptions noise_;
+  const Loader& loader_;
+  std::vector<std::int32_t> tokens_;                // a micro-batch
+  std::int64_t length_ = 0, sample_ = 0, end_ = 0;  // of this step
+};
+
+}  // namespace lacuna

@@ -147,8 +147,9 @@ void chat(const Arguments& a) {
   const SamplerOptions options = options_of(defaults, source.config, 0);
   warn_of_idle_options(a, options, source.config.attention == Attention::causal);
   const ChatTemplate chat_template = load_chat_template(a.chat_template);
-  CpuOps ops(a.threads);
-  ModelTensors weights(ops.memory(), source.config, "weights");
+  const std::unique_ptr<Ops> backend = a.backend.make();
+  Ops& ops = *backend;
+  ModelTensors weights(ops.memory(), source.config, "weights", a.backend.type());
   read_tensors(source.reader, "model", weights, ops);
   const bool show = a.show || (isatty(STDERR_FILENO) && isatty(STDIN_FILENO));
   ChatSession session(source, ops, weights, options, chat_template, show);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "app/backend_options.h"
 #include "app/commands.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
@@ -21,7 +22,6 @@
 #include "data/jsonl.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_pair.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -33,7 +33,7 @@ struct Arguments {
   std::int64_t samples = 128, batch_tokens = 4096;
   bool independent = false, json = false;
   std::uint64_t seed = 1;
-  int threads = 0;
+  BackendOptions backend;
 };
 
 /// A text of the input and what it came from.
@@ -153,8 +153,9 @@ void score(const Arguments& a) {
         "the checkpoint is autoregressive and its likelihood exact: --form and "
         "--independent change nothing");
 
-  CpuOps ops(a.threads);
-  ModelTensors weights(ops.memory(), source.config, "weights");
+  const std::unique_ptr<Ops> backend = a.backend.make();
+  Ops& ops = *backend;
+  ModelTensors weights(ops.memory(), source.config, "weights", a.backend.type());
   read_tensors(source.reader, "model", weights, ops);
   LikelihoodEstimator estimator(ops, source.config, weights, rows);
   StandardOutput out;
@@ -214,9 +215,7 @@ void add_score_command(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
       ->capture_default_str();
   command->add_flag("--json", a->json, "a JSON object per text instead of a line");
-  command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
+  a->backend.add_to(*command);
   command->callback([a] { score(*a); });
 }
 

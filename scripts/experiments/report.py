@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Tables (Markdown, on standard output) and plots of the experiments.
+
+    report.py reversal|sft|scaling|sampler RUNS --output PLOT.png
+    report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import re
+import statistics
+import tomllib
+
+
+def plot(path, draw):
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        print(f"(no {path}: matplotlib is missing)")
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    draw(axes)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    print(f"\nplot: {path}")
+
+
+def table(header, rows):
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def reversal(runs, output):
+    kinds, measures = ["diffusion", "autoregressive"], {}
+    for kind in kinds:
+        for task in json.loads((runs / f"reversal-{kind}.json").read_text())["tasks"]:
+            for m in task["metrics"]:
+                measures.setdefault(f"{task['name']}: {m['name']}", {})[kind] = m
+    percent = lambda m: (f"{100 * m['value']:.1f} ± {100 * (m['standard_error'] or 0):.1f} %"
+                         if m else "-")
+    table(["", *kinds], [[name, *(percent(by.get(k)) for k in kinds)]
+                         for name, by in measures.items()])
+
+    def draw(axes):
+        names = [n for n, by in measures.items() if len(by) == 2]
+        for i, kind in enumerate(kinds):
+            m = [measures[n][kind] for n in names]
+            axes.bar([x + 0.4 * i - 0.2 for x in range(len(names))], [x["value"] for x in m], 0.38,
+                     yerr=[x["standard_error"] or 0 for x in m], label=kind)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_ylabel("accuracy")
+        axes.legend()
+
+    plot(output, draw)
+
+
+def sft(runs, output):
+    rows, sums = [], {}
+    for name, label in (("sft-base", "before"), ("sft", "after")):
+        scores = lines(runs / f"{name}-bound.jsonl")
+        nats, tokens = sum(s["nats"] for s in scores), sum(s["tokens"] for s in scores)
+        error = math.sqrt(sum((s["standard_error"] or 0) ** 2 for s in scores))
+        sums[label] = (nats / tokens, error / tokens)
+        rows.append([label, f"{nats / tokens:.3f} ± {error / tokens:.3f}", str(len(scores))])
+    table(["", "bound, nats per response token", "held-out answers"], rows)
+
+    def draw(axes):
+        for entry in [e for e in lines(runs / "sft/metrics.jsonl") if "validation_bound" in e]:
+            axes.plot(entry["step"], entry["validation_bound"], "o", color="C0")
+        axes.set_xlabel("step of fine-tuning")
+        axes.set_ylabel("objective on held-out answers")
+
+    plot(output, draw)
+
+
+def flops_per_token(config):
+    """6 for each weight outside the embedding but with the head, and attention."""
+    m = config["model"]
+    c, f, layers, v = m["width"], m["ffn_width"], m["layers"], m["vocab_size"]
+    keys = config["data"]["sequence_length"] / (2 if m["attention"] == "causal" else 1)
+    return 6 * (layers * (4 * c * c + 3 * c * f) + v * c) + 12 * layers * c * keys
+
+
+def scaling(runs, output):
+    curves = {}
+    for run in sorted(runs.glob("scaling-*-*/")):
+        config = tomllib.loads((run / "config.toml").read_text())
+        entries, points, tokens = lines(run / "metrics.jsonl"), [], {}
+        for e in entries:
+            if "tokens" in e:
+                tokens[e["step"]] = e["tokens"]
+        for e in entries:
+            if "validation_bound" in e and e["step"] in tokens:
+                points.append((tokens[e["step"]] * flops_per_token(config),
+                               e["validation_bound"], e.get("bits_per_byte")))
+        _, kind, width = run.name.split("-")
+        if points:
+            curves[kind, int(width)] = points
+    table(["model", "width", "training operations", "nats per token", "bits per byte"],
+          [[kind, str(width), f"{p[-1][0]:.2e}", f"{p[-1][1]:.3f}",
+            f"{p[-1][2]:.3f}" if p[-1][2] else "-"]
+           for (kind, width), p in sorted(curves.items())])
+
+    def draw(axes):
+        for (kind, width), points in sorted(curves.items()):
+            style = "-o" if kind == "diffusion" else "--s"
+            axes.plot([p[0] for p in points], [p[1] for p in points], style, markersize=3,
+                      label=f"{kind} {width}")
+        axes.set_xscale("log")
+        axes.set_xlabel("training operations")
+        axes.set_ylabel("validation, nats per token (diffusion: a bound)")
+        axes.legend()
+
+    plot(output, draw)
+
+
+def texts(samples, output):
+    parts = re.split(r"(?m)^--- sample \d+ of \d+ ---\n", samples.read_text(encoding="utf-8"))
+    found = [p.strip("\n") for p in parts[1:] or parts]
+    output.write_text("".join(json.dumps({"text": t or " "}) + "\n" for t in found))
+
+
+def distinct(text):
+    """The share of word pairs that are different ones."""
+    words = text.split()
+    pairs = list(zip(words, words[1:]))
+    return len(set(pairs)) / len(pairs) if pairs else 1.0
+
+
+def sampler(runs, output):
+    found = {}
+    for path in sorted((runs / "sampler").glob("*-score.jsonl")):
+        way, count = path.name.removesuffix("-score.jsonl").rsplit("-", 1)
+        scores = lines(path)
+        bits = [s["bits_per_byte"] for s in scores]
+        originals = lines(path.with_name(f"{way}-{count}.jsonl"))
+        found[way, int(count)] = (statistics.mean(bits),
+                                  statistics.stdev(bits) / math.sqrt(len(bits))
+                                  if len(bits) > 1 else 0.0,
+                                  statistics.mean(distinct(t["text"]) for t in originals))
+    table(["sampling", "steps", "bits per byte under the larger model", "different word pairs"],
+          [[way, str(count), f"{b:.2f} ± {e:.2f}", f"{100 * d:.0f} %"]
+           for (way, count), (b, e, d) in sorted(found.items())])
+
+    def draw(axes):
+        for way in sorted({w for w, _ in found}):
+            points = sorted((c, v) for (w, c), v in found.items() if w == way)
+            axes.errorbar([c for c, _ in points], [v[0] for _, v in points],
+                          yerr=[v[1] for _, v in points], fmt="-o", label=way)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("steps for 64 tokens")
+        axes.set_ylabel("bits per byte under the larger model")
+        axes.legend()
+
+    plot(output, draw)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "texts"])
+    parser.add_argument("input", type=pathlib.Path)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    a = parser.parse_args()
+    globals()[a.what](a.input, a.output)
+
+
+if __name__ == "__main__":
+    main()

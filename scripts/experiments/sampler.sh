@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# (d) Sampler: texts made in few and many steps, by low-confidence, random and block sampling, judged
+# by the bound under a larger model and by how much they repeat themselves. Uses the models of
+# scaling.sh.
+source "$(dirname "$0")/common.sh"
+writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-256
+for run in "$writer" "$judge"; do
+  [ -d "$run/checkpoints" ] || { echo "$run is missing: run scaling.sh first" >&2; exit 1; }
+done
+texts=$([ -n "$quick" ] && echo 2 || echo 32)
+mkdir -p "$runs/sampler"
+for way in low_confidence random block; do
+  for count in 4 8 16 32 64; do
+    name=$runs/sampler/$way-$count
+    options=(--remasking low_confidence)
+    [ $way != random ] || options=(--remasking random)
+    # Blocks of 16: at least a step each.
+    [ $way != block ] || options+=(--block-length 16)
+    $lacuna sample --checkpoint "$writer" --gen-length 64 --steps "$count" --temperature 0.7 \
+      --num-samples "$texts" "${options[@]}" >"$name.txt"
+    $python scripts/experiments/report.py texts "$name.txt" --output "$name.jsonl"
+    $lacuna score --checkpoint "$judge" --input "$name.jsonl" --samples 32 --json \
+      >"$name-score.jsonl"
+  done
+done
+$python scripts/experiments/report.py sampler "$runs" --output "$runs/sampler.png"

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Terms and their definitions from WordNet's nouns (Debian's wordnet-base), as data for the
+experiments.
+
+    wordnet.py reversal --output data/wordnet [--facts 2000]
+    wordnet.py sft --output data/wordnet [--facts 20000]
+
+reversal: facts in one order each. One half of them is seen as "term: T | definition: D" (the forward
+facts), the other as "definition: D | term: T", so that a model learns both forms, but each fact in
+one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the forward facts, whose
+terms are asked for in the order that was never seen.
+sft: sft-corpus.jsonl (plain glosses of all facts but those held out), sft.jsonl (prompts with
+responses), sft-held-out.jsonl (the same for facts that are in none of them).
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import sys
+
+NOUNS = pathlib.Path("/usr/share/wordnet/data.noun")
+
+
+def facts(nouns, longest):
+    """(term, definition), one of each term: its first sense in the file, without examples."""
+    if not nouns.exists():
+        sys.exit(f"{nouns} is missing: apt-get install wordnet-base, or give --nouns")
+    seen = set()
+    for line in nouns.read_text(encoding="latin-1").splitlines():
+        if line.startswith(" "):
+            continue  # the licence
+        fields, gloss = line.split(" | ", 1)
+        term = fields.split()[4].replace("_", " ")
+        definition = gloss.split(";")[0].split('"')[0].strip()
+        ordinary = term.isascii() and definition.isascii() and "|" not in definition
+        if ordinary and term not in seen and 10 <= len(definition) <= longest and len(term) <= 24:
+            seen.add(term)
+            yield term, definition
+
+
+def write(path, records):
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record) + "\n")
+    print(f"{path}: {len(records)} records")
+
+
+def reversal(a, all_facts):
+    chosen = all_facts[:a.facts]
+    half = len(chosen) // 2
+    forward, backward = chosen[:half], chosen[half:]
+    texts = [f"term: {t} | definition: {d}" for t, d in forward]
+    texts += [f"definition: {d} | term: {t}" for t, d in backward]
+    random.Random(2).shuffle(texts)
+    write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
+    write(a.output / "reversal-test.jsonl",
+          [{"term": t, "definition": d,
+            "text": f"term: {{gap}} | definition: {d}", "answers": [t]} for t, d in forward])
+
+
+def sft(a, all_facts):
+    chosen = all_facts[:a.facts]
+    held_out, rest = chosen[:a.facts // 20], chosen[a.facts // 20:]
+    write(a.output / "sft-corpus.jsonl", [{"text": f"{t}: {d}"} for t, d in rest])
+    pair = lambda t, d: {"prompt": f"Define: {t}", "response": d}
+    write(a.output / "sft.jsonl", [pair(*f) for f in rest])
+    write(a.output / "sft-held-out.jsonl", [pair(*f) for f in held_out])
+    header = "<|start_header_id|>{}<|end_header_id|>\n\n"
+    write(a.output / "sft-held-out-score.jsonl",
+          [{"prompt": "<|startoftext|>" + header.format("user") + f"Define: {t}<|eot_id|>" +
+            header.format("assistant").rstrip("\n"), "text": f"\n\n{d}<|eot_id|>"}
+           for t, d in held_out])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["reversal", "sft"])
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
+    parser.add_argument("--facts", type=int)
+    a = parser.parse_args()
+    a.facts = a.facts or {"reversal": 2000, "sft": 20000}[a.what]
+    a.output.mkdir(parents=True, exist_ok=True)
+    all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100}[a.what]))
+    random.Random(1).shuffle(all_facts)
+    if len(all_facts) < a.facts:
+        sys.exit(f"WordNet gives {len(all_facts)} such facts, not {a.facts}")
+    {"reversal": reversal, "sft": sft}[a.what](a, all_facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "config/task.h"
+#include "data/chat_template.h"
+#include "kernels/ops.h"
+#include "model/weights.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+
+/// One figure of a task.
+struct Metric {
+  std::string name;
+  double value = 0;
+  double standard_error = 0;  // NaN: unknown
+  std::int64_t count = 0;     // records, or tokens, it is a mean over
+};
+
+struct TaskResult {
+  std::vector<Metric> metrics;
+  std::int64_t records = 0;
+  std::int64_t cut_prompts = 0;  // prompts that lost their beginning, being too long
+};
+
+/// A model under test. All are borrowed.
+struct Subject {
+  Ops& ops;
+  const ModelConfig& config;
+  const ModelTensors& weights;
+  const Tokenizer& tokenizer;
+  ChatTemplate chat;
+};
+
+/// What became of one record, for those who want to read along.
+struct Outcome {
+  std::string place, output, wanted;
+  bool right = false;
+};
+
+/// Runs a task (docs/evaluation.md). `folder` is the task file's. Deterministic: record i's masks
+/// and noise are named by the task's seeds and i. `observe` is called for each record.
+///   multiple_choice  accuracy (of the least nats), accuracy_norm (of the least nats per byte)
+///   generation       accuracy
+///   perplexity       bits_per_byte, nats_per_token: a text longer than model.max_length is scored
+///                    in pieces of that length, each on its own
+///   infilling        gaps, records: the share of gaps, and of records wholly, that are right
+///   reversal         forward, reverse: accuracy in each direction
+/// Throws Error naming file and line for records that lack something, and for a prompt that cannot
+/// be cut; UsageError for a task that the model cannot do.
+TaskResult evaluate(const Subject& subject, const TaskConfig& task,
+                    const std::filesystem::path& folder,
+                    const std::function<void(const Outcome&)>& observe = {});
+
+}  // namespace lacuna

@@ -190,14 +190,12 @@ TEST_F(SftProgram, Evaluate) {
   }
   folder_->write("facts_task.jsonl", records);
   folder_->write("infill.jsonl", infill);
-  const std::string head =
-      "[task]\ndata = \"facts_task.jsonl\"\nprompt = \"{what}\"\nchat = true\n"
-      "answer = \"{colour}\"\n[sampler]\ngen_length = 6\n"
-      "[likelihood]\nsamples = 16\n[task]\n";
   const auto task = [&](const std::string& name, const std::string& lines) {
-    std::string text = head;
-    text.replace(text.rfind("[task]\n"), 7, "");
-    return folder_->write(name + ".toml", text.insert(7, lines));
+    return folder_->write(name + ".toml", "[task]\n" + lines +
+                                              "data = \"facts_task.jsonl\"\nprompt = \"{what}\"\n"
+                                              "chat = true\nanswer = \"{colour}\"\n"
+                                              "[sampler]\ngen_length = 6\n"
+                                              "[likelihood]\nsamples = 16\n");
   };
   const std::string generation = task("generation", "type = \"generation\"\nmatch = \"exact\"\n");
   const std::string choice = task("choice", "choice_prefix = \"\"\n");

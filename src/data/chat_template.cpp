@@ -55,7 +55,8 @@ ChatTemplate parse_chat_template(const std::string& text, const std::string& fil
   ChatTemplate chat;
   const std::vector<std::pair<std::string, std::string*>> known = {
       {"begin", &chat.begin}, {"message", &chat.message}, {"reply", &chat.reply}};
-  for (const auto& [key, value] : object.items()) {
+  for (const auto& item : object.items()) {
+    const std::string& key = item.key();
     const auto found =
         std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.first == key; });
     if (found == known.end()) {
@@ -63,8 +64,9 @@ ChatTemplate parse_chat_template(const std::string& text, const std::string& fil
       fail(str(file, ": unknown key \"", key, "\"; ",
                near.empty() ? "keys are begin, message and reply" : "did you mean " + near + "?"));
     }
-    CHECK(value.is_string(), file, ": ", key, " is not a string but ", value.type_name());
-    *found->second = value.get<std::string>();
+    CHECK(item.value().is_string(), file, ": ", key, " is not a string but ",
+          item.value().type_name());
+    *found->second = item.value().get<std::string>();
   }
   check_fields("begin", chat.begin, false, file);
   check_fields("message", chat.message, true, file);

@@ -14,7 +14,6 @@
 #include "tests/app/byte_tokenizer.h"
 #include "tests/app/program.h"
 #include "tests/support/support.h"
-#include "training/model_io.h"
 
 namespace lacuna {
 namespace {
@@ -93,8 +92,7 @@ class SftProgram : public ::testing::Test {
     info.config = to_toml(config);
     info.tokenizer = read_file(tokenizer);
     CheckpointTensors tensors;
-    std::vector<std::vector<std::byte>> staging;
-    tensors.model = host_views(weights, ops, staging);
+    for (const NamedWeight& w : weights.named()) tensors.model.push_back({w.name, w.tensor});
     save_checkpoint(at("base.h5"), info, tensors);
   }
 

@@ -9,8 +9,12 @@ PromptedText encode_pair(const Tokenizer& tokenizer, std::string prompt, std::st
   CHECK(!response.empty(), "an empty text cannot be scored");
   const std::size_t end = prompt.find_last_not_of(" \t\r\n");
   const std::size_t kept = end == std::string::npos ? 0 : end + 1;
-  response.insert(0, prompt, kept);
-  prompt.resize(kept);
+  const std::vector<std::int32_t> before =
+      tokenizer.encode(std::string_view(prompt).substr(0, kept), special);
+  if (before.empty() || !tokenizer.is_special(before.back())) {
+    response.insert(0, prompt, kept);
+    prompt.resize(kept);
+  }
   PromptedText text;
   text.tokens = tokenizer.encode(prompt + response, special);
   const std::vector<std::int32_t> given = tokenizer.encode(prompt, special);

@@ -163,7 +163,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 12);
+    EXPECT_EQ(numbers, 13);
   }
 }
 

@@ -19,6 +19,8 @@ TEST(EncodePair, SpacesThatEndThePromptGoToTheResponse) {
   EXPECT_EQ(encode_pair(tokenizer, "  ", "c").prompt, 0);
   EXPECT_EQ(encode_pair(tokenizer, "<|endoftext|>", "c").tokens,
             (std::vector<std::int32_t>{kByteEnd, 'c'}));
+  // As a chat template ends: the line ends are not part of the answer.
+  EXPECT_EQ(encode_pair(tokenizer, "a<|endoftext|>\n\n", "c").prompt, 4);
   EXPECT_TRUE(contains(error_of([&] { encode_pair(tokenizer, "a", ""); }), "empty"));
 }
 
@@ -26,7 +28,10 @@ TEST(EncodePair, SpacesThatEndThePromptGoToTheResponse) {
 TEST(EncodePair, AResponseThatMergedIntoThePromptIsTokenisedOnItsOwn) {
   std::string json = byte_tokenizer_json();
   json.replace(json.find(R"("merges":[])"), 11, R"("merges":["a b"])");
-  json.replace(json.find(R"("vocab":{)"), 9, R"("vocab":{"ab":258,)");
+  json.replace(json.find(R"("vocab":{)"), 9, R"("vocab":{"ab":256,)");
+  // One token more than bytes: the special tokens move up by one.
+  json.replace(json.find(R"("id":257)"), 8, R"("id":258)");
+  json.replace(json.find(R"("id":256)"), 8, R"("id":257)");
   const Tokenizer tokenizer = Tokenizer::from_json(json, "t.json");
   const PromptedText text = encode_pair(tokenizer, "a", "b");
   EXPECT_EQ(text.tokens, (std::vector<std::int32_t>{'a', 'b'}));

@@ -31,9 +31,8 @@ std::vector<std::int32_t> Infiller::fill(std::vector<std::int32_t> canvas,
       sequences.head_rows.push_back(std::int32_t(i));
       keys.push_back(noise_key(options.sample, std::int64_t(i)));
     }
-    const auto draws =
-        predictor_.predict(canvas, sequences, keys,
-                           {options.temperature, options.seed, std::uint64_t(step)});
+    const auto draws = predictor_.predict(canvas, sequences, keys,
+                                          {options.temperature, options.seed, std::uint64_t(step)});
     std::vector<double> confidence;
     std::vector<std::size_t> where;
     for (std::size_t m = 0; m < keys.size(); ++m) {

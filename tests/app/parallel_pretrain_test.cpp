@@ -1,4 +1,5 @@
 // lacuna pretrain under mpirun: what can happen to some of its ranks.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <sstream>
@@ -210,6 +211,42 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
   fails(2, {"train.batch_size=1", "train.micro_batch_size=1"},
         "train.batch_size = 1 sequences are too few for 2 data parallel ranks");
   EXPECT_FALSE(fs::exists(run_));
+}
+
+// A limit on the size of files stands for the disk. Ranks share memory through files, so these talk
+// over TCP.
+TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
+  Words settings = {"train.steps=2", "model.width=64", "model.ffn_width=1024"};
+  const auto whole = start(2, settings);
+  ASSERT_EQ(whole->wait(), 0) << whole->err();
+  const Words saved = checkpoints();
+  ASSERT_EQ(saved.size(), 1u);
+  const std::string file = run_ + "/checkpoints/" + saved[0], bytes = read_file(file);
+  Words launcher = mpirun(2);
+  std::replace(launcher.begin(), launcher.end(), std::string("vader,self"),
+               std::string("tcp,self"));
+  launcher.insert(launcher.end(), {"--mca", "btl_tcp_if_include", "lo", "sh", "-c",
+                                   "ulimit -f 1000; exec \"$@\"", "sh"});  // 500 KiB of 2.4 MB
+  settings[0] = "train.steps=4";
+  Words words = {"pretrain", "--config", config_, "--resume"};
+  for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
+  Program full(words, RLIM_INFINITY, "", launcher);
+  EXPECT_EQ(full.wait(), 1) << full.err();
+  const Words lines = messages(full.err());
+  ASSERT_EQ(lines.size(), 1u) << full.err();
+  EXPECT_TRUE(contains(lines[0], "step-00000004.h5.partial: cannot write: File too large"));
+  EXPECT_TRUE(checkpoints(".partial").empty());
+  EXPECT_EQ(checkpoints(), saved);
+  EXPECT_TRUE(read_file(file) == bytes);
+  const auto resumed = start(1, settings, true);
+  EXPECT_EQ(resumed->wait(), 0) << resumed->err();
+  EXPECT_TRUE(contains(resumed->out(), "done: step 4"));
+}
+
+TEST_F(ParallelPretrain, OtherCommandsRunOnOneRank) {
+  Program job({"inspect", config_}, RLIM_INFINITY, "", mpirun(2));
+  EXPECT_EQ(job.wait(), 2) << job.err();
+  EXPECT_TRUE(contains(job.err(), "lacuna inspect runs on one rank, and 2 were started"));
 }
 
 TEST_F(ParallelPretrain, ConfigurationsThatDifferAreRefused) {

@@ -187,6 +187,7 @@ struct OptimizerConfig {
 
 struct ParallelConfig {
   std::int64_t tensor = 1;
+  bool split_rows = false;
   std::int64_t zero = 0;
   DeviceKind device = DeviceKind::cpu;
   Precision dtype = Precision::f32;
@@ -200,6 +201,9 @@ struct ParallelConfig {
   static void fields(Self& c, Visitor&& visit) {
     visit(c.tensor, "tensor",
           "ranks that share each layer (tensor parallel); the rest is data parallel");
+    visit(c.split_rows, "split_rows",
+          "tensor parallel: each rank keeps the residual stream of its own rows (sequence "
+          "parallel): less memory, half as much communication again in the backward pass");
     visit(c.zero, "zero", "1: optimizer states and master weights are sharded over data ranks");
     visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
     visit(c.dtype, "dtype",

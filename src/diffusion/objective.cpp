@@ -106,6 +106,7 @@ double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors
   const auto M = std::int64_t(batch.rows.size());
   if (M == 0) {
     row_losses_.clear();
+    if (observer) model_.complete(gradients);
     return 0;
   }
   const Tensor hidden = forward(batch);

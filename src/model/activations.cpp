@@ -14,17 +14,21 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   const std::int64_t N = limits.rows, M = limits.head_rows, S = limits.sequences, C = m.width,
                      F = own.ffn_width, H = own.heads, D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
+  // Of N rows: those of one rank where they are split, and room for equal parts.
+  const bool split = share.split_rows && share.count > 1 && m.layers > 1;
+  const std::int64_t each = split ? RowPart(N, share).each : N,
+                     padded = split ? share.count * each : N;
   Plan plan;
 
   // The wanted rows' hidden states need M rows of h and, backward, of d_x; the last block's keys
   // and values at the same time need all N.
-  slots.h = plan.add("scratch/h", {N, C}, dtype);
+  slots.h = plan.add("scratch/h", {padded, C}, dtype);
   slots.wanted_h = plan.add("scratch/wanted_h", {M, C}, dtype);
   const Slot wide = plan.add(
       "scratch/wide", {N, limits.training ? std::max(F, packed) : std::max(F, H * D)}, dtype);
   slots.hidden = plan.alias(wide, "scratch/hidden", {N, F}, dtype);
   if (limits.training) {
-    slots.d_x = plan.add("scratch/d_x", {N, C}, dtype);
+    slots.d_x = plan.add("scratch/d_x", {padded, C}, dtype);
     slots.wanted_d_x = plan.add("scratch/wanted_d_x", {M, C}, dtype);
     slots.d_qkv = plan.alias(wide, "scratch/d_qkv", {N, packed}, dtype);
     slots.d_attended = plan.alias(slots.h, "scratch/d_attended", {N, H * D}, dtype);
@@ -34,21 +38,24 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
   // block's room for all.
-  const auto keeping = [&](const std::string& block, std::int64_t rows) {
+  const auto keeping = [&](std::int64_t l) {
+    const bool last = l + 1 == m.layers;
+    const std::int64_t rows = last ? M : N, stream = last ? M : each;
     const auto add = [&](const char* name, Shape shape, DType type) {
-      return plan.add(str("activations/", block, name), shape, type);
+      return plan.add(str("activations/blocks.", l, ".", name), shape, type);
     };
-    return BlockSlots{.x = add("x", {N, C}, dtype),
-                      .attention_rstd = add("attention_rstd", {N}, DType::f32),
+    // All rows of x where embeddings are put together, and where rows come together again.
+    return BlockSlots{.x = add("x", {l == 0 || last ? padded : each, C}, dtype),
+                      .attention_rstd = add("attention_rstd", {last ? N : each}, DType::f32),
                       .qkv = add("qkv", {N, packed}, dtype),
                       .attended = add("attended", {rows, H * D}, dtype),
                       .lse = add("lse", {rows, H}, DType::f32),
-                      .middle = add("middle", {rows, C}, dtype),
-                      .ffn_rstd = add("ffn_rstd", {rows}, DType::f32),
+                      .middle = add("middle", {stream, C}, dtype),
+                      .ffn_rstd = add("ffn_rstd", {stream}, DType::f32),
                       .gate_up = add("gate_up", {rows, 2 * F}, dtype)};
   };
   const auto passing = [&] {
-    const Slot x = plan.add("activations/x", {N, C}, dtype),
+    const Slot x = plan.add("activations/x", {padded, C}, dtype),
                rstd = plan.add("activations/rstd", {N}, DType::f32),
                qkv_or_gate_up =
                    plan.add("activations/qkv_or_gate_up", {N, std::max(packed, 2 * F)}, dtype);
@@ -63,8 +70,7 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype)};
   };
   if (limits.training) {
-    for (std::int64_t l = 0; l < m.layers; ++l)
-      slots.blocks.push_back(keeping(str("blocks.", l, "."), l + 1 < m.layers ? N : M));
+    for (std::int64_t l = 0; l < m.layers; ++l) slots.blocks.push_back(keeping(l));
     slots.final_x = plan.add("activations/final_x", {M, C}, dtype);
     slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
   } else {
@@ -89,7 +95,9 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
 
 Activations::Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits,
                          DType dtype, ModelShare share)
-    : arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
+    : share_(share),
+      keeping_(limits.training),
+      arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
 
 Plan Activations::plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                        ModelShare share) {
@@ -105,15 +113,30 @@ void Activations::resize(std::int64_t rows, std::int64_t wanted_rows, std::int64
 
 BlockActivations Activations::block(std::size_t l) const {
   const BlockSlots& b = slots_.blocks[l];
-  const std::int64_t n = rows_, m = l + 1 < slots_.blocks.size() ? rows_ : wanted_rows_;
-  return {.x = first(b.x, n),
-          .attention_rstd = first(b.attention_rstd, n),
-          .qkv = first(b.qkv, n),
-          .attended = first(b.attended, m),
-          .lse = first(b.lse, m),
-          .middle = first(b.middle, m),
-          .ffn_rstd = first(b.ffn_rstd, m),
-          .gate_up = first(b.gate_up, m)};
+  const bool last = l + 1 == slots_.blocks.size();
+  const std::int64_t n = rows_, m = last ? wanted_rows_ : rows_;
+  BlockActivations a;
+  std::int64_t entering = n, stream = m;
+  if (split() && !last) {
+    const RowPart own(n, share_);
+    entering = stream = own.count;
+    // Memory for all rows has this rank's at their place.
+    const auto rows_of = [&](Slot slot, bool whole) {
+      return whole ? first(slot, n).row_range(own.first, own.count) : first(slot, own.count);
+    };
+    a.x = rows_of(b.x, !keeping_ || l == 0);
+    a.middle = rows_of(b.middle, !keeping_);
+  } else {
+    a.x = first(b.x, n);
+    a.middle = first(b.middle, m);
+  }
+  a.qkv = first(b.qkv, n);
+  a.attended = first(b.attended, m);
+  a.lse = first(b.lse, m);
+  a.gate_up = first(b.gate_up, m);
+  a.attention_rstd = first(b.attention_rstd, entering);
+  a.ffn_rstd = first(b.ffn_rstd, stream);
+  return a;
 }
 
 FinalActivations Activations::final() const {
@@ -121,11 +144,20 @@ FinalActivations Activations::final() const {
 }
 
 Scratch Activations::scratch() const {
-  return {.h = first(slots_.h, rows_),
-          .d_x = first(slots_.d_x, rows_),
-          .hidden = first(slots_.hidden, rows_),
-          .d_qkv = first(slots_.d_qkv, rows_),
-          .d_attended = first(slots_.d_attended, rows_)};
+  Scratch s{.h = first(slots_.h, rows_),
+            .d_x = first(slots_.d_x, rows_),
+            .hidden = first(slots_.hidden, rows_),
+            .d_qkv = first(slots_.d_qkv, rows_),
+            .d_attended = first(slots_.d_attended, rows_),
+            .h_parts = {},
+            .d_x_parts = {},
+            .own = {}};
+  if (split()) {
+    s.h_parts = first(slots_.h, padded(rows_));
+    s.d_x_parts = first(slots_.d_x, padded(rows_));
+    s.own = RowPart(rows_, share_);
+  }
+  return s;
 }
 
 Scratch Activations::wanted_scratch() const {
@@ -133,7 +165,10 @@ Scratch Activations::wanted_scratch() const {
           .d_x = first(slots_.wanted_d_x, wanted_rows_),
           .hidden = first(slots_.hidden, wanted_rows_),
           .d_qkv = first(slots_.d_qkv, rows_),
-          .d_attended = first(slots_.wanted_d_attended, wanted_rows_)};
+          .d_attended = first(slots_.wanted_d_attended, wanted_rows_),
+          .h_parts = {},
+          .d_x_parts = {},
+          .own = {}};
 }
 
 SequenceTensors Activations::sequences() const {

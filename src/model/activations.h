@@ -11,7 +11,8 @@ namespace lacuna {
 
 /// What a block's backward pass needs of its forward pass. N rows enter; M of them ask: all of
 /// them, but in the last block only those whose hidden states are wanted. H, K and F are this
-/// rank's.
+/// rank's. Where rows are split, all but the last block have x, middle and their rstd of this
+/// rank's rows alone.
 struct BlockActivations {
   Tensor x;               // [N,C] the residual stream as it enters
   Tensor attention_rstd;  // [N]
@@ -31,6 +32,12 @@ struct Scratch {
   Tensor hidden;      // [M,F] of the feed-forward
   Tensor d_qkv;       // [N,(H+2K)D], in the memory of `hidden`
   Tensor d_attended;  // [M,H D], in the memory of `h`
+
+  // Where rows are split: h and d_x with room for equal parts, [T ceil(N/T),C], and which rows of
+  // them are this rank's.
+  Tensor h_parts, d_x_parts;
+  RowPart own;
+  bool split() const { return own.each > 0; }
 };
 
 /// The last residual stream and its norm.
@@ -56,11 +63,16 @@ class Activations {
 
   BlockActivations block(std::size_t l) const;
   FinalActivations final() const;
+  /// All rows of the first block's x and of the last one's; with room for equal parts of those.
+  Tensor first_x() const { return first(slots_.blocks.front().x, rows_); }
+  Tensor last_x_parts() const { return first(slots_.blocks.back().x, padded(rows_)); }
   Scratch scratch() const;         // of all rows: M = N
   Scratch wanted_scratch() const;  // of the wanted rows: for the last block
   SequenceTensors sequences() const;
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
+  /// Whether rows are dealt out to the ranks that share the model.
+  bool split() const { return share_.split_rows && share_.count > 1 && slots_.blocks.size() > 1; }
 
   /// Of the tokens, those whose embeddings this rank holds, at most as many as there are rows; and
   /// room for their embeddings, where no other rank's are. Only of a model that ranks share.
@@ -81,9 +93,14 @@ class Activations {
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                         ModelShare share, Slots& slots);
+  std::int64_t padded(std::int64_t rows) const {
+    return split() ? share_.count * RowPart(rows, share_).each : rows;
+  }
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
 
+  ModelShare share_;
+  bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;
   std::int64_t rows_ = 0, wanted_rows_ = 0, sequences_ = 0;

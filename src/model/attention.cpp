@@ -1,5 +1,7 @@
 #include "model/attention.h"
 
+#include "model/split_rows.h"
+
 namespace lacuna {
 namespace {
 
@@ -40,7 +42,7 @@ void attention_forward(const Pass& pass, const BlockTensors& w, const BlockActiv
   ops.rope(x.q_and_k, pass.sequences.positions, pass.rope_table, Rotation::forward);
   ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, pass.attention);
   ops.linear_forward(s.h, a.attended, w.attention_out);
-  sum_over_shares(pass.shares, s.h);
+  sum_h(pass, s);
 }
 
 void attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
@@ -48,17 +50,20 @@ void attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& d
   Ops& ops = pass.ops;
   const Packed x(a.qkv, pass.attention, a.qkv.rows());
   const Packed d(s.d_qkv, pass.attention, a.qkv.rows());
+  gather_rows_of(pass, s, s.d_x_parts);
   ops.linear_backward_weight(dw.attention_out, s.d_x, a.attended);
   ops.linear_backward_input(s.d_attended, s.d_x, w.attention_out, GradMode::overwrite);
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attended, a.lse, x.q, x.k, x.v,
                          pass.attention);
   ops.rope(d.q_and_k, pass.sequences.positions, pass.rope_table, Rotation::inverse);
-  ops.rmsnorm_forward(s.h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
+  const Tensor h = own_rows(s, s.h);
+  ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
+  gather_rows_of(pass, s, s.h_parts);
   ops.linear_backward_weight(dw.qkv, s.d_qkv, s.h);
   ops.linear_backward_input(s.h, s.d_qkv, w.qkv, GradMode::overwrite);
-  sum_over_shares(pass.shares, s.h);
-  ops.rmsnorm_backward(s.d_x, dw.attention_norm, s.h, a.x, a.attention_rstd, w.attention_norm,
-                       GradMode::accumulate);
+  sum_h(pass, s);
+  ops.rmsnorm_backward(own_rows(s, s.d_x), dw.attention_norm, h, a.x, a.attention_rstd,
+                       w.attention_norm, GradMode::accumulate);
 }
 
 void wanted_attention_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,

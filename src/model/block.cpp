@@ -2,13 +2,16 @@
 
 #include "model/attention.h"
 #include "model/mlp.h"
+#include "model/split_rows.h"
 
 namespace lacuna {
 
 void block_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
                    const Scratch& s) {
   attention_forward(pass, w, a, s);
-  pass.ops.add_rmsnorm_forward(a.middle, s.h, a.ffn_rstd, a.x, s.h, w.ffn_norm, pass.norm_eps);
+  const Tensor h = own_rows(s, s.h);
+  pass.ops.add_rmsnorm_forward(a.middle, h, a.ffn_rstd, a.x, h, w.ffn_norm, pass.norm_eps);
+  gather_rows_of(pass, s, s.h_parts);
   mlp_forward(pass, w, a, s);
 }
 

@@ -1,5 +1,7 @@
 #include "model/mlp.h"
 
+#include "model/split_rows.h"
+
 namespace lacuna {
 
 void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
@@ -8,20 +10,23 @@ void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations
   ops.linear_forward(a.gate_up, s.h, w.gate_up);  // [M,2F] = [M,C] [2F,C]^T
   ops.swiglu_forward(s.hidden, a.gate_up);        // [M,F]
   ops.linear_forward(s.h, s.hidden, w.ffn_out);   // [M,C] = [M,F] [C,F]^T
-  sum_over_shares(pass.shares, s.h);
+  sum_h(pass, s);
 }
 
 void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
                   const BlockActivations& a, const Scratch& s) {
   Ops& ops = pass.ops;
+  gather_rows_of(pass, s, s.d_x_parts);
   ops.linear_backward_input(s.hidden, s.d_x, w.ffn_out, GradMode::overwrite);
   ops.swiglu_backward(a.gate_up, s.hidden, s.hidden, a.gate_up);  // hidden: from gradient to value
   ops.linear_backward_weight(dw.ffn_out, s.d_x, s.hidden);
-  ops.rmsnorm_forward(s.h, a.ffn_rstd, a.middle, w.ffn_norm, pass.norm_eps);
+  const Tensor h = own_rows(s, s.h);
+  ops.rmsnorm_forward(h, a.ffn_rstd, a.middle, w.ffn_norm, pass.norm_eps);
+  gather_rows_of(pass, s, s.h_parts);
   ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
   ops.linear_backward_input(s.h, a.gate_up, w.gate_up, GradMode::overwrite);
-  sum_over_shares(pass.shares, s.h);
-  ops.rmsnorm_backward(s.d_x, dw.ffn_norm, s.h, a.middle, a.ffn_rstd, w.ffn_norm,
+  sum_h(pass, s);
+  ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, h, a.middle, a.ffn_rstd, w.ffn_norm,
                        GradMode::accumulate);
 }
 

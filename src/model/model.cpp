@@ -6,6 +6,7 @@
 #include "model/block.h"
 #include "model/pass.h"
 #include "model/shared_embedding.h"
+#include "model/split_rows.h"
 
 namespace lacuna {
 namespace {
@@ -66,6 +67,13 @@ struct Model::State {
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
     ops.copy(table, Tensor(angles.data(), table.shape));
     ops.synchronize();
+  }
+
+  /// Gradients that each rank has of its rows, where rows are split.
+  void add_up_norms(const BlockTensors& gradients) {
+    if (!activations.split()) return;
+    sum_over_shares(shares, gradients.attention_norm);
+    sum_over_shares(shares, gradients.ffn_norm);
   }
 
   Pass pass() const {
@@ -129,13 +137,19 @@ Tensor Model::run() {
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
   BlockActivations a = s.activations.block(0);
-  s.embedding.forward(a.x, pass.sequences.tokens, w.embedding);
-  s.ops.rmsnorm_forward(all.h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
+  s.embedding.forward(s.activations.first_x(), pass.sequences.tokens, w.embedding);
+  const Tensor h = own_rows(all, all.h);
+  s.ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
+  gather_rows_of(pass, all, all.h_parts);
   for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
     block_forward(pass, w.blocks[l], a, all);
     const BlockActivations next = s.activations.block(l + 1);
-    s.ops.add_rmsnorm_forward(next.x, all.h, next.attention_rstd, a.middle, all.h,
-                              w.blocks[l + 1].attention_norm, pass.norm_eps);
+    const bool last = l + 2 == w.blocks.size();  // whose tensors are of all rows
+    s.ops.add_rmsnorm_forward(last ? own_rows(all, next.x) : next.x, h,
+                              last ? own_rows(all, next.attention_rstd) : next.attention_rstd,
+                              a.middle, h, w.blocks[l + 1].attention_norm, pass.norm_eps);
+    gather_rows_of(pass, all, all.h_parts);
+    if (last) gather_rows_of(pass, all, s.activations.last_x_parts());
     a = next;
   }
   last_block_forward(pass, w.blocks.back(), a, all, wanted);
@@ -144,6 +158,11 @@ Tensor Model::run() {
                             pass.norm_eps);
   s.kept = s.limits.training;
   return wanted.h;
+}
+
+void Model::complete(ModelTensors& gradients) {
+  for (std::size_t l = state_->weights.blocks.size() - 1; l-- > 0;)
+    state_->add_up_norms(gradients.blocks[l]);
 }
 
 void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
@@ -167,8 +186,10 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   complete(gradients.blocks.back().attention_norm);
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, w.blocks[l], gradients.blocks[l], s.activations.block(l), all);
+    if (observer) s.add_up_norms(gradients.blocks[l]);
     complete(gradients.blocks[l].attention_norm);
   }
+  gather_rows_of(pass, all, all.d_x_parts);
   s.embedding.backward(gradients.embedding, all.d_x, pass.sequences.tokens);
   complete(gradients.embedding);
 }

@@ -42,8 +42,12 @@ class Model {
   Tensor placed_tokens() const;
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
-  /// limits.training and a forward pass of its own.
+  /// limits.training and a forward pass of its own. Where rows are split (ModelShare), gradients of
+  /// norms are of this rank's rows until a backward pass with an observer, or complete(), adds them
+  /// up.
   void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {});
+  /// In place of the last backward pass of a step, when there is nothing to go back from.
+  void complete(ModelTensors& gradients);
 
   const ModelConfig& config() const;
   const ModelTensors& weights() const;

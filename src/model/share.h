@@ -1,7 +1,9 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "config/config.h"
+#include "core/tensor.h"
 
 namespace lacuna {
 
@@ -9,6 +11,27 @@ namespace lacuna {
 /// (tensor parallelism).
 struct ModelShare {
   int index = 0, count = 1;
+  /// Each rank has the residual stream of its rows alone (model/split_rows.h), but in the last
+  /// block.
+  bool split_rows = false;
+};
+
+/// The rows of [N,...] that are one rank's when they are dealt out: `each` of them, the last ranks
+/// fewer or none.
+struct RowPart {
+  std::int64_t each = 0, first = 0, count = 0;
+
+  RowPart() = default;
+  RowPart(std::int64_t rows, ModelShare share)
+      : each((rows + share.count - 1) / share.count),
+        first(std::min(rows, share.index * each)),
+        count(std::min(each, rows - first)),
+        index_(share.index) {}
+  /// This rank's of equal parts: [T each,C] -> [each,C].
+  Tensor part_of(const Tensor& parts) const { return parts.row_range(index_ * each, each); }
+
+ private:
+  int index_ = 0;
 };
 
 /// What lies in such a part (arXiv:1909.08053, section 3). Projections that read the residual

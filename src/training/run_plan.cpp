@@ -23,7 +23,7 @@ DType type_of(const Config& c) {
 /// Of rank `tensor_rank` of those that share a model, in the first of the data ranks: their parts
 /// are of the same size, and none has more samples than the last.
 RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
-  const ModelShare share{tensor_rank, int(c.parallel.tensor)};
+  const ModelShare share{tensor_rank, int(c.parallel.tensor), c.parallel.split_rows};
   const DType type = type_of(c);
   const std::int64_t multiple = Buckets::multiple(data);
   const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
@@ -48,10 +48,12 @@ RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
 }
 
 /// Sums over a row of hidden states in a micro-batch's passes, in rows: see model/attention.cpp,
-/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M are wanted.
-double summed_rows(double layers, double N, double M) {
-  const double embedding = N, blocks = (layers - 1) * 4 * N, last_forward = 2 * M, head = M,
-               last_backward = M + N;
+/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M are wanted. Split rows are gathered as
+/// often as they are summed forward, twice as often backward, each half of a whole sum; and once
+/// more before the first block, before the last, in which they come together, and at the embedding.
+double summed_rows(double layers, double N, double M, bool split) {
+  const double embedding = split ? 2.5 * N : N, blocks = (layers - 1) * (split ? 5 : 4) * N,
+               last_forward = 2 * M, head = M, last_backward = M + N;
   return embedding + blocks + last_forward + head + last_backward;
 }
 
@@ -109,7 +111,8 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.weight_bytes = sharded ? others * local * size / 4 : 0;
   plan.activation_bytes =
       2 * sharing * size * double(c.model.width) *
-      summed_rows(double(c.model.layers), double(most * T), double(predicted(most)));
+      summed_rows(double(c.model.layers), double(most * T), double(predicted(most)),
+                  c.parallel.split_rows && c.model.layers > 1);
   return plan;
 }
 

@@ -28,7 +28,9 @@ DType type_of(Precision precision) {
 
 bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
 
-ModelShare model_share(const Grid& grid) { return {grid.tensor().rank(), grid.tensor().size()}; }
+ModelShare model_share(const Grid& grid, const Config& config) {
+  return {grid.tensor().rank(), grid.tensor().size(), config.parallel.split_rows};
+}
 
 /// On rank 0 alone: the others learn from it what is there.
 std::unique_ptr<RunDirectory> run_directory(const Grid& grid, const std::string& path,
@@ -61,8 +63,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
       source_(make_source(options.sft)),
       weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype),
-               model_share(grid_), Buckets::multiple(grid_.data().size())),
-      gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_),
+               model_share(grid_, config_), Buckets::multiple(grid_.data().size())),
+      gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_, config_),
                  Buckets::multiple(grid_.data().size())),
       buckets_(gradients_.flat().count(), grid_.data().size(),
                grid_.data().size() > 1 ? options.bucket_bytes / size_of(DType::f32)

@@ -15,9 +15,11 @@ namespace lacuna::testing {
 struct Layout {
   int tensor = 1;
   std::int64_t zero = 0, micro_batch = 2;
+  bool split_rows = false;
 };
 inline std::ostream& operator<<(std::ostream& out, const Layout& l) {
-  return out << "tensor " << l.tensor << ", zero " << l.zero << ", micro-batch " << l.micro_batch;
+  return out << "tensor " << l.tensor << ", zero " << l.zero << ", micro-batch " << l.micro_batch
+             << (l.split_rows ? ", split rows" : "");
 }
 
 /// Every layout that `ranks` ranks allow.
@@ -27,6 +29,10 @@ inline std::vector<Layout> layouts(int ranks) {
     for (const std::int64_t zero : {0, 1})
       if (ranks % tensor == 0 && (zero == 0 || tensor < ranks || ranks == 1))
         for (const std::int64_t micro : {1, 3}) all.push_back({tensor, zero, micro});
+  for (int tensor = 2; tensor <= ranks; ++tensor)
+    if (ranks % tensor == 0)
+      for (const std::int64_t micro : {1, 3})
+        all.push_back({tensor, tensor < ranks ? micro / 2 : 0, micro, true});
   return all;
 }
 
@@ -56,6 +62,7 @@ class SharedRun {
     other.train.micro_batch_size = layout.micro_batch;
     other.parallel.tensor = layout.tensor;
     other.parallel.zero = layout.zero;
+    other.parallel.split_rows = layout.split_rows;
     return other;
   }
   std::string path(const std::string& name) const { return folder_ + name; }

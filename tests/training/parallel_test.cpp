@@ -75,6 +75,35 @@ TEST_F(Layouts, SoDoVariantsOfTheModel) {
       if (layout.micro_batch == 3 && layout.zero == 0) compare_steps(variant, layout);
 }
 
+// Fewer rows than ranks, so that some have none; and a block between the first and the last, which
+// keeps its own rows alone.
+TEST_F(Layouts, FewRowsAreSplitToo) {
+  const Variant short_and_deep = {"short and deep", [](Config& c) {
+                                    c.model.layers = 4;
+                                    c.data.sequence_length = 3;
+                                    c.train.random_length_fraction = 0;
+                                  }};
+  for (const Layout& layout : layouts(world_->size()))
+    if (layout.split_rows) compare_steps(short_and_deep, layout);
+}
+
+// What a block keeps of the residual stream, apart from the first and the last one's.
+TEST_F(Layouts, SplitRowsTakeLessMemory) {
+  const int ranks = world_->size();
+  if (ranks == 1) return;
+  Config config = run_.in("memory", {ranks, 0, 1});
+  config.model.layers = 12;
+  const std::int64_t whole = plan_run(config, ranks).memory.activations;
+  config.parallel.split_rows = true;
+  const std::int64_t split = plan_run(config, ranks).memory.activations;
+  const std::int64_t rows = config.data.sequence_length, others = rows - (rows + ranks - 1) / ranks;
+  // Of 11 blocks middle and two rstd (the last block's stay), of 10 also x; every tensor is rounded
+  // up.
+  const std::int64_t saved = 4 * others * (config.model.width * (11 + 10) + 11 * 2);
+  EXPECT_NEAR(double(whole - split), double(saved), 43 * 64.0);
+  EXPECT_GT(whole - split, saved / 2);
+}
+
 TEST_F(Layouts, ShardedStatesChangeNoBit) {
   for (const int tensor : {1, 2}) {
     if (world_->size() % tensor != 0) continue;
@@ -253,6 +282,31 @@ TEST_F(Layouts, GradientsAreSentOnce) {
     // bucket's, twice when sharded.
     EXPECT_GE(sent, formula);
     EXPECT_LE(sent, formula + n * (n - 1) * (24 + 2 * 4096));
+  }
+}
+
+// The same of ranks that share a model. (All but the last token of each sequence are predicted.)
+TEST_F(Layouts, SumsOfActivationsAreThoseOfThePlan) {
+  const int n = world_->size();
+  if (n == 1) return;
+  kVariants[2].apply(run_.config);
+  run_.config.train.random_length_fraction = 0;
+  run_.config.model.layers = 3;
+  for (const bool split : {false, true}) {
+    const Config config = run_.in(str("sums-", split), {n, 0, 3, split});
+    Grid grid(testing::world(), n);
+    Trainer trainer(config, run_.ops, on(grid));
+    trainer.step();
+    const std::int64_t before = grid.tensor().stats().bytes_sent;
+    trainer.step();
+    const double sent = reduced(grid.world(), double(grid.tensor().stats().bytes_sent - before));
+    const double formula = n * plan_run(config, n).activation_bytes;
+    // Besides, whole to each rank, being small: of each predicted row a maximum, a sum and a
+    // target's logit, at most in f64; the gradients of two norms in two blocks; a few figures of
+    // the step.
+    const double rows = 6 * 31;
+    EXPECT_GE(sent, formula) << split;
+    EXPECT_LE(sent, formula + n * (n - 1) * (rows * 3 * 8 + 4 * 64 + 256)) << split;
   }
 }
 

@@ -15,14 +15,13 @@ say "training"
 for kind in diffusion autoregressive; do
   options=()
   [ $kind = diffusion ] || options=("${autoregressive[@]}")
-  pretrain reversal-$kind 4000 --set data.train="$data/reversal.h5" --set model.width=256 \
-    --set model.heads=4 --set model.ffn_width=704 "${options[@]}"
+  pretrain reversal-$kind 2000 --set data.train="$data/reversal.h5" "${options[@]}"
 done
 
 say "tasks"
 limit=${quick:+4}
 head='data = "reversal-test.jsonl"
-limit = '${limit:-400}
+limit = '${limit:-300}
 cat >"$data/reversal-choice.toml" <<EOF
 [task]
 type = "reversal"
@@ -33,7 +32,7 @@ reverse_prompt = "definition: {definition} | term:"
 reverse_answer = "{term}"
 distractors = 9
 [likelihood]
-samples = 32
+samples = 16
 EOF
 # Terms are at most some eight tokens; the definition's direction is measured by likelihood alone.
 cat >"$data/reversal-recall.toml" <<EOF

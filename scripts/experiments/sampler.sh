@@ -3,11 +3,11 @@
 # by the bound under a larger model and by how much they repeat themselves. Uses the models of
 # scaling.sh.
 source "$(dirname "$0")/common.sh"
-writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-256
+writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
 for run in "$writer" "$judge"; do
   [ -d "$run/checkpoints" ] || { echo "$run is missing: run scaling.sh first" >&2; exit 1; }
 done
-texts=$([ -n "$quick" ] && echo 2 || echo 32)
+texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/sampler"
 for way in low_confidence random block; do
   for count in 4 8 16 32 64; do

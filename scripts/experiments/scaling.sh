@@ -7,12 +7,12 @@ say "the King James Bible"
 kjv
 
 say "training"
-for size in "64 1 192" "128 2 352" "256 4 704"; do
+for size in "64 1 192" "128 2 352" "192 3 512"; do
   read -r width heads ffn <<<"$size"
   for kind in diffusion autoregressive; do
     options=()
     [ $kind = diffusion ] || options=("${autoregressive[@]}")
-    pretrain scaling-$kind-$width 3000 --set data.train="$data/kjv-train.h5" \
+    pretrain scaling-$kind-$width 1500 --set data.train="$data/kjv-train.h5" \
       --set data.validation="$data/kjv-validation.h5" --set train.eval_samples=256 \
       --set model.width="$width" --set model.heads="$heads" --set model.ffn_width="$ffn" \
       "${options[@]}"

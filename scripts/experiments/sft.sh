@@ -15,10 +15,10 @@ for part in sft sft-held-out; do
 done
 
 say "pretraining"
-pretrain sft-base 2000 --set data.train="$data/sft-corpus.h5"
+pretrain sft-base 1500 --set data.train="$data/sft-corpus.h5"
 
 say "fine-tuning"
-count=$(steps 1000)
+count=$(steps 600)
 resume=()
 [ ! -d "$runs/sft/checkpoints" ] || resume=(--resume)
 $lacuna sft --config configs/experiments/sft.toml --init "$runs/sft-base" \
@@ -28,9 +28,9 @@ $lacuna sft --config configs/experiments/sft.toml --init "$runs/sft-base" \
   "${resume[@]}"
 
 say "held-out answers: bound before and after (nats per token, with standard error)"
-head -n "${quick:-300}" "$data/sft-held-out-score.jsonl" >"$data/sft-score.jsonl"
+head -n "${quick:-200}" "$data/sft-held-out-score.jsonl" >"$data/sft-score.jsonl"
 for run in sft-base sft; do
-  $lacuna score --checkpoint "$runs/$run" --input "$data/sft-score.jsonl" --samples 32 --json \
+  $lacuna score --checkpoint "$runs/$run" --input "$data/sft-score.jsonl" --samples 16 --json \
     2>"$runs/$run-bound.txt" >"$runs/$run-bound.jsonl"
   printf '%-9s %s\n' "$run" "$(tail -n 1 "$runs/$run-bound.txt")"
 done

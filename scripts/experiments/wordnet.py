@@ -2,8 +2,8 @@
 """Terms and their definitions from WordNet's nouns (Debian's wordnet-base), as data for the
 experiments.
 
-    wordnet.py reversal --output data/wordnet [--facts 2000]
-    wordnet.py sft --output data/wordnet [--facts 20000]
+    wordnet.py reversal --output data/wordnet [--facts 1000]
+    wordnet.py sft --output data/wordnet [--facts 10000]
 
 reversal: facts in one order each. One half of them is seen as "term: T | definition: D" (the forward
 facts), the other as "definition: D | term: T", so that a model learns both forms, but each fact in
@@ -80,7 +80,7 @@ def main():
     parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
     parser.add_argument("--facts", type=int)
     a = parser.parse_args()
-    a.facts = a.facts or {"reversal": 2000, "sft": 20000}[a.what]
+    a.facts = a.facts or {"reversal": 1000, "sft": 10000}[a.what]
     a.output.mkdir(parents=True, exist_ok=True)
     all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100}[a.what]))
     random.Random(1).shuffle(all_facts)

@@ -24,4 +24,8 @@ struct DeviceOptions {
 /// there is no usable GPU.
 std::unique_ptr<Ops> make_ops(std::string_view device, const DeviceOptions& options = {});
 
+/// How many devices of this kind the process sees, numbered from 0 (DeviceOptions::index): for cuda
+/// what CUDA_VISIBLE_DEVICES shows, for the others 1. Throws as make_ops does.
+int device_count(std::string_view device);
+
 }  // namespace lacuna

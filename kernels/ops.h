@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "core/arena.h"
 #include "core/tensor.h"
@@ -60,6 +61,9 @@ class Ops {
   /// "cpu" or the device's name, and how it runs ("cpu, 2 threads, avx512").
   virtual std::string description() const = 0;
   virtual Place place() const = 0;
+  /// Tells a GPU from every other one, of any machine; empty where there is none (the CPU, the
+  /// emulator).
+  virtual std::string gpu_identity() const { return {}; }
   /// What tensors for these operations are allocated from.
   virtual Memory& memory() = 0;
   /// Returns when all earlier calls have finished.

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build/cuda}
-programs=("$folder"/bin/{lacuna,test_cuda,test_cuda_model,test_app})
+programs=("$folder"/bin/{lacuna,test_cuda,test_cuda_model,test_nccl,test_app})
 mkdir -p "$folder/lib"
 # Of the C library there may be but one, and CUDA's own come with its toolkit and driver.
 never='^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|cuda|cudart|cublas|cublasLt|nvidia.*)\.so.*)$'

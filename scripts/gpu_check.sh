@@ -23,10 +23,10 @@ nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,clocks.max.s
   --format=csv,noheader
 if [ ! -x "$folder/bin/test_cuda" ]; then
   cmake --preset cuda
-  cmake --build "$folder" --target lacuna test_cuda test_cuda_model test_app
+  cmake --build "$folder" --target lacuna test_cuda test_cuda_model test_nccl test_app
 fi
 mkdir -p "$output"
-unfound=$(ldd "$folder"/bin/{lacuna,test_cuda,test_cuda_model,test_app} | awk '/not found/ {print $1}' |
+unfound=$(ldd "$folder"/bin/{lacuna,test_cuda,test_cuda_model,test_nccl,test_app} | awk '/not found/ {print $1}' |
   sort -u | xargs)
 [ -z "$unfound" ] || { echo "not here: $unfound (scripts/carry_build.sh brings them)"; exit 1; }
 
@@ -38,6 +38,12 @@ part() {  # part NAME COMMAND...: to the terminal and a file
 part operations "$folder/bin/test_cuda" --gtest_brief=1
 part model "$folder/bin/test_cuda_model" --gtest_brief=1
 part program "$folder/bin/test_app" --gtest_brief=1 '--gtest_filter=Device*'
+part nccl "$folder/bin/test_nccl" --gtest_brief=1
+gpus=$(nvidia-smi --list-gpus | wc -l)
+if [ "$gpus" -gt 1 ] && command -v mpirun >/dev/null; then
+  part "nccl on $gpus GPUs" mpirun --allow-run-as-root -n "$gpus" \
+    "$folder/bin/test_nccl" --gtest_brief=1
+fi
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck synccheck; do
     part "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \

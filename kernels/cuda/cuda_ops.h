@@ -27,6 +27,7 @@ class CudaOps final : public Ops {
 
   std::string description() const override;
   Place place() const override { return Place::device; }
+  std::string gpu_identity() const override { return device_.identity(); }
   Memory& memory() override { return device_.memory(); }
   void synchronize() override { device_.synchronize("synchronize"); }
   /// The stream that everything runs on (a cudaStream_t), for communicators. Null when emulated.

@@ -33,7 +33,7 @@ bool waits_after_each_call() {
 }
 
 /// Before anything else asks the runtime, whose own errors at this point puzzle people.
-void check_device(int index) {
+int count_devices() {
   int driver = 0, runtime = 0, count = 0;
   check(cudaRuntimeGetVersion(&runtime), "cuda");
   (void)cudaDriverGetVersion(&driver);
@@ -44,6 +44,11 @@ void check_device(int index) {
   CHECK(error != cudaErrorNoDevice && (error != cudaSuccess || count > 0),
         "cuda: there is no CUDA device; use device \"cpu\", or look at CUDA_VISIBLE_DEVICES");
   check(error, "cuda");
+  return count;
+}
+
+void check_device(int index) {
+  const int count = count_devices();
   CHECK(index >= 0 && index < count, "cuda: there is no device ", index, "; this process sees ",
         count, count == 1 ? ", device 0" : str(", 0 to ", count - 1));
 }
@@ -141,6 +146,8 @@ struct Device::State {
   std::int64_t workspace_bytes = 0;
 };
 
+int Device::count() { return count_devices(); }
+
 Device::Device(int index) : state_(std::make_unique<State>(index)) {}
 Device::~Device() = default;
 
@@ -148,6 +155,12 @@ std::string Device::description() const {
   const cudaDeviceProp& p = state_->properties;
   return str("cuda, ", p.name, ", ", p.multiProcessorCount, " multiprocessors, sm_", p.major,
              p.minor);
+}
+std::string Device::identity() const {
+  std::string digits;
+  for (const char c : state_->properties.uuid.bytes)
+    for (const int nibble : {c >> 4 & 15, c & 15}) digits += "0123456789abcdef"[nibble];
+  return digits;
 }
 bool Device::has_wgmma() const {
   return state_->properties.major == 9 && state_->properties.minor == 0;

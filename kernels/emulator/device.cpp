@@ -29,6 +29,8 @@ struct Device::State {
   std::int64_t workspace_bytes = 0;
 };
 
+int Device::count() { return 1; }
+
 Device::Device(int index) : state_(std::make_unique<State>()) {
   CHECK(index == 0, "cuda-emulated: there is no device ", index, "; there is only device 0");
 }
@@ -38,6 +40,7 @@ Device::~Device() {
 }
 
 std::string Device::description() const { return "cuda-emulated"; }
+std::string Device::identity() const { return {}; }
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80

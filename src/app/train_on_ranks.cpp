@@ -4,7 +4,7 @@
 
 #include "app/backend_options.h"
 #include "comm/grid.h"
-#include "comm/mpi_communicator.h"
+#include "comm/world.h"
 #include "core/log.h"
 #include "kernels/backend.h"
 #include "training/stop_signal.h"
@@ -20,10 +20,12 @@ TrainResult train_on_ranks(const Config& config, const MpiSession& mpi, TrainerO
   // The same on all ranks: how sums are cut among threads must not differ between ranks that
   // compute the same.
   DeviceOptions device = device_options(config.parallel);
-  device.index = node.local_rank;
+  const char* kind = word_of(config.parallel.device);
+  // Launchers let ranks see all GPUs of their machine, or each its own alone.
+  device.index = node.local_rank % device_count(kind);
   if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
-  const std::unique_ptr<Ops> ops = make_ops(word_of(config.parallel.device), device);
-  world = world_communicator(mpi, ops.get(), communication);
+  const std::unique_ptr<Ops> ops = make_ops(kind, device);
+  world = world_communicator(mpi, ops.get(), communication, config.parallel.transport);
   Grid grid(std::move(world), config.parallel.tensor, node.index);
   options.grid = &grid;
   Trainer trainer(config, *ops, options);

@@ -211,10 +211,4 @@ CommunicationStats MpiCommunicator::stats() const {
   return stats;
 }
 
-std::unique_ptr<Communicator> world_communicator(const MpiSession& session, Ops* ops,
-                                                 const CommunicationOptions& options) {
-  if (session.size() == 1) return std::make_unique<SelfCommunicator>("world", ops);
-  return std::make_unique<MpiCommunicator>(session, ops, options);
-}
-
 }  // namespace lacuna

@@ -63,8 +63,4 @@ class MpiCommunicator final : public Communicator {
   CommunicationStats stats_;
 };
 
-/// All ranks of the session: an MpiCommunicator, or a SelfCommunicator when there is one rank.
-std::unique_ptr<Communicator> world_communicator(const MpiSession& session, Ops* ops = nullptr,
-                                                 const CommunicationOptions& options = {});
-
 }  // namespace lacuna

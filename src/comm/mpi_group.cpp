@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "comm/parts.h"
 #include "comm/reduction.h"
 
 namespace lacuna::mpi {
@@ -16,17 +17,6 @@ enum Tag : int { meeting_tag = 1, reduce_tag = 2, gather_tag = 3 };
 // Room for two blocks of every other rank is bounded by this, at the price of shorter messages.
 constexpr std::int64_t kMostBlockMemory = std::int64_t{64} << 20;
 constexpr std::int64_t kShortestBlock = 4096;
-
-/// `count` elements cut into one part per rank, all but the last ones of equal length and on cache
-/// lines.
-struct Parts {
-  std::int64_t count, length;
-  Parts(std::int64_t n, int ranks) : count(n), length((n + ranks - 1) / ranks) {
-    length = (length + 63) / 64 * 64;
-  }
-  std::int64_t begin(int rank) const { return std::min(count, rank * length); }
-  std::int64_t size(int rank) const { return std::min(count, begin(rank) + length) - begin(rank); }
-};
 
 /// Block j of a part, in elements.
 struct Block {

@@ -39,6 +39,11 @@ template <>
 struct EnumWords<AttentionKernels> {
   static constexpr const char* words[] = {"portable", "hopper"};
 };
+enum class Transport : std::uint8_t { automatic, mpi, nccl };
+template <>
+struct EnumWords<Transport> {
+  static constexpr const char* words[] = {"auto", "mpi", "nccl"};
+};
 enum class PadLoss : std::uint8_t { eos, none };
 template <>
 struct EnumWords<PadLoss> {
@@ -193,6 +198,7 @@ struct ParallelConfig {
   Precision dtype = Precision::f32;
   std::int64_t threads = 0;
   double timeout = 600;
+  Transport transport = Transport::automatic;
   bool tune_products = false;
   AttentionKernels attention_kernels = AttentionKernels::portable;
 
@@ -211,6 +217,9 @@ struct ParallelConfig {
     visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
     visit(c.timeout, "timeout",
           "seconds a rank waits for another before the run ends with a message; 0: for ever");
+    visit(c.transport, "transport",
+          "cuda: what carries tensors between GPUs: nccl, mpi (through host memory), or auto: nccl "
+          "where each rank has a GPU of its own");
     visit(c.tune_products, "tune_products",
           "cuda: time the algorithms of matrix products and take the fastest; runs then differ by "
           "rounding");

@@ -8,8 +8,8 @@
 #include <numeric>
 #include <vector>
 
-#include "comm/mpi_communicator.h"
 #include "comm/mpi_detail.h"
+#include "comm/world.h"
 
 using namespace lacuna;
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "comm/grid.h"
-#include "comm/mpi_communicator.h"
+#include "comm/world.h"
 
 using namespace lacuna;
 

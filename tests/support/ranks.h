@@ -1,8 +1,7 @@
 #pragma once
 #include <memory>
 
-#include "comm/mpi_communicator.h"
-#include "comm/mpi_session.h"
+#include "comm/world.h"
 
 namespace lacuna::testing {
 

@@ -1,0 +1,251 @@
+#include "comm/nccl/nccl_communicator.h"
+
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "comm/collective.h"
+#include "comm/job_monitor.h"
+#include "comm/nccl/cuda_event.h"
+#include "comm/nccl/nccl_library.h"
+#include "comm/nccl/nccl_link.h"
+#include "comm/nccl/nccl_watch.h"
+#include "kernels/cuda/cuda_ops.h"
+
+namespace lacuna {
+namespace {
+
+using nccl::Event;
+
+constexpr std::int64_t kBufferBytes = std::int64_t{32} << 20;
+
+std::byte* bytes_of(Tensor t) { return static_cast<std::byte*>(t.data); }
+bool on_host(Tensor t) { return t.place == Place::host; }
+
+/// The stream of a communicator. Its kernels go before the computation's: others wait for them.
+class Stream {
+ public:
+  Stream() {
+    int least = 0, greatest = 0;
+    nccl::check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
+                     "cudaDeviceGetStreamPriorityRange");
+    nccl::check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest),
+                     "cudaStreamCreateWithPriority");
+  }
+  ~Stream() { (void)cudaStreamDestroy(stream_); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+/// How long a stream stood still for another.
+class StandStills {
+ public:
+  void add(Event begin, Event end) {
+    (void)seconds();  // those that are over hold events
+    under_way_.emplace_back(std::move(begin), std::move(end));
+  }
+  /// Of those that are over.
+  double seconds() {
+    while (!under_way_.empty() && under_way_.front().second.reached()) {
+      seconds_ += under_way_.front().second.seconds_since(under_way_.front().first);
+      under_way_.pop_front();
+    }
+    return seconds_;
+  }
+
+ private:
+  std::deque<std::pair<Event, Event>> under_way_;
+  double seconds_ = 0;
+};
+
+int current_device() {
+  int device = 0;
+  nccl::check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
+}
+
+/// The ranks of `group` but this one, as ranks of the world.
+std::vector<int> others_of(Communicator& group, int world_rank) {
+  std::vector<std::int32_t> all(std::size_t(group.size()));
+  std::int32_t mine = world_rank;
+  group.all_gather(Tensor(all.data(), {group.size()}), Tensor(&mine, {1}));
+  group.join();
+  all.erase(all.begin() + group.rank());
+  return {all.begin(), all.end()};
+}
+
+/// One that NCCL made on rank 0 of the group.
+ncclUniqueId shared_id(Communicator& group) {
+  ncclUniqueId id{};
+  if (group.rank() == 0) {
+    const NcclLibrary& library = NcclLibrary::get();
+    const ncclResult_t result = library.unique_id(&id);
+    CHECK(result == ncclSuccess, "NCCL cannot begin: ", library.error_string(result), ", ",
+          library.last_error(nullptr), "; NCCL_DEBUG=WARN says more");
+  }
+  group.broadcast(Tensor(id.internal, {std::int64_t{sizeof id.internal}}, DType::u8), 0);
+  group.join();
+  return id;
+}
+
+}  // namespace
+
+/// What a communicator has on its GPU, from its first collective there. Destroyed from below: the
+/// watch first.
+struct NcclCommunicator::Device {
+  Device(Communicator& host, Ops& ops, const NcclOptions& options)
+      : memory(ops.memory()), link(shared_id(host), host.rank(), host.size(), stream) {
+    const nccl::Watch::Options watched{current_device(),
+                                       options.monitor,
+                                       options.timeout_seconds,
+                                       host.name(),
+                                       others_of(host, options.world_rank),
+                                       [this] { return link.asynchronous_error(); }};
+    watch.emplace(watched);
+  }
+  ~Device() {
+    watch.reset();
+    if (buffer) memory.release(buffer, kBufferBytes);
+  }
+
+  /// Memory for what arrives in an exchange.
+  void need_buffer() {
+    if (buffer) return;
+    buffer = memory.allocate(kBufferBytes);
+    link.give_buffer(static_cast<std::byte*>(buffer), kBufferBytes);
+  }
+
+  Memory& memory;
+  Stream stream;
+  nccl::Link link;
+  void* buffer = nullptr;
+  bool pending = false;          // something is queued that no join() has seen
+  std::int64_t collectives = 0;  // so far
+  double bytes_sent = 0;
+  StandStills stand_stills;
+  std::optional<nccl::Watch> watch;
+};
+
+NcclCommunicator::NcclCommunicator(std::unique_ptr<Communicator> host, Ops& ops,
+                                   const NcclOptions& options)
+    : host_(std::move(host)),
+      ops_(ops),
+      options_(options),
+      exceptions_at_birth_(std::uncaught_exceptions()) {
+  CHECK(dynamic_cast<CudaOps*>(&ops), "NCCL needs a GPU, not ", ops.description());
+}
+
+NcclCommunicator::~NcclCommunicator() {
+  if (!device_) return;
+  // When an exception passes by, the other ranks may never do their part of what is queued.
+  if (std::uncaught_exceptions() > exceptions_at_birth_ || device_->watch->failed()) {
+    device_->watch.reset();
+    device_->link.abort();
+  } else {
+    const Activity activity(options_.monitor, options_.timeout_seconds,
+                            [this] { return "the end of group '" + name() + "'"; });
+    (void)cudaStreamSynchronize(device_->stream);
+    device_.reset();
+  }
+}
+
+std::string NcclCommunicator::why_not() {
+  try {
+    (void)NcclLibrary::get();
+    return {};
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key, const std::string& name) {
+  auto part = host_->split(color, key, name);
+  if (part->size() == 1) return part;
+  return std::make_unique<NcclCommunicator>(std::move(part), ops_, options_);
+}
+
+/// Queues `work`, which does collective `c` and sends `bytes`, behind the Ops calls so far.
+void NcclCommunicator::queue(Collective c, double bytes, const std::function<void(Device&)>& work) {
+  if (c.count == 0) return;
+  if (!device_) {
+    const Activity activity(options_.monitor, options_.timeout_seconds, [this] {
+      return "connecting the GPUs of group '" + this->name() + "' by NCCL";
+    });
+    device_ = std::make_unique<Device>(*host_, ops_, options_);
+  }
+  Device& d = *device_;
+  d.watch->check();
+  c.number = ++d.collectives;
+  try {
+    if (nccl::Link::is_exchanged(c)) d.need_buffer();
+    Event(dynamic_cast<CudaOps&>(ops_).stream(), Event::Kind::order).before(d.stream);
+    Event begun(d.stream, Event::Kind::order);
+    work(d);
+    d.pending = true;
+    d.watch->add(c, std::move(begun), Event(d.stream, Event::Kind::order));
+  } catch (const Error& e) {
+    fail(str(describe(c), " of group '", name(), "': ", e.what()));
+  }
+  d.bytes_sent += bytes;
+}
+
+void NcclCommunicator::all_reduce(Tensor x, Reduce operation) {
+  if (on_host(x)) return host_->all_reduce(x, operation);
+  const double share = double(size() - 1) / size();
+  const Collective c = check_all_reduce(x, operation);
+  queue(c, 2 * share * double(x.bytes()), [&](Device& d) { d.link.all_reduce(c, bytes_of(x)); });
+}
+
+void NcclCommunicator::all_gather(Tensor out, Tensor mine) {
+  if (on_host(out)) return host_->all_gather(out, mine);
+  const Collective c = check_all_gather(out, mine, rank(), size());
+  queue(c, double(size() - 1) * double(mine.bytes()),
+        [&](Device& d) { d.link.all_gather(c, bytes_of(out), bytes_of(mine)); });
+}
+
+void NcclCommunicator::reduce_scatter(Tensor mine, Tensor in, Reduce operation) {
+  if (on_host(in)) return host_->reduce_scatter(mine, in, operation);
+  const Collective c = check_reduce_scatter(mine, in, operation, rank(), size());
+  queue(c, double(size() - 1) * double(mine.bytes()),
+        [&](Device& d) { d.link.reduce_scatter(c, bytes_of(mine), bytes_of(in)); });
+}
+
+void NcclCommunicator::broadcast(Tensor x, int root) {
+  if (on_host(x)) return host_->broadcast(x, root);
+  const Collective c = check_broadcast(x, root, size());
+  queue(c, double(x.bytes()), [&](Device& d) { d.link.broadcast(c, bytes_of(x)); });
+}
+
+void NcclCommunicator::join() {
+  host_->join();
+  if (!device_) return;
+  device_->watch->check();
+  if (!std::exchange(device_->pending, false)) return;
+  const auto ops_stream = dynamic_cast<CudaOps&>(ops_).stream();
+  Event begin(ops_stream, Event::Kind::time);
+  Event(device_->stream, Event::Kind::order).before(ops_stream);
+  device_->stand_stills.add(std::move(begin), Event(ops_stream, Event::Kind::time));
+}
+
+void NcclCommunicator::barrier() {
+  join();
+  host_->barrier();
+}
+
+CommunicationStats NcclCommunicator::stats() const {
+  CommunicationStats stats = host_->stats();
+  if (!device_) return stats;
+  stats.collectives += device_->collectives;
+  stats.bytes_sent += std::int64_t(device_->bytes_sent);
+  stats.waited_seconds += device_->stand_stills.seconds();
+  return stats;
+}
+
+}  // namespace lacuna

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What can be checked of the CUDA backend without a GPU: it compiles and links for every
-# architecture, and no kernel spills registers to memory. Prints what each kernel uses.
+# architecture, no kernel spills registers to memory, and the Hopper kernels multiply by HGMMA.
+# Prints what each kernel uses.
 #
 #   scripts/check_cuda.sh [BUILD_FOLDER]    # build/cuda (default): made and built if need be
 #
@@ -27,3 +28,8 @@ library=$folder/kernels/cuda/liblacuna_cuda.a
                    print ""; kernels++ }
   END            { printf "%d kernels, %d of them spill\n", kernels, bad
                    exit kernels == 0 || bad > 0 }'
+
+for name in attention_hopper_forward attention_hopper_backward; do
+  object=$(find "$folder/kernels/cuda" -name "$name.cu.o")
+  scripts/check_hopper_sass.sh "$object" "$name"
+done

@@ -71,18 +71,6 @@ done
 for name in "${hopper[@]}"; do
   report "$name" sm_90a
   [ -n "$CUOBJDUMP" ] || continue
-  # Every kernel of these multiplies by HGMMA, reads by the TMA unit, and uses no older product.
-  "$CUOBJDUMP" --dump-sass "$folder/$name.sm_90a.cubin" | c++filt | awk -v file="$name" '
-    function end() { if (kernel == "") return
-                     if (!products || !copies || older) { bad++
-                       printf "%s: %d HGMMA, %d UTMALDG, %d HMMA in %s\n", file, products, copies,
-                              older, kernel } }
-    /Function :/  { end(); kernel = $0; products = copies = older = 0; kernels++ }
-    / HGMMA/      { products++ }
-    / UTMALDG/    { copies++ }
-    / HMMA/       { older++ }
-    END           { end(); if (!bad) printf "%s: HGMMA and UTMALDG in all of %d kernels\n", file,
-                                            kernels
-                    exit kernels == 0 || bad > 0 }' || failed=1
+  scripts/check_hopper_sass.sh "$folder/$name.sm_90a.cubin" "$name" || failed=1
 done
 exit $failed

@@ -1,6 +1,7 @@
 #include "kernels/cuda/reduce_parts.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "comm/reduction.h"

@@ -70,7 +70,7 @@ void expect_as_on_the_host(CudaOps& ops, std::int64_t count, int ranks, int rank
 }
 
 TEST_P(CudaReducePartsTest, GivesTheHostsBits) {
-  for (const std::int64_t count : {0, 1, 8, 63, 1027})
+  for (const std::int64_t count : {1, 8, 63, 1027})
     for (const Layout layout : {Layout{0, 0}, Layout{5, 1}, Layout{8 - count % 8, 0}}) {
       expect_as_on_the_host<float>(device(), count, 3, 1, layout);
       expect_as_on_the_host<double>(device(), count, 2, 0, layout);

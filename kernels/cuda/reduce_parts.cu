@@ -30,7 +30,7 @@ __global__ void reduce_parts_kernel(T* out, const T* own, const T* parts, std::i
   using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
   for_my_pack<n>(count, [&](auto width, std::int64_t i) {
     constexpr int kWidth = decltype(width)::value;
-    Sum sum[kWidth];
+    Sum sum[kWidth] = {};
     for (int r = 0; r < ranks; ++r) {
       const auto x = load_pack<kWidth>((r == rank ? own : parts + r * stride) + i);
       for (int j = 0; j < kWidth; ++j) {

@@ -33,6 +33,9 @@ batch_size = 16
 micro_batch_size = 4
 log_every = 1
 checkpoint_every = 0
+[optimizer]
+warmup_steps = 0
+decay_steps = 0
 EOF
 
 # run RANKS SETTINGS…: a fresh run with the cores shared out evenly

@@ -9,6 +9,7 @@
 #include "app/standard_io.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lacuna {
 

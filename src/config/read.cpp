@@ -207,12 +207,6 @@ toml::table parse_value(const std::string& value, const std::string& where) {
   fail_usage(where + "holds more than one value");
 }
 
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return "";
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
 template <class Root>
 Root parse_root(const std::string& text, const std::string& name) {
   Root config;

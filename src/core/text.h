@@ -18,5 +18,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 /// no UTF-8 and the control codes U+0080 to U+009F become U+FFFD; other control codes but newline
 /// and tab their pictures (U+2400 …).
 std::string printable(std::string_view bytes);
+/// Without white space at both ends.
+std::string trimmed(const std::string& text);
 
 }  // namespace lacuna

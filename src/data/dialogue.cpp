@@ -106,11 +106,4 @@ std::string role_fault(const Dialogue& dialogue) {
   return dialogue.size() < first + 2 ? "no reply of the assistant" : "";
 }
 
-std::string trimmed(const std::string& text) {
-  constexpr const char* space = " \t\r\n\v\f";
-  const std::size_t begin = text.find_first_not_of(space);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(space) - begin + 1);
-}
-
 }  // namespace lacuna

@@ -7,7 +7,7 @@
 #include <regex>
 
 #include "core/check.h"
-#include "data/dialogue.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {

@@ -83,5 +83,11 @@ TEST(Text, PrintableControlCodesMoveNoCursor) {
   EXPECT_EQ(printable("\xc2\xa0"), "\xc2\xa0");
 }
 
+TEST(Text, Trimmed) {
+  EXPECT_EQ(trimmed(" \n a b\t"), "a b");
+  EXPECT_EQ(trimmed(" \n"), "");
+  EXPECT_EQ(trimmed("a"), "a");
+}
+
 }  // namespace
 }  // namespace lacuna

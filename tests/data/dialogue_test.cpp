@@ -69,11 +69,5 @@ TEST(Dialogue, RolesTakeTurns) {
   EXPECT_TRUE(contains(role_fault({}), "no reply"));
 }
 
-TEST(Dialogue, Trimmed) {
-  EXPECT_EQ(trimmed(" \n a b\t"), "a b");
-  EXPECT_EQ(trimmed(" \n"), "");
-  EXPECT_EQ(trimmed("a"), "a");
-}
-
 }  // namespace
 }  // namespace lacuna

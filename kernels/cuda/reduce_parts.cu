@@ -25,8 +25,7 @@ __device__ __forceinline__ T narrowed(Sum x) {
 
 template <class T, int n>
 __global__ void reduce_parts_kernel(T* out, const T* own, const T* parts, std::int64_t stride,
-                                    std::int64_t count, int ranks, int rank,
-                                    PartsReduction operation) {
+                                    std::int64_t count, int ranks, int rank, Reduce operation) {
   using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
   for_my_pack<n>(count, [&](auto width, std::int64_t i) {
     constexpr int kWidth = decltype(width)::value;
@@ -37,7 +36,7 @@ __global__ void reduce_parts_kernel(T* out, const T* own, const T* parts, std::i
         const Sum value = wide(x.v[j]);
         if (r == 0)
           sum[j] = value;
-        else if (operation != PartsReduction::max)
+        else if (operation != Reduce::max)
           sum[j] += value;
         else if (!(sum[j] >= value || sum[j] != sum[j]))  // NaN stays
           sum[j] = value;
@@ -45,7 +44,7 @@ __global__ void reduce_parts_kernel(T* out, const T* own, const T* parts, std::i
     }
     Pack<T, kWidth> result;
     for (int j = 0; j < kWidth; ++j)
-      result.v[j] = narrowed<T>(operation == PartsReduction::mean ? sum[j] / Sum(ranks) : sum[j]);
+      result.v[j] = narrowed<T>(operation == Reduce::mean ? sum[j] / Sum(ranks) : sum[j]);
     store_pack<kWidth>(out + i, result);
   });
 }
@@ -61,7 +60,7 @@ void visit_type(DType dtype, F&& f) {
 
 }  // namespace
 
-void reduce_parts(Tensor out, Tensor own, Tensor parts, int rank, PartsReduction operation,
+void reduce_parts(Tensor out, Tensor own, Tensor parts, int rank, Reduce operation,
                   CUstream_st* stream) {
   const std::int64_t count = own.count(), ranks = parts.rows();
   CHECK(out.count() == count && parts.cols() == count && rank >= 0 && rank < ranks,

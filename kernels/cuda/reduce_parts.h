@@ -1,13 +1,10 @@
 #pragma once
-#include <cstdint>
-
+#include "core/reduce.h"
 #include "core/tensor.h"
 
 struct CUstream_st;  // *cudaStream_t
 
 namespace lacuna {
-
-enum class PartsReduction : std::uint8_t { sum, mean, max };
 
 /// out[i] = ((x_0[i] op x_1[i]) op x_2[i])…, the contributions of n ranks in exactly that order,
 /// the sum divided by n for the mean: bit for bit what reduce_in_order (comm/reduction.h) gives on
@@ -15,7 +12,7 @@ enum class PartsReduction : std::uint8_t { sum, mean, max };
 /// NaN. x_rank is `own`, the others are the rows of `parts`; its row `rank` is not read. out, own
 /// [count], parts [n,count] (may be strided), on the device, all f32, f64, bf16 or f16. out may be
 /// own. Queued on `stream`.
-void reduce_parts(Tensor out, Tensor own, Tensor parts, int rank, PartsReduction operation,
+void reduce_parts(Tensor out, Tensor own, Tensor parts, int rank, Reduce operation,
                   CUstream_st* stream);
 
 }  // namespace lacuna

@@ -38,6 +38,26 @@ std::string shared_text(Communicator& group, const std::string& text, int root) 
   return copy;
 }
 
+std::vector<std::string> gathered_texts(Communicator& group, const std::string& text) {
+  const auto ranks = std::size_t(group.size());
+  std::vector<std::int64_t> lengths(ranks);
+  auto length = std::int64_t(text.size());
+  group.all_gather(Tensor(lengths.data(), {group.size()}), Tensor(&length, {1}));
+  group.join();
+  // Collectives want the same of all: the longest.
+  const std::int64_t most = *std::max_element(lengths.begin(), lengths.end());
+  if (most == 0) return std::vector<std::string>(ranks);
+  std::string padded = text, all(ranks * std::size_t(most), '\0');
+  padded.resize(std::size_t(most));
+  group.all_gather(Tensor(all.data(), {std::int64_t(all.size())}, DType::u8),
+                   Tensor(padded.data(), {most}, DType::u8));
+  group.join();
+  std::vector<std::string> texts;
+  for (std::size_t r = 0; r < ranks; ++r)
+    texts.push_back(all.substr(r * std::size_t(most), std::size_t(lengths[r])));
+  return texts;
+}
+
 double reduced(Communicator& group, double value, Reduce operation) {
   group.all_reduce(Tensor(&value, Shape{1}), operation);
   group.join();

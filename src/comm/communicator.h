@@ -2,14 +2,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "core/reduce.h"
 #include "core/tensor.h"
 
 namespace lacuna {
 
 class Ops;
-
-enum class Reduce : std::uint8_t { sum, mean, max };
 
 /// What a communicator has done so far on this rank.
 struct CommunicationStats {
@@ -93,6 +93,9 @@ double reduced(Communicator& group, double value, Reduce operation = Reduce::sum
 
 /// Rank root's text, on every rank. Waits.
 std::string shared_text(Communicator& group, const std::string& text, int root = 0);
+
+/// Every rank's text, by rank, on every rank. Waits.
+std::vector<std::string> gathered_texts(Communicator& group, const std::string& text);
 
 /// Throws UsageError on every rank of the group when `text` is not the same on all of them, naming
 /// `what`, the ranks that differ from the first and the first line that does. Waits.

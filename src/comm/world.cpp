@@ -13,26 +13,6 @@
 namespace lacuna {
 namespace {
 
-constexpr std::int64_t kLongestIdentity = 64;
-
-/// Every rank's, by rank.
-std::vector<std::string> gpus_of(Communicator& world, const Ops& ops) {
-  std::string mine = ops.gpu_identity();
-  CHECK(std::int64_t(mine.size()) <= kLongestIdentity, "the GPU's identity, ", mine,
-        ", is too long");
-  mine.resize(kLongestIdentity, ' ');
-  std::string all(std::size_t(world.size() * kLongestIdentity), ' ');
-  world.all_gather(Tensor(all.data(), {std::int64_t(all.size())}, DType::u8),
-                   Tensor(mine.data(), {kLongestIdentity}, DType::u8));
-  world.join();
-  std::vector<std::string> gpus;
-  for (int r = 0; r < world.size(); ++r) {
-    const std::string one = all.substr(std::size_t(r * kLongestIdentity), kLongestIdentity);
-    gpus.push_back(one.substr(0, one.find(' ')));
-  }
-  return gpus;
-}
-
 std::string why_no_nccl() {
 #if defined(LACUNA_NCCL)
   return NcclCommunicator::why_not();
@@ -43,11 +23,10 @@ std::string why_no_nccl() {
 
 /// Why not, on the first rank that cannot; the same on all.
 std::string why_no_nccl_anywhere(Communicator& world) {
-  const std::string mine = why_no_nccl();
-  const int rank = world.rank(), none = world.size();
-  const int first = -int(reduced(world, mine.empty() ? -none : -rank, Reduce::max));
-  if (first == none) return {};
-  return str("rank ", first, ": ", shared_text(world, mine, first));
+  const auto why = gathered_texts(world, why_no_nccl());
+  for (std::size_t r = 0; r < why.size(); ++r)
+    if (!why[r].empty()) return str("rank ", r, ": ", why[r]);
+  return {};
 }
 
 bool all_have_one(const std::vector<std::string>& gpus) {
@@ -89,7 +68,7 @@ std::unique_ptr<Communicator> world_communicator(const MpiSession& session, Ops*
   if (session.size() == 1) return std::make_unique<SelfCommunicator>("world", ops);
   auto world = std::make_unique<MpiCommunicator>(session, ops, options);
   if (!ops) return world;
-  const auto gpus = gpus_of(*world, *ops);
+  const auto gpus = gathered_texts(*world, ops->gpu_identity());
   const auto choice = choose_transport(
       wanted, gpus, all_have_one(gpus) ? why_no_nccl_anywhere(*world) : std::string());
   if (!choice.warning.empty() && session.rank() == 0) log_warning(choice.warning);

@@ -45,9 +45,6 @@ Tensor vector_of(std::vector<T>& x) {
 /// The rows lie `gap` elements apart; row `rank`, which is not to be read, holds NaN or -1.
 template <class T>
 void expect_as_on_the_host(CudaOps& ops, std::int64_t count, int ranks, int rank, Layout layout) {
-  constexpr std::pair<PartsReduction, Reduce> operations[] = {{PartsReduction::sum, Reduce::sum},
-                                                              {PartsReduction::mean, Reduce::mean},
-                                                              {PartsReduction::max, Reduce::max}};
   std::vector<std::vector<T>> x;
   std::vector<const void*> contributions;
   for (int r = 0; r < ranks; ++r) x.push_back(numbers<T>(count, std::uint64_t(r) + 1));
@@ -56,9 +53,9 @@ void expect_as_on_the_host(CudaOps& ops, std::int64_t count, int ranks, int rank
   for (int r = 0; r < ranks; ++r)
     if (r != rank)
       ops.copy(parts.tensor().row_range(r, 1), Tensor(x[std::size_t(r)].data(), {1, count}));
-  for (const auto& [operation, same_on_host] : operations) {
+  for (const Reduce operation : {Reduce::sum, Reduce::mean, Reduce::max}) {
     std::vector<T> expected(std::size_t(count), T{});
-    reduce_in_order(expected.data(), contributions, count, dtype_of<T>, same_on_host);
+    reduce_in_order(expected.data(), contributions, count, dtype_of<T>, operation);
     DeviceArray own(ops, {count}, dtype_of<T>, {0, layout.shift}), out(ops, {count}, dtype_of<T>);
     ops.copy(own, vector_of(x[std::size_t(rank)]));
     reduce_parts(out, own, parts, rank, operation, ops.stream());
@@ -84,7 +81,7 @@ TEST_P(CudaReducePartsTest, GivesTheHostsBits) {
 TEST_P(CudaReducePartsTest, RoundsOnce) {
   std::vector<BFloat16> own{to_bf16(256)}, others(4, to_bf16(1));
   DeviceArray x(device(), {1}, own), parts(device(), {4, 1}, others);
-  reduce_parts(x, x, parts, 0, PartsReduction::sum, device().stream());
+  reduce_parts(x, x, parts, 0, Reduce::sum, device().stream());
   EXPECT_EQ(to_float(x.read_as<BFloat16>()[0]), 260.0f);
 }
 
@@ -94,7 +91,7 @@ TEST_P(CudaReducePartsTest, NaNIsTheGreatest) {
     std::vector<float> all(3, 1.0f);
     all[std::size_t(where)] = nan;
     DeviceArray x(device(), {1}, std::vector<float>{all[1]}), parts(device(), {3, 1}, all);
-    reduce_parts(x, x, parts, 1, PartsReduction::max, device().stream());
+    reduce_parts(x, x, parts, 1, Reduce::max, device().stream());
     EXPECT_TRUE(std::isnan(x.read()[0])) << "from rank " << where;
   }
 }
@@ -103,7 +100,7 @@ TEST_P(CudaReducePartsTest, NamesWhatDoesNotFit) {
   DeviceArray x(device(), {4}, DType::f32), parts(device(), {2, 3}, DType::f32);
   DeviceArray ints(device(), {4}, DType::i32), more(device(), {2, 4}, DType::i32);
   const auto call = [&](Tensor own, Tensor others) {
-    reduce_parts(own, own, others, 0, PartsReduction::sum, device().stream());
+    reduce_parts(own, own, others, 0, Reduce::sum, device().stream());
   };
   EXPECT_TRUE(contains(error_of([&] { call(x, parts); }), "do not fit for rank 0"));
   EXPECT_TRUE(contains(error_of([&] { call(x, more); }), "must be of one type"));

@@ -71,6 +71,12 @@ int current_device() {
   return device;
 }
 
+CudaOps& of_a_gpu(Ops& ops) {
+  auto* cuda = dynamic_cast<CudaOps*>(&ops);
+  CHECK(cuda, "NCCL needs a GPU, not ", ops.description());
+  return *cuda;
+}
+
 /// The ranks of `group` but this one, as ranks of the world.
 std::vector<int> others_of(Communicator& group, int world_rank) {
   std::vector<std::int32_t> all(std::size_t(group.size()));
@@ -136,11 +142,9 @@ struct NcclCommunicator::Device {
 NcclCommunicator::NcclCommunicator(std::unique_ptr<Communicator> host, Ops& ops,
                                    const NcclOptions& options)
     : host_(std::move(host)),
-      ops_(ops),
+      ops_(of_a_gpu(ops)),
       options_(options),
-      exceptions_at_birth_(std::uncaught_exceptions()) {
-  CHECK(dynamic_cast<CudaOps*>(&ops), "NCCL needs a GPU, not ", ops.description());
-}
+      exceptions_at_birth_(std::uncaught_exceptions()) {}
 
 NcclCommunicator::~NcclCommunicator() {
   if (!device_) return;
@@ -185,7 +189,7 @@ void NcclCommunicator::queue(Collective c, double bytes, const std::function<voi
   c.number = ++d.collectives;
   try {
     if (nccl::Link::is_exchanged(c)) d.need_buffer();
-    Event(dynamic_cast<CudaOps&>(ops_).stream(), Event::Kind::order).before(d.stream);
+    Event(ops_.stream(), Event::Kind::order).before(d.stream);
     Event begun(d.stream, Event::Kind::order);
     work(d);
     d.pending = true;
@@ -228,7 +232,7 @@ void NcclCommunicator::join() {
   if (!device_) return;
   device_->watch->check();
   if (!std::exchange(device_->pending, false)) return;
-  const auto ops_stream = dynamic_cast<CudaOps&>(ops_).stream();
+  const cudaStream_t ops_stream = ops_.stream();
   Event begin(ops_stream, Event::Kind::time);
   Event(device_->stream, Event::Kind::order).before(ops_stream);
   device_->stand_stills.add(std::move(begin), Event(ops_stream, Event::Kind::time));

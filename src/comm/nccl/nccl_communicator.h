@@ -8,6 +8,7 @@
 
 namespace lacuna {
 
+class CudaOps;
 class JobMonitor;
 struct Collective;
 
@@ -70,7 +71,7 @@ class NcclCommunicator final : public Communicator {
   void queue(Collective c, double bytes, const std::function<void(Device&)>& work);
 
   std::unique_ptr<Communicator> host_;
-  Ops& ops_;
+  CudaOps& ops_;
   const NcclOptions options_;
   std::unique_ptr<Device> device_;
   int exceptions_at_birth_;

@@ -32,11 +32,6 @@ bool is_integer(DType type) {
 ncclRedOp_t operation_of(const Collective& c) {
   return c.operation == Reduce::max ? ncclMax : ncclSum;
 }
-PartsReduction parts_operation_of(const Collective& c) {
-  return c.operation == Reduce::max    ? PartsReduction::max
-         : c.operation == Reduce::mean ? PartsReduction::mean
-                                       : PartsReduction::sum;
-}
 std::size_t bytes_of(const Collective& c) { return std::size_t(c.count * size_of(c.dtype)); }
 
 }  // namespace
@@ -128,7 +123,7 @@ void Link::reduce_own_part(const Collective& c, const Parts& parts, std::byte* o
     reduce_parts(
         Tensor(out + offset * element, {own}, c.dtype, Place::device),
         Tensor(in + (parts.begin(rank_) + offset) * element, {own}, c.dtype, Place::device), landed,
-        rank_, parts_operation_of(c), stream_);
+        rank_, c.operation, stream_);
   }
 }
 

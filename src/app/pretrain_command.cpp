@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "app/commands.h"
+#include "app/run_options.h"
 #include "app/train_on_ranks.h"
 #include "comm/mpi_session.h"
 #include "config/config.h"
@@ -17,9 +17,8 @@ namespace lacuna {
 namespace {
 
 struct PretrainOptions {
-  std::string config, trace;
-  std::vector<std::string> overrides;
-  bool resume = false;
+  RunOptions run;
+  std::string trace;
 };
 
 /// As a POSIX shell would need it.
@@ -32,7 +31,7 @@ std::string quoted(const std::string& word) {
   return text + "'";
 }
 
-std::string resume_command(const PretrainOptions& options) {
+std::string resume_command(const RunOptions& options) {
   std::string command = "lacuna pretrain --config " + quoted(options.config);
   for (const std::string& text : options.overrides) command += " --set " + quoted(text);
   return command + " --resume";
@@ -47,17 +46,17 @@ void check_trace(const std::string& path) {
 }
 
 void pretrain(const PretrainOptions& options, const MpiSession& mpi) {
-  const Config config = read_config(options.config, options.overrides);
+  const Config config = read_config(options.run.config, options.run.overrides);
   if (!options.trace.empty()) check_trace(options.trace);
 
   const TrainResult result = train_on_ranks(
-      config, mpi, {.resume = options.resume, .trace = options.trace},
-      str(to_toml(config), "--resume ", options.resume, "\n--trace ", options.trace, "\n"));
+      config, mpi, {.resume = options.run.resume, .trace = options.trace},
+      str(to_toml(config), "--resume ", options.run.resume, "\n--trace ", options.trace, "\n"));
   if (mpi.rank() > 0) return;
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
                 static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
-                result.checkpoint.c_str(), resume_command(options).c_str());
+                result.checkpoint.c_str(), resume_command(options.run).c_str());
   else
     std::printf("done: step %lld, saved as %s\n", static_cast<long long>(result.step),
                 result.checkpoint.c_str());
@@ -69,16 +68,7 @@ void add_pretrain_command(CLI::App& app, const MpiSession& session) {
   auto options = std::make_shared<PretrainOptions>();
   CLI::App* command =
       app.add_subcommand("pretrain", "Train a model from a token file, by a TOML configuration");
-  command->add_option("--config", options->config, "the configuration, TOML (keys below)")
-      ->required();
-  command
-      ->add_option("--set", options->overrides,
-                   "section.key=value instead of what the configuration says; may be repeated")
-      ->allow_extra_args(false);
-  command->add_flag(
-      "--resume", options->resume,
-      "go on from the newest valid checkpoint of train.output; begin if there is none "
-      "yet");
+  options->run.add_to(*command);
   command
       ->add_option("--trace", options->trace,
                    "HDF5 file to write the first step's batch, weights and gradients to")

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -278,7 +279,10 @@ struct Config {
 /// or path for a string). Throws UsageError with file, line and column for malformed TOML, an
 /// unknown section or key (naming the nearest known one) or a value of the wrong type; and what
 /// validate() finds.
-Config read_config(const std::string& path, const std::vector<std::string>& overrides);
+/// `complete`, where given, changes the config before it is validated; what it returns follows the
+/// file's name in what validate() finds.
+Config read_config(const std::string& path, const std::vector<std::string>& overrides,
+                   const std::function<std::string(Config&)>& complete = {});
 /// The same from text; `name` stands for the file in messages. Does not call validate().
 Config parse_config(const std::string& text, const std::string& name);
 void apply_override(Config& config, const std::string& override_text);

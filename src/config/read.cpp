@@ -294,13 +294,15 @@ void apply_override(Config& config, const std::string& override_text) {
   override_root(config, override_text);
 }
 
-Config read_config(const std::string& path, const std::vector<std::string>& overrides) {
+Config read_config(const std::string& path, const std::vector<std::string>& overrides,
+                   const std::function<std::string(Config&)>& complete) {
   Config config = parse_config(text_of(path), path);
   for (const std::string& override_text : overrides) apply_override(config, override_text);
+  const std::string completed = complete ? complete(config) : "";
   try {
     validate(config);
   } catch (const UsageError& e) {
-    fail_usage(path + ": " + e.what());
+    fail_usage(path + completed + ": " + e.what());
   }
   return config;
 }

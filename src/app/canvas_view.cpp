@@ -53,6 +53,19 @@ void CanvasView::begin(std::string title, std::span<const std::int32_t> tokens,
   if (terminal_) redraw();
 }
 
+void CanvasView::begin(std::string title, std::span<const std::int32_t> prompt,
+                       const SamplerOptions& options) {
+  std::vector<std::int32_t> canvas(prompt.begin(), prompt.end());
+  std::int64_t steps = options.gen_length;  // a causal model: a token each, after the prompt
+  if (config_.attention != Attention::causal) {
+    canvas.resize(canvas.size() + std::size_t(options.gen_length),
+                  std::int32_t(config_.mask_token));
+    const std::int64_t blocks = options.gen_length / options.block_length;
+    steps = blocks * std::min(options.steps / blocks, options.block_length);
+  }
+  begin(std::move(title), canvas, std::int64_t(prompt.size()), steps);
+}
+
 std::vector<CanvasPiece> CanvasView::pieces(std::span<const std::int32_t> tokens,
                                             std::span<const std::int32_t> committed) const {
   std::vector<CanvasPiece> result;

@@ -24,6 +24,9 @@ class CanvasView {
   /// steps. `title` ("sample 1 of 3", or "") is shown with it.
   void begin(std::string title, std::span<const std::int32_t> tokens, std::int64_t prompt_length,
              std::int64_t steps);
+  /// The same of a prompt and the options its answer is generated with.
+  void begin(std::string title, std::span<const std::int32_t> prompt,
+             const SamplerOptions& options);
   void show(const CanvasStep& step);
   /// Takes the drawing off the terminal again, or, with `keep`, the highlights only.
   void end(bool keep);

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <span>
 
 #include "app/standard_io.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "tokenizer/answer_text.h"
 
 namespace lacuna {
 
@@ -56,29 +58,17 @@ std::string ChatSession::ask(const std::string& text) {
     history_.pop_back();
     throw;
   }
-  const auto given = std::int64_t(ids.size());
   CanvasObserver observer;
   if (view_) {
-    const bool causal = source_.config.attention == Attention::causal;
-    std::vector<std::int32_t> start = ids;
-    if (!causal)
-      start.resize(std::size_t(given + options_.gen_length),
-                   std::int32_t(source_.config.mask_token));
-    const std::int64_t blocks = options_.gen_length / options_.block_length;
-    view_->begin("", start, given,
-                 causal ? options_.gen_length
-                        : blocks * std::min(options_.steps / blocks, options_.block_length));
+    view_->begin("", ids, options_);
     observer = [this](const CanvasStep& step) { view_->show(step); };
   }
   const auto canvas = sampler_->generate({ids}, options_, observer).front();
   if (view_) view_->end(false);
   ++options_.first_sample;  // the same words need not get the same reply again
-  std::vector<std::int32_t> reply;
-  for (auto at = canvas.begin() + given; at != canvas.end(); ++at) {
-    if (*at == source_.config.eos_token || *at == format_.end_of_reply()) break;
-    if (source_.tokenizer->has(*at)) reply.push_back(*at);
-  }
-  history_.push_back({"assistant", source_.tokenizer->decode(reply)});
+  history_.push_back(
+      {"assistant", answer_text(*source_.tokenizer, std::span(canvas).subspan(ids.size()),
+                                {source_.config.eos_token, format_.end_of_reply()})});
   return trimmed(history_.back().content);
 }
 

@@ -18,6 +18,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "diffusion/sampler.h"
+#include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
 #include "training/model_io.h"
 
@@ -82,14 +83,6 @@ void warn_of_idle_options(const Arguments& a, const SamplerOptions& o, bool caus
     log_warning("at --temperature 0 all samples are the same");
 }
 
-/// The text of tokens, without those that stand for none.
-std::string text_of(const ModelSource& source, std::span<const std::int32_t> tokens) {
-  std::vector<std::int32_t> ids;
-  for (const std::int32_t id : tokens)
-    if (source.tokenizer->has(id)) ids.push_back(id);
-  return source.tokenizer->decode(ids);
-}
-
 /// Prints samples as they are finished.
 class Printer {
  public:
@@ -110,10 +103,9 @@ class Printer {
         out = str(printed_ > 1 ? "\n" : "", "--- sample ", printed_, " of ", arguments_.samples,
                   " ---\n");
       if (arguments_.echo)
-        out += arguments_.tokens.empty() ? arguments_.prompt : text_of(source_, prompt);
-      // What follows the end token is no part of the text.
-      const auto end = std::find(answer.begin(), answer.end(), source_.config.eos_token);
-      out += text_of(source_, answer.first(std::size_t(end - answer.begin())));
+        out +=
+            arguments_.tokens.empty() ? arguments_.prompt : answer_text(*source_.tokenizer, prompt);
+      out += answer_text(*source_.tokenizer, answer, {source_.config.eos_token});
     }
     out += '\n';
     output_.write(out);
@@ -126,12 +118,6 @@ class Printer {
   std::int64_t prompt_length_, printed_ = 0;
   StandardOutput output_;
 };
-
-std::int64_t steps_shown(const SamplerOptions& o, bool causal) {
-  if (causal) return o.gen_length;
-  const std::int64_t blocks = o.gen_length / o.block_length;
-  return blocks * std::min(o.steps / blocks, o.block_length);
-}
 
 /// A conversation, or with --prompt the reply to it.
 void chat(const Arguments& a) {
@@ -193,12 +179,9 @@ void sample(const Arguments& a) {
   for (std::int64_t done = 0; done < a.samples; done += at_once) {
     const std::int64_t n = std::min(at_once, a.samples - done);
     options.first_sample = done;
-    if (view) {
-      std::vector<std::int32_t> start = prompt;
-      if (!causal) start.resize(std::size_t(canvas), std::int32_t(config.mask_token));
-      view->begin(a.samples > 1 ? str("sample ", done + 1, " of ", a.samples) : "", start, length,
-                  steps_shown(options, causal));
-    }
+    if (view)
+      view->begin(a.samples > 1 ? str("sample ", done + 1, " of ", a.samples) : "", prompt,
+                  options);
     const auto canvases = sampler->generate(
         std::vector<std::vector<std::int32_t>>(std::size_t(n), prompt), options, observer);
     if (view) view->end(!isatty(STDOUT_FILENO));

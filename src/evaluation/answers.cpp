@@ -1,10 +1,12 @@
 #include "evaluation/answers.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/check.h"
 #include "evaluation/encode_pair.h"
 #include "evaluation/matching.h"
+#include "tokenizer/answer_text.h"
 
 namespace lacuna {
 namespace {
@@ -118,15 +120,8 @@ std::string Answers::generate(const std::string& prompt, std::int64_t record) {
     sampler_ = make_sampler(subject_.ops, subject_.config, subject_.weights,
                             {max_length(), 1, s.cfg_scale > 0});
   const std::vector<std::int32_t> canvas = sampler_->generate({ids}, options).front();
-  auto end = canvas.begin() + std::ptrdiff_t(ids.size());
-  const auto begin = end;
-  while (end != canvas.end() && *end != subject_.config.eos_token &&
-         !(chat_ && *end == chat_->end_of_reply()))
-    ++end;
-  std::vector<std::int32_t> known;
-  std::copy_if(begin, end, std::back_inserter(known),
-               [&](std::int32_t id) { return subject_.tokenizer.has(id); });
-  std::string text = subject_.tokenizer.decode(known);
+  std::string text = answer_text(subject_.tokenizer, std::span(canvas).subspan(ids.size()),
+                                 {subject_.config.eos_token, chat_ ? chat_->end_of_reply() : -1});
   if (!task_.task.stop.empty()) text = text.substr(0, text.find(task_.task.stop));
   return text;
 }

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
 
 #include "core/check.h"
 #include "core/log.h"
 #include "core/philox.h"
 #include "evaluation/answers.h"
 #include "evaluation/matching.h"
+#include "tokenizer/answer_text.h"
 
 namespace lacuna {
 namespace {
@@ -207,7 +209,9 @@ class Run {
       std::int64_t right = 0;
       std::string outputs;
       for (std::size_t g = 0; g < where.size(); ++g) {
-        const std::string output = text_of(filled, where[g].first, where[g].second);
+        const auto gap = std::span(filled).subspan(where[g].first, where[g].second);
+        const std::string output =
+            answer_text(subject_.tokenizer, gap, {subject_.config.eos_token});
         right += matches(task_.task, output, wanted[g]);
         outputs += (g ? " | " : "") + output;
       }
@@ -228,14 +232,6 @@ class Run {
   std::size_t gap_length(const std::string& answer) const {
     if (task_.task.gap_length > 0) return std::size_t(task_.task.gap_length);
     return subject_.tokenizer.encode(answer, Tokenizer::Special::as_text).size();
-  }
-  /// Up to an end token, without ids that are no text.
-  std::string text_of(const std::vector<std::int32_t>& canvas, std::size_t begin,
-                      std::size_t length) const {
-    std::vector<std::int32_t> ids;
-    for (std::size_t i = begin; i < begin + length && canvas[i] != subject_.config.eos_token; ++i)
-      if (subject_.tokenizer.has(canvas[i])) ids.push_back(canvas[i]);
-    return subject_.tokenizer.decode(ids);
   }
 
   const Subject& subject_;

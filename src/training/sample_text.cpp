@@ -1,8 +1,9 @@
 #include "training/sample_text.h"
 
-#include <algorithm>
+#include <span>
 
 #include "core/check.h"
+#include "tokenizer/answer_text.h"
 
 namespace lacuna {
 
@@ -27,10 +28,10 @@ std::string SampleText::draw() {
                                .temperature = 1,
                                .remasking = Remasking::random,
                                .seed = std::uint64_t(config_.train.seed)};
-  std::vector<std::int32_t> text = sampler_->generate({prompt_}, options).front();
-  const auto answer = text.begin() + std::ptrdiff_t(prompt_.size());
-  text.erase(std::find(answer, text.end(), std::int32_t(config_.model.eos_token)), text.end());
-  return tokenizer_.decode(text);
+  const std::vector<std::int32_t> text = sampler_->generate({prompt_}, options).front();
+  return tokenizer_.decode(prompt_) + answer_text(tokenizer_,
+                                                  std::span(text).subspan(prompt_.size()),
+                                                  {config_.model.eos_token});
 }
 
 }  // namespace lacuna

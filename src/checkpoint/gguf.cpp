@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "checkpoint/hugging_face_detail.h"
 #include "core/check.h"
 #include "core/half.h"
 
@@ -72,18 +73,7 @@ void convert_to_gguf(GgufType type, const float* from, std::int64_t count, char*
     CHECK(count % kQ8Block == 0, what, ": ", count, " elements are not whole blocks of ", kQ8Block);
     return to_q8(from, count, out);
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::uint16_t bits = 0;
-    if (type == GgufType::bf16) {
-      bits = to_bf16(from[i]).bits;
-    } else {
-      const Float16 half = to_f16(from[i]);
-      CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(half)), what, " holds ", from[i],
-            ", which f16 cannot; export as bf16 or f32");
-      bits = half.bits;
-    }
-    std::memcpy(out + 2 * i, &bits, 2);
-  }
+  round_to(from, Tensor(out, {count}, type == GgufType::bf16 ? DType::bf16 : DType::f16), what);
 }
 
 void GgufKeys::begin(const std::string& key, std::uint32_t type) {

@@ -69,24 +69,19 @@ GgufType type_of(const TensorInfo& info, GgufType wanted) {
 
 void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const CheckpointInfo& info,
                         const std::string& name) {
-  const auto added = added_tokens(info.tokenizer, name);
-  const auto id_of = [&](const char* text) {
-    for (const auto& [id, content] : added)
-      if (content == text) return id;
-    return std::int64_t{-1};
-  };
-  const std::int64_t start = id_of("<|startoftext|>");
+  const AddedTokens added = added_tokens(info.tokenizer, name);
+  const std::int64_t start = id_of(added, "<|startoftext|>");
   // Where there is none llama.cpp would take token 11 for one.
   const std::pair<const char*, std::int64_t> tokens[] = {
       {"bos", start >= 0 ? start : model.eos_token},
       {"eos", model.eos_token},
-      {"eot", id_of("<|eot_id|>")},
+      {"eot", id_of(added, "<|eot_id|>")},
       {"padding", model.pad_token >= 0 ? model.pad_token : model.eos_token},
       {"mask", model.mask_token}};
   for (const auto& [role, id] : tokens)
     if (id >= 0) keys.add(str("tokenizer.ggml.", role, "_token_id"), std::uint32_t(id));
   keys.add("tokenizer.ggml.add_bos_token", start >= 0);
-  const std::string chat = chat_template_of(info, name);
+  const std::string chat = chat_template_of(info, added, name);
   if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
 }
 
@@ -132,13 +127,10 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
                        GgufType type) {
   const CheckpointReader reader(checkpoint);
   const ModelConfig model = model_of(reader);
-  const std::vector<TensorInfo> infos = hugging_face_tensors(model, DType::f32);
+  const std::vector<TensorInfo> infos = tensors_of(reader, model, DType::f32);
   GgufExport result;
   std::vector<GgufTensor> tensors;
   for (const TensorInfo& info : infos) {
-    const Shape shape = reader.shape("model", info.name);
-    CHECK(shape == info.shape, reader.path(), ": /model/", info.name, " has shape ", shape,
-          "; its config makes it ", info.shape);
     tensors.push_back({gguf_name(info.name), info.shape, type_of(info, type)});
     result.parameters += info.shape.count();
     result.wider_tensors += info.shape.rank == 2 && tensors.back().type != type;
@@ -149,9 +141,7 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
     const TensorInfo& info = infos[i];
     log_progress(str("exporting tensor ", i + 1, " of ", infos.size()));
     elements.resize(std::size_t(info.shape.count()));
-    // The weights before they were rounded, where there are such.
-    reader.read(reader.has("master", info.name) ? "master" : "model", info.name,
-                Tensor(elements.data(), info.shape));
+    read_as(reader, info.name, Tensor(elements.data(), info.shape));
     const std::int64_t cols = info.shape[info.shape.rank - 1];
     if (info.name.ends_with(".q_proj.weight"))
       interleave_rows(elements, model.heads, cols, scratch);

@@ -3,11 +3,14 @@
 // folder, and what its other files say.
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/safetensors.h"
 #include "config/config.h"
 
 namespace lacuna {
@@ -15,23 +18,28 @@ namespace lacuna {
 inline constexpr const char* kConfigAttribute = "hf_config";    // config.json
 inline constexpr std::string_view kFileAttribute = "hf_file:";  // any other small file, by name
 
-// LLaDA's: the assistant's header follows always.
-inline constexpr const char* kChatTemplate =
-    "{% set loop_messages = messages %}{% for message in loop_messages %}"
-    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    "+ message['content'] | trim + '<|eot_id|>' %}"
-    "{% if loop.index0 == 0 and bos_token %}{% set content = bos_token + content %}{% endif %}"
-    "{{ content }}{% endfor %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
-
 /// The checkpoint's model, with vocab_size filled in.
 ModelConfig model_of(const CheckpointReader& reader);
+/// Every weight, of the shape it is stored in, which must be the model's. `dtype`: instead of the
+/// one that it is stored in.
+std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
+                                   std::optional<DType> dtype);
+/// out = `from`, rounded to bf16 or f16. Error, naming `what`, when a finite number does not fit.
+void round_to(const float* from, const Tensor& out, const std::string& what);
+
+/// out = a weight, rounded to out.dtype from what it was before it was rounded, where there is
+/// such.
+void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out);
+
 /// Tokens that tokenizer.json adds to its vocabulary, by id; `file` stands for it in messages.
-std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
-                                                 const std::string& file);
+using AddedTokens = std::map<std::int64_t, std::string>;
+AddedTokens added_tokens(const std::string& tokenizer, const std::string& file);
+/// The id of such a token, or -1.
+std::int64_t id_of(const AddedTokens& added, std::string_view text);
 /// The Jinja template of a model's dialogues: the one an import kept; LLaDA's, where the tokenizer
 /// has its tokens; or "".
-std::string chat_template_of(const CheckpointInfo& info, const std::string& file);
+std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& added,
+                             const std::string& file);
 
 /// Files that make a Hugging Face folder complete beside weights, config.json and tokenizer.json.
 inline bool is_companion(const std::string& file) {

@@ -16,43 +16,20 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 using Files = std::map<std::string, std::string>;  // name to text
 
-/// Every weight, of the shape it is stored in, which must be the model's.
-std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
-                                   std::optional<DType> dtype) {
-  std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
-  for (TensorInfo& t : tensors) {
-    const Shape shape = reader.shape("model", t.name);
-    CHECK(shape == t.shape, reader.path(), ": /model/", t.name, " has shape ", shape,
-          "; its config makes it ", t.shape);
-    t.dtype = dtype.value_or(reader.dtype("model", t.name));
-  }
-  return tensors;
-}
+// LLaDA's: the assistant's header follows always.
+constexpr const char* kChatTemplate =
+    "{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    "+ message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.index0 == 0 and bos_token %}{% set content = bos_token + content %}{% endif %}"
+    "{{ content }}{% endfor %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
 
-void round_to(const float* from, const Tensor& out, const std::string& what) {
-  const std::int64_t n = out.count();
-  if (out.dtype == DType::bf16) {
-    auto* to = out.as<BFloat16>();
-    for (std::int64_t i = 0; i < n; ++i) to[i] = to_bf16(from[i]);
-    return;
-  }
-  auto* to = out.as<Float16>();
-  for (std::int64_t i = 0; i < n; ++i) {
-    to[i] = to_f16(from[i]);
-    CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(to[i])), what, " holds ", from[i],
-          ", which f16 cannot; export as bf16 or f32");
-  }
-}
-
-void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out) {
-  const DType stored = reader.dtype("model", name);
-  if (out.dtype == stored) return reader.read("model", name, out);
-  // The weights before they were rounded, where there are such.
-  const std::string group = reader.has("master", name) ? "master" : "model";
-  if (out.dtype == DType::f32) return reader.read(group, name, out);
-  std::vector<float> wide(static_cast<std::size_t>(out.count()));
-  reader.read(group, name, Tensor(wide.data(), out.shape));
-  round_to(wide.data(), out, reader.path() + ": tensor '" + name + "'");
+/// That, where the tokenizer has its tokens; else "".
+std::string llada_chat_template(const AddedTokens& added) {
+  for (const char* needed : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
+    if (id_of(added, needed) < 0) return "";
+  return kChatTemplate;
 }
 
 /// tokenizer.json, and, where an import has not kept a tokenizer_config.json, that and
@@ -61,11 +38,9 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
                          const std::string& file) {
   files["tokenizer.json"] = tokenizer;
   if (files.count("tokenizer_config.json")) return;
-  const std::map<std::int64_t, std::string> added = added_tokens(tokenizer, file + ": tokenizer");
-  std::set<std::string> texts;
-  for (const auto& [id, text] : added) texts.insert(text);
+  const AddedTokens added = added_tokens(tokenizer, file + ": tokenizer");
   Json special = Json::object();
-  if (texts.count("<|startoftext|>")) special["bos_token"] = "<|startoftext|>";
+  if (id_of(added, "<|startoftext|>") >= 0) special["bos_token"] = "<|startoftext|>";
   const std::pair<const char*, std::int64_t> roles[] = {{"eos_token", model.eos_token},
                                                         {"pad_token", model.pad_token},
                                                         {"mask_token", model.mask_token}};
@@ -77,9 +52,7 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", model.max_length}};
   config.update(special);
-  CheckpointInfo own;
-  own.tokenizer = tokenizer;
-  if (const std::string chat = chat_template_of(own, file + ": tokenizer"); !chat.empty())
+  if (const std::string chat = llada_chat_template(added); !chat.empty())
     config["chat_template"] = chat;
   files["tokenizer_config.json"] = config.dump(2) + "\n";
   files.try_emplace("special_tokens_map.json", special.dump(2) + "\n");
@@ -132,6 +105,33 @@ void remove_other_weights(const fs::path& folder, const std::set<std::string>& p
 
 }  // namespace
 
+std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
+                                   std::optional<DType> dtype) {
+  std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
+  for (TensorInfo& t : tensors) {
+    const Shape shape = reader.shape("model", t.name);
+    CHECK(shape == t.shape, reader.path(), ": /model/", t.name, " has shape ", shape,
+          "; its config makes it ", t.shape);
+    t.dtype = dtype.value_or(reader.dtype("model", t.name));
+  }
+  return tensors;
+}
+
+void round_to(const float* from, const Tensor& out, const std::string& what) {
+  const std::int64_t n = out.count();
+  if (out.dtype == DType::bf16) {
+    auto* to = out.as<BFloat16>();
+    for (std::int64_t i = 0; i < n; ++i) to[i] = to_bf16(from[i]);
+    return;
+  }
+  auto* to = out.as<Float16>();
+  for (std::int64_t i = 0; i < n; ++i) {
+    to[i] = to_f16(from[i]);
+    CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(to[i])), what, " holds ", from[i],
+          ", which f16 cannot; export as bf16 or f32");
+  }
+}
+
 ModelConfig model_of(const CheckpointReader& reader) {
   try {
     ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
@@ -145,9 +145,19 @@ ModelConfig model_of(const CheckpointReader& reader) {
   }
 }
 
-std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
-                                                 const std::string& file) {
-  std::map<std::int64_t, std::string> added;
+void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out) {
+  const DType stored = reader.dtype("model", name);
+  if (out.dtype == stored) return reader.read("model", name, out);
+  // The weights before they were rounded, where there are such.
+  const std::string group = reader.has("master", name) ? "master" : "model";
+  if (out.dtype == DType::f32) return reader.read(group, name, out);
+  std::vector<float> wide(static_cast<std::size_t>(out.count()));
+  reader.read(group, name, Tensor(wide.data(), out.shape));
+  round_to(wide.data(), out, reader.path() + ": tensor '" + name + "'");
+}
+
+AddedTokens added_tokens(const std::string& tokenizer, const std::string& file) {
+  AddedTokens added;
   const auto json = parse_json_object<Json>(tokenizer, file);
   const auto list = json.find("added_tokens");
   if (list == json.end() || !list->is_array()) return added;
@@ -158,18 +168,19 @@ std::map<std::int64_t, std::string> added_tokens(const std::string& tokenizer,
   return added;
 }
 
-std::string chat_template_of(const CheckpointInfo& info, const std::string& file) {
+std::int64_t id_of(const AddedTokens& added, std::string_view text) {
+  for (const auto& [id, content] : added)
+    if (content == text) return id;
+  return -1;
+}
+
+std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& added,
+                             const std::string& file) {
   const auto kept = info.extra.find(std::string(kFileAttribute) + "tokenizer_config.json");
-  if (kept != info.extra.end()) {
-    const auto config = parse_json_object<Json>(kept->second, file + "_config.json");
-    const auto chat = config.find("chat_template");
-    return chat != config.end() && chat->is_string() ? chat->get<std::string>() : "";
-  }
-  std::set<std::string> texts;
-  for (const auto& [id, text] : added_tokens(info.tokenizer, file)) texts.insert(text);
-  for (const char* needed : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
-    if (!texts.count(needed)) return "";
-  return kChatTemplate;
+  if (kept == info.extra.end()) return llada_chat_template(added);
+  const auto config = parse_json_object<Json>(kept->second, file + "_config.json");
+  const auto chat = config.find("chat_template");
+  return chat != config.end() && chat->is_string() ? chat->get<std::string>() : "";
 }
 
 void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,

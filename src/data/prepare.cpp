@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <filesystem>
 #include <optional>
 
 #include "core/check.h"
@@ -14,16 +13,12 @@
 #include "core/text.h"
 #include "data/jsonl.h"
 #include "data/permutation.h"
-#include "data/token_file.h"
+#include "data/prepare_detail.h"
 #include "tokenizer/cut.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
 namespace {
-
-// The streams of the data order from here on choose validation documents; epochs never count this
-// far.
-constexpr std::uint64_t kSplitStream = std::uint64_t{1} << 63;
 
 // What is read before the threads tokenise it, for each of them.
 constexpr std::size_t kBatchBytesPerThread = std::size_t{4} << 20;
@@ -73,21 +68,15 @@ class Preparation {
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
         pool_(o.threads) {
-    const TokenFileInfo info{tokenizer_.vocab_size(), tokenizer_.mask_token(),
-                             tokenizer_.eos_token(), tokenizer_.json()};
-    CHECK(info.eos_token >= 0, o.tokenizer,
-          ": has no end token, which must follow every document; add one such as <|endoftext|>");
+    const TokenFileInfo info = token_file_info(tokenizer_, o, "every document");
     eos_ = std::int32_t(info.eos_token);
-    if (!o.validation.empty()) {
-      cut_one_document();
-      validation_.emplace(o.validation, info);
-    }
-    train_.emplace(o.output, info);
+    if (!o.validation.empty()) cut_one_document();
+    files_.emplace(o, info);
   }
 
   PrepareResult run() {
     std::vector<Work> batch;
-    while (read(batch)) {
+    while (read_batch(reader_, kBatchBytesPerThread * std::size_t(pool_.size()), batch)) {
       pool_.for_each(std::int64_t(batch.size()),
                      [&](std::int64_t i, int) { tokenise(batch[std::size_t(i)]); });
       for (const Work& work : batch) write(work);
@@ -109,18 +98,6 @@ class Preparation {
           " bytes are too few to cut a validation part from");
     reader_.split_at(at);
     one_document_ = true;
-  }
-
-  bool read(std::vector<Work>& batch) {
-    batch.clear();
-    std::size_t bytes = 0;
-    while (bytes < kBatchBytesPerThread * std::size_t(pool_.size())) {
-      Work work;
-      if (!reader_.next(work.piece)) break;
-      bytes += work.piece.bytes.size();
-      batch.push_back(std::move(work));
-    }
-    return !batch.empty();
   }
 
   void tokenise(Work& work) const {
@@ -146,7 +123,7 @@ class Preparation {
       return;
     }
     const bool to_validation = one_document_ ? document_ == 1 : split_.validation(document_);
-    TokenFileWriter& file = to_validation ? *validation_ : *train_;
+    TokenFileWriter& file = to_validation ? *files_->validation() : files_->train();
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     file.append(work.tokens);
     part.bytes += work.bytes;
@@ -158,12 +135,11 @@ class Preparation {
 
   void report() {
     if (!log_is_terminal()) return;
-    const std::int64_t tokens = train_->tokens() + (validation_ ? validation_->tokens() : 0);
     std::string line = str("tokenising: ", human_bytes(reader_.position()));
     if (reader_.size() > 0)
       line += str(" of ", human_bytes(reader_.size()), " (",
                   100 * reader_.position() / reader_.size(), "%)");
-    log_progress(str(line, ", ", with_commas(tokens), " tokens, ",
+    log_progress(str(line, ", ", with_commas(files_->tokens()), " tokens, ",
                      human_bytes(std::int64_t(double(reader_.position()) / stopwatch_.seconds())),
                      "/s"));
   }
@@ -171,24 +147,16 @@ class Preparation {
   void finish() {
     CHECK(document_ > 0, options_.inputs[0],
           options_.inputs.size() > 1 ? " and the other inputs" : "", ": hold no text");
-    if (validation_) {
+    if (TokenFileWriter* validation = files_->validation()) {
       constexpr const char* advice =
           "; choose another --validation-fraction or --seed, or prepare the two parts separately";
-      CHECK(validation_->documents() > 0, options_.validation, ": would be empty: none of ",
+      CHECK(validation->documents() > 0, options_.validation, ": would be empty: none of ",
             document_, " documents was drawn at a fraction of ", options_.validation_fraction,
             advice);
-      CHECK(train_->documents() > 0, options_.output, ": would be empty: each of ", document_,
-            " documents was drawn for validation", advice);
-      validation_->finish();
-      result_.validation.tokens = validation_->tokens();
-      result_.validation.documents = validation_->documents();
+      CHECK(files_->train().documents() > 0, options_.output, ": would be empty: each of ",
+            document_, " documents was drawn for validation", advice);
     }
-    train_->finish();
-    result_.train.tokens = train_->tokens();
-    result_.train.documents = train_->documents();
-    // Both are whole on disk before either takes its name.
-    if (validation_) validation_->commit();
-    train_->commit();
+    files_->commit(result_.train, result_.validation);
     if (result_.invalid_bytes > 0)
       log_warning(str(with_commas(result_.invalid_bytes),
                       " bytes of the input are not valid UTF-8; they were kept as they are"));
@@ -199,7 +167,7 @@ class Preparation {
   CorpusReader reader_;
   Split split_;
   ThreadPool pool_;
-  std::optional<TokenFileWriter> train_, validation_;
+  std::optional<PreparedFiles> files_;
   std::int32_t eos_ = -1;
   bool one_document_ = false;  // cut in two: 0 to learn from, 1 to validate on
   std::int64_t document_ = 0;  // documents complete so far
@@ -208,34 +176,6 @@ class Preparation {
 };
 
 }  // namespace
-
-bool held_out(std::int64_t document, double fraction, std::uint64_t seed) {
-  const CounterRng rng{seed, Purpose::data_order, kSplitStream + std::uint64_t(document)};
-  return rng.uniform53(0) < fraction;
-}
-
-void check_prepare_options(const PrepareOptions& o) {
-  if (o.output.empty()) fail_usage("--output names no file");
-  const auto same = [](const std::string& a, const std::string& b) {
-    std::error_code error;
-    return a == b || std::filesystem::equivalent(a, b, error);
-  };
-  std::vector<std::string> outputs{o.output};
-  if (!o.validation.empty()) {
-    if (same(o.output, o.validation))
-      fail_usage(str("--validation and --output name the same file, ", o.output));
-    if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
-      fail_usage(
-          str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
-    outputs.push_back(o.validation);
-  }
-  for (const std::string& output : outputs) {
-    for (const std::string& input : o.inputs)
-      if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
-    if (same(o.tokenizer, output))
-      fail_usage(str(o.tokenizer, " is both the tokenizer and an output"));
-  }
-}
 
 PrepareResult prepare(const PrepareOptions& options) {
   check_prepare_options(options);

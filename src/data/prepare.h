@@ -29,11 +29,6 @@ struct PrepareResult {
   std::int64_t invalid_bytes = 0;    // not valid UTF-8, and kept
 };
 
-/// Whether JSONL document `document` (counted from 0) is drawn for validation.
-bool held_out(std::int64_t document, double fraction, std::uint64_t seed);
-/// What prepare() and prepare_chat() refuse before they read. UsageError.
-void check_prepare_options(const PrepareOptions& options);
-
 /// Tokenises a corpus into one or two token files, with memory bounded whatever its size (but for
 /// the longest JSONL line). Each document is followed by the tokenizer's end token; the text of a
 /// special token inside a document is text like any other, so that no corpus can forge one. The

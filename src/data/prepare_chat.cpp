@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/text.h"
-#include "data/token_file.h"
+#include "data/prepare_detail.h"
 
 namespace lacuna {
 namespace {
@@ -22,7 +22,6 @@ struct Example {
 /// A line on its way from the reader to the writer.
 struct Work {
   CorpusPiece piece;
-  std::string place;
   std::vector<Example> examples;
   std::array<std::int64_t, kChatSkips> skipped{};
   std::array<std::string, kChatSkips> reason;
@@ -38,17 +37,14 @@ class ChatPreparation {
         reader_(o.inputs, CorpusFormat::jsonl,
                 [](std::string_view, std::size_t limit) { return limit; }),
         pool_(o.threads) {
-    const TokenFileInfo info{tokenizer_.vocab_size(), tokenizer_.mask_token(),
-                             tokenizer_.eos_token(), tokenizer_.json(), true};
-    CHECK(info.eos_token >= 0, o.tokenizer,
-          ": has no end token, which must follow every reply; add one such as <|endoftext|>");
-    if (!o.validation.empty()) validation_.emplace(o.validation, info);
-    train_.emplace(o.output, info);
+    TokenFileInfo info = token_file_info(tokenizer_, o, "every reply");
+    info.responses = true;
+    files_.emplace(o, info);
   }
 
   PrepareChatResult run() {
     std::vector<Work> batch;
-    while (read(batch)) {
+    while (read_batch(reader_, kBatchBytesPerThread * std::size_t(pool_.size()), batch)) {
       pool_.for_each(std::int64_t(batch.size()),
                      [&](std::int64_t i, int) { tokenise(batch[std::size_t(i)]); });
       for (const Work& work : batch) write(work);
@@ -60,17 +56,8 @@ class ChatPreparation {
   }
 
  private:
-  bool read(std::vector<Work>& batch) {
-    batch.clear();
-    std::size_t bytes = 0;
-    while (bytes < kBatchBytesPerThread * std::size_t(pool_.size())) {
-      Work work;
-      if (!reader_.next(work.piece)) break;
-      work.place = str(reader_.file(work.piece.file), ":", work.piece.line);
-      bytes += work.piece.bytes.size();
-      batch.push_back(std::move(work));
-    }
-    return !batch.empty();
+  std::string place(const Work& work) const {
+    return str(reader_.file(work.piece.file), ":", work.piece.line);
   }
 
   void skip(Work& work, ChatSkip why, const std::string& reason) const {
@@ -79,7 +66,7 @@ class ChatPreparation {
 
   void tokenise(Work& work) const {
     try {
-      const Dialogue dialogue = parse_dialogue(work.piece.bytes, work.place);
+      const Dialogue dialogue = parse_dialogue(work.piece.bytes, place(work));
       work.piece.bytes = {};
       if (const std::string fault = role_fault(dialogue); !fault.empty())
         return skip(work, ChatSkip::roles_out_of_order, fault);
@@ -101,9 +88,10 @@ class ChatPreparation {
   void write(const Work& work) {
     if (work.error) std::rethrow_exception(work.error);
     const bool to_validation =
-        validation_ && held_out(result_.dialogues, options_.validation_fraction, options_.seed);
+        files_->validation() &&
+        held_out(result_.dialogues, options_.validation_fraction, options_.seed);
     ++result_.dialogues;
-    TokenFileWriter& file = to_validation ? *validation_ : *train_;
+    TokenFileWriter& file = to_validation ? *files_->validation() : files_->train();
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     for (const Example& example : work.examples) {
       file.append(example.prompt, false);
@@ -116,7 +104,7 @@ class ChatPreparation {
     }
     for (std::size_t why = 0; why < kChatSkips; ++why) {
       if (work.skipped[why] > 0 && result_.skipped[why] == 0)
-        result_.first_skipped[why] = work.place + ": " + work.reason[why];
+        result_.first_skipped[why] = place(work) + ": " + work.reason[why];
       result_.skipped[why] += work.skipped[why];
     }
   }
@@ -129,21 +117,13 @@ class ChatPreparation {
   }
 
   void finish() {
-    if (validation_) {
-      CHECK(validation_->documents() > 0, options_.validation, ": would be empty: no example of ",
+    if (TokenFileWriter* validation = files_->validation())
+      CHECK(validation->documents() > 0, options_.validation, ": would be empty: no example of ",
             result_.dialogues, " dialogues was drawn at a fraction of ",
             options_.validation_fraction, "; choose another --validation-fraction or --seed");
-      validation_->finish();
-      result_.validation.tokens = validation_->tokens();
-      result_.validation.documents = validation_->documents();
-    }
-    CHECK(train_->documents() > 0, options_.output, ": would be empty: ", result_.dialogues,
+    CHECK(files_->train().documents() > 0, options_.output, ": would be empty: ", result_.dialogues,
           " dialogues gave no example", skips());
-    train_->finish();
-    result_.train.tokens = train_->tokens();
-    result_.train.documents = train_->documents();
-    if (validation_) validation_->commit();
-    train_->commit();
+    files_->commit(result_.train, result_.validation);
   }
 
   const PrepareOptions& options_;
@@ -151,7 +131,7 @@ class ChatPreparation {
   ChatFormat format_;
   CorpusReader reader_;
   ThreadPool pool_;
-  std::optional<TokenFileWriter> train_, validation_;
+  std::optional<PreparedFiles> files_;
   PrepareChatResult result_;
 };
 

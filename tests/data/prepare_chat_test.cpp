@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/philox.h"
+#include "data/prepare_detail.h"
 #include "data/sft_examples.h"
 #include "tests/data/support.h"
 

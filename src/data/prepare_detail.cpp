@@ -1,0 +1,69 @@
+#include "data/prepare_detail.h"
+
+#include <filesystem>
+#include <string>
+
+#include "core/check.h"
+#include "core/philox.h"
+
+namespace lacuna {
+
+bool held_out(std::int64_t document, double fraction, std::uint64_t seed) {
+  const CounterRng rng{seed, Purpose::data_order, kSplitStream + std::uint64_t(document)};
+  return rng.uniform53(0) < fraction;
+}
+
+void check_prepare_options(const PrepareOptions& o) {
+  if (o.output.empty()) fail_usage("--output names no file");
+  const auto same = [](const std::string& a, const std::string& b) {
+    std::error_code error;
+    return a == b || std::filesystem::equivalent(a, b, error);
+  };
+  std::vector<std::string> outputs{o.output};
+  if (!o.validation.empty()) {
+    if (same(o.output, o.validation))
+      fail_usage(str("--validation and --output name the same file, ", o.output));
+    if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
+      fail_usage(
+          str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
+    outputs.push_back(o.validation);
+  }
+  for (const std::string& output : outputs) {
+    for (const std::string& input : o.inputs)
+      if (same(input, output)) fail_usage(str(input, " is both an input and an output"));
+    if (same(o.tokenizer, output))
+      fail_usage(str(o.tokenizer, " is both the tokenizer and an output"));
+  }
+}
+
+TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& options,
+                              const char* each) {
+  TokenFileInfo info{tokenizer.vocab_size(), tokenizer.mask_token(), tokenizer.eos_token(),
+                     tokenizer.json()};
+  CHECK(info.eos_token >= 0, options.tokenizer, ": has no end token, which must follow ", each,
+        "; add one such as <|endoftext|>");
+  return info;
+}
+
+PreparedFiles::PreparedFiles(const PrepareOptions& options, const TokenFileInfo& info) {
+  if (!options.validation.empty()) validation_.emplace(options.validation, info);
+  train_.emplace(options.output, info);
+}
+
+std::int64_t PreparedFiles::tokens() const {
+  return train_->tokens() + (validation_ ? validation_->tokens() : 0);
+}
+
+void PreparedFiles::commit(PreparedPart& train, PreparedPart& validation) {
+  const auto finish = [](TokenFileWriter& file, PreparedPart& part) {
+    file.finish();
+    part.tokens = file.tokens();
+    part.documents = file.documents();
+  };
+  if (validation_) finish(*validation_, validation);
+  finish(*train_, train);
+  if (validation_) validation_->commit();
+  train_->commit();
+}
+
+}  // namespace lacuna

@@ -1,0 +1,59 @@
+#pragma once
+// For prepare.cpp and prepare_chat.cpp alone: what preparations of texts and of dialogues share.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "data/corpus.h"
+#include "data/prepare.h"
+#include "data/token_file.h"
+#include "tokenizer/tokenizer.h"
+
+namespace lacuna {
+
+// The streams of the data order from here on choose validation documents; epochs never count this
+// far.
+inline constexpr std::uint64_t kSplitStream = std::uint64_t{1} << 63;
+
+/// What is refused before anything is read. UsageError.
+void check_prepare_options(const PrepareOptions& options);
+
+/// Whether JSONL document `document` (counted from 0) is drawn for validation.
+bool held_out(std::int64_t document, double fraction, std::uint64_t seed);
+
+/// What the tokenizer says of a token file. Error when it has no end token, which must follow
+/// `each` ("every document").
+TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& options,
+                              const char* each);
+
+/// The next pieces, of `bytes` or a little more together; each is a Work's `piece`. False when
+/// there are none left.
+template <class Work>
+bool read_batch(CorpusReader& reader, std::size_t bytes, std::vector<Work>& batch) {
+  batch.clear();
+  for (std::size_t read = 0; read < bytes;) {
+    Work work;
+    if (!reader.next(work.piece)) break;
+    read += work.piece.bytes.size();
+    batch.push_back(std::move(work));
+  }
+  return !batch.empty();
+}
+
+/// The token file, or two, that a preparation writes.
+class PreparedFiles {
+ public:
+  PreparedFiles(const PrepareOptions& options, const TokenFileInfo& info);
+
+  TokenFileWriter& train() { return *train_; }
+  TokenFileWriter* validation() { return validation_ ? &*validation_ : nullptr; }
+  std::int64_t tokens() const;
+  /// Both are whole on disk before either takes its name.
+  void commit(PreparedPart& train, PreparedPart& validation);
+
+ private:
+  std::optional<TokenFileWriter> train_, validation_;
+};
+
+}  // namespace lacuna

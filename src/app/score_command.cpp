@@ -123,20 +123,6 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
   return line;
 }
 
-/// Of all texts together: independent, so that variances add up.
-Likelihood total_of(const std::vector<Likelihood>& results) {
-  Likelihood total;
-  double variance = 0;
-  for (const Likelihood& l : results) {
-    total.nats += l.nats;
-    variance += l.standard_error * l.standard_error;
-    total.tokens += l.tokens;
-    total.samples += l.samples;
-  }
-  total.standard_error = std::sqrt(variance);
-  return total;
-}
-
 void score(const Arguments& a) {
   const ModelSource source(a.checkpoint);
   const bool causal = source.config.attention == Attention::causal;
@@ -146,8 +132,7 @@ void score(const Arguments& a) {
     rows = std::max(rows, std::int64_t(item.text.tokens.size()) + causal);
   // One text with few masks needs no more.
   if (items.size() == 1)
-    rows = std::min(rows, (std::int64_t(items[0].text.tokens.size()) + causal) *
-                              std::max<std::int64_t>(1, a.samples));
+    rows = std::min(rows, (std::int64_t(items[0].text.tokens.size()) + causal) * a.samples);
   if (causal && (a.independent || a.form != word_of(LikelihoodForm::mask_count)))
     log_warning(
         "the checkpoint is autoregressive and its likelihood exact: --form and "
@@ -172,7 +157,7 @@ void score(const Arguments& a) {
               "\n");
     out.flush();
   }
-  if (items.size() > 1) log_info("all: " + as_line(total_of(results), bytes, causal));
+  if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, causal));
 }
 
 }  // namespace

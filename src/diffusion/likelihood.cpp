@@ -81,6 +81,19 @@ Likelihood summarise(const std::vector<double>& estimates, bool stratified) {
   return result;
 }
 
+Likelihood sum_of(const std::vector<Likelihood>& texts) {
+  Likelihood sum;
+  double variance = 0;
+  for (const Likelihood& l : texts) {
+    sum.nats += l.nats;
+    variance += l.standard_error * l.standard_error;
+    sum.tokens += l.tokens;
+    sum.samples += l.samples;
+  }
+  sum.standard_error = std::sqrt(variance);
+  return sum;
+}
+
 LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
                                          const ModelTensors& weights, std::int64_t rows)
     : config_(config),

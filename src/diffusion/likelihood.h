@@ -46,6 +46,8 @@ ResponseMask response_mask(const LikelihoodOptions& options, std::int64_t text, 
 /// (Cochran, Sampling Techniques, 5A.12), the squared differences of neighbours, which on average
 /// is too large rather than too small.
 Likelihood summarise(const std::vector<double>& estimates, bool stratified);
+/// Of all texts together: they are independent, so that variances add up.
+Likelihood sum_of(const std::vector<Likelihood>& texts);
 
 /// Scores texts by the one forward pass. A causal model's likelihood is exact, in one pass per
 /// text; without a prompt its first token follows the end token, as in training.

@@ -25,12 +25,12 @@ Answers::Answers(const Subject& subject, const TaskConfig& task,
   CHECK(std::int64_t(records.size()) == task.task.shots, (folder / task.task.shots_data).string(),
         ": holds ", records.size(), " records; task.shots is ", task.task.shots);
   for (const Record& record : records) {
-    std::string answer = fill_in(task.task.answer, record);
+    std::string answer;
     if (task.task.type == TaskType::multiple_choice) {
-      const auto choices = record.list(task.task.choices);
-      const std::int64_t right = choice_index(answer, choices);
-      CHECK(right >= 0, record.place(), ": the answer \"", answer, "\" is none of its choices");
-      answer = choices[std::size_t(right)];
+      const Choices choices = choices_of(task.task, record);
+      answer = choices.texts[choices.right];
+    } else {
+      answer = fill_in(task.task.answer, record);
     }
     shots_ += fill_in(task.task.prompt, record) + task.task.choice_prefix + answer +
               task.task.shot_separator;

@@ -93,17 +93,13 @@ class Run {
     for (std::size_t i = 0; i < records_.size(); ++i) {
       progress("scoring", i);
       const Record& record = records_[i];
-      const auto choices = record.list(task_.task.choices);
+      const auto [choices, wanted] = choices_of(task_.task, record);
       CHECK(choices.size() >= 2, record.place(), ": has ", choices.size(),
             " choices; there must be at least 2");
-      const std::string answer = fill_in(task_.task.answer, record);
-      const std::int64_t wanted = choice_index(answer, choices);
-      CHECK(wanted >= 0, record.place(), ": the answer \"", answer, "\" is none of its choices");
       const Chosen chosen = choose(answers_.prompt(task_.task.prompt, record), choices, i);
-      right += chosen.plain == std::size_t(wanted);
-      right_by_bytes += chosen.by_bytes == std::size_t(wanted);
-      tell(record, choices[chosen.plain], choices[std::size_t(wanted)],
-           chosen.plain == std::size_t(wanted));
+      right += chosen.plain == wanted;
+      right_by_bytes += chosen.by_bytes == wanted;
+      tell(record, choices[chosen.plain], choices[wanted], chosen.plain == wanted);
     }
     const auto n = std::int64_t(records_.size());
     result_.metrics = {share("accuracy", right, n), share("accuracy_norm", right_by_bytes, n)};
@@ -152,8 +148,8 @@ class Run {
   }
 
   void perplexity() {
-    double nats = 0, variance = 0;
-    std::int64_t bytes = 0, tokens = 0, piece = 0;
+    std::vector<Likelihood> pieces;
+    std::int64_t bytes = 0;
     const bool causal = subject_.config.attention == Attention::causal;
     const auto most = std::size_t(answers_.max_length() - causal);
     for (std::size_t i = 0; i < records_.size(); ++i) {
@@ -164,17 +160,16 @@ class Run {
         PromptedText part;
         part.tokens.assign(ids.begin() + std::ptrdiff_t(at),
                            ids.begin() + std::ptrdiff_t(std::min(ids.size(), at + most)));
-        const Likelihood l = answers_.score({part}, piece++).front();
-        nats += l.nats;
-        variance += l.standard_error * l.standard_error;
-        tokens += l.tokens;
+        pieces.push_back(answers_.score({part}, std::int64_t(pieces.size())).front());
       }
       bytes += std::int64_t(text.size());
     }
     CHECK(bytes > 0, task_.task.data, ": its texts are empty");
-    const double error = std::sqrt(variance), bits = double(bytes) * std::numbers::ln2;
-    result_.metrics = {{"bits_per_byte", nats / bits, error / bits, bytes},
-                       {"nats_per_token", nats / double(tokens), error / double(tokens), tokens}};
+    const Likelihood sum = sum_of(pieces);
+    const double bits = double(bytes) * std::numbers::ln2, tokens = double(sum.tokens);
+    result_.metrics = {
+        {"bits_per_byte", sum.nats / bits, sum.standard_error / bits, bytes},
+        {"nats_per_token", sum.nats / tokens, sum.standard_error / tokens, sum.tokens}};
   }
 
   void infilling() {

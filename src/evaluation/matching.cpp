@@ -93,4 +93,13 @@ std::int64_t choice_index(const std::string& answer, const std::vector<std::stri
   return -1;
 }
 
+Choices choices_of(const TaskSection& task, const Record& record) {
+  Choices choices{record.list(task.choices), 0};
+  const std::string answer = fill_in(task.answer, record);
+  const std::int64_t right = choice_index(answer, choices.texts);
+  CHECK(right >= 0, record.place(), ": the answer \"", answer, "\" is none of its choices");
+  choices.right = std::size_t(right);
+  return choices;
+}
+
 }  // namespace lacuna

@@ -2,8 +2,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/task.h"
+#include "evaluation/record.h"
 
 namespace lacuna {
 
@@ -21,5 +23,13 @@ bool matches(const TaskSection& task, const std::string& output, const std::stri
 /// The number of the choice that an answer names: its number from 0, its letter, or its text
 /// itself; -1 for none of these.
 std::int64_t choice_index(const std::string& answer, const std::vector<std::string>& choices);
+
+/// The choices of a record, and which is right. Error naming the record's place when the answer is
+/// none of them.
+struct Choices {
+  std::vector<std::string> texts;
+  std::size_t right = 0;
+};
+Choices choices_of(const TaskSection& task, const Record& record);
 
 }  // namespace lacuna

@@ -7,17 +7,10 @@
 #include "core/philox.h"
 
 namespace lacuna {
-namespace {
-
-// Any constant would do; changing it changes every validation curve.
-constexpr std::uint64_t kSeed = 0x6c6163756e61;  // "lacuna"
-
-}  // namespace
-
 std::vector<double> validation_ratios(std::int64_t n) {
   std::vector<std::int64_t> stratum(static_cast<std::size_t>(n));
   std::iota(stratum.begin(), stratum.end(), 0);
-  const CounterRng rng{kSeed, Purpose::mask_ratio, std::uint64_t(n)};
+  const CounterRng rng{kValidationSeed, Purpose::mask_ratio, std::uint64_t(n)};
   // Fisher and Yates. Each number has a block of its own: 2i for the shuffle, 2i + 1 within.
   for (std::int64_t i = n - 1; i > 0; --i)
     std::swap(stratum[std::size_t(i)],
@@ -44,7 +37,7 @@ double validation_share(ObjectiveRunner& runner, const NoiseOptions& options,
         " of a validation set of ", set.sequences);
   CHECK(micro_batch >= 1, "validation in micro-batches of ", micro_batch);
   NoiseOptions fixed = options;
-  fixed.seed = kSeed;
+  fixed.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(set.sequences);
   std::vector<std::int32_t> clean(std::size_t(std::min(micro_batch, count) * set.length));
   double sum = 0;

@@ -14,6 +14,9 @@ struct ValidationSet {
   std::function<void(std::int64_t first, std::int64_t count, Tensor tokens)> read;
 };
 
+/// Of the masks of every validation. Any constant would do; changing it changes every curve.
+inline constexpr std::uint64_t kValidationSeed = 0x6c6163756e61;  // "lacuna"
+
 /// One mask ratio t in (0,1) for each of n validation sequences: stratified, one in each of
 /// [j/n, (j+1)/n), dealt to the sequences in a random order, so that a sequence's place in the
 /// corpus says nothing about its ratio. Depends on n alone.

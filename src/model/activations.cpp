@@ -15,7 +15,7 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
                      F = own.ffn_width, H = own.heads, D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
   // Of N rows: those of one rank where they are split, and room for equal parts.
-  const bool split = share.split_rows && share.count > 1 && m.layers > 1;
+  const bool split = share.splits_rows(m.layers);
   const std::int64_t each = split ? RowPart(N, share).each : N,
                      padded = split ? share.count * each : N;
   Plan plan;

@@ -72,7 +72,7 @@ class Activations {
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
   /// Whether rows are dealt out to the ranks that share the model.
-  bool split() const { return share_.split_rows && share_.count > 1 && slots_.blocks.size() > 1; }
+  bool split() const { return share_.splits_rows(std::int64_t(slots_.blocks.size())); }
 
   /// Of the tokens, those whose embeddings this rank holds, at most as many as there are rows; and
   /// room for their embeddings, where no other rank's are. Only of a model that ranks share.

@@ -14,6 +14,9 @@ struct ModelShare {
   /// Each rank has the residual stream of its rows alone (model/split_rows.h), but in the last
   /// block.
   bool split_rows = false;
+
+  /// Whether there are rows to deal out: in the last block they come together.
+  bool splits_rows(std::int64_t layers) const { return split_rows && count > 1 && layers > 1; }
 };
 
 /// The rows of [N,...] that are one rank's when they are dealt out: `each` of them, the last ranks

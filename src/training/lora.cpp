@@ -162,23 +162,30 @@ void Lora::merge() {
   }
 }
 
+std::vector<std::pair<std::string, Slot>> Lora::stored() const {
+  std::vector<std::pair<std::string, Slot>> all;
+  const auto add = [&](const std::string& name, const Factor& factor) {
+    all.emplace_back(name, factor.value);
+    all.emplace_back(name + ".first_moment", factor.first);
+    all.emplace_back(name + ".second_moment", factor.second);
+  };
+  for (const Adapter& x : adapters_) {
+    add(x.name + ".lora_A", x.a);
+    add(x.name + ".lora_B", x.b);
+  }
+  return all;
+}
+
 void Lora::save(const std::filesystem::path& file) const {
   std::vector<std::vector<float>> memory;
   std::vector<NamedTensor> tensors;
-  const auto add = [&](const std::string& name, Slot slot) {
+  for (const auto& [name, slot] : stored()) {
     const Tensor t = (*arena_)[slot];
     memory.emplace_back(std::size_t(t.count()));
     const Tensor host(memory.back().data(), t.shape);
     ops_.copy(host, t);
     tensors.push_back({name, host});
-  };
-  for (const Adapter& x : adapters_)
-    for (const auto& [name, factor] :
-         {std::pair(x.name + ".lora_A", x.a), {x.name + ".lora_B", x.b}}) {
-      add(name, factor.value);
-      add(name + ".first_moment", factor.first);
-      add(name + ".second_moment", factor.second);
-    }
+  }
   ops_.synchronize();
   write_safetensors(file, tensors, {{"format", "lacuna-lora"}, {"scale", str(scale_)}});
 }
@@ -186,7 +193,7 @@ void Lora::save(const std::filesystem::path& file) const {
 void Lora::load(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   keep_base();
-  const auto read = [&](const std::string& name, Slot slot) {
+  for (const auto& [name, slot] : stored()) {
     const Tensor t = (*arena_)[slot];
     CHECK(file.has(name), path.string(), ": has no tensor ", name,
           "; sft.lora_targets must stay as they were");
@@ -194,14 +201,7 @@ void Lora::load(const std::filesystem::path& path) {
           " is ", file.dtype(name), ' ', file.shape(name), "; sft.lora_rank makes it f32 ",
           t.shape);
     ops_.copy(t, file.view(name));
-  };
-  for (const Adapter& x : adapters_)
-    for (const auto& [name, factor] :
-         {std::pair(x.name + ".lora_A", x.a), {x.name + ".lora_B", x.b}}) {
-      read(name, factor.value);
-      read(name + ".first_moment", factor.first);
-      read(name + ".second_moment", factor.second);
-    }
+  }
   ops_.synchronize();
   merge();
 }

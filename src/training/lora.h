@@ -57,6 +57,8 @@ class Lora {
   };
   Plan make_plan(const Config& config, const ModelTensors& weights);
   void keep_base();
+  /// What save() writes and load() reads, by name.
+  std::vector<std::pair<std::string, Slot>> stored() const;
   void merge();
 
   Ops& ops_;

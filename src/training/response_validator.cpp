@@ -7,13 +7,6 @@
 #include "training/batch_runner.h"
 
 namespace lacuna {
-namespace {
-
-// Any constant would do; changing it changes every validation curve.
-constexpr std::uint64_t kSeed = 0x6c6163756e61;  // "lacuna"
-
-}  // namespace
-
 ResponseValidator::ResponseValidator(const Config& config, const TokenFile& file)
     : config_(config),
       examples_(file, config.data.sequence_length, /*seed=*/0),
@@ -21,7 +14,7 @@ ResponseValidator::ResponseValidator(const Config& config, const TokenFile& file
 
 double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   NoiseOptions noise = noise_options(config_);
-  noise.seed = kSeed;
+  noise.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(count_);
   const std::int64_t room = objective.model().limits().rows;
   double sum = 0;

@@ -100,7 +100,7 @@ RunPlan plan_run(const Config& c, int ranks) {
     return causal ? sequences * (T - 1) : sequences * T / 2;
   };
   plan.flops = training_flops(c.model, B, T, predicted(B));
-  const ModelShare share{0, tensor};
+  const ModelShare share{0, tensor, c.parallel.split_rows};
   const Plan whole = ModelTensors::plan(c.model, "weights");
   for (const Plan::Entry& e : whole.entries()) plan.parameters += e.shape.count();
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
@@ -109,10 +109,9 @@ RunPlan plan_run(const Config& c, int ranks) {
   const bool sharded = c.parallel.zero == 1 && plan.data > 1;
   plan.gradient_bytes = (sharded ? 1 : 2) * others * local;
   plan.weight_bytes = sharded ? others * local * size / 4 : 0;
-  plan.activation_bytes =
-      2 * sharing * size * double(c.model.width) *
-      summed_rows(double(c.model.layers), double(most * T), double(predicted(most)),
-                  c.parallel.split_rows && c.model.layers > 1);
+  plan.activation_bytes = 2 * sharing * size * double(c.model.width) *
+                          summed_rows(double(c.model.layers), double(most * T),
+                                      double(predicted(most)), share.splits_rows(c.model.layers));
   return plan;
 }
 

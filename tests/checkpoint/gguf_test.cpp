@@ -9,7 +9,7 @@
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
 #include "core/half.h"
-#include "tests/support/golden.h"
+#include "tests/support/golden_model.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -22,12 +22,7 @@ class Gguf : public ::testing::Test {
  protected:
   Gguf() {
     ModelConfig& m = config_.model;
-    m.vocab_size = number("vocab_size");
-    m.layers = number("layers");
-    m.width = number("width");
-    m.heads = number("heads");
-    m.kv_heads = number("kv_heads");
-    m.ffn_width = number("ffn_width");
+    m = golden_extents(golden_);
     m.max_length = number("max_length");
     m.norm_eps = std::stod(golden_.metadata("norm_eps"));
     m.rope_theta = std::stod(golden_.metadata("rope_theta"));

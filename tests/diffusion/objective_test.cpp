@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "tests/diffusion/support.h"
+#include "tests/diffusion/golden_loss.h"
 
 namespace lacuna {
 namespace {
@@ -12,21 +12,9 @@ namespace {
 using namespace testing;  // NOLINT
 
 /// A case of scripts/golden/objective.py.
-class GoldenObjective : public ::testing::TestWithParam<const char*> {
+class GoldenObjective : public GoldenLoss {
  protected:
-  GoldenObjective()
-      : golden_(str("objective_", GetParam())),
-        causal_(number("causal") != 0),
-        config_(golden_config(golden_, causal_)),
-        weights_(cpu().memory(), config_, "weights"),
-        gradients_(cpu().memory(), config_, "gradients") {
-    read_weights(golden_, "weights/", weights_);
-    options_.objective = causal_ ? Objective::autoregressive : Objective::masked_diffusion;
-    options_.min_mask_probability = std::stod(golden_.metadata("eps"));
-    options_.seed = std::uint64_t(number("seed"));
-    options_.mask_token = std::int32_t(config_.mask_token);
-  }
-  std::int64_t number(const char* key) const { return std::stoll(golden_.metadata(key)); }
+  GoldenObjective() : GoldenLoss("objective_") {}
   /// Sequences [first, first + count) of the batch.
   NoisyBatch batch(std::int64_t first, std::int64_t count) {
     return make_noisy_batch(cpu(), options_, golden_["clean"].row_range(first, count),
@@ -34,17 +22,6 @@ class GoldenObjective : public ::testing::TestWithParam<const char*> {
                             number("sequences_in_step"));
   }
   std::int64_t sequences() const { return golden_["clean"].rows(); }
-  /// As derived in tests/model/golden_test.cpp, for products in a row and the sums of a loss.
-  double tolerance(double products) const {
-    const double n = double(std::max({config_.width, config_.ffn_width, config_.vocab_size}));
-    return 4 * std::sqrt(products) * (std::sqrt(n) + 4) * kUnit;
-  }
-
-  Golden golden_;
-  bool causal_;
-  ModelConfig config_;
-  ModelTensors weights_, gradients_;
-  NoiseOptions options_;
 };
 
 TEST_P(GoldenObjective, NoiseIsThatOfTheSecondImplementation) {
@@ -53,10 +30,8 @@ TEST_P(GoldenObjective, NoiseIsThatOfTheSecondImplementation) {
     EXPECT_EQ(noisy.p, std::vector<float>(std::size_t(sequences()), 1.0f));
     return;
   }
-  const Tensor masked = golden_["masked"], p = golden_["p"];
-  ASSERT_EQ(masked.count(), std::int64_t(noisy.masked.size()));
-  for (std::int64_t i = 0; i < masked.count(); ++i)
-    EXPECT_EQ(noisy.masked[std::size_t(i)], masked.as<std::uint8_t>()[i]) << i;
+  ASSERT_NO_FATAL_FAILURE(expect_masked(noisy));
+  const Tensor p = golden_["p"];
   for (std::int64_t b = 0; b < p.count(); ++b)
     EXPECT_EQ(noisy.p[std::size_t(b)], p.as<float>()[b]) << b;
 }
@@ -64,30 +39,20 @@ TEST_P(GoldenObjective, NoiseIsThatOfTheSecondImplementation) {
 TEST_P(GoldenObjective, LossAndGradients) {
   ObjectiveRunner runner(cpu(), config_, weights_, sequences(), number("length"), true);
   const NoisyBatch noisy = batch(0, sequences());
-  const double expected = golden_["loss"].as<double>()[0];
-  const double forward = double(6 * config_.layers + 1);
-  EXPECT_NEAR(runner.loss(noisy), expected, expected * tolerance(forward));
+  EXPECT_NEAR(runner.loss(noisy), loss(), loss() * tolerance(forward()));
   EXPECT_EQ(runner.loss_and_gradients(noisy, gradients_), runner.loss(noisy));
-  const Tensor losses(const_cast<float*>(runner.row_losses().data()),
-                      {std::int64_t(runner.row_losses().size())});
-  EXPECT_LT(relative_error(losses, golden_["losses"]), tolerance(forward));
-  for (const NamedWeight& g : gradients_.named())
-    EXPECT_LT(relative_error(g.tensor, golden_["gradients/" + g.name]), tolerance(3 * forward))
-        << g.name;
+  expect_row_losses(runner);
+  expect_gradients();
 }
 
 TEST_P(GoldenObjective, MicroBatchesAddUp) {
   ObjectiveRunner runner(cpu(), config_, weights_, 3, number("length"), true);
-  double loss = 0;
+  double sum = 0;
   for (std::int64_t at = 0; at < sequences(); at += 3)
-    loss += runner.loss_and_gradients(batch(at, std::min<std::int64_t>(3, sequences() - at)),
-                                      gradients_);
-  const double expected = golden_["loss"].as<double>()[0];
-  const double forward = double(6 * config_.layers + 1);
-  EXPECT_NEAR(loss, expected, expected * tolerance(forward));
-  for (const NamedWeight& g : gradients_.named())
-    EXPECT_LT(relative_error(g.tensor, golden_["gradients/" + g.name]), tolerance(3 * forward))
-        << g.name;
+    sum += runner.loss_and_gradients(batch(at, std::min<std::int64_t>(3, sequences() - at)),
+                                     gradients_);
+  EXPECT_NEAR(sum, loss(), loss() * tolerance(forward()));
+  expect_gradients();
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenObjective, ::testing::Values("diffusion", "autoregressive"));

@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-#include "diffusion/objective.h"
-#include "tests/diffusion/support.h"
+#include "tests/diffusion/golden_loss.h"
 
 namespace lacuna {
 namespace {
@@ -13,65 +12,33 @@ namespace {
 using namespace testing;  // NOLINT
 
 /// A case of scripts/golden/responses.py.
-class GoldenResponses : public ::testing::TestWithParam<const char*> {
+class GoldenResponses : public GoldenLoss {
  protected:
-  GoldenResponses()
-      : golden_(str("responses_", GetParam())),
-        causal_(golden_.metadata("causal") == "1"),
-        config_(golden_config(golden_, causal_)),
-        weights_(cpu().memory(), config_, "weights"),
-        gradients_(cpu().memory(), config_, "gradients") {
-    read_weights(golden_, "weights/", weights_);
-    options_.objective = causal_ ? Objective::autoregressive : Objective::masked_diffusion;
-    options_.min_mask_probability = std::stod(golden_.metadata("eps"));
-    options_.seed = std::stoull(golden_.metadata("seed"));
-    options_.mask_token = std::int32_t(config_.mask_token);
+  GoldenResponses() : GoldenLoss("responses_") {
     const Tensor table = golden_["examples"];
     const std::int32_t* ids = golden_["tokens"].as<std::int32_t>();
     for (std::int64_t b = 0; b < table.rows(); ++b) {
       const std::int64_t* row = table.as<std::int64_t>() + 3 * b;
-      examples_.push_back({{{ids, ids + row[0]}, row[1]},
-                           causal_ ? 0 : row[2],
-                           std::stoll(golden_.metadata("first_sample")) + b});
+      examples_.push_back(
+          {{{ids, ids + row[0]}, row[1]}, causal_ ? 0 : row[2], number("first_sample") + b});
       ids += row[0];
     }
   }
   NoisyBatch batch(std::size_t first, std::size_t count) const {
     return make_response_batch(options_, std::span(examples_).subspan(first, count),
-                               std::stoi(golden_.metadata("eos_token")),
-                               std::stoll(golden_.metadata("examples_in_step")));
-  }
-  /// As derived in tests/model/golden_test.cpp, for products in a row and the sums of a loss.
-  double tolerance(double products) const {
-    const double n = double(std::max({config_.width, config_.ffn_width, config_.vocab_size}));
-    return 4 * std::sqrt(products) * (std::sqrt(n) + 4) * kUnit;
+                               std::int32_t(number("eos_token")), number("examples_in_step"));
   }
 
-  Golden golden_;
-  bool causal_;
-  ModelConfig config_;
-  ModelTensors weights_, gradients_;
-  NoiseOptions options_;
   std::vector<ResponseExample> examples_;
 };
 
 TEST_P(GoldenResponses, MasksLossAndGradients) {
   const NoisyBatch all = batch(0, examples_.size());
-  const Tensor masked = golden_["masked"];
-  ASSERT_EQ(std::int64_t(all.masked.size()), masked.count());
-  for (std::int64_t i = 0; i < masked.count(); ++i)
-    EXPECT_EQ(all.masked[std::size_t(i)], masked.as<std::uint8_t>()[i]) << i;
-
+  ASSERT_NO_FATAL_FAILURE(expect_masked(all));
   ObjectiveRunner runner(cpu(), config_, weights_, ModelLimits{60, 6, 60, true});
-  const double loss = golden_["loss"].as<double>()[0];
-  const double forward = double(6 * config_.layers + 1);
-  EXPECT_NEAR(runner.loss_and_gradients(all, gradients_), loss, loss * tolerance(forward));
-  const Tensor losses(const_cast<float*>(runner.row_losses().data()),
-                      {std::int64_t(runner.row_losses().size())});
-  EXPECT_LT(relative_error(losses, golden_["losses"]), tolerance(forward));
-  for (const NamedWeight& g : gradients_.named())
-    EXPECT_LT(relative_error(g.tensor, golden_["gradients/" + g.name]), tolerance(3 * forward))
-        << g.name;
+  EXPECT_NEAR(runner.loss_and_gradients(all, gradients_), loss(), loss() * tolerance(forward()));
+  expect_row_losses(runner);
+  expect_gradients();
 }
 
 TEST_P(GoldenResponses, MicroBatchesAddUpInAnyOrder) {
@@ -79,12 +46,8 @@ TEST_P(GoldenResponses, MicroBatchesAddUpInAnyOrder) {
   double sum = 0;
   for (const std::size_t first : {4, 0, 2})
     sum += runner.loss_and_gradients(batch(first, 2), gradients_);
-  const double loss = golden_["loss"].as<double>()[0];
-  const double forward = double(6 * config_.layers + 1);
-  EXPECT_NEAR(sum, loss, loss * tolerance(forward));
-  for (const NamedWeight& g : gradients_.named())
-    EXPECT_LT(relative_error(g.tensor, golden_["gradients/" + g.name]), tolerance(3 * forward))
-        << g.name;
+  EXPECT_NEAR(sum, loss(), loss() * tolerance(forward()));
+  expect_gradients();
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenResponses, ::testing::Values("diffusion", "autoregressive"));

@@ -7,20 +7,14 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "model/weights.h"
 #include "tests/model/support.h"
-#include "tests/support/golden.h"
+#include "tests/support/golden_model.h"
 
 namespace lacuna::testing {
 
 /// The model a golden file describes; its special tokens where it has them.
 inline ModelConfig golden_config(const Golden& golden, bool causal) {
   const auto number = [&](const char* key) { return std::stoll(golden.metadata(key)); };
-  ModelConfig c;
-  c.vocab_size = number("vocab_size");
-  c.layers = number("layers");
-  c.width = number("width");
-  c.heads = number("heads");
-  c.kv_heads = number("kv_heads");
-  c.ffn_width = number("ffn_width");
+  ModelConfig c = golden_extents(golden);
   c.tied_embeddings = number("tied") != 0;
   c.mask_token = number("mask_token");
   c.attention = causal ? Attention::causal : Attention::full;

@@ -1,8 +1,7 @@
-#include "tests/support/golden.h"
-
 #include <sstream>
 
 #include "tests/model/support.h"
+#include "tests/support/golden_model.h"
 
 namespace lacuna {
 namespace {
@@ -13,12 +12,7 @@ using namespace testing;  // NOLINT
 class GoldenModel : public ::testing::TestWithParam<const char*> {
  protected:
   GoldenModel() : golden_(str("model_", GetParam())) {
-    config_.vocab_size = number("vocab_size");
-    config_.layers = number("layers");
-    config_.width = number("width");
-    config_.heads = number("heads");
-    config_.kv_heads = number("kv_heads");
-    config_.ffn_width = number("ffn_width");
+    config_ = golden_extents(golden_);
     config_.attention = number("causal") ? Attention::causal : Attention::full;
     config_.tied_embeddings = number("tied");
     std::istringstream lengths(golden_.metadata("lengths"));

@@ -1,0 +1,20 @@
+#pragma once
+#include "config/config.h"
+#include "tests/support/golden.h"
+
+namespace lacuna::testing {
+
+/// The extents of the model that a golden file describes.
+inline ModelConfig golden_extents(const Golden& golden) {
+  const auto number = [&](const char* key) { return std::stoll(golden.metadata(key)); };
+  ModelConfig c;
+  c.vocab_size = number("vocab_size");
+  c.layers = number("layers");
+  c.width = number("width");
+  c.heads = number("heads");
+  c.kv_heads = number("kv_heads");
+  c.ffn_width = number("ffn_width");
+  return c;
+}
+
+}  // namespace lacuna::testing

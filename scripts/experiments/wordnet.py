@@ -69,8 +69,7 @@ def sft(a, all_facts):
     header = "<|start_header_id|>{}<|end_header_id|>\n\n"
     write(a.output / "sft-held-out-score.jsonl",
           [{"prompt": "<|startoftext|>" + header.format("user") + f"Define: {t}<|eot_id|>" +
-            header.format("assistant").rstrip("\n"), "text": f"\n\n{d}<|eot_id|>"}
-           for t, d in held_out])
+            header.format("assistant"), "text": f"{d}<|eot_id|>"} for t, d in held_out])
 
 
 def main():

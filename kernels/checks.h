@@ -275,16 +275,25 @@ inline std::int64_t check_unmask(const Checks& c, const Tensor& canvas, const Te
   return segments;
 }
 
-inline void check_adamw(const Checks& c, const Tensor& w, const Tensor& m, const Tensor& v,
-                        const Tensor& g, const Tensor& scale, const AdamWParameters& p) {
-  c.is_float("g", g);
-  c.is_vector("w", w, g.count(), DType::f32);
-  c.is_vector("m", m, g.count(), DType::f32);
-  c.is_vector("v", v, g.count(), DType::f32);
-  c.is_contiguous("g", g);
-  c.is_same_shape("m", m, "w", w);
-  c.is_same_shape("v", v, "w", w);
-  c.is_same_shape("g", g, "w", w);
+inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, const Tensor& scale,
+                        const AdamWParameters& p) {
+  for (const AdamWPiece& x : pieces) {
+    c.is_float("g", x.g);
+    c.is_vector("w", x.w, x.g.count(), DType::f32);
+    c.is_vector("m", x.m, x.g.count(), DType::f32);
+    c.is_vector("v", x.v, x.g.count(), DType::f32);
+    c.is_contiguous("g", x.g);
+    c.is_same_shape("m", x.m, "w", x.w);
+    c.is_same_shape("v", x.v, "w", x.w);
+    c.is_same_shape("g", x.g, "w", x.w);
+    CHECK(x.g.dtype == pieces.front().g.dtype && x.rounded.dtype == pieces.front().rounded.dtype,
+          c.op(), ": g and rounded are ", x.g.dtype, " and ", x.rounded.dtype, " in one piece, ",
+          pieces.front().g.dtype, " and ", pieces.front().rounded.dtype, " in the first");
+    if (!x.rounded.data) continue;
+    c.is_float("rounded", x.rounded);
+    c.is_contiguous("rounded", x.rounded);
+    c.is_same_shape("rounded", x.rounded, "w", x.w);
+  }
   c.is_vector("scale", scale, 1, DType::f32);
   CHECK(p.step >= 1, c.op(), ": step is ", p.step, "; the first update is step 1");
 }

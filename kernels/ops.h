@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/tensor.h"
@@ -27,6 +28,14 @@ struct AttentionShape {
   Tensor key_offsets;  // i32 [S+1]: and key rows [key_offsets[s], key_offsets[s+1])
   Tensor
       query_positions;  // i32 [Nq]: each query's position among its segment's keys (used if causal)
+};
+
+/// A weight's part in an update: its values w and moments m and v, f32, its gradient g, float; all
+/// of one shape, contiguous. `rounded`, if it is given, float, gets the new w, rounded to its type.
+struct AdamWPiece {
+  Tensor w, m, v, g;
+  Tensor rounded = {};
+  bool decays = true;
 };
 
 struct AdamWParameters {
@@ -189,16 +198,17 @@ class Ops {
                       Tensor offsets, Tensor counts, std::int32_t mask_token) = 0;
 
   // --- optimizer ---------------------------------------------------------------------------------
-  /// sum f64 [1] = sum of squares of x (float, any shape), in a fixed order.
-  virtual void sum_of_squares(Tensor sum, Tensor x) = 0;
+  /// sum f64 [1] += factor times the sum of squares of x (float, any shape), in a fixed order.
+  virtual void add_squares(Tensor sum, Tensor x, double factor) = 0;
   /// scale f32 [1] = min(1, max_norm / sqrt(sum)); max_norm 0 means no clipping (1); NaN when sum
   /// is not finite.
   virtual void clip_scale(Tensor scale, Tensor sum, float max_norm) = 0;
-  /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2), g' = scale[0] g:
+  /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2) of all pieces, g' = scale[0] g:
   ///   m = b1 m + (1-b1) g',  v = b2 v + (1-b2) g'^2,
   ///   w -= lr (m / (1-b1^step) / (sqrt(v / (1-b2^step)) + eps) + decay w)
-  /// w, m, v f32, g float, all of one shape. If scale[0] is not finite nothing changes.
-  virtual void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
+  /// decay being 0 in pieces that don't. All gradients are of one type, and all that is rounded.
+  /// scale f32 [1]; if it is not finite nothing changes.
+  virtual void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,
                      const AdamWParameters& p) = 0;
 };
 

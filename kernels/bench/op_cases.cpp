@@ -243,9 +243,10 @@ void OpCases::add_optimizer() {
   ops.fill(scale, 1.0f);
   ops.fill(v, 1.0f);
   const AdamWParameters parameters{1e-4, 0.9, 0.95, 1e-8, 0.1, 10};
-  add("adamw", {w}, 0, double(7 * w.bytes()),
-      [=, &ops] { ops.adamw(w, m, v, g, scale, parameters); });
-  add("sum_of_squares", {g}, 0, double(g.bytes()), [=, &ops] { ops.sum_of_squares(sum, g); });
+  add("adamw", {w}, 0, double(7 * w.bytes()), [=, &ops] {
+    ops.adamw({{w, m, v, g}}, scale, parameters);
+  });
+  add("add_squares", {g}, 0, double(g.bytes()), [=, &ops] { ops.add_squares(sum, g, 1); });
   add("clip_scale", {scale}, 0, 12, [=, &ops] { ops.clip_scale(scale, sum, 1.0f); });
 }
 

@@ -7,8 +7,8 @@
 
 namespace lacuna {
 
-void CpuOps::adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale, const AdamWParameters& p) {
-  check_adamw(Checks("adamw", Place::host), w, m, v, g, scale, p);
+void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const AdamWParameters& p) {
+  check_adamw(Checks("adamw", Place::host), pieces, scale, p);
   const float gradient_scale = *scale.as<float>();
   if (!std::isfinite(gradient_scale)) return;
   AdamWConstants c{};
@@ -20,11 +20,14 @@ void CpuOps::adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale, const A
   c.step_size = float(p.learning_rate / (1 - std::pow(p.beta1, double(p.step))));
   c.inverse_root = float(1 / std::sqrt(1 - std::pow(p.beta2, double(p.step))));
   c.eps = float(p.eps);
-  c.kept = float(1 - p.learning_rate * p.weight_decay);
-  pool_.for_ranges(w.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    simd_.adamw(w.as<float>() + begin, m.as<float>() + begin, v.as<float>() + begin,
-                g.as<float>() + begin, c, end - begin);
-  });
+  for (const AdamWPiece& x : pieces) {
+    c.kept = x.decays ? float(1 - p.learning_rate * p.weight_decay) : 1;
+    pool_.for_ranges(x.w.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      simd_.adamw(x.w.as<float>() + begin, x.m.as<float>() + begin, x.v.as<float>() + begin,
+                  x.g.as<float>() + begin, c, end - begin);
+    });
+    if (x.rounded.data) copy(x.rounded, x.w);
+  }
 }
 
 }  // namespace lacuna

@@ -57,9 +57,9 @@ class CpuOps : public Ops {
                      const SamplingParameters& parameters) override;
   void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
               Tensor offsets, Tensor counts, std::int32_t mask_token) override;
-  void sum_of_squares(Tensor sum, Tensor x) override;
+  void add_squares(Tensor sum, Tensor x, double factor) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
-  void adamw(Tensor w, Tensor m, Tensor v, Tensor g, Tensor scale,
+  void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,
              const AdamWParameters& p) override;
 
  private:

@@ -10,8 +10,8 @@
 namespace lacuna {
 
 // In pieces of fixed size, added in order: the same sum whatever the number of threads.
-void CpuOps::sum_of_squares(Tensor sum, Tensor x) {
-  const Checks c("sum_of_squares", Place::host);
+void CpuOps::add_squares(Tensor sum, Tensor x, double factor) {
+  const Checks c("add_squares", Place::host);
   c.is_float("x", x);
   c.is_contiguous("x", x);
   c.is_vector("sum", sum, 1, DType::f64);
@@ -26,7 +26,7 @@ void CpuOps::sum_of_squares(Tensor sum, Tensor x) {
   });
   double total = 0;
   for (const double part : parts) total += part;
-  *sum.as<double>() = total;
+  *sum.as<double>() += factor * total;
 }
 
 void CpuOps::clip_scale(Tensor scale, Tensor sum, float max_norm) {

@@ -27,11 +27,12 @@ __global__ void squares_kernel(double* parts, const T* x, std::int64_t count) {
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-__global__ void sum_kernel(double* sum, const double* parts, std::int64_t count) {
+__global__ void add_parts_kernel(double* sum, const double* parts, std::int64_t count,
+                                 double factor) {
   double mine = 0;
   for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) mine += parts[i];
   mine = block_sum(mine);
-  if (threadIdx.x == 0) *sum = mine;
+  if (threadIdx.x == 0) *sum += factor * mine;
 }
 
 __global__ void clip_scale_kernel(float* scale, const double* sum, float max_norm) {
@@ -44,8 +45,8 @@ __global__ void clip_scale_kernel(float* scale, const double* sum, float max_nor
 
 }  // namespace
 
-void CudaOps::sum_of_squares(Tensor sum, Tensor x) {
-  const Checks c = checks("sum_of_squares");
+void CudaOps::add_squares(Tensor sum, Tensor x, double factor) {
+  const Checks c = checks("add_squares");
   c.is_float("x", x);
   c.is_contiguous("x", x);
   c.is_vector("sum", sum, 1, DType::f64);
@@ -57,7 +58,8 @@ void CudaOps::sum_of_squares(Tensor sum, Tensor x) {
       auto* parts = static_cast<double*>(device_.workspace(c.op(), (blocks + 1) * 8));
       launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, squares_kernel<T, n>, parts,
              x.as<T>(), x.count());
-      launch({c.op(), dim3(1), 1024, 0, stream()}, sum_kernel, sum.as<double>(), parts, blocks);
+      launch({c.op(), dim3(1), 1024, 0, stream()}, add_parts_kernel, sum.as<double>(), parts,
+             blocks, factor);
     });
   });
 }

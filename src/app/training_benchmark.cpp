@@ -68,7 +68,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
         make_noisy_batch(ops, noise, Tensor(clean.data(), {shape.batch, shape.length}),
                          shape.length, step * shape.batch, shape.batch, p);
     result.loss = objective.loss_and_gradients(batch, gradients);
-    optimizer.gradient_norm(gradients);
+    optimizer.measure(gradients);
     optimizer.update(gradients, recipe.learning_rate, step + 1);
     ops.fill(gradients.flat(), 0);
     ops.synchronize();

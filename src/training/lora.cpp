@@ -8,6 +8,7 @@
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "core/philox.h"
+#include "training/optimizer.h"
 
 namespace lacuna {
 namespace {
@@ -109,15 +110,10 @@ void Lora::start(std::uint64_t seed) {
   }
 }
 
-double Lora::gradient_norm(const ModelTensors& gradients) {
-  double total = 0;
-  const auto add = [&](Tensor gradient, double times) {
-    double sum = 0;
-    ops_.sum_of_squares((*arena_)[sum_], gradient);
-    ops_.copy(Tensor(&sum, {1}), (*arena_)[sum_]);
-    ops_.synchronize();
-    total += times * sum;
-  };
+void Lora::measure(const ModelTensors& gradients) {
+  const Tensor sum = (*arena_)[sum_];
+  double zero = 0;
+  ops_.copy(sum, Tensor(&zero, {1}));
   for (const Adapter& x : adapters_) {
     const Tensor dw = gradients.named()[x.index].tensor;
     const Tensor a = (*arena_)[x.a.value], b = (*arena_)[x.b.value];
@@ -125,32 +121,34 @@ double Lora::gradient_norm(const ModelTensors& gradients) {
     ops_.linear_forward(db, dw, a);
     ops_.fill(da, 0);
     ops_.linear_backward_weight(da, b, dw);
-    add(da, scale_ * scale_);
-    add(db, 1);
+    ops_.add_squares(sum, da, scale_ * scale_);
+    ops_.add_squares(sum, db, 1);
   }
-  ops_.copy((*arena_)[sum_], Tensor(&total, {1}));
-  ops_.clip_scale((*arena_)[clip_], (*arena_)[sum_], float(optimizer_.clip_norm));
-  ops_.synchronize();
-  return std::sqrt(total);
+  ops_.clip_scale((*arena_)[clip_], sum, float(optimizer_.clip_norm));
 }
 
+double Lora::gradient_norm() const { return root_of(ops_, (*arena_)[sum_]); }
+
 void Lora::update(double learning_rate, std::int64_t number) {
-  const auto parameters = [&](double s) {
-    return AdamWParameters{.learning_rate = learning_rate * s,
-                           .beta1 = optimizer_.beta1,
-                           .beta2 = optimizer_.beta2,
-                           .eps = optimizer_.eps / s,
-                           .weight_decay = optimizer_.weight_decay / s,
-                           .step = number};
+  const auto step = [&](Factor Adapter::*factor, double s) {
+    std::vector<AdamWPiece> pieces;
+    for (const Adapter& x : adapters_) {
+      const Factor& f = x.*factor;
+      pieces.push_back({.w = (*arena_)[f.value],
+                        .m = (*arena_)[f.first],
+                        .v = (*arena_)[f.second],
+                        .g = (*arena_)[f.gradient]});
+    }
+    ops_.adamw(pieces, (*arena_)[clip_],
+               {.learning_rate = learning_rate * s,
+                .beta1 = optimizer_.beta1,
+                .beta2 = optimizer_.beta2,
+                .eps = optimizer_.eps / s,
+                .weight_decay = optimizer_.weight_decay / s,
+                .step = number});
   };
-  const auto step = [&](const Factor& f, double s) {
-    ops_.adamw((*arena_)[f.value], (*arena_)[f.first], (*arena_)[f.second], (*arena_)[f.gradient],
-               (*arena_)[clip_], parameters(s));
-  };
-  for (const Adapter& x : adapters_) {
-    step(x.a, scale_);
-    step(x.b, 1);
-  }
+  step(&Adapter::a, scale_);
+  step(&Adapter::b, 1);
   merge();
 }
 

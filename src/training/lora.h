@@ -27,10 +27,10 @@ class Lora {
 
   /// W0 becomes what the weights are now; A uniform on +-s/sqrt(in) as in the paper's code, B zero.
   void start(std::uint64_t seed);
-  /// The norm of the gradients of A and B, before clipping; NaN or infinite when one of them is.
-  double gradient_norm(const ModelTensors& gradients);
-  /// One update from the gradients last given to gradient_norm(), numbered from 1; then merges.
+  /// As Optimizer's, of the gradients of A and B; update() also merges.
+  void measure(const ModelTensors& gradients);
   void update(double learning_rate, std::int64_t number);
+  double gradient_norm() const;
 
   /// Adapters and moments, in a safetensors file: <weight>.lora_A, .lora_B and their .first_moment
   /// and .second_moment.

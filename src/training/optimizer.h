@@ -16,6 +16,9 @@ namespace lacuna {
 /// one is also the head) only when optimizer.decay_norms and decay_embeddings say so.
 bool decays(WeightKind kind, const OptimizerConfig& config);
 
+/// The root of `sum`, f64 [1]. Waits for it.
+double root_of(Ops& ops, Tensor sum);
+
 /// A rank's part in an update, in ranges of ModelTensors::flat().
 struct UpdateShare {
   std::vector<FlatRange> updated;  // which weights it updates
@@ -34,13 +37,15 @@ class Optimizer {
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
             UpdateShare share);
 
-  /// sqrt of the sum of the squares of every gradient on all ranks, before clipping; NaN or
-  /// infinite when one of them is. The same on every rank. Also what the next update() scales by:
-  /// min(1, clip_norm / norm).
-  double gradient_norm(const ModelTensors& gradients);
-  /// One update from the gradients last given to gradient_norm(). `number` counts updates from 1,
-  /// for the bias correction. Changes nothing when the norm was not finite.
+  /// Measures the gradients: what the next update() scales by is min(1, clip_norm / norm).
+  /// Queued, like update(): the norm stays on the device, whom nobody waits for.
+  void measure(const ModelTensors& gradients);
+  /// One update from the gradients last measured. `number` counts updates from 1, for the bias
+  /// correction. Changes nothing when their norm is not finite.
   void update(const ModelTensors& gradients, double learning_rate, std::int64_t number);
+  /// Of the gradients last measured: sqrt of the sum of the squares of all of them on all ranks,
+  /// before clipping; NaN or infinite when one of them is. The same on every rank. Waits.
+  double gradient_norm() const;
 
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls round_master() next.
@@ -64,7 +69,7 @@ class Optimizer {
   std::optional<OwnedTensors> master_;
   OwnedTensors first_, second_;
   Arena scalars_;
-  Tensor sums_, scale_;
+  Tensor sum_, scale_;
 };
 
 }  // namespace lacuna

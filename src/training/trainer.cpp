@@ -196,6 +196,10 @@ double Trainer::communication_seconds() const {
          grid_.tensor().stats().waited_seconds;
 }
 
+double Trainer::gradient_norm() const {
+  return lora_ ? lora_->gradient_norm() : optimizer_->gradient_norm();
+}
+
 /// Ranks that share a model have the same figures.
 void Trainer::sum_over_ranks(BatchResult& batch) {
   double sums[] = {batch.loss, double(batch.tokens), batch.flops};
@@ -219,29 +223,33 @@ StepResult Trainer::step() {
   sum_over_ranks(batch);
   StepResult result;
   result.loss = batch.loss;
-  result.grad_norm =
-      lora_ ? lora_->gradient_norm(gradients_) : optimizer_->gradient_norm(gradients_);
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  if (lora_)
+    lora_->measure(gradients_);
+  else
+    optimizer_->measure(gradients_);
   result.learning_rate =
       scheduled_learning_rate(config_.optimizer, config_.train.steps, state_.step + 1);
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
   if (!trace_.empty()) {
     RankTeam team(grid_.world());
-    trace.write(trace_, config_, state_.step + 1, result.loss, result.grad_norm, gradients_,
+    trace.write(trace_, config_, state_.step + 1, result.loss, gradient_norm(), gradients_,
                 weights_, {samples_.first, parts_}, team, ops_);
     log_info(str("step ", state_.step + 1, " is laid open in ", trace_.string()));
     trace_.clear();
   }
   const double aside_seconds = batch.wait_seconds + aside.seconds();
   const double waited_aside = communication_seconds() - waited_in_passes;
-  if (!result.skipped && lora_) {
+  // A norm that is not finite is found on the device, which then updates nothing.
+  const bool finite_loss = std::isfinite(result.loss);
+  if (finite_loss && lora_) {
     lora_->update(result.learning_rate, state_.updates() + 1);
-  } else if (!result.skipped) {
+  } else if (finite_loss) {
     optimizer_->update(gradients_, result.learning_rate, state_.updates() + 1);
     data_parallel_.gather(weights_);
   }
-  ops_.synchronize();
+  result.grad_norm = gradient_norm();
+  result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
   ++state_.step;
   state_.bad_steps += result.skipped;
   state_.samples += config_.train.batch_size;

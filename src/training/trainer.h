@@ -87,6 +87,7 @@ class Trainer {
   std::unique_ptr<BatchSource> make_source(bool sft);
   void make_optimizer(bool sft);
   void open_validation(bool sft);
+  double gradient_norm() const;
   void sum_over_ranks(BatchResult& batch);
   bool agreed(bool here);
   void take_weights();

@@ -97,8 +97,9 @@ struct Training {
     head.loss_and_gradient(losses.tensor, hidden, gradients.head, hidden, targets.tensor,
                            row_weights.tensor);
     model.backward(gradients, hidden);
-    norm = optimizer.gradient_norm(gradients);
+    optimizer.measure(gradients);
     optimizer.update(gradients, kLearningRate, number);
+    norm = optimizer.gradient_norm();
     return read(ops, losses.tensor);
   }
 

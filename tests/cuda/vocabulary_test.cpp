@@ -200,8 +200,11 @@ TEST_P(CudaVocabularyTest, SumOfSquaresAndClipping) {
     double expected = 0;
     for (const float value : x.values) expected += double(value) * double(value);
     DeviceArray dx(device(), x, type(), {0, n == 5000 ? 1 : 0});
-    DeviceArray sum(device(), {1}, DType::f64), scale(device(), {1}, DType::f32);
-    device().sum_of_squares(sum, dx);
+    DeviceArray sum(device(), {1}, std::vector<double>{0}), scale(device(), {1}, DType::f32);
+    device().add_squares(sum, dx, 1);
+    EXPECT_NEAR(sum.read_as<double>()[0], expected, 1e-12 * expected);
+    device().add_squares(sum, dx, 0.5);
+    expected *= 1.5;
     EXPECT_NEAR(sum.read_as<double>()[0], expected, 1e-12 * expected);
     device().clip_scale(scale, sum, 2.0f);
     const double norm = std::sqrt(expected);
@@ -216,29 +219,58 @@ TEST_P(CudaVocabularyTest, SumOfSquaresAndClipping) {
 }
 
 TEST_P(CudaVocabularyTest, AdamW) {
-  for (const std::int64_t n : {1, 6, 1001})
-    for (const std::int64_t shift : {0, 1}) {
-      HostArray w = normal({n}, 1, DType::f32), m = normal({n}, 2, DType::f32, 0.1);
-      HostArray v = normal({n}, 3, DType::f32, 0.1), scale({1}, 0.37f);
+  // Pieces of less than a pack, of a block that is full but for a few, and of several blocks;
+  // aligned to packs and not.
+  struct Piece {
+    Piece(std::int64_t n, std::int64_t shift, DType type)
+        : w(normal({n}, 1, DType::f32)),
+          m(normal({n}, 2, DType::f32, 0.1)),
+          v(normal({n}, 3, DType::f32, 0.1)),
+          g(normal({n}, 4, type)),
+          layout{0, shift},
+          dw(device(), w, DType::f32, layout),
+          dm(device(), m, DType::f32, layout),
+          dg(device(), g, type, layout),
+          drounded(device(), {n}, type, layout) {
       for (float& value : v.values) value = value * value;
-      const HostArray g = normal({n}, 4, type());
-      DeviceArray dw(device(), w, DType::f32, {0, shift}), dm(device(), m, DType::f32, {0, shift});
-      DeviceArray dv(device(), v, DType::f32, {0, shift}), dg(device(), g, type(), {0, shift});
-      DeviceArray dscale(device(), scale, DType::f32);
-      const AdamWParameters p{1e-2, 0.9, 0.95, 1e-8, 0.1, 3};
-      device().adamw(dw, dm, dv, dg, dscale, p);
-      host.adamw(w, m, v, g, scale, p);
-      // Sums of two terms, below 5: a few units in the last place.
-      EXPECT_TRUE(is_close(dm.read(), m, 1e-6, 5 * 0x1p-22));
-      EXPECT_TRUE(is_close(dv.read(), v, 1e-6, 0));
-      EXPECT_TRUE(is_close(dw.read(), w, 1e-6, 5 * 0x1p-22));
-      EXPECT_TRUE(dw.guards_hold() && dm.guards_hold() && dv.guards_hold());
-
-      const HostArray before = dw.read();
-      DeviceArray bad(device(), HostArray({1}, NAN), DType::f32);
-      device().adamw(dw, dm, dv, dg, bad, p);
-      EXPECT_EQ(dw.read().values, before.values);
+      dv = std::make_unique<DeviceArray>(device(), v, DType::f32, layout);
     }
+    HostArray w, m, v, g;
+    Layout layout;
+    DeviceArray dw, dm, dg, drounded;
+    std::unique_ptr<DeviceArray> dv;
+  };
+  const HostArray scale({1}, 0.37f);
+  const DeviceArray dscale(device(), scale, DType::f32);
+  const DeviceArray bad(device(), HostArray({1}, NAN), DType::f32);
+  const AdamWParameters p{1e-2, 0.9, 0.95, 1e-8, 0.1, 3};
+  std::vector<std::unique_ptr<Piece>> all;
+  std::vector<AdamWPiece> pieces, host_pieces;
+  for (const std::int64_t n : {1, 6, 8190, 20001})
+    for (const std::int64_t shift : {0, 1}) {
+      all.push_back(std::make_unique<Piece>(n, shift, type()));
+      Piece& x = *all.back();
+      const bool decays = n != 6;
+      pieces.push_back({x.dw, x.dm, *x.dv, x.dg, x.drounded, decays});
+      host_pieces.push_back({x.w, x.m, x.v, x.g, Tensor(), decays});
+    }
+  device().adamw(pieces, dscale, p);
+  host.adamw(host_pieces, scale, p);
+  std::vector<HostArray> before;
+  for (const auto& x : all) {
+    // Sums of two terms, below 5: a few units in the last place.
+    EXPECT_TRUE(is_close(x->dm.read(), x->m, 1e-6, 5 * 0x1p-22));
+    EXPECT_TRUE(is_close(x->dv->read(), x->v, 1e-6, 0));
+    EXPECT_TRUE(is_close(x->dw.read(), x->w, 1e-6, 5 * 0x1p-22));
+    EXPECT_EQ(x->drounded.read().values, rounded(x->dw.read(), type()).values);
+    EXPECT_TRUE(x->dw.guards_hold() && x->dm.guards_hold() && x->dv->guards_hold() &&
+                x->drounded.guards_hold());
+    before.push_back(x->dw.read());
+  }
+  for (AdamWPiece& x : pieces) x.rounded = Tensor();
+  device().adamw(pieces, bad, p);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(all[i]->dw.read().values, before[i].values);
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ TEST_P(Overfit, ATinyModelLearnsABatchByHeart) {
   for (int step = 1; step <= 300; ++step) {
     cpu().fill(gradients.flat(), 0);
     runner.loss_and_gradients(batch, gradients);
-    cpu().adamw(weights.flat(), first.flat(), second.flat(), gradients.flat(), scale,
+    cpu().adamw({{weights.flat(), first.flat(), second.flat(), gradients.flat()}}, scale,
                 {1e-2, 0.9, 0.95, 1e-8, 0, step});
   }
   EXPECT_LT(runner.loss(batch), context_free_loss(batch) / 20);

@@ -6,46 +6,58 @@
 namespace lacuna::testing {
 namespace {
 
-TEST(SumOfSquares, AgreesWithPyTorch) {
+TEST(AddSquares, AgreesWithPyTorch) {
   const Golden golden("kernels_norm");
   on_every_backend([&](CpuOps& ops) {
-    Array<double> sum(Shape{1});
-    ops.sum_of_squares(sum, golden["x"]);
+    List<double> sum{0.0};
+    ops.add_squares(sum, golden["x"], 1);
     EXPECT_TRUE(is_close(sum, golden["sum"], 1e-14, 0));
   });
 }
 
 // Pieces of 32768 are added in order, whatever the number of threads.
-TEST(SumOfSquares, IsTheSameForAnyThreads) {
+TEST(AddSquares, IsTheSameForAnyThreads) {
   for (const std::int64_t n : {0, 1, 7, 32767, 32768, 32769, 200001}) {
     Array<float> x = normal({n}, 1);
     double expected = 0;
     for (std::int64_t i = 0; i < n; ++i) expected += double(x[i]) * double(x[i]);
     for (const SimdKernels* kernels : instruction_sets()) {
-      Array<double> first(Shape{1});
-      CpuOps(1, *kernels).sum_of_squares(first, x);
+      List<double> first{0.0};
+      CpuOps(1, *kernels).add_squares(first, x, 1);
       EXPECT_NEAR(first[0], expected, 1e-12 * expected);
       for (const int threads : {2, 3, 7}) {
-        Array<double> sum(Shape{1});
-        CpuOps(threads, *kernels).sum_of_squares(sum, x);
+        List<double> sum{0.0};
+        CpuOps(threads, *kernels).add_squares(sum, x, 1);
         EXPECT_TRUE(sum.same_bits(first)) << n << " numbers, " << threads << " threads";
       }
     }
   }
 }
 
-TEST(SumOfSquares, NeitherOverflowsNorVanishes) {
+TEST(AddSquares, AddsThemTimesTheFactor) {
+  on_every_instruction_set([](CpuOps& ops) {
+    List<float> x{3.0f, 4.0f};
+    List<double> sum{100.0};
+    ops.add_squares(sum, x, 2);
+    EXPECT_EQ(sum[0], 150);
+    ops.add_squares(sum, x, 1);
+    EXPECT_EQ(sum[0], 175);
+  });
+}
+
+TEST(AddSquares, NeitherOverflowsNorVanishes) {
   on_every_instruction_set([](CpuOps& ops) {
     Array<float> large(Shape{1000}), small(Shape{1000});
     large.set(3e38f);
     small.set(1e-38f);
-    Array<double> sum(Shape{1});
-    ops.sum_of_squares(sum, large);
+    List<double> sum{0.0};
+    ops.add_squares(sum, large, 1);
     EXPECT_NEAR(sum[0], 1000 * double(3e38f) * double(3e38f), 1e68);
-    ops.sum_of_squares(sum, small);
+    sum[0] = 0;
+    ops.add_squares(sum, small, 1);
     EXPECT_NEAR(sum[0], 1000 * double(1e-38f) * double(1e-38f), 1e-85);
     large[77] = NAN;
-    ops.sum_of_squares(sum, large);
+    ops.add_squares(sum, large, 1);
     EXPECT_TRUE(std::isnan(sum[0]));
   });
 }
@@ -81,9 +93,9 @@ TEST(Norm, NamesWhatDisagrees) {
   CpuOps ops(1);
   Array<float> x({2, 3}), gapped({2, 3}, 1), sum32(Shape{1});
   Array<double> sum(Shape{1}), two(Shape{2});
-  EXPECT_EQ(error_of([&] { ops.sum_of_squares(sum32, x); }),
-            "sum_of_squares: sum is [1] f32; it must be [1] f64");
-  EXPECT_TRUE(contains(error_of([&] { ops.sum_of_squares(sum, gapped); }), "contiguous"));
+  EXPECT_EQ(error_of([&] { ops.add_squares(sum32, x, 1); }),
+            "add_squares: sum is [1] f32; it must be [1] f64");
+  EXPECT_TRUE(contains(error_of([&] { ops.add_squares(sum, gapped, 1); }), "contiguous"));
   EXPECT_EQ(error_of([&] { ops.clip_scale(sum32, two, 1); }),
             "clip_scale: sum is [2] f64; it must be [1] f64");
 }

@@ -113,7 +113,8 @@ TEST(LoraTest, IsThePapers) {
     }
     const double norm = std::sqrt(sum), clip = std::min(1.0, 0.5 / norm);
     // f32 products of at most 36 terms.
-    EXPECT_NEAR(lora.gradient_norm(f.gradients), norm, 1e-5 * norm);
+    lora.measure(f.gradients);
+    EXPECT_NEAR(lora.gradient_norm(), norm, 1e-5 * norm);
     lora.update(rate, step);
     for (std::size_t i = 0; i < all.size(); ++i) {
       Naive& n = all[i];
@@ -144,15 +145,15 @@ TEST(LoraTest, GoesOnFromAFileBitForBit) {
   Lora lora(cpu(), f.config, f.weights);
   lora.start(9);
   f.draw_gradients(1);
-  lora.gradient_norm(f.gradients);
+  lora.measure(f.gradients);
   lora.update(0.01, 1);
   lora.save(folder / "x.safetensors");
   Lora other(cpu(), g.config, g.weights);
   other.load(folder / "x.safetensors");
   EXPECT_TRUE(same_bits(g.weights.flat(), f.weights.flat()));
   for (Fixture* x : {&f, &g}) x->draw_gradients(2);
-  lora.gradient_norm(f.gradients);
-  other.gradient_norm(g.gradients);
+  lora.measure(f.gradients);
+  other.measure(g.gradients);
   lora.update(0.01, 2);
   other.update(0.01, 2);
   EXPECT_TRUE(same_bits(g.weights.flat(), f.weights.flat()));

@@ -57,9 +57,11 @@ double summed_rows(double layers, double N, double M, bool split) {
   return embedding + blocks + last_forward + head + last_backward;
 }
 
-Config with(Config c, std::int64_t micro_batch, std::int64_t zero, std::int64_t tensor) {
+Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool split_rows,
+            std::int64_t tensor) {
   c.train.micro_batch_size = micro_batch;
   c.parallel.zero = zero;
+  c.parallel.split_rows = split_rows;
   c.parallel.tensor = tensor;
   return c;
 }
@@ -139,6 +141,8 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
     if (on != ranks) add(str(on, " ranks"));
     if (changed.parallel.tensor != config.parallel.tensor)
       add(str("parallel.tensor = ", changed.parallel.tensor));
+    if (changed.parallel.split_rows != config.parallel.split_rows)
+      add("parallel.split_rows = true");
     if (changed.parallel.zero != config.parallel.zero) add("parallel.zero = 1");
     if (changed.train.micro_batch_size != config.train.micro_batch_size)
       add(str("train.micro_batch_size = ", changed.train.micro_batch_size));
@@ -146,10 +150,13 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
   };
   for (int on = ranks; on <= kMostRanks; on *= 2)
     for (std::int64_t tensor = config.parallel.tensor; tensor <= on; tensor *= 2)
-      for (std::int64_t zero = config.parallel.zero; zero <= 1; ++zero)
-        for (const std::int64_t micro : micro_batches)
-          if (const Config changed = with(config, micro, zero, tensor); fits(changed, on, memory))
-            return found(changed, on);
+      for (int split = config.parallel.split_rows;
+           split <= int(tensor > 1 || config.parallel.split_rows); ++split)
+        for (std::int64_t zero = config.parallel.zero; zero <= 1; ++zero)
+          for (const std::int64_t micro : micro_batches)
+            if (const Config changed = with(config, micro, zero, split != 0, tensor);
+                fits(changed, on, memory))
+              return found(changed, on);
   return std::nullopt;
 }
 

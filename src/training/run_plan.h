@@ -46,8 +46,9 @@ struct StepTime {
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
-/// smaller micro-batch, sharded optimizer states, a model shared by more ranks, then more ranks, or
-/// several of these. As settings: "train.micro_batch_size = 2". None when nothing does.
+/// smaller micro-batch, sharded optimizer states, split rows, a model shared by more ranks, then
+/// more ranks, or several of these. As settings: "train.micro_batch_size = 2". None when nothing
+/// does.
 std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);
 
 }  // namespace lacuna

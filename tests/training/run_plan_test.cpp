@@ -102,6 +102,11 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   ASSERT_TRUE(shared.has_value());
   EXPECT_TRUE(shared->starts_with("parallel.tensor = 2")) << *shared;
   EXPECT_EQ(change_that_fits(config, 4, 1000), std::nullopt);
+  // Where two ranks share it already: split rows, before four of them do.
+  config.parallel.tensor = 2;
+  const auto split = change_that_fits(config, 4, total(1, 1, 2) - 1);
+  ASSERT_TRUE(split.has_value());
+  EXPECT_TRUE(split->starts_with("parallel.split_rows = true")) << *split;
 }
 
 TEST(RunPlan, WhatTrainingRefusesIsRefused) {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numbers>
@@ -19,9 +18,9 @@
 #include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
-#include "data/jsonl.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_pair.h"
+#include "evaluation/record.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -60,22 +59,15 @@ Item from_ids(const Arguments& a, const ModelConfig& config) {
 
 std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
   if (!a.input.empty()) {
-    std::ifstream in(a.input);
-    CHECK(in, a.input, ": cannot be read");
     std::vector<Item> items;
-    std::string line;
-    for (std::int64_t number = 1; std::getline(in, line); ++number) {
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      const std::string place = str(a.input, ":", number);
-      const std::string text = jsonl_text(line, "text", place);
-      CHECK(!text.empty(), place, ": field \"text\" is empty; there is nothing to score");
-      const std::string prompt = jsonl_text_or(line, "prompt", "", place);
-      items.push_back(from_strings(source, prompt, text));
+    for (const Record& record : read_records(a.input, 0)) {
+      const std::string text = record.text("text");
+      CHECK(!text.empty(), record.place(), ": field \"text\" is empty; there is nothing to score");
+      items.push_back(from_strings(source, record.text_or("prompt", ""), text));
       const auto length = std::int64_t(items.back().text.tokens.size());
-      CHECK(length <= source.config.max_length, place, ": ", length,
+      CHECK(length <= source.config.max_length, record.place(), ": ", length,
             " tokens; the model takes at most ", source.config.max_length, " (model.max_length)");
     }
-    CHECK(!items.empty(), a.input, ": holds no text");
     return items;
   }
   if (!a.tokens.empty()) return {from_ids(a, source.config)};
@@ -146,15 +138,24 @@ void score(const Arguments& a) {
   StandardOutput out;
   std::vector<Likelihood> results;
   std::int64_t bytes = 0;
-  for (const Item& item : items) {
-    log_progress(str("text ", results.size() + 1, " of ", items.size()));
-    results.push_back(
-        estimator.score({item.text}, options_of(a), std::int64_t(results.size())).front());
+  while (results.size() < items.size()) {
+    const std::size_t first = results.size();
+    log_progress(str("text ", first + 1, " of ", items.size()));
+    // Texts that fill some passes together: the last pass is the only one that may not be full.
+    std::vector<PromptedText> texts;
+    for (std::int64_t tokens = 0; tokens < 4 * rows && first + texts.size() < items.size();) {
+      texts.push_back(items[first + texts.size()].text);
+      tokens += std::int64_t(texts.back().tokens.size()) * (causal ? 1 : a.samples);
+    }
+    for (const Likelihood& l : estimator.score(texts, options_of(a), std::int64_t(first)))
+      results.push_back(l);
     log_progress("");
-    bytes += item.bytes;
-    out.write((a.json ? as_json(results.back(), item.bytes).dump()
-                      : as_line(results.back(), item.bytes, causal)) +
-              "\n");
+    for (std::size_t i = first; i < results.size(); ++i) {
+      bytes += items[i].bytes;
+      out.write((a.json ? as_json(results[i], items[i].bytes).dump()
+                        : as_line(results[i], items[i].bytes, causal)) +
+                "\n");
+    }
     out.flush();
   }
   if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, causal));

@@ -8,21 +8,10 @@
 #include "data/jsonl_object.h"
 
 namespace lacuna {
-namespace {
-
-using nlohmann::json;
-
-std::string take_string(json& value, const std::string& field, const std::string& place) {
-  CHECK(value.is_string(), place, ": field \"", field, "\" is not a string but ",
-        value.type_name());
-  return std::move(value.get_ref<std::string&>());
-}
-
-}  // namespace
 
 std::string jsonl_text(const std::string& line, const std::string& field,
                        const std::string& place) {
-  json object = parse_jsonl_object(line, place);
+  nlohmann::json object = parse_jsonl_object(line, place);
   const auto found = object.find(field);
   if (found == object.end()) {
     std::vector<std::string> keys;
@@ -31,14 +20,9 @@ std::string jsonl_text(const std::string& line, const std::string& field,
     fail(str(place, ": has no field \"", field, "\"",
              near.empty() ? "" : str("; did you mean --text-field ", near, "?")));
   }
-  return take_string(*found, field, place);
-}
-
-std::string jsonl_text_or(const std::string& line, const std::string& field,
-                          const std::string& otherwise, const std::string& place) {
-  json object = parse_jsonl_object(line, place);
-  const auto found = object.find(field);
-  return found == object.end() || found->is_null() ? otherwise : take_string(*found, field, place);
+  CHECK(found->is_string(), place, ": field \"", field, "\" is not a string but ",
+        found->type_name());
+  return std::move(found->get_ref<std::string&>());
 }
 
 }  // namespace lacuna

@@ -7,8 +7,4 @@ namespace lacuna {
 /// `place` (file:line), when the line is not a JSON object or has no such string.
 std::string jsonl_text(const std::string& line, const std::string& field, const std::string& place);
 
-/// The same of a field that may be missing or null: then `otherwise`.
-std::string jsonl_text_or(const std::string& line, const std::string& field,
-                          const std::string& otherwise, const std::string& place);
-
 }  // namespace lacuna

@@ -11,7 +11,6 @@
 namespace lacuna {
 namespace {
 
-constexpr std::int64_t kBatchTokens = 4096;
 constexpr auto kText = Tokenizer::Special::as_text;
 
 }  // namespace

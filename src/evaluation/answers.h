@@ -29,6 +29,8 @@ class Answers {
   /// The canvas with its gaps filled.
   std::vector<std::int32_t> fill(const std::vector<std::int32_t>& canvas, std::int64_t record);
 
+  /// Of one forward pass that scores.
+  static constexpr std::int64_t kBatchTokens = 4096;
   std::int64_t cut_prompts() const { return cut_prompts_; }
   std::int64_t max_length() const { return subject_.config.max_length; }
 

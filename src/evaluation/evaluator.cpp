@@ -149,7 +149,14 @@ class Run {
 
   void perplexity() {
     std::vector<Likelihood> pieces;
-    std::int64_t bytes = 0;
+    std::vector<PromptedText> waiting;
+    std::int64_t bytes = 0, tokens_waiting = 0;
+    const auto score_waiting = [&] {
+      for (const Likelihood& l : answers_.score(waiting, std::int64_t(pieces.size())))
+        pieces.push_back(l);
+      waiting.clear();
+      tokens_waiting = 0;
+    };
     const bool causal = subject_.config.attention == Attention::causal;
     const auto most = std::size_t(answers_.max_length() - causal);
     for (std::size_t i = 0; i < records_.size(); ++i) {
@@ -160,10 +167,15 @@ class Run {
         PromptedText part;
         part.tokens.assign(ids.begin() + std::ptrdiff_t(at),
                            ids.begin() + std::ptrdiff_t(std::min(ids.size(), at + most)));
-        pieces.push_back(answers_.score({part}, std::int64_t(pieces.size())).front());
+        tokens_waiting +=
+            std::int64_t(part.tokens.size()) * (causal ? 1 : task_.likelihood.samples);
+        waiting.push_back(std::move(part));
+        // Some passes together: only the last of them may not be full.
+        if (tokens_waiting >= 4 * Answers::kBatchTokens) score_waiting();
       }
       bytes += std::int64_t(text.size());
     }
+    score_waiting();
     CHECK(bytes > 0, task_.task.data, ": its texts are empty");
     const Likelihood sum = sum_of(pieces);
     const double bits = double(bytes) * std::numbers::ln2, tokens = double(sum.tokens);

@@ -32,6 +32,11 @@ std::string Record::text(const std::string& field) const {
   return found->dump();
 }
 
+std::string Record::text_or(const std::string& field, const std::string& otherwise) const {
+  const auto found = object_->json.find(field);
+  return found == object_->json.end() || found->is_null() ? otherwise : text(field);
+}
+
 std::vector<std::string> Record::list(const std::string& field) const {
   const auto found = object_->json.find(field);
   CHECK(found != object_->json.end(), place_, ": has no field \"", field, "\"");

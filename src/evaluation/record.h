@@ -17,6 +17,8 @@ class Record {
   /// The field as text: strings as they are, numbers and truth values as in JSON. Error when it is
   /// missing (naming the nearest) or something else.
   std::string text(const std::string& field) const;
+  /// `otherwise` where the field is missing or null.
+  std::string text_or(const std::string& field, const std::string& otherwise) const;
   /// A list of texts. Error when it is no such list.
   std::vector<std::string> list(const std::string& field) const;
 

@@ -6,6 +6,7 @@
 #include "comm/grid.h"
 #include "comm/world.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "kernels/backend.h"
 #include "training/stop_signal.h"
 
@@ -17,6 +18,7 @@ TrainResult train_on_ranks(const Config& config, const MpiSession& mpi, TrainerO
   auto world = world_communicator(mpi, nullptr, communication);
   check_same_on_all_ranks(*world, same, "the configuration");
   const MpiSession::Node node = mpi.node();
+  share_machine(node.local_size);
   // The same on all ranks: how sums are cut among threads must not differ between ranks that
   // compute the same.
   DeviceOptions device = device_options(config.parallel);

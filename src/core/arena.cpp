@@ -22,7 +22,8 @@ class HostMemory final : public Memory {
     const std::int64_t held = held_, usable = usable_memory();
     CHECK(bytes <= usable - held, "out of memory: ", human_bytes(bytes), " are needed",
           held > 0 ? str(" beside ", human_bytes(held), " held already") : "", "; ",
-          human_bytes(usable), " can be used here");
+          human_bytes(usable), " can be used here",
+          processes_here() > 1 ? str(" by each of ", processes_here(), " processes") : "");
     void* p = mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(p != MAP_FAILED, "out of memory: ", human_bytes(bytes), " could not be allocated");

@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -14,6 +15,8 @@ namespace lacuna {
 namespace {
 
 namespace fs = std::filesystem;
+
+std::atomic<int> processes = 1;
 
 template <class T>
 void tighten(std::optional<T>& limit, T value) {
@@ -84,7 +87,10 @@ std::int64_t usable_memory() {
   std::int64_t bytes = std::int64_t{1} << 62;
   if (sysinfo(&info) == 0)
     bytes = (std::int64_t(info.totalram) + std::int64_t(info.totalswap)) * info.mem_unit;
-  return std::min(bytes, read_group_limits().memory.value_or(bytes));
+  return std::min(bytes, read_group_limits().memory.value_or(bytes)) / processes;
 }
+
+int processes_here() { return processes; }
+void share_machine(int count) { processes = count; }
 
 }  // namespace lacuna

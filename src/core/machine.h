@@ -9,8 +9,12 @@ namespace lacuna {
 
 /// Cores: those of the affinity mask, or the control group's quota, rounded down, if that is less.
 int usable_cores();
-/// Bytes of memory: RAM and swap, or the control group's limit if that is less.
+/// Bytes of memory: RAM and swap, or the control group's limit if that is less; of that an equal
+/// part where several processes share the machine.
 std::int64_t usable_memory();
+/// How many processes of one run share this machine; 1 until share_machine() says otherwise.
+int processes_here();
+void share_machine(int processes);
 
 /// The tightest limits of a process's control groups and the groups they lie in; none where no
 /// group sets one.

@@ -79,6 +79,18 @@ TEST(Arena, SaysWhatDidNotFit) {
   EXPECT_TRUE(contains(message, "gradients/small [10] f32: 40 B"));
 }
 
+TEST(Arena, ProcessesOfARunShareTheMachine) {
+  const std::int64_t all = host_memory().available();
+  share_machine(4);
+  EXPECT_EQ(host_memory().available(), all / 4);
+  Plan plan;
+  plan.add("weights", {all / 4 / 2});  // twice its part
+  EXPECT_TRUE(contains(error_of([&] { const Arena arena(host_memory(), plan); }),
+                       " can be used here by each of 4 processes"));
+  share_machine(1);
+  EXPECT_EQ(host_memory().available(), all);
+}
+
 TEST(Plan, AliasesShareMemory) {
   Plan plan;
   const Slot base = plan.add("x/base", {4, 4}),

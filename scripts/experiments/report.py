@@ -3,6 +3,7 @@
 
     report.py reversal|sft|scaling|sampler RUNS --output PLOT.png
     report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
+    report.py passages BOOK.txt --output TEXTS.jsonl     # 24 passages of its end, of a sample's length
 """
 
 import argparse
@@ -43,6 +44,11 @@ def lines(path):
 
 
 def reversal(runs, output):
+    asked = {"reversal-choice: forward": "term → definition, one of ten",
+             "reversal-choice: reverse": "definition → term, one of ten",
+             "reversal-recall-forward: accuracy": "term → definition, written",
+             "reversal-recall-reverse: accuracy": "definition → term, written",
+             "reversal-gap: gaps": "definition → term, filled in before it"}
     kinds, measures = ["diffusion", "autoregressive"], {}
     for kind in kinds:
         for task in json.loads((runs / f"reversal-{kind}.json").read_text())["tasks"]:
@@ -50,18 +56,20 @@ def reversal(runs, output):
                 measures.setdefault(f"{task['name']}: {m['name']}", {})[kind] = m
     percent = lambda m: (f"{100 * m['value']:.1f} ± {100 * (m['standard_error'] or 0):.1f} %"
                          if m else "-")
-    table(["", *kinds], [[name, *(percent(by.get(k)) for k in kinds)]
-                         for name, by in measures.items()])
+    table(["", *kinds], [[label, *(percent(measures[name].get(k)) for k in kinds)]
+                         for name, label in asked.items()])
 
     def draw(axes):
-        names = [n for n, by in measures.items() if len(by) == 2]
         for i, kind in enumerate(kinds):
-            m = [measures[n][kind] for n in names]
-            axes.bar([x + 0.4 * i - 0.2 for x in range(len(names))], [x["value"] for x in m], 0.38,
-                     yerr=[x["standard_error"] or 0 for x in m], label=kind)
-        axes.set_xticks(range(len(names)), names)
-        axes.set_ylabel("accuracy")
-        axes.legend()
+            bars = [(x, measures[name][kind]) for x, name in enumerate(asked)
+                    if kind in measures[name]]
+            axes.bar([x + 0.4 * i - 0.2 for x, _ in bars], [100 * m["value"] for _, m in bars],
+                     0.38, yerr=[100 * (m["standard_error"] or 0) for _, m in bars], label=kind)
+        axes.hlines(10, -0.45, 1.45, "0.4", "dashed", label="chance")
+        labels = [label.replace(", ", ",\n").replace(" → ", " →\n") for label in asked.values()]
+        axes.set_xticks(range(len(labels)), labels, fontsize=8)
+        axes.set_ylabel("right, %")
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 
     plot(output, draw)
 
@@ -77,10 +85,11 @@ def sft(runs, output):
     table(["", "bound, nats per response token", "held-out answers"], rows)
 
     def draw(axes):
-        for entry in [e for e in lines(runs / "sft/metrics.jsonl") if "validation_bound" in e]:
-            axes.plot(entry["step"], entry["validation_bound"], "o", color="C0")
+        points = [(e["step"], e["validation_bound"]) for e in lines(runs / "sft/metrics.jsonl")
+                  if "validation_bound" in e]
+        axes.plot([x for x, _ in points], [y for _, y in points], "-o")
         axes.set_xlabel("step of fine-tuning")
-        axes.set_ylabel("objective on held-out answers")
+        axes.set_ylabel("held-out answers, nats per token")
 
     plot(output, draw)
 
@@ -114,14 +123,20 @@ def scaling(runs, output):
            for (kind, width), p in sorted(curves.items())])
 
     def draw(axes):
+        import matplotlib.ticker
+
+        widths = sorted({width for _, width in curves})
         for (kind, width), points in sorted(curves.items()):
-            style = "-o" if kind == "diffusion" else "--s"
-            axes.plot([p[0] for p in points], [p[1] for p in points], style, markersize=3,
-                      label=f"{kind} {width}")
+            axes.plot([p[0] for p in points], [p[1] for p in points],
+                      "-o" if kind == "diffusion" else "--s", color=f"C{widths.index(width)}",
+                      markersize=3, label=f"{kind}, width {width}")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:.0e}")
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.set_xlabel("training operations")
         axes.set_ylabel("validation, nats per token (diffusion: a bound)")
-        axes.legend()
+        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 
     plot(output, draw)
 
@@ -132,6 +147,13 @@ def texts(samples, output):
     output.write_text("".join(json.dumps({"text": t or " "}) + "\n" for t in found))
 
 
+def passages(book, output):
+    end = book.read_text(encoding="utf-8")[-24 * 1000:]
+    # Of each thousand letters the first line that is whole, and what follows.
+    found = [end[at:at + 1000].split("\n", 1)[-1][:240] for at in range(0, len(end), 1000)]
+    output.write_text("".join(json.dumps({"text": t}) + "\n" for t in found))
+
+
 def distinct(text):
     """The share of word pairs that are different ones."""
     words = text.split()
@@ -139,27 +161,34 @@ def distinct(text):
     return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
+def judged(path):
+    """(bits per byte, its standard error over texts, distinct) of the texts scored in `path`."""
+    bits = [s["bits_per_byte"] for s in lines(path)]
+    texts_scored = lines(path.with_name(path.name.replace("-score", "")))
+    return (statistics.mean(bits),
+            statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else 0.0,
+            statistics.mean(distinct(t["text"]) for t in texts_scored))
+
+
 def sampler(runs, output):
     found = {}
-    for path in sorted((runs / "sampler").glob("*-score.jsonl")):
+    for path in sorted((runs / "sampler").glob("*-*-score.jsonl")):
         way, count = path.name.removesuffix("-score.jsonl").rsplit("-", 1)
-        scores = lines(path)
-        bits = [s["bits_per_byte"] for s in scores]
-        originals = lines(path.with_name(f"{way}-{count}.jsonl"))
-        found[way, int(count)] = (statistics.mean(bits),
-                                  statistics.stdev(bits) / math.sqrt(len(bits))
-                                  if len(bits) > 1 else 0.0,
-                                  statistics.mean(distinct(t["text"]) for t in originals))
+        found[way, int(count)] = judged(path)
+    book = judged(runs / "sampler/book-score.jsonl")
+    rows = [(way, str(count), *of) for (way, count), of in sorted(found.items())]
     table(["sampling", "steps", "bits per byte under the larger model", "different word pairs"],
-          [[way, str(count), f"{b:.2f} ± {e:.2f}", f"{100 * d:.0f} %"]
-           for (way, count), (b, e, d) in sorted(found.items())])
+          [[way, count, f"{b:.2f} ± {e:.2f}", f"{100 * d:.0f} %"]
+           for way, count, b, e, d in [*rows, ("the book itself", "-", *book)]])
 
     def draw(axes):
         for way in sorted({w for w, _ in found}):
             points = sorted((c, v) for (w, c), v in found.items() if w == way)
             axes.errorbar([c for c, _ in points], [v[0] for _, v in points],
                           yerr=[v[1] for _, v in points], fmt="-o", label=way)
+        axes.axhline(book[0], color="0.4", linestyle="dashed", label="the book itself")
         axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({c for _, c in found}), sorted({c for _, c in found}))
         axes.set_xlabel("steps for 64 tokens")
         axes.set_ylabel("bits per byte under the larger model")
         axes.legend()
@@ -169,7 +198,7 @@ def sampler(runs, output):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "texts"])
+    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "texts", "passages"])
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()

@@ -15,13 +15,13 @@ say "training"
 for kind in diffusion autoregressive; do
   options=()
   [ $kind = diffusion ] || options=("${autoregressive[@]}")
-  pretrain reversal-$kind 2000 --set data.train="$data/reversal.h5" "${options[@]}"
+  pretrain reversal-$kind 8000 --set data.train="$data/reversal.h5" "${options[@]}"
 done
 
 say "tasks"
 limit=${quick:+4}
 head='data = "reversal-test.jsonl"
-limit = '${limit:-300}
+limit = '${limit:-200}
 cat >"$data/reversal-choice.toml" <<EOF
 [task]
 type = "reversal"
@@ -34,16 +34,20 @@ distractors = 9
 [likelihood]
 samples = 16
 EOF
-# Terms are at most some eight tokens; the definition's direction is measured by likelihood alone.
-cat >"$data/reversal-recall.toml" <<EOF
+# Definitions have at most some twenty tokens, terms eight.
+recall() {  # recall NAME PROMPT ANSWER
+  cat >"$data/reversal-$1.toml" <<EOF
 [task]
 type = "generation"
 $head
-prompt = "definition: {definition} | term:"
-answer = "{term}"
+prompt = "$2"
+answer = "$3"
 [sampler]
-gen_length = 12
+gen_length = 32
 EOF
+}
+recall recall-forward "term: {term} | definition:" "{definition}"
+recall recall-reverse "definition: {definition} | term:" "{term}"
 cat >"$data/reversal-gap.toml" <<EOF
 [task]
 type = "infilling"
@@ -52,9 +56,10 @@ prompt = "{text}"
 EOF
 for kind in diffusion autoregressive; do
   say "$kind"
-  tasks=("$data/reversal-choice.toml" "$data/reversal-recall.toml")
-  [ $kind = autoregressive ] || tasks+=("$data/reversal-gap.toml")
-  $lacuna evaluate "${tasks[@]}" --checkpoint "$runs/reversal-$kind" \
+  tasks=(choice recall-forward recall-reverse)
+  [ $kind = autoregressive ] || tasks+=(gap)
+  tasks=("${tasks[@]/#/$data/reversal-}")
+  $lacuna evaluate "${tasks[@]/%/.toml}" --checkpoint "$runs/reversal-$kind" \
     --json "$runs/reversal-$kind.json" --outcomes "$runs/reversal-$kind-outcomes.jsonl"
 done
 $python scripts/experiments/report.py reversal "$runs" --output "$runs/reversal.png"

@@ -15,7 +15,7 @@ for part in sft sft-held-out; do
 done
 
 say "pretraining"
-pretrain sft-base 1500 --set data.train="$data/sft-corpus.h5"
+pretrain sft-base 3000 --set data.train="$data/sft-corpus.h5"
 
 say "fine-tuning"
 count=$(steps 600)

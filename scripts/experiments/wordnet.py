@@ -2,7 +2,7 @@
 """Terms and their definitions from WordNet's nouns (Debian's wordnet-base), as data for the
 experiments.
 
-    wordnet.py reversal --output data/wordnet [--facts 1000]
+    wordnet.py reversal --output data/wordnet [--facts 400]
     wordnet.py sft --output data/wordnet [--facts 10000]
 
 reversal: facts in one order each. One half of them is seen as "term: T | definition: D" (the forward
@@ -55,8 +55,9 @@ def reversal(a, all_facts):
     random.Random(2).shuffle(texts)
     write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
     write(a.output / "reversal-test.jsonl",
+          # The gap takes the space before the term with it, as the term's first token does.
           [{"term": t, "definition": d,
-            "text": f"term: {{gap}} | definition: {d}", "answers": [t]} for t, d in forward])
+            "text": f"term:{{gap}} | definition: {d}", "answers": [" " + t]} for t, d in forward])
 
 
 def sft(a, all_facts):
@@ -79,7 +80,7 @@ def main():
     parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
     parser.add_argument("--facts", type=int)
     a = parser.parse_args()
-    a.facts = a.facts or {"reversal": 1000, "sft": 10000}[a.what]
+    a.facts = a.facts or {"reversal": 400, "sft": 10000}[a.what]
     a.output.mkdir(parents=True, exist_ok=True)
     all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100}[a.what]))
     random.Random(1).shuffle(all_facts)

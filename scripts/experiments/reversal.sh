@@ -19,7 +19,7 @@ for kind in diffusion autoregressive; do
 done
 
 say "tasks"
-limit=${quick:+4}
+limit=${quick:+12}
 head='data = "reversal-test.jsonl"
 limit = '${limit:-200}
 cat >"$data/reversal-choice.toml" <<EOF

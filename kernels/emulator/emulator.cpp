@@ -300,6 +300,8 @@ const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsi
   if (function == WarpFunction::sync) happens_before(&slots);
   if (m->arrived == mask) {
     if (last) last(slots);
+    // wgmma.wait_group: whichever lane goes on, the warp's product has read its tiles.
+    if (function == WarpFunction::warpgroup_multiply) happens_before(&slots);
     m->arrived = 0;
     m->parity ^= 1;
     for (unsigned i = 0; i < kWarp; ++i)
@@ -307,7 +309,8 @@ const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsi
   } else {
     wait_for(Waiting::warp_function);
   }
-  if (function == WarpFunction::sync) happens_after(&slots);
+  if (function == WarpFunction::sync || function == WarpFunction::warpgroup_multiply)
+    happens_after(&slots);
   return slots;
 }
 

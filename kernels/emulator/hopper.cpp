@@ -78,7 +78,9 @@ unsigned char* at_window_address(std::uint32_t address) {
 /// The 128-byte swizzle is a function of address bits alone.
 std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
+/// After what the thread that asked for it had done, and before what waits for its barrier.
 void copy_box(const BoxCopy& c) {
+  happens_after(c.shared);
   const std::uint32_t first = window_address(c.shared);
   for (int r = 0; r < c.map.box_rows; ++r)
     for (int i = 0; i < kBoxColumns; ++i) {
@@ -89,6 +91,7 @@ void copy_box(const BoxCopy& c) {
       const std::uint32_t address = first + std::uint32_t(r * kBoxRowBytes + i * 2);
       std::memcpy(at_window_address(swizzled(address)), &value, sizeof value);
     }
+  happens_before(c.barrier);
   state_of(c.barrier).bytes -= c.map.box_rows * kBoxRowBytes;
   end_phase_if_due(c.barrier);
 }
@@ -193,6 +196,7 @@ void box_copy(void* shared, const unsigned char* map, int column, int row, std::
   check_aligned(barrier, sizeof *barrier);
   if (window_address(shared) % 1024) fail_kernel("a swizzled box that is not aligned to 1024");
   std::memset(shared, 0xff, std::size_t(c.map.box_rows * kBoxRowBytes));
+  happens_before(shared);
   copies[copy_count++] = c;
 }
 

@@ -271,6 +271,11 @@ void WarpSlots::read(unsigned lane, void* to, unsigned count) const {
     static_cast<volatile unsigned char*>(to)[i] = bytes[lane % kWarp][i];
 }
 
+void WarpSlots::write(unsigned lane, const void* from, unsigned count) {
+  for (unsigned i = 0; i < count; ++i)
+    bytes[lane % kWarp][i] = static_cast<const volatile unsigned char*>(from)[i];
+}
+
 const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsigned bytes,
                       void (*last)(WarpSlots&)) {
   const unsigned mine = lane(), first = current->linear - mine;
@@ -294,8 +299,7 @@ const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsi
     fail_kernel("lanes of one warp call different warp functions");
   m->function = function;
   WarpSlots& slots = m->slots[m->parity];
-  for (unsigned i = 0; i < bytes; ++i)
-    slots.bytes[mine][i] = static_cast<const volatile unsigned char*>(in)[i];
+  slots.write(mine, in, bytes);
   m->arrived |= 1u << mine;
   if (function == WarpFunction::sync) happens_before(&slots);
   if (m->arrived == mask) {

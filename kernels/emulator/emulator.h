@@ -58,6 +58,7 @@ constexpr unsigned kSlotBytes = 64;
 class WarpSlots {
  public:
   void read(unsigned lane, void* to, unsigned bytes) const;
+  void write(unsigned lane, const void* from, unsigned bytes);
   template <class T>
   T read(unsigned lane) const {
     T value;
@@ -69,7 +70,7 @@ class WarpSlots {
 };
 
 /// Waits for every lane in `mask`; the last to arrive calls `last`, which may rewrite the slots.
-/// Only WarpFunction::sync orders memory.
+/// Only WarpFunction::sync orders memory, and warpgroup_multiply what it has read.
 const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsigned bytes,
                       void (*last)(WarpSlots&) = nullptr);
 

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "core/half.h"
 #include "kernels/emulator/emulator.h"
 
@@ -39,7 +37,7 @@ void multiply_fragments(WarpSlots& slots) {
     const unsigned group = lane / 4, member = lane % 4;
     float mine[4];
     for (unsigned i = 0; i < 4; ++i) mine[i] = c[group + i / 2 * 8][2 * member + i % 2];
-    std::memcpy(slots.bytes[lane], mine, sizeof mine);
+    slots.write(lane, mine, sizeof mine);
   }
 }
 

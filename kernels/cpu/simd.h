@@ -1,17 +1,10 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/adamw_constants.h"
 #include "kernels/cpu/attention_tiles.h"
 
 namespace lacuna {
-
-/// What AdamW needs besides the tensors, worked out once per call in f64.
-struct AdamWConstants {
-  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2;
-  float step_size;     // learning rate / (1 - beta1^step)
-  float inverse_root;  // 1 / sqrt(1 - beta2^step)
-  float eps, kept;     // kept = 1 - learning rate * decay
-};
 
 /// max_i x[i] (at least the lowest finite float) and sum_i exp(x[i] - max).
 struct MaxAndSum {

@@ -1,5 +1,4 @@
-#include <cmath>
-
+#include "kernels/adamw_constants.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
 
@@ -9,21 +8,13 @@ namespace {
 constexpr int kThreads = 256, kTurns = 8, kPack = 4;
 constexpr std::int64_t kBlock = std::int64_t{kThreads} * kTurns * kPack;  // elements
 
-/// Worked out once per call, in f64.
-struct Constants {
-  float beta1, beta2, one_minus_beta1, one_minus_beta2;
-  float step_size;     // learning rate / (1 - beta1^step)
-  float inverse_root;  // 1 / sqrt(1 - beta2^step)
-  float eps;
-};
-
 /// A piece, and the first of the blocks that update it.
 struct Entry {
   float *w, *m, *v;
   const void* g;
   void* rounded;  // or null
   std::int64_t count, first_block;
-  float kept;   // 1 - learning rate * decay
+  bool decays;
   bool packed;  // all of it is aligned to packs
 };
 
@@ -41,17 +32,16 @@ __device__ __forceinline__ Entry my_entry(const Entry* entries, int count) {
 }
 
 template <class T, class R, int n>
-__device__ __forceinline__ void update(const Entry& e, std::int64_t i, float factor,
-                                       const Constants& c) {
+__device__ __forceinline__ void update(const Entry& e, std::int64_t i, const AdamWConstants& c) {
   auto weight = load_pack<n>(e.w + i), mean = load_pack<n>(e.m + i), square = load_pack<n>(e.v + i);
   const auto gradient = load_pack<n>(static_cast<const T*>(e.g) + i);
   Pack<R, n> narrowed;
   for (int j = 0; j < n; ++j) {
-    const float d = factor * widen(gradient.v[j]);
+    const float d = c.gradient_scale * widen(gradient.v[j]);
     mean.v[j] = c.beta1 * mean.v[j] + c.one_minus_beta1 * d;
     square.v[j] = c.beta2 * square.v[j] + c.one_minus_beta2 * d * d;
     const float root = sqrtf(square.v[j]) * c.inverse_root;
-    weight.v[j] = weight.v[j] * e.kept - c.step_size * mean.v[j] / (root + c.eps);
+    weight.v[j] = weight.v[j] * c.kept - c.step_size * mean.v[j] / (root + c.eps);
     narrowed.v[j] = narrow<R>(weight.v[j]);
   }
   store_pack<n>(e.w + i, weight);
@@ -61,17 +51,19 @@ __device__ __forceinline__ void update(const Entry& e, std::int64_t i, float fac
 }
 
 template <class T, class R>
-__global__ void adamw_kernel(const Entry* entries, int count, const float* scale, Constants c) {
-  const float factor = *scale;
-  if (!isfinite(factor)) return;
+__global__ void adamw_kernel(const Entry* entries, int count, const float* scale,
+                             AdamWConstants c) {
+  c.gradient_scale = *scale;
+  if (!isfinite(c.gradient_scale)) return;
   const Entry e = my_entry(entries, count);
+  if (!e.decays) c.kept = 1;
   const std::int64_t begin = (std::int64_t{blockIdx.x} - e.first_block) * kBlock;
   for (int turn = 0; turn < kTurns; ++turn) {
     const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * kPack;
     if (e.packed && i + kPack <= e.count) {
-      update<T, R, kPack>(e, i, factor, c);
+      update<T, R, kPack>(e, i, c);
     } else {
-      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j) update<T, R, 1>(e, j, factor, c);
+      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j) update<T, R, 1>(e, j, c);
     }
   }
 }
@@ -82,21 +74,12 @@ __global__ void adamw_kernel(const Entry* entries, int count, const float* scale
 void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const AdamWParameters& p) {
   const Checks c = checks("adamw");
   check_adamw(c, pieces, scale, p);
-  Constants k{};
-  k.beta1 = float(p.beta1);
-  k.beta2 = float(p.beta2);
-  k.one_minus_beta1 = float(1 - p.beta1);
-  k.one_minus_beta2 = float(1 - p.beta2);
-  k.step_size = float(p.learning_rate / (1 - std::pow(p.beta1, double(p.step))));
-  k.inverse_root = float(1 / std::sqrt(1 - std::pow(p.beta2, double(p.step))));
-  k.eps = float(p.eps);
   std::vector<Entry> entries;
   std::int64_t blocks = 0;
   for (const AdamWPiece& x : pieces) {
     if (x.w.count() == 0) continue;
-    const float kept = x.decays ? float(1 - p.learning_rate * p.weight_decay) : 1;
     entries.push_back({x.w.as<float>(), x.m.as<float>(), x.v.as<float>(), x.g.data, x.rounded.data,
-                       x.w.count(), blocks, kept,
+                       x.w.count(), blocks, x.decays,
                        aligned_to_packs(kPack, {x.w, x.m, x.v, x.g, x.rounded})});
     blocks += divided_up(x.w.count(), kBlock);
   }
@@ -109,7 +92,8 @@ void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const A
       using T = typename decltype(type)::type;
       using R = typename decltype(rounded_type)::type;
       launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, adamw_kernel<T, R>,
-             static_cast<const Entry*>(table), int(entries.size()), scale.as<float>(), k);
+             static_cast<const Entry*>(table), int(entries.size()), scale.as<float>(),
+             adamw_constants(p));
     });
   });
 }

@@ -8,7 +8,6 @@
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "core/philox.h"
-#include "training/optimizer.h"
 
 namespace lacuna {
 namespace {
@@ -75,15 +74,14 @@ Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
                          factor(w.name + ".lora_A", {rank, in}),
                          factor(w.name + ".lora_B", {out, rank})});
   }
-  sum_ = plan.add("lora/sum of squares", {1}, DType::f64);
-  clip_ = plan.add("lora/clip scale", {1});
   return plan;
 }
 
 Lora::Lora(Ops& ops, const Config& config, const ModelTensors& weights)
     : ops_(ops),
       optimizer_(config.optimizer),
-      scale_(config.sft.lora_alpha > 0 ? config.sft.lora_alpha / double(config.sft.lora_rank) : 1) {
+      scale_(config.sft.lora_alpha > 0 ? config.sft.lora_alpha / double(config.sft.lora_rank) : 1),
+      norm_(ops, optimizer_.clip_norm, "lora") {
   if (weights.flat().dtype != DType::f32)
     fail_usage(str("sft.lora_rank = ", config.sft.lora_rank, " needs parallel.dtype = \"f32\""));
   const Plan plan = make_plan(config, weights);
@@ -111,9 +109,7 @@ void Lora::start(std::uint64_t seed) {
 }
 
 void Lora::measure(const ModelTensors& gradients) {
-  const Tensor sum = (*arena_)[sum_];
-  double zero = 0;
-  ops_.copy(sum, Tensor(&zero, {1}));
+  norm_.begin();
   for (const Adapter& x : adapters_) {
     const Tensor dw = gradients.named()[x.index].tensor;
     const Tensor a = (*arena_)[x.a.value], b = (*arena_)[x.b.value];
@@ -121,13 +117,11 @@ void Lora::measure(const ModelTensors& gradients) {
     ops_.linear_forward(db, dw, a);
     ops_.fill(da, 0);
     ops_.linear_backward_weight(da, b, dw);
-    ops_.add_squares(sum, da, scale_ * scale_);
-    ops_.add_squares(sum, db, 1);
+    norm_.add(da, scale_ * scale_);
+    norm_.add(db, 1);
   }
-  ops_.clip_scale((*arena_)[clip_], sum, float(optimizer_.clip_norm));
+  norm_.end(nullptr);
 }
-
-double Lora::gradient_norm() const { return root_of(ops_, (*arena_)[sum_]); }
 
 void Lora::update(double learning_rate, std::int64_t number) {
   const auto step = [&](Factor Adapter::*factor, double s) {
@@ -139,7 +133,7 @@ void Lora::update(double learning_rate, std::int64_t number) {
                         .v = (*arena_)[f.second],
                         .g = (*arena_)[f.gradient]});
     }
-    ops_.adamw(pieces, (*arena_)[clip_],
+    ops_.adamw(pieces, norm_.scale(),
                {.learning_rate = learning_rate * s,
                 .beta1 = optimizer_.beta1,
                 .beta2 = optimizer_.beta2,

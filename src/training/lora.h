@@ -9,6 +9,7 @@
 #include "core/arena.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
+#include "training/gradient_norm.h"
 
 namespace lacuna {
 
@@ -30,7 +31,7 @@ class Lora {
   /// As Optimizer's, of the gradients of A and B; update() also merges.
   void measure(const ModelTensors& gradients);
   void update(double learning_rate, std::int64_t number);
-  double gradient_norm() const;
+  double gradient_norm() const { return norm_.value(); }
 
   /// Adapters and moments, in a safetensors file: <weight>.lora_A, .lora_B and their .first_moment
   /// and .second_moment.
@@ -65,8 +66,8 @@ class Lora {
   OptimizerConfig optimizer_;
   double scale_;  // s
   std::vector<Adapter> adapters_;
-  Slot sum_, clip_;
   std::unique_ptr<Arena> arena_;
+  GradientNorm norm_;
 };
 
 /// Where the adapters of a checkpoint lie: beside it, with the extension .lora.safetensors.

@@ -1,19 +1,6 @@
 #include "training/optimizer.h"
 
-#include <cmath>
-
 namespace lacuna {
-namespace {
-
-Plan scalar_plan() {
-  Plan plan;
-  plan.add("optimizer/sum_of_squares", {1}, DType::f64);
-  plan.add("optimizer/clip_scale", {1}, DType::f32);
-  return plan;
-}
-
-}  // namespace
-
 bool decays(WeightKind kind, const OptimizerConfig& config) {
   switch (kind) {
     case WeightKind::matrix:
@@ -24,13 +11,6 @@ bool decays(WeightKind kind, const OptimizerConfig& config) {
       return config.decay_embeddings;
   }
   fail("unknown kind of weight");
-}
-
-double root_of(Ops& ops, Tensor sum) {
-  double value = 0;
-  ops.copy(Tensor(&value, {1}), sum);
-  ops.synchronize();
-  return std::sqrt(value);
 }
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights)
@@ -46,9 +26,7 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
       own_weights_(weights, share_.updated),
       first_(ops.memory(), weights, share_.updated, "first moment"),
       second_(ops.memory(), weights, share_.updated, "second moment"),
-      scalars_(ops.memory(), scalar_plan()),
-      sum_(scalars_[Slot{0}]),
-      scale_(scalars_[Slot{1}]) {
+      norm_(ops, config.clip_norm, "optimizer") {
   if (weights.embedding.dtype != DType::f32)
     master_.emplace(ops.memory(), weights, share_.updated, "master weights");
 }
@@ -64,18 +42,11 @@ std::int64_t Optimizer::bytes() const {
 }
 
 void Optimizer::measure(const ModelTensors& gradients) {
-  double zero = 0;
-  ops_.copy(sum_, Tensor(&zero, {1}));
+  norm_.begin();
   for (const FlatRange& range : share_.counted)
-    ops_.add_squares(sum_, gradients.flat().row_range(range.begin, range.size), 1);
-  if (share_.ranks) {
-    share_.ranks->all_reduce(sum_, Reduce::sum);
-    share_.ranks->join();
-  }
-  ops_.clip_scale(scale_, sum_, float(config_.clip_norm));
+    norm_.add(gradients.flat().row_range(range.begin, range.size), 1);
+  norm_.end(share_.ranks);
 }
-
-double Optimizer::gradient_norm() const { return root_of(ops_, sum_); }
 
 void Optimizer::update(const ModelTensors& gradients, double learning_rate, std::int64_t number) {
   std::vector<AdamWPiece> pieces;
@@ -90,7 +61,7 @@ void Optimizer::update(const ModelTensors& gradients, double learning_rate, std:
          .rounded = master_ ? own_weights_.pieces()[i].values : Tensor(),
          .decays = decays(weights_.named()[w.weight].kind, config_)});
   }
-  ops_.adamw(pieces, scale_,
+  ops_.adamw(pieces, norm_.scale(),
              {.learning_rate = learning_rate,
               .beta1 = config_.beta1,
               .beta2 = config_.beta2,

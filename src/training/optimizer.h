@@ -5,9 +5,9 @@
 
 #include "comm/communicator.h"
 #include "config/config.h"
-#include "core/arena.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
+#include "training/gradient_norm.h"
 #include "training/owned_tensors.h"
 
 namespace lacuna {
@@ -15,9 +15,6 @@ namespace lacuna {
 /// Whether a weight decays: matrices do (the untied head among them); norms and embeddings (a tied
 /// one is also the head) only when optimizer.decay_norms and decay_embeddings say so.
 bool decays(WeightKind kind, const OptimizerConfig& config);
-
-/// The root of `sum`, f64 [1]. Waits for it.
-double root_of(Ops& ops, Tensor sum);
 
 /// A rank's part in an update, in ranges of ModelTensors::flat().
 struct UpdateShare {
@@ -45,7 +42,7 @@ class Optimizer {
   void update(const ModelTensors& gradients, double learning_rate, std::int64_t number);
   /// Of the gradients last measured: sqrt of the sum of the squares of all of them on all ranks,
   /// before clipping; NaN or infinite when one of them is. The same on every rank. Waits.
-  double gradient_norm() const;
+  double gradient_norm() const { return norm_.value(); }
 
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls round_master() next.
@@ -68,8 +65,7 @@ class Optimizer {
   const OwnedTensors own_weights_;  // those of the model's that are updated
   std::optional<OwnedTensors> master_;
   OwnedTensors first_, second_;
-  Arena scalars_;
-  Tensor sum_, scale_;
+  GradientNorm norm_;
 };
 
 }  // namespace lacuna

@@ -1,0 +1,44 @@
+#include "training/gradient_norm.h"
+
+#include <cmath>
+
+namespace lacuna {
+namespace {
+
+Plan scalar_plan(const std::string& kind) {
+  Plan plan;
+  plan.add(kind + "/sum_of_squares", {1}, DType::f64);
+  plan.add(kind + "/clip_scale", {1}, DType::f32);
+  return plan;
+}
+
+}  // namespace
+
+GradientNorm::GradientNorm(Ops& ops, double clip_norm, const std::string& kind)
+    : ops_(ops), clip_norm_(float(clip_norm)), scalars_(ops.memory(), scalar_plan(kind)) {}
+
+void GradientNorm::begin() {
+  double zero = 0;
+  ops_.copy(sum(), Tensor(&zero, {1}));
+}
+
+void GradientNorm::add(Tensor gradient, double factor) {
+  ops_.add_squares(sum(), gradient, factor);
+}
+
+void GradientNorm::end(Communicator* ranks) {
+  if (ranks) {
+    ranks->all_reduce(sum(), Reduce::sum);
+    ranks->join();
+  }
+  ops_.clip_scale(scale(), sum(), clip_norm_);
+}
+
+double GradientNorm::value() const {
+  double squares = 0;
+  ops_.copy(Tensor(&squares, {1}), sum());
+  ops_.synchronize();
+  return std::sqrt(squares);
+}
+
+}  // namespace lacuna

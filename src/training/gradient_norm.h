@@ -1,0 +1,37 @@
+#pragma once
+#include <string>
+
+#include "comm/communicator.h"
+#include "core/arena.h"
+#include "kernels/ops.h"
+
+namespace lacuna {
+
+/// The global norm of gradients (arXiv:1211.5063), formed on the device and queued like all Ops:
+/// the factor by which an update scales them never passes through the host.
+class GradientNorm {
+ public:
+  /// `kind` as in Plan. clip_norm 0: no clipping.
+  GradientNorm(Ops& ops, double clip_norm, const std::string& kind);
+
+  /// Begins a new sum of squares.
+  void begin();
+  /// Adds factor times the squares of a gradient.
+  void add(Tensor gradient, double factor);
+  /// Adds the sums of the other `ranks` (null: there are none). Then scale() is that of this norm.
+  void end(Communicator* ranks);
+
+  /// f32 [1] on the device: min(1, clip_norm / norm), NaN when the norm is not finite.
+  Tensor scale() const { return scalars_[Slot{1}]; }
+  /// The norm itself; NaN or infinite when a gradient is. Waits.
+  double value() const;
+
+ private:
+  Tensor sum() const { return scalars_[Slot{0}]; }
+
+  Ops& ops_;
+  const float clip_norm_;
+  Arena scalars_;
+};
+
+}  // namespace lacuna

@@ -136,28 +136,23 @@ void score(const Arguments& a) {
   read_tensors(source.reader, "model", weights, ops);
   LikelihoodEstimator estimator(ops, source.config, weights, rows);
   StandardOutput out;
-  std::vector<Likelihood> results;
+  std::vector<PromptedText> texts;
+  for (const Item& item : items) texts.push_back(item.text);
   std::int64_t bytes = 0;
-  while (results.size() < items.size()) {
-    const std::size_t first = results.size();
-    log_progress(str("text ", first + 1, " of ", items.size()));
-    // Texts that fill some passes together: the last pass is the only one that may not be full.
-    std::vector<PromptedText> texts;
-    for (std::int64_t tokens = 0; tokens < 4 * rows && first + texts.size() < items.size();) {
-      texts.push_back(items[first + texts.size()].text);
-      tokens += std::int64_t(texts.back().tokens.size()) * (causal ? 1 : a.samples);
-    }
-    for (const Likelihood& l : estimator.score(texts, options_of(a), std::int64_t(first)))
-      results.push_back(l);
-    log_progress("");
-    for (std::size_t i = first; i < results.size(); ++i) {
-      bytes += items[i].bytes;
-      out.write((a.json ? as_json(results[i], items[i].bytes).dump()
-                        : as_line(results[i], items[i].bytes, causal)) +
-                "\n");
-    }
-    out.flush();
-  }
+  const auto progress = [&](std::size_t i) {
+    log_progress(i < items.size() ? str("text ", i + 1, " of ", items.size()) : "");
+  };
+  progress(0);
+  const std::vector<Likelihood> results =
+      estimator.score(texts, options_of(a), 0, [&](std::size_t i, const Likelihood& l) {
+        bytes += items[i].bytes;
+        log_progress("");
+        out.write(
+            (a.json ? as_json(l, items[i].bytes).dump() : as_line(l, items[i].bytes, causal)) +
+            "\n");
+        out.flush();
+        progress(i + 1);
+      });
   if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, causal));
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "core/philox.h"
 
@@ -177,35 +178,44 @@ void LikelihoodEstimator::run() {
 
 std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedText>& texts,
                                                    const LikelihoodOptions& options,
-                                                   std::int64_t first_text) {
+                                                   std::int64_t first_text,
+                                                   const LikelihoodObserver& observe) {
   const bool causal = config_.attention == Attention::causal;
   batch_ = {};
   batch_.offsets = {0};
   parts_.clear();
   estimates_.assign(texts.size(), {});
+  const auto response = [&](std::size_t i) {
+    return std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
+  };
+  // A single token is masked in every mask: one says all.
+  const auto exact = [&](std::size_t i) {
+    return causal || (response(i) == 1 && options.form == LikelihoodForm::mask_count);
+  };
+  std::vector<Likelihood> results;
+  const auto tell_before = [&](std::size_t end) {
+    for (std::size_t i = results.size(); i < end; ++i) {
+      Likelihood result = summarise(std::exchange(estimates_[i], {}), options.stratified);
+      result.tokens = response(i);
+      if (exact(i)) result.standard_error = 0;
+      results.push_back(result);
+      if (observe) observe(i, result);
+    }
+  };
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::int64_t number = first_text + std::int64_t(i);
     check(texts[i], number, options);
-    const std::int64_t L = std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
-    // A single token is masked in every mask: one says all.
-    const bool exact = causal || (L == 1 && options.form == LikelihoodForm::mask_count);
-    estimates_[i].assign(exact ? 1 : std::size_t(options.samples), 0);
+    estimates_[i].assign(exact(i) ? 1 : std::size_t(options.samples), 0);
     if (causal) {
       add_causal(texts[i], i);
-      continue;
+    } else {
+      for (std::size_t s = 0; s < estimates_[i].size(); ++s)
+        add(texts[i], response_mask(options, number, std::int64_t(s), response(i)), i, s);
     }
-    for (std::size_t s = 0; s < estimates_[i].size(); ++s)
-      add(texts[i], response_mask(options, number, std::int64_t(s), L), i, s);
+    tell_before(parts_.empty() ? i + 1 : parts_.front().text);
   }
   if (!parts_.empty()) run();
-  std::vector<Likelihood> results;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    Likelihood result = summarise(estimates_[i], options.stratified);
-    result.tokens = std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
-    if (causal || (result.tokens == 1 && options.form == LikelihoodForm::mask_count))
-      result.standard_error = 0;
-    results.push_back(result);
-  }
+  tell_before(texts.size());
   return results;
 }
 

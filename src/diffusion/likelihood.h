@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "config/config.h"
@@ -33,6 +34,9 @@ struct Likelihood {
   std::int64_t samples = 0;   // masks that were evaluated
 };
 
+/// Called for text after text.
+using LikelihoodObserver = std::function<void(std::size_t text, const Likelihood&)>;
+
 /// One mask over a response of `tokens` tokens.
 struct ResponseMask {
   std::vector<std::int32_t> positions;  // masked, increasing; of the ratio form perhaps none
@@ -65,8 +69,11 @@ class LikelihoodEstimator {
   /// the other texts nor `rows` change a result but for rounding. Throws Error for a text that is
   /// longer than model.max_length or `rows`, or has no response; UsageError for a number of samples
   /// below 1, or a causal model without an end token and a text without a prompt.
+  /// Passes are filled with several texts, and `observe` is called for text after text, as soon as
+  /// the passes that it takes part in are done.
   std::vector<Likelihood> score(const std::vector<PromptedText>& texts,
-                                const LikelihoodOptions& options, std::int64_t first_text = 0);
+                                const LikelihoodOptions& options, std::int64_t first_text = 0,
+                                const LikelihoodObserver& observe = {});
 
  private:
   struct Part {  // a sequence of the present batch

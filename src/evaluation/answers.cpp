@@ -11,6 +11,7 @@
 namespace lacuna {
 namespace {
 
+constexpr std::int64_t kBatchTokens = 4096;
 constexpr auto kText = Tokenizer::Special::as_text;
 
 }  // namespace
@@ -58,7 +59,7 @@ std::vector<std::int32_t> Answers::prompt_ids(const std::string& prompt, std::in
 }
 
 std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
-                                       std::int64_t first_text) {
+                                       std::int64_t first_text, const LikelihoodObserver& observe) {
   if (!estimator_)
     estimator_ = std::make_unique<LikelihoodEstimator>(
         subject_.ops, subject_.config, subject_.weights, std::max(kBatchTokens, max_length()));
@@ -68,7 +69,7 @@ std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
   options.samples = l.samples;
   options.stratified = l.stratified;
   options.seed = std::uint64_t(l.seed);
-  return estimator_->score(texts, options, first_text);
+  return estimator_->score(texts, options, first_text, observe);
 }
 
 std::vector<Likelihood> Answers::score(const std::string& prompt,

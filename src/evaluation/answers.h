@@ -23,14 +23,13 @@ class Answers {
   /// Bounds on -log p(choice | prompt) of each choice; choice j of record i is text 1000 i + j.
   std::vector<Likelihood> score(const std::string& prompt, const std::vector<std::string>& choices,
                                 std::int64_t record);
-  std::vector<Likelihood> score(const std::vector<PromptedText>& texts, std::int64_t first_text);
+  std::vector<Likelihood> score(const std::vector<PromptedText>& texts, std::int64_t first_text,
+                                const LikelihoodObserver& observe = {});
   /// What the model answers, up to its end token and task.stop.
   std::string generate(const std::string& prompt, std::int64_t record);
   /// The canvas with its gaps filled.
   std::vector<std::int32_t> fill(const std::vector<std::int32_t>& canvas, std::int64_t record);
 
-  /// Of one forward pass that scores.
-  static constexpr std::int64_t kBatchTokens = 4096;
   std::int64_t cut_prompts() const { return cut_prompts_; }
   std::int64_t max_length() const { return subject_.config.max_length; }
 

@@ -148,36 +148,26 @@ class Run {
   }
 
   void perplexity() {
-    std::vector<Likelihood> pieces;
-    std::vector<PromptedText> waiting;
-    std::int64_t bytes = 0, tokens_waiting = 0;
-    const auto score_waiting = [&] {
-      for (const Likelihood& l : answers_.score(waiting, std::int64_t(pieces.size())))
-        pieces.push_back(l);
-      waiting.clear();
-      tokens_waiting = 0;
-    };
+    std::vector<PromptedText> pieces;
+    std::vector<std::size_t> records;  // of the pieces
+    std::int64_t bytes = 0;
     const bool causal = subject_.config.attention == Attention::causal;
     const auto most = std::size_t(answers_.max_length() - causal);
     for (std::size_t i = 0; i < records_.size(); ++i) {
-      progress("scoring", i);
       const std::string text = fill_in(task_.task.answer, records_[i]);
       const auto ids = subject_.tokenizer.encode(text, Tokenizer::Special::as_text);
       for (std::size_t at = 0; at < ids.size(); at += most) {
         PromptedText part;
         part.tokens.assign(ids.begin() + std::ptrdiff_t(at),
                            ids.begin() + std::ptrdiff_t(std::min(ids.size(), at + most)));
-        tokens_waiting +=
-            std::int64_t(part.tokens.size()) * (causal ? 1 : task_.likelihood.samples);
-        waiting.push_back(std::move(part));
-        // Some passes together: only the last of them may not be full.
-        if (tokens_waiting >= 4 * Answers::kBatchTokens) score_waiting();
+        pieces.push_back(std::move(part));
+        records.push_back(i);
       }
       bytes += std::int64_t(text.size());
     }
-    score_waiting();
     CHECK(bytes > 0, task_.task.data, ": its texts are empty");
-    const Likelihood sum = sum_of(pieces);
+    const Likelihood sum = sum_of(answers_.score(
+        pieces, 0, [&](std::size_t i, const Likelihood&) { progress("scoring", records[i]); }));
     const double bits = double(bytes) * std::numbers::ln2, tokens = double(sum.tokens);
     result_.metrics = {
         {"bits_per_byte", sum.nats / bits, sum.standard_error / bits, bytes},

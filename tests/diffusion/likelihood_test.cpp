@@ -224,6 +224,29 @@ TEST(Likelihood, DoesNotDependOnTheBatchOrTheOtherTexts) {
   }
 }
 
+TEST(Likelihood, TellsTextAfterTextAsSoonAsItIsDone) {
+  for (const bool causal : {false, true}) {
+    Texts t(causal);
+    const LikelihoodOptions options{.samples = 9};
+    const auto expected = t.score(12, options);
+    // Text 3, of 11 tokens, has passes for itself. Text 4 is refused: by then all are told but the
+    // one before it, whose last pass waits.
+    t.texts.push_back({{-1}, 0});
+    std::vector<double> told;
+    LikelihoodEstimator estimator(cpu(), t.config, t.weights, 12);
+    EXPECT_TRUE(contains(error_of([&] {
+                           estimator.score(t.texts, options, 0,
+                                           [&](std::size_t i, const Likelihood& l) {
+                                             EXPECT_EQ(i, told.size());
+                                             told.push_back(l.nats);
+                                           });
+                         }),
+                         "text 4: token -1"));
+    ASSERT_EQ(told.size(), 3u);
+    for (std::size_t i = 0; i < told.size(); ++i) EXPECT_EQ(told[i], expected[i].nats);
+  }
+}
+
 // All weights zero: every token costs log V, so the count form's every estimate is L log V.
 TEST(Likelihood, OfAModelThatKnowsNothing) {
   for (const bool causal : {false, true}) {

@@ -1,13 +1,13 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
+#include "tests/app/device_runs.h"
 #include "tests/app/program.h"
 #include "tests/support/support.h"
 
@@ -19,12 +19,6 @@ namespace {
 using namespace testing;  // NOLINT
 
 using Arguments = std::vector<std::string>;
-
-#if defined(LACUNA_CUDA)
-constexpr const char* kDevice = "cuda";
-#else
-constexpr const char* kDevice = "cuda-emulated";
-#endif
 
 class DeviceRun : public ::testing::Test {
  protected:
@@ -69,21 +63,9 @@ class DeviceRun : public ::testing::Test {
     EXPECT_EQ(program.wait(), 0) << program.err();
     return program.out();
   }
-  static std::vector<double> losses(const std::string& run) {
-    std::vector<double> found;
-    std::istringstream lines(read_file(run + "/metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      const auto entry = nlohmann::json::parse(line);
-      for (const char* key : {"loss", "validation_bound"})
-        if (entry.contains(key)) found.push_back(entry[key]);
-    }
-    return found;
-  }
   static void expect_close(const std::string& run, const std::string& expected, double relative) {
-    const std::vector<double> a = losses(run), b = losses(expected);
-    ASSERT_EQ(a.size(), b.size());
-    ASSERT_GE(a.size(), 4u);
-    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i] / b[i], 1, relative) << i;
+    ASSERT_GE(losses(run).size(), 4u);
+    testing::expect_close(losses(run), losses(expected), relative);
   }
   static std::vector<float> tensor(const CheckpointReader& reader, const std::string& group,
                                    const std::string& name) {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
@@ -12,6 +11,7 @@
 #include "core/text.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
+#include "tests/app/device_runs.h"
 #include "tests/app/program.h"
 #include "tests/support/support.h"
 
@@ -247,54 +247,41 @@ TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
   EXPECT_TRUE(contains(resumed->out(), "done: step 4"));
 }
 
-// A GPU in builds with CUDA, the emulator in others: tensors go through main memory from rank to
-// rank, as transport "auto" has it for ranks that share a device.
+// Tensors go through main memory from rank to rank, as transport "auto" has it for ranks that share
+// a device.
 TEST_F(ParallelPretrain, RanksThatShareADeviceTrainAsOneDoes) {
-#if defined(LACUNA_CUDA)
-  const char* device = "cuda";
-#else
-  const char* device = "cuda-emulated";
-#endif
   try {
-    make_ops(device);
+    make_ops(testing::kDevice);
   } catch (const Error& e) {
     GTEST_SKIP() << e.what();
   }
   // Heads 64 wide: tensor cores take them in bf16.
-  const Words shape = {str("parallel.device=", device), "model.layers=2", "model.width=128",
-                       "model.heads=2", "model.ffn_width=40"};
-  const auto losses = [&](const std::string& name, int ranks, int steps, const Words& settings,
-                          bool resume = false) {
+  const Words shape = {str("parallel.device=", testing::kDevice), "model.layers=2",
+                       "model.width=128", "model.heads=2", "model.ffn_width=40"};
+  const auto trained = [&](const std::string& name, int ranks, int steps, const Words& settings,
+                           bool resume = false) {
     Words all = shape;
     all.insert(all.end(), {"train.output=" + folder_ / name, str("train.steps=", steps)});
     all.insert(all.end(), settings.begin(), settings.end());
     const auto job = start(ranks, all, resume);
     EXPECT_EQ(job->wait(), 0) << job->err();
-    std::vector<double> found;
-    std::istringstream lines(read_file(folder_ / name + "/metrics.jsonl"));
-    for (std::string line; std::getline(lines, line);)
-      found.push_back(nlohmann::json::parse(line)["loss"]);
+    const std::vector<double> found = testing::losses(folder_ / name);
     EXPECT_EQ(int(found.size()), steps);
     return found;
   };
-  const auto expect_close = [](const std::vector<double>& a, const std::vector<double>& b,
-                               double relative) {
-    ASSERT_EQ(a.size(), b.size());
-    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i] / b[i], 1, relative) << i;
-  };
   const Words bf16 = {"parallel.dtype=bf16"};
-  expect_close(losses("f32 of 4", 4, 3, {"parallel.tensor=2", "parallel.zero=1"}),
-               losses("f32 of 1", 1, 3, {}), 1e-5);
+  testing::expect_close(trained("f32 of 4", 4, 3, {"parallel.tensor=2", "parallel.zero=1"}),
+                        trained("f32 of 1", 1, 3, {}), 1e-5);
   // The same samples go through the same weights; what differs is the order in which f32 gradients
   // are summed, which at times rounds a weight to its neighbour in bf16.
-  const std::vector<double> one = losses("bf16 of 1", 1, 4, bf16);
-  losses("bf16 of 2", 2, 2, {bf16[0], "parallel.zero=1"});
-  expect_close(losses("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
+  const std::vector<double> one = trained("bf16 of 1", 1, 4, bf16);
+  trained("bf16 of 2", 2, 2, {bf16[0], "parallel.zero=1"});
+  testing::expect_close(trained("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
   // Sums over the ranks that share a model are rounded to bf16: as tests/cuda/model_test.cpp
   // derives.
-  expect_close(
-      losses("bf16 of 4", 4, 4,
-             {bf16[0], "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
+  testing::expect_close(
+      trained("bf16 of 4", 4, 4,
+              {bf16[0], "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
       one, 3 * 0x1p-9 * std::sqrt(40.0));
 }
 

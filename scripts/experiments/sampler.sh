@@ -9,11 +9,11 @@ for run in "$writer" "$judge"; do
 done
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/sampler"
-judge() {  # judge NAME: its texts' bounds under the larger model
+score() {  # score NAME: its texts' bounds under the larger model
   $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
 }
 $python scripts/experiments/report.py passages "$data/kjv.txt" --output "$runs/sampler/book.jsonl"
-judge "$runs/sampler/book"
+score "$runs/sampler/book"
 for way in low_confidence random block; do
   for count in 4 8 16 32 64; do
     name=$runs/sampler/$way-$count
@@ -24,7 +24,7 @@ for way in low_confidence random block; do
     $lacuna sample --checkpoint "$writer" --gen-length 64 --steps "$count" --temperature 0.7 \
       --num-samples "$texts" "${options[@]}" >"$name.txt"
     $python scripts/experiments/report.py texts "$name.txt" --output "$name.jsonl"
-    judge "$name"
+    score "$name"
   done
 done
 $python scripts/experiments/report.py sampler "$runs" --output "$runs/sampler.png"

@@ -18,10 +18,11 @@ struct Text {
 
 struct AutoregressiveSampler::State {
   // Rows for the end token before an empty prompt are there: the last token is never fed back.
-  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l)
+  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l,
+        Communicator* shares)
       : config(c),
         limits(l),
-        predictor(ops, c, weights, {l.tokens, l.sequences, l.sequences, false}) {}
+        predictor(ops, c, weights, {l.tokens, l.sequences, l.sequences, false}, shares) {}
 
   std::vector<Text> texts(const std::vector<std::vector<std::int32_t>>& prompts,
                           const SamplerOptions& options) const;
@@ -79,8 +80,8 @@ void AutoregressiveSampler::State::run_step(const std::vector<Text*>& texts,
 
 AutoregressiveSampler::AutoregressiveSampler(Ops& ops, const ModelConfig& config,
                                              const ModelTensors& weights,
-                                             const SamplerLimits& limits)
-    : state_(std::make_unique<State>(ops, config, weights, limits)) {}
+                                             const SamplerLimits& limits, Communicator* shares)
+    : state_(std::make_unique<State>(ops, config, weights, limits, shares)) {}
 
 AutoregressiveSampler::~AutoregressiveSampler() = default;
 

@@ -11,7 +11,7 @@ class AutoregressiveSampler final : public TextSampler {
  public:
   /// Borrows `weights`. Of `limits`, guidance is not used.
   AutoregressiveSampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-                        const SamplerLimits& limits);
+                        const SamplerLimits& limits, Communicator* shares = nullptr);
   ~AutoregressiveSampler() override;
 
   /// Each prompt followed by up to gen_length tokens, the last being config.eos_token if the text

@@ -91,17 +91,20 @@ void check_fits(const std::vector<std::vector<std::int32_t>>& prompts,
 }
 
 std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
-                                          const ModelTensors& weights,
-                                          const SamplerLimits& limits) {
+                                          const ModelTensors& weights, const SamplerLimits& limits,
+                                          Communicator* shares) {
   if (config.attention == Attention::causal)
-    return std::make_unique<AutoregressiveSampler>(ops, config, weights, limits);
-  return std::make_unique<Sampler>(ops, config, weights, limits);
+    return std::make_unique<AutoregressiveSampler>(ops, config, weights, limits, shares);
+  return std::make_unique<Sampler>(ops, config, weights, limits, shares);
 }
 
 struct Sampler::State {
-  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l)
-      : config(c), limits(l), predictor(ops, c, weights, model_limits(l)) {
-    if (ops.place() == Place::device) device.emplace(ops, predictor, c, model_limits(l));
+  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l,
+        Communicator* shares)
+      : config(c), limits(l), predictor(ops, c, weights, model_limits(l), shares) {
+    // Ranks that share the model wait for each other in every block, which no device can record.
+    if (ops.place() == Place::device && weights.share().count == 1)
+      device.emplace(ops, predictor, c, model_limits(l));
   }
 
   static ModelLimits model_limits(const SamplerLimits& l) {
@@ -123,7 +126,7 @@ struct Sampler::State {
   ModelConfig config;
   SamplerLimits limits;
   TokenPredictor predictor;
-  std::optional<DeviceCanvas> device;  // where operations run on one
+  std::optional<DeviceCanvas> device;  // where operations run on one, and no ranks meet
 };
 
 std::vector<Canvas> Sampler::State::canvases(const std::vector<std::vector<std::int32_t>>& prompts,
@@ -257,11 +260,11 @@ void Sampler::State::run_block_on_device(std::vector<Canvas>& canvases,
 }
 
 Sampler::Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-                 const SamplerLimits& limits) {
+                 const SamplerLimits& limits, Communicator* shares) {
   if (config.mask_token < 0 || config.mask_token >= config.vocab_size)
     fail_usage(str("model.mask_token is ", config.mask_token,
                    "; to fill masks it must be a token, from 0 to ", config.vocab_size - 1));
-  state_ = std::make_unique<State>(ops, config, weights, limits);
+  state_ = std::make_unique<State>(ops, config, weights, limits, shares);
 }
 
 Sampler::~Sampler() = default;

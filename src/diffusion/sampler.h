@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
@@ -65,9 +66,11 @@ class TextSampler {
       const CanvasObserver& observer = {}) = 0;
 };
 
-/// A Sampler, or an AutoregressiveSampler where model.attention is causal.
+/// A Sampler, or an AutoregressiveSampler where model.attention is causal. `shares` as in Model:
+/// all those ranks make the same calls, and get the same texts.
 std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
-                                          const ModelTensors& weights, const SamplerLimits& limits);
+                                          const ModelTensors& weights, const SamplerLimits& limits,
+                                          Communicator* shares = nullptr);
 
 /// Fills masked canvases as LLaDA does. Logits exist only for the rows that a step may commit: the
 /// masked ones up to the block's end; with random remasking, which chooses without them, those
@@ -76,7 +79,7 @@ class Sampler final : public TextSampler {
  public:
   /// Borrows `weights`. Throws UsageError when config.mask_token is not a token.
   Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-          const SamplerLimits& limits);
+          const SamplerLimits& limits, Communicator* shares = nullptr);
   ~Sampler() override;
 
   /// The prompt, then gen_length tokens. As LLaDA does it: fixed counts per step, the remainder in

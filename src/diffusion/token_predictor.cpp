@@ -33,11 +33,12 @@ Plan TokenPredictor::make_plan(const ModelLimits& limits, Slots& slots) {
 }
 
 TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-                               const ModelLimits& limits)
+                               const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
-      model_(ops, config, weights, limits),
+      model_(ops, config, weights, limits, shares),
       head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows)),
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows),
+            shares, HeadUse::logits),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 
 TokenPredictor::Draws TokenPredictor::predict(const std::vector<std::int32_t>& tokens,

@@ -16,9 +16,10 @@ inline constexpr const char* kNotFinite =
 /// Draws tokens at chosen rows of a forward pass: what every way of generating text shares.
 class TokenPredictor {
  public:
-  /// `limits` of one forward pass. Borrows `weights`.
+  /// `limits` of one forward pass. Borrows `weights`. `shares` as in Model: every rank draws, and
+  /// the noise being the same, they draw the same tokens.
   TokenPredictor(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-                 const ModelLimits& limits);
+                 const ModelLimits& limits, Communicator* shares = nullptr);
 
   /// One per drawn row, on the host, valid until the next call.
   struct Draws {

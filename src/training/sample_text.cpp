@@ -8,7 +8,7 @@
 namespace lacuna {
 
 SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
-                       const Tokenizer& tokenizer)
+                       const Tokenizer& tokenizer, Communicator* shares)
     : config_(config),
       tokenizer_(tokenizer),
       prompt_(tokenizer.encode(config.train.sample_prompt)) {
@@ -16,7 +16,7 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weigh
   if (tokens > config.model.max_length)
     fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
                    prompt_.size(), " tokens exceeds model.max_length = ", config.model.max_length));
-  sampler_ = make_sampler(ops, config.model, weights, {.tokens = tokens});
+  sampler_ = make_sampler(ops, config.model, weights, {.tokens = tokens}, shares);
 }
 
 std::string SampleText::draw() {

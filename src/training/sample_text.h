@@ -13,10 +13,11 @@ namespace lacuna {
 /// the same noise, so that texts of different steps can be compared.
 class SampleText {
  public:
-  /// Borrows all. UsageError when prompt and train.sample_length exceed model.max_length.
+  /// Borrows all. `shares` as in Model. UsageError when prompt and train.sample_length exceed
+  /// model.max_length.
   SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
-             const Tokenizer& tokenizer);
-  /// Up to the end token.
+             const Tokenizer& tokenizer, Communicator* shares = nullptr);
+  /// Up to the end token. All ranks that share the model call it, and get the same.
   std::string draw();
 
  private:

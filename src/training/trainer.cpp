@@ -84,12 +84,9 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
     if (!tokenizer_)
       fail_usage(str("train.sample_every = ", config_.train.sample_every,
                      " needs a tokenizer, and ", data_.path(), " has none"));
-    if (grid_.tensor().size() > 1)
-      fail_usage(
-          str("train.sample_every = ", config_.train.sample_every,
-              " needs parallel.tensor = 1: sampling runs on one rank; set it to 0 and sample "
-              "from a checkpoint"));
-    if (first_rank()) sample_text_.emplace(ops_, config_, weights_, *tokenizer_);
+    // One copy of the model draws; the ranks of the others go on, and wait for it in the next step.
+    if (grid_.data().rank() == 0)
+      sample_text_.emplace(ops_, config_, weights_, *tokenizer_, &grid_.tensor());
   }
   take_weights();
   log_setup();
@@ -183,8 +180,10 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
     }
     if (last || due(state_.step, train.eval_every)) validate();
     if (last || due(state_.step, train.checkpoint_every)) save();
-    if (sample_text_ && (last || due(state_.step, train.sample_every)))
-      log_->sample(state_.step, sample_text_->draw());
+    if (sample_text_ && (last || due(state_.step, train.sample_every))) {
+      const std::string text = sample_text_->draw();
+      if (log_) log_->sample(state_.step, text);
+    }
   }
   return {state_.step, false, checkpoint_};
 }

@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
+#include "tests/app/byte_tokenizer.h"
 #include "tests/app/device_runs.h"
 #include "tests/app/program.h"
 #include "tests/support/support.h"
@@ -283,6 +284,50 @@ TEST_F(ParallelPretrain, RanksThatShareADeviceTrainAsOneDoes) {
       trained("bf16 of 4", 4, 4,
               {bf16[0], "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
       one, 3 * 0x1p-9 * std::sqrt(40.0));
+}
+
+// The text of a run's log, by whichever ranks and devices it is drawn.
+TEST_F(ParallelPretrain, TheSampleTextDoesNotDependOnTheRanks) {
+  TokenFileWriter writer(folder_ / "text.h5", {258, testing::kByteMask, testing::kByteEnd,
+                                               testing::byte_tokenizer_json()});
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 2000; ++i) tokens.push_back('a' + i * i % 18);
+  writer.append(tokens);
+  writer.end_document();
+  writer.finish();
+  writer.commit();
+  const auto text = [&](int ranks, const Words& settings) {
+    Words all = {"data.train=" + folder_ / "text.h5",
+                 str("train.output=", folder_ / "of ", ranks, settings.empty() ? "" : settings[0]),
+                 "train.steps=2",
+                 "train.sample_every=1",
+                 "train.sample_prompt=abc",
+                 "train.sample_length=10",
+                 "model.layers=2",
+                 "model.width=128",
+                 "model.heads=2",
+                 "model.ffn_width=40"};
+    all.insert(all.end(), settings.begin(), settings.end());
+    const auto job = start(ranks, all);
+    EXPECT_EQ(job->wait(), 0) << job->err();
+    const std::string log = job->err();
+    std::string found;
+    for (std::size_t at = 0; (at = log.find("sample after step ", at)) != std::string::npos; ++at)
+      found += log.substr(at, log.find('\n', log.find('\n', at) + 1) - at) + "\n";
+    return found;
+  };
+  const std::string alone = text(1, {});
+  EXPECT_TRUE(contains(alone, "sample after step 1:\n  abc"));
+  EXPECT_TRUE(contains(alone, "sample after step 2:\n  abc"));
+  EXPECT_EQ(text(2, {"parallel.tensor=2"}), alone);
+  EXPECT_EQ(text(4, {"parallel.tensor=2", "parallel.zero=1"}), alone);
+  const std::string device = str("parallel.device=", testing::kDevice);
+  try {
+    make_ops(testing::kDevice);
+  } catch (const Error& e) {
+    GTEST_SKIP() << e.what();
+  }
+  EXPECT_EQ(text(2, {device, "parallel.tensor=2", "parallel.split_rows=true"}), alone);
 }
 
 TEST_F(ParallelPretrain, OtherCommandsRunOnOneRank) {

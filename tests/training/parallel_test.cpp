@@ -2,6 +2,8 @@
 // part.
 #include <gtest/gtest.h>
 
+#include "diffusion/sampler.h"
+#include "tests/data/support.h"
 #include "tests/training/parallel_support.h"
 #include "training/run_plan.h"
 
@@ -177,6 +179,89 @@ TEST_F(Layouts, ValidationIsShared) {
     const auto lines = json_lines(config.train.output + "/metrics.jsonl");
     ASSERT_EQ(lines.size(), 2u);  // rank 0's alone
     EXPECT_NEAR(double(lines[1]["validation_bound"]), expected, 1e-3 * expected);
+  }
+}
+
+// Every kind of sampling, with few rows at a time and with many; every rank gets the texts.
+TEST_F(Layouts, TextsAreThoseOfOneRank) {
+  const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {4}};
+  SamplerOptions greedy{.gen_length = 12, .steps = 6, .block_length = 6};
+  SamplerOptions noisy = greedy, guided = greedy;
+  noisy.temperature = 1;
+  noisy.remasking = Remasking::random;
+  guided.temperature = 0.5;
+  guided.cfg_scale = 1;
+  const SamplerLimits limits{28, 2, true};
+  for (const Variant& variant : kVariants)
+    for (const Layout& layout : layouts(world_->size())) {
+      if (layout.micro_batch != 1 || layout.zero != 0) continue;
+      SCOPED_TRACE(str(variant.name, ", ", layout));
+      run_.config.model.attention = Attention::full;
+      variant.apply(run_.config);
+      Config alone = run_.in(str("alone-", world_->rank(), "-", number_), layout);
+      alone.parallel = {};
+      const Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
+      Grid grid(testing::world(), layout.tensor);
+      const Trainer trainer(run_.in(str("together-", number_++), layout), run_.ops, on(grid));
+      const auto sampler =
+          make_sampler(run_.ops, trainer.config().model, trainer.weights(), limits, &grid.tensor());
+      const auto expected =
+          make_sampler(run_.ops, reference.config().model, reference.weights(), limits);
+      for (const SamplerOptions& options : {greedy, noisy, guided})
+        EXPECT_EQ(sampler->generate(prompts, options), expected->generate(prompts, options));
+    }
+}
+
+// The sample text of a run's log is that of one rank, and losses are as without it.
+TEST_F(Layouts, SampleTextsChangeNothingElse) {
+  if (world_->rank() == 0) {
+    TokenFileWriter writer(run_.path("text.h5"), {260, 257, 258, byte_tokenizer()});
+    std::vector<std::int32_t> text;
+    for (int i = 0; i < 4000; ++i) text.push_back("abcdefgh"[i * i % 8]);
+    writer.append(text);
+    writer.end_document();
+    writer.finish();
+    writer.commit();
+  }
+  world_->barrier();
+  run_.config.data.train = run_.path("text.h5");
+  run_.config.data.validation = "";
+  run_.config.model.vocab_size = 261;
+  run_.config.train.steps = 4;
+  run_.config.train.sample_length = 12;
+  run_.config.train.sample_prompt = "ab";
+  const auto trained = [&](const std::string& name, const Layout& layout, std::int64_t every,
+                           Grid* grid) {
+    Config config = run_.in(name, layout);
+    config.train.sample_every = every;
+    ::testing::internal::CaptureStderr();
+    Trainer(config, run_.ops,
+            grid ? on(*grid) : TrainerOptions{.resume = false, .trace = {}, .matmul_peak = 1e9})
+        .run();
+    world_->barrier();
+    const std::string log = ::testing::internal::GetCapturedStderr();
+    std::string samples;
+    for (std::size_t at = 0; (at = log.find("sample after", at)) != std::string::npos;) {
+      const std::size_t end = log.find('\n', log.find('\n', at) + 1);
+      samples += log.substr(at, end - at) + "\n";
+      at = end;
+    }
+    return std::pair{samples, untimed_metrics(config.train.output + "/metrics.jsonl")};
+  };
+  const auto [expected, metrics] = trained(str("alone-", world_->rank()), {}, 2, nullptr);
+  if (world_->rank() == 0) {  // whose log alone is written
+    EXPECT_TRUE(contains(expected, "sample after step 2:\n  ab"));
+    EXPECT_TRUE(contains(expected, "sample after step 4:\n  ab"));
+  }
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1) continue;
+    SCOPED_TRACE(str(layout));
+    Grid grid(testing::world(), layout.tensor);
+    const auto with = trained(str("with-", number_), layout, 2, &grid);
+    const auto without = trained(str("without-", number_++), layout, 0, &grid);
+    EXPECT_EQ(with.first, expected);
+    EXPECT_EQ(without.first, "");
+    EXPECT_EQ(with.second, without.second);
   }
 }
 

@@ -17,12 +17,9 @@ struct Text {
 }  // namespace
 
 struct AutoregressiveSampler::State {
-  // Rows for the end token before an empty prompt are there: the last token is never fed back.
   State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l,
         Communicator* shares)
-      : config(c),
-        limits(l),
-        predictor(ops, c, weights, {l.tokens, l.sequences, l.sequences, false}, shares) {}
+      : config(c), limits(l), predictor(ops, c, weights, model_limits(l), shares) {}
 
   std::vector<Text> texts(const std::vector<std::vector<std::int32_t>>& prompts,
                           const SamplerOptions& options) const;
@@ -84,6 +81,11 @@ AutoregressiveSampler::AutoregressiveSampler(Ops& ops, const ModelConfig& config
     : state_(std::make_unique<State>(ops, config, weights, limits, shares)) {}
 
 AutoregressiveSampler::~AutoregressiveSampler() = default;
+
+// Rows for the end token before an empty prompt are there: the last token is never fed back.
+ModelLimits AutoregressiveSampler::model_limits(const SamplerLimits& l) {
+  return {l.tokens, l.sequences, l.sequences, false};
+}
 
 std::vector<std::vector<std::int32_t>> AutoregressiveSampler::generate(
     const std::vector<std::vector<std::int32_t>>& prompts, const SamplerOptions& options,

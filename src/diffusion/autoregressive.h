@@ -13,6 +13,7 @@ class AutoregressiveSampler final : public TextSampler {
   AutoregressiveSampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                         const SamplerLimits& limits, Communicator* shares = nullptr);
   ~AutoregressiveSampler() override;
+  static ModelLimits model_limits(const SamplerLimits& limits);
 
   /// Each prompt followed by up to gen_length tokens, the last being config.eos_token if the text
   /// ended. An empty prompt continues config.eos_token, which is what precedes a document. Of the

@@ -27,6 +27,11 @@ Plan DeviceCanvas::make_plan(const ModelLimits& limits, Slots& slots) {
   return plan;
 }
 
+Plan DeviceCanvas::plan(const ModelLimits& limits) {
+  Slots slots;
+  return make_plan(limits, slots);
+}
+
 DeviceCanvas::DeviceCanvas(Ops& ops, TokenPredictor& predictor, const ModelConfig& config,
                            const ModelLimits& limits)
     : ops_(ops),

@@ -28,6 +28,8 @@ class DeviceCanvas {
   /// Borrows `predictor`. `limits` as it was given.
   DeviceCanvas(Ops& ops, TokenPredictor& predictor, const ModelConfig& config,
                const ModelLimits& limits);
+  /// What that allocates.
+  static Plan plan(const ModelLimits& limits);
 
   void begin(const CanvasBlock& block);
   /// `number` from 0, within the block.

@@ -98,6 +98,21 @@ std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
   return std::make_unique<Sampler>(ops, config, weights, limits, shares);
 }
 
+std::int64_t sampler_bytes(const ModelConfig& config, DType dtype, Place place, ModelShare share,
+                           const SamplerLimits& limits) {
+  const bool causal = config.attention == Attention::causal;
+  const ModelLimits model =
+      causal ? AutoregressiveSampler::model_limits(limits) : Sampler::model_limits(limits);
+  const bool canvas = !causal && place == Place::device && share.count == 1;
+  return TokenPredictor::bytes(config, model, dtype, place, share) +
+         (canvas ? DeviceCanvas::plan(model).bytes() : 0);
+}
+
+ModelLimits Sampler::model_limits(const SamplerLimits& l) {
+  const std::int64_t branches = l.guidance ? 2 : 1;
+  return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false};
+}
+
 struct Sampler::State {
   State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const SamplerLimits& l,
         Communicator* shares)
@@ -107,10 +122,6 @@ struct Sampler::State {
       device.emplace(ops, predictor, c, model_limits(l));
   }
 
-  static ModelLimits model_limits(const SamplerLimits& l) {
-    const std::int64_t branches = l.guidance ? 2 : 1;
-    return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false};
-  }
   bool is_masked(std::int32_t token) const { return token == config.mask_token; }
   std::vector<Canvas> canvases(const std::vector<std::vector<std::int32_t>>& prompts,
                                const SamplerOptions& options) const;

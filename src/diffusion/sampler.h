@@ -8,6 +8,8 @@
 #include "comm/communicator.h"
 #include "config/config.h"
 #include "kernels/ops.h"
+#include "model/sequences.h"
+#include "model/share.h"
 #include "model/weights.h"
 
 namespace lacuna {
@@ -71,6 +73,10 @@ class TextSampler {
 std::unique_ptr<TextSampler> make_sampler(Ops& ops, const ModelConfig& config,
                                           const ModelTensors& weights, const SamplerLimits& limits,
                                           Communicator* shares = nullptr);
+/// Bytes of what that allocates, with weights of `dtype` and the given share on a device of
+/// `place`.
+std::int64_t sampler_bytes(const ModelConfig& config, DType dtype, Place place, ModelShare share,
+                           const SamplerLimits& limits);
 
 /// Fills masked canvases as LLaDA does. Logits exist only for the rows that a step may commit: the
 /// masked ones up to the block's end; with random remasking, which chooses without them, those
@@ -81,6 +87,7 @@ class Sampler final : public TextSampler {
   Sampler(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
           const SamplerLimits& limits, Communicator* shares = nullptr);
   ~Sampler() override;
+  static ModelLimits model_limits(const SamplerLimits& limits);
 
   /// The prompt, then gen_length tokens. As LLaDA does it: fixed counts per step, the remainder in
   /// a block's first steps; confidence = softmax(logits)[token] without noise or temperature;

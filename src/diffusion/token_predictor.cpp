@@ -4,11 +4,17 @@
 #include <cmath>
 
 #include "diffusion/objective.h"
+#include "model/activations.h"
 
 namespace lacuna {
 namespace {
 
 constexpr int kPositionBits = 20;
+
+std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DType dtype,
+                      Place place) {
+  return std::min(head_chunk_rows(config, dtype, place), limits.head_rows);
+}
 
 template <class T>
 Tensor view(const std::vector<T>& v) {
@@ -36,10 +42,20 @@ TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelT
                                const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
       model_(ops, config, weights, limits, shares),
-      head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows),
-            shares, HeadUse::logits),
+      head_(ops, config, weights, chunk_of(config, limits, weights.head.dtype, ops.place()), shares,
+            HeadUse::logits),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
+
+std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits& limits,
+                                   DType dtype, Place place, ModelShare share) {
+  const std::int64_t chunk = chunk_of(config, limits, dtype, place);
+  Slots slots;
+  std::int64_t sum = Activations::plan(config, limits, dtype, share).bytes() +
+                     Head::plan(config, chunk, dtype, share, HeadUse::logits).bytes() +
+                     make_plan(limits, slots).bytes();
+  if (share.count > 1) sum += SharedLogits::plan(config, chunk, dtype, share.count).bytes();
+  return sum;
+}
 
 TokenPredictor::Draws TokenPredictor::predict(const std::vector<std::int32_t>& tokens,
                                               const Sequences& sequences,

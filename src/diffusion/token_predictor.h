@@ -20,6 +20,9 @@ class TokenPredictor {
   /// the noise being the same, they draw the same tokens.
   TokenPredictor(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                  const ModelLimits& limits, Communicator* shares = nullptr);
+  /// Bytes of what that allocates.
+  static std::int64_t bytes(const ModelConfig& config, const ModelLimits& limits, DType dtype,
+                            Place place, ModelShare share);
 
   /// One per drawn row, on the host, valid until the next call.
   struct Draws {

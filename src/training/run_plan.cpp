@@ -10,6 +10,7 @@
 #include "training/data_parallel.h"
 #include "training/flops.h"
 #include "training/optimizer.h"
+#include "training/sample_text.h"
 
 namespace lacuna {
 namespace {
@@ -20,9 +21,9 @@ DType type_of(const Config& c) {
   return c.parallel.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
-/// Of rank `tensor_rank` of those that share a model, in the first of the data ranks: their parts
-/// are of the same size, and none has more samples than the last.
-RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
+/// Of rank `tensor_rank` of those that share a model, in data rank `data_rank`: their parts are of
+/// the same size, no rank has more samples than the last, and the first draws sample texts.
+RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
   const ModelShare share{tensor_rank, int(c.parallel.tensor), c.parallel.split_rows};
   const DType type = type_of(c);
   const std::int64_t multiple = Buckets::multiple(data);
@@ -32,7 +33,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
   std::vector<FlatRange> updated = {{0, elements}};
   if (c.parallel.zero == 1 && data > 1) updated = buckets.parts(0);
   const std::int64_t sequences = std::min(
-      c.train.micro_batch_size, share_of_samples(c.train.batch_size, data - 1, data).count);
+      c.train.micro_batch_size, share_of_samples(c.train.batch_size, data_rank, data).count);
 
   RunPlan::Memory memory;
   memory.weights = weights.bytes();
@@ -44,6 +45,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int tensor_rank) {
       ObjectiveRunner::plans(c.model, type, place, share, sequences, c.data.sequence_length);
   memory.activations = plans.model.bytes();
   memory.workspace = plans.workspace;
+  if (c.train.sample_every > 0 && data_rank == 0)
+    memory.sampling = SampleText::most_bytes(c, type, place, share);
   return memory;
 }
 
@@ -88,10 +91,11 @@ RunPlan plan_run(const Config& c, int ranks) {
   if (c.train.batch_size < plan.data)
     fail_usage(str("train.batch_size = ", c.train.batch_size, " sequences are too few for ",
                    plan.data, " data parallel ranks"));
-  for (int rank = 0; rank < tensor; ++rank) {
-    const RunPlan::Memory memory = memory_of(c, plan.data, rank);
-    if (memory.total() > plan.memory.total()) plan.memory = memory;
-  }
+  for (const int data_rank : {0, plan.data - 1})
+    for (int rank = 0; rank < tensor; ++rank) {
+      const RunPlan::Memory memory = memory_of(c, plan.data, data_rank, rank);
+      if (memory.total() > plan.memory.total()) plan.memory = memory;
+    }
 
   const std::int64_t T = c.data.sequence_length, B = c.train.batch_size,
                      most = share_of_samples(B, plan.data - 1, plan.data).count,

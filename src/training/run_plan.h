@@ -15,7 +15,10 @@ struct RunPlan {
     std::int64_t optimizer = 0;    // moments, of sharded ones this rank's part
     std::int64_t activations = 0;  // kept for the backward pass, and a block's scratch
     std::int64_t workspace = 0;    // a chunk of logits, a micro-batch's tokens and losses
-    std::int64_t total() const { return weights + gradients + optimizer + activations + workspace; }
+    std::int64_t sampling = 0;     // of the sample texts in the log, at most
+    std::int64_t total() const {
+      return weights + gradients + optimizer + activations + workspace + sampling;
+    }
   };
 
   int data = 1, tensor = 1;        // ranks = data * tensor

@@ -1,5 +1,6 @@
 #include "training/sample_text.h"
 
+#include <algorithm>
 #include <span>
 
 #include "core/check.h"
@@ -17,6 +18,14 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weigh
     fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
                    prompt_.size(), " tokens exceeds model.max_length = ", config.model.max_length));
   sampler_ = make_sampler(ops, config.model, weights, {.tokens = tokens}, shares);
+}
+
+std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place place,
+                                    ModelShare share) {
+  const std::int64_t tokens =
+      std::int64_t(config.train.sample_prompt.size()) + config.train.sample_length;
+  return sampler_bytes(config.model, dtype, place, share,
+                       {.tokens = std::min(tokens, config.model.max_length)});
 }
 
 std::string SampleText::draw() {

@@ -62,6 +62,25 @@ class Layouts : public ::testing::Test {
         1e-3);
   }
 
+  /// From now on runs train on a text, and can write one.
+  void write_text() {
+    run_.config.data.train = run_.path("text.h5");
+    run_.config.data.validation = "";
+    run_.config.model.vocab_size = 261;
+    run_.config.train.sample_length = 12;
+    run_.config.train.sample_prompt = "ab";
+    if (world_->rank() == 0) {
+      TokenFileWriter writer(run_.path("text.h5"), {260, 257, 258, byte_tokenizer()});
+      std::vector<std::int32_t> text;
+      for (int i = 0; i < 4000; ++i) text.push_back("abcdefgh"[i * i % 8]);
+      writer.append(text);
+      writer.end_document();
+      writer.finish();
+      writer.commit();
+    }
+    world_->barrier();
+  }
+
   std::unique_ptr<Communicator> world_ = testing::world();
   SharedRun run_{*world_};
   int number_ = 0;
@@ -197,6 +216,7 @@ TEST_F(Layouts, TextsAreThoseOfOneRank) {
       if (layout.micro_batch != 1 || layout.zero != 0) continue;
       SCOPED_TRACE(str(variant.name, ", ", layout));
       run_.config.model.attention = Attention::full;
+      run_.config.train.objective = Objective::masked_diffusion;
       variant.apply(run_.config);
       Config alone = run_.in(str("alone-", world_->rank(), "-", number_), layout);
       alone.parallel = {};
@@ -214,22 +234,8 @@ TEST_F(Layouts, TextsAreThoseOfOneRank) {
 
 // The sample text of a run's log is that of one rank, and losses are as without it.
 TEST_F(Layouts, SampleTextsChangeNothingElse) {
-  if (world_->rank() == 0) {
-    TokenFileWriter writer(run_.path("text.h5"), {260, 257, 258, byte_tokenizer()});
-    std::vector<std::int32_t> text;
-    for (int i = 0; i < 4000; ++i) text.push_back("abcdefgh"[i * i % 8]);
-    writer.append(text);
-    writer.end_document();
-    writer.finish();
-    writer.commit();
-  }
-  world_->barrier();
-  run_.config.data.train = run_.path("text.h5");
-  run_.config.data.validation = "";
-  run_.config.model.vocab_size = 261;
+  write_text();
   run_.config.train.steps = 4;
-  run_.config.train.sample_length = 12;
-  run_.config.train.sample_prompt = "ab";
   const auto trained = [&](const std::string& name, const Layout& layout, std::int64_t every,
                            Grid* grid) {
     Config config = run_.in(name, layout);
@@ -350,6 +356,30 @@ TEST_F(Layouts, ThePlanCountsWhatIsAllocated) {
     EXPECT_LE(double(plan.memory.total()), most);
     EXPECT_GE(double(plan.memory.total()), most - 1024);
   }
+}
+
+TEST_F(Layouts, ThePlanCountsSampleTexts) {
+  write_text();
+  for (const Variant& variant : kVariants)
+    for (const Layout& layout : layouts(world_->size())) {
+      if (layout.micro_batch != 1) continue;
+      SCOPED_TRACE(str(variant.name, ", ", layout));
+      run_.config.model.attention = Attention::full;
+      run_.config.train.objective = Objective::masked_diffusion;
+      variant.apply(run_.config);
+      Config config = run_.in(str("planned-", number_++), layout);
+      config.train.sample_every = 2;
+      CountedOps ops;
+      Grid grid(testing::world(), layout.tensor);
+      TrainerOptions options = on(grid);
+      options.bucket_bytes = kBucketBytes;
+      const Trainer trainer(config, ops, options);
+      const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
+      const RunPlan plan = plan_run(trainer.config(), world_->size());
+      EXPECT_GT(plan.memory.sampling, 0);
+      EXPECT_LE(double(plan.memory.total()), most);
+      EXPECT_GE(double(plan.memory.total()), most - 1024);
+    }
 }
 
 // Bytes on the wire are those of the formulas in docs/multi-node.md, summed over ranks.

@@ -4,55 +4,13 @@
 #   scripts/bench_ranks.sh [FOLDER]     # needs 2 GB there (default: a new one under /tmp)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-lacuna=${LACUNA:-$PWD/build/cpu/bin/lacuna}
-folder=${1:-$(mktemp -d)}
-cores=$(nproc)
-mkdir -p "$folder"
-cd "$folder"
-mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none --mca mpi_yield_when_idle 1)
+# shellcheck source=scripts/bench_common.sh
+. scripts/bench_common.sh
 
-# Words of some frequencies, so that there is something to learn; any text would do.
-awk 'BEGIN { srand(1); for (i = 0; i < 400000; ++i) printf "w%d ", int(exp(rand() * 8)) }' >text.txt
-"$lacuna" tokenizer train --input text.txt --vocab-size 2048 --output tokenizer.json >log 2>&1
-"$lacuna" prepare --tokenizer tokenizer.json --input text.txt --output train.h5 >log 2>&1
-cat >bench.toml <<'EOF'
-[model]
-vocab_size = 4096
-layers = 4
-width = 256
-heads = 4
-ffn_width = 704
-max_length = 256
-[data]
-train = "train.h5"
-sequence_length = 256
-[train]
-output = "run"
-steps = 12
-batch_size = 16
-micro_batch_size = 4
-log_every = 1
-checkpoint_every = 0
-[optimizer]
-warmup_steps = 0
-decay_steps = 0
-EOF
-
-# run RANKS SETTINGS…: a fresh run with the cores shared out evenly
-run() {
+# run_shared RANKS SETTINGS…: with the cores shared out evenly
+run_shared() {
   local ranks=$1 threads=$((cores / $1)); shift
-  rm -rf run
-  local settings=(--set parallel.threads=$((threads > 0 ? threads : 1)))
-  for s in "$@"; do settings+=(--set "$s"); done
-  local launcher=()
-  [ "$ranks" = 1 ] || launcher=("${mpirun[@]}" -n "$ranks")
-  "${launcher[@]}" "$lacuna" pretrain --config bench.toml "${settings[@]}" >log 2>&1 ||
-    { cat log >&2; exit 1; }
-}
-# Tokens per second in the middle of steps 4 to 12.
-speed() {
-  grep -o '"tokens_per_second":[0-9.e+]*' run/metrics.jsonl | cut -d: -f2 | tail -n 9 | sort -g |
-    sed -n 5p
+  run "$ranks" $((threads > 0 ? threads : 1)) "$@"
 }
 
 echo "$cores cores; the median of 9 steps; 3 rounds, in turns"
@@ -61,8 +19,8 @@ for round in 1 2 3; do
     read -r ranks words <<<"$layout"
     settings=()
     for w in $words; do settings+=("parallel.$w"); done
-    run "$ranks" "${settings[@]}"
-    printf '%s: %.0f tokens/s\n' "$ranks ranks, $words" "$(speed)"
+    run_shared "$ranks" "${settings[@]}"
+    printf '%s: %.0f tokens/s\n' "$ranks ranks, $words" "$(metric tokens_per_second)"
   done
 done
 
@@ -71,7 +29,7 @@ echo "a checkpoint of 42 million parameters (weights and moments)"
 big=(model.width=512 model.heads=8 model.ffn_width=1408 model.layers=12 train.steps=1
      train.batch_size=4 train.micro_batch_size=1)
 for ranks in 1 4; do
-  run $ranks "${big[@]}"
+  run_shared $ranks "${big[@]}"
   file=$(echo run/checkpoints/*.h5)
   # The file appears under a temporary name and is renamed when it is complete and on the disk.
   stat -c '%.9W %.9Z %s' "$file" | awk -v r=$ranks \

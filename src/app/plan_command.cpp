@@ -58,6 +58,13 @@ void print_communication(const RunPlan& plan) {
   if (plan.data * plan.tensor == 1) std::printf("  nothing\n");
 }
 
+/// Of a step: short ones, too, are to be compared with what is measured.
+std::string step_duration(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4gs", seconds);
+  return seconds < 60 ? text : human_duration(seconds);
+}
+
 void print_time(const RunPlan& plan, const Config& config, const PlanOptions& options) {
   const double node = options.node_bandwidth * 1e9, network = options.network_bandwidth * 1e9;
   const int ranks = plan.data * plan.tensor;
@@ -67,12 +74,12 @@ void print_time(const RunPlan& plan, const Config& config, const PlanOptions& op
   const double tokens = double(config.train.batch_size * config.data.sequence_length);
   std::printf("predicted step, at %g TFLOP/s per rank, %g and %g GB/s within and between nodes\n",
               options.tflops, options.node_bandwidth, options.network_bandwidth);
-  std::printf("  %-12s %12s\n", "computing", human_duration(time.compute).c_str());
+  std::printf("  %-12s %12s\n", "computing", step_duration(time.compute).c_str());
   std::printf("  %-12s %12s (%s more hidden behind the backward pass)\n", "waiting",
-              human_duration(time.exposed_communication).c_str(),
-              human_duration(time.hidden_communication).c_str());
+              step_duration(time.exposed_communication).c_str(),
+              step_duration(time.hidden_communication).c_str());
   std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s; %lld steps take %s\n", "together",
-              human_duration(time.total()).c_str(), 100 * time.efficiency(),
+              step_duration(time.total()).c_str(), 100 * time.efficiency(),
               with_commas(std::int64_t(tokens / time.total())).c_str(),
               static_cast<long long>(config.train.steps),
               human_duration(time.total() * double(config.train.steps)).c_str());

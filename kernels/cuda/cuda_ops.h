@@ -30,7 +30,7 @@ class CudaOps final : public Ops {
   std::string gpu_identity() const override { return device_.identity(); }
   Memory& memory() override { return device_.memory(); }
   void synchronize() override { device_.synchronize("synchronize"); }
-  /// The stream that everything runs on (a cudaStream_t), for communicators. Null when emulated.
+  /// The stream that everything runs on (a cudaStream_t), for communicators.
   CUstream_st* stream() const { return device_.stream(); }
 
   void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override {

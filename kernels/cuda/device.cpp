@@ -2,10 +2,10 @@
 
 #include <cuda_runtime.h>
 
-#include <cstdlib>
-#include <string_view>
+#include <optional>
 
 #include "core/text.h"
+#include "kernels/cuda/stream.h"
 
 namespace lacuna {
 namespace {
@@ -23,14 +23,6 @@ void check(cudaError_t error, const char* op) {
 
 /// A CUDA version number as people write it: 13000 is "13.0".
 std::string version(int number) { return str(number / 1000, ".", number % 1000 / 10); }
-
-bool waits_after_each_call() {
-  static const bool waits = [] {
-    const char* value = std::getenv("LACUNA_CUDA_SYNC");
-    return value && std::string_view(value) != "" && std::string_view(value) != "0";
-  }();
-  return waits;
-}
 
 /// Before anything else asks the runtime, whose own errors at this point puzzle people.
 int count_devices() {
@@ -126,21 +118,20 @@ cudaGraphExec_t recorded(cudaStream_t stream, const std::function<void()>& work)
 struct Device::State {
   explicit State(int index) {
     check_device(index);
-    check(cudaSetDevice(index), "cuda");
+    use_device(index);
     check(cudaGetDeviceProperties(&properties, index), "cuda");
     CHECK(properties.major >= kOldestMajor, "cuda: device ", index, " (", properties.name,
           ") is of architecture sm_", properties.major, properties.minor,
           "; the kernels need sm_80 or newer");
-    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cuda");
-    memory = std::make_unique<DeviceMemory>(stream);
+    stream.emplace(Stream::Purpose::computation);
+    memory = std::make_unique<DeviceMemory>(*stream);
   }
   ~State() {
     if (workspace) memory->release(workspace, workspace_bytes);
-    (void)cudaStreamDestroy(stream);
   }
 
   cudaDeviceProp properties{};
-  cudaStream_t stream = nullptr;
+  std::optional<Stream> stream;  // made on the device that was chosen first
   std::unique_ptr<DeviceMemory> memory;
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
@@ -178,7 +169,7 @@ void Device::check_code(const void* kernel) const {
 }
 int Device::multiprocessors() const { return state_->properties.multiProcessorCount; }
 std::size_t Device::shared_memory() const { return state_->properties.sharedMemPerBlockOptin; }
-CUstream_st* Device::stream() const { return state_->stream; }
+CUstream_st* Device::stream() const { return *state_->stream; }
 Memory& Device::memory() { return *state_->memory; }
 
 void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
@@ -186,29 +177,29 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
                   std::int64_t rows) {
   const cudaMemcpyKind kind = kind_of(to_place, from_place);
   if (rows == 1)
-    check(cudaMemcpyAsync(to, from, std::size_t(width), kind, state_->stream), op);
+    check(cudaMemcpyAsync(to, from, std::size_t(width), kind, *state_->stream), op);
   else
     check(cudaMemcpy2DAsync(to, std::size_t(to_pitch), from, std::size_t(from_pitch),
-                            std::size_t(width), std::size_t(rows), kind, state_->stream),
+                            std::size_t(width), std::size_t(rows), kind, *state_->stream),
           op);
   // Pinned memory is read and written after the call returns: what ordinary memory promises anyway.
   if (to_place == Place::host || from_place == Place::host) synchronize(op);
 }
 
-void Device::synchronize(const char* op) { check(cudaStreamSynchronize(state_->stream), op); }
+void Device::synchronize(const char* op) { state_->stream->synchronize(op); }
 
 void Device::repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
   auto* graph = static_cast<Graph*>(recording.get());
-  if (!graph || waits_after_each_call()) {
+  if (!graph || each_call_waits()) {
     if (!graph) recording = std::make_unique<Graph>();
     return work();
   }
   if (graph->workspace != state_->workspace) graph->reset();
   if (!graph->instance) {
-    graph->instance = recorded(state_->stream, work);
+    graph->instance = recorded(*state_->stream, work);
     graph->workspace = state_->workspace;
   }
-  check(cudaGraphLaunch(graph->instance, state_->stream), "repeat");
+  check(cudaGraphLaunch(graph->instance, *state_->stream), "repeat");
 }
 
 void* Device::workspace(const char* op, std::int64_t bytes) {
@@ -228,7 +219,7 @@ void* Device::workspace(const char* op, std::int64_t bytes) {
 
 void check_launch(const char* op) {
   check(cudaGetLastError(), op);
-  if (waits_after_each_call()) check(cudaDeviceSynchronize(), op);
+  if (each_call_waits()) check(cudaDeviceSynchronize(), op);
 }
 
 void allow_shared_memory(const void* kernel, std::size_t bytes, const char* op) {

@@ -17,7 +17,8 @@ namespace lacuna {
 /// main memory. `op` names the operation at fault in messages.
 class Device {
  public:
-  /// How many there are. Throws Error, one line: no driver, a driver older than the runtime, none.
+  /// How many there are; emulated ones as many as LACUNA_EMULATED_GPUS in the environment says, or
+  /// one, in memory of the process. Throws Error, one line: no driver, a driver older than the runtime, none.
   static int count();
   /// Throws Error, one line: no driver, a driver older than the runtime, no such device, or one
   /// too old for the kernels.
@@ -28,7 +29,7 @@ class Device {
 
   /// "NVIDIA H100 80GB HBM3, 132 multiprocessors, sm_90".
   std::string description() const;
-  /// Its UUID, as 32 hexadecimal digits; empty when emulated.
+  /// Its UUID, as 32 hexadecimal digits; empty for the only emulated one.
   std::string identity() const;
   int multiprocessors() const;
   /// Whether it is of sm_90, whose wgmma and TMA instructions no other architecture has.

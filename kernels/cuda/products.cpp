@@ -4,13 +4,13 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <map>
 #include <tuple>
 #include <vector>
 
 #include "core/check.h"
+#include "kernels/cuda/stream.h"
 
 namespace lacuna {
 namespace {
@@ -22,11 +22,6 @@ constexpr int kAlgorithmsTimed = 16;
 void check(cublasStatus_t status, const char* op) {
   CHECK(status == CUBLAS_STATUS_SUCCESS, op, ": ", cublasLtGetStatusString(status), " (",
         cublasLtGetStatusName(status), ")");
-}
-void check(cudaError_t error, const char* op) {
-  if (error == cudaSuccess) return;
-  (void)cudaGetLastError();
-  fail(str(op, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")"));
 }
 
 template <auto Close>
@@ -42,7 +37,6 @@ using Handle = Owned<cublasLtHandle_t, cublasLtDestroy>;
 using Description = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
-using Event = Owned<cudaEvent_t, cudaEventDestroy>;
 
 cudaDataType_t type_of(DType t) { return t == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
@@ -173,22 +167,15 @@ cublasLtMatmulAlgo_t Products::State::fastest(const char* op, const Product& p,
   const std::int64_t bytes = ((p.m - 1) * p.ldc + p.n) * size_of(p.result);
   if (bytes > device.memory().available()) return all[0].algo;
   void* result = device.memory().allocate(bytes);
-  std::array<Event, 2> events;
-  for (Event& event : events) {
-    cudaEvent_t e = nullptr;
-    check(cudaEventCreate(&e), op);
-    event.reset(e);
-  }
   auto best = all[0].algo;
-  float best_time = std::numeric_limits<float>::infinity();
+  double best_time = std::numeric_limits<double>::infinity();
   for (const auto& candidate : all) {
     for (int turn = 0; turn < 2; ++turn) {
-      check(cudaEventRecord(events[0].get(), device.stream()), op);
+      const Event begin(device.stream(), Event::Kind::time);
       if (run(p, with, candidate.algo, result) != CUBLAS_STATUS_SUCCESS) break;
-      check(cudaEventRecord(events[1].get(), device.stream()), op);
-      check(cudaEventSynchronize(events[1].get()), op);
-      float time = 0;
-      check(cudaEventElapsedTime(&time, events[0].get(), events[1].get()), op);
+      const Event end(device.stream(), Event::Kind::time);
+      end.wait();
+      const double time = end.seconds_since(begin);
       if (time < best_time) {
         best_time = time;
         best = candidate.algo;

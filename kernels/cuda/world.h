@@ -163,6 +163,7 @@ __device__ __forceinline__ void cp_async_wait() {
 #include <cmath>
 
 #include "kernels/emulator/emulator.h"
+#include "kernels/emulator/stream.h"
 
 #define __global__
 #define __device__
@@ -227,10 +228,12 @@ struct Launch {
 template <class... Parameters, class... Arguments>
 void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
   if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
-  auto body = [&] { kernel(static_cast<Parameters>(arguments)...); };
-  emulator::run(
-      l.op, {l.grid.x, l.grid.y, l.grid.z}, {l.block.x, l.block.y, l.block.z}, l.shared,
-      [](void* p) { (*static_cast<decltype(body)*>(p))(); }, &body);
+  emulator::enqueue(l.stream, [=] {
+    auto body = [&] { kernel(static_cast<Parameters>(arguments)...); };
+    emulator::run(
+        l.op, {l.grid.x, l.grid.y, l.grid.z}, {l.block.x, l.block.y, l.block.z}, l.shared,
+        [](void* p) { (*static_cast<decltype(body)*>(p))(); }, &body);
+  });
 }
 
 template <class T>

@@ -1,9 +1,13 @@
 #include "kernels/cuda/device.h"
 
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "core/text.h"
+#include "kernels/cuda/stream.h"
 #include "kernels/emulator/device_memory.h"
+#include "kernels/emulator/stream.h"
 
 namespace lacuna {
 namespace {
@@ -17,6 +21,7 @@ class EmulatedMemory final : public Memory {
     return memory;
   }
   void release(void* memory, std::int64_t bytes) noexcept override {
+    emulator::finish_all_streams();
     emulator::release_device_memory(memory, bytes);
   }
 };
@@ -24,15 +29,29 @@ class EmulatedMemory final : public Memory {
 }  // namespace
 
 struct Device::State {
+  int index = 0;
+  Stream stream{Stream::Purpose::computation};
   EmulatedMemory memory;
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
 };
 
-int Device::count() { return 1; }
+/// LACUNA_EMULATED_GPUS in the environment, else 1.
+int Device::count() {
+  const char* value = std::getenv("LACUNA_EMULATED_GPUS");
+  if (!value || !*value) return 1;
+  char* end = nullptr;
+  const long count = std::strtol(value, &end, 10);
+  CHECK(*end == 0 && count >= 1 && count <= 64, "LACUNA_EMULATED_GPUS must be from 1 to 64, not '",
+        value, "'");
+  return int(count);
+}
 
 Device::Device(int index) : state_(std::make_unique<State>()) {
-  CHECK(index == 0, "cuda-emulated: there is no device ", index, "; there is only device 0");
+  CHECK(index >= 0 && index < count(), "cuda-emulated: there is no device ", index,
+        "; LACUNA_EMULATED_GPUS says how many there are, now ", count());
+  use_device(index);
+  state_->index = index;
 }
 
 Device::~Device() {
@@ -40,24 +59,31 @@ Device::~Device() {
 }
 
 std::string Device::description() const { return "cuda-emulated"; }
-std::string Device::identity() const { return {}; }
+/// Where several are played, each has its own; the only one is anybody's.
+std::string Device::identity() const {
+  return count() > 1 ? str("emulated ", state_->index) : std::string();
+}
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80
 bool Device::has_wgmma() const { return true; }
 void Device::check_code(const void*) const {}
-CUstream_st* Device::stream() const { return nullptr; }
+CUstream_st* Device::stream() const { return state_->stream; }
 Memory& Device::memory() { return state_->memory; }
 
-void Device::copy(const char*, void* to, Place, std::int64_t to_pitch, const void* from, Place,
-                  std::int64_t from_pitch, std::int64_t width, std::int64_t rows) {
-  const emulator::DeviceAccess access;
-  for (std::int64_t row = 0; row < rows; ++row)
-    std::memcpy(static_cast<char*>(to) + row * to_pitch,
-                static_cast<const char*>(from) + row * from_pitch, std::size_t(width));
+void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
+                  Place from_place, std::int64_t from_pitch, std::int64_t width,
+                  std::int64_t rows) {
+  emulator::enqueue(stream(), [=] {
+    const emulator::DeviceAccess access;
+    for (std::int64_t row = 0; row < rows; ++row)
+      std::memcpy(static_cast<char*>(to) + row * to_pitch,
+                  static_cast<const char*>(from) + row * from_pitch, std::size_t(width));
+  });
+  if (to_place == Place::host || from_place == Place::host) synchronize(op);
 }
 
-void Device::synchronize(const char*) {}
+void Device::synchronize(const char* op) { state_->stream.synchronize(op); }
 
 void Device::repeat(std::unique_ptr<Recording>&, const std::function<void()>& work) { work(); }
 
@@ -71,8 +97,10 @@ void* Device::workspace(const char*, std::int64_t bytes) {
     s.workspace_bytes = bytes;
   }
   // What an earlier op left there must not be of use to this one.
-  const emulator::DeviceAccess access;
-  std::memset(s.workspace, 0xff, std::size_t(s.workspace_bytes));
+  emulator::enqueue(stream(), [memory = s.workspace, size = std::size_t(s.workspace_bytes)] {
+    const emulator::DeviceAccess access;
+    std::memset(memory, 0xff, size);
+  });
   return s.workspace;
 }
 

@@ -67,8 +67,9 @@ std::mutex one_launch;
 Order chosen_order = Order::forward;
 std::mt19937_64 shuffler{1};
 
-std::vector<std::unique_ptr<Thread>> threads;
-std::vector<Warp> warps;
+// Never destroyed: a stream's thread may still run a kernel when the process ends.
+auto& threads = *new std::vector<std::unique_ptr<Thread>>;
+auto& warps = *new std::vector<Warp>;
 Thread* current = nullptr;
 unsigned thread_count = 0, live = 0;
 Barrier block_barrier;

@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/emulator/device_memory.h"
+#include "kernels/emulator/stream.h"
 
 namespace lacuna {
 namespace {
@@ -37,16 +38,7 @@ void narrowed(void* data, DType type, std::int64_t rows, std::int64_t cols, std:
     }
 }
 
-}  // namespace
-
-struct Products::State {
-  ThreadPool pool{1};
-};
-
-Products::Products(Device&, bool) : state_(std::make_unique<State>()) {}
-Products::~Products() = default;
-
-void Products::multiply(const char*, const Product& p) {
+void multiply_now(ThreadPool& pool, const Product& p) {
   const emulator::DeviceAccess access;
   const std::int64_t a_rows = p.transpose_a ? p.k : p.m, a_cols = p.transpose_a ? p.m : p.k;
   const std::int64_t b_rows = p.transpose_b ? p.n : p.k, b_cols = p.transpose_b ? p.k : p.n;
@@ -54,9 +46,24 @@ void Products::multiply(const char*, const Product& p) {
   const std::vector<float> b = widened(p.b, p.factors, b_rows, b_cols, p.ldb);
   std::vector<float> c(std::size_t(p.m * p.n));
   if (p.accumulate) c = widened(p.c, p.result, p.m, p.n, p.ldc);
-  sgemm(state_->pool, p.transpose_a, p.transpose_b, p.m, p.n, p.k, 1.0f, a.data(), a_cols, b.data(),
-        b_cols, p.accumulate ? 1.0f : 0.0f, c.data(), p.n);
+  sgemm(pool, p.transpose_a, p.transpose_b, p.m, p.n, p.k, 1.0f, a.data(), a_cols, b.data(), b_cols,
+        p.accumulate ? 1.0f : 0.0f, c.data(), p.n);
   narrowed(p.c, p.result, p.m, p.n, p.ldc, c);
+}
+
+}  // namespace
+
+struct Products::State {
+  Device& device;
+  ThreadPool pool{1};
+};
+
+Products::Products(Device& device, bool) : state_(new State{device}) {}
+Products::~Products() { emulator::finish_all_streams(); }  // the last products need the pool
+
+void Products::multiply(const char*, const Product& product) {
+  emulator::enqueue(state_->device.stream(),
+                    [product, &pool = state_->pool] { multiply_now(pool, product); });
 }
 
 }  // namespace lacuna

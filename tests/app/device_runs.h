@@ -7,17 +7,11 @@
 #include <vector>
 
 #include "core/atomic_file.h"
+#include "tests/support/device.h"
 
 // For tests of the program with parallel.device.
 
 namespace lacuna::testing {
-
-/// A GPU in builds with CUDA, the emulator in others.
-#if defined(LACUNA_CUDA)
-inline constexpr const char* kDevice = "cuda";
-#else
-inline constexpr const char* kDevice = "cuda-emulated";
-#endif
 
 /// Losses and validation bounds of a run, in the order of its metrics.jsonl.
 inline std::vector<double> losses(const std::string& run) {

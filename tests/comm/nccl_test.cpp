@@ -1,5 +1,5 @@
 // NCCL between GPUs, on as many ranks as the program is started with. Skipped where there are fewer
-// GPUs than ranks.
+// GPUs than ranks; in builds without CUDA they are emulated, and NCCL with them.
 #include <cmath>
 #include <limits>
 
@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "tests/comm/values.h"
 #include "tests/cuda/support.h"
+#include "tests/support/device.h"
 #include "tests/support/ranks.h"
 
 namespace lacuna {
@@ -21,17 +22,16 @@ using testing::from_number;
 using testing::same_bits;
 using testing::to_number;
 
-// Less than a line of each rank's part, odd ends, and more than one block of an exchange of f16 on
-// one rank (the buffer is 32 MiB).
-const std::int64_t kCounts[] = {0, 1, 3, 63, 64, 65, 1000, 100003};
-constexpr std::int64_t kSeveralBlocks = (std::int64_t{20} << 20) + 5;
+// Less than a line of each rank's part, odd ends, and more than what an exchange takes at a time.
+constexpr std::int64_t kCounts[] = {0, 1, 3, 63, 64, 65, 1000, 40003};
+constexpr std::int64_t kBufferBytes = 32 << 10;
 
 class NcclBase : public ::testing::Test {
  protected:
   void SetUp() override {
     if (ops_) return;
     try {
-      const int gpus = device_count("cuda"), ranks = testing::session().size();
+      const int gpus = device_count(testing::kDevice), ranks = testing::session().size();
       if (gpus < ranks)
         why_not_ = str(ranks, " ranks need as many GPUs; there are ", gpus);
       else
@@ -46,12 +46,9 @@ class NcclBase : public ::testing::Test {
   /// Also of one rank, which training would not ask NCCL for.
   static std::unique_ptr<Communicator> world() {
     const MpiSession& session = testing::session();
-    CommunicationOptions options;
-    options.timeout_seconds = 60;
-    if (session.size() > 1)
-      return world_communicator(session, ops_.get(), options, Transport::nccl);
-    return std::make_unique<NcclCommunicator>(std::make_unique<SelfCommunicator>("world"), ops(),
-                                              NcclOptions{nullptr, 60, 0});
+    return std::make_unique<NcclCommunicator>(
+        world_communicator(session, nullptr, {.timeout_seconds = 60}), ops(),
+        NcclOptions{session.monitor(), 60, session.rank(), kBufferBytes});
   }
   template <class T>
   static DeviceArray on_device(const std::vector<T>& x) {
@@ -149,7 +146,7 @@ TYPED_TEST(NcclTypes, AllGatherAndBroadcast) {
 // The promise of nccl_communicator.h: bf16 is added up in f32, in rank order, and rounded once.
 TEST_F(Nccl, ReducesBf16AsTheHostDoes) {
   const auto world = this->world();
-  for (const std::int64_t count : {std::int64_t{777}, kSeveralBlocks})
+  for (const std::int64_t count : kCounts)
     for (const Reduce operation : {Reduce::sum, Reduce::mean, Reduce::max}) {
       std::vector<std::vector<BFloat16>> x;
       std::vector<const void*> parts;
@@ -183,7 +180,7 @@ TEST_F(Nccl, TheGreatestOfNaNIsNaN) {
 /// What Ops wrote before is seen, and what they do after join() sees the result: no host waits.
 TEST_F(Nccl, IsOrderedWithTheOperations) {
   const auto world = this->world();
-  constexpr std::int64_t kCount = 1 << 22;
+  constexpr std::int64_t kCount = 1 << 16;
   const auto x = on_device(std::vector<float>(kCount, -1.0f)),
              one = on_device(std::vector<float>(kCount, 1.0f));
   const double n = world->size();
@@ -206,7 +203,7 @@ TEST_F(Nccl, OverlapsCollectivesOfTwoGroups) {
   for (int i = 0; i < 20; ++i) {
     for (auto* list : {&a, &b})
       list->push_back(
-          std::make_unique<DeviceArray>(ops(), testing::HostArray({100007}, 1), DType::f32));
+          std::make_unique<DeviceArray>(ops(), testing::HostArray({10007}, 1), DType::f32));
     world->all_reduce(*a.back(), Reduce::sum);
     again->all_reduce(*b.back(), Reduce::sum);
   }

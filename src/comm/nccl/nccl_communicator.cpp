@@ -9,40 +9,18 @@
 
 #include "comm/collective.h"
 #include "comm/job_monitor.h"
-#include "comm/nccl/cuda_event.h"
 #include "comm/nccl/nccl_library.h"
 #include "comm/nccl/nccl_link.h"
 #include "comm/nccl/nccl_watch.h"
+#include "core/log.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/stream.h"
 
 namespace lacuna {
 namespace {
 
-using nccl::Event;
-
-constexpr std::int64_t kBufferBytes = std::int64_t{32} << 20;
-
 std::byte* bytes_of(Tensor t) { return static_cast<std::byte*>(t.data); }
 bool on_host(Tensor t) { return t.place == Place::host; }
-
-/// The stream of a communicator. Its kernels go before the computation's: others wait for them.
-class Stream {
- public:
-  Stream() {
-    int least = 0, greatest = 0;
-    nccl::check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
-                     "cudaDeviceGetStreamPriorityRange");
-    nccl::check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest),
-                     "cudaStreamCreateWithPriority");
-  }
-  ~Stream() { (void)cudaStreamDestroy(stream_); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  operator cudaStream_t() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 /// How long a stream stood still for another.
 class StandStills {
@@ -64,12 +42,6 @@ class StandStills {
   std::deque<std::pair<Event, Event>> under_way_;
   double seconds_ = 0;
 };
-
-int current_device() {
-  int device = 0;
-  nccl::check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  return device;
-}
 
 CudaOps& of_a_gpu(Ops& ops) {
   auto* cuda = dynamic_cast<CudaOps*>(&ops);
@@ -107,7 +79,9 @@ ncclUniqueId shared_id(Communicator& group) {
 /// watch first.
 struct NcclCommunicator::Device {
   Device(Communicator& host, Ops& ops, const NcclOptions& options)
-      : memory(ops.memory()), link(shared_id(host), host.rank(), host.size(), stream) {
+      : memory(ops.memory()),
+        buffer_bytes(options.buffer_bytes),
+        link(shared_id(host), host.rank(), host.size(), stream) {
     const nccl::Watch::Options watched{current_device(),
                                        options.monitor,
                                        options.timeout_seconds,
@@ -118,18 +92,19 @@ struct NcclCommunicator::Device {
   }
   ~Device() {
     watch.reset();
-    if (buffer) memory.release(buffer, kBufferBytes);
+    if (buffer) memory.release(buffer, buffer_bytes);
   }
 
   /// Memory for what arrives in an exchange.
   void need_buffer() {
     if (buffer) return;
-    buffer = memory.allocate(kBufferBytes);
-    link.give_buffer(static_cast<std::byte*>(buffer), kBufferBytes);
+    buffer = memory.allocate(buffer_bytes);
+    link.give_buffer(static_cast<std::byte*>(buffer), buffer_bytes);
   }
 
   Memory& memory;
-  Stream stream;
+  const std::int64_t buffer_bytes;
+  Stream stream{Stream::Purpose::communication};
   nccl::Link link;
   void* buffer = nullptr;
   bool pending = false;          // something is queued that no join() has seen
@@ -155,7 +130,11 @@ NcclCommunicator::~NcclCommunicator() {
   } else {
     const Activity activity(options_.monitor, options_.timeout_seconds,
                             [this] { return "the end of group '" + name() + "'"; });
-    (void)cudaStreamSynchronize(device_->stream);
+    try {
+      device_->stream.synchronize("the end of a group");
+    } catch (const Error& e) {
+      log_warning(e.what());
+    }
     device_.reset();
   }
 }
@@ -232,7 +211,7 @@ void NcclCommunicator::join() {
   if (!device_) return;
   device_->watch->check();
   if (!std::exchange(device_->pending, false)) return;
-  const cudaStream_t ops_stream = ops_.stream();
+  CUstream_st* const ops_stream = ops_.stream();
   Event begin(ops_stream, Event::Kind::time);
   Event(device_->stream, Event::Kind::order).before(ops_stream);
   device_->stand_stills.add(std::move(begin), Event(ops_stream, Event::Kind::time));

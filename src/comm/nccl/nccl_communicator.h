@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@ struct NcclOptions {
   JobMonitor* monitor = nullptr;  // ends the job when a collective fails or is stuck
   double timeout_seconds = 600;   // for a collective, from when it begins on the device; 0: none
   int world_rank = 0;             // of this rank, for messages
+  std::int64_t buffer_bytes = std::int64_t{32} << 20;  // of the GPU's memory, see below
 };
 
 /// Ranks with a GPU each. Device tensors are exchanged by NCCL, from GPU to GPU where the machine
@@ -31,7 +33,7 @@ struct NcclOptions {
 /// every hop, its maximum of floats drops NaN, and its mean divides before it adds. Those are made
 /// of sends and receives: each rank gets the others' contributions to its part of the data as they
 /// are, adds them up in rank order in f32, and sends the part to all. The bytes are the same as a
-/// ring's, the bits those of MpiCommunicator; up to 32 MiB of device memory hold what arrives.
+/// ring's, the bits those of MpiCommunicator; `buffer_bytes` of device memory hold what arrives.
 /// In training that concerns the activations of tensor parallel ranks (bf16); gradients are f32.
 ///
 /// What is not checked: NCCL does not compare what the ranks call. Collectives of several groups

@@ -21,7 +21,6 @@ NcclLibrary load() {
   void* library = dlopen(kName, RTLD_NOW | RTLD_LOCAL);
   CHECK(library, "NCCL is missing, install libnccl2 (", dlerror(), ")");
   NcclLibrary nccl{};
-  find(nccl.get_version, library, "ncclGetVersion");
   find(nccl.error_string, library, "ncclGetErrorString");
   find(nccl.last_error, library, "ncclGetLastError");
   find(nccl.unique_id, library, "ncclGetUniqueId");
@@ -37,8 +36,10 @@ NcclLibrary load() {
   find(nccl.reduce_scatter, library, "ncclReduceScatter");
   find(nccl.all_gather, library, "ncclAllGather");
   find(nccl.broadcast, library, "ncclBroadcast");
+  decltype(&ncclGetVersion) get_version;
+  find(get_version, library, "ncclGetVersion");
   int version = 0;
-  const ncclResult_t result = nccl.get_version(&version);
+  const ncclResult_t result = get_version(&version);
   CHECK(result == ncclSuccess, "NCCL does not tell its version: ", nccl.error_string(result));
   CHECK(version >= kOldest, "NCCL is of version ", version / 10000, ".", version / 100 % 100,
         "; 2.13 or newer is needed");

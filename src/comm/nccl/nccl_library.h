@@ -7,9 +7,8 @@
 namespace lacuna {
 
 /// NCCL's functions. Loaded by name rather than linked, so that the program starts on a machine
-/// that has a GPU and no NCCL.
+/// that has a GPU and no NCCL. Builds without CUDA have emulated ones (emulated/nccl.cpp).
 struct NcclLibrary {
-  decltype(&ncclGetVersion) get_version;
   decltype(&ncclGetErrorString) error_string;
   decltype(&ncclGetLastError) last_error;
   decltype(&ncclGetUniqueId) unique_id;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "comm/collective.h"
-#include "comm/nccl/cuda_event.h"
 #include "comm/nccl/nccl_library.h"
 #include "comm/parts.h"
 

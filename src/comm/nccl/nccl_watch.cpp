@@ -44,7 +44,7 @@ bool Watch::failed() {
 
 void Watch::run() {
   // A thread starts on device 0, which is another rank's: asking there would take memory of it.
-  (void)cudaSetDevice(options_.device);
+  use_device(options_.device);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [&] { return stopping_ || !items_.empty(); });

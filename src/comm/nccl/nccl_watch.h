@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "comm/collective.h"
-#include "comm/nccl/cuda_event.h"
+#include "kernels/cuda/stream.h"
 
 namespace lacuna {
 

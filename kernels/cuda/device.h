@@ -29,7 +29,7 @@ class Device {
 
   /// "NVIDIA H100 80GB HBM3, 132 multiprocessors, sm_90".
   std::string description() const;
-  /// Its UUID, as 32 hexadecimal digits; empty for the only emulated one.
+  /// Its UUID, as 32 hexadecimal digits; "emulated 0".
   std::string identity() const;
   int multiprocessors() const;
   /// Whether it is of sm_90, whose wgmma and TMA instructions no other architecture has.

@@ -59,10 +59,7 @@ Device::~Device() {
 }
 
 std::string Device::description() const { return "cuda-emulated"; }
-/// Where several are played, each has its own; the only one is anybody's.
-std::string Device::identity() const {
-  return count() > 1 ? str("emulated ", state_->index) : std::string();
-}
+std::string Device::identity() const { return str("emulated ", state_->index); }
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80

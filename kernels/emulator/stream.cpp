@@ -27,6 +27,7 @@ struct Queue {
   std::deque<std::function<void()>> work;
   std::uint64_t queued = 0, done = 0;  // so far
   std::uint64_t wanted = 0;            // somebody waits until so many are done
+  bool tosses = true;                  // its coin, before the next work
   bool ends = false;
   std::exception_ptr error;
   std::condition_variable wake;  // its thread
@@ -58,14 +59,14 @@ void wait_for(Lock& lock, Queue& q, std::uint64_t number) {
 /// A stream's thread.
 void run(const std::shared_ptr<Queue>& q) {
   Lock lock(world().mutex);
-  for (bool idle = true;;) {
+  for (;;) {
     if (q->work.empty()) {
       if (q->ends) return;
       q->wake.wait(lock);
-      idle = true;
+      q->tosses = true;
       continue;
     }
-    if (std::exchange(idle, false) && world().coin() % 2)
+    if (std::exchange(q->tosses, false) && world().coin() % 2)
       q->wake.wait_for(lock, kLate, [&] { return q->wanted > q->done || q->ends; });
     std::function<void()> work = std::move(q->work.front());
     q->work.pop_front();
@@ -167,6 +168,7 @@ Event::Event(CUstream_st* stream, Kind)
   mark.queue->work.push_back([mark = event_->mark] {
     const Lock at_work(world().mutex);
     mark->time = Clock::now();
+    mark->queue->tosses = true;
   });
   ++mark.queue->queued;
   mark.queue->wake.notify_one();

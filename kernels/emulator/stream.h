@@ -4,10 +4,11 @@
 struct CUstream_st;
 
 // The streams of kernels/cuda/stream.h, played by a thread each. A GPU runs what is queued at some
-// time between the call and the moment it is waited for; here a stream that has been idle tosses a
-// coin whether to begin at once, or as late as it may: when a host or another stream waits for it,
-// or after some milliseconds, for those who wait elsewhere. So work that should wait for another
-// stream, or a host that should wait for the device, and does not, soon gives wrong results.
+// time between the call and the moment it is waited for; here a stream that was idle, or has come
+// to an event, tosses a coin whether to go on at once, or as late as it may: when a host or another
+// stream waits for it, or after some milliseconds, for those who wait elsewhere. So work that
+// should wait for another stream, or a host that should wait for the device, and does not, soon
+// gives wrong results.
 //
 // When work fails, the stream's later work is left out, and synchronize() throws the error.
 //

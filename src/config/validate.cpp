@@ -147,7 +147,7 @@ void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
   rules.between("zero", p.zero, 0, 1);
   if (p.dtype == Precision::bf16 && p.device == DeviceKind::cpu)
     rules.broken("dtype", p.dtype, "needs parallel.device = \"cuda\"; the CPU computes in f32");
-  if (p.transport == Transport::nccl && p.device != DeviceKind::cuda)
+  if (p.transport == Transport::nccl && p.device == DeviceKind::cpu)
     rules.broken("transport", p.transport, "needs parallel.device = \"cuda\"");
   rules.between("threads", p.threads, 0, 1 << 16);
   rules.not_negative("timeout", p.timeout);

@@ -250,40 +250,63 @@ TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
 
 // Tensors go through main memory from rank to rank, as transport "auto" has it for ranks that share
 // a device.
-TEST_F(ParallelPretrain, RanksThatShareADeviceTrainAsOneDoes) {
+class RanksOnDevices : public ParallelPretrain {
+ protected:
+  /// Losses by step of a run on a device of tests/support/device.h.
+  std::vector<double> trained(const std::string& name, int ranks, int steps, Words settings,
+                              bool resume = false) const {
+    // Heads 64 wide: tensor cores take them in bf16.
+    settings.insert(settings.begin(),
+                    {str("parallel.device=", testing::kDevice), "model.layers=2", "model.width=128",
+                     "model.heads=2", "model.ffn_width=40", "train.output=" + folder_ / name,
+                     str("train.steps=", steps)});
+    const auto job = start(ranks, settings, resume);
+    EXPECT_EQ(job->wait(), 0) << job->err();
+    const std::vector<double> found = testing::losses(folder_ / name);
+    EXPECT_EQ(int(found.size()), steps);
+    return found;
+  }
+  /// Layouts of 2 and 4 ranks against one rank.
+  void expect_as_one(const std::string& transport) const {
+    const std::string by = "parallel.transport=" + transport;
+    testing::expect_close(trained("f32 of 4", 4, 3, {by, "parallel.tensor=2", "parallel.zero=1"}),
+                          trained("f32 of 1", 1, 3, {}), 1e-5);
+    // The same samples go through the same weights; what differs is the order in which f32
+    // gradients are summed, which at times rounds a weight to its neighbour in bf16.
+    const Words bf16 = {"parallel.dtype=bf16"};
+    const std::vector<double> one = trained("bf16 of 1", 1, 4, bf16);
+    trained("bf16 of 2", 2, 2, {bf16[0], by, "parallel.zero=1"});
+    testing::expect_close(trained("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
+    // Sums over the ranks that share a model are rounded to bf16: as tests/cuda/model_test.cpp
+    // derives.
+    testing::expect_close(
+        trained("bf16 of 4", 4, 4,
+                {bf16[0], by, "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
+        one, 3 * 0x1p-9 * std::sqrt(40.0));
+  }
+};
+
+TEST_F(RanksOnDevices, TrainAsOneDoesOnOneDevice) {
   try {
     make_ops(testing::kDevice);
   } catch (const Error& e) {
     GTEST_SKIP() << e.what();
   }
-  // Heads 64 wide: tensor cores take them in bf16.
-  const Words shape = {str("parallel.device=", testing::kDevice), "model.layers=2",
-                       "model.width=128", "model.heads=2", "model.ffn_width=40"};
-  const auto trained = [&](const std::string& name, int ranks, int steps, const Words& settings,
-                           bool resume = false) {
-    Words all = shape;
-    all.insert(all.end(), {"train.output=" + folder_ / name, str("train.steps=", steps)});
-    all.insert(all.end(), settings.begin(), settings.end());
-    const auto job = start(ranks, all, resume);
-    EXPECT_EQ(job->wait(), 0) << job->err();
-    const std::vector<double> found = testing::losses(folder_ / name);
-    EXPECT_EQ(int(found.size()), steps);
-    return found;
-  };
-  const Words bf16 = {"parallel.dtype=bf16"};
-  testing::expect_close(trained("f32 of 4", 4, 3, {"parallel.tensor=2", "parallel.zero=1"}),
-                        trained("f32 of 1", 1, 3, {}), 1e-5);
-  // The same samples go through the same weights; what differs is the order in which f32 gradients
-  // are summed, which at times rounds a weight to its neighbour in bf16.
-  const std::vector<double> one = trained("bf16 of 1", 1, 4, bf16);
-  trained("bf16 of 2", 2, 2, {bf16[0], "parallel.zero=1"});
-  testing::expect_close(trained("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
-  // Sums over the ranks that share a model are rounded to bf16: as tests/cuda/model_test.cpp
-  // derives.
-  testing::expect_close(
-      trained("bf16 of 4", 4, 4,
-              {bf16[0], "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
-      one, 3 * 0x1p-9 * std::sqrt(40.0));
+  expect_as_one("mpi");
+}
+
+TEST_F(RanksOnDevices, TrainAsOneDoesWithADeviceEachByNccl) {
+  const testing::Devices devices(4);
+  if (!devices.why_not.empty()) GTEST_SKIP() << devices.why_not;
+  expect_as_one("nccl");
+}
+
+// Sums of f32 are added in an order of NCCL's own, the same in every run.
+TEST_F(RanksOnDevices, NcclRunsAreReproducible) {
+  const testing::Devices devices(4);
+  if (!devices.why_not.empty()) GTEST_SKIP() << devices.why_not;
+  const Words settings = {"parallel.transport=nccl", "parallel.tensor=2", "parallel.zero=1"};
+  EXPECT_EQ(trained("first", 4, 4, settings), trained("second", 4, 4, settings));
 }
 
 // The text of a run's log, by whichever ranks and devices it is drawn.

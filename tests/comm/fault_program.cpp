@@ -1,4 +1,5 @@
 // One way for a job to go wrong, named by the argument; started by fault_test.cpp under mpirun.
+// With a second argument, "nccl", the collectives are those of a device for each rank.
 #include <csignal>
 #include <cstdlib>
 #include <new>
@@ -8,6 +9,8 @@
 
 #include "comm/grid.h"
 #include "comm/world.h"
+#include "kernels/backend.h"
+#include "tests/support/device.h"
 
 using namespace lacuna;
 
@@ -17,32 +20,49 @@ void sleep_seconds(double seconds) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
+/// A vector of ones, and who reduces it.
 struct Job {
-  MpiSession& session;
-  std::unique_ptr<Communicator> world;
-  std::vector<float> x = std::vector<float>(200000, 1.0f);
-  Tensor tensor() { return Tensor(x.data(), Shape{std::int64_t(x.size())}); }
+  static constexpr std::int64_t kCount = 200000;
 
+  /// `ops`: of this rank's device, or null.
+  Job(MpiSession& s, Ops* o) : session(s), ops(o) {
+    const CommunicationOptions options{.timeout_seconds = 3};
+    world = world_communicator(session, ops, options, ops ? Transport::nccl : Transport::mpi);
+    if (!ops) return;
+    on_device = Tensor(ops->memory().allocate(kCount * 4), {kCount}, DType::f32, Place::device);
+    ops->fill(on_device, 1);
+  }
+  ~Job() {
+    world.reset();
+    if (ops) ops->memory().release(on_device.data, on_device.bytes());
+  }
+
+  MpiSession& session;
+  Ops* ops;
+  std::unique_ptr<Communicator> world;
+  std::vector<float> x = std::vector<float>(kCount, 1.0f);
+  Tensor on_device;
+
+  Tensor tensor() { return ops ? on_device : Tensor(x.data(), {kCount}); }
   bool is(int rank) const { return session.rank() == rank; }
+  void reduce() {
+    world->all_reduce(tensor(), Reduce::max);
+    world->join();
+    if (ops) ops->synchronize();
+  }
   /// Collectives without end: what the others are in when one goes wrong.
   [[noreturn]] void work() {
-    for (;;) {
-      world->all_reduce(tensor(), Reduce::max);
-      world->join();
-    }
+    for (;;) reduce();
   }
   void work(int rounds) {
-    for (int i = 0; i < rounds; ++i) {
-      world->all_reduce(tensor(), Reduce::max);
-      world->join();
-    }
+    for (int i = 0; i < rounds; ++i) reduce();
   }
 };
 
-int run(const std::string& fault, MpiSession& session) {
-  CommunicationOptions options;
-  options.timeout_seconds = 3;
-  Job job{session, world_communicator(session, nullptr, options)};
+int run(const std::string& fault, bool nccl, MpiSession& session) {
+  const std::unique_ptr<Ops> ops =
+      nccl ? make_ops(testing::kDevice, {.index = session.rank()}) : nullptr;
+  Job job(session, ops.get());
   const int last = session.size() - 1;
   if (fault == "none") {
     job.work(10);
@@ -65,11 +85,13 @@ int run(const std::string& fault, MpiSession& session) {
     if (job.is(2)) {
       std::vector<float> mine(100000, 1.0f);
       const auto group = job.world->split(0, 0, "other");
-      group->all_reduce(Tensor(mine.data(), Shape{100000}), Reduce::sum);
-      group->all_reduce(Tensor(mine.data(), Shape{100000}), Reduce::sum);
+      const Tensor queued = nccl ? job.tensor() : Tensor(mine.data(), Shape{100000});
+      group->all_reduce(queued, Reduce::sum);
+      group->all_reduce(queued, Reduce::sum);
       fail("a tensor went wrong");
     }
-    job.world->split(0, 0, "other");
+    const auto group = job.world->split(0, 0, "other");
+    if (nccl) group->all_reduce(job.tensor(), Reduce::sum);  // connects
     job.work();
   } else if (fault == "no_memory") {
     job.work(3);
@@ -86,6 +108,10 @@ int run(const std::string& fault, MpiSession& session) {
   } else if (fault == "late") {  // computes for ever
     job.work(10);
     if (job.is(2)) sleep_seconds(1000);
+    job.work();
+  } else if (fault == "leaves") {  // as when a link breaks: its process lives on
+    job.work(10);
+    if (job.is(2)) job.world.reset(), sleep_seconds(1000);
     job.work();
   } else if (fault == "slow") {  // but comes before the limit, every time
     for (int i = 0; i < 4; ++i) {
@@ -122,5 +148,6 @@ int run(const std::string& fault, MpiSession& session) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run_ranks([&](MpiSession& session) { return run(argc > 1 ? argv[1] : "", session); });
+  return run_ranks(
+      [&](MpiSession& session) { return run(argc > 1 ? argv[1] : "", argc > 2, session); });
 }

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "tests/support/device.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -134,6 +135,61 @@ TEST(Watchdog, DifferentCollectivesAreNoMystery) {
       run_ranks_with("quarrel"), 1,
       {"ranks of group 'world' call different collectives: rank 0 all_reduce 1 (max "
        "of 200000 f32), rank 1 broadcast 1 (200000 f32 from rank 0)"});
+}
+
+/// The same of collectives on a device for each rank: the host only waits for its own device.
+class NcclFaults : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!devices_.why_not.empty()) GTEST_SKIP() << devices_.why_not;
+  }
+
+ private:
+  const testing::Devices devices_{4};
+};
+
+TEST_F(NcclFaults, NoneEndsWell) {
+  for (const char* fault : {"none nccl", "slow nccl"}) {
+    const Ended ended = run_ranks_with(fault);
+    EXPECT_EQ(ended.code, 0);
+    EXPECT_EQ(ended.output, "");
+  }
+}
+
+// That the others lose a peer is noticed sooner than why.
+TEST_F(NcclFaults, AnErrorOnOneRankIsWhatIsSaid) {
+  expect_message(run_ranks_with("error nccl"), 1,
+                 "rank 2 of 4: tokens.h5: no space left on device");
+  expect_message(run_ranks_with("error_on_rank_0 nccl"), 1, "rank 0 of 4: cannot write the log");
+  expect_message(run_ranks_with("no_memory nccl"), 1, "rank 3 of 4: std::bad_alloc");
+}
+
+TEST_F(NcclFaults, AnErrorAbortsQueuedCollectives) {
+  expect_message(run_ranks_with("error_with_queue nccl"), 1, "rank 2 of 4: a tensor went wrong");
+}
+
+TEST_F(NcclFaults, AKilledRankEndsAll) {
+  for (const int rank : {0, 1}) {
+    const Ended ended = run_ranks_with(rank == 0 ? "killed_rank_0 nccl" : "killed nccl");
+    EXPECT_EQ(ended.code, 128 + 9) << ended.output;
+    EXPECT_TRUE(contains(ended.output, str("rank ", rank, " with PID"))) << ended.output;
+  }
+}
+
+#if !defined(LACUNA_CUDA)  // how soon a real NCCL notices depends on the link
+TEST_F(NcclFaults, ALostPeerEndsAll) {
+  expect_message_with(run_ranks_with("leaves nccl"), 1,
+                      {"all_reduce 11 (max of 200000 f32) of group 'world': NCCL: a peer is "
+                       "missing, rank 2 of the communicator is gone"});
+}
+#endif
+
+TEST_F(NcclFaults, TheWatchNamesTheRankThatDoesNotCome) {
+  const std::string stuck =
+      "all_reduce 11 (max of 200000 f32) of group 'world' made no progress for ";
+  expect_message_with(run_ranks_with("late nccl"), 1, {stuck, "rank 2 is in no collective"});
+  expect_message_with(run_ranks_with("stopped nccl"), 1, {stuck, "rank 3 does not answer"});
+  expect_message_with(run_ranks_with("stopped_rank_0 nccl"), 1, {stuck, "rank 0 does not answer"});
 }
 
 TEST(Agreement, RanksWithOtherConfigurationsAreRefused) {

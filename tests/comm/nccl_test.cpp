@@ -195,6 +195,42 @@ TEST_F(Nccl, IsOrderedWithTheOperations) {
   for (const float value : x.read_as<float>()) ASSERT_EQ(value, expected);
 }
 
+/// A collective that waits for other ranks holds up no computation.
+TEST_F(Nccl, OverlapsComputation) {
+  const auto world = this->world();
+  const auto hosts = testing::world();
+  const auto x = on_device(std::vector<float>(1000, 1.0f)), y = on_device(std::vector<float>(8)),
+             one = on_device(std::vector<float>(8, 1.0f));
+  world->all_reduce(x, Reduce::sum);  // connects
+  world->join();
+  if (world->rank() > 0) hosts->barrier();
+  world->all_reduce(x, Reduce::sum);
+  ops().add(y, one);
+  EXPECT_EQ(y.read_as<float>()[0], 1.0f);
+  if (world->rank() == 0) hosts->barrier();
+  world->join();
+  EXPECT_EQ(x.read_as<float>()[999], float(world->size() * world->size()));
+}
+
+/// Rank 0 leaves with a collective under way that no other rank has joined.
+TEST_F(Nccl, AbortsWhenAnExceptionPassesBy) {
+  const auto x = on_device(std::vector<float>(1000, 1.0f)), y = on_device(std::vector<float>(8));
+  const std::string error = testing::error_of([&] {
+    const auto world = this->world();
+    world->all_reduce(x, Reduce::sum);
+    world->join();
+    ops().synchronize();
+    if (world->rank() > 0) return;
+    world->all_reduce(x, Reduce::sum);
+    world->join();
+    fail("out of disk");
+  });
+  EXPECT_EQ(error, testing::session().rank() > 0 ? "" : "out of disk");
+  ops().fill(y, 3);
+  EXPECT_EQ(y.read_as<float>()[7], 3.0f);
+  testing::world()->barrier();
+}
+
 TEST_F(Nccl, OverlapsCollectivesOfTwoGroups) {
   const auto world = this->world();
   const auto again = world->split(0, world->rank(), "again");

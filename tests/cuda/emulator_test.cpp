@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/stream.h"
 #include "kernels/emulator/device_memory.h"
 #include "tests/support/support.h"
 
@@ -320,6 +321,28 @@ TEST_P(ThreadSanitizerDeathTest, IsSilentAboutTheSameKernelsWithIt) {
   is_clean(within_warp<true>);
 }
 #endif
+
+__global__ void leaves_at_once(int* x) {
+  if (threadIdx.x == 0) __syncthreads();
+  if (threadIdx.x == 1) x[0] = __shfl_sync(3u, 1, 0);
+}
+__global__ void writes(int* x, int value) { x[threadIdx.x] = value; }
+
+// As with a GPU: what goes wrong on a stream is found by who waits for it.
+TEST(EmulatedStream, ThrowsAtTheWait) {
+  const Stream stream(Stream::Purpose::computation);
+  std::vector<int> x(4);
+  launch({"faulty", 1, 4, 0, stream}, leaves_at_once, x.data());
+  launch({"later", 1, 4, 0, stream}, writes, x.data(), 1);
+  const Event end(stream, Event::Kind::order);
+  EXPECT_TRUE(contains(error_of([&] { end.wait(); }), "faulty: emulator: "));
+  EXPECT_TRUE(contains(error_of([&] { (void)end.reached(); }), "faulty: emulator: "));
+  EXPECT_TRUE(contains(error_of([&] { stream.synchronize("test"); }), "faulty: emulator: "));
+  EXPECT_EQ(x, (std::vector<int>{0, 0, 0, 0})) << "work after a fault was done";
+  launch({"again", 1, 4, 0, stream}, writes, x.data(), 2);
+  stream.synchronize("test");
+  EXPECT_EQ(x, (std::vector<int>{2, 2, 2, 2}));
+}
 
 }  // namespace
 }  // namespace lacuna

@@ -10,6 +10,9 @@ namespace {
 
 // How often the device is asked: time limits are of seconds.
 constexpr std::chrono::milliseconds kPoll{5};
+// A rank that fails leaves the group, which the others notice at once. It also says why: longer
+// than the monitor takes to pass that on.
+constexpr std::chrono::milliseconds kOthersSayWhy{3000};
 
 }  // namespace
 
@@ -57,11 +60,14 @@ void Watch::run() {
       follow(item);
     } catch (const std::exception& e) {
       error = str(describe(item.c), " of group '", options_.group, "': ", e.what());
-      if (options_.monitor) options_.monitor->end_job(error, 1);  // does not return
     }
     lock.lock();
     if (error.empty()) continue;
     error_ = error;
+    if (options_.monitor && !wake_.wait_for(lock, kOthersSayWhy, [&] { return stopping_; })) {
+      lock.unlock();
+      options_.monitor->end_job(error, 1);  // does not return
+    }
     return;
   }
 }

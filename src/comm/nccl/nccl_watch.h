@@ -19,7 +19,8 @@ namespace nccl {
 
 /// A thread that watches the collectives of one communicator, of which the caller only knows that
 /// they are queued: from when one begins on the device it must end within the limit, and NCCL must
-/// report no error (a peer that is gone, a broken link). Else the job ends, naming the collective.
+/// report no error (a peer that is gone, a broken link). Else the job ends, naming the collective;
+/// after an error some seconds later, so that a peer that failed can say why.
 class Watch {
  public:
   struct Options {

@@ -1,0 +1,71 @@
+// Two streams of one device: those of two CudaOps.
+#include "kernels/cuda/stream.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/cuda/support.h"
+
+namespace lacuna {
+namespace {
+
+using testing::DeviceArray;
+
+class Streams : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      first = std::make_unique<CudaOps>();
+      second = std::make_unique<CudaOps>();
+    } catch (const Error& e) {
+      GTEST_SKIP() << e.what();
+    }
+  }
+  /// Writes on one stream what the other then reads, again and again. How many rounds were right.
+  int right_rounds(int rounds, bool read_after_write, bool overwrite_after_read) {
+    const DeviceArray x(*first, {1000}, DType::f32), y(*first, {1000}, DType::f32);
+    int right = 0;
+    for (int i = 0; i < rounds; ++i) {
+      first->fill(x, float(i));
+      if (read_after_write) Event(first->stream(), Event::Kind::order).before(second->stream());
+      second->copy(y, x);
+      if (overwrite_after_read) Event(second->stream(), Event::Kind::order).before(first->stream());
+      first->fill(x, -1);
+      second->synchronize();
+      right += y.read_as<float>()[999] == float(i);
+    }
+    return right;
+  }
+  std::unique_ptr<CudaOps> first, second;
+};
+
+TEST_F(Streams, AreOrderedByEvents) { EXPECT_EQ(right_rounds(100, true, true), 100); }
+
+#if !defined(LACUNA_CUDA)
+// What makes tests with the emulator worth something: a missing event is not always harmless, and
+// not always harmful.
+TEST_F(Streams, AMissingEventShows) {
+  for (const bool reader_waits : {true, false}) {
+    const int right = right_rounds(100, reader_waits, !reader_waits);
+    EXPECT_GT(right, 0) << reader_waits;
+    EXPECT_LT(right, 100) << reader_waits;
+  }
+}
+#endif
+
+TEST_F(Streams, EventsTellTheTime) {
+  const DeviceArray x(*first, {1000}, DType::f32);
+  const Event begin(first->stream(), Event::Kind::time);
+  first->fill(x, 1);
+  const Event middle(first->stream(), Event::Kind::time);
+  first->fill(x, 2);
+  const Event end(first->stream(), Event::Kind::time);
+  end.wait();
+  EXPECT_TRUE(begin.reached() && middle.reached() && end.reached());
+  EXPECT_GT(middle.seconds_since(begin), 0);
+  EXPECT_GT(end.seconds_since(middle), 0);
+  EXPECT_NEAR(end.seconds_since(begin), middle.seconds_since(begin) + end.seconds_since(middle),
+              1e-5);
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -18,7 +18,7 @@ namespace lacuna {
 class Device {
  public:
   /// How many there are; emulated ones as many as LACUNA_EMULATED_GPUS in the environment says, or
-  /// one, in memory of the process. Throws Error, one line: no driver, a driver older than the runtime, none.
+  /// one. Throws Error, one line: no driver, a driver older than the runtime, none.
   static int count();
   /// Throws Error, one line: no driver, a driver older than the runtime, no such device, or one
   /// too old for the kernels.

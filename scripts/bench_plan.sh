@@ -5,7 +5,7 @@
 # all-reduce bandwidth of two ranks, at the size of a gradient bucket and of a sum of activations.
 # A second prediction has computing from the run on one rank instead, so that only what is divided
 # and sent is predicted.
-#   scripts/bench_plan.sh [FOLDER [ROUNDS]]     # of two minutes each (default: 3)
+#   scripts/bench_plan.sh [FOLDER [ROUNDS]]     # of a minute each (default: 3)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/bench_common.sh
@@ -15,12 +15,11 @@ rounds=${2:-3}
 
 # Waits until nothing else has run for 2 seconds, 10 minutes at the most.
 idle() {
-  local quiet=0
+  local quiet=0 running
   for ((i = 0; i < 600 && quiet < 2; ++i)); do
     sleep 1
-    local running
-    running=$(cut -d' ' -f4 /proc/loadavg | cut -d/ -f1)
-    if [ "$running" -le 1 ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    read -r _ _ _ running _ </proc/loadavg  # 1/80: this shell
+    if [ "${running%/*}" -le 1 ]; then quiet=$((quiet + 1)); else quiet=0; fi
   done
 }
 peak() {

@@ -40,9 +40,9 @@ void print_memory(const RunPlan::Memory& memory, std::int64_t available) {
   for (const auto& [kind, bytes] :
        {std::pair{"weights", memory.weights}, std::pair{"gradients", memory.gradients},
         std::pair{"optimizer", memory.optimizer}, std::pair{"activations", memory.activations},
-        std::pair{"workspace", memory.workspace}, std::pair{"sampling", memory.sampling}})
-    if (bytes > 0 || kind != std::string("sampling"))
-      std::printf("  %-12s %12s\n", kind, human_bytes(bytes).c_str());
+        std::pair{"workspace", memory.workspace}, std::pair{"sampling", memory.sampling},
+        std::pair{"exchange", memory.exchange}})
+    if (bytes > 0) std::printf("  %-12s %12s\n", kind, human_bytes(bytes).c_str());
   std::printf("  %-12s %12s of %s\n", "together", human_bytes(memory.total()).c_str(),
               human_bytes(available).c_str());
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "comm/nccl/nccl_communicator.h"
 #include "diffusion/objective.h"
 #include "model/share.h"
 #include "training/batch_runner.h"
@@ -47,6 +48,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   memory.workspace = plans.workspace;
   if (c.train.sample_every > 0 && data_rank == 0)
     memory.sampling = SampleText::most_bytes(c, type, place, share);
+  if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
+    memory.exchange = kNcclBufferBytes;
   return memory;
 }
 

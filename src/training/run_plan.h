@@ -16,8 +16,10 @@ struct RunPlan {
     std::int64_t activations = 0;  // kept for the backward pass, and a block's scratch
     std::int64_t workspace = 0;    // a chunk of logits, a micro-batch's tokens and losses
     std::int64_t sampling = 0;     // of the sample texts in the log, at most
+    // What arrives from GPUs that share the model, by NCCL; not what NCCL itself allocates.
+    std::int64_t exchange = 0;
     std::int64_t total() const {
-      return weights + gradients + optimizer + activations + workspace + sampling;
+      return weights + gradients + optimizer + activations + workspace + sampling + exchange;
     }
   };
 

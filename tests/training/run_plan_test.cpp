@@ -54,6 +54,22 @@ TEST(RunPlan, ASharedModel) {
   EXPECT_NEAR(shared.activation_bytes, 1.5 * 4096 * 4 * rows, 1e-9 * shared.activation_bytes);
 }
 
+// GPUs that share a model hold what arrives by NCCL beside their arenas.
+TEST(RunPlan, NcclsExchangeIsCounted) {
+  Config config = llada_8b();
+  config.parallel.tensor = 4;
+  const RunPlan on_hosts = plan_run(config, 64);
+  EXPECT_EQ(on_hosts.memory.exchange, 0);
+  config.parallel.device = DeviceKind::cuda;
+  const RunPlan on_gpus = plan_run(config, 64);
+  EXPECT_EQ(on_gpus.memory.exchange, std::int64_t{32} << 20);
+  config.parallel.transport = Transport::mpi;
+  EXPECT_EQ(on_gpus.memory.total() - plan_run(config, 64).memory.total(), std::int64_t{32} << 20);
+  config.parallel.transport = Transport::nccl;
+  config.parallel.tensor = 1;
+  EXPECT_EQ(plan_run(config, 64).memory.exchange, 0);
+}
+
 TEST(RunPlan, OneRankSendsNothing) {
   Config config = llada_8b();
   const RunPlan plan = plan_run(config, 1);

@@ -13,11 +13,14 @@ class CudaOps;
 class JobMonitor;
 struct Collective;
 
+/// Of the GPU's memory, for each group that sums activations or asks for a maximum: see below.
+inline constexpr std::int64_t kNcclBufferBytes = std::int64_t{32} << 20;
+
 struct NcclOptions {
   JobMonitor* monitor = nullptr;  // ends the job when a collective fails or is stuck
   double timeout_seconds = 600;   // for a collective, from when it begins on the device; 0: none
   int world_rank = 0;             // of this rank, for messages
-  std::int64_t buffer_bytes = std::int64_t{32} << 20;  // of the GPU's memory, see below
+  std::int64_t buffer_bytes = kNcclBufferBytes;
 };
 
 /// Ranks with a GPU each. Device tensors are exchanged by NCCL, from GPU to GPU where the machine

@@ -98,7 +98,9 @@ class CheckpointReader {
                 std::int64_t col, const Tensor& out) const;
   /// Compares the checksum of a tensor, or of all, with its content.
   void verify(const std::string& group, const std::string& name) const;
-  void verify() const;
+  void verify() const { verify(0, 1); }
+  /// Of all tensors, cut into `parts` of about the same number of bytes, those of `part`.
+  void verify(int part, int parts) const;
 
  private:
   std::string dataset(const std::string& group, const std::string& name) const;
@@ -108,8 +110,12 @@ class CheckpointReader {
 
 /// run_dir/checkpoints/step-00001000.h5
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
+/// Verifies all of it, each member of the team a part. What one finds is thrown on all.
+void verify_checkpoint(const std::filesystem::path& path, Team& team);
 /// The checkpoint of the highest step that verifies in full; those skipped are told of in a
-/// warning, with the reason.
+/// warning, with the reason. The members of a team share the work and get the same answer.
+std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir,
+                                                             Team& team);
 std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir);
 /// Removes all but the `keep` newest checkpoints (0: removes none) and what an interrupted save
 /// left. Only while no save is under way.

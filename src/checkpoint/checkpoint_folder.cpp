@@ -56,16 +56,38 @@ fs::path checkpoint_path(const fs::path& run_dir, std::int64_t step) {
   return run_dir / "checkpoints" / name;
 }
 
-std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
-  for (const Saved& saved : saved_checkpoints(run_dir)) {
+void verify_checkpoint(const fs::path& path, Team& team) {
+  std::string damage;
+  try {
+    CheckpointReader(path).verify(team.rank(), team.size());
+  } catch (const std::exception& e) {
+    damage = e.what();
+  }
+  for (const std::string& found : team.gather(damage))
+    if (!found.empty()) fail(found);
+}
+
+std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir, Team& team) {
+  // As the first member sees the folder.
+  std::string paths;
+  if (team.rank() == 0)
+    for (const Saved& saved : saved_checkpoints(run_dir)) paths += saved.path.string() + '\0';
+  paths = team.gather(paths)[0];
+  for (std::size_t at = 0; at < paths.size(); at = paths.find('\0', at) + 1) {
+    const fs::path path = paths.c_str() + at;
     try {
-      CheckpointReader(saved.path).verify();
-      return saved.path;
-    } catch (const std::exception& e) {
-      log_warning(str("checkpoint skipped: ", e.what()));
+      verify_checkpoint(path, team);
+      return path;
+    } catch (const Error& e) {
+      if (team.rank() == 0) log_warning(str("checkpoint skipped: ", e.what()));
     }
   }
   return std::nullopt;
+}
+
+std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
+  Alone alone;
+  return newest_valid_checkpoint(run_dir, alone);
 }
 
 void prune_checkpoints(const fs::path& run_dir, std::int64_t keep) {

@@ -47,21 +47,27 @@ void set_aside_later_than(const fs::path& checkpoint) {
   }
 }
 
-}  // namespace
-
-RunDirectory::RunDirectory(const std::string& path, bool resume) : path_(path) {
+/// UsageError when `run` is no folder, or holds a run that is not to be resumed.
+void check_folder(const fs::path& run, bool resume) {
   std::error_code error;
-  if (fs::exists(path_, error) && !fs::is_directory(path_, error))
-    fail_usage("train.output = " + path + " is a file, not a folder");
-  const bool begun = fs::exists(path_ / "config.toml", error) || fs::exists(metrics(), error) ||
-                     has_checkpoints(path_);
+  if (fs::exists(run, error) && !fs::is_directory(run, error))
+    fail_usage("train.output = " + run.string() + " is a file, not a folder");
+  const bool begun = fs::exists(run / "config.toml", error) ||
+                     fs::exists(run / "metrics.jsonl", error) || has_checkpoints(run);
   if (begun && !resume)
-    fail_usage(str("train.output = ", path,
+    fail_usage(str("train.output = ", run.string(),
                    " holds a run already: add --resume to go on with it, or choose another folder "
                    "(--set train.output=...)"));
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team) : path_(path) {
+  const bool first = team.rank() == 0;
+  if (first) check_folder(path_, resume);
   if (!resume) return;
-  checkpoint_ = newest_valid_checkpoint(path_);
-  CHECK(checkpoint_ || !has_checkpoints(path_), (path_ / "checkpoints").string(),
+  checkpoint_ = newest_valid_checkpoint(path_, team);
+  CHECK(!first || checkpoint_ || !has_checkpoints(path_), (path_ / "checkpoints").string(),
         ": none of the checkpoints is valid, so there is nothing to resume from; to begin anew, "
         "choose another train.output or remove them");
 }

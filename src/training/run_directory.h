@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/team.h"
 #include "config/config.h"
 
 namespace lacuna {
@@ -14,7 +15,8 @@ class RunDirectory {
   /// Looks, and writes nothing. Without `resume`, UsageError when the folder holds a run already,
   /// saying how to go on. With it, finds the newest valid checkpoint; Error when there are
   /// checkpoints but none is valid.
-  RunDirectory(const std::string& path, bool resume);
+  /// The ranks that train together share the search; the first looks for all, and open()s it.
+  RunDirectory(const std::string& path, bool resume, Team& team);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;

@@ -7,7 +7,6 @@
 #include "core/text.h"
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
-#include "training/rank_team.h"
 #include "training/response_source.h"
 #include "training/resume.h"
 #include "training/schedule.h"
@@ -32,17 +31,6 @@ ModelShare model_share(const Grid& grid, const Config& config) {
   return {grid.tensor().rank(), grid.tensor().size(), config.parallel.split_rows};
 }
 
-/// On rank 0 alone: the others learn from it what is there.
-std::unique_ptr<RunDirectory> run_directory(const Grid& grid, const std::string& path,
-                                            bool resume) {
-  return grid.world().rank() == 0 ? std::make_unique<RunDirectory>(path, resume) : nullptr;
-}
-
-std::string found_checkpoint(const Grid& grid, const RunDirectory* directory) {
-  const bool found = directory && directory->checkpoint();
-  return shared_text(grid.world(), found ? directory->checkpoint()->string() : "");
-}
-
 }  // namespace
 
 Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
@@ -56,8 +44,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
     : ops_(ops),
       own_grid_(std::move(own_grid)),
       grid_(own_grid_ ? *own_grid_ : *options.grid),
-      directory_(run_directory(grid_, config.train.output, options.resume)),
-      resumed_(found_checkpoint(grid_, directory_.get())),
+      world_(grid_.world()),
+      directory_(config.train.output, options.resume, world_),
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
@@ -94,8 +82,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                           ? options.matmul_peak
                           : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
   if (first_rank()) {
-    directory_->open(config_);
-    log_ = std::make_unique<RunLog>(config_, directory_->path(), state_.step, peak);
+    directory_.open(config_);
+    log_ = std::make_unique<RunLog>(config_, directory_.path(), state_.step, peak);
     validated_step_ = log_->last_validation();
   }
   validated_step_ = std::int64_t(reduced(grid_.world(), double(validated_step_), Reduce::max));
@@ -231,9 +219,8 @@ StepResult Trainer::step() {
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
   if (!trace_.empty()) {
-    RankTeam team(grid_.world());
     trace.write(trace_, config_, state_.step + 1, result.loss, gradient_norm(), gradients_,
-                weights_, {samples_.first, parts_}, team, ops_);
+                weights_, {samples_.first, parts_}, world_, ops_);
     log_info(str("step ", state_.step + 1, " is laid open in ", trace_.string()));
     trace_.clear();
   }
@@ -285,11 +272,10 @@ void Trainer::validate() {
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
   checkpoint_ = checkpoint_path(config_.train.output, state_.step);
-  RankTeam team(grid_.world());
   // Adapters before the checkpoint: one that is there can be resumed from.
   if (lora_ && first_rank()) lora_->save(adapter_path(checkpoint_));
   save_training(checkpoint_, state_, config_, data_.tokenizer_json(), imported_, weights_,
-                optimizer_ ? &*optimizer_ : nullptr, parts_, team, ops_);
+                optimizer_ ? &*optimizer_ : nullptr, parts_, world_, ops_);
   saved_step_ = state_.step;
   if (!first_rank()) return;
   prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
@@ -298,8 +284,8 @@ void Trainer::save() {
 
 void Trainer::take_weights() {
   const auto seed = std::uint64_t(config_.train.seed);
-  if (!resumed_.empty())
-    resume_from(resumed_);
+  if (directory_.checkpoint())
+    resume_from(*directory_.checkpoint());
   else if (!config_.train.init.empty())
     initialise_from(config_.train.init);
   else if (lora_)
@@ -307,7 +293,7 @@ void Trainer::take_weights() {
   else
     initialise(optimizer_->master().pieces(), weights_, config_.model, seed, ops_);
   if (lora_) {
-    if (resumed_.empty()) lora_->start(seed);
+    if (!directory_.checkpoint()) lora_->start(seed);
     return;
   }
   optimizer_->round_master();
@@ -343,7 +329,7 @@ void Trainer::initialise_from(const std::string& init) {
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.path(),
                     ": the same ids may mean other text"));
   // Of tensors of which each rank reads parts.
-  if (first_rank() && grid_.world().size() > 1) reader.verify();
+  if (world_.size() > 1) verify_checkpoint(path, world_);
   if (lora_)
     read_tensors(reader, "model", weights_, ops_);
   else

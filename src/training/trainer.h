@@ -20,6 +20,7 @@
 #include "training/data_parallel.h"
 #include "training/lora.h"
 #include "training/optimizer.h"
+#include "training/rank_team.h"
 #include "training/response_validator.h"
 #include "training/run_directory.h"
 #include "training/run_log.h"
@@ -102,8 +103,8 @@ class Trainer {
   Ops& ops_;
   std::unique_ptr<Grid> own_grid_;
   Grid& grid_;
-  std::unique_ptr<RunDirectory> directory_;  // rank 0's
-  const std::string resumed_;                // the checkpoint to resume from, or ""
+  RankTeam world_;  // as those who read and write files together
+  RunDirectory directory_;
   TokenFile data_;
   std::optional<Tokenizer> tokenizer_;  // none in data made without one
   const Config config_;

@@ -190,6 +190,23 @@ TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
   EXPECT_TRUE(checkpoints(".partial").empty());
 }
 
+// The ranks look at a part of it each.
+TEST_F(ParallelPretrain, ADamagedCheckpointIsSkippedByAll) {
+  EXPECT_EQ(start(3, {"train.steps=2", "train.checkpoint_every=1"})->wait(), 0);
+  const std::string newest = checkpoint_path(run_, 2).string();
+  std::string content = read_file(newest);
+  const std::size_t middle = content.size() / 2;  // weights and moments are nearly all of it
+  content[middle] = char(content[middle] ^ 4);
+  write_file(newest, content);
+  const auto job = start(3, {"train.steps=3"}, true);
+  EXPECT_EQ(job->wait(), 0) << job->err();
+  const std::string told = "checkpoint skipped: " + newest;
+  EXPECT_TRUE(contains(job->err(), told));
+  EXPECT_EQ(job->err().find(told), job->err().rfind(told)) << job->err();
+  EXPECT_TRUE(contains(job->err(), "after step 1")) << job->err();
+  EXPECT_EQ(newest_step(), 3);
+}
+
 TEST_F(ParallelPretrain, AStuckRankIsNamedWithTheOperation) {
   const auto job = start(2, {"parallel.timeout=2"});
   job->wait_for("step 2/");

@@ -76,6 +76,38 @@ TEST(Damage, every_flipped_bit_of_a_checkpoint_is_noticed_or_harmless) {
   EXPECT_TRUE(sample.matches(CheckpointReader(path)));  // the flips were undone
 }
 
+TEST(Damage, is_found_by_the_one_part_that_has_the_tensor) {
+  const Folder folder;
+  const std::string path = folder / "a.h5";
+  testing::Tensors own;
+  std::vector<NamedTensor> tensors;
+  for (int i = 0; i < 5; ++i) {
+    const std::vector<float> values(std::size_t(10 + 20 * i), 1.5f + float(i));
+    tensors.push_back({str("w", i), own.of<float>({std::int64_t(values.size())}, values)});
+  }
+  save_checkpoint(path, {}, testing::model_only(tensors));
+  std::ifstream in(path, std::ios::binary);
+  const std::string content((std::istreambuf_iterator<char>(in)), {});
+  for (const NamedTensor& w : tensors) {
+    const std::string_view values(static_cast<const char*>(w.tensor.data),
+                                  std::size_t(w.tensor.bytes()));
+    const auto place = content.find(values);
+    ASSERT_NE(place, std::string::npos);
+    Bytes(path).flip(8 * std::int64_t(place));
+    for (const int parts : {1, 3, 7}) {
+      int found = 0;
+      for (int part = 0; part < parts; ++part) {
+        const std::string error = error_of([&] { CheckpointReader(path).verify(part, parts); });
+        if (error.empty()) continue;
+        EXPECT_TRUE(testing::contains(error, w.name));
+        ++found;
+      }
+      EXPECT_EQ(found, 1) << w.name << " in " << parts;
+    }
+    Bytes(path).flip(8 * std::int64_t(place));
+  }
+}
+
 TEST(Damage, a_flipped_bit_of_the_weights_names_the_tensor) {
   const Folder folder;
   const std::string path = folder / "a.h5";

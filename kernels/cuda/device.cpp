@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/text.h"
+#include "kernels/cuda/cuda_error.h"
 #include "kernels/cuda/stream.h"
 
 namespace lacuna {
@@ -12,14 +13,6 @@ namespace {
 
 /// The oldest architecture the kernels are compiled for: sm_80, Ampere.
 constexpr int kOldestMajor = 8;
-
-/// Throws Error: "<op>: out of memory (cudaErrorMemoryAllocation)". The error is cleared first, so
-/// that it is not blamed on a later call too.
-void check(cudaError_t error, const char* op) {
-  if (error == cudaSuccess) return;
-  (void)cudaGetLastError();
-  fail(str(op, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")"));
-}
 
 /// A CUDA version number as people write it: 13000 is "13.0".
 std::string version(int number) { return str(number / 1000, ".", number % 1000 / 10); }

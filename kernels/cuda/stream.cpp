@@ -1,24 +1,10 @@
 #include "kernels/cuda/stream.h"
 
-#include <cuda_runtime.h>
-
-#include <string>
 #include <utility>
 
-#include "core/check.h"
+#include "kernels/cuda/cuda_error.h"
 
 namespace lacuna {
-namespace {
-
-/// Throws Error(what: CUDA's reason), clearing the error so that nothing later is blamed for it.
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  (void)cudaGetLastError();
-  fail(str(what, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")"));
-}
-
-}  // namespace
-
 int current_device() {
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");

@@ -56,6 +56,18 @@ void wait_for(Lock& lock, Queue& q, std::uint64_t number) {
   world().progress.wait(lock, [&] { return q.done >= number; });
 }
 
+/// Returns when all that is queued is done; throws what went wrong, once.
+void finish(Lock& lock, Queue& q) {
+  wait_for(lock, q, q.queued);
+  if (q.error) std::rethrow_exception(std::exchange(q.error, nullptr));
+}
+
+void add(Queue& q, std::function<void()> work) {
+  q.work.push_back(std::move(work));
+  ++q.queued;
+  q.wake.notify_one();
+}
+
 /// A stream's thread.
 void run(const std::shared_ptr<Queue>& q) {
   Lock lock(world().mutex);
@@ -113,12 +125,8 @@ void enqueue(CUstream_st* stream, std::function<void()> work) {
   if (!stream) return work();
   Queue& q = *stream->queue;
   Lock lock(world().mutex);
-  q.work.push_back(std::move(work));
-  ++q.queued;
-  q.wake.notify_one();
-  if (!each_call_waits()) return;
-  wait_for(lock, q, q.queued);
-  if (q.error) std::rethrow_exception(std::exchange(q.error, nullptr));
+  add(q, std::move(work));
+  if (each_call_waits()) finish(lock, q);
 }
 
 void finish_all_streams() {
@@ -154,24 +162,19 @@ Stream::~Stream() {
 }
 
 void Stream::synchronize(const char*) const {
-  Queue& q = *stream_->queue;
   Lock lock(world().mutex);
-  wait_for(lock, q, q.queued);
-  if (q.error) std::rethrow_exception(std::exchange(q.error, nullptr));
+  finish(lock, *stream_->queue);
 }
 
 Event::Event(CUstream_st* stream, Kind)
     : event_(new CUevent_st{std::make_shared<Mark>(stream->queue, 0)}) {
   Lock lock(world().mutex);
-  Mark& mark = *event_->mark;
-  mark.number = mark.queue->queued + 1;
-  mark.queue->work.push_back([mark = event_->mark] {
+  add(*stream->queue, [mark = event_->mark] {
     const Lock at_work(world().mutex);
     mark->time = Clock::now();
     mark->queue->tosses = true;
   });
-  ++mark.queue->queued;
-  mark.queue->wake.notify_one();
+  event_->mark->number = stream->queue->queued;
 }
 
 Event::~Event() { delete event_; }

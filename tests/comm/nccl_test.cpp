@@ -30,13 +30,11 @@ class NcclBase : public ::testing::Test {
  protected:
   void SetUp() override {
     if (ops_) return;
+    const testing::Devices devices(testing::session().size());
+    why_not_ = devices.why_not.empty() ? NcclCommunicator::why_not() : devices.why_not;
     try {
-      const int gpus = device_count(testing::kDevice), ranks = testing::session().size();
-      if (gpus < ranks)
-        why_not_ = str(ranks, " ranks need as many GPUs; there are ", gpus);
-      else
+      if (why_not_.empty())
         ops_ = std::make_unique<CudaOps>(DeviceOptions{.index = testing::session().rank()});
-      if (why_not_.empty()) why_not_ = NcclCommunicator::why_not();
     } catch (const Error& e) {
       why_not_ = e.what();
     }

@@ -165,6 +165,17 @@ void run(const Exchange& e, ncclComm& comm) {
   if (e.out_bytes) std::memcpy(e.out, result.data(), e.out_bytes);
 }
 
+ncclResult_t enqueue(ncclComm* comm, cudaStream_t stream, Exchange e) {
+  enqueue(comm, stream, [e = std::move(e)](ncclComm& c) { run(e, c); });
+  return ncclSuccess;
+}
+
+std::span<std::byte> all_of_it(int, Bytes& in) { return in; }
+
+void one_after_another(const std::vector<Bytes>& parts, std::byte* out) {
+  for (const Bytes& part : parts) out = std::copy(part.begin(), part.end(), out);
+}
+
 std::byte* bytes(const void* p) { return static_cast<std::byte*>(const_cast<void*>(p)); }
 
 // --- reductions ----------------------------------------------------------------------------------
@@ -197,6 +208,16 @@ void visit(ncclDataType_t type, F&& f) {
   if (type == ncclInt32) f(std::int32_t{});
   if (type == ncclInt64) f(std::int64_t{});
   if (type == ncclUint8) f(std::uint8_t{});
+}
+
+/// Exchange::finish: reduce() of whole parts.
+auto reduction(std::size_t count, ncclDataType_t type, ncclRedOp_t operation,
+               std::function<std::size_t(std::size_t)> first) {
+  return [=](const std::vector<Bytes>& parts, std::byte* out) {
+    visit(type, [&](auto zero) {
+      reduce(reinterpret_cast<decltype(zero)*>(out), parts, count, operation, first);
+    });
+  };
 }
 
 std::string why_not_reduced(ncclDataType_t type, ncclRedOp_t operation) {
@@ -339,83 +360,64 @@ ncclResult_t ncclAllReduce(const void* in, void* out, std::size_t count, ncclDat
                            ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   if (const std::string why = why_not_reduced(type, operation); !why.empty()) return refuse(why);
   const std::size_t size = count * size_of(type), n = std::size_t(comm->size);
-  enqueue(comm, stream,
-          [e = Exchange{{f_all_reduce, std::uint32_t(type), std::uint32_t(operation), 0, count},
-                        bytes(in),
-                        size,
-                        bytes(out),
-                        size,
-                        [](int, Bytes& mine) { return std::span(mine); },
-                        [=](int) { return size; },
-                        [=](const std::vector<Bytes>& parts, std::byte* to) {
-                          visit(type, [&](auto zero) {
-                            // A ring's parts: the sum of part p begins with the rank after it.
-                            reduce(reinterpret_cast<decltype(zero)*>(to), parts, count, operation,
-                                   [=](std::size_t i) { return i * n / count + 1; });
-                          });
-                        }}](ncclComm& c) { run(e, c); });
-  return ncclSuccess;
+  // A ring's parts: the sum of part p begins with the rank after it.
+  const auto first = [=](std::size_t i) { return i * n / count + 1; };
+  return enqueue(comm, stream,
+                 {.label = {f_all_reduce, std::uint32_t(type), std::uint32_t(operation), 0, count},
+                  .in = bytes(in),
+                  .in_bytes = size,
+                  .out = bytes(out),
+                  .out_bytes = size,
+                  .to = all_of_it,
+                  .from = [=](int) { return size; },
+                  .finish = reduction(count, type, operation, first)});
 }
 
 ncclResult_t ncclReduceScatter(const void* in, void* out, std::size_t count, ncclDataType_t type,
                                ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   if (const std::string why = why_not_reduced(type, operation); !why.empty()) return refuse(why);
   const std::size_t size = count * size_of(type), rank = std::size_t(comm->rank);
-  enqueue(comm, stream,
-          [e = Exchange{{f_reduce_scatter, std::uint32_t(type), std::uint32_t(operation), 0, count},
-                        bytes(in),
-                        size * std::size_t(comm->size),
-                        bytes(out),
-                        size,
-                        [=](int r, Bytes& mine) {
-                          return std::span(mine).subspan(std::size_t(r) * size, size);
-                        },
-                        [=](int) { return size; },
-                        [=](const std::vector<Bytes>& parts, std::byte* to) {
-                          visit(type, [&](auto zero) {
-                            reduce(reinterpret_cast<decltype(zero)*>(to), parts, count, operation,
-                                   [=](std::size_t) { return rank + 1; });
-                          });
-                        }}](ncclComm& c) { run(e, c); });
-  return ncclSuccess;
+  const auto first = [=](std::size_t) { return rank + 1; };
+  return enqueue(
+      comm, stream,
+      {.label = {f_reduce_scatter, std::uint32_t(type), std::uint32_t(operation), 0, count},
+       .in = bytes(in),
+       .in_bytes = size * std::size_t(comm->size),
+       .out = bytes(out),
+       .out_bytes = size,
+       .to = [=](int r,
+                 Bytes& mine) { return std::span(mine).subspan(std::size_t(r) * size, size); },
+       .from = [=](int) { return size; },
+       .finish = reduction(count, type, operation, first)});
 }
 
 ncclResult_t ncclAllGather(const void* in, void* out, std::size_t count, ncclDataType_t type,
                            ncclComm_t comm, cudaStream_t stream) {
   const std::size_t size = count * size_of(type);
-  enqueue(comm, stream,
-          [e = Exchange{{f_all_gather, std::uint32_t(type), 0, 0, count},
-                        bytes(in),
-                        size,
-                        bytes(out),
-                        size * std::size_t(comm->size),
-                        [](int, Bytes& mine) { return std::span(mine); },
-                        [=](int) { return size; },
-                        [](const std::vector<Bytes>& parts, std::byte* to) {
-                          for (const Bytes& part : parts)
-                            to = std::copy(part.begin(), part.end(), to);
-                        }}](ncclComm& c) { run(e, c); });
-  return ncclSuccess;
+  return enqueue(comm, stream,
+                 {.label = {f_all_gather, std::uint32_t(type), 0, 0, count},
+                  .in = bytes(in),
+                  .in_bytes = size,
+                  .out = bytes(out),
+                  .out_bytes = size * std::size_t(comm->size),
+                  .to = all_of_it,
+                  .from = [=](int) { return size; },
+                  .finish = one_after_another});
 }
 
 ncclResult_t ncclBroadcast(const void* in, void* out, std::size_t count, ncclDataType_t type,
                            int root, ncclComm_t comm, cudaStream_t stream) {
   if (root < 0 || root >= comm->size) return refuse(str("there is no rank ", root));
   const std::size_t size = count * size_of(type);
-  const bool is_root = comm->rank == root;
-  enqueue(comm, stream,
-          [e = Exchange{{f_broadcast, std::uint32_t(type), 0, std::uint32_t(root), count},
-                        bytes(in),
-                        is_root ? size : 0,
-                        bytes(out),
-                        size,
-                        [](int, Bytes& mine) { return std::span(mine); },
-                        [=](int r) { return r == root ? size : 0; },
-                        [=](const std::vector<Bytes>& parts, std::byte* to) {
-                          const Bytes& from = parts[std::size_t(root)];
-                          std::copy(from.begin(), from.end(), to);
-                        }}](ncclComm& c) { run(e, c); });
-  return ncclSuccess;
+  return enqueue(comm, stream,
+                 {.label = {f_broadcast, std::uint32_t(type), 0, std::uint32_t(root), count},
+                  .in = bytes(in),
+                  .in_bytes = comm->rank == root ? size : 0,
+                  .out = bytes(out),
+                  .out_bytes = size,
+                  .to = all_of_it,
+                  .from = [=](int r) { return r == root ? size : 0; },
+                  .finish = one_after_another});  // there is one
 }
 
 const lacuna::NcclLibrary& lacuna::NcclLibrary::get() {

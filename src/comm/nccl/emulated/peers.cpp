@@ -76,7 +76,7 @@ struct Direction {
   }
 };
 
-std::vector<Direction> by_peer(std::vector<Message>& messages, std::size_t peers) {
+std::vector<Direction> by_peer(const std::vector<Message>& messages, std::size_t peers) {
   std::vector<Direction> directions(peers);
   for (const Message& m : messages) directions[std::size_t(m.peer)].messages.push_back(m);
   for (Direction& d : directions)
@@ -124,7 +124,8 @@ void Peers::wait_for_abort() {
   while (poll(&p, 1, -1) < 0 && errno == EINTR) continue;
 }
 
-Peers::Result Peers::exchange(std::vector<Message> sends, std::vector<Message> receives) {
+Peers::Result Peers::exchange(const std::vector<Message>& sends,
+                              const std::vector<Message>& receives) {
   auto out = by_peer(sends, sockets_.size()), in = by_peer(receives, sockets_.size());
   for (;;) {
     std::vector<pollfd> waits{{aborted_[0], POLLIN, 0}};

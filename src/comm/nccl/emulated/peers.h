@@ -32,14 +32,13 @@ class Peers {
   Peers& operator=(const Peers&) = delete;
 
   enum class End : std::uint8_t { done, aborted, peer_lost, labels_differ };
-  /// Sends and receives all at the same time. On `labels_differ`, `difference` says which peer and
-  /// what it meant.
   struct Result {
     End end;
-    int peer = 0;
+    int peer = 0;  // that was lost, or whose label differs
     Label theirs;
   };
-  Result exchange(std::vector<Message> sends, std::vector<Message> receives);
+  /// Sends and receives all at the same time.
+  Result exchange(const std::vector<Message>& sends, const std::vector<Message>& receives);
 
   /// From another thread: ends an exchange, and every later one.
   void abort();

@@ -48,6 +48,20 @@ std::size_t utf8_length(std::string_view s) {
   return n;
 }
 
+/// Whether one UTF-8 character is white space to Python's str.isspace(), which counts the four
+/// separators U+001C to U+001F too. Unicode 15 gives the same set as every version since 6.3.
+bool is_python_space(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (character.size() == 1)
+    return byte(0) == ' ' || (byte(0) >= '\t' && byte(0) <= '\r') ||
+           (byte(0) >= 0x1c && byte(0) <= 0x1f);
+  if (character.size() == 2) return character == "\xc2\x85" || character == "\xc2\xa0";
+  if (character.size() != 3) return false;
+  if (byte(0) == 0xe2 && byte(1) == 0x80)  // U+2000 to U+200A, U+2028, U+2029, U+202F
+    return byte(2) <= 0x8a || byte(2) == 0xa8 || byte(2) == 0xa9 || byte(2) == 0xaf;
+  return character == "\xe1\x9a\x80" || character == "\xe2\x81\x9f" || character == "\xe3\x80\x80";
+}
+
 }  // namespace
 
 std::string printable(std::string_view bytes) {
@@ -110,11 +124,20 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
   return best;
 }
 
-std::string trimmed(const std::string& text) {
-  constexpr const char* space = " \t\r\n\v\f";
-  const std::size_t begin = text.find_first_not_of(space);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(space) - begin + 1);
+std::string trimmed(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t n = utf8_length(text);
+    if (!is_python_space(text.substr(0, n))) break;
+    text.remove_prefix(n);
+  }
+  while (!text.empty()) {
+    std::size_t begin = text.size() - 1;  // where the last character begins
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) --begin;
+    const std::string_view last = text.substr(begin);
+    if (utf8_length(last) != last.size() || !is_python_space(last)) break;
+    text = text.substr(0, begin);
+  }
+  return std::string(text);
 }
 
 }  // namespace lacuna

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace lacuna {
 namespace {
 
@@ -87,6 +90,43 @@ TEST(Text, Trimmed) {
   EXPECT_EQ(trimmed(" \n a b\t"), "a b");
   EXPECT_EQ(trimmed(" \n"), "");
   EXPECT_EQ(trimmed("a"), "a");
+  EXPECT_EQ(trimmed(""), "");
+}
+
+std::string utf8(unsigned c) {
+  const auto tail = [c](int shift) { return char(0x80 | (c >> shift & 0x3f)); };
+  if (c < 0x80) return {char(c)};
+  if (c < 0x800) return {char(0xc0 | c >> 6), tail(0)};
+  if (c < 0x10000) return {char(0xe0 | c >> 12), tail(6), tail(0)};
+  return {char(0xf0 | c >> 18), tail(12), tail(6), tail(0)};
+}
+
+// [c for c in range(0x110000) if chr(c).isspace()] of CPython 3.11.
+bool is_space_in_python(unsigned c) {
+  constexpr unsigned others[] = {0x20, 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000};
+  return (c >= 0x9 && c <= 0xd) || (c >= 0x1c && c <= 0x1f) || (c >= 0x2000 && c <= 0x200a) ||
+         std::find(std::begin(others), std::end(others), c) != std::end(others);
+}
+
+TEST(Text, TrimmedRemovesTheWhiteSpaceOfPython) {
+  for (unsigned c = 0; c <= 0x10ffff; ++c) {
+    if (c >= 0xd800 && c < 0xe000) continue;  // surrogates are no characters
+    const std::string s = utf8(c);
+    EXPECT_EQ(trimmed(s + "x" + s), is_space_in_python(c) ? "x" : s + "x" + s) << std::hex << c;
+  }
+  const std::string blank = utf8(0x3000) + " " + utf8(0x85);
+  EXPECT_EQ(trimmed(blank + utf8(0x7b54) + blank + utf8(0x6848) + blank),
+            utf8(0x7b54) + blank + utf8(0x6848));
+  EXPECT_EQ(trimmed(blank), "");
+}
+
+TEST(Text, TrimmedKeepsBytesThatAreNoUtf8) {
+  for (const std::string s : {"\x80", "\x85", "\xa0", "\xe3\x80", "\xff", "\xc2", "\xe0\x80\xa0"}) {
+    EXPECT_EQ(trimmed(s), s);
+    EXPECT_EQ(trimmed(" " + s + "\n"), s);
+  }
+  EXPECT_EQ(trimmed("\xe3\x80\x80\x80"), "\x80");
+  EXPECT_EQ(trimmed("\xe3\xe3\x80\x80"), "\xe3");
 }
 
 }  // namespace

@@ -18,8 +18,7 @@ pretrain() {
   local resume=()
   [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)
   $lacuna pretrain --config configs/experiments/small.toml --set train.output="$runs/$run" \
-    --set train.steps="$count" --set optimizer.warmup_steps=$((count / 20)) \
-    --set optimizer.decay_steps=$((count / 3)) "$@" "${resume[@]}"
+    --set train.steps="$count" "$@" "${resume[@]}"
 }
 autoregressive=(--set model.attention=causal --set train.objective=autoregressive)
 

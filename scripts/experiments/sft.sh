@@ -24,7 +24,6 @@ resume=()
 $lacuna sft --config configs/experiments/sft.toml --init "$runs/sft-base" \
   --set data.train="$data/sft.h5" --set data.validation="$data/sft-held-out.h5" \
   --set train.output="$runs/sft" --set train.steps="$count" \
-  --set optimizer.warmup_steps=$((count / 20)) --set optimizer.decay_steps=$((count / 10)) \
   "${resume[@]}"
 
 say "held-out answers: bound before and after (nats per token, with standard error)"

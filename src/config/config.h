@@ -1,4 +1,6 @@
 #pragma once
+#include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -54,6 +56,31 @@ template <class E>
 const char* word_of(E e) {
   return EnumWords<E>::words[int(e)];
 }
+
+/// Updates at one end of a run: a whole number of them, or a share of train.steps in [0, 1). In
+/// TOML an integer or a number with a point, as Hugging Face's warmup_steps.
+class StepCount {
+ public:
+  template <std::integral T>
+  constexpr StepCount(T steps) : steps_(steps) {}
+  template <std::floating_point T>
+  constexpr StepCount(T share) : share_(share), is_share_(true) {}
+
+  bool is_share() const { return is_share_; }
+  std::int64_t steps() const { return steps_; }
+  double share() const { return share_; }
+  /// Of a run of `run` updates: the share's, rounded to the nearest, or the number itself, which
+  /// may be more than `run`.
+  std::int64_t of(std::int64_t run) const {
+    return is_share_ ? std::llround(share_ * double(run)) : steps_;
+  }
+  bool operator==(const StepCount&) const = default;
+
+ private:
+  std::int64_t steps_ = 0;
+  double share_ = 0;
+  bool is_share_ = false;
+};
 
 // Each section lists its fields once, in fields(): reading, writing, --set, --help and the copy in
 // a checkpoint all follow that list. visit(value, "key", "what it means").
@@ -169,8 +196,8 @@ struct OptimizerConfig {
   bool decay_embeddings = false;
   double clip_norm = 1.0;
   Schedule schedule = Schedule::wsd;
-  std::int64_t warmup_steps = 100;
-  std::int64_t decay_steps = 200;
+  StepCount warmup_steps = 0.1;
+  StepCount decay_steps = 0.2;
 
   bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
@@ -186,8 +213,12 @@ struct OptimizerConfig {
           "whether the embedding decays (an untied head does)");
     visit(c.clip_norm, "clip_norm", "largest global gradient norm; 0: no clipping");
     visit(c.schedule, "schedule", "wsd (warm-up, stable, linear decay), cosine or constant");
-    visit(c.warmup_steps, "warmup_steps", "linear from 0 to learning_rate over these");
-    visit(c.decay_steps, "decay_steps", "wsd: the last steps, linear to min_learning_rate");
+    visit(
+        c.warmup_steps, "warmup_steps",
+        "linear from 0 to learning_rate over these: a share of train.steps below 1.0, or a number "
+        "of steps");
+    visit(c.decay_steps, "decay_steps",
+          "wsd: linear to min_learning_rate over the last of them: a share or a number");
   }
 };
 

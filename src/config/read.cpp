@@ -72,6 +72,14 @@ class Assign {
     else
       wrong("a number");
   }
+  void operator()(StepCount& field) const {
+    if (const auto* integer = node_.as_integer())
+      field = **integer;
+    else if (const auto* number = node_.as_floating_point())
+      field = **number;
+    else
+      wrong("a number of steps, or a share of train.steps below 1.0");
+  }
   void operator()(bool& field) const {
     const auto* boolean = node_.as_boolean();
     if (!boolean) wrong("true or false");

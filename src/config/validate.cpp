@@ -106,7 +106,17 @@ void check_train(const Config& c) {
     rules.broken("objective", t.objective, "needs model.attention = \"full\"");
 }
 
-void check_optimizer(const OptimizerConfig& o, std::int64_t steps) {
+void check_step_count(const Rules& rules, const char* key, const StepCount& count) {
+  if (!count.is_share()) return rules.between(key, count.steps(), 0);
+  const double share = count.share();
+  if (share >= 0 && share < 1) return;
+  const bool whole = share >= 1 && share <= double(kMany) && share == std::floor(share);
+  rules.broken(key, count,
+               str("must be a share of train.steps in [0, 1), or a whole number of steps",
+                   whole ? str("; write ", std::int64_t(share)) : std::string()));
+}
+
+void check_optimizer(const OptimizerConfig& o) {
   const Rules rules("optimizer");
   rules.above_zero("learning_rate", o.learning_rate);
   rules.not_negative("min_learning_rate", o.min_learning_rate);
@@ -118,13 +128,12 @@ void check_optimizer(const OptimizerConfig& o, std::int64_t steps) {
   rules.above_zero("eps", o.eps);
   rules.not_negative("weight_decay", o.weight_decay);
   rules.not_negative("clip_norm", o.clip_norm);
-  rules.between("warmup_steps", o.warmup_steps, 0);
-  rules.between("decay_steps", o.decay_steps, 0);
-  const std::string limit = "must be at most " + Rules("train").named("steps", steps);
-  if (o.warmup_steps > steps) rules.broken("warmup_steps", o.warmup_steps, limit);
-  if (o.schedule == Schedule::wsd && o.warmup_steps + o.decay_steps > steps)
+  check_step_count(rules, "warmup_steps", o.warmup_steps);
+  check_step_count(rules, "decay_steps", o.decay_steps);
+  if (o.schedule == Schedule::wsd && o.warmup_steps.share() + o.decay_steps.share() > 1)
     fail_usage(rules.named("warmup_steps", o.warmup_steps) + " and " +
-               rules.named("decay_steps", o.decay_steps) + " together " + limit);
+               rules.named("decay_steps", o.decay_steps) +
+               " are shares of a run; together they must be at most 1.0");
 }
 
 void check_sft(const SftConfig& s) {
@@ -193,7 +202,7 @@ void validate(const Config& c) {
     data.broken("sequence_length", c.data.sequence_length,
                 "must be at most " + Rules("model").named("max_length", c.model.max_length));
   check_train(c);
-  check_optimizer(c.optimizer, c.train.steps);
+  check_optimizer(c.optimizer);
   check_sft(c.sft);
   check_parallel(c.parallel, c.model);
 }

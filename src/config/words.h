@@ -16,6 +16,7 @@ std::string toml_value(std::int64_t value);
 /// The shortest digits that read back as the same double; always with a point or an exponent.
 std::string toml_value(double value);
 std::string toml_value(bool value);
+std::string toml_value(const StepCount& value);
 inline std::string toml_value(const std::string& value) { return toml_string(value); }
 template <class E>
 requires std::is_enum_v<E> std::string toml_value(E value) { return toml_string(word_of(value)); }

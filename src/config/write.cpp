@@ -61,6 +61,10 @@ std::string toml_value(double value) {
   return text;
 }
 
+std::string toml_value(const StepCount& value) {
+  return value.is_share() ? toml_value(value.share()) : toml_value(value.steps());
+}
+
 namespace {
 
 template <class Root>

@@ -111,6 +111,12 @@ std::string with_commas(std::int64_t n) {
   return digits;
 }
 
+std::string counted(std::int64_t n, std::string_view one, std::string_view many) {
+  std::string text = with_commas(n) + ' ';
+  if (n == 1 || n == -1) return text.append(one);
+  return many.empty() ? text.append(one) + 's' : text.append(many);
+}
+
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 2) + 1;

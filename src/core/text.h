@@ -12,6 +12,8 @@ std::string human_bytes(std::int64_t bytes);
 std::string human_duration(double seconds);
 /// "1,234,567".
 std::string with_commas(std::int64_t n);
+/// "1 rank", "1,234 ranks": a number with its noun; `many` where the plural is not `one` + "s".
+std::string counted(std::int64_t n, std::string_view one, std::string_view many = {});
 /// The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 /// What any bytes may be shown as: valid UTF-8 that cannot move a terminal's cursor. Bytes that are

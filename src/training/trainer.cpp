@@ -344,6 +344,10 @@ void Trainer::log_setup() {
                validator_            ? with_commas(validator_->sequences()) + " sequences"
                : response_validator_ ? with_commas(response_validator_->sequences()) + " examples"
                                      : "none"));
+  log_info(schedule_summary(config_.optimizer, config_.train.steps));
+  if (const std::string cut = schedule_shortening(config_.optimizer, config_.train.steps);
+      !cut.empty() && first_rank())
+    log_warning(cut);
   if (lora_)
     log_info(str("adapters of rank ", config_.sft.lora_rank, ": ", with_commas(lora_->parameters()),
                  " parameters learn"));

@@ -29,6 +29,8 @@ sample_prompt = "In the \"beginning\"\n\u00e9"
 [optimizer]
 learning_rate = 4e-4
 schedule = "cosine"
+warmup_steps = 2_000
+decay_steps = 0.25
 )",
                                 "run.toml");
   EXPECT_EQ(c.model.width, 512);
@@ -39,6 +41,8 @@ schedule = "cosine"
   EXPECT_EQ(c.train.sample_prompt, "In the \"beginning\"\n\xc3\xa9");
   EXPECT_EQ(c.optimizer.learning_rate, 4e-4);
   EXPECT_EQ(c.optimizer.schedule, Schedule::cosine);
+  EXPECT_EQ(c.optimizer.warmup_steps, StepCount(2000));
+  EXPECT_EQ(c.optimizer.decay_steps, StepCount(0.25));
   EXPECT_EQ(c.model.layers, ModelConfig{}.layers);
   EXPECT_EQ(parse_config("train.steps = 7\nmodel = {layers = 2}\n", "x").train.steps, 7);
 }
@@ -77,6 +81,9 @@ TEST(ReadConfig, values_of_another_type) {
             "run.toml:2:10: train.output must be a string in quotes; found the integer 5");
   EXPECT_EQ(mistake_in("[optimizer]\neps = true"),
             "run.toml:2:7: optimizer.eps must be a number; found the boolean true");
+  EXPECT_EQ(mistake_in("[optimizer]\nwarmup_steps = '5%'"),
+            "run.toml:2:16: optimizer.warmup_steps must be a number of steps, or a share of "
+            "train.steps below 1.0; found the string '5%'");
   EXPECT_EQ(mistake_in("[model]\ntied_embeddings = 1"),
             "run.toml:2:19: model.tied_embeddings must be true or false; found the integer 1");
   EXPECT_EQ(mistake_in("[optimizer]\nschedule = 'linear'"),
@@ -131,6 +138,8 @@ TEST(ReadConfig, the_configs_that_come_with_the_program) {
   for (const auto& entry : std::filesystem::directory_iterator(LACUNA_SOURCE "/configs")) {
     if (entry.path().extension() != ".toml") continue;
     ++configs;
+    for (const char* steps : {"train.steps=1", "train.steps=2", "train.steps=100"})
+      EXPECT_EQ(error_of([&] { read_config(entry.path().string(), {steps}); }), "") << steps;
     EXPECT_EQ(error_of([&] { read_config(entry.path().string(), {}); }), "");
   }
   EXPECT_GE(configs, 1);

@@ -126,13 +126,31 @@ TEST(Validate, optimizer_and_parallel) {
       {{"optimizer.clip_norm=0"}, ""},
       {{"optimizer.warmup_steps=-1"}, "optimizer.warmup_steps = -1 must be at least 0"},
       {{"optimizer.decay_steps=-1"}, "optimizer.decay_steps = -1 must be at least 0"},
-      {{"train.steps=300"}, ""},  // 100 + 200
-      {{"train.steps=299"},
-       "optimizer.warmup_steps = 100 and optimizer.decay_steps = 200 together must be at most "
-       "train.steps = 299"},
-      {{"train.steps=299", "optimizer.schedule=cosine"}, ""},
-      {{"train.steps=99", "optimizer.schedule=cosine"},
-       "optimizer.warmup_steps = 100 must be at most train.steps = 99"},
+      {{"train.steps=1", "optimizer.warmup_steps=100", "optimizer.decay_steps=200"}, ""},
+      {{"optimizer.warmup_steps=0.999", "optimizer.decay_steps=0.0"}, ""},
+      {{"optimizer.warmup_steps=1.0"},
+       "optimizer.warmup_steps = 1.0 must be a share of train.steps in [0, 1), or a whole number "
+       "of steps; write 1"},
+      {{"optimizer.decay_steps=200.0"},
+       "optimizer.decay_steps = 200.0 must be a share of train.steps in [0, 1), or a whole number "
+       "of steps; write 200"},
+      {{"optimizer.decay_steps=1.5"},
+       "optimizer.decay_steps = 1.5 must be a share of train.steps in [0, 1), or a whole number of "
+       "steps"},
+      {{"optimizer.warmup_steps=-0.1"},
+       "optimizer.warmup_steps = -0.1 must be a share of train.steps in [0, 1), or a whole number "
+       "of steps"},
+      {{"optimizer.warmup_steps=nan"},
+       "optimizer.warmup_steps = nan must be a share of train.steps in [0, 1), or a whole number "
+       "of steps"},
+      {{"optimizer.decay_steps=inf"},
+       "optimizer.decay_steps = inf must be a share of train.steps in [0, 1), or a whole number of "
+       "steps"},
+      {{"optimizer.warmup_steps=0.6", "optimizer.decay_steps=0.5"},
+       "optimizer.warmup_steps = 0.6 and optimizer.decay_steps = 0.5 are shares of a run; together "
+       "they must be at most 1.0"},
+      {{"optimizer.warmup_steps=0.6", "optimizer.decay_steps=0.5", "optimizer.schedule=cosine"},
+       ""},
       {{"sft.pad_group=0"}, "sft.pad_group = 0 must be at least 1"},
       {{"sft.lora_rank=-1"}, "sft.lora_rank = -1 must be at least 0"},
       {{"sft.lora_alpha=-1"}, "sft.lora_alpha = -1.0 must not be negative"},

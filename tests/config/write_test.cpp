@@ -22,6 +22,11 @@ class Random {
     while (std::isnan(x));  // equal to nothing, not even itself
     if (bits() % 4 == 0) x = double(std::int64_t(bits()) >> bits() % 64);
   }
+  void operator()(StepCount& x) {
+    double share = 0;
+    (*this)(share);
+    x = bits() % 2 ? StepCount(std::int64_t(bits())) : StepCount(share);
+  }
   void operator()(bool& x) { x = bits() % 2; }
   void operator()(std::string& x) {
     x.clear();
@@ -78,6 +83,7 @@ TEST(WriteConfig, is_what_a_person_would_write) {
   EXPECT_TRUE(contains(text, "\n\n[train]\nobjective = \"masked_diffusion\"\n"));
   EXPECT_TRUE(contains(text, "\nlearning_rate = 0.001\n"));
   EXPECT_TRUE(contains(text, "\ndecay_norms = false\n"));
+  EXPECT_TRUE(contains(text, "\nwarmup_steps = 0.1\n"));
 }
 
 TEST(ConfigHelp, is_the_default_config_with_every_key_explained_in_one_column) {

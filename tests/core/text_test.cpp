@@ -44,6 +44,15 @@ TEST(Text, Commas) {
   EXPECT_EQ(with_commas(-123456), "-123,456");
 }
 
+TEST(Text, CountsWithTheirNoun) {
+  EXPECT_EQ(counted(0, "rank"), "0 ranks");
+  EXPECT_EQ(counted(1, "rank"), "1 rank");
+  EXPECT_EQ(counted(-1, "degree"), "-1 degree");
+  EXPECT_EQ(counted(1234, "step"), "1,234 steps");
+  EXPECT_EQ(counted(1, "pass", "passes"), "1 pass");
+  EXPECT_EQ(counted(2, "pass", "passes"), "2 passes");
+}
+
 TEST(Text, NearestWord) {
   const std::vector<std::string> words = {"learning_rate", "batch_size", "steps", "seed"};
   EXPECT_EQ(nearest("learning_rat", words), "learning_rate");

@@ -198,6 +198,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       more_registers<kComputingRegisters>();
       compute_keys<D>(memory, barriers, a, tile, steps, tile.first - first_key);
     }
+  } else {
+    __trap();
   }
 }
 
@@ -336,6 +338,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       more_registers<kComputingRegisters>();
       compute_queries<D>(memory, barriers, a, tile, head, keys, tiles);
     }
+  } else {
+    __trap();
   }
 }
 

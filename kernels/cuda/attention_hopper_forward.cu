@@ -207,8 +207,12 @@ __global__ void __launch_bounds__(kThreads, 1)
       more_registers<kComputingRegisters>();
       compute<D>(memory, barriers, a, tile, head, keys, tiles, fewest);
     }
+  } else {
+    __trap();
   }
 }
+
+__global__ void code_probe_kernel(std::int32_t* has_code) { *has_code = kHopperCode; }
 
 template <int D>
 void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
@@ -223,6 +227,16 @@ void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloa
 
 }  // namespace
 }  // namespace hopper
+
+bool has_hopper_code(Device& device) {
+  constexpr const char* kOp = "has_hopper_code";
+  std::int32_t has_code = 0;
+  auto* on_device = static_cast<std::int32_t*>(device.workspace(kOp, sizeof has_code));
+  launch({kOp, 1, 1, 0, device.stream()}, hopper::code_probe_kernel, on_device);
+  device.copy(kOp, &has_code, Place::host, sizeof has_code, on_device, Place::device,
+              sizeof has_code, sizeof has_code, 1);
+  return has_code != 0;
+}
 
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,

@@ -1,3 +1,4 @@
+#include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
 
@@ -35,6 +36,9 @@ CudaOps::CudaOps(const DeviceOptions& options)
       products_(device_, options.tune_products),
       hopper_attention_(options.hopper_attention && device_.has_wgmma()) {
   device_.check_code(reinterpret_cast<const void*>(fill_kernel<float, 1>));
+  CHECK(!hopper_attention_ || has_hopper_code(device_),
+        "cuda: attention_kernels \"hopper\" needs code of sm_90a, which this program has not: ",
+        device_.architecture_advice(), ", or choose attention_kernels \"portable\"");
 }
 
 CudaOps::~CudaOps() = default;

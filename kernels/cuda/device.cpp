@@ -152,13 +152,17 @@ bool Device::has_wgmma() const {
 void Device::check_code(const void* kernel) const {
   cudaFuncAttributes attributes{};
   const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
-  const cudaDeviceProp& p = state_->properties;
   CHECK(error != cudaErrorNoKernelImageForDevice && error != cudaErrorInvalidDeviceFunction &&
             error != cudaErrorUnsupportedPtxVersion,
-        "cuda: this program was compiled for the architectures ", LACUNA_CUDA_ARCHITECTURES,
-        ", and ", p.name, " is sm_", p.major, p.minor,
-        "; build it with -DCMAKE_CUDA_ARCHITECTURES=", p.major, p.minor);
+        "cuda: this program has no code for the GPU: ", architecture_advice());
   check(error, "cuda");
+}
+std::string Device::architecture_advice() const {
+  const cudaDeviceProp& p = state_->properties;
+  // sm_90's wgmma and TMA instructions are of the architecture-specific sm_90a alone.
+  return str("it was compiled for the architectures ", LACUNA_CUDA_ARCHITECTURES, ", and ", p.name,
+             " is sm_", p.major, p.minor, "; build it with -DCMAKE_CUDA_ARCHITECTURES=", p.major,
+             p.minor, has_wgmma() ? "a" : "");
 }
 int Device::multiprocessors() const { return state_->properties.multiProcessorCount; }
 std::size_t Device::shared_memory() const { return state_->properties.sharedMemPerBlockOptin; }

@@ -36,6 +36,8 @@ class Device {
   bool has_wgmma() const;
   /// Throws Error when this program holds no code of `kernel` that the device can run.
   void check_code(const void* kernel) const;
+  /// For messages: what this program was compiled for, what the device is, and what to compile for.
+  std::string architecture_advice() const;
   /// Bytes of shared memory that one block can have.
   std::size_t shared_memory() const;
   CUstream_st* stream() const;

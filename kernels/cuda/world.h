@@ -182,6 +182,7 @@ struct dim3 {
 };
 
 inline void __syncthreads() { lacuna::emulator::barrier(); }
+[[noreturn]] inline void __trap() { lacuna::emulator::fail_kernel("a trap"); }
 inline int __syncthreads_or(int predicate) { return lacuna::emulator::barrier(predicate) != 0; }
 inline void __syncwarp(unsigned mask = ~0u) {
   const char nothing = 0;

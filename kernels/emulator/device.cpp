@@ -65,6 +65,9 @@ int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80
 bool Device::has_wgmma() const { return true; }
 void Device::check_code(const void*) const {}
+std::string Device::architecture_advice() const {
+  return "it was compiled for the emulator, without Hopper's instructions";
+}
 CUstream_st* Device::stream() const { return state_->stream; }
 Memory& Device::memory() { return state_->memory; }
 

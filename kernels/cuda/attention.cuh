@@ -121,13 +121,13 @@ void attention_mma_backward(const char* op, CUstream_st* stream,
                             const AttentionArguments<BFloat16>& a, std::int64_t queries,
                             std::int64_t keys);
 
+/// Whether the device runs code of sm_90a: a build for sm_80 or sm_90 holds none of wgmma's. Waits.
+bool has_hopper_code(Device& device);
 /// The same by wgmma and TMA, for sm_90a: attention_hopper_….cu. Where the device runs other code
 /// of them, they trap.
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
                               std::int64_t keys);
-/// Whether the device runs code of sm_90a: a build for sm_80 or sm_90 holds none of wgmma's. Waits.
-bool has_hopper_code(Device& device);
 void attention_hopper_backward(const char* op, CUstream_st* stream,
                                const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                std::int64_t keys);

@@ -8,9 +8,10 @@
 // D / 64 boxes of [n, 64] one behind the other (kernels/cuda/hopper.h); a thread's part of a sum
 // [64, columns] is `float x[columns / 2]` as wgmma hands it out.
 //
-// A tile that reaches beyond its segment holds rows of the next one, or zeros beyond the tensor:
-// keys and queries that do not exist get weights of exactly 0, so that those rows only have to be
-// finite.
+// A tile that reaches beyond its segment is copied with rows of the next one, or zeros beyond the
+// tensor. Keys and queries that do not exist get weights of exactly 0, but 0 times the NaN or
+// infinity of another sequence is NaN: tiles whose rows are summed over have zeros there
+// (clear_tail). Of the other tiles those rows only make rows of results that nobody stores.
 
 namespace lacuna::hopper {
 
@@ -32,6 +33,15 @@ __device__ __forceinline__ unsigned char* aligned_shared() {
   return memory + (1024 - window_address(memory) % 1024) % 1024;
 }
 
+/// Registers per thread: a block starts with the same number in all of its warps, and the computing
+/// ones can have more (setmaxnreg) only of those that the copying one gives up.
+constexpr bool registers_fit(int copying, int computing) {
+  constexpr int kAtFirst = 64 * 1024 / kThreads / 8 * 8;
+  return 24 <= copying && copying <= kAtFirst && kAtFirst <= computing && computing <= 256 &&
+         copying % 8 == 0 && computing % 8 == 0 &&
+         copying + kComputing * computing <= (1 + kComputing) * kAtFirst;
+}
+
 /// The same in all threads of a warp, and known to be.
 __device__ __forceinline__ int my_warpgroup() {
   return __shfl_sync(~0u, int(threadIdx.x) / kWarpgroup, 0);
@@ -43,6 +53,34 @@ __device__ __forceinline__ void load_tile(unsigned char* tile, int rows, const T
 #pragma unroll
   for (int box = 0; box < D / kBoxColumns; ++box)
     tma_load(tile + box * rows * kBoxRowBytes, map, column + box * kBoxColumns, row, barrier);
+}
+
+/// For `tiles` tiles of n rows, one behind the other, of which the first `valid` are of the
+/// segment: once `copied` has counted their bytes, makes the others zero, then arrives at `here`.
+/// The swizzle leaves rows where they are. One warp calls.
+template <int D, int n, int tiles>
+__device__ __forceinline__ void clear_tail(unsigned char* tile, int valid, MemoryBarrier* copied,
+                                           unsigned parity, MemoryBarrier* here) {
+  constexpr int kPacks = kBoxRowBytes / int(sizeof(Pack<std::uint32_t, 4>));
+  const int lane = int(threadIdx.x) % kWarpSize;
+  barrier_wait(copied, parity);
+  for (int box = 0; box < tiles * D / kBoxColumns; ++box) {
+    auto* rows = reinterpret_cast<std::uint32_t*>(tile + (box * n + valid) * kBoxRowBytes);
+    for (int i = lane; i < (n - valid) * kPacks; i += kWarpSize)
+      store_pack<4>(rows + 4 * i, Pack<std::uint32_t, 4>{});
+  }
+  fence_proxy_async();
+  __syncwarp();
+  if (lane == 0) barrier_arrive(here);
+}
+
+/// sync_warpgroup of a computing warpgroup, 0 or 1.
+__device__ __forceinline__ void sync_computing(int warpgroup) {
+  static_assert(kComputing == 2);
+  if (warpgroup == 0)
+    sync_warpgroup<1>();
+  else
+    sync_warpgroup<2>();
 }
 
 /// Begins sums = own rows times `other` rows, transposed: scores. `own` and `other` are addresses

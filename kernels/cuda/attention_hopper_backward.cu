@@ -9,6 +9,7 @@ namespace hopper {
 namespace {
 
 constexpr int kCopyingRegisters = 40, kComputingRegisters = 232;
+static_assert(registers_fit(kCopyingRegisters, kComputingRegisters));
 
 // --- dk and dv -----------------------------------------------------------------------------------
 
@@ -21,7 +22,7 @@ struct QueryScalars {
   std::int32_t keys[kQueries];           // how many it sees; 0: there is no such query
 };
 struct KeysBarriers {
-  MemoryBarrier own, here[kStages], read[kStages];
+  MemoryBarrier own, here[kStages], read[kStages], tail_copied;
 };
 /// Own keys, own values, then for each stage queries and their gradients.
 template <int D>
@@ -47,6 +48,7 @@ struct KeysSteps {
   }
 };
 
+/// One warp.
 template <int D>
 __device__ __forceinline__ void copy_query_tiles(unsigned char* memory, KeysBarriers* barriers,
                                                  const TensorMap& q_map, const TensorMap& k_map,
@@ -54,23 +56,33 @@ __device__ __forceinline__ void copy_query_tiles(unsigned char* memory, KeysBarr
                                                  const KeysSteps& steps, int first_key,
                                                  int kv_column) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows);
-  barrier_arrive_expecting(&barriers->own, 2 * tile_bytes<D>(kOwn));
-  for (int w = 0; w < kComputing; ++w) {
-    const int row = first_key + w * kWarpgroupRows;
-    load_tile<D>(memory + w * kRowsTile, kWarpgroupRows, k_map, kv_column, row, &barriers->own);
-    load_tile<D>(memory + (kComputing + w) * kRowsTile, kWarpgroupRows, v_map, kv_column, row,
-                 &barriers->own);
+  const bool leader = threadIdx.x == 0;
+  if (leader) {
+    barrier_arrive_expecting(&barriers->own, 2 * tile_bytes<D>(kOwn));
+    for (int w = 0; w < kComputing; ++w) {
+      const int row = first_key + w * kWarpgroupRows;
+      load_tile<D>(memory + w * kRowsTile, kWarpgroupRows, k_map, kv_column, row, &barriers->own);
+      load_tile<D>(memory + (kComputing + w) * kRowsTile, kWarpgroupRows, v_map, kv_column, row,
+                   &barriers->own);
+    }
   }
   unsigned char* tiles = memory + 2 * tile_bytes<D>(kOwn);
+  unsigned tails = 0;  // every head's last tile may be one
   for (int i = 0; i < steps.count; ++i) {
     const int stage = i % kStages;
     const KeysSteps::Step step = steps[i];
-    const int row = steps.first_query + step.begin, column = step.head * D;
-    barrier_wait(&barriers->read[stage], unsigned(i / kStages & 1) ^ 1);
-    barrier_arrive_expecting(&barriers->here[stage], 2 * kQueryTile<D>);
+    const int valid = steps.queries - step.begin;
+    MemoryBarrier* here = &barriers->here[stage];
+    MemoryBarrier* copied = valid < kQueries ? &barriers->tail_copied : here;
     unsigned char* tile = tiles + 2 * stage * kQueryTile<D>;
-    load_tile<D>(tile, kQueries, q_map, column, row, &barriers->here[stage]);
-    load_tile<D>(tile + kQueryTile<D>, kQueries, dout_map, column, row, &barriers->here[stage]);
+    if (leader) {
+      const int row = steps.first_query + step.begin, column = step.head * D;
+      barrier_wait(&barriers->read[stage], unsigned(i / kStages & 1) ^ 1);
+      barrier_arrive_expecting(copied, 2 * kQueryTile<D>);
+      load_tile<D>(tile, kQueries, q_map, column, row, copied);
+      load_tile<D>(tile + kQueryTile<D>, kQueries, dout_map, column, row, copied);
+    }
+    if (valid < kQueries) clear_tail<D, kQueries, 2>(tile, valid, copied, tails++ & 1, here);
   }
 }
 
@@ -85,8 +97,8 @@ __device__ __forceinline__ void copy_scalars(QueryScalars* scalars, KeysBarriers
     const bool exists = step.begin + i < steps.queries;
     const int query = steps.first_query + (exists ? step.begin + i : 0);
     const std::int64_t at = std::int64_t{query} * a.heads + step.head;
-    scalars[stage].lse[i] = a.lse[at] * kLog2E;
-    scalars[stage].delta[i] = a.delta[at];
+    scalars[stage].lse[i] = exists ? a.lse[at] * kLog2E : 0.0f;
+    scalars[stage].delta[i] = exists ? a.delta[at] : 0.0f;
     scalars[stage].keys[i] = exists ? visible_keys(a, query, steps.keys) : 0;
     barrier_arrive(&barriers->here[stage]);
   }
@@ -120,32 +132,32 @@ __device__ __forceinline__ void compute_keys(unsigned char* memory, KeysBarriers
     float p[kQueries / 2], ds[kQueries / 2];
     std::uint32_t p_weights[kQueries / 16][4], ds_weights[kQueries / 16][4];
     barrier_wait(&barriers->here[stage], unsigned(step / kStages & 1));
-    wgmma_fence();
+    wgmma_fence(p, ds);
     multiply_by_rows<D, kQueries>(p, window_address(k_tile), q);
     wgmma_commit();
     multiply_by_rows<D, kQueries>(ds, window_address(v_tile), dout);
     wgmma_commit();
-    wgmma_wait<1>();
+    wgmma_wait<1>(p);
 #pragma unroll
     for (int i = 0; i < kQueries / 2; ++i) {
       const int query = i / 4 * 8 + 2 * member + i % 2, key = own_key + row + i % 4 / 2 * 8;
       p[i] = key < scalar.keys[query] ? fast_exp2(p[i] * factor - scalar.lse[query]) : 0.0f;
     }
     round_weights<kQueries>(p_weights, p);
-    wgmma_wait<0>();
+    wgmma_wait<0>(ds);
 #pragma unroll
     for (int i = 0; i < kQueries / 2; ++i)
       ds[i] = p[i] * (ds[i] - scalar.delta[i / 4 * 8 + 2 * member + i % 2]);
     round_weights<kQueries>(ds_weights, ds);
-    wgmma_fence();
+    wgmma_fence(dv, dk, p_weights, ds_weights);
     add_weighted_rows<D, kQueries>(dv, p_weights, dout);
     add_weighted_rows<D, kQueries>(dk, ds_weights, q);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(dv, dk, p_weights, ds_weights);
     __syncwarp();  // all lanes have read the scalars
     if (lane == 0) barrier_arrive(&barriers->read[stage]);
   }
-  sync_warpgroup(1 + warpgroup);  // nobody reads the keys and values any more
+  sync_computing(warpgroup);  // nobody reads the keys and values any more
   const std::int64_t first = tile.first + own_row, kv_column = std::int64_t{blockIdx.y} * D;
   const int valid = tile.count - own_row;
   store_rows<D>(a.dk + first * a.dk_stride + kv_column, a.dk_stride, valid, dk, k_tile,
@@ -183,13 +195,14 @@ __global__ void __launch_bounds__(kThreads, 1)
         barrier_init(&barriers->here[s], 1 + kScalarThreads);
         barrier_init(&barriers->read[s], kComputingWarps);
       }
+      barrier_init(&barriers->tail_copied, 1);
       barrier_init_done();
     }
     __syncthreads();
     if (my_warpgroup() == 0) {
       fewer_registers<kCopyingRegisters>();
       const int thread = int(threadIdx.x);
-      if (thread == 0)
+      if (thread < kWarpSize)
         copy_query_tiles<D>(memory, barriers, q_map, k_map, v_map, dout_map, steps, tile.first,
                             int(blockIdx.y) * D);
       if (thread >= kFirstScalarThread && thread < kFirstScalarThread + kScalarThreads)
@@ -209,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <int D>
 constexpr int kKeys = D == 64 ? 128 : 64;
 struct QueriesBarriers {
-  MemoryBarrier own, here[kStages], read[kStages];
+  MemoryBarrier own, here[kStages], read[kStages], tail_copied;
 };
 /// Own queries, own gradients, then for each stage keys and values.
 template <int D>
@@ -219,27 +232,37 @@ constexpr int kQueriesBarriersAt = 2 * tile_bytes<D>(kOwn) + 2 * kStages* kKeyTi
 template <int D>
 constexpr std::size_t kQueriesShared = kSlack + kQueriesBarriersAt<D> + sizeof(QueriesBarriers);
 
+/// One warp.
 template <int D>
 __device__ __forceinline__ void copy_key_tiles(unsigned char* memory, QueriesBarriers* barriers,
                                                const TensorMap& q_map, const TensorMap& k_map,
                                                const TensorMap& v_map, const TensorMap& dout_map,
                                                int column, int kv_column, int first_query,
-                                               int first_key, int tiles) {
+                                               int first_key, int keys, int tiles) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows);
-  barrier_arrive_expecting(&barriers->own, 2 * tile_bytes<D>(kOwn));
-  for (int w = 0; w < kComputing; ++w) {
-    const int row = first_query + w * kWarpgroupRows;
-    load_tile<D>(memory + w * kRowsTile, kWarpgroupRows, q_map, column, row, &barriers->own);
-    load_tile<D>(memory + (kComputing + w) * kRowsTile, kWarpgroupRows, dout_map, column, row,
-                 &barriers->own);
+  const bool leader = threadIdx.x == 0;
+  if (leader) {
+    barrier_arrive_expecting(&barriers->own, 2 * tile_bytes<D>(kOwn));
+    for (int w = 0; w < kComputing; ++w) {
+      const int row = first_query + w * kWarpgroupRows;
+      load_tile<D>(memory + w * kRowsTile, kWarpgroupRows, q_map, column, row, &barriers->own);
+      load_tile<D>(memory + (kComputing + w) * kRowsTile, kWarpgroupRows, dout_map, column, row,
+                   &barriers->own);
+    }
   }
   for (int t = 0; t < tiles; ++t) {
-    const int stage = t % kStages, row = first_key + t * kKeys<D>;
-    barrier_wait(&barriers->read[stage], unsigned(t / kStages & 1) ^ 1);
-    barrier_arrive_expecting(&barriers->here[stage], 2 * kKeyTile<D>);
+    const int stage = t % kStages, valid = keys - t * kKeys<D>;
+    MemoryBarrier* here = &barriers->here[stage];
+    MemoryBarrier* copied = valid < kKeys<D> ? &barriers->tail_copied : here;
     unsigned char* tile = memory + 2 * tile_bytes<D>(kOwn) + 2 * stage * kKeyTile<D>;
-    load_tile<D>(tile, kKeys<D>, k_map, kv_column, row, &barriers->here[stage]);
-    load_tile<D>(tile + kKeyTile<D>, kKeys<D>, v_map, kv_column, row, &barriers->here[stage]);
+    if (leader) {
+      const int row = first_key + t * kKeys<D>;
+      barrier_wait(&barriers->read[stage], unsigned(t / kStages & 1) ^ 1);
+      barrier_arrive_expecting(copied, 2 * kKeyTile<D>);
+      load_tile<D>(tile, kKeys<D>, k_map, kv_column, row, copied);
+      load_tile<D>(tile + kKeyTile<D>, kKeys<D>, v_map, kv_column, row, copied);
+    }
+    if (valid < kKeys<D>) clear_tail<D, kKeys<D>, 2>(tile, valid, copied, 0, here);  // the last
   }
 }
 
@@ -277,28 +300,28 @@ __device__ __forceinline__ void compute_queries(unsigned char* memory, QueriesBa
     float p[n / 2], ds[n / 2];
     std::uint32_t weights[n / 16][4];
     barrier_wait(&barriers->here[stage], unsigned(t / kStages & 1));
-    wgmma_fence();
+    wgmma_fence(p, ds);
     multiply_by_rows<D, n>(p, q, k);
     wgmma_commit();
     multiply_by_rows<D, n>(ds, dout, v);
     wgmma_commit();
-    wgmma_wait<1>();
+    wgmma_wait<1>(p);
 #pragma unroll
     for (int i = 0; i < n / 2; ++i) {
       const int half = i % 4 / 2, key = begin + i / 4 * 8 + 2 * member + i % 2;
       p[i] = key < visible[half] ? fast_exp2(p[i] * factor - lse[half]) : 0.0f;
     }
-    wgmma_wait<0>();
+    wgmma_wait<0>(ds);
 #pragma unroll
     for (int i = 0; i < n / 2; ++i) ds[i] = p[i] * (ds[i] - delta[i % 4 / 2]);
     round_weights<n>(weights, ds);
-    wgmma_fence();
+    wgmma_fence(dq, weights);
     add_weighted_rows<D, n>(dq, weights, k);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(dq, weights);
     if (lane == 0) barrier_arrive(&barriers->read[stage]);
   }
-  sync_warpgroup(1 + warpgroup);  // nobody reads the queries any more
+  sync_computing(warpgroup);  // nobody reads the queries any more
   store_rows<D>(a.dq + (tile.first + own_row) * a.dq_stride + std::int64_t{head} * D, a.dq_stride,
                 tile.count - own_row, dq, q_tile, [&](int) { return a.scale; });
 }
@@ -326,14 +349,15 @@ __global__ void __launch_bounds__(kThreads, 1)
         barrier_init(&barriers->here[s], 1);
         barrier_init(&barriers->read[s], kComputingWarps);
       }
+      barrier_init(&barriers->tail_copied, 1);
       barrier_init_done();
     }
     __syncthreads();
     if (my_warpgroup() == 0) {
       fewer_registers<kCopyingRegisters>();
-      if (threadIdx.x == 0)
+      if (threadIdx.x < kWarpSize)
         copy_key_tiles<D>(memory, barriers, q_map, k_map, v_map, dout_map, head * D, kv_head * D,
-                          tile.first, first_key, tiles);
+                          tile.first, first_key, keys, tiles);
     } else {
       more_registers<kComputingRegisters>();
       compute_queries<D>(memory, barriers, a, tile, head, keys, tiles);

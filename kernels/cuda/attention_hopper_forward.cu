@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kKeys = 128;
 constexpr int kCopyingRegisters = 24, kComputingRegisters = 240;
+static_assert(registers_fit(kCopyingRegisters, kComputingRegisters));
 
 template <int D>
 constexpr int kTile = tile_bytes<D>(kKeys);
@@ -14,7 +15,7 @@ constexpr int kTile = tile_bytes<D>(kKeys);
 /// In shared memory, behind the tiles.
 struct Barriers {
   MemoryBarrier queries, keys_here[kStages], values_here[kStages], keys_read[kStages],
-      values_read[kStages];
+      values_read[kStages], tail_copied;
 };
 template <int D>
 constexpr int kBarriersAt = tile_bytes<D>(kOwn) + 2 * kStages* kTile<D>;
@@ -31,29 +32,37 @@ __device__ __forceinline__ int fewest_visible_keys(const AttentionArguments<BFlo
   return int(-block_max(-fewest));
 }
 
-/// One thread: queries once, then keys and values, a tile each, as soon as there is room.
+/// One warp: queries once, then keys and values, a tile each, as soon as there is room.
 template <int D>
 __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barriers,
                                            const TensorMap& q_map, const TensorMap& k_map,
                                            const TensorMap& v_map, int column, int kv_column,
-                                           int first_query, int first_key, int tiles) {
-  barrier_arrive_expecting(&barriers->queries, tile_bytes<D>(kOwn));
-  for (int w = 0; w < kComputing; ++w)
-    load_tile<D>(memory + w * tile_bytes<D>(kWarpgroupRows), kWarpgroupRows, q_map, column,
-                 first_query + w * kWarpgroupRows, &barriers->queries);
+                                           int first_query, int first_key, int keys, int tiles) {
   unsigned char* key_tiles = memory + tile_bytes<D>(kOwn);
   unsigned char* value_tiles = key_tiles + kStages * kTile<D>;
+  const bool leader = threadIdx.x == 0;
+  if (leader) {
+    barrier_arrive_expecting(&barriers->queries, tile_bytes<D>(kOwn));
+    for (int w = 0; w < kComputing; ++w)
+      load_tile<D>(memory + w * tile_bytes<D>(kWarpgroupRows), kWarpgroupRows, q_map, column,
+                   first_query + w * kWarpgroupRows, &barriers->queries);
+  }
   for (int t = 0; t < tiles; ++t) {
-    const int stage = t % kStages, row = first_key + t * kKeys;
+    const int stage = t % kStages, row = first_key + t * kKeys, valid = keys - t * kKeys;
     const unsigned before = unsigned(t / kStages & 1) ^ 1;
-    barrier_wait(&barriers->keys_read[stage], before);
-    barrier_arrive_expecting(&barriers->keys_here[stage], kTile<D>);
-    load_tile<D>(key_tiles + stage * kTile<D>, kKeys, k_map, kv_column, row,
-                 &barriers->keys_here[stage]);
-    barrier_wait(&barriers->values_read[stage], before);
-    barrier_arrive_expecting(&barriers->values_here[stage], kTile<D>);
-    load_tile<D>(value_tiles + stage * kTile<D>, kKeys, v_map, kv_column, row,
-                 &barriers->values_here[stage]);
+    MemoryBarrier* here = &barriers->values_here[stage];
+    MemoryBarrier* copied = valid < kKeys ? &barriers->tail_copied : here;
+    unsigned char* value_tile = value_tiles + stage * kTile<D>;
+    if (leader) {
+      barrier_wait(&barriers->keys_read[stage], before);
+      barrier_arrive_expecting(&barriers->keys_here[stage], kTile<D>);
+      load_tile<D>(key_tiles + stage * kTile<D>, kKeys, k_map, kv_column, row,
+                   &barriers->keys_here[stage]);
+      barrier_wait(&barriers->values_read[stage], before);
+      barrier_arrive_expecting(copied, kTile<D>);
+      load_tile<D>(value_tile, kKeys, v_map, kv_column, row, copied);
+    }
+    if (valid < kKeys) clear_tail<D, kKeys, 1>(value_tile, valid, copied, 0, here);  // the last
   }
 }
 
@@ -116,13 +125,15 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   for (int i = 0; i < D / 2; ++i) sums[i] = 0;
   const auto begin_scores = [&](int t) {
     barrier_wait(&barriers->keys_here[t % kStages], unsigned(t / kStages & 1));
-    wgmma_fence();
+    wgmma_fence(scores);
     multiply_by_rows<D, kKeys>(scores, own, key_tiles + t % kStages * kTile<D>);
     wgmma_commit();
   };
-  const auto begin_sums = [&](int t) {
+  const auto wait_for_values = [&](int t) {
     barrier_wait(&barriers->values_here[t % kStages], unsigned(t / kStages & 1));
-    wgmma_fence();
+  };
+  const auto begin_sums = [&](int t) {
+    wgmma_fence(sums, weights);
     add_weighted_rows<D, kKeys>(sums, weights, value_tiles + t % kStages * kTile<D>);
     wgmma_commit();
   };
@@ -139,24 +150,29 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
 
   barrier_wait(&barriers->queries, 0);
   begin_scores(0);
-  wgmma_wait<0>();
+  wgmma_wait<0>(scores);
   take_scores(0);
   round_weights<kKeys>(weights, scores);
-  // The next tile's scores are computed before this one's weights are used: the tensor cores have
-  // work while the softmax is taken.
+  wait_for_values(0);
+  // The next tile's scores are computed before this one's weights are used: the tensor cores add up
+  // this tile's values while the next one's softmax is taken. For that ptxas must leave wait<0>
+  // behind the softmax; as it depends on no register, ptxas moves it to the beginning of its basic
+  // block. The loop that waits for the next tile's values, which are needed soon anyway, ends the
+  // softmax's block. scripts/check_hopper_sass.sh sees where the wait is.
   for (int t = 1; t < tiles; ++t) {
     begin_scores(t);
     begin_sums(t - 1);
-    wgmma_wait<1>();
+    wgmma_wait<1>(scores);
     take_scores(t);
-    wgmma_wait<0>();
+    wait_for_values(t);
+    wgmma_wait<0>(sums, weights);
     if (lane == 0) barrier_arrive(&barriers->values_read[(t - 1) % kStages]);
 #pragma unroll
     for (int i = 0; i < D / 2; ++i) sums[i] *= softmax.kept[i % 4 / 2];
     round_weights<kKeys>(weights, scores);
   }
   begin_sums(tiles - 1);
-  wgmma_wait<0>();
+  wgmma_wait<0>(sums, weights);
 
   float inverse[2];
   for (int half = 0; half < 2; ++half) {
@@ -166,7 +182,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
       a.lse[std::int64_t{tile.first + row + 8 * half} * a.heads + head] =
           (softmax.max[half] * softmax.factor + log2f(total)) * kLn2;
   }
-  sync_warpgroup(1 + warpgroup);  // nobody reads the queries any more
+  sync_computing(warpgroup);  // nobody reads the queries any more
   store_rows<D>(a.out + (tile.first + own_row) * a.out_stride + std::int64_t{head} * D,
                 a.out_stride, tile.count - own_row, sums, own_tile,
                 [&](int half) { return inverse[half]; });
@@ -195,14 +211,15 @@ __global__ void __launch_bounds__(kThreads, 1)
         barrier_init(&barriers->keys_read[s], kComputingWarps);
         barrier_init(&barriers->values_read[s], kComputingWarps);
       }
+      barrier_init(&barriers->tail_copied, 1);
       barrier_init_done();
     }
     __syncthreads();
     if (my_warpgroup() == 0) {
       fewer_registers<kCopyingRegisters>();
-      if (threadIdx.x == 0)
+      if (threadIdx.x < kWarpSize)
         copy_tiles<D>(memory, barriers, q_map, k_map, v_map, head * D, kv_head * D, tile.first,
-                      first_key, tiles);
+                      first_key, keys, tiles);
     } else {
       more_registers<kComputingRegisters>();
       compute<D>(memory, barriers, a, tile, head, keys, tiles, fewest);
@@ -211,8 +228,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     __trap();
   }
 }
-
-__global__ void code_probe_kernel(std::int32_t* has_code) { *has_code = kHopperCode; }
 
 template <int D>
 void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
@@ -227,16 +242,6 @@ void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloa
 
 }  // namespace
 }  // namespace hopper
-
-bool has_hopper_code(Device& device) {
-  constexpr const char* kOp = "has_hopper_code";
-  std::int32_t has_code = 0;
-  auto* on_device = static_cast<std::int32_t*>(device.workspace(kOp, sizeof has_code));
-  launch({kOp, 1, 1, 0, device.stream()}, hopper::code_probe_kernel, on_device);
-  device.copy(kOp, &has_code, Place::host, sizeof has_code, on_device, Place::device,
-              sizeof has_code, sizeof has_code, 1);
-  return has_code != 0;
-}
 
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,

@@ -8,6 +8,14 @@ namespace lacuna {
 namespace mma {
 namespace {
 
+// sm_120's shared memory has room for two blocks. Told so, ptxas does not spill registers to make
+// room for a third; elsewhere it does not, and is told nothing.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define LACUNA_BACKWARD_BOUNDS __launch_bounds__(kThreads, 2)
+#else
+#define LACUNA_BACKWARD_BOUNDS __launch_bounds__(kThreads)
+#endif
+
 /// A block's own rows, and those of the tiles it walks over: fewer where registers are scarce.
 constexpr int kOwn = kWarps * kRows;
 template <int D>
@@ -33,7 +41,7 @@ constexpr std::size_t keys_shared_bytes() {
 /// dv stay in registers; steps run over the query heads that share the key head and, for each, over
 /// the tiles of queries that see any of these keys.
 template <int D>
-__global__ void __launch_bounds__(kThreads) backward_keys_kernel(AttentionArguments<BFloat16> a) {
+__global__ void LACUNA_BACKWARD_BOUNDS backward_keys_kernel(AttentionArguments<BFloat16> a) {
   constexpr int kQueries = kOther<D>;
   const AttentionTile tile = tile_in_slot(a.key_offsets, a.segments, int(blockIdx.x), kOwn);
   if (tile.count == 0) return;
@@ -116,8 +124,7 @@ __global__ void __launch_bounds__(kThreads) backward_keys_kernel(AttentionArgume
 
 /// Each warp 16 queries.
 template <int D>
-__global__ void __launch_bounds__(kThreads)
-    backward_queries_kernel(AttentionArguments<BFloat16> a) {
+__global__ void LACUNA_BACKWARD_BOUNDS backward_queries_kernel(AttentionArguments<BFloat16> a) {
   constexpr int kKeys = kOther<D>;
   const AttentionTile tile = tile_in_slot(a.query_offsets, a.segments, int(blockIdx.x), kOwn);
   if (tile.count == 0) return;

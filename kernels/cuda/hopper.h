@@ -101,22 +101,48 @@ template <int n>
 __device__ __forceinline__ void more_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
 }
-/// __syncthreads of a warpgroup alone; id 1 to 15.
-__device__ __forceinline__ void sync_warpgroup(int id) {
-  asm volatile("bar.sync %0,128;" ::"r"(id) : "memory");
+/// __syncthreads of a warpgroup alone; id 1 to 15, constant: for one in a register ptxas reserves
+/// all 16 barriers of the multiprocessor.
+template <int id>
+__device__ __forceinline__ void sync_warpgroup() {
+  asm volatile("bar.sync %0,128;" ::"n"(id) : "memory");
+}
+/// Makes what this thread has stored in shared memory visible to products and to copies by the TMA
+/// unit, which reach it by another way (the asynchronous proxy). Then a barrier, for other
+/// threads'.
+__device__ __forceinline__ void fence_proxy_async() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/// Before the first product, and after registers that one reads or adds to have been written.
-__device__ __forceinline__ void wgmma_fence() {
+/// The compiler computes `x` before, and uses it after. To it the instructions below name memory
+/// alone, so that it could move what is done with the registers of a product across them.
+template <int n>
+__device__ __forceinline__ void keep_in_place(float (&x)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; ++i) asm volatile("" : "+f"(x[i]));
+}
+template <int n>
+__device__ __forceinline__ void keep_in_place(std::uint32_t (&x)[n][4]) {
+#pragma unroll
+  for (int i = 0; i < n; ++i)
+    asm volatile("" : "+r"(x[i][0]), "+r"(x[i][1]), "+r"(x[i][2]), "+r"(x[i][3]));
+}
+
+/// Before products: `registers` are all that they read or add to.
+template <class... Registers>
+__device__ __forceinline__ void wgmma_fence(Registers&... registers) {
+  (keep_in_place(registers), ...);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void wgmma_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-/// Until at most n of the committed groups are under way.
-template <int n>
-__device__ __forceinline__ void wgmma_wait() {
+/// Until at most n of the committed groups are under way. `registers` are those of the products
+/// that have then ended; until here they must neither be read nor written.
+template <int n, class... Registers>
+__device__ __forceinline__ void wgmma_wait(Registers&... registers) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory");
+  (keep_in_place(registers), ...);
 }
 
 #define LACUNA_F8(d, i)                                                                         \
@@ -213,23 +239,34 @@ inline void tma_load(void* shared, const TensorMap& map, int column, int row, Me
 }
 inline void tma_prefetch(const TensorMap&) {}
 template <int n>
-void fewer_registers() {}
+void fewer_registers() {
+  emulator::set_registers(n, false);
+}
 template <int n>
-void more_registers() {}
-inline void sync_warpgroup(int id) { emulator::named_barrier(unsigned(id), 128); }
-inline void wgmma_fence() {}
+void more_registers() {
+  emulator::set_registers(n, true);
+}
+template <int id>
+void sync_warpgroup() {
+  emulator::named_barrier(id, 128);
+}
+inline void fence_proxy_async() { emulator::fence_generic_stores(); }
+template <class... Registers>
+void wgmma_fence(Registers&... registers) {
+  emulator::products_fence({{&registers, sizeof registers}...});
+}
 inline void wgmma_commit() { emulator::products_commit(); }
-template <int n>
-void wgmma_wait() {
-  emulator::products_wait(n);
+template <int n, class... Registers>
+void wgmma_wait(Registers&... registers) {
+  emulator::products_wait(n, {{&registers, sizeof registers}...});
 }
 template <int n>
 void wgmma_rows(float (&d)[n], std::uint64_t a, std::uint64_t b, bool accumulate) {
-  emulator::product_begin({d, 2 * n, true, false, accumulate, a, {}, b});
+  emulator::product_begin({d, 2 * n, true, false, accumulate, a, nullptr, {}, b});
 }
 template <int n>
 void wgmma_columns(float (&d)[n], const std::uint32_t (&a)[4], std::uint64_t b) {
-  emulator::product_begin({d, 2 * n, false, true, true, 0, {a[0], a[1], a[2], a[3]}, b});
+  emulator::product_begin({d, 2 * n, false, true, true, 0, a, {a[0], a[1], a[2], a[3]}, b});
 }
 
 }  // namespace lacuna

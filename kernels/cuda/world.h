@@ -42,8 +42,12 @@ struct Launch {
 };
 
 template <class... Parameters, class... Arguments>
-void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
+  if (l.shared > 48 * 1024)
+    allow_shared_memory(reinterpret_cast<const void*>(kernel), l.shared, l.op);
   kernel<<<l.grid, l.block, l.shared, l.stream>>>(static_cast<Parameters>(arguments)...);
+  check_launch(l.op);
 }
 
 template <class T>
@@ -159,6 +163,7 @@ __device__ __forceinline__ void cp_async_wait() {
 #include <cmath>
 
 #include "kernels/emulator/emulator.h"
+#include "kernels/emulator/stream.h"
 
 #define __global__
 #define __device__
@@ -222,18 +227,13 @@ struct Launch {
 };
 
 template <class... Parameters, class... Arguments>
-void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  const emulator::KernelLaunch k{l.op,
-                                 reinterpret_cast<const void*>(kernel),
-                                 {l.grid.x, l.grid.y, l.grid.z},
-                                 {l.block.x, l.block.y, l.block.z},
-                                 l.shared,
-                                 l.stream};
-  emulator::start_kernel(k, [=] {
+void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
+  emulator::enqueue(l.stream, [=] {
     auto body = [&] { kernel(static_cast<Parameters>(arguments)...); };
     emulator::run(
-        k.op, k.grid, k.block, k.shared, [](void* p) { (*static_cast<decltype(body)*>(p))(); },
-        &body);
+        l.op, {l.grid.x, l.grid.y, l.grid.z}, {l.block.x, l.block.y, l.block.z}, l.shared,
+        [](void* p) { (*static_cast<decltype(body)*>(p))(); }, &body);
   });
 }
 
@@ -250,6 +250,7 @@ Pack<T, n> load_pack(const T* p) {
 template <int n, class T>
 void store_pack(T* p, const Pack<T, n>& x) {
   emulator::check_aligned(p, sizeof(Pack<T, n>));
+  emulator::generic_store(p, sizeof(Pack<T, n>));
   *reinterpret_cast<Pack<T, n>*>(p) = x;
 }
 
@@ -319,17 +320,3 @@ void cp_async_wait() {
 
 }  // namespace lacuna
 #endif
-
-namespace lacuna {
-
-/// Queues a kernel; nothing where the grid is empty.
-template <class... Parameters, class... Arguments>
-void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
-  if (l.shared > 48 * 1024 - kStaticSharedMemory)
-    allow_shared_memory(reinterpret_cast<const void*>(kernel), l.shared, l.op);
-  start(l, kernel, arguments...);
-  check_launch(l.op);
-}
-
-}  // namespace lacuna

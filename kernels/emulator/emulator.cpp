@@ -22,6 +22,8 @@ namespace lacuna::emulator {
 namespace {
 
 constexpr unsigned kWarp = 32, kMaxThreads = 1024, kMaxCopies = 256, kMaxGroups = 16;
+/// Kept for static __shared__ arrays, whose size is not known here.
+constexpr std::size_t kStaticShared = 1024;
 
 enum class State : std::uint8_t { ready, waiting, done };
 enum class Waiting : std::uint8_t { nothing, barrier, warp_function, event };
@@ -75,6 +77,7 @@ unsigned thread_count = 0, live = 0;
 Barrier block_barrier;
 Index3 block_id, block_extent, grid_extent;
 void* shared_memory = nullptr;
+std::size_t shared_bytes = 0;
 void (*kernel_body)(void*) = nullptr;
 void* kernel_argument = nullptr;
 const char* failure = nullptr;
@@ -113,8 +116,10 @@ void thread_main() {
 }
 
 std::string where_threads_wait() {
-  const char* const names[] = {"warp sync",   "shuffle",  "ballot",
-                               "load_matrix", "multiply", "wgmma"};
+  const char* const names[] = {
+      "warp sync",        "shuffle",    "ballot",      "load_matrix",
+      "multiply",         "wgmma",      "wgmma.fence", "wgmma.commit_group",
+      "wgmma.wait_group", "setmaxnreg", "bar.sync"};
   std::string text;
   unsigned shown = 0;
   for (unsigned i = 0; i < thread_count && shown < 4; ++i) {
@@ -145,6 +150,7 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
   const std::unique_ptr<void, decltype(&std::free)> memory(allocated, &std::free);
   std::memset(allocated, 0xff, shared);
   shared_memory = allocated;
+  shared_bytes = shared;
   for (Warp& w : warps)
     for (Meeting& m : w.meetings) m.mask = m.arrived = 0;
   block_barrier = {};
@@ -211,7 +217,7 @@ void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*b
         block.x, "x", block.y, "x", block.z, " threads");
   CHECK(grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535, op, ": a grid of ", grid.x,
         "x", grid.y, "x", grid.z, " blocks");
-  CHECK(shared <= 227 * 1024, op, ": ", shared, " bytes of shared memory");
+  CHECK(shared + kStaticShared <= 227 * 1024, op, ": ", shared, " bytes of dynamic shared memory");
   while (threads.size() < thread_count) threads.push_back(std::make_unique<Thread>());
   warps.resize((thread_count + kWarp - 1) / kWarp);
   kernel_body = body;
@@ -232,6 +238,7 @@ const Index3& grid_size() { return grid_extent; }
 unsigned lane() { return current->linear % kWarp; }
 unsigned linear_thread() { return current->linear; }
 void* dynamic_shared() { return shared_memory; }
+std::size_t dynamic_shared_bytes() { return shared_bytes; }
 
 void sleep_on(const void* event) {
   current->event = event;

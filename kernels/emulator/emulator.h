@@ -1,9 +1,6 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-
-struct CUstream_st;
 
 // Runs CUDA kernels on a CPU, one fiber per thread, one block after another, on the calling thread.
 // Kernels see it through kernels/cuda/world.h and never name it. What a GPU leaves undefined is
@@ -33,18 +30,6 @@ Order order();
 void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*body)(void*),
          void* argument);
 
-/// What the host asks of a GPU when it launches a kernel.
-struct KernelLaunch {
-  const char* op;
-  const void* kernel;
-  Index3 grid, block;
-  std::size_t shared;
-  CUstream_st* stream;
-};
-/// `work`, which runs it, to the stream. Implemented twice: kernels/emulator/device.cpp queues it,
-/// kernels/emulator/toolkit checks first what a GPU would.
-void start_kernel(const KernelLaunch& launch, std::function<void()> work);
-
 // --- what a kernel sees --------------------------------------------------------------------------
 const Index3& thread_index();
 const Index3& block_index();
@@ -54,6 +39,7 @@ unsigned lane();
 /// This thread's number in its block.
 unsigned linear_thread();
 void* dynamic_shared();
+std::size_t dynamic_shared_bytes();
 
 /// __syncthreads and its voting relatives: the number of threads whose predicate holds.
 int barrier(bool predicate = false);
@@ -65,7 +51,12 @@ enum class WarpFunction : std::uint8_t {
   ballot,
   load_matrix,
   multiply,
-  warpgroup_multiply
+  warpgroup_multiply,
+  warpgroup_fence,
+  warpgroup_commit,
+  warpgroup_wait,
+  set_registers,
+  named_barrier
 };
 
 constexpr unsigned kSlotBytes = 64;
@@ -100,6 +91,9 @@ struct MultiplyArguments {
   float c[4];
 };
 void multiply_fragments(WarpSlots& slots);
+
+/// A store by store_pack.
+void generic_store(const void* p, std::size_t bytes);
 
 /// This thread waits until someone wakes those that wait for the same.
 void sleep_on(const void* event);

@@ -6,14 +6,20 @@
 #include "kernels/cuda/hopper.h"
 #include "kernels/emulator/emulator.h"
 #include "kernels/emulator/fiber.h"
+#include "kernels/emulator/hopper_block.h"
 
 // Like emulator.cpp, hidden from ThreadSanitizer, and nothing allocates while a fiber runs.
 
 namespace lacuna::emulator {
 namespace {
 
-constexpr std::uint32_t kWindowStart = 128;  // static shared memory lies before the dynamic
-constexpr std::uint32_t kWindowEnd = 1u << 18;
+/// A TensorMap's content.
+struct Map {
+  const BFloat16* data;
+  std::int64_t rows, columns, stride;
+  int box_rows;
+};
+static_assert(sizeof(Map) <= sizeof(TensorMap));
 
 struct BarrierState {
   std::uint16_t arrivals;
@@ -21,14 +27,42 @@ struct BarrierState {
   std::int32_t bytes;  // expected and not yet come
 };
 static_assert(sizeof(BarrierState) == sizeof(MemoryBarrier));
-BarrierState& state_of(std::uint64_t* barrier) {
+/// Whether the block has used anything of this file but stores.
+bool used = false;
+
+constexpr unsigned kMostBarriers = 32;
+constexpr std::int32_t kMostBytes = (1 << 20) - 1;  // that a phase can expect
+
+/// What a parity does not tell: how many phases of each barrier have ended, and which phase each
+/// thread last waited for; -1 is that of parity 1 before the first.
+struct BarrierHistory {
+  std::uint64_t* barrier;
+  int ended;
+  int waited_for[kMostThreads];
+};
+constexpr int kNeverWaited = -2;
+BarrierHistory histories[kMostBarriers];
+unsigned history_count = 0;
+
+BarrierHistory* find_history(const std::uint64_t* barrier) {
+  for (unsigned i = 0; i < history_count; ++i)
+    if (histories[i].barrier == barrier) return &histories[i];
+  return nullptr;
+}
+BarrierHistory& history_of(std::uint64_t* barrier) {
   check_aligned(barrier, sizeof *barrier);
+  BarrierHistory* found = find_history(barrier);
+  if (!found) fail_kernel("a memory barrier that was not initialised");
+  return *found;
+}
+BarrierState& state_of(std::uint64_t* barrier) {
+  history_of(barrier);
   return *reinterpret_cast<BarrierState*>(barrier);
 }
 
 struct BoxCopy {
   void* shared;
-  BoxMap map;
+  Map map;
   int column, row;
   std::uint64_t* barrier;
 };
@@ -44,31 +78,24 @@ struct NamedBarrier {
 };
 NamedBarrier named[16];
 
-constexpr unsigned kMostThreads = 512, kMostProducts = 64, kMostGroups = 8;
-struct Queue {
-  WarpgroupProduct products[kMostProducts];
-  unsigned count, group_end[kMostGroups], groups;
-};
-Queue queues[kMostThreads];
-Queue& my_queue() {
-  const unsigned thread = linear_thread();
-  if (thread >= kMostThreads) fail_kernel("a warpgroup's product in a block of over 512 threads");
-  return queues[thread];
-}
+/// Which thread's store to each 16 bytes of dynamic shared memory no fence.proxy.async has followed
+/// yet, its number plus 1.
+constexpr unsigned kChunk = 16;
+std::uint16_t stored_by[kWindowEnd / kChunk];
+unsigned stored_chunks = 0;
+
+/// setmaxnreg. Registers of each thread, and how many have been given up and not taken yet.
+constexpr unsigned kRegisters = 64 * 1024, kWarpgroup = 128;
+unsigned registers_of[kMostThreads], free_registers = 0;
 
 void end_phase_if_due(std::uint64_t* barrier) {
   BarrierState& s = state_of(barrier);
   if (s.left > 0 || s.bytes > 0) return;
   s.phase ^= 1;
+  ++history_of(barrier).ended;
   s.left = s.arrivals;
   wake(barrier);
 }
-
-unsigned char* at_window_address(std::uint32_t address) {
-  return static_cast<unsigned char*>(dynamic_shared()) + (address - kWindowStart);
-}
-/// The 128-byte swizzle is a function of address bits alone.
-std::uint32_t swizzled(std::uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 /// After what the thread that asked for it had done, and before what waits for its barrier.
 void copy_box(const BoxCopy& c) {
@@ -88,75 +115,32 @@ void copy_box(const BoxCopy& c) {
   end_phase_if_due(c.barrier);
 }
 
-/// What a descriptor says, all in bytes.
-struct Tile {
-  explicit Tile(std::uint64_t d)
-      : start(std::uint32_t(d & 0x3fff) << 4),
-        leading(std::uint32_t(d >> 16 & 0x3fff) << 4),
-        stride(std::uint32_t(d >> 32 & 0x3fff) << 4) {
-    if (d >> 62 != 1) fail_kernel("a matrix descriptor without the 128-byte swizzle");
-    if (d >> 49 & 7) fail_kernel("a matrix descriptor with a base offset");
-  }
-  float element(std::uint32_t offset) const {
-    const std::uint32_t address = swizzled(start + offset);
-    if (address < kWindowStart || address + 2 > kWindowEnd)
-      fail_kernel("a matrix descriptor outside of shared memory");
-    BFloat16 x;
-    std::memcpy(&x, at_window_address(address), sizeof x);
-    return to_float(x);
-  }
-  /// Of a tile read by rows (K-major), k < 16.
-  float by_rows(std::uint32_t row, std::uint32_t k) const {
-    return element(row / 8 * stride + row % 8 * 128 + k * 2);
-  }
-  /// Of one read by columns (MN-major): column n of row k.
-  float by_columns(std::uint32_t n, std::uint32_t k) const {
-    return element(n / 64 * leading + n % 64 * 2 + k / 8 * stride + k % 8 * 128);
-  }
-  std::uint32_t start, leading, stride;
-};
+}  // namespace
 
-/// 16 rows of a product, those of one warp. Which lane holds what: PTX ISA, "Register Fragments for
-/// wgmma.mma_async.m64nNk16"; the warp's rows of A and D are laid out as in mma.m16n8k16.
-void multiply_warp_rows(WarpSlots& slots) {
-  static float a[16][16], b[16][128];
-  const WarpgroupProduct* lanes[32];
-  for (unsigned lane = 0; lane < 32; ++lane)
-    lanes[lane] = slots.read<const WarpgroupProduct*>(lane);
-  const WarpgroupProduct& p = *lanes[0];
-  for (const WarpgroupProduct* other : lanes)
-    if (other->columns != p.columns || other->a_in_shared_memory != p.a_in_shared_memory ||
-        other->b_by_columns != p.b_by_columns || other->accumulate != p.accumulate ||
-        other->a_descriptor != p.a_descriptor || other->b_descriptor != p.b_descriptor)
-      fail_kernel("lanes of one warp ask for different products");
-  const unsigned warp = linear_thread() / 32 % 4;
-  if (p.a_in_shared_memory) {
-    const Tile tile(p.a_descriptor);
-    for (unsigned row = 0; row < 16; ++row)
-      for (unsigned k = 0; k < 16; ++k) a[row][k] = tile.by_rows(16 * warp + row, k);
-  } else {
-    for (unsigned lane = 0; lane < 32; ++lane)
-      for (unsigned i = 0; i < 4; ++i) {
-        const std::uint32_t pair = lanes[lane]->a[i];
-        float* at = &a[lane / 4 + i % 2 * 8][2 * (lane % 4) + i / 2 * 8];
-        at[0] = to_float(BFloat16{std::uint16_t(pair)});
-        at[1] = to_float(BFloat16{std::uint16_t(pair >> 16)});
-      }
-  }
-  const Tile tile(p.b_descriptor);
-  for (unsigned n = 0; n < unsigned(p.columns); ++n)
-    for (unsigned k = 0; k < 16; ++k)
-      b[k][n] = p.b_by_columns ? tile.by_columns(n, k) : tile.by_rows(n, k);
-  for (unsigned lane = 0; lane < 32; ++lane)
-    for (unsigned i = 0; i < unsigned(p.columns) / 2; ++i) {
-      const unsigned row = lane / 4 + i % 4 / 2 * 8, n = i / 4 * 8 + 2 * (lane % 4) + i % 2;
-      float sum = p.accumulate ? lanes[lane]->d[i] : 0.0f;
-      for (unsigned k = 0; k < 16; ++k) sum += a[row][k] * b[k][n];
-      lanes[lane]->d[i] = sum;
-    }
+unsigned hopper_thread() {
+  const unsigned thread = linear_thread();
+  if (thread >= kMostThreads) fail_kernel("Hopper's instructions in a block of over 512 threads");
+  used = true;
+  return thread;
 }
 
-}  // namespace
+void meet_warp(WarpFunction function) {
+  const char nothing = 0;
+  meet(~0u, function, &nothing, 1);
+}
+
+bool is_stored(const void* p, std::size_t bytes) {
+  if (stored_chunks == 0) return false;
+  const auto first =
+      std::size_t(static_cast<const char*>(p) - static_cast<const char*>(dynamic_shared()));
+  for (std::size_t i = first / kChunk; i <= (first + bytes - 1) / kChunk; ++i)
+    if (stored_by[i]) return true;
+  return false;
+}
+
+unsigned char* at_window_address(std::uint32_t address) {
+  return static_cast<unsigned char*>(dynamic_shared()) + (address - kWindowStart);
+}
 
 std::uint32_t window_address(const void* shared) {
   const auto offset = static_cast<const char*>(shared) - static_cast<const char*>(dynamic_shared());
@@ -164,6 +148,13 @@ std::uint32_t window_address(const void* shared) {
 }
 
 void memory_barrier_init(std::uint64_t* barrier, unsigned arrivals) {
+  if (find_history(barrier)) fail_kernel("a memory barrier that is initialised twice");
+  if (history_count == kMostBarriers) fail_kernel("too many memory barriers");
+  used = true;
+  BarrierHistory& h = histories[history_count++];
+  h.barrier = barrier;
+  h.ended = 0;
+  for (int& phase : h.waited_for) phase = kNeverWaited;
   state_of(barrier) = {std::uint16_t(arrivals), std::uint16_t(arrivals & 0x7fff), 0, 0};
 }
 
@@ -171,13 +162,24 @@ void memory_barrier_arrive(std::uint64_t* barrier, unsigned expected_bytes) {
   BarrierState& s = state_of(barrier);
   if (s.left == 0) fail_kernel("more arrivals at a memory barrier than it counts");
   happens_before(barrier);
+  if (s.bytes + std::int64_t{expected_bytes} > kMostBytes)
+    fail_kernel("a memory barrier that expects 2^20 bytes or more");
   s.bytes += std::int32_t(expected_bytes);
   s.left = std::uint16_t((s.left - 1) & 0x7fff);
   end_phase_if_due(barrier);
 }
 
 void memory_barrier_wait(std::uint64_t* barrier, unsigned parity) {
-  while (state_of(barrier).phase == (parity & 1)) sleep_on(barrier);
+  BarrierHistory& h = history_of(barrier);
+  int& phase = h.waited_for[hopper_thread()];
+  if (phase == kNeverWaited)
+    phase = parity & 1 ? -1 : 0;
+  else if (unsigned(phase & 1) != (parity & 1))
+    ++phase;
+  while (h.ended <= phase) sleep_on(barrier);
+  // Where one more phase has ended hardware would wait for the next to, where two have it would not
+  // wait: it sees the parity alone.
+  if (h.ended > phase + 1) fail_kernel("a wait for a phase of a memory barrier before the last");
   happens_after(barrier);
 }
 
@@ -187,6 +189,8 @@ void box_copy(void* shared, const unsigned char* map, int column, int row, std::
   std::memcpy(&c.map, map, sizeof c.map);
   check_aligned(barrier, sizeof *barrier);
   if (window_address(shared) % 1024) fail_kernel("a swizzled box that is not aligned to 1024");
+  if (is_stored(shared, std::size_t(c.map.box_rows * kBoxRowBytes)))
+    fail_kernel("a copy of a box to what a thread stored without fence.proxy.async");
   std::memset(shared, 0xff, std::size_t(c.map.box_rows * kBoxRowBytes));
   happens_before(shared);
   copies[copy_count++] = c;
@@ -194,6 +198,8 @@ void box_copy(void* shared, const unsigned char* map, int column, int row, std::
 
 void named_barrier(unsigned id, unsigned count) {
   if (id == 0 || id > 15) fail_kernel("a named barrier that is not 1 to 15");
+  used = true;
+  meet_warp(WarpFunction::named_barrier);
   NamedBarrier& b = named[id];
   if (b.arrived && b.threads != count) fail_kernel("a named barrier of different sizes");
   b.threads = count;
@@ -209,36 +215,53 @@ void named_barrier(unsigned id, unsigned count) {
   happens_after(order);
 }
 
-void product_begin(const WarpgroupProduct& product) {
-  Queue& q = my_queue();
-  if (q.count == kMostProducts) fail_kernel("too many products under way");
-  q.products[q.count++] = product;
+void set_registers(unsigned registers, bool more) {
+  if (registers % 8 || registers < 24 || registers > 256)
+    fail_kernel("setmaxnreg of a number that is not 24 to 256 in eights");
+  meet_warp(WarpFunction::set_registers);
+  unsigned& mine = registers_of[hopper_thread()];
+  if (more ? registers < mine : registers > mine)
+    fail_kernel(more ? "setmaxnreg.inc to fewer registers" : "setmaxnreg.dec to more registers");
+  if (more)
+    while (free_registers < registers - mine) sleep_on(&free_registers);
+  free_registers += mine - registers;
+  mine = registers;
+  if (!more) wake(&free_registers);
 }
 
-void products_commit() {
-  Queue& q = my_queue();
-  if (q.groups == kMostGroups) fail_kernel("too many groups of products");
-  q.group_end[q.groups++] = q.count;
-}
-
-void products_wait(unsigned groups_left) {
-  Queue& q = my_queue();
-  if (q.groups <= groups_left) return;
-  const unsigned groups = q.groups - groups_left, end = q.group_end[groups - 1];
-  for (unsigned i = 0; i < end; ++i) {
-    const WarpgroupProduct* product = &q.products[i];
-    meet(~0u, WarpFunction::warpgroup_multiply, &product, sizeof product, multiply_warp_rows);
+void generic_store(const void* p, std::size_t bytes) {
+  const auto offset =
+      std::size_t(static_cast<const char*>(p) - static_cast<const char*>(dynamic_shared()));
+  if (offset >= dynamic_shared_bytes()) return;
+  for (std::size_t i = offset / kChunk; i <= (offset + bytes - 1) / kChunk; ++i) {
+    stored_chunks += stored_by[i] == 0;
+    stored_by[i] = std::uint16_t(linear_thread() + 1);
   }
-  for (unsigned i = end; i < q.count; ++i) q.products[i - end] = q.products[i];
-  q.count -= end;
-  for (unsigned g = groups; g < q.groups; ++g) q.group_end[g - groups] = q.group_end[g] - end;
-  q.groups -= groups;
+}
+
+void fence_generic_stores() {
+  if (stored_chunks == 0) return;
+  for (std::uint16_t& thread : stored_by)
+    if (thread == linear_thread() + 1) {
+      thread = 0;
+      --stored_chunks;
+    }
 }
 
 void begin_block_of_hopper() {
-  copy_count = 0;
-  std::memset(named, 0, sizeof named);
-  for (Queue& q : queues) q.count = q.groups = 0;
+  if (stored_chunks) std::memset(stored_by, 0, sizeof stored_by);
+  stored_chunks = 0;
+  if (used) {
+    copy_count = 0;
+    history_count = 0;
+    std::memset(named, 0, sizeof named);
+    forget_products();
+  }
+  used = false;
+  const Index3& block = block_size();
+  const unsigned threads = block.x * block.y * block.z;
+  for (unsigned& registers : registers_of) registers = kRegisters / threads / 8 * 8;
+  free_registers = 0;
 }
 
 bool run_late_copy() {
@@ -255,10 +278,27 @@ bool run_late_copy() {
 }
 
 const char* unfinished_in_block() {
+  if (!used) return nullptr;
   if (copy_count) return "a block ended with copies of boxes under way";
-  for (const Queue& q : queues)
-    if (q.count) return "a thread ended with products under way";
+  if (products_under_way()) return "a thread ended with products under way";
+  for (unsigned i = 0; i < kMostThreads; ++i)
+    if (registers_of[i] != registers_of[i / kWarpgroup * kWarpgroup])
+      return "warps of one warpgroup have different numbers of registers";
   return nullptr;
 }
 
 }  // namespace lacuna::emulator
+
+namespace lacuna {
+
+TensorMap tensor_map(const char* op, const BFloat16* data, std::int64_t rows, std::int64_t columns,
+                     std::int64_t stride, int box_rows) {
+  CHECK(reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 8 == 0 && box_rows <= 256, op,
+        ": emulator: a tensor map of stride ", stride, " and boxes of ", box_rows, " rows");
+  const emulator::Map map{data, rows, columns, stride, box_rows};
+  TensorMap made{};
+  std::memcpy(made.bytes, &map, sizeof map);
+  return made;
+}
+
+}  // namespace lacuna

@@ -7,6 +7,7 @@
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/stream.h"
 #include "kernels/emulator/device_memory.h"
+#include "tests/cuda/emulator_orders.h"
 #include "tests/support/support.h"
 
 // Small kernels, right ones and wrong ones: does the emulator run the former in every order, and
@@ -16,19 +17,11 @@ namespace lacuna {
 namespace {
 
 using testing::contains;
+using testing::EmulatorTest;
 using testing::error_of;
+using testing::kOrders;
+using testing::order_name;
 
-class EmulatorTest : public ::testing::TestWithParam<emulator::Order> {
- protected:
-  EmulatorTest() { emulator::set_order(GetParam(), 7); }
-  ~EmulatorTest() override { emulator::set_order(emulator::Order::forward); }
-};
-constexpr emulator::Order kOrders[] = {emulator::Order::forward, emulator::Order::reverse,
-                                       emulator::Order::shuffled};
-std::string order_name(const ::testing::TestParamInfo<emulator::Order>& order) {
-  constexpr const char* names[] = {"Forward", "Reverse", "Shuffled"};
-  return names[int(order.param)];
-}
 INSTANTIATE_TEST_SUITE_P(Orders, EmulatorTest, ::testing::ValuesIn(kOrders), order_name);
 
 __global__ void indices(int* out) {

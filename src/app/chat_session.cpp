@@ -67,7 +67,7 @@ std::string ChatSession::ask(const std::string& text) {
   if (view_) view_->end(false);
   ++options_.first_sample;  // the same words need not get the same reply again
   history_.push_back(
-      {"assistant", answer_text(*source_.tokenizer, std::span(canvas).subspan(ids.size()),
+      {"assistant", answer_text(format_.tokenizer(), std::span(canvas).subspan(ids.size()),
                                 {source_.config.eos_token, format_.end_of_reply()})});
   return trimmed(history_.back().content);
 }

@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/validators.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "data/prepare.h"
 #include "data/prepare_chat.h"
@@ -13,30 +14,38 @@
 namespace lacuna {
 namespace {
 
+/// "1 turn", "1,024 turns".
+std::string counted(std::int64_t n, const char* noun) {
+  return str(with_commas(n), " ", noun, n == 1 ? "" : "s");
+}
+
 std::string summary(const std::string& file, const PreparedPart& part) {
   char ratio[32];
   std::snprintf(ratio, sizeof ratio, "%.2f", double(part.bytes) / double(part.tokens));
-  return str(file, ": ", with_commas(part.documents),
-             part.documents == 1 ? " document, " : " documents, ", with_commas(part.tokens),
-             " tokens, ", ratio, " bytes per token");
+  return str(file, ": ", counted(part.documents, "document"), ", ", counted(part.tokens, "token"),
+             ", ", ratio, " bytes per token");
 }
 
 void run_chat(const PrepareOptions& options, const std::string& chat_template) {
   const PrepareChatResult r = prepare_chat(options, load_chat_template(chat_template));
   const auto part = [](const std::string& file, const PreparedPart& p) {
-    return str(file, ": ", with_commas(p.documents),
-               p.documents == 1 ? " example, " : " examples, ", with_commas(p.tokens), " tokens");
+    return str(file, ": ", counted(p.documents, "example"), ", ", counted(p.tokens, "token"));
   };
   std::string line = part(options.output, r.train);
   if (!options.validation.empty()) line += str("; ", part(options.validation, r.validation));
-  line += str("; of ", with_commas(r.dialogues), " dialogues; ", with_commas(r.response_tokens),
+  line += str("; of ", counted(r.dialogues, "dialogue"), "; ", with_commas(r.response_tokens),
               " tokens are responses; the longest example has ", with_commas(r.longest));
-  constexpr const char* why[kChatSkips] = {"dialogues skipped, their roles being out of order",
-                                           "turns skipped, their reply being empty"};
+  constexpr std::pair<const char*, const char*> why[kChatSkips] = {
+      {"dialogue", "skipped, the roles being out of order"},
+      {"turn", "skipped, the reply being empty"},
+      {"turn", "not trained on, as the record says"}};
   for (std::size_t i = 0; i < kChatSkips; ++i)
     if (r.skipped[i] > 0)
-      line +=
-          str("; ", with_commas(r.skipped[i]), " ", why[i], " (first: ", r.first_skipped[i], ")");
+      line += str("; ", counted(r.skipped[i], why[i].first), " ", why[i].second,
+                  " (first: ", r.first_skipped[i], ")");
+  std::string keys;
+  for (const std::string& key : r.ignored_keys) keys += (keys.empty() ? "" : ", ") + key;
+  if (!keys.empty()) log_info("keys that were not used: " + printable(keys));
   std::printf("%s\n", line.c_str());
 }
 
@@ -46,7 +55,7 @@ void run(const PrepareOptions& options) {
   if (!options.validation.empty())
     line += str("; ", summary(options.validation, result.validation));
   if (result.empty_documents > 0)
-    line += str("; ", with_commas(result.empty_documents), " empty documents left out");
+    line += str("; ", counted(result.empty_documents, "empty document"), " left out");
   std::printf("%s\n", line.c_str());
 }
 
@@ -67,7 +76,7 @@ void add_prepare_command(CLI::App& app) {
       ->add_option("--format", a->format,
                    "text: a file is a document; jsonl: a line is one, in its text field; chat: a "
                    "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
-                   "lacuna sft")
+                   "lacuna sft; for both, a file may also be one JSON array")
       ->check(CLI::IsMember({"text", "jsonl", "chat"}))
       ->capture_default_str();
   command->add_option("--text-field", o.text_field, "jsonl: the field that holds the text")

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <charconv>
@@ -9,6 +11,7 @@
 #include "app/standard_io.h"
 #include "app/validators.h"
 #include "core/atomic_file.h"
+#include "core/byte_reader.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -47,17 +50,14 @@ void train(const TrainArguments& a) {
       fail_usage(str(input, " is both an input and the output"));
   }
   const bool jsonl = a.format == "jsonl";
-  const EncodeText words = word_lengths(a.options.split);
-  CorpusReader reader(
-      a.inputs, jsonl ? CorpusFormat::jsonl : CorpusFormat::text,
-      [&](std::string_view text, std::size_t limit) { return safe_cut(text, limit, words); });
+  CorpusReader reader(a.inputs, jsonl ? CorpusFormat::jsonl : CorpusFormat::text,
+                      cut_between_words(a.options.split));
   const Stopwatch stopwatch;
   const TrainedTokenizer trained = train_tokenizer(
       [&](std::string& text) {
         CorpusPiece piece;
         if (!reader.next(piece)) return false;
-        text = jsonl ? jsonl_text(piece.bytes, a.text_field,
-                                  str(reader.file(piece.file), ":", piece.line))
+        text = jsonl ? jsonl_text(piece.bytes, a.text_field, reader.place(piece))
                      : std::move(piece.bytes);
         return true;
       },
@@ -92,18 +92,19 @@ void encode_piece(const Tokenizer& tokenizer, Tokenizer::Special special, Work& 
 
 void encode(const std::string& path, Tokenizer::Special special, int threads) {
   const Tokenizer tokenizer = Tokenizer::load(path);
-  const auto ids_of = [&](std::string_view text) { return tokenizer.encode(text, special); };
+  const CutText cut = cut_between_words(tokenizer, special);
   ThreadPool pool(threads);
-  StandardInput input;
+  ByteReader input(STDIN_FILENO, "standard input");
   StandardOutput output;
   std::vector<Work> batch;
   bool first = true;
   for (bool more = true; more;) {
     batch.clear();
     while (more && batch.size() < std::size_t(pool.size()) * 2) {
-      const std::string_view text = input.ahead(kPieceBytes + kCutContext);
-      more = text.size() > kPieceBytes;
-      batch.push_back({input.take(more ? safe_cut(text, kPieceBytes, ids_of) : text.size()), ""});
+      const std::size_t length =
+          piece_length([&](std::size_t n) { return input.ahead(n); }, kPieceBytes, cut);
+      batch.push_back({input.take(length), ""});
+      more = !input.ahead(1).empty();
     }
     pool.for_each(std::int64_t(batch.size()), [&](std::int64_t i, int) {
       encode_piece(tokenizer, special, batch[std::size_t(i)]);
@@ -121,7 +122,7 @@ void encode(const std::string& path, Tokenizer::Special special, int threads) {
 }
 
 // Up to kIdsAtOnce of the ids in standard input; `position` counts them all.
-std::vector<std::int32_t> read_ids(StandardInput& input, const Tokenizer& tokenizer,
+std::vector<std::int32_t> read_ids(ByteReader& input, const Tokenizer& tokenizer,
                                    std::int64_t& position) {
   constexpr std::size_t longest = 64;  // of a word that may be an id; more is cut in messages
   const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
@@ -131,7 +132,7 @@ std::vector<std::int32_t> read_ids(StandardInput& input, const Tokenizer& tokeni
     std::size_t spaces = 0;
     while (spaces < text.size() && is_space(text[spaces])) ++spaces;
     if (spaces > 0) {
-      input.take(spaces);
+      input.skip(spaces);
       continue;
     }
     if (text.empty()) break;
@@ -151,7 +152,7 @@ std::vector<std::int32_t> read_ids(StandardInput& input, const Tokenizer& tokeni
 
 void decode(const std::string& path, bool skip_special) {
   const Tokenizer tokenizer = Tokenizer::load(path);
-  StandardInput input;
+  ByteReader input(STDIN_FILENO, "standard input");
   StandardOutput output;
   std::int64_t position = 0;
   for (;;) {

@@ -6,6 +6,7 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/text.h"
+#include "data/jsonl_object.h"
 
 namespace lacuna {
 namespace {
@@ -41,17 +42,43 @@ void check_fields(const std::string& key, const std::string& text, bool message,
         ": has {content} twice");
 }
 
+/// The text of a template between its {fields}.
+std::vector<std::string> texts_of(const std::string& part) {
+  std::vector<std::string> texts;
+  std::size_t at = 0;
+  for (Field f = next_field(part, 0); f.begin != std::string::npos; f = next_field(part, f.end)) {
+    texts.push_back(part.substr(at, f.begin - at));
+    at = f.end;
+  }
+  texts.push_back(part.substr(at));
+  return texts;
+}
+
+/// Whether an added token is punctuated as markers are. Tokenizers add words and runs of white
+/// space too, which are the same text in a template as in a message.
+bool reads_as_marker(const std::string& token) {
+  return std::any_of(token.begin(), token.end(), [](char c) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    return c > ' ' && c < 0x7f && !word && c != '_';
+  });
+}
+
+/// The tokenizer, to which the markers of the template are special.
+Tokenizer with_markers(const ChatTemplate& chat, const Tokenizer& tokenizer) {
+  std::vector<std::int32_t> markers;
+  for (const std::string* part : {&chat.begin, &chat.message, &chat.reply})
+    for (const std::string& text : texts_of(*part))
+      for (const std::int32_t id : tokenizer.encode(text))
+        if (tokenizer.is_added(id) &&
+            reads_as_marker(tokenizer.decode(std::span(&id, 1), /*skip_special=*/false)))
+          markers.push_back(id);
+  return tokenizer.with_special(markers);
+}
+
 }  // namespace
 
 ChatTemplate parse_chat_template(const std::string& text, const std::string& file) {
-  using nlohmann::json;
-  json object;
-  try {
-    object = json::parse(text);
-  } catch (const json::parse_error& e) {
-    fail(str(file, ": malformed JSON, ", e.what()));
-  }
-  CHECK(object.is_object(), file, ": is not a JSON object but ", object.type_name());
+  const nlohmann::json object = parse_jsonl_object(text, file);
   ChatTemplate chat;
   const std::vector<std::pair<std::string, std::string*>> known = {
       {"begin", &chat.begin}, {"message", &chat.message}, {"reply", &chat.reply}};
@@ -79,12 +106,15 @@ ChatTemplate load_chat_template(const std::string& file) {
 }
 
 ChatFormat::ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer)
-    : tokenizer_(tokenizer) {
+    : tokenizer_(with_markers(chat, tokenizer)) {
   const ChatTemplate llada;
   if (chat.message == llada.message || chat.reply == llada.reply)
-    for (const char* token : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
-      CHECK(tokenizer.id_of(token), "the tokenizer has no ", token,
-            ", which LLaDA's chat template needs; give another template with --chat-template");
+    for (const char* token : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}) {
+      const auto id = tokenizer.id_of(token);
+      CHECK(id && tokenizer.is_added(*id), "the tokenizer has no ", token,
+            " among its added tokens, which LLaDA's chat template needs; give another template ",
+            "with --chat-template");
+    }
   if (chat.begin != llada.begin || tokenizer.id_of(llada.begin)) begin_ = pieces_of(chat.begin);
   message_ = pieces_of(chat.message);
   reply_ = pieces_of(chat.reply);
@@ -93,13 +123,13 @@ ChatFormat::ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer)
   CHECK(content != message_.end(), "a chat template's message has no {content}");
   after_content_.assign(content + 1, message_.end());
   for (const Piece& piece : after_content_)
-    if (piece.kind == Piece::special && end_of_reply_ < 0) end_of_reply_ = piece.id;
+    if (piece.kind == Piece::marker && end_of_reply_ < 0) end_of_reply_ = piece.id;
 }
 
 void ChatFormat::append_text(const std::string& text, std::vector<Piece>& pieces) const {
   for (const std::int32_t id : tokenizer_.encode(text, Tokenizer::Special::as_token)) {
     if (tokenizer_.is_special(id)) {
-      pieces.push_back({Piece::special, "", id});
+      pieces.push_back({Piece::marker, "", id});
       continue;
     }
     if (pieces.empty() || pieces.back().kind != Piece::text)
@@ -123,7 +153,7 @@ std::vector<ChatFormat::Piece> ChatFormat::pieces_of(const std::string& text) co
 
 void ChatFormat::render(std::span<const Piece> pieces, const Message& message,
                         std::vector<std::int32_t>& ids) const {
-  std::string run;  // of text between special tokens, tokenised as a whole
+  std::string run;  // of text between markers, tokenised as a whole
   const auto flush = [&] {
     const auto more = tokenizer_.encode(run, Tokenizer::Special::as_text);
     ids.insert(ids.end(), more.begin(), more.end());
@@ -131,7 +161,7 @@ void ChatFormat::render(std::span<const Piece> pieces, const Message& message,
   };
   for (const Piece& piece : pieces) {
     switch (piece.kind) {
-      case Piece::special:
+      case Piece::marker:
         flush();
         ids.push_back(piece.id);
         break;

@@ -10,7 +10,7 @@
 namespace lacuna {
 
 /// How a dialogue is written for the model. {role} and {content} stand for a message's; everything
-/// else is text, in which the tokenizer's special tokens are special. The defaults are LLaDA's
+/// else is text, in which the tokenizer's added tokens are tokens. The defaults are LLaDA's
 /// (chat_template of its tokenizer_config.json).
 struct ChatTemplate {
   std::string begin = "<|startoftext|>";  // once, before the first message
@@ -24,24 +24,28 @@ ChatTemplate parse_chat_template(const std::string& json, const std::string& fil
 /// The file of --chat-template, or LLaDA's template when it names none.
 ChatTemplate load_chat_template(const std::string& file);
 
-/// A template in tokens. Contents are ordinary text whatever they say: no message can forge a
-/// special token. Otherwise the ids are those that Hugging Face's apply_chat_template gives.
+/// A template in tokens. Its markers are the special tokens in it, and the added tokens that no
+/// message would write as words (with punctuation, as "<|eot_id|>"), flagged special or not.
+/// Contents are ordinary text whatever they say: no message can forge a marker or special token.
+/// Otherwise the ids are those that Hugging Face's apply_chat_template gives.
 class ChatFormat {
  public:
   /// Throws Error naming the special tokens of LLaDA's template that the tokenizer lacks; a
-  /// <|startoftext|> that it lacks is left out. Borrows the tokenizer.
+  /// <|startoftext|> that it lacks is left out.
   ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer);
 
   /// What the model is given: the messages so far and the beginning of a reply.
   std::vector<std::int32_t> prompt(std::span<const Message> messages) const;
   /// What it is to give: a reply, what closes it, and the tokenizer's end token, if it has one.
   std::vector<std::int32_t> reply(const std::string& content) const;
-  /// The special token that closes a reply (<|eot_id|>), or -1.
+  /// The marker that closes a reply (<|eot_id|>), or -1.
   std::int32_t end_of_reply() const { return end_of_reply_; }
+  /// The tokenizer, to which the markers are special.
+  const Tokenizer& tokenizer() const { return tokenizer_; }
 
  private:
   struct Piece {
-    enum Kind : std::uint8_t { text, special, role, content } kind;
+    enum Kind : std::uint8_t { text, marker, role, content } kind;
     std::string value;
     std::int32_t id = -1;
   };
@@ -50,7 +54,7 @@ class ChatFormat {
   void render(std::span<const Piece> pieces, const Message& message,
               std::vector<std::int32_t>& ids) const;
 
-  const Tokenizer& tokenizer_;
+  Tokenizer tokenizer_;
   std::vector<Piece> begin_, message_, reply_, after_content_;
   std::int32_t end_of_reply_ = -1;
 };

@@ -8,7 +8,7 @@
 #include <filesystem>
 
 #include "core/check.h"
-#include "tokenizer/cut.h"
+#include "data/file_kind.h"
 #include "tokenizer/unicode.h"
 
 namespace lacuna {
@@ -17,6 +17,7 @@ namespace {
 // Text is given out in pieces of at most this: large enough that the cut between two of them costs
 // nothing, small enough that a few per thread fit anywhere.
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
 
@@ -53,70 +54,60 @@ CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format, 
 
 bool CorpusReader::open_next() {
   if (opened_ == files_.size()) return false;
+  before_ = position();
+  records_.reset();
   const std::string& name = files_[opened_++];
-  in_.close();
-  in_.clear();
-  in_.open(name, std::ios::binary);
-  CHECK(in_, name, ": ", std::strerror(errno));
-  buffer_.clear();
-  line_ = 0;
-  at_end_ = false;
-  const int first = in_.peek();
-  CHECK(first != std::ifstream::traits_type::eof(), name, ": is empty");
-  if (first == 0x1f) {  // gzip; a control character that no text begins with
-    fail(str(name, ": is compressed; unpack it, or give it as <(zcat ", name, ")"));
-  }
+  in_.emplace(name);
+  const std::string_view head = in_->ahead(kFileHead);
+  CHECK(!head.empty(), name, ": is empty");
+  const std::string fault = not_text(head.substr(0, kFileHead), name);
+  CHECK(fault.empty(), name, ": ", fault);
+  if (format_ == CorpusFormat::jsonl)
+    records_.emplace(*in_);
+  else if (head.starts_with(kByteOrderMark))
+    in_->skip(kByteOrderMark.size());
   return true;
-}
-
-void CorpusReader::fill(std::size_t bytes) {
-  const std::size_t had = buffer_.size();
-  if (had >= bytes || at_end_) return;
-  buffer_.resize(bytes);
-  in_.read(buffer_.data() + had, std::streamsize(bytes - had));
-  const auto got = std::size_t(in_.gcount());
-  buffer_.resize(had + got);
-  position_ += std::int64_t(got);
-  CHECK(!in_.bad(), files_[opened_ - 1], ": cannot read: ", std::strerror(errno));
-  at_end_ = had + got < bytes;
 }
 
 bool CorpusReader::next(CorpusPiece& piece) {
-  return format_ == CorpusFormat::text ? next_text(piece) : next_line(piece);
+  return format_ == CorpusFormat::text ? next_text(piece) : next_record(piece);
+}
+
+std::size_t CorpusReader::length_of_next() {
+  const auto ahead = [&](std::size_t bytes) { return in_->ahead(bytes); };
+  const std::size_t length = piece_length(ahead, kPieceBytes, cut_);
+  const std::int64_t left = split_ - position();
+  if (split_ < 0 || left <= 0 || left > std::int64_t(std::max(kPieceBytes, length))) return length;
+  split_ = -1;
+  const std::string_view text = in_->ahead(std::size_t(left) + kCutContext);
+  const std::size_t limit = std::min(std::size_t(left), text.size());
+  const std::size_t cut = cut_(text, limit);
+  return cut > 0 ? cut : cut_anywhere(text, limit);
 }
 
 bool CorpusReader::next_text(CorpusPiece& piece) {
-  if (at_end_ && buffer_.empty() && !open_next()) return false;
-  fill(kPieceBytes + kCutContext);
-  const std::int64_t given_out = position_ - std::int64_t(buffer_.size());
-  const bool split_here = split_ > given_out && split_ <= given_out + std::int64_t(kPieceBytes);
-  const bool last = at_end_ && buffer_.size() <= kPieceBytes && !split_here;
-  std::size_t cut = buffer_.size();
-  if (split_here)
-    cut = cut_(buffer_, std::min(std::size_t(split_ - given_out), buffer_.size()));
-  else if (!last)
-    cut = cut_(buffer_, kPieceBytes);
-  piece = {buffer_.substr(0, cut), opened_ - 1, 0, last || split_here};
-  buffer_.erase(0, cut);
-  if (split_here) split_ = -1;
+  while (!in_ || in_->ahead(1).empty())
+    if (!open_next()) return false;
+  const bool to_be_split = split_ >= 0;
+  std::string bytes = in_->take(length_of_next());
+  const bool was_split = to_be_split && split_ < 0;
+  piece = {std::move(bytes), opened_ - 1, 0, 0, was_split || in_->ahead(1).empty()};
   return true;
 }
 
-bool CorpusReader::next_line(CorpusPiece& piece) {
-  for (;;) {
-    if (at_end_ && !open_next()) return false;
-    std::string line;
-    if (!std::getline(in_, line)) {
-      CHECK(!in_.bad(), files_[opened_ - 1], ": cannot read: ", std::strerror(errno));
-      at_end_ = true;
-      continue;
+bool CorpusReader::next_record(CorpusPiece& piece) {
+  for (JsonRecords::Record record;;) {
+    if (records_ && records_->next(record)) {
+      piece = {std::move(record.json), opened_ - 1, record.line, record.element, true};
+      return true;
     }
-    ++line_;
-    position_ += std::int64_t(line.size()) + 1;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    piece = {std::move(line), opened_ - 1, line_, true};
-    return true;
+    if (!open_next()) return false;
   }
+}
+
+std::string CorpusReader::place(const CorpusPiece& piece) const {
+  const std::string line = str(files_[piece.file], ":", piece.line);
+  return piece.element == 0 ? line : str(line, " (element ", piece.element, " of the array)");
 }
 
 }  // namespace lacuna

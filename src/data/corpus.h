@@ -1,62 +1,65 @@
 #pragma once
 #include <cstdint>
-#include <fstream>
-#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "core/byte_reader.h"
+#include "data/json_records.h"
+#include "tokenizer/cut.h"
 
 namespace lacuna {
 
 enum class CorpusFormat : std::uint8_t {
   text,   // each file is one document
-  jsonl,  // each line is a JSON object, one field of which is the document
+  jsonl,  // each line is a JSON object, one field of which is the document; or each element of the
+          // array that the file is
 };
 
-/// Part of a corpus, as read: of a text document, about a MiB; of a JSONL file, one line.
+/// Part of a corpus, as read: of a text document, about a MiB; of a JSONL file, one record.
 struct CorpusPiece {
   std::string bytes;
   std::size_t file = 0;       // which of the files
-  std::int64_t line = 0;      // JSONL: its line, from 1
+  std::int64_t line = 0;      // JSONL: where it begins, from 1
+  std::int64_t element = 0;   // of a JSON array: its number, from 1
   bool ends_document = true;  // the document's last piece
 };
 
-/// Where to cut a text, at most at `limit`, into parts that can be tokenised independently
-/// (tokenizer/cut.h). It sees kCutContext bytes beyond the limit, where there are as many.
-using CutText = std::function<std::size_t(std::string_view text, std::size_t limit)>;
-
 /// Reads the files of a corpus one after another, in pieces that can be tokenised independently, so
-/// that neither a file nor a document need fit in memory. Pipes will do as files.
+/// that neither a file nor a document need fit in memory. Pipes will do as files. A byte order mark
+/// at a file's beginning is no part of the text.
 class CorpusReader {
  public:
-  /// Throws Error for a file that is missing, unreadable, a folder, empty or compressed: at once
-  /// where that can be seen without reading, else when it is reached.
+  /// Throws Error for a file that is missing, unreadable, a folder, empty, or not text
+  /// (data/file_kind.h): at once where that can be seen without reading, else when it is reached.
   CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut);
 
   /// Splits the only document of a text corpus in two near byte `at`, at the end of a line or word.
   void split_at(std::int64_t at) { split_ = at; }
-  /// The next piece; false at the end. Lines of white space are passed over.
+  /// The next piece; false at the end. JSONL's lines of white space are passed over.
   bool next(CorpusPiece& piece);
 
-  const std::string& file(std::size_t i) const { return files_[i]; }
-  /// Bytes read so far, and in all files together: -1 when one is a pipe.
-  std::int64_t position() const { return position_; }
+  /// For messages: "file:line", or "file:line (element 3 of the array)".
+  std::string place(const CorpusPiece& piece) const;
+  /// Bytes given out so far, and in all files together: -1 when one is a pipe.
+  std::int64_t position() const { return before_ + (in_ ? in_->position() : 0); }
   std::int64_t size() const { return size_; }
 
  private:
   bool open_next();
   bool next_text(CorpusPiece& piece);
-  bool next_line(CorpusPiece& piece);
-  void fill(std::size_t bytes);
+  bool next_record(CorpusPiece& piece);
+  std::size_t length_of_next();
 
   std::vector<std::string> files_;
   CorpusFormat format_;
   CutText cut_;
   std::size_t opened_ = 0;  // files opened so far; the present one is opened_ - 1
-  std::ifstream in_;
-  std::string buffer_;  // text: read and not yet given out
-  bool at_end_ = true;  // of the present file
-  std::int64_t line_ = 0, position_ = 0, size_ = 0, split_ = -1;
+  std::optional<ByteReader> in_;
+  std::optional<JsonRecords> records_;
+  std::int64_t before_ = 0;  // bytes of the files before the present one
+  std::int64_t size_ = 0, split_ = -1;
 };
 
 /// Bytes of `text` that are not part of valid UTF-8.

@@ -1,9 +1,10 @@
 #include "data/dialogue.h"
 
+#include <initializer_list>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "core/check.h"
+#include "data/dialogue_keys.h"
 #include "data/jsonl_object.h"
 
 namespace lacuna {
@@ -20,79 +21,160 @@ std::string role_of(const std::string& word, const std::string& place) {
            "\"; roles are system, user (human) and assistant (gpt)"));
 }
 
-const json& member(const json& object, const char* field, const std::string& place) {
-  CHECK(object.is_object(), place, ": a message is not an object but ", object.type_name());
+/// A field that is there and not null, else null.
+const json* field_of(const json& object, const char* field) {
   const auto found = object.find(field);
-  CHECK(found != object.end(), place, ": a message has no field \"", field, "\"");
-  return *found;
+  return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
-std::string text_of(const json& value, const char* field, const std::string& place) {
-  if (value.is_string()) return value.get<std::string>();
-  CHECK(value.is_array(), place, ": field \"", field, "\" is not a string but ", value.type_name());
-  std::string text;
-  for (const json& part : value) {
-    const bool is_text = part.is_object() && part.value("type", "") == "text" &&
-                         part.contains("text") && part["text"].is_string();
-    CHECK(is_text, place, ": field \"", field, "\" has a part that is no text");
-    text += part["text"].get<std::string>();
+/// Reads one record.
+class Reader {
+ public:
+  Reader(const json& record, const std::string& place, std::set<std::string>& ignored)
+      : record_(record), place_(place), ignored_(ignored) {}
+
+  Dialogue read() {
+    if (const json* messages = take("messages")) {
+      refuse_beside("messages", {"system", "conversations", "response", "completion", "output"});
+      append_messages(*messages, "messages", true);
+    } else if (const json* conversations = take("conversations")) {
+      refuse_beside("conversations", {"response", "completion", "output"});
+      append_system();
+      append_messages(*conversations, "conversations", true);
+    } else if (const json* prompt = take("prompt")) {
+      refuse_beside("prompt", {"instruction", "input", "output"});
+      append_system();
+      append(*prompt, "prompt", "user", false);
+      append_reply({"response", "completion"},
+                   "has \"prompt\" but neither \"response\" nor \"completion\"");
+    } else if (const json* instruction = take("instruction")) {
+      append_system();
+      std::string question = text_of(*instruction, "instruction");
+      const json* field = take("input");
+      const std::string input = field ? text_of(*field, "input") : "";
+      if (!input.empty()) question += "\n\n" + input;
+      dialogue_.push_back({"user", question});
+      refuse_beside("instruction", {"response", "completion"});
+      append_reply({"output"}, "has \"instruction\" but no \"output\"");
+    } else {
+      fail(place_ +
+           ": is no dialogue: it has none of \"messages\", \"prompt\" and \"response\", "
+           "\"instruction\" and \"output\", \"conversations\"");
+    }
+    check_unread_keys(record_, read_, KeyLevel::record, place_, ignored_);
+    return std::move(dialogue_);
   }
-  return text;
-}
 
-std::optional<std::string> field_of(const json& object, const char* field,
-                                    const std::string& place) {
-  const auto found = object.find(field);
-  if (found == object.end() || found->is_null()) return std::nullopt;
-  return text_of(*found, field, place);
-}
-
-Dialogue from_list(const json& list, const char* name, const char* role, const char* content,
-                   const std::string& place) {
-  CHECK(list.is_array(), place, ": field \"", name, "\" is not a list but ", list.type_name());
-  Dialogue dialogue;
-  for (const json& message : list) {
-    const json& word = member(message, role, place);
-    CHECK(word.is_string(), place, ": field \"", role, "\" is not a string but ", word.type_name());
-    dialogue.push_back({role_of(word.get<std::string>(), place),
-                        text_of(member(message, content, place), content, place)});
+ private:
+  const json* take(const char* field) {
+    const json* value = field_of(record_, field);
+    if (value) read_.insert(field);
+    return value;
   }
-  CHECK(!dialogue.empty(), place, ": field \"", name, "\" holds no message");
-  return dialogue;
-}
+
+  /// Fields of other forms, of which one cannot tell how they belong to this one.
+  void refuse_beside(const char* form, std::initializer_list<const char*> fields) const {
+    for (const char* field : fields) {
+      const json* value = field_of(record_, field);
+      CHECK(!value || (value->is_string() && value->get_ref<const std::string&>().empty()), place_,
+            ": has \"", field, "\" beside \"", form, "\", where it would be dropped");
+    }
+  }
+
+  void append_system() {
+    const json* system = take("system");
+    const std::string text = system ? text_of(*system, "system") : "";
+    if (!text.empty()) dialogue_.push_back({"system", text});
+  }
+
+  void append_reply(std::initializer_list<const char*> fields, const char* missing) {
+    const json* reply = nullptr;
+    for (const char* field : fields) {
+      const json* value = field_of(record_, field);
+      if (!value) continue;
+      CHECK(!reply, place_, ": has both \"response\" and \"completion\"");
+      reply = take(field);
+      append(*reply, field, "assistant", true);
+    }
+    CHECK(reply, place_, ": ", missing);
+  }
+
+  /// A text of one role, or messages.
+  void append(const json& value, const char* field, const char* role, bool learn) {
+    const bool messages = value.is_array() && !value.empty() && value[0].is_object() &&
+                          (value[0].contains("role") || value[0].contains("from"));
+    if (messages)
+      append_messages(value, field, learn);
+    else
+      dialogue_.push_back({role, text_of(value, field)});
+  }
+
+  void append_messages(const json& list, const char* name, bool learn) {
+    CHECK(list.is_array(), place_, ": field \"", name, "\" is not a list but ", list.type_name());
+    CHECK(!list.empty(), place_, ": field \"", name, "\" holds no message");
+    const bool share_gpt = name == std::string_view("conversations");
+    for (const json& message : list) append_message(message, share_gpt, learn);
+  }
+
+  void append_message(const json& message, bool share_gpt, bool learn) {
+    CHECK(message.is_object(), place_, ": a message is not an object but ", message.type_name());
+    // Either pair of names is found under either list's name.
+    if (!message.contains(share_gpt ? "from" : "role") &&
+        message.contains(share_gpt ? "role" : "from"))
+      share_gpt = !share_gpt;
+    const char* role = share_gpt ? "from" : "role";
+    const char* content = share_gpt ? "value" : "content";
+    const auto member = [&](const char* field) -> const json& {
+      const auto found = message.find(field);
+      CHECK(found != message.end(), place_, ": a message has no field \"", field, "\"");
+      return *found;
+    };
+    check_unread_keys(message, {role, content}, KeyLevel::message, place_, ignored_);
+    const json& word = member(role);
+    CHECK(word.is_string(), place_, ": field \"", role, "\" is not a string but ",
+          word.type_name());
+    Message read{role_of(word.get<std::string>(), place_), text_of(member(content), content)};
+    const bool of_assistant = read.role == "assistant";
+    const bool wanted = is_to_be_learnt(message, of_assistant, place_);
+    if (of_assistant) read.learn = wanted && learn;
+    dialogue_.push_back(std::move(read));
+  }
+
+  std::string text_of(const json& value, const char* field) const {
+    if (value.is_string()) return value.get<std::string>();
+    CHECK(value.is_array(), place_, ": field \"", field, "\" is not a string but ",
+          value.type_name());
+    std::string text;
+    for (const json& part : value) {
+      const auto type = part.is_object() ? part.find("type") : part.end();
+      CHECK(part.is_object() && type != part.end() && *type == "text", place_, ": field \"", field,
+            "\" has a part that is no text: it is ", part.is_object() ? "of type " : "",
+            !part.is_object()    ? std::string(part.type_name())
+            : type == part.end() ? "none"
+                                 : type->dump().substr(0, 40));
+      check_unread_keys(part, {"type", "text"}, KeyLevel::part, place_, ignored_);
+      const json* words = field_of(part, "text");
+      CHECK(words && words->is_string(), place_, ": field \"", field,
+            "\" has a part that is no text: its \"text\" is ",
+            words ? std::string("not a string but ") + words->type_name() : "missing or null");
+      text += words->get_ref<const std::string&>();
+    }
+    return text;
+  }
+
+  const json& record_;
+  const std::string& place_;
+  std::set<std::string>& ignored_;
+  std::set<std::string_view> read_;
+  Dialogue dialogue_;
+};
 
 }  // namespace
 
-Dialogue parse_dialogue(const std::string& line, const std::string& place) {
-  const json object = parse_jsonl_object(line, place);
-  if (object.contains("messages"))
-    return from_list(object["messages"], "messages", "role", "content", place);
-  Dialogue dialogue;
-  if (const auto system = field_of(object, "system", place); system && !system->empty())
-    dialogue.push_back({"system", *system});
-  if (object.contains("conversations")) {
-    const Dialogue rest =
-        from_list(object["conversations"], "conversations", "from", "value", place);
-    dialogue.insert(dialogue.end(), rest.begin(), rest.end());
-    return dialogue;
-  }
-  std::optional<std::string> user = field_of(object, "prompt", place), reply;
-  if (user) {
-    reply = field_of(object, "response", place);
-    if (!reply) reply = field_of(object, "completion", place);
-    CHECK(reply, place, ": has \"prompt\" but neither \"response\" nor \"completion\"");
-  } else if ((user = field_of(object, "instruction", place))) {
-    const std::string input = field_of(object, "input", place).value_or("");
-    if (!input.empty()) *user += "\n\n" + input;
-    reply = field_of(object, "output", place);
-    CHECK(reply, place, ": has \"instruction\" but no \"output\"");
-  }
-  CHECK(user, place,
-        ": is no dialogue: it has none of \"messages\", \"prompt\" and \"response\", "
-        "\"instruction\" and \"output\", \"conversations\"");
-  dialogue.push_back({"user", *user});
-  dialogue.push_back({"assistant", *reply});
-  return dialogue;
+Dialogue parse_dialogue(const std::string& record, const std::string& place,
+                        std::set<std::string>& ignored) {
+  const json object = parse_jsonl_object(record, place);
+  return Reader(object, place, ignored).read();
 }
 
 std::string role_fault(const Dialogue& dialogue) {

@@ -7,19 +7,9 @@
 
 namespace lacuna {
 
-/// The object on a line of a JSONL file. Throws Error naming `place` (file:line) for anything else.
-inline nlohmann::json parse_jsonl_object(const std::string& line, const std::string& place) {
-  nlohmann::json object;
-  try {
-    object = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::parse_error& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the line is ours.
-    std::string reason = e.what();
-    if (const auto at = reason.find("column "); at != std::string::npos) reason = reason.substr(at);
-    fail(str(place, ": malformed JSON, ", reason));
-  }
-  CHECK(object.is_object(), place, ": is not a JSON object but ", object.type_name());
-  return object;
-}
+/// The object that `text` is. Throws Error naming `place` (file:line) for anything else; for a
+/// number out of range, nesting deeper than 100, and a key that one object has twice, of which a
+/// reader would silently drop one.
+nlohmann::json parse_jsonl_object(const std::string& text, const std::string& place);
 
 }  // namespace lacuna

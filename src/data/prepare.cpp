@@ -14,7 +14,6 @@
 #include "data/jsonl.h"
 #include "data/permutation.h"
 #include "data/prepare_detail.h"
-#include "tokenizer/cut.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -27,7 +26,7 @@ constexpr std::size_t kBatchBytesPerThread = std::size_t{4} << 20;
 struct Work {
   CorpusPiece piece;
   std::vector<std::int32_t> tokens;
-  std::int64_t bytes = 0, invalid_bytes = 0;
+  std::int64_t bytes = 0, invalid_bytes = 0, nul_bytes = 0;
   std::exception_ptr error;
 };
 
@@ -59,12 +58,7 @@ class Preparation {
   explicit Preparation(const PrepareOptions& o)
       : options_(o),
         tokenizer_(Tokenizer::load(o.tokenizer)),
-        reader_(o.inputs, o.format,
-                [this](std::string_view text, std::size_t limit) {
-                  return safe_cut(text, limit, [this](std::string_view part) {
-                    return tokenizer_.encode(part, Tokenizer::Special::as_text);
-                  });
-                }),
+        reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text)),
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
         pool_(o.threads) {
@@ -101,13 +95,14 @@ class Preparation {
   }
 
   void tokenise(Work& work) const {
+    if (work.error) return;
     try {
       CorpusPiece& piece = work.piece;
       if (options_.format == CorpusFormat::jsonl)
-        piece.bytes = jsonl_text(piece.bytes, options_.text_field,
-                                 str(reader_.file(piece.file), ":", piece.line));
+        piece.bytes = jsonl_text(piece.bytes, options_.text_field, reader_.place(piece));
       work.bytes = std::int64_t(piece.bytes.size());
       work.invalid_bytes = invalid_utf8_bytes(piece.bytes);
+      work.nul_bytes = std::count(piece.bytes.begin(), piece.bytes.end(), '\0');
       work.tokens = tokenizer_.encode(piece.bytes, Tokenizer::Special::as_text);
       piece.bytes = {};
     } catch (...) {
@@ -118,6 +113,7 @@ class Preparation {
   void write(const Work& work) {
     if (work.error) std::rethrow_exception(work.error);
     result_.invalid_bytes += work.invalid_bytes;
+    result_.nul_bytes += work.nul_bytes;
     if (work.bytes == 0) {
       ++result_.empty_documents;
       return;
@@ -144,6 +140,12 @@ class Preparation {
                      "/s"));
   }
 
+  static void warn_of_bytes(std::int64_t n, const char* what) {
+    if (n > 0)
+      log_warning(str(with_commas(n), n == 1 ? " byte" : " bytes", " of the input ",
+                      n == 1 ? "is " : "are ", what, "; kept as in the input"));
+  }
+
   void finish() {
     CHECK(document_ > 0, options_.inputs[0],
           options_.inputs.size() > 1 ? " and the other inputs" : "", ": hold no text");
@@ -157,9 +159,8 @@ class Preparation {
             document_, " documents was drawn for validation", advice);
     }
     files_->commit(result_.train, result_.validation);
-    if (result_.invalid_bytes > 0)
-      log_warning(str(with_commas(result_.invalid_bytes),
-                      " bytes of the input are not valid UTF-8; they were kept as they are"));
+    warn_of_bytes(result_.invalid_bytes, "not valid UTF-8");
+    warn_of_bytes(result_.nul_bytes, "NUL");
   }
 
   const PrepareOptions& options_;

@@ -27,18 +27,20 @@ struct PrepareResult {
   PreparedPart train, validation;
   std::int64_t empty_documents = 0;  // JSONL documents without a byte, left out
   std::int64_t invalid_bytes = 0;    // not valid UTF-8, and kept
+  std::int64_t nul_bytes = 0;        // kept
 };
 
 /// Tokenises a corpus into one or two token files, with memory bounded whatever its size (but for
-/// the longest JSONL line). Each document is followed by the tokenizer's end token; the text of a
-/// special token inside a document is text like any other, so that no corpus can forge one. The
-/// result depends on the inputs and options alone, not on the number of threads.
+/// the longest JSON record, and words of more than a MiB). Each document is followed by the
+/// tokenizer's end token; the text of a special token inside a document is text like any other, so
+/// that no corpus can forge one. The result depends on the inputs and options alone, not on the
+/// number of threads.
 ///
 /// Validation: of n text documents, round(n · fraction), drawn at random, but at least one and not
 /// all; of a single one, its tail. Of JSONL documents, each with that probability (their number is
 /// unknown until the end). What is drawn depends on the seed and the document's number alone.
 ///
-/// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSONL line, a
+/// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSON record, a
 /// missing text field, a tokenizer without an end token, ids outside the vocabulary, a part that
 /// would be empty, or a failed write; UsageError for options that contradict each other. No file
 /// then appears or changes under a final name.

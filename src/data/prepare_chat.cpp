@@ -14,17 +14,19 @@ namespace lacuna {
 namespace {
 
 constexpr std::size_t kBatchBytesPerThread = std::size_t{1} << 20;
+constexpr std::size_t kMostKeys = 32;
 
 struct Example {
   std::vector<std::int32_t> prompt, reply;
   std::int64_t bytes = 0;
 };
-/// A line on its way from the reader to the writer.
+/// A record on its way from the reader to the writer.
 struct Work {
   CorpusPiece piece;
   std::vector<Example> examples;
   std::array<std::int64_t, kChatSkips> skipped{};
   std::array<std::string, kChatSkips> reason;
+  std::set<std::string> ignored_keys;
   std::exception_ptr error;
 };
 
@@ -34,8 +36,7 @@ class ChatPreparation {
       : options_(o),
         tokenizer_(Tokenizer::load(o.tokenizer)),
         format_(chat, tokenizer_),
-        reader_(o.inputs, CorpusFormat::jsonl,
-                [](std::string_view, std::size_t limit) { return limit; }),
+        reader_(o.inputs, CorpusFormat::jsonl, {}),
         pool_(o.threads) {
     TokenFileInfo info = token_file_info(tokenizer_, o, "every reply");
     info.responses = true;
@@ -56,22 +57,24 @@ class ChatPreparation {
   }
 
  private:
-  std::string place(const Work& work) const {
-    return str(reader_.file(work.piece.file), ":", work.piece.line);
-  }
-
   void skip(Work& work, ChatSkip why, const std::string& reason) const {
     if (work.skipped[std::size_t(why)]++ == 0) work.reason[std::size_t(why)] = reason;
   }
 
   void tokenise(Work& work) const {
+    if (work.error) return;
     try {
-      const Dialogue dialogue = parse_dialogue(work.piece.bytes, place(work));
+      const Dialogue dialogue =
+          parse_dialogue(work.piece.bytes, reader_.place(work.piece), work.ignored_keys);
       work.piece.bytes = {};
       if (const std::string fault = role_fault(dialogue); !fault.empty())
         return skip(work, ChatSkip::roles_out_of_order, fault);
       for (std::size_t i = 0; i < dialogue.size(); ++i) {
         if (dialogue[i].role != "assistant") continue;
+        if (!dialogue[i].learn) {
+          skip(work, ChatSkip::not_to_be_learnt, str("message ", i + 1));
+          continue;
+        }
         const std::string reply = trimmed(dialogue[i].content);
         if (reply.empty()) {
           skip(work, ChatSkip::empty_response, str("message ", i + 1, " is empty"));
@@ -104,9 +107,12 @@ class ChatPreparation {
     }
     for (std::size_t why = 0; why < kChatSkips; ++why) {
       if (work.skipped[why] > 0 && result_.skipped[why] == 0)
-        result_.first_skipped[why] = place(work) + ": " + work.reason[why];
+        result_.first_skipped[why] = reader_.place(work.piece) + ": " + work.reason[why];
       result_.skipped[why] += work.skipped[why];
     }
+    // Names that differ from record to record must not fill the memory.
+    for (const std::string& key : work.ignored_keys)
+      if (result_.ignored_keys.size() < kMostKeys) result_.ignored_keys.insert(key);
   }
 
   std::string skips() const {

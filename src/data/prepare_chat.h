@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <set>
 #include <string>
 
 #include "data/chat_template.h"
@@ -8,8 +9,8 @@
 namespace lacuna {
 
 /// Why a turn of a dialogue gives no example.
-enum class ChatSkip : std::uint8_t { roles_out_of_order, empty_response };
-inline constexpr std::size_t kChatSkips = 2;
+enum class ChatSkip : std::uint8_t { roles_out_of_order, empty_response, not_to_be_learnt };
+inline constexpr std::size_t kChatSkips = 3;
 
 struct PrepareChatResult {
   PreparedPart train, validation;    // documents are examples; bytes those of replies
@@ -18,16 +19,17 @@ struct PrepareChatResult {
   std::int64_t longest = 0;          // tokens of the longest example
   std::array<std::int64_t, kChatSkips> skipped{};
   std::array<std::string, kChatSkips> first_skipped;  // file:line and reason of the first
+  std::set<std::string> ignored_keys;                 // of the records; harmless ones
 };
 
 /// Tokenises dialogues (data/dialogue.h) for fine-tuning. A dialogue with n replies gives n
 /// examples, each a document: the history in the chat template, then the reply, what closes it and
 /// the end token, which are its response (/response 1). Validation takes whole dialogues, each with
-/// probability options.validation_fraction, by its number (that of the line among all lines).
+/// probability options.validation_fraction, by its number (that of the record among all).
 ///
-/// A dialogue whose roles are out of order, and a turn with an empty reply, are skipped and
-/// counted. Throws Error, naming file and line, for what parse_dialogue refuses; otherwise as
-/// prepare().
+/// A dialogue whose roles are out of order, and a turn whose reply is empty or has the weight 0,
+/// are skipped and counted. Throws Error, naming file and line, for what parse_dialogue refuses;
+/// otherwise as prepare().
 PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat);
 
 }  // namespace lacuna

@@ -2,9 +2,11 @@
 // For prepare.cpp and prepare_chat.cpp alone: what preparations of texts and of dialogues share.
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <vector>
 
+#include "core/check.h"
 #include "data/corpus.h"
 #include "data/prepare.h"
 #include "data/token_file.h"
@@ -28,13 +30,20 @@ TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& 
                               const char* each);
 
 /// The next pieces, of `bytes` or a little more together; each is a Work's `piece`. False when
-/// there are none left.
+/// there are none left. What cannot be read is the last one's `error`, so that the pieces before it
+/// have their say first.
 template <class Work>
 bool read_batch(CorpusReader& reader, std::size_t bytes, std::vector<Work>& batch) {
   batch.clear();
   for (std::size_t read = 0; read < bytes;) {
     Work work;
-    if (!reader.next(work.piece)) break;
+    try {
+      if (!reader.next(work.piece)) break;
+    } catch (const Error&) {
+      work.error = std::current_exception();
+      batch.push_back(std::move(work));
+      break;
+    }
     read += work.piece.bytes.size();
     batch.push_back(std::move(work));
   }

@@ -49,37 +49,34 @@ const char* const kLlama3Pattern =
 
 void Pretokenizer::split(std::string_view text, SplitScratch& scratch, const Emit& emit) const {
   scratch.steps.resize(steps_.size());
-  while (!text.empty()) {
-    const std::size_t valid = valid_prefix(text);
-    if (valid > 0) apply(0, text.substr(0, valid), scratch, emit);
-    text.remove_prefix(valid);
-    while (!text.empty() && utf8_length(text, 0) == 0) {
-      emit(text.substr(0, 1));
-      text.remove_prefix(1);
-    }
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t valid = valid_prefix(text.substr(at));
+    if (valid > 0) apply(0, text.substr(at, valid), at + valid, scratch, emit);
+    at += valid;
+    for (; at < text.size() && utf8_length(text, at) == 0; ++at) emit(text.substr(at, 1), at + 1);
   }
 }
 
-void Pretokenizer::apply(std::size_t step, std::string_view text, SplitScratch& scratch,
-                         const Emit& emit) const {
+void Pretokenizer::apply(std::size_t step, std::string_view text, std::size_t text_end,
+                         SplitScratch& scratch, const Emit& emit) const {
   if (text.empty()) return;
   const bool last = step == steps_.size();
   if ((last ? prefix_space_ : steps_[step].prefix_space) && text[0] != ' ') {
     std::string prefixed(1, ' ');
     prefixed += text;
-    last ? emit(prefixed) : cut(step, prefixed, scratch, emit);
+    last ? emit(prefixed, text_end) : cut(step, prefixed, text_end, scratch, emit);
     return;
   }
-  last ? emit(text) : cut(step, text, scratch, emit);
+  last ? emit(text, text_end) : cut(step, text, text_end, scratch, emit);
 }
 
-void Pretokenizer::cut(std::size_t step, std::string_view text, SplitScratch& scratch,
-                       const Emit& emit) const {
+void Pretokenizer::cut(std::size_t step, std::string_view text, std::size_t text_end,
+                       SplitScratch& scratch, const Emit& emit) const {
   const SplitStep& s = steps_[step];
   RegexMatches matches(s.regex, text, scratch.steps[step]);
   std::size_t done = 0, begin = 0, end = 0;
   const auto word = [&](std::size_t from, std::size_t to) {
-    apply(step + 1, text.substr(from, to - from), scratch, emit);
+    apply(step + 1, text.substr(from, to - from), text_end - (text.size() - to), scratch, emit);
   };
   if (s.behavior == SplitBehavior::isolated) {  // the usual one, without a list of the pieces
     while (matches.next(begin, end)) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string_view>
@@ -40,16 +41,20 @@ class Pretokenizer {
   explicit Pretokenizer(std::vector<SplitStep> steps, bool prefix_space = false)
       : steps_(std::move(steps)), prefix_space_(prefix_space) {}
 
-  using Emit = std::function<void(std::string_view word)>;
-  /// Calls emit(word) for each word of `text`, from left to right; none is empty. Bytes that are
-  /// not valid UTF-8 are words of one byte each, and the text before and after them is cut as if it
-  /// ended and began there.
+  /// `end`: where the word ends in the text, in bytes. A word may have a space in front that the
+  /// text does not have.
+  using Emit = std::function<void(std::string_view word, std::size_t end)>;
+  /// Calls emit(word, end) for each word of `text`, from left to right; none is empty. Bytes that
+  /// are not valid UTF-8 are words of one byte each, and the text before and after them is cut as
+  /// if it ended and began there.
   void split(std::string_view text, SplitScratch& scratch, const Emit& emit) const;
 
  private:
-  void apply(std::size_t step, std::string_view text, SplitScratch& scratch,
+  // `text_end`: where `text` ends in the whole text.
+  void apply(std::size_t step, std::string_view text, std::size_t text_end, SplitScratch& scratch,
              const Emit& emit) const;
-  void cut(std::size_t step, std::string_view text, SplitScratch& scratch, const Emit& emit) const;
+  void cut(std::size_t step, std::string_view text, std::size_t text_end, SplitScratch& scratch,
+           const Emit& emit) const;
 
   std::vector<SplitStep> steps_;
   bool prefix_space_;

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -6,6 +7,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "tokenizer/cut.h"
 
 namespace lacuna {
 
@@ -41,7 +44,13 @@ class Tokenizer {
   std::int64_t pad_token() const;
   /// The id of a token, added ones included, by its text as in tokenizer.json.
   std::optional<std::int32_t> id_of(std::string_view token) const;
+  /// Whether the token marks structure rather than text: tokenizer.json flags it so, or it is the
+  /// mask, end or padding token.
   bool is_special(std::int32_t id) const;
+  /// Whether the token is one of those found before the text is cut into words.
+  bool is_added(std::int32_t id) const;
+  /// The same tokenizer, to which the added tokens among `ids` are special too.
+  Tokenizer with_special(std::span<const std::int32_t> ids) const;
   /// Whether an id is a token's.
   bool has(std::int32_t id) const;
 
@@ -49,14 +58,22 @@ class Tokenizer {
   /// for the split patterns in use.
   std::vector<std::int32_t> encode(std::string_view text,
                                    Special special = Special::as_token) const;
+  /// Where the words and added tokens of `text` end, in bytes, ascending: what BPE never merges
+  /// across. Some are missing where an NFC normalizer changes the text.
+  std::vector<std::size_t> word_ends(std::string_view text,
+                                     Special special = Special::as_token) const;
   /// The bytes of `ids`, one after another. Throws Error, naming its place, for an id that is no
   /// token's.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
 
  private:
+  struct Model;
   struct State;
   explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   std::shared_ptr<const State> state_;
 };
+
+/// Where to cut a text into pieces that have the ids of the whole.
+CutText cut_between_words(const Tokenizer& tokenizer, Tokenizer::Special special);
 
 }  // namespace lacuna

@@ -42,7 +42,7 @@ using Counts = std::unordered_map<std::string, std::int64_t, TextHash, std::equa
 
 void count(const Pretokenizer& pretokenizer, std::string_view text, SplitScratch& scratch,
            Counts& counts) {
-  pretokenizer.split(text, scratch, [&](std::string_view word) {
+  pretokenizer.split(text, scratch, [&](std::string_view word, std::size_t) {
     const auto known = counts.find(word);
     if (known != counts.end())
       ++known->second;
@@ -195,18 +195,29 @@ void check(const TrainTokenizerOptions& options) {
     fail_usage(str("a least count of ", options.min_count, " for merges; it must be at least 1"));
 }
 
-EncodeText word_lengths(SplitPattern split) {
+CutText cut_between_words(SplitPattern split) {
   struct Shared {
     Pretokenizer pretokenizer;
     SplitScratch scratch;
   };
   auto shared = std::make_shared<Shared>(Shared{pretokenizer_of(split), {}});
-  return [shared](std::string_view text) {
+  const WordEnds word_ends = [shared](std::string_view text) {
+    std::vector<std::size_t> ends;
+    shared->pretokenizer.split(text, shared->scratch,
+                               [&](std::string_view, std::size_t end) { ends.push_back(end); });
+    return ends;
+  };
+  const EncodeText word_lengths = [word_ends](std::string_view text) {
     std::vector<std::int32_t> lengths;
-    shared->pretokenizer.split(text, shared->scratch, [&](std::string_view word) {
-      lengths.push_back(std::int32_t(word.size()));
-    });
+    std::size_t begin = 0;
+    for (const std::size_t end : word_ends(text)) {
+      lengths.push_back(std::int32_t(end - begin));
+      begin = end;
+    }
     return lengths;
+  };
+  return [=](std::string_view text, std::size_t limit) {
+    return find_cut(text, limit, word_lengths, word_ends);
   };
 }
 

@@ -30,8 +30,8 @@ struct TrainedTokenizer {
 /// text, padding, and the markers of its chat template.
 const std::vector<std::string>& special_tokens();
 
-/// Gives the next piece of the corpus; false at its end. A piece ends where safe_cut with
-/// word_lengths says, or with a document.
+/// Gives the next piece of the corpus; false at its end. A piece ends where cut_between_words says,
+/// or with a document.
 using NextPiece = std::function<bool(std::string& piece)>;
 
 /// Trains byte-level BPE on a corpus that need not fit in memory (its different words must). The
@@ -42,7 +42,7 @@ TrainedTokenizer train_tokenizer(const NextPiece& next, const TrainTokenizerOpti
 
 /// Throws the UsageError of train_tokenizer, before anything is read.
 void check(const TrainTokenizerOptions& options);
-/// For safe_cut: a text as the lengths of its words.
-EncodeText word_lengths(SplitPattern split);
+/// Where to cut a corpus into pieces that have the words of the whole.
+CutText cut_between_words(SplitPattern split);
 
 }  // namespace lacuna

@@ -91,6 +91,53 @@ TEST(Corpus, LinesCarryTheirNumbers) {
   EXPECT_EQ(pieces[2].bytes, "{x}");
 }
 
+TEST(Corpus, PlacesNameLineAndElement) {
+  const Folder folder;
+  CorpusReader reader({folder.write("a", "{1}\n"), folder.write("b", "[\n{1},\n{2}]")},
+                      CorpusFormat::jsonl, {});
+  const auto pieces = read_all(reader);
+  ASSERT_EQ(pieces.size(), 3u);
+  EXPECT_EQ(reader.place(pieces[0]), folder / "a:1");
+  EXPECT_EQ(reader.place(pieces[2]), folder / "b:3 (element 2 of the array)");
+  EXPECT_EQ(reader.position(), reader.size());
+}
+
+TEST(Corpus, AByteOrderMarkIsNoText) {
+  const Folder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  CorpusReader reader({folder.write("a", mark + "one" + mark), folder.write("b", mark),
+                       folder.write("c", mark + "three")},
+                      CorpusFormat::text, at_lines);
+  const auto pieces = read_all(reader);
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(pieces[0].bytes, "one" + mark);  // within the text it is a character
+  EXPECT_EQ(pieces[1].bytes, "three");
+  EXPECT_EQ(reader.position(), reader.size());
+}
+
+// A piece is as long as it must be for a word to stay whole.
+TEST(Corpus, APieceGrowsUntilThereIsACut) {
+  const Folder folder;
+  const std::string word(2'500'000, 'x'), text = word + "\n" + word;
+  const CutText at_line_ends = [](std::string_view part, std::size_t limit) {
+    const std::size_t end = part.substr(0, limit).rfind('\n');
+    return end == std::string_view::npos ? 0 : end + 1;
+  };
+  CorpusReader reader({folder.write("a", text)}, CorpusFormat::text, at_line_ends);
+  const auto pieces = read_all(reader);
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(pieces[0].bytes, word + "\n");
+  EXPECT_FALSE(pieces[0].ends_document);
+  EXPECT_EQ(pieces[1].bytes, word);
+  // And a document is split where it was to be, whatever that does to a word.
+  CorpusReader split({folder.write("a", text)}, CorpusFormat::text, at_line_ends);
+  split.split_at(2'000'000);
+  const auto parts = read_all(split);
+  ASSERT_GE(parts.size(), 2u);
+  EXPECT_EQ(parts[0].bytes.size(), 2'000'000u);
+  EXPECT_TRUE(parts[0].ends_document);
+}
+
 TEST(Corpus, RefusesBadFiles) {
   const Folder folder;
   const auto open = [](const std::string& file) {
@@ -103,6 +150,7 @@ TEST(Corpus, RefusesBadFiles) {
   EXPECT_TRUE(contains(open(folder / ""), "is a folder"));
   EXPECT_TRUE(contains(open(folder.write("empty", "")), "empty: is empty"));
   EXPECT_TRUE(contains(open(folder.write("z.gz", "\x1f\x8b...")), "is compressed"));
+  EXPECT_TRUE(contains(open(folder.write("n", std::string("a\0b", 3))), "n: is binary: byte 1"));
   EXPECT_TRUE(contains(open("/dev/null"), "/dev/null: is empty"));
 }
 

@@ -98,6 +98,101 @@ TEST_F(PrepareChat, NoTextForgesASpecialToken) {
   EXPECT_EQ(count("<|endoftext|>"), 1);
 }
 
+// tokenizer.add_tokens() makes such markers, unless it is told otherwise.
+TEST_F(PrepareChat, MarkersNeedNoFlag) {
+  const std::string line =
+      R"({"prompt": "a<|eot_id|>b word", "response": "<|start_header_id|>c<|mdm_mask|>"})";
+  prepare(line);
+  const auto flagged = examples(options_.output);
+  auto file = nlohmann::json::parse(byte_tokenizer(kSpecials));
+  for (const bool normalized : {false, true}) {
+    for (auto& token : file["added_tokens"]) {
+      token["special"] = false;
+      token["normalized"] = normalized;
+    }
+    options_.tokenizer = folder_.write("plain.json", file.dump());
+    const PrepareChatResult r = prepare(line);
+    // "<|start_header_id|>c<|mdm_mask|>" in bytes, and what closes it.
+    EXPECT_EQ(r.response_tokens, 19 + 1 + 12 + 2);
+    const auto plain = examples(options_.output);
+    EXPECT_EQ(plain[0].prompt, flagged[0].prompt);
+    EXPECT_EQ(plain[0].response, flagged[0].response);
+    const Tokenizer tokenizer = Tokenizer::load(options_.tokenizer);
+    const ChatFormat format({}, tokenizer);
+    EXPECT_EQ(format.end_of_reply(), *tokenizer.id_of("<|eot_id|>"));
+    const Message message{"user", "a<|eot_id|>b"};
+    const auto ids = format.prompt({&message, 1});
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), format.end_of_reply()), 1);
+  }
+}
+
+// Words and white space that a tokenizer has as added tokens are the same text in a message.
+TEST_F(PrepareChat, AddedWordsOfATemplateAreNoMarkers) {
+  auto file = nlohmann::json::parse(byte_tokenizer(kSpecials));
+  int id = 257 + int(kSpecials.size());
+  for (const char* content : {"assistant", "\n\n", "[END]"})
+    file["added_tokens"].push_back({{"id", id++},
+                                    {"content", content},
+                                    {"single_word", false},
+                                    {"lstrip", false},
+                                    {"rstrip", false},
+                                    {"normalized", false},
+                                    {"special", false}});
+  const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "t.json");
+  const ChatFormat format(
+      parse_chat_template(R"({"begin": "", "message": "{role}\n\n{content}[END]",
+                                                  "reply": "assistant\n\n"})",
+                          "c.json"),
+      tokenizer);
+  EXPECT_EQ(format.end_of_reply(), id - 1);
+  const Message message{"user", "an assistant\n\n[END] x"};
+  const auto ids = format.prompt({&message, 1});
+  const auto count = [&](int wanted) { return std::count(ids.begin(), ids.end(), wanted); };
+  EXPECT_EQ(count(id - 3), 2);
+  EXPECT_EQ(count(id - 2), 3);
+  EXPECT_EQ(count(id - 1), 1);
+}
+
+TEST_F(PrepareChat, WhiteSpaceIsTrimmedAsTheTemplateDoes) {
+  prepare(
+      "{\"prompt\": \"\xe3\x80\x80hi\\u2028\", \"response\": \"\xc2\xa0yes\\u001c\"}\n"
+      "{\"prompt\": \"a\", \"response\": \"\xe3\x80\x80\"}");
+  const auto all = examples(options_.output);
+  ASSERT_EQ(all.size(), 1u);  // a reply of white space is empty
+  EXPECT_TRUE(contains(all[0].prompt, "\n\nhi<|eot_id|>"));
+  EXPECT_EQ(all[0].response, "yes<|eot_id|><|endoftext|>");
+}
+
+TEST_F(PrepareChat, RepliesOfWeightZeroAreContextAlone) {
+  const PrepareChatResult r = prepare(
+      R"({"messages": [{"role": "user", "content": "a"},)"
+      R"( {"role": "assistant", "content": "BAD", "weight": 0}, {"role": "user", "content": "c"},)"
+      R"( {"role": "assistant", "content": "good", "weight": 1}], "id": 1, "source": "x"})");
+  EXPECT_EQ(r.train.documents, 1);
+  EXPECT_EQ(r.skipped[std::size_t(ChatSkip::not_to_be_learnt)], 1);
+  EXPECT_TRUE(contains(r.first_skipped[2], "chat.jsonl:1: message 2"));
+  EXPECT_EQ(r.ignored_keys, (std::set<std::string>{"id", "source"}));
+  const auto all = examples(options_.output);
+  EXPECT_TRUE(contains(all[0].prompt, "BAD<|eot_id|>"));
+  EXPECT_EQ(all[0].response, "good<|eot_id|><|endoftext|>");
+  EXPECT_TRUE(contains(error(R"({"prompt": "a", "response": "b", "rejected": "c"})"),
+                       "chat.jsonl:1: \"rejected\" of the record would be dropped"));
+}
+
+TEST_F(PrepareChat, AnArrayOfRecords) {
+  prepare(R"([{"instruction": "a", "input": "", "output": "b"},)"
+          "\n  {\n\"prompt\": \"c\",\n\"response\": \"d\"}\n]\n");
+  const auto all = examples(options_.output);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[1].response, "d<|eot_id|><|endoftext|>");
+  EXPECT_TRUE(contains(error("[{\"prompt\": \"a\", \"response\": \"b\"},\n{\n\"prompt\": 3}]"),
+                       "chat.jsonl:2 (element 2 of the array): "));
+  EXPECT_TRUE(contains(error("[{\"prompt\": \"a\", \"response\": \"b\"},\n{\n\"prompt\" 3}]"),
+                       "chat.jsonl:2 (element 2 of the array): malformed JSON, line 2, column 10"));
+  EXPECT_TRUE(contains(error("[[1]]"), "(element 1 of the array): is not a JSON object but array"));
+  EXPECT_TRUE(contains(error("{\n\"prompt\": \"a\"\n}"), "a record of a JSONL file is one line"));
+}
+
 TEST_F(PrepareChat, SkipsAreCountedWithTheFirstPlace) {
   const PrepareChatResult r = prepare(
       R"({"prompt": "a", "response": "b"})"

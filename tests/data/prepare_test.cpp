@@ -123,6 +123,83 @@ TEST_F(PrepareTest, SpecialTokensInTheTextAreText) {
   EXPECT_EQ(documents(options_.output), std::vector<std::string>{text});
 }
 
+// One number, of which a cut at a MiB would shift every group of three that follows.
+TEST_F(PrepareTest, ALongNumberHasTheTokensOfTheWhole) {
+  auto file = nlohmann::json::parse(byte_tokenizer());
+  file["model"]["vocab"]["12"] = 257;
+  file["model"]["vocab"]["123"] = 258;
+  for (auto& token : file["added_tokens"]) token["id"] = token["id"].get<int>() + 2;
+  file["model"]["merges"].push_back("1 2");
+  file["model"]["merges"].push_back("12 3");
+  file["pre_tokenizer"] = {{"type", "Sequence"},
+                           {"pretokenizers",
+                            {{{"type", "Split"},
+                              {"pattern", {{"Regex", R"(\p{N}{1,3})"}}},
+                              {"behavior", "Isolated"},
+                              {"invert", false}},
+                             file["pre_tokenizer"]}}};
+  options_.tokenizer = folder_.write("threes.json", file.dump());
+  std::string number;
+  while (number.size() < 2'500'000) number += "123";
+  options_.inputs = {folder_.write("in", number)};
+  EXPECT_EQ(prepare(options_).train.tokens, std::int64_t(number.size() / 3 + 1));
+}
+
+TEST_F(PrepareTest, WhatIsNoTextIsRefused) {
+  const auto with = [&](const std::string& bytes) {
+    options_.inputs = {folder_.write("in", bytes)};
+    return error();
+  };
+  for (const CorpusFormat format : {CorpusFormat::text, CorpusFormat::jsonl}) {
+    options_.format = format;
+    EXPECT_TRUE(contains(with("\x28\xb5\x2f\xfd..."), "in: is compressed (zstd)"));
+    EXPECT_TRUE(contains(with("PAR1..."), "in: is a Parquet file"));
+    EXPECT_TRUE(contains(with(std::string("\xff\xfe{\0\n\0", 6)), "in: is UTF-16 text"));
+    EXPECT_TRUE(contains(with(std::string("abc\0def", 7)), "in: is binary: byte 3 is NUL"));
+  }
+  EXPECT_FALSE(made("train.h5"));
+}
+
+// A stray one in a large corpus must not end hours of work.
+TEST_F(PrepareTest, NulBytesFarWithinATextAreKeptAndCounted) {
+  std::string text;
+  while (text.size() < 200'000) text += "a line\n";
+  text += '\0';
+  options_.inputs = {folder_.write("in", text)};
+  EXPECT_EQ(prepare(options_).nul_bytes, 1);
+  EXPECT_EQ(documents(options_.output), std::vector<std::string>{text});
+}
+
+TEST_F(PrepareTest, AnEndTokenWithoutItsFlagCannotBeForged) {
+  auto file = nlohmann::json::parse(byte_tokenizer());
+  for (auto& token : file["added_tokens"]) token["special"] = false;
+  options_.tokenizer = folder_.write("plain.json", file.dump());
+  const std::string text = "a <|endoftext|> and a <|mdm_mask|> that somebody wrote";
+  options_.inputs = {folder_.write("in", text)};
+  prepare(options_);
+  EXPECT_EQ(documents(options_.output), std::vector<std::string>{text});
+}
+
+TEST_F(PrepareTest, AnArrayOfDocuments) {
+  options_.format = CorpusFormat::jsonl;
+  options_.inputs = {folder_.write("a.json", "[\n{\"text\": \"one\"},\n{\"text\":\n\"two\"}\n]\n")};
+  prepare(options_);
+  EXPECT_EQ(documents(options_.output), (std::vector<std::string>{"one", "two"}));
+  options_.inputs = {folder_.write("a.json", "[{\"text\": \"one\"},\n{\"txt\": \"two\"}]")};
+  EXPECT_TRUE(contains(error(), "a.json:2 (element 2 of the array): has no field \"text\""));
+}
+
+TEST_F(PrepareTest, TheFirstFaultOfTheCorpusIsTold) {
+  options_.format = CorpusFormat::jsonl;
+  options_.inputs = {folder_.write("a.json", "[{\"text\": 3},\n{\"text\": \"x\"}"),
+                     folder_.write("z", "\x1f\x8b")};
+  EXPECT_TRUE(contains(error(), "a.json:1 (element 1 of the array): field"));
+  options_.inputs[0] = folder_.write("a.json", "[{\"text\": \"x\"},\n{\"text\": \"x}]\n");
+  EXPECT_TRUE(contains(error(), "a.json:2 (element 2 of the array): malformed JSON, line "));
+  options_.inputs[0] = folder_.write("a.json", "[{\"text\": \"x\"}]\n");
+  EXPECT_TRUE(contains(error(), "z: is compressed"));
+}
+
 TEST_F(PrepareTest, InvalidUtf8IsKeptAndCounted) {
   const std::string text = "caf\xe9 and \xff\xfe";
   options_.inputs = {folder_.write("in", text)};

@@ -132,7 +132,8 @@ TEST(Regex, HopelessSearchesEnd) {
 std::vector<std::string> words(const Pretokenizer& pretokenizer, const std::string& text) {
   std::vector<std::string> found;
   SplitScratch scratch;
-  pretokenizer.split(text, scratch, [&](std::string_view word) { found.emplace_back(word); });
+  pretokenizer.split(text, scratch,
+                     [&](std::string_view word, std::size_t) { found.emplace_back(word); });
   return found;
 }
 

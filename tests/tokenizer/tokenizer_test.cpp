@@ -1,5 +1,6 @@
 #include "tokenizer/tokenizer.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/tokenizer/support.h"
@@ -62,6 +63,53 @@ TEST(Tokenizer, SpecialTokensAreIdsOrText) {
   EXPECT_FALSE(tokenizer.is_special(0));
   EXPECT_FALSE(tokenizer.is_special(-1));
   EXPECT_FALSE(tokenizer.is_special(1'000'000));
+}
+
+// Which tokens are structure does not hang on a flag that tools forget to set.
+TEST(Tokenizer, MaskEndAndPaddingAreSpecialWithoutTheFlag) {
+  nlohmann::json file = golden_tokenizer("llama3");
+  for (auto& token : file["added_tokens"]) token["special"] = false;
+  const Tokenizer tokenizer = tokenizer_of(file);
+  const std::string text = "<|endoftext|><|mdm_mask|><|pad|>";
+  const Ids ids = tokenizer.encode(text);
+  EXPECT_EQ(ids.size(), 3u);
+  for (const std::int32_t id : ids) EXPECT_TRUE(tokenizer.is_special(id));
+  EXPECT_EQ(tokenizer.decode(ids), "");
+  const Ids as_text = tokenizer.encode(text, Tokenizer::Special::as_text);
+  for (const std::int32_t id : as_text) EXPECT_FALSE(tokenizer.is_special(id));
+  EXPECT_EQ(tokenizer.decode(as_text), text);
+}
+
+TEST(Tokenizer, AddedTokensCanBeMadeSpecial) {
+  nlohmann::json file = golden_tokenizer("llama3");
+  file["model"]["ignore_merges"] = true;
+  const auto id = std::int32_t(file["model"]["vocab"].size() + file["added_tokens"].size());
+  for (const auto& [content, number] : {std::pair("<|im_end|>", id), {"word", id + 1}})
+    file["added_tokens"].push_back({{"id", number},
+                                    {"content", content},
+                                    {"single_word", false},
+                                    {"lstrip", false},
+                                    {"rstrip", false},
+                                    {"normalized", true},
+                                    {"special", false}});
+  const Tokenizer plain = tokenizer_of(file);
+  EXPECT_TRUE(plain.is_added(id));
+  EXPECT_FALSE(plain.is_added(0));
+  EXPECT_FALSE(plain.is_special(id));
+  const std::int32_t closing[] = {id};
+  const Tokenizer closed = plain.with_special(closing);
+  EXPECT_TRUE(closed.is_special(id));
+  EXPECT_FALSE(closed.is_special(id + 1));
+  EXPECT_FALSE(plain.is_special(id));  // which stays as it was
+  const auto ids = [](const Tokenizer& t) {
+    return t.encode("<|im_end|>word", Tokenizer::Special::as_text);
+  };
+  EXPECT_EQ(ids(plain), (Ids{id, id + 1}));
+  const Ids as_text = ids(closed);
+  EXPECT_EQ(std::count(as_text.begin(), as_text.end(), id), 0);
+  EXPECT_EQ(as_text.back(), id + 1);
+  EXPECT_EQ(closed.encode("<|im_end|>word"), (Ids{id, id + 1}));
+  EXPECT_EQ(closed.json(), plain.json());
 }
 
 // With ignore_merges a word that is a token becomes it: a special token must not, when it is text.

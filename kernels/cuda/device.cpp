@@ -95,6 +95,7 @@ cudaGraphExec_t recorded(cudaStream_t stream, const std::function<void()>& work)
     work();
   } catch (...) {
     (void)cudaStreamEndCapture(stream, &graph);
+    (void)cudaGetLastError();  // that the capture is invalid: why is on its way
     if (graph) (void)cudaGraphDestroy(graph);
     throw;
   }
@@ -165,7 +166,9 @@ std::string Device::architecture_advice() const {
              p.minor, has_wgmma() ? "a" : "");
 }
 int Device::multiprocessors() const { return state_->properties.multiProcessorCount; }
-std::size_t Device::shared_memory() const { return state_->properties.sharedMemPerBlockOptin; }
+std::size_t Device::shared_memory() const {
+  return state_->properties.sharedMemPerBlockOptin - kStaticSharedMemory;
+}
 CUstream_st* Device::stream() const { return *state_->stream; }
 Memory& Device::memory() { return *state_->memory; }
 

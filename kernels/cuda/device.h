@@ -12,6 +12,10 @@ struct CUstream_st;  // *cudaStream_t
 
 namespace lacuna {
 
+/// What a kernel with dynamic shared memory has of static, at most: both come out of what a block
+/// can have.
+constexpr std::size_t kStaticSharedMemory = 1024;
+
 /// A device and the stream that orders everything done on it. Implemented twice:
 /// kernels/cuda/device.cpp asks the CUDA runtime, kernels/emulator/device.cpp plays the device in
 /// main memory. `op` names the operation at fault in messages.
@@ -38,7 +42,7 @@ class Device {
   void check_code(const void* kernel) const;
   /// For messages: what this program was compiled for, what the device is, and what to compile for.
   std::string architecture_advice() const;
-  /// Bytes of shared memory that one block can have.
+  /// Bytes of dynamic shared memory that one block can have.
   std::size_t shared_memory() const;
   CUstream_st* stream() const;
   /// cudaMalloc, zeroed on the stream. Its Error says what was free.
@@ -64,7 +68,7 @@ class Device {
 /// After a launch: throws Error naming `op` if it, or something before it, has failed. With
 /// LACUNA_CUDA_SYNC=1 in the environment it first waits, so that the op named is the one at fault.
 void check_launch(const char* op);
-/// Lets `kernel` have more than 48 KiB of dynamic shared memory.
+/// Lets `kernel` have so much dynamic shared memory; without, it has 48 KiB with the static.
 void allow_shared_memory(const void* kernel, std::size_t bytes, const char* op);
 
 }  // namespace lacuna

@@ -17,7 +17,7 @@ namespace {
 
 // What NVIDIA recommends for Hopper; more than enough before.
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
-constexpr int kAlgorithmsTimed = 16;
+constexpr int kMostAlgorithms = 16;  // of which the first is taken, or the fastest
 
 void check(cublasStatus_t status, const char* op) {
   CHECK(status == CUBLAS_STATUS_SUCCESS, op, ": ", cublasLtGetStatusString(status), " (",
@@ -96,7 +96,7 @@ struct Products::State {
 
   const Prepared& prepared(const char* op, const Product& p);
   std::vector<cublasLtMatmulHeuristicResult_t> candidates(const char* op, const Product& p,
-                                                          const Prepared& with, int most) const;
+                                                          const Prepared& with) const;
   cublasLtMatmulAlgo_t fastest(const char* op, const Product& p, const Prepared& with) const;
   cublasStatus_t run(const Product& p, const Prepared& with, const cublasLtMatmulAlgo_t& algorithm,
                      void* result) const;
@@ -128,14 +128,12 @@ const Prepared& Products::State::prepared(const char* op, const Product& p) {
   made.second =
       layout_of(op, p.factors, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda);
   made.result = layout_of(op, p.result, p.n, p.m, p.ldc);
-  made.algorithm = time_algorithms ? fastest(op, p, made) : candidates(op, p, made, 1)[0].algo;
+  made.algorithm = time_algorithms ? fastest(op, p, made) : candidates(op, p, made)[0].algo;
   return known.emplace(key, std::move(made)).first->second;
 }
 
-std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(const char* op,
-                                                                         const Product& p,
-                                                                         const Prepared& with,
-                                                                         int most) const {
+std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(
+    const char* op, const Product& p, const Prepared& with) const {
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), op);
   const Preference owner(preference);
@@ -143,19 +141,23 @@ std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(const c
     check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), op);
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceBytes});
+  // Blocks that share a sum may add up their parts in f32 alone, not in the result's type.
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c));
-  std::vector<cublasLtMatmulHeuristicResult_t> found{std::size_t(most)};
+  std::vector<cublasLtMatmulHeuristicResult_t> found{kMostAlgorithms};
   int count = 0;
   check(cublasLtMatmulAlgoGetHeuristic(handle.get(), with.description.get(), with.first.get(),
                                        with.second.get(), with.result.get(), with.result.get(),
-                                       preference, most, found.data(), &count),
+                                       preference, kMostAlgorithms, found.data(), &count),
         op);
-  CHECK(count > 0, op, ": cuBLASLt has no algorithm for a product of [", p.m, ",", p.k, "] and [",
-        p.k, ",", p.n, "] ", p.factors, " to ", p.result);
   found.resize(std::size_t(count));
+  std::erase_if(found, [](const auto& f) { return f.state != CUBLAS_STATUS_SUCCESS; });
+  CHECK(!found.empty(), op, ": cuBLASLt has no algorithm for a product of [", p.m, ",", p.k,
+        "] and [", p.k, ",", p.n, "] ", p.factors, " to ", p.result);
   return found;
 }
 
@@ -163,7 +165,7 @@ std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(const c
 /// summands; the faster of its runs counts.
 cublasLtMatmulAlgo_t Products::State::fastest(const char* op, const Product& p,
                                               const Prepared& with) const {
-  const auto all = candidates(op, p, with, kAlgorithmsTimed);
+  const auto all = candidates(op, p, with);
   const std::int64_t bytes = ((p.m - 1) * p.ldc + p.n) * size_of(p.result);
   if (bytes > device.memory().available()) return all[0].algo;
   void* result = device.memory().allocate(bytes);

@@ -49,8 +49,12 @@ void Event::before(CUstream_st* stream) const {
 
 bool Event::reached() const {
   const cudaError_t state = cudaEventQuery(event_);
-  if (state != cudaErrorNotReady) check(state, "cudaEventQuery");
-  return state == cudaSuccess;
+  if (state == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // is not to be found by the next check_launch()
+    return false;
+  }
+  check(state, "cudaEventQuery");
+  return true;
 }
 
 void Event::wait() const { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }

@@ -42,12 +42,8 @@ struct Launch {
 };
 
 template <class... Parameters, class... Arguments>
-void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
-  if (l.shared > 48 * 1024)
-    allow_shared_memory(reinterpret_cast<const void*>(kernel), l.shared, l.op);
+void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
   kernel<<<l.grid, l.block, l.shared, l.stream>>>(static_cast<Parameters>(arguments)...);
-  check_launch(l.op);
 }
 
 template <class T>
@@ -163,7 +159,6 @@ __device__ __forceinline__ void cp_async_wait() {
 #include <cmath>
 
 #include "kernels/emulator/emulator.h"
-#include "kernels/emulator/stream.h"
 
 #define __global__
 #define __device__
@@ -227,13 +222,18 @@ struct Launch {
 };
 
 template <class... Parameters, class... Arguments>
-void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
-  emulator::enqueue(l.stream, [=] {
+void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  const emulator::KernelLaunch k{l.op,
+                                 reinterpret_cast<const void*>(kernel),
+                                 {l.grid.x, l.grid.y, l.grid.z},
+                                 {l.block.x, l.block.y, l.block.z},
+                                 l.shared,
+                                 l.stream};
+  emulator::start_kernel(k, [=] {
     auto body = [&] { kernel(static_cast<Parameters>(arguments)...); };
     emulator::run(
-        l.op, {l.grid.x, l.grid.y, l.grid.z}, {l.block.x, l.block.y, l.block.z}, l.shared,
-        [](void* p) { (*static_cast<decltype(body)*>(p))(); }, &body);
+        k.op, k.grid, k.block, k.shared, [](void* p) { (*static_cast<decltype(body)*>(p))(); },
+        &body);
   });
 }
 
@@ -320,3 +320,17 @@ void cp_async_wait() {
 
 }  // namespace lacuna
 #endif
+
+namespace lacuna {
+
+/// Queues a kernel; nothing where the grid is empty.
+template <class... Parameters, class... Arguments>
+void launch(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
+  if (l.shared > 48 * 1024 - kStaticSharedMemory)
+    allow_shared_memory(reinterpret_cast<const void*>(kernel), l.shared, l.op);
+  start(l, kernel, arguments...);
+  check_launch(l.op);
+}
+
+}  // namespace lacuna

@@ -7,7 +7,8 @@
 #include "core/text.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/emulator/device_memory.h"
-#include "kernels/emulator/stream.h"
+#include "kernels/emulator/emulator.h"
+#include "kernels/emulator/queue.h"
 
 namespace lacuna {
 namespace {
@@ -62,7 +63,7 @@ std::string Device::description() const { return "cuda-emulated"; }
 std::string Device::identity() const { return str("emulated ", state_->index); }
 // Few, so that loops over a fixed number of blocks take more than one turn in small tests.
 int Device::multiprocessors() const { return 2; }
-std::size_t Device::shared_memory() const { return 163 * 1024; }  // sm_80
+std::size_t Device::shared_memory() const { return 163 * 1024 - kStaticSharedMemory; }  // sm_80
 bool Device::has_wgmma() const { return true; }
 void Device::check_code(const void*) const {}
 std::string Device::architecture_advice() const {
@@ -104,6 +105,9 @@ void* Device::workspace(const char*, std::int64_t bytes) {
   return s.workspace;
 }
 
+void emulator::start_kernel(const KernelLaunch& launch, std::function<void()> work) {
+  enqueue(launch.stream, std::move(work));
+}
 void check_launch(const char*) {}
 void allow_shared_memory(const void*, std::size_t, const char*) {}
 

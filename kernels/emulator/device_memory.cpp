@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -66,6 +67,18 @@ void release_device_memory(void* memory, std::int64_t) noexcept {
   ASAN_UNPOISON_MEMORY_REGION(p.first, p.size);
 #endif
   munmap(p.first, p.size + kPage);
+}
+
+void clear_device_memory(void* memory, std::size_t bytes) {
+  auto* const begin = static_cast<char*>(memory);
+  const std::size_t before = (kPage - reinterpret_cast<std::uintptr_t>(begin) % kPage) % kPage;
+  const std::size_t pages = bytes > before ? (bytes - before) / kPage * kPage : 0;
+  if (pages == 0 || madvise(begin + before, pages, MADV_DONTNEED) != 0) {
+    std::memset(begin, 0, bytes);
+    return;
+  }
+  std::memset(begin, 0, before);
+  std::memset(begin + before + pages, 0, bytes - before - pages);
 }
 
 DeviceAccess::DeviceAccess() {

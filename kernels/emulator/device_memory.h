@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 namespace lacuna::emulator {
@@ -9,6 +10,8 @@ namespace lacuna::emulator {
 /// segmentation fault, as it would with a real one. Returns nullptr when there is none.
 void* allocate_device_memory(std::int64_t bytes);
 void release_device_memory(void* memory, std::int64_t bytes) noexcept;
+/// Makes it zeros again, within a DeviceAccess, and gives whole pages back.
+void clear_device_memory(void* memory, std::size_t bytes);
 
 /// While one lives, this process may touch the device's memory.
 class DeviceAccess {

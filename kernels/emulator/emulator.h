@@ -1,6 +1,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+
+struct CUstream_st;
 
 // Runs CUDA kernels on a CPU, one fiber per thread, one block after another, on the calling thread.
 // Kernels see it through kernels/cuda/world.h and never name it. What a GPU leaves undefined is
@@ -29,6 +32,18 @@ Order order();
 /// Throws Error naming `op`. One launch at a time: a second host thread waits.
 void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*body)(void*),
          void* argument);
+
+/// What the host asks of a GPU when it launches a kernel.
+struct KernelLaunch {
+  const char* op;
+  const void* kernel;
+  Index3 grid, block;
+  std::size_t shared;
+  CUstream_st* stream;
+};
+/// `work`, which runs it, to the stream. Implemented twice: kernels/emulator/device.cpp queues it,
+/// kernels/emulator/toolkit checks first what a GPU would.
+void start_kernel(const KernelLaunch& launch, std::function<void()> work);
 
 // --- what a kernel sees --------------------------------------------------------------------------
 const Index3& thread_index();

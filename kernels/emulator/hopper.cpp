@@ -13,14 +13,6 @@
 namespace lacuna::emulator {
 namespace {
 
-/// A TensorMap's content.
-struct Map {
-  const BFloat16* data;
-  std::int64_t rows, columns, stride;
-  int box_rows;
-};
-static_assert(sizeof(Map) <= sizeof(TensorMap));
-
 struct BarrierState {
   std::uint16_t arrivals;
   std::uint16_t left : 15, phase : 1;
@@ -62,7 +54,7 @@ BarrierState& state_of(std::uint64_t* barrier) {
 
 struct BoxCopy {
   void* shared;
-  Map map;
+  BoxMap map;
   int column, row;
   std::uint64_t* barrier;
 };
@@ -288,17 +280,3 @@ const char* unfinished_in_block() {
 }
 
 }  // namespace lacuna::emulator
-
-namespace lacuna {
-
-TensorMap tensor_map(const char* op, const BFloat16* data, std::int64_t rows, std::int64_t columns,
-                     std::int64_t stride, int box_rows) {
-  CHECK(reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 8 == 0 && box_rows <= 256, op,
-        ": emulator: a tensor map of stride ", stride, " and boxes of ", box_rows, " rows");
-  const emulator::Map map{data, rows, columns, stride, box_rows};
-  TensorMap made{};
-  std::memcpy(made.bytes, &map, sizeof map);
-  return made;
-}
-
-}  // namespace lacuna

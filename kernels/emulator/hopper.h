@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "core/half.h"
+#include "kernels/cuda/tensor_map.h"
+
 // What kernels/cuda/hopper.h needs of the emulator: sm_90a's barriers in shared memory, its copies
 // of boxes, and its products of a warpgroup, which read their descriptors as the hardware does
 // (PTX ISA, "Matrix Descriptor" and "Shared Memory Matrix Layout"; the canonical layouts as in
@@ -24,6 +27,13 @@ void memory_barrier_init(std::uint64_t* barrier, unsigned arrivals);
 void memory_barrier_arrive(std::uint64_t* barrier, unsigned expected_bytes);
 void memory_barrier_wait(std::uint64_t* barrier, unsigned parity);
 
+/// What a TensorMap holds.
+struct BoxMap {
+  const BFloat16* data;
+  std::int64_t rows, columns, stride;
+  int box_rows;
+};
+static_assert(sizeof(BoxMap) <= sizeof(TensorMap));
 /// Begins a copy; `map` is a TensorMap's content.
 void box_copy(void* shared, const unsigned char* map, int column, int row, std::uint64_t* barrier);
 

@@ -1,9 +1,60 @@
-"""An HDF5 file as another program writes it: what Lacuna can read of it, and what it must refuse."""
+"""HDF5 files as other programs write them: what Lacuna can read of them, and what it must refuse."""
 
 import h5py
 import numpy as np
 
 REQUIRES = "h5py numpy"
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def add(group, name, data, **options):
+    dataset = group.create_dataset(name, data=data, **options)
+    dataset.attrs["crc32c"] = np.int64(crc32c(data.tobytes()))
+    return dataset
+
+
+def compact(group, name, data):
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple(data.shape)
+    made = h5py.h5d.create(group.id, name.encode(), h5py.h5t.py_create(data.dtype), space, properties)
+    h5py.Dataset(made)[...] = data
+    h5py.Dataset(made).attrs["crc32c"] = np.int64(crc32c(data.tobytes()))
+
+
+def storage_of_every_kind(path, libver, chunks):
+    """One dataset per way to store it, each counting from 0; groups and attributes few and many."""
+    with h5py.File(path, "w", libver=libver) as f:
+        vector, matrix = np.arange(chunks, dtype="<i4"), np.arange(35 * 6, dtype="<i4").reshape(35, 6)
+        add(f, "contiguous", vector)
+        compact(f, "compact", vector[:20])
+        add(f, "single", vector, chunks=(chunks,))
+        add(f, "fixed", vector, chunks=(1,))
+        add(f, "growing", vector, chunks=(1,), maxshape=(None,))
+        add(f, "matrix", matrix, chunks=(4, 5))
+        add(f, "matrix_growing", matrix, chunks=(4, 5), maxshape=(None, 6))
+        add(f, "matrix_growing_both_ways", matrix, chunks=(4, 5), maxshape=(None, None))
+        many = f.create_group("many")
+        for i in range(60):
+            add(many, f"a_long_name_so_that_they_need_several_blocks_of_the_heap_{i:03}",
+                np.full(1, i, dtype="<i4"))
+        for i in range(40):
+            many.attrs[f"attribute_{i:03}"] = i
+        if libver[0] == "v110":  # in older formats, attributes have less than 64 KiB
+            many.attrs["large"] = np.bytes_("x" * 70_000)
+        for depth in range(3):
+            f.create_group("deep/" * (depth + 1))
+        f["alias"] = f["contiguous"]
+        f["soft"] = h5py.SoftLink("/contiguous")
+        f["external"] = h5py.ExternalLink("hdf5_foreign.h5", "/plain")
 
 
 def make(folder):
@@ -22,3 +73,5 @@ def make(folder):
         f.create_dataset("five", data=np.zeros((1, 1, 1, 1, 1), dtype="<f4"))
         f.create_dataset("complex", data=np.zeros(2, dtype="<c8"))
         f["dangling"] = h5py.SoftLink("/nowhere")
+    storage_of_every_kind(folder / "hdf5_earliest.h5", ("earliest", "v108"), 100)
+    storage_of_every_kind(folder / "hdf5_v110.h5", ("v110", "v110"), 100)

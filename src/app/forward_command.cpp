@@ -36,7 +36,7 @@ std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model)
 void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
                   std::int64_t vocab_size) {
   AtomicFile output(path);
-  h5::File file = h5::File::create(output.partial());
+  h5::FileWriter file(output.partial());
   const std::int64_t rows = hidden.rows();
   file.create("/logits", {rows, vocab_size}, DType::f32);
   std::vector<float> on_host;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -121,7 +122,7 @@ void compare_checksums(const h5::File& file, bool ours, InspectReport& report) {
     try {
       file.verify(row.name);
       ++matching;
-    } catch (const Error&) {
+    } catch (const DamagedFile&) {
       report.damaged.push_back(row.name);
     }
   }

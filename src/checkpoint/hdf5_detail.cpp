@@ -26,8 +26,6 @@ std::string reason() {
   std::string text;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &text);
   H5Eclear2(H5E_DEFAULT);
-  if (text.find("incorrect metadata checksum") != std::string::npos)
-    return "damaged: metadata do not match their checksum";
   return text.empty() ? "HDF5 gave no reason" : text;
 }
 

@@ -42,11 +42,6 @@ Result check(Result result, const std::string& what) {
   return result;
 }
 
-/// "/tokens" for "tokens".
-inline std::string absolute(const std::string& object) {
-  return object.empty() || object[0] != '/' ? "/" + object : object;
-}
-
 /// How a dtype is stored, and lies in memory: the same, little-endian.
 hid_t type_of(DType dtype);
 

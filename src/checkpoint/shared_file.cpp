@@ -41,7 +41,7 @@ SharedFile::~SharedFile() {
 void SharedFile::lay_out(const Attributes& attributes) {
   atomic_.emplace(path_);
   partial_ = atomic_->partial();
-  file_ = h5::File::create(partial_);
+  file_.emplace(partial_);
   for (const auto& [name, value] : attributes) file_->set_attribute(name, value);
   for (const Dataset& d : datasets_) places_.push_back(file_->reserve(d.name, d.shape, d.dtype));
   file_->flush();

@@ -53,8 +53,8 @@ class SharedFile {
   Team& team_;
   const std::filesystem::path path_;
   const std::vector<Dataset> datasets_;
-  std::optional<AtomicFile> atomic_;  // member 0's
-  std::optional<h5::File> file_;      // member 0's
+  std::optional<AtomicFile> atomic_;    // member 0's
+  std::optional<h5::FileWriter> file_;  // member 0's
   std::filesystem::path partial_;
   std::vector<std::int64_t> places_;  // of the datasets, in bytes from the file's beginning
   std::vector<PartialChecksum> sums_;

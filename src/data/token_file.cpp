@@ -36,7 +36,7 @@ struct TokenFileWriter::State {
 
   AtomicFile atomic;  // first, so that HDF5 has let go of the partial file when it is removed
   std::string name;
-  std::unique_ptr<h5::File> file;
+  std::unique_ptr<h5::FileWriter> file;
   std::int64_t vocab_size = 0;
   bool responses = false;
   std::vector<std::int32_t> tokens;  // not yet given to HDF5
@@ -65,7 +65,7 @@ TokenFileWriter::TokenFileWriter(std::filesystem::path path, TokenFileInfo info)
   check_info(info, s.name);
   s.vocab_size = info.vocab_size;
   s.responses = info.responses;
-  s.file = std::make_unique<h5::File>(h5::File::create(s.atomic.partial()));
+  s.file = std::make_unique<h5::FileWriter>(s.atomic.partial());
   s.file->set_attribute("format", kFormat);
   s.file->set_attribute("version", kVersion);
   s.file->set_attribute("vocab_size", info.vocab_size);
@@ -110,7 +110,6 @@ void TokenFileWriter::finish() {
   CHECK(s.document_start == s.token_count, s.name, ": its last document is not complete");
   s.flush_tokens();
   s.flush_offsets();
-  s.file->seal();
   s.file->close();
 }
 

@@ -99,7 +99,7 @@ TEST(Checkpoint, tensors_that_do_not_fit_the_model) {
 TEST(Checkpoint, other_files_are_not_taken_for_one) {
   const Folder folder;
   const auto file = [&](const char* format, std::int64_t version) {
-    h5::File f = h5::File::create(folder / "a.h5");
+    h5::FileWriter f(folder / "a.h5");
     if (format) f.set_attribute("format", format);
     f.set_attribute("version", version);
     f.close();

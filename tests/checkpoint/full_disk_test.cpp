@@ -71,7 +71,7 @@ TEST(FullDisk, rows_and_appended_parts) {
   const std::string path = folder / "a.h5";
   for (const std::int64_t limit : {0, 100'000, 150'000, 500'000, 900'000}) {
     const std::string message = error_within(limit, [&] {
-      h5::File file = h5::File::create(path);
+      h5::FileWriter file(path);
       file.create("tokens", {0}, DType::i32, true);
       for (int i = 0; i < 5; ++i) file.append("tokens", part);
       file.close();

@@ -88,7 +88,7 @@ TEST(TokenFile, RefusesOtherFiles) {
 
   const auto make = [&](const std::string& name, const std::string& format, std::int64_t version,
                         std::vector<std::int64_t> offsets, std::vector<std::int32_t> tokens) {
-    h5::File file = h5::File::create(folder / name);
+    h5::FileWriter file(folder / name);
     file.set_attribute("format", format);
     file.set_attribute("version", version);
     file.set_attribute("vocab_size", std::int64_t{100});
@@ -98,7 +98,6 @@ TEST(TokenFile, RefusesOtherFiles) {
     file.set_attribute("tokenizer_sha256", sha256("{}"));
     file.write("/tokens", Tensor(tokens.data(), Shape{std::int64_t(tokens.size())}));
     file.write("/offsets", Tensor(offsets.data(), Shape{std::int64_t(offsets.size())}));
-    file.seal();
     file.close();
     return folder / name;
   };

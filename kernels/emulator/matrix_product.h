@@ -1,0 +1,12 @@
+#pragma once
+#include "core/parallel.h"
+#include "kernels/cuda/products.h"
+
+namespace lacuna::emulator {
+
+/// c = alpha op(a) op(b) + beta addend, where `product` says what op, a, b and c are; the addend,
+/// read only if beta is not 0, lies as c does. Sums are f32, rounded once to c's type.
+void multiply(ThreadPool& pool, const Product& product, float alpha, const void* addend,
+              float beta);
+
+}  // namespace lacuna::emulator

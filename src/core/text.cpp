@@ -62,17 +62,37 @@ bool is_python_space(std::string_view character) {
   return character == "\xe1\x9a\x80" || character == "\xe2\x81\x9f" || character == "\xe3\x80\x80";
 }
 
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
+
+std::string_view without_leading_space(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t n = utf8_length(text);
+    if (!is_python_space(text.substr(0, n))) break;
+    text.remove_prefix(n);
+  }
+  return text;
+}
+
 }  // namespace
 
+std::string valid_utf8(std::string_view bytes) {
+  std::string text;
+  while (!bytes.empty()) {
+    const std::size_t n = utf8_length(bytes);
+    text += n ? bytes.substr(0, n) : kReplacement;
+    bytes.remove_prefix(n ? n : 1);
+  }
+  return text;
+}
+
 std::string printable(std::string_view bytes) {
-  constexpr std::string_view replacement = "\xef\xbf\xbd";
   std::string text;
   while (!bytes.empty()) {
     const std::size_t n = utf8_length(bytes);
     const auto first = static_cast<unsigned char>(bytes[0]);
     const bool c1 = n == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0;
     if (n == 0 || c1)
-      text += replacement;
+      text += kReplacement;
     else if (first == 0x7f)
       text += "\xe2\x90\xa1";
     else if (first < 0x20 && first != '\n' && first != '\t')
@@ -130,12 +150,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
   return best;
 }
 
-std::string trimmed(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t n = utf8_length(text);
-    if (!is_python_space(text.substr(0, n))) break;
-    text.remove_prefix(n);
-  }
+std::string_view without_trailing_space(std::string_view text) {
   while (!text.empty()) {
     std::size_t begin = text.size() - 1;  // where the last character begins
     while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) --begin;
@@ -143,7 +158,11 @@ std::string trimmed(std::string_view text) {
     if (utf8_length(last) != last.size() || !is_python_space(last)) break;
     text = text.substr(0, begin);
   }
-  return std::string(text);
+  return text;
+}
+
+std::string trimmed(std::string_view text) {
+  return std::string(without_trailing_space(without_leading_space(text)));
 }
 
 }  // namespace lacuna

@@ -20,9 +20,13 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 /// no UTF-8 and the control codes U+0080 to U+009F become U+FFFD; other control codes but newline
 /// and tab their pictures (U+2400 …).
 std::string printable(std::string_view bytes);
+/// `bytes` with U+FFFD for each byte that is no part of a UTF-8 character.
+std::string valid_utf8(std::string_view bytes);
 /// UTF-8 text without white space at both ends, as Python's str.strip() (so Jinja's `trim`, in the
 /// chat templates of Hugging Face) removes it: the characters of str.isspace(), among them U+001C
 /// to U+001F, U+0085, U+00A0 and U+3000. Bytes that are no UTF-8 are not white space.
 std::string trimmed(std::string_view text);
+/// The same at the end alone, as str.rstrip().
+std::string_view without_trailing_space(std::string_view text);
 
 }  // namespace lacuna

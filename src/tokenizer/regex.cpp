@@ -1,10 +1,6 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "tokenizer/regex.h"
 
-#include <pcre2.h>
-
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <map>
 
@@ -14,34 +10,6 @@ namespace lacuna {
 namespace {
 
 constexpr std::size_t kBlock = 256, kBlocks = (kLastCodePoint + 1) / kBlock;
-// Steps back that one search may take: far more than a sensible pattern needs for a text of any
-// length (some for each character); a bad one ends here and not never.
-constexpr std::uint64_t kSteps = 20'000'000, kStepsPerCharacter = 64;
-constexpr std::size_t kFirstJitStack = std::size_t{1} << 20, kMaxJitStack = std::size_t{1} << 29;
-
-pcre2_code* code_of(const std::shared_ptr<void>& p) { return static_cast<pcre2_code*>(p.get()); }
-pcre2_match_data* data_of(const RegexScratch& s) {
-  return static_cast<pcre2_match_data*>(s.match_data.get());
-}
-pcre2_match_context* context_of(const RegexScratch& s) {
-  return static_cast<pcre2_match_context*>(s.match_context.get());
-}
-
-std::string message_of(int error) {
-  std::array<PCRE2_UCHAR, 256> text{};
-  pcre2_get_error_message(error, text.data(), text.size());
-  return reinterpret_cast<const char*>(text.data());
-}
-
-void make(RegexScratch& scratch) {
-  scratch.match_data.reset(pcre2_match_data_create(1, nullptr), [](void* p) {
-    pcre2_match_data_free(static_cast<pcre2_match_data*>(p));
-  });
-  scratch.match_context.reset(pcre2_match_context_create(nullptr), [](void* p) {
-    pcre2_match_context_free(static_cast<pcre2_match_context*>(p));
-  });
-  CHECK(scratch.match_data && scratch.match_context, "not enough memory to search a text");
-}
 
 /// The characters, cut where any set begins or ends, as few symbols as tell the sets apart.
 struct Symbols {
@@ -110,14 +78,11 @@ Regex::Regex(std::string pattern, const ParsedRegex& parsed) : pattern_(std::mov
   std::string text;
   for (const ParsedRegex::Part& part : parsed.parts)
     text += part.set < 0 ? part.syntax : class_of(symbols.in[std::size_t(part.set)]);
-  int error = 0;
-  std::size_t at = 0;
-  code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, &error, &at,
-                            nullptr),
-              [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
-  CHECK(code_, "the pattern ", pattern_, " cannot be used: ", message_of(error));
-  // Where memory may not become code the search is slower, and otherwise the same.
-  pcre2_jit_compile(code_of(code_), PCRE2_JIT_COMPLETE);
+  try {
+    code_.emplace(text, CompiledPattern::Units::bytes);
+  } catch (const Error& e) {
+    fail(str("the pattern ", pattern_, " cannot be used: ", e.what()));
+  }
 }
 
 void Regex::transcribe(std::string_view text, std::vector<unsigned char>& symbols) const {
@@ -146,31 +111,13 @@ RegexMatches::RegexMatches(const Regex& regex, std::string_view text, RegexScrat
       scratch_(scratch),
       last_end_(std::numeric_limits<std::size_t>::max()) {
   regex.transcribe(text, scratch.symbols);
-  if (!scratch.match_data) make(scratch);
-  const std::uint64_t limit = kSteps + kStepsPerCharacter * scratch.symbols.size();
-  pcre2_set_match_limit(context_of(scratch),
-                        std::uint32_t(std::min<std::uint64_t>(limit, 0xffffffffu)));
 }
 
 bool RegexMatches::next(std::size_t& begin, std::size_t& end) {
   const std::vector<unsigned char>& symbols = scratch_.symbols;
   while (from_ <= symbols.size()) {
-    const auto search = [&] {
-      return pcre2_match(code_of(regex_.code_), symbols.data(), symbols.size(), from_, 0,
-                         data_of(scratch_), context_of(scratch_));
-    };
-    int result = search();
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT && !scratch_.jit_stack) {
-      scratch_.jit_stack.reset(
-          pcre2_jit_stack_create(kFirstJitStack, kMaxJitStack, nullptr),
-          [](void* p) { pcre2_jit_stack_free(static_cast<pcre2_jit_stack*>(p)); });
-      pcre2_jit_stack_assign(context_of(scratch_), nullptr, scratch_.jit_stack.get());
-      result = search();
-    }
-    if (result == PCRE2_ERROR_NOMATCH) return false;
-    CHECK(result >= 0, "splitting a text by the pattern ", regex_.pattern(), ": ",
-          message_of(result));
-    const std::size_t* found = pcre2_get_ovector_pointer(data_of(scratch_));
+    const std::span<const std::size_t> found = search();
+    if (found.empty()) return false;
     if (found[0] == found[1] && found[1] == last_end_) {
       ++from_;
       continue;
@@ -182,6 +129,16 @@ bool RegexMatches::next(std::size_t& begin, std::size_t& end) {
     return true;
   }
   return false;
+}
+
+std::span<const std::size_t> RegexMatches::search() {
+  const std::vector<unsigned char>& symbols = scratch_.symbols;
+  try {
+    return regex_.code_->search({reinterpret_cast<const char*>(symbols.data()), symbols.size()},
+                                from_, scratch_.pattern);
+  } catch (const Error& e) {
+    fail(str("splitting a text by the pattern ", regex_.pattern(), ": ", e.what()));
+  }
 }
 
 std::size_t RegexMatches::bytes_up_to(std::size_t symbol) {

@@ -1,10 +1,12 @@
 #pragma once
 #include <cstddef>
-#include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/compiled_pattern.h"
 #include "tokenizer/regex_parser.h"
 
 namespace lacuna {
@@ -12,7 +14,7 @@ namespace lacuna {
 /// What a search needs beside the pattern; a thread's own.
 struct RegexScratch {
   std::vector<unsigned char> symbols;
-  std::shared_ptr<void> match_data, match_context, jit_stack;
+  PatternScratch pattern;
 };
 
 /// A pattern with the meaning that Oniguruma gives it over Unicode 16, as the `tokenizers` package
@@ -39,7 +41,7 @@ class Regex {
   std::string pattern_;
   std::vector<std::uint16_t> block_of_;  // of 256 characters, by the first
   std::vector<unsigned char> symbol_of_;
-  std::shared_ptr<void> code_;
+  std::optional<CompiledPattern> code_;
 };
 
 /// The matches of a pattern in a text (valid UTF-8) from left to right, none within another. An
@@ -52,6 +54,7 @@ class RegexMatches {
   bool next(std::size_t& begin, std::size_t& end);
 
  private:
+  std::span<const std::size_t> search();
   std::size_t bytes_up_to(std::size_t symbol);
 
   const Regex& regex_;

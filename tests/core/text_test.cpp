@@ -129,6 +129,18 @@ TEST(Text, TrimmedRemovesTheWhiteSpaceOfPython) {
   EXPECT_EQ(trimmed(blank), "");
 }
 
+TEST(Text, WithoutTrailingSpaceLeavesTheFront) {
+  EXPECT_EQ(without_trailing_space(" a b " + utf8(0x3000) + "\n"), " a b");
+  EXPECT_EQ(without_trailing_space(" "), "");
+}
+
+TEST(Text, ValidUtf8ReplacesWhatIsNone) {
+  const std::string replacement = utf8(0xfffd), text = "a\n\x1b" + utf8(0x7532) + utf8(0x1f600);
+  EXPECT_EQ(valid_utf8(text), text);
+  EXPECT_EQ(valid_utf8("\xffx\xc2"), replacement + "x" + replacement);
+  EXPECT_EQ(valid_utf8("\xed\xa0\x80"), replacement + replacement + replacement);  // a surrogate
+}
+
 TEST(Text, TrimmedKeepsBytesThatAreNoUtf8) {
   for (const std::string s : {"\x80", "\x85", "\xa0", "\xe3\x80", "\xff", "\xc2", "\xe0\x80\xa0"}) {
     EXPECT_EQ(trimmed(s), s);

@@ -4,114 +4,190 @@
     scripts/convert_task.py arc ARC-Challenge-Test.jsonl --output tasks/arc
     scripts/convert_task.py mmlu test/*.csv --shots-input dev/*.csv --output tasks/mmlu
 
-writes tasks/arc/arc.toml and tasks/arc/arc.jsonl. Benchmarks and the files they come as:
+The first writes tasks/arc/arc.toml and tasks/arc/arc.jsonl. The second writes a task for each
+subject (mmlu_anatomy.toml …), asked after the subject's own examples; `lacuna evaluate
+tasks/mmlu/*.toml` prints each and the mean of all. Benchmarks and the files they come as:
 
-    mmlu                 CSV without a header: question, four choices, the answer's letter
+    mmlu                 SUBJECT_test.csv, SUBJECT_dev.csv …, without a header: question, four
+                         choices, the answer's letter
     arc                  JSONL: {"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}
                          or, as on Hugging Face, {"question", "choices": {"text", "label"}, …}
     hellaswag            JSONL: {"activity_label", "ctx_a", "ctx_b", "endings", "label"}
     gsm8k                JSONL: {"question", "answer"}
     humaneval-infilling  JSONL: {"prompt", "suffix", "canonical_solution"}
 
-Prompts, shots and likelihood or sampler settings are those of LLaDA's base model evaluation.
+Prompts are those of lm-evaluation-harness; shots and likelihood or sampler settings are those of
+LLaDA's base model evaluation.
 """
 
 import argparse
 import csv
+import dataclasses
+import io
 import json
 import pathlib
 import re
 import sys
+from typing import Callable
 
 
-def lines(path):
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                sys.exit(f"{path}:{number}: malformed JSON: {error}")
+# Reading. Each gives (place, item): "file:line", and what stands there.
 
 
-def mmlu(path):
-    subject = re.sub(r"_(test|dev|val)$", "", path.stem).replace("_", " ")
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+def text_of(path):
+    """The file's text, line ends as they are, without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[:error.start].count(b"\n") + 1
+        sys.exit(f"{path}:{line}: is not UTF-8")
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}")
+
+
+def jsonl(path):
+    # Not splitlines(): U+2028 and its like may stand within a JSON string, and only \n ends a line.
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except ValueError as error:
+            sys.exit(f"{path}:{number}: malformed JSON: {error}")
+        if not isinstance(item, dict):
+            sys.exit(f"{path}:{number}: is not a JSON object")
+        yield f"{path}:{number}", item
+
+
+def mmlu_csv(path):
+    subject = re.sub(r"_(test|dev|val)$", "", path.stem)
+    reader = csv.reader(io.StringIO(text_of(path), newline=""))
+    try:
+        for row in reader:
+            if not row:
+                continue
             if len(row) != 6:
-                sys.exit(f"{path}:{number}: has {len(row)} columns; MMLU's files have 6")
-            question, *choices, answer = row
-            options = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", choices))
-            yield {"subject": subject, "question": f"{question.strip()}\n{options}",
-                   "choices": list("ABCD"), "answer": answer.strip()}
+                sys.exit(f"{path}:{reader.line_num}: has {len(row)} columns; MMLU's files have 6")
+            yield f"{path}:{reader.line_num}", (subject, *row)
+    except csv.Error as error:
+        sys.exit(f"{path}:{reader.line_num}: malformed CSV: {error}")
 
 
-def arc(path):
-    for item in lines(path):
-        question = item["question"]
-        choices = item.get("choices") or question["choices"]
-        if isinstance(choices, dict):
-            texts, labels = choices["text"], choices["label"]
-        else:
-            texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
-        yield {"question": question if isinstance(question, str) else question["stem"],
-               "choices": texts, "answer": labels.index(item["answerKey"])}
+# Converting one item to a record. What an item lacks is a KeyError or ValueError.
 
 
-def hellaswag(path):
+def mmlu(item):
+    subject, question, *choices, answer = item
+    options = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", choices))
+    return {"subject": subject.replace("_", " "), "question": f"{question.strip()}\n{options}",
+            "choices": list("ABCD"), "answer": list("ABCD").index(answer.strip())}
+
+
+def arc(item):
+    question = item["question"]
+    choices = item.get("choices") or question["choices"]
+    if isinstance(choices, dict):
+        texts, labels = choices["text"], choices["label"]
+    else:
+        texts, labels = [c["text"] for c in choices], [c["label"] for c in choices]
+    return {"question": question if isinstance(question, str) else question["stem"],
+            "choices": texts, "answer": labels.index(item["answerKey"])}
+
+
+def hellaswag(item):
     def clean(text):
         """As lm-evaluation-harness prepares it."""
         text = text.strip().replace(" [title]", ". ")
         return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
-    for item in lines(path):
-        context = f"{item['ctx_a']} {item['ctx_b'].capitalize()}"
-        yield {"query": clean(f"{item['activity_label']}: {context}"),
-               "choices": [clean(e) for e in item["endings"]], "answer": int(item["label"])}
+    context = f"{item['ctx_a']} {item['ctx_b'].capitalize()}"
+    return {"query": clean(f"{item['activity_label']}: {context}"),
+            "choices": [clean(e) for e in item["endings"]], "answer": int(item["label"])}
 
 
-def gsm8k(path):
-    for item in lines(path):
-        yield {"question": item["question"], "answer": item["answer"],
-               "number": item["answer"].split("####")[-1].strip()}
+def gsm8k(item):
+    return {"question": item["question"], "answer": item["answer"],
+            "number": item["answer"].split("####")[-1].strip()}
 
 
-def humaneval_infilling(path):
-    for item in lines(path):
-        yield {"text": f"{item['prompt']}{{gap}}{item['suffix']}",
-               "answers": [item["canonical_solution"]]}
+def humaneval_infilling(item):
+    return {"text": f"{item['prompt']}{{gap}}{item['suffix']}",
+            "answers": [item["canonical_solution"]]}
+
+
+@dataclasses.dataclass
+class Benchmark:
+    read: Callable
+    convert: Callable
+    task: str  # of [task], what all benchmarks do not share
+    shots: int = 0
+    rest: str = ""  # the other sections
+    by: str = ""  # the field whose values are tasks of their own, in one group
 
 
 BENCHMARKS = {
-    "mmlu": (mmlu, """type = "multiple_choice"
-prompt = "{question}\\nAnswer:"
-""", 5, "[likelihood]\nsamples = 1   # answers of one token: one mask is exact\n"),
-    "arc": (arc, """type = "multiple_choice"
-prompt = "Question: {question}\\nAnswer:"
-""", 0, "[likelihood]\nsamples = 128\n"),
-    "hellaswag": (hellaswag, """type = "multiple_choice"
+    "mmlu": Benchmark(mmlu_csv, mmlu, r"""type = "multiple_choice"
+prompt = "The following are multiple choice questions (with answers) about {subject}.\n\n{shots}{question}\nAnswer:"
+shot_prompt = "{question}\nAnswer:"
+""", 5, "[likelihood]\nsamples = 1   # answers of one token: one mask is exact\n", by="subject"),
+    "arc": Benchmark(jsonl, arc, r"""type = "multiple_choice"
+prompt = "Question: {question}\nAnswer:"
+""", rest="[likelihood]\nsamples = 128\n"),
+    "hellaswag": Benchmark(jsonl, hellaswag, """type = "multiple_choice"
 prompt = "{query}"
-""", 0, "[likelihood]\nsamples = 128\n"),
-    "gsm8k": (gsm8k, """type = "generation"
-prompt = "Question: {question}\\nAnswer:"
+""", rest="[likelihood]\nsamples = 128\n"),
+    "gsm8k": Benchmark(jsonl, gsm8k, r"""type = "generation"
+prompt = "Question: {question}\nAnswer:"
 match = "number"
 stop = "Question:"
 """, 4, "[sampler]\ngen_length = 1024\n"),
-    "humaneval-infilling": (humaneval_infilling, """type = "infilling"
+    "humaneval-infilling": Benchmark(jsonl, humaneval_infilling, """type = "infilling"
 prompt = "{text}"
 match = "exact"
-""", 0, ""),
+"""),
 }
 
 
-def write(path, records):
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            count += 1
-    if count == 0:
-        sys.exit(f"{path}: no records")
-    return count
+def records_of(benchmark, paths):
+    records = []
+    for path in paths:
+        for place, item in benchmark.read(path):
+            try:
+                record = benchmark.convert(item)
+                # A surrogate alone, which JSON can spell, is no text.
+                json.dumps(record, ensure_ascii=False).encode("utf-8")
+            except KeyError as error:
+                sys.exit(f"{place}: has no field {error}")
+            except (ValueError, TypeError, AttributeError, IndexError) as error:
+                sys.exit(f"{place}: is no record of this benchmark: {error}")
+            records.append(record)
+    return records
+
+
+def by_task(name, benchmark, records):
+    """The records of each task, by its name."""
+    tasks = {}
+    for record in records:
+        task = f"{name}_{record[benchmark.by].replace(' ', '_')}" if benchmark.by else name
+        tasks.setdefault(task, []).append(record)
+    return tasks
+
+
+def write_records(path, records):
+    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def write_task(folder, name, group, benchmark, records, shots):
+    write_records(folder / f"{name}.jsonl", records)
+    text = f"[task]\nname = {json.dumps(name)}\n"
+    if group:
+        text += f"group = {json.dumps(group)}\n"
+    text += f"data = {json.dumps(name + '.jsonl')}\n{benchmark.task}"
+    if shots:
+        write_records(folder / f"{name}-shots.jsonl", shots)
+        text += f"shots = {benchmark.shots}\nshots_data = {json.dumps(name + '-shots.jsonl')}\n"
+    (folder / f"{name}.toml").write_text(text + benchmark.rest, encoding="utf-8", newline="\n")
 
 
 def main():
@@ -124,19 +200,24 @@ def main():
     parser.add_argument("--shots-input", nargs="+", type=pathlib.Path, default=[],
                         help="files that the solved examples come from")
     a = parser.parse_args()
-    read, task, shots, rest = BENCHMARKS[a.benchmark]
-    a.output.mkdir(parents=True, exist_ok=True)
-    name = a.benchmark
-    count = write(a.output / f"{name}.jsonl", (r for path in a.input for r in read(path)))
-    text = f'[task]\nname = "{name}"\ndata = "{name}.jsonl"\n{task}'
+    name, benchmark = a.benchmark, BENCHMARKS[a.benchmark]
+    records = by_task(name, benchmark, records_of(benchmark, a.input))
+    examples = by_task(name, benchmark, records_of(benchmark, a.shots_input))
+    if not records:
+        sys.exit(f"{', '.join(map(str, a.input))}: no records")
     if a.shots_input:
-        write(a.output / f"{name}-shots.jsonl", (r for path in a.shots_input for r in read(path)))
-        text += f'shots = {shots}\nshots_data = "{name}-shots.jsonl"\n'
-    elif shots:
-        print(f"{name} is measured with {shots} solved examples: give --shots-input",
+        for task in records:
+            count = len(examples.get(task, []))
+            if count < benchmark.shots:
+                sys.exit(f"--shots-input has {count} records for {task}; {benchmark.shots} are needed")
+    elif benchmark.shots:
+        print(f"{name} is measured with {benchmark.shots} solved examples: give --shots-input",
               file=sys.stderr)
-    (a.output / f"{name}.toml").write_text(text + rest, encoding="utf-8")
-    print(f"{a.output / name}.toml: {count} records")
+    a.output.mkdir(parents=True, exist_ok=True)
+    for task, own in records.items():
+        write_task(a.output, task, name if benchmark.by else "", benchmark, own,
+                   examples.get(task, []))
+        print(f"{a.output / task}.toml: {len(own)} records")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,6 +9,7 @@
 
 #include "app/backend_options.h"
 #include "app/commands.h"
+#include "app/evaluation_report.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
 #include "checkpoint/hugging_face.h"
@@ -50,55 +48,50 @@ std::string hash_of(const CheckpointReader& reader, const ModelConfig& model) {
   return hash.finish();
 }
 
-std::string number(double value) {
-  if (!std::isfinite(value)) return "-";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4f", value);
-  return text;
+/// Every task, read and checked before any work.
+std::vector<TaskReport> read_tasks(const Arguments& a) {
+  std::vector<TaskReport> tasks;
+  for (const std::string& file : a.tasks) {
+    TaskReport t{"", file, read_task(file, a.overrides), {}, 0};
+    t.name =
+        t.task.task.name.empty() ? std::filesystem::path(file).stem().string() : t.task.task.name;
+    try {
+      check_task(t.task);
+    } catch (const UsageError& e) {
+      fail_usage(str(file, ": ", e.what()));
+    }
+    tasks.push_back(std::move(t));
+  }
+  check_groups(tasks);
+  return tasks;
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-/// Left-aligned texts, then right-aligned numbers.
-std::string row(const std::string& task, const std::string& metric, const std::string& value,
-                const std::string& error, const std::string& n, std::size_t width) {
-  char text[256];
-  std::snprintf(text, sizeof text, "%-*.*s  %-14s  %8s  %8s  %9s\n", int(width), int(width),
-                task.c_str(), metric.c_str(), value.c_str(), error.c_str(), n.c_str());
-  return text;
+std::string json_line(const TaskReport& task, const Outcome& o) {
+  return Json({{"task", task.name},
+               {"record", o.place},
+               {"prompt", printable(o.prompt)},
+               {"output", printable(o.output)},
+               {"wanted", o.wanted},
+               {"right", o.right}})
+             .dump(-1, ' ', false, Json::error_handler_t::replace) +
+         "\n";
 }
 
-struct Report {
-  std::string name, file;
-  TaskConfig task;
-  TaskResult result;
-  double seconds = 0;
-};
-
-Json json_of(const Report& r) {
-  Json metrics = Json::array();
-  for (const Metric& m : r.result.metrics)
-    metrics.push_back({{"name", m.name},
-                       {"value", number_or_null(m.value)},
-                       {"standard_error", number_or_null(m.standard_error)},
-                       {"count", m.count}});
-  return {{"name", r.name},
-          {"file", r.file},
-          {"records", r.result.records},
-          {"cut_prompts", r.result.cut_prompts},
-          {"metrics", metrics},
-          {"seconds", r.seconds},
-          {"settings", to_toml(r.task)}};
+/// What a reader of the figures must know.
+void warn_about(const TaskReport& task) {
+  const TaskResult& r = task.result;
+  if (r.cut_prompts > 0)
+    log_warning(str(task.name, ": ", counted(r.cut_prompts, "prompt was", "prompts were"),
+                    " longer than the model takes and lost ", r.cut_prompts == 1 ? "its" : "their",
+                    " beginning"));
+  if (r.unfinished_searches > 0)
+    log_warning(str(task.name, ": the search of task.pattern was given up in ",
+                    counted(r.unfinished_searches, "output"), ", counted as wrong: it took more ",
+                    "steps or memory than a pattern is allowed"));
 }
 
 void run(const Arguments& a) {
-  std::vector<Report> reports;
-  for (const std::string& file : a.tasks) {  // every mistake before any work
-    Report r{"", file, read_task(file, a.overrides), {}, 0};
-    r.name =
-        r.task.task.name.empty() ? std::filesystem::path(file).stem().string() : r.task.task.name;
-    reports.push_back(std::move(r));
-  }
+  std::vector<TaskReport> tasks = read_tasks(a);
   const ModelSource source(a.checkpoint);
   const Tokenizer& tokenizer = source.need_tokenizer("tasks are texts, which need one");
   const std::unique_ptr<Ops> backend = a.backend.make();
@@ -109,37 +102,29 @@ void run(const Arguments& a) {
                         load_chat_template(a.chat_template)};
 
   StandardOutput out;
-  std::size_t width = 4;
-  for (const Report& r : reports) width = std::max(width, std::min<std::size_t>(40, r.name.size()));
-  out.write(row("task", "metric", "value", "+-", "n", width));
+  const EvaluationTable table(tasks);
+  out.write(table.heading());
   out.flush();
   std::string outcomes;
-  for (Report& r : reports) {
+  for (TaskReport& t : tasks) {
     const Stopwatch stopwatch;
     const auto observe = [&](const Outcome& o) {
-      if (!a.outcomes.empty())
-        outcomes += Json({{"task", r.name},
-                          {"record", o.place},
-                          {"output", printable(o.output)},
-                          {"wanted", o.wanted},
-                          {"right", o.right}})
-                        .dump(-1, ' ', false, Json::error_handler_t::replace) +
-                    "\n";
+      if (!a.outcomes.empty()) outcomes += json_line(t, o);
     };
-    r.result = evaluate(subject, r.task, std::filesystem::path(r.file).parent_path(), observe);
-    r.seconds = stopwatch.seconds();
-    for (const Metric& m : r.result.metrics)
-      out.write(row(r.name, m.name, number(m.value), number(m.standard_error), with_commas(m.count),
-                    width));
+    t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observe);
+    t.seconds = stopwatch.seconds();
+    out.write(table.lines(t));
     out.flush();
-    if (r.result.cut_prompts > 0)
-      log_warning(str(r.name, ": ", r.result.cut_prompts,
-                      " prompts were longer than the model takes and lost their beginning"));
+    warn_about(t);
   }
+  const std::vector<GroupReport> groups = groups_of(tasks);
+  for (const GroupReport& group : groups) out.write(table.lines(group));
+  out.flush();
   if (!a.outcomes.empty()) write_file(a.outcomes, outcomes);
   if (a.json.empty()) return;
-  Json tasks = Json::array();
-  for (const Report& r : reports) tasks.push_back(json_of(r));
+  Json task_list = Json::array(), group_list = Json::array();
+  for (const TaskReport& t : tasks) task_list.push_back(json_of(t));
+  for (const GroupReport& group : groups) group_list.push_back(json_of(group));
   const CheckpointInfo& info = source.reader.info();
   const Json json = {{"model",
                       {{"checkpoint", source.reader.path()},
@@ -151,7 +136,8 @@ void run(const Arguments& a) {
                        {"device", a.backend.device},
                        {"dtype", a.backend.dtype}}},
                      {"program", "lacuna 0.1.0"},
-                     {"tasks", tasks}};
+                     {"tasks", task_list},
+                     {"groups", group_list}};
   write_file(a.json, json.dump(2) + "\n");
 }
 
@@ -169,7 +155,8 @@ void add_evaluate_command(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--json", a->json,
                       "file to write: results, settings, and the hash of the weights");
-  command->add_option("--outcomes", a->outcomes, "JSONL to write: what became of each record");
+  command->add_option("--outcomes", a->outcomes,
+                      "JSONL to write: each record's prompt, output and whether it was right");
   command->add_option("--chat-template", a->chat_template,
                       "JSON file of begin, message and reply instead of LLaDA's template");
   a->backend.add_to(*command);

@@ -1,5 +1,6 @@
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "diffusion/objective.h"
+#include "diffusion/token_predictor.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -32,7 +34,7 @@ std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model)
   return ids;
 }
 
-/// Logits [T,V] of hidden [T,C], a chunk of rows at a time.
+/// Logits [T,V] of hidden [T,C], a chunk of rows at a time. Error when one is not finite.
 void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
                   std::int64_t vocab_size) {
   AtomicFile output(path);
@@ -49,6 +51,10 @@ void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
       ops.copy(copy, logits);
       ops.synchronize();
       logits = copy;
+    }
+    for (std::int64_t row = 0; row < count; ++row) {
+      const float* const x = logits.as<float>() + row * logits.stride;
+      CHECK(std::all_of(x, x + vocab_size, [](float v) { return std::isfinite(v); }), kNotFinite);
     }
     file.write_rows("/logits", first, logits);
   }

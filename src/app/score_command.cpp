@@ -19,7 +19,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "diffusion/likelihood.h"
-#include "evaluation/encode_pair.h"
+#include "evaluation/encode_text.h"
 #include "evaluation/record.h"
 #include "training/model_io.h"
 
@@ -43,7 +43,8 @@ struct Item {
 
 Item from_strings(const ModelSource& source, const std::string& prompt, const std::string& text) {
   const Tokenizer& tokenizer = source.need_tokenizer("give --tokens");
-  Item item{encode_pair(tokenizer, prompt, text), std::int64_t(text.size())};
+  Item item{encode_pair(tokenizer, TaskText::written(prompt), TaskText::written(text)),
+            std::int64_t(text.size())};
   source.check_ids(item.text.tokens);
   return item;
 }

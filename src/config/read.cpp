@@ -275,6 +275,8 @@ void validate_task(const TaskConfig& c, const std::string& path) {
        str("task.shots = ", t.shots, " needs task.shots_data, where they come from"));
   need(t.shots == 0 || t.type == TaskType::multiple_choice || t.type == TaskType::generation,
        "task.shots is for multiple_choice and generation");
+  need(t.group.empty() || t.type == TaskType::multiple_choice || t.type == TaskType::generation,
+       "task.group is for multiple_choice and generation");
   need(t.match != MatchRule::regex || !t.pattern.empty(), "task.match = \"regex\" needs a pattern");
   need(t.type != TaskType::reversal || (!t.reverse_prompt.empty() && !t.reverse_answer.empty()),
        "task.type = \"reversal\" needs reverse_prompt and reverse_answer");

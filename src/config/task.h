@@ -21,6 +21,7 @@ struct EnumWords<MatchRule> {
 /// record's field; {{ and }} stand for braces.
 struct TaskSection {
   std::string name;
+  std::string group;
   TaskType type = TaskType::multiple_choice;
   std::string data;
   std::int64_t limit = 0;
@@ -39,24 +40,32 @@ struct TaskSection {
   std::int64_t gap_length = 0;
   std::int64_t shots = 0;
   std::string shots_data;
+  std::string shot_prompt;
   std::string shot_separator = "\n\n";
 
   bool operator==(const TaskSection&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.name, "name", "of the task in results; empty: the file's");
+    visit(c.group, "group", "tasks of one group get means over all of them too; empty: none");
     visit(c.type, "type", "multiple_choice, generation, perplexity, infilling or reversal");
     visit(c.data, "data", "JSONL of records, relative to the task file");
     visit(c.limit, "limit", "records to use, from the beginning; 0: all");
-    visit(c.prompt, "prompt", "what is given, with {fields}; of infilling, the text with {gap}s");
-    visit(c.answer, "answer",
-          "what is wanted, with {fields}; of multiple_choice, its number from "
-          "0, its letter or its text; of perplexity, the text itself");
+    visit(c.prompt, "prompt",
+          "what is given, with {fields}; {shots}: where the solved examples stand, if not before "
+          "it; of infilling, the text with {gap}s");
+    visit(
+        c.answer, "answer",
+        "what is wanted, with {fields}; of multiple_choice, a field with the choice's number from "
+        "0 (an integer), or its text, label, letter or number (a string); of perplexity, the text "
+        "itself");
     visit(c.chat, "chat", "whether the prompt is a user's message in the chat template");
-    visit(c.choices, "choices", "field that lists the choices");
+    visit(c.choices, "choices",
+          "field that lists the choices: texts, or objects with \"text\" and \"label\"");
     visit(c.choice_prefix, "choice_prefix", "between the prompt and a choice or a shot's answer");
     visit(c.match, "match", "exact, substring (the answer is in the output), regex or number");
-    visit(c.pattern, "pattern", "regex: its first group in the output is compared");
+    visit(c.pattern, "pattern",
+          "regex: its first group in the output is compared; PCRE2, read as Python's re reads it");
     visit(c.ignore_case, "ignore_case", "whether letters' case does not matter (ASCII)");
     visit(c.stop, "stop", "text at which an output ends; empty: at the end token alone");
     visit(c.reverse_prompt, "reverse_prompt", "reversal: the prompt of the other direction");
@@ -66,6 +75,7 @@ struct TaskSection {
     visit(c.gap_length, "gap_length", "infilling: tokens of a gap; 0: as many as its answer has");
     visit(c.shots, "shots", "solved examples before the prompt");
     visit(c.shots_data, "shots_data", "JSONL they are taken from, its beginning; needed for shots");
+    visit(c.shot_prompt, "shot_prompt", "the prompt of a solved example; empty: prompt");
     visit(c.shot_separator, "shot_separator", "after each of them");
   }
 };

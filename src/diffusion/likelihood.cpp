@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/philox.h"
+#include "diffusion/token_predictor.h"
 
 namespace lacuna {
 namespace {
@@ -169,6 +170,7 @@ void LikelihoodEstimator::run() {
   for (const Part& part : parts_) {
     double sum = 0;
     for (std::int64_t i = 0; i < part.rows; ++i) sum += double(losses[row++]);
+    CHECK(std::isfinite(sum), kNotFinite);
     estimates_[part.text][part.sample] = part.weight * sum;
   }
   batch_ = {};

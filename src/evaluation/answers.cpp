@@ -4,15 +4,14 @@
 #include <span>
 
 #include "core/check.h"
-#include "evaluation/encode_pair.h"
-#include "evaluation/matching.h"
+#include "evaluation/choices.h"
+#include "evaluation/encode_text.h"
 #include "tokenizer/answer_text.h"
 
 namespace lacuna {
 namespace {
 
 constexpr std::int64_t kBatchTokens = 4096;
-constexpr auto kText = Tokenizer::Special::as_text;
 
 }  // namespace
 
@@ -24,38 +23,42 @@ Answers::Answers(const Subject& subject, const TaskConfig& task,
   const auto records = read_records(folder / task.task.shots_data, task.task.shots);
   CHECK(std::int64_t(records.size()) == task.task.shots, (folder / task.task.shots_data).string(),
         ": holds ", records.size(), " records; task.shots is ", task.task.shots);
-  for (const Record& record : records) {
-    std::string answer;
-    if (task.task.type == TaskType::multiple_choice) {
-      const Choices choices = choices_of(task.task, record);
-      answer = choices.texts[choices.right];
-    } else {
-      answer = fill_in(task.task.answer, record);
-    }
-    shots_ += fill_in(task.task.prompt, record) + task.task.choice_prefix + answer +
-              task.task.shot_separator;
-  }
+  for (const Record& record : records) shots_ += solved(record);
 }
 
-std::string Answers::prompt(const std::string& text, const Record& record) const {
-  return shots_ + fill_in(text, record);
-}
-
-std::vector<std::int32_t> Answers::prompt_ids(const std::string& prompt, std::int64_t room) {
-  std::vector<std::int32_t> ids;
-  if (chat_) {
-    const Message message{"user", prompt};
-    ids = chat_->prompt({&message, 1});
+TaskText Answers::solved(const Record& example) const {
+  const TaskSection& task = task_.task;
+  TaskText text = fill_in(task.shot_prompt.empty() ? task.prompt : task.shot_prompt, example);
+  text += TaskText::written(task.choice_prefix);
+  if (task.type == TaskType::multiple_choice) {
+    const Choices choices = choices_of(task, example);
+    text += TaskText::from_record(choices.texts[choices.right]);
   } else {
-    ids = subject_.tokenizer.encode(prompt, kText);
+    text += fill_in(task.answer, example);
   }
-  if (std::int64_t(ids.size()) > room) {
-    CHECK(room >= 1, "an answer of that length leaves no room for a prompt in model.max_length = ",
-          max_length());
-    ++cut_prompts_;
-    ids.erase(ids.begin(), ids.end() - room);
-  }
-  return ids;
+  text += TaskText::written(task.shot_separator);
+  return text;
+}
+
+TaskText Answers::prompt(const std::string& text, const Record& record) const {
+  TaskText filled = fill_in(text, record, {{"shots", shots_}});
+  if (names_field(text, "shots")) return filled;
+  TaskText whole = shots_;
+  whole += filled;
+  return whole;
+}
+
+std::vector<std::int32_t> Answers::prompt_ids(const TaskText& prompt) const {
+  if (!chat_) return encode_text(subject_.tokenizer, prompt);
+  const Message message{"user", prompt.string()};
+  return chat_->prompt({&message, 1});
+}
+
+void Answers::cut(std::vector<std::int32_t>& tokens, std::int64_t length, std::int64_t excess,
+                  const Record& record) const {
+  CHECK(excess < length, record.place(), ": an answer of ", max_length() - length + excess,
+        " tokens leaves no room for its prompt in model.max_length = ", max_length());
+  tokens.erase(tokens.begin(), tokens.begin() + excess);
 }
 
 std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
@@ -72,38 +75,43 @@ std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
   return estimator_->score(texts, options, first_text, observe);
 }
 
-std::vector<Likelihood> Answers::score(const std::string& prompt,
+PromptedText Answers::scored(const TaskText& prompt, const std::string& choice) const {
+  if (!chat_) {
+    TaskText response = TaskText::written(task_.task.choice_prefix);
+    response += TaskText::from_record(choice);
+    return encode_pair(subject_.tokenizer, prompt, response);
+  }
+  PromptedText text{prompt_ids(prompt), 0};
+  text.prompt = std::int64_t(text.tokens.size());
+  const std::vector<std::int32_t> reply = chat_->reply(choice);
+  text.tokens.insert(text.tokens.end(), reply.begin(), reply.end());
+  return text;
+}
+
+std::vector<Likelihood> Answers::score(const TaskText& prompt,
                                        const std::vector<std::string>& choices,
-                                       std::int64_t record) {
+                                       const Record& record, std::int64_t number) {
+  constexpr std::int64_t kMostChoices = 1000;
+  CHECK(std::int64_t(choices.size()) <= kMostChoices, record.place(), ": has ", choices.size(),
+        " choices; at most ", kMostChoices, " are compared");
   std::vector<PromptedText> texts;
+  bool is_cut = false;
   for (const std::string& choice : choices) {
-    PromptedText text;
-    if (chat_) {
-      text.tokens = chat_->reply(choice);
-      const auto given = prompt_ids(prompt, max_length() - std::int64_t(text.tokens.size()));
-      text.prompt = std::int64_t(given.size());
-      text.tokens.insert(text.tokens.begin(), given.begin(), given.end());
-    } else {
-      text = encode_pair(subject_.tokenizer, prompt, task_.task.choice_prefix + choice, kText);
-      // A causal model's first token follows the end token, which takes a place.
-      const auto excess = std::int64_t(text.tokens.size()) - max_length();
-      if (excess > 0) {
-        CHECK(excess < text.prompt, "a choice of ", text.response(),
-              " tokens leaves no room for a prompt in model.max_length = ", max_length());
-        ++cut_prompts_;
-        text.tokens.erase(text.tokens.begin(), text.tokens.begin() + excess);
-        text.prompt -= excess;
-      }
+    CHECK(chat_ || !choice.empty() || !task_.task.choice_prefix.empty(), record.place(),
+          ": a choice is empty, and so is task.choice_prefix; there is nothing to score");
+    PromptedText text = scored(prompt, choice);
+    if (const auto excess = std::int64_t(text.tokens.size()) - max_length(); excess > 0) {
+      cut(text.tokens, text.prompt, excess, record);
+      text.prompt -= excess;
+      is_cut = true;
     }
     texts.push_back(std::move(text));
   }
-  constexpr std::int64_t kMostChoices = 1000;
-  CHECK(std::int64_t(texts.size()) <= kMostChoices, texts.size(), " choices; at most ",
-        kMostChoices, " are compared");
-  return score(texts, record * kMostChoices);
+  cut_prompts_ += is_cut;
+  return score(texts, number * kMostChoices);
 }
 
-std::string Answers::generate(const std::string& prompt, std::int64_t record) {
+std::string Answers::generate(const TaskText& prompt, const Record& record, std::int64_t number) {
   const TaskSampler& s = task_.sampler;
   SamplerOptions options;
   options.gen_length = s.gen_length;
@@ -113,9 +121,14 @@ std::string Answers::generate(const std::string& prompt, std::int64_t record) {
   options.remasking = s.random_remasking ? Remasking::random : Remasking::low_confidence;
   options.cfg_scale = s.cfg_scale;
   options.seed = std::uint64_t(s.seed);
-  options.first_sample = record;
+  options.first_sample = number;
   validate(options);
-  const std::vector<std::int32_t> ids = prompt_ids(prompt, max_length() - s.gen_length);
+  std::vector<std::int32_t> ids = prompt_ids(prompt);
+  const auto length = std::int64_t(ids.size());
+  if (const std::int64_t excess = length + s.gen_length - max_length(); excess > 0) {
+    cut(ids, length, excess, record);
+    ++cut_prompts_;
+  }
   if (!sampler_)
     sampler_ = make_sampler(subject_.ops, subject_.config, subject_.weights,
                             {max_length(), 1, s.cfg_scale > 0});

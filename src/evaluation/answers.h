@@ -10,6 +10,7 @@
 #include "diffusion/sampler.h"
 #include "evaluation/evaluator.h"
 #include "evaluation/record.h"
+#include "evaluation/task_text.h"
 
 namespace lacuna {
 
@@ -18,27 +19,34 @@ class Answers {
  public:
   Answers(const Subject& subject, const TaskConfig& task, const std::filesystem::path& folder);
 
-  /// The prompt of a record, with the solved examples before it.
-  std::string prompt(const std::string& text, const Record& record) const;
-  /// Bounds on -log p(choice | prompt) of each choice; choice j of record i is text 1000 i + j.
-  std::vector<Likelihood> score(const std::string& prompt, const std::vector<std::string>& choices,
-                                std::int64_t record);
+  /// The prompt of a record, with the solved examples at its {shots}, or before it.
+  TaskText prompt(const std::string& text, const Record& record) const;
+  /// Bounds on -log p(choice | prompt) of each choice of record number `number`; choice j is text
+  /// 1000 number + j. Error naming the record's place for a choice that cannot be scored.
+  std::vector<Likelihood> score(const TaskText& prompt, const std::vector<std::string>& choices,
+                                const Record& record, std::int64_t number);
   std::vector<Likelihood> score(const std::vector<PromptedText>& texts, std::int64_t first_text,
                                 const LikelihoodObserver& observe = {});
   /// What the model answers, up to its end token and task.stop.
-  std::string generate(const std::string& prompt, std::int64_t record);
+  std::string generate(const TaskText& prompt, const Record& record, std::int64_t number);
   /// The canvas with its gaps filled.
   std::vector<std::int32_t> fill(const std::vector<std::int32_t>& canvas, std::int64_t record);
 
+  /// Prompts that lost their beginning, each counted once, whatever the number of its choices.
   std::int64_t cut_prompts() const { return cut_prompts_; }
   std::int64_t max_length() const { return subject_.config.max_length; }
 
  private:
-  std::vector<std::int32_t> prompt_ids(const std::string& prompt, std::int64_t room);
+  TaskText solved(const Record& example) const;
+  std::vector<std::int32_t> prompt_ids(const TaskText& prompt) const;
+  PromptedText scored(const TaskText& prompt, const std::string& choice) const;
+  /// Takes `excess` tokens off the beginning of a prompt of `length`.
+  void cut(std::vector<std::int32_t>& tokens, std::int64_t length, std::int64_t excess,
+           const Record& record) const;
 
   const Subject& subject_;
   const TaskConfig& task_;
-  std::string shots_;
+  TaskText shots_;
   std::optional<ChatFormat> chat_;
   std::unique_ptr<LikelihoodEstimator> estimator_;
   std::unique_ptr<TextSampler> sampler_;

@@ -10,8 +10,12 @@
 #include "core/log.h"
 #include "core/philox.h"
 #include "evaluation/answers.h"
+#include "evaluation/choices.h"
+#include "evaluation/encode_text.h"
+#include "evaluation/gap_canvas.h"
 #include "evaluation/matching.h"
 #include "tokenizer/answer_text.h"
+#include "tokenizer/unicode.h"
 
 namespace lacuna {
 namespace {
@@ -24,6 +28,19 @@ Metric share(const std::string& name, std::int64_t right, std::int64_t n) {
   return {name, p, error, n};
 }
 
+/// Code points of a choice, which is valid UTF-8: len() of a Python str.
+std::size_t characters_of(const std::string& choice) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < choice.size(); ++i) n += begins_character(choice, i);
+  return n;
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += (all.empty() ? "" : " | ") + text;
+  return all;
+}
+
 /// A task under way.
 class Run {
  public:
@@ -33,7 +50,8 @@ class Run {
         task_(task),
         observe_(observe),
         records_(read_records(folder / task.task.data, task.task.limit)),
-        answers_(subject, task, folder) {}
+        answers_(subject, task, folder),
+        matches_(task.task) {}
 
   TaskResult operator()() {
     switch (task_.task.type) {
@@ -58,6 +76,7 @@ class Run {
     log_progress("");
     result_.records = std::int64_t(records_.size());
     result_.cut_prompts = answers_.cut_prompts();
+    result_.unfinished_searches = matches_.unfinished_searches();
     return result_;
   }
 
@@ -65,56 +84,56 @@ class Run {
   void progress(const std::string& what, std::size_t i) const {
     log_progress(str(what, ": record ", i + 1, " of ", records_.size()));
   }
-  void tell(const Record& record, const std::string& output, const std::string& wanted,
-            bool right) const {
-    if (observe_) observe_({record.place(), output, wanted, right});
+  void observe(const Record& record, const TaskText& prompt, const std::string& output,
+               const std::string& wanted, bool right) const {
+    if (observe_) observe_({record.place(), prompt.string(), output, wanted, right});
   }
 
-  /// The least of the likelihoods, and the least per byte.
+  /// The choices with the least bounds. An empty one has no least per character or byte.
   struct Chosen {
-    std::size_t plain, by_bytes;
+    std::size_t plain, per_character, per_byte;
   };
-  Chosen choose(const std::string& prompt, const std::vector<std::string>& choices,
+  Chosen choose(const TaskText& prompt, const std::vector<std::string>& choices,
                 std::size_t record) {
-    const auto bounds = answers_.score(prompt, choices, std::int64_t(record));
-    const auto per_byte = [&](std::size_t i) {
-      return bounds[i].nats / double(std::max<std::size_t>(1, choices[i].size()));
+    const auto bounds = answers_.score(prompt, choices, records_[record], std::int64_t(record));
+    const auto least = [&](auto&& length) {
+      std::vector<double> ratios;
+      for (std::size_t i = 0; i < choices.size(); ++i)
+        ratios.push_back(bounds[i].nats / double(length(choices[i])));
+      return std::size_t(std::min_element(ratios.begin(), ratios.end()) - ratios.begin());
     };
-    Chosen chosen{0, 0};
-    for (std::size_t i = 1; i < choices.size(); ++i) {
-      if (bounds[i].nats < bounds[chosen.plain].nats) chosen.plain = i;
-      if (per_byte(i) < per_byte(chosen.by_bytes)) chosen.by_bytes = i;
-    }
-    return chosen;
+    return {least([](const std::string&) { return 1; }), least(characters_of),
+            least([](const std::string& choice) { return choice.size(); })};
   }
 
   void multiple_choice() {
-    std::int64_t right = 0, right_by_bytes = 0;
+    std::int64_t right = 0, right_per_character = 0, right_per_byte = 0;
     for (std::size_t i = 0; i < records_.size(); ++i) {
       progress("scoring", i);
       const Record& record = records_[i];
       const auto [choices, wanted] = choices_of(task_.task, record);
-      CHECK(choices.size() >= 2, record.place(), ": has ", choices.size(),
-            " choices; there must be at least 2");
-      const Chosen chosen = choose(answers_.prompt(task_.task.prompt, record), choices, i);
+      const TaskText prompt = answers_.prompt(task_.task.prompt, record);
+      const Chosen chosen = choose(prompt, choices, i);
       right += chosen.plain == wanted;
-      right_by_bytes += chosen.by_bytes == wanted;
-      tell(record, choices[chosen.plain], choices[wanted], chosen.plain == wanted);
+      right_per_character += chosen.per_character == wanted;
+      right_per_byte += chosen.per_byte == wanted;
+      observe(record, prompt, choices[chosen.plain], choices[wanted], chosen.plain == wanted);
     }
     const auto n = std::int64_t(records_.size());
-    result_.metrics = {share("accuracy", right, n), share("accuracy_norm", right_by_bytes, n)};
+    result_.metrics = {share("acc", right, n), share("acc_norm", right_per_character, n),
+                       share("acc_bytes", right_per_byte, n)};
   }
 
   Metric generation(const std::string& name, const std::string& prompt, const std::string& answer) {
     std::int64_t right = 0;
     for (std::size_t i = 0; i < records_.size(); ++i) {
       progress("generating", i);
-      const std::string wanted = fill_in(answer, records_[i]);
-      const std::string output =
-          answers_.generate(answers_.prompt(prompt, records_[i]), std::int64_t(i));
-      const bool is_right = matches(task_.task, output, wanted);
+      const std::string wanted = fill_in(answer, records_[i]).string();
+      const TaskText asked = answers_.prompt(prompt, records_[i]);
+      const std::string output = answers_.generate(asked, records_[i], std::int64_t(i));
+      const bool is_right = matches_(output, wanted);
       right += is_right;
-      tell(records_[i], output, wanted, is_right);
+      observe(records_[i], asked, output, wanted, is_right);
     }
     return share(name, right, std::int64_t(records_.size()));
   }
@@ -123,7 +142,7 @@ class Run {
   Metric direction(const std::string& name, const std::string& prompt, const std::string& answer) {
     if (task_.task.distractors == 0) return generation(name, prompt, answer);
     std::vector<std::string> all;
-    for (const Record& record : records_) all.push_back(fill_in(answer, record));
+    for (const Record& record : records_) all.push_back(fill_in(answer, record).string());
     const std::int64_t others = task_.task.distractors;
     CHECK(std::int64_t(all.size()) > others, "task.distractors = ", others, " of ", all.size(),
           " records; there must be more records");
@@ -140,9 +159,10 @@ class Run {
         if (std::find(choices.begin(), choices.end(), other) == choices.end())
           choices.push_back(other);
       }
-      const Chosen chosen = choose(answers_.prompt(prompt, records_[i]), choices, i);
+      const TaskText asked = answers_.prompt(prompt, records_[i]);
+      const Chosen chosen = choose(asked, choices, i);
       right += chosen.plain == 0;
-      tell(records_[i], choices[chosen.plain], choices[0], chosen.plain == 0);
+      observe(records_[i], asked, choices[chosen.plain], choices[0], chosen.plain == 0);
     }
     return share(name, right, std::int64_t(records_.size()));
   }
@@ -154,8 +174,8 @@ class Run {
     const bool causal = subject_.config.attention == Attention::causal;
     const auto most = std::size_t(answers_.max_length() - causal);
     for (std::size_t i = 0; i < records_.size(); ++i) {
-      const std::string text = fill_in(task_.task.answer, records_[i]);
-      const auto ids = subject_.tokenizer.encode(text, Tokenizer::Special::as_text);
+      const TaskText text = fill_in(task_.task.answer, records_[i]);
+      const auto ids = encode_text(subject_.tokenizer, text);
       for (std::size_t at = 0; at < ids.size(); at += most) {
         PromptedText part;
         part.tokens.assign(ids.begin() + std::ptrdiff_t(at),
@@ -163,7 +183,7 @@ class Run {
         pieces.push_back(std::move(part));
         records.push_back(i);
       }
-      bytes += std::int64_t(text.size());
+      bytes += std::int64_t(text.string().size());
     }
     CHECK(bytes > 0, task_.task.data, ": its texts are empty");
     const Likelihood sum = sum_of(answers_.score(
@@ -175,60 +195,44 @@ class Run {
   }
 
   void infilling() {
-    constexpr const char* kGap = "{gap}";
     std::int64_t gaps = 0, right_gaps = 0, right_records = 0;
     for (std::size_t i = 0; i < records_.size(); ++i) {
       progress("filling", i);
       const Record& record = records_[i];
       const std::vector<std::string> wanted = record.list("answers");
-      // {gap} stands for itself while the record's fields are filled in.
-      std::string text = task_.task.prompt, mark = "{{gap}}";
-      for (std::size_t at = 0; (at = text.find(kGap, at)) != std::string::npos; at += mark.size())
-        text.replace(at, std::string(kGap).size(), mark);
-      text = fill_in(text, record);
-      std::vector<std::int32_t> canvas;
-      std::vector<std::pair<std::size_t, std::size_t>> where;
-      std::size_t at = 0;
-      for (std::size_t next; (next = text.find(kGap, at)) != std::string::npos;
-           at = next + std::string(kGap).size()) {
-        append(text.substr(at, next - at), canvas);
-        CHECK(where.size() < wanted.size(), record.place(), ": has more gaps than \"answers\"");
-        const std::size_t length = gap_length(wanted[where.size()]);
-        where.emplace_back(canvas.size(), length);
-        canvas.insert(canvas.end(), length, std::int32_t(subject_.config.mask_token));
-      }
-      append(text.substr(at), canvas);
-      CHECK(where.size() == wanted.size() && !where.empty(), record.place(), ": ", where.size(),
-            " gaps and ", wanted.size(), " answers");
-      CHECK(std::int64_t(canvas.size()) <= answers_.max_length(), record.place(), ": ",
-            canvas.size(), " tokens; the model takes at most ", answers_.max_length());
-      const auto filled = answers_.fill(canvas, std::int64_t(i));
+      const TaskText text = fill_in(task_.task.prompt, record, {{"gap", TaskText::written(kGap)}});
+      const GapCanvas canvas = canvas_of(text, record, wanted);
+      const std::vector<std::int32_t> filled = answers_.fill(canvas.tokens, std::int64_t(i));
       std::int64_t right = 0;
-      std::string outputs;
-      for (std::size_t g = 0; g < where.size(); ++g) {
-        const auto gap = std::span(filled).subspan(where[g].first, where[g].second);
-        const std::string output =
-            answer_text(subject_.tokenizer, gap, {subject_.config.eos_token});
-        right += matches(task_.task, output, wanted[g]);
-        outputs += (g ? " | " : "") + output;
+      std::vector<std::string> outputs;
+      for (std::size_t g = 0; g < wanted.size(); ++g) {
+        const auto [begin, length] = canvas.gaps[g];
+        outputs.push_back(answer_text(subject_.tokenizer, std::span(filled).subspan(begin, length),
+                                      {subject_.config.eos_token}));
+        right += matches_(outputs.back(), wanted[g]);
       }
-      gaps += std::int64_t(where.size());
+      const bool all_right = right == std::int64_t(wanted.size());
+      gaps += std::int64_t(wanted.size());
       right_gaps += right;
-      right_records += right == std::int64_t(where.size());
-      std::string answers;
-      for (const std::string& w : wanted) answers += (answers.empty() ? "" : " | ") + w;
-      tell(record, outputs, answers, right == std::int64_t(where.size()));
+      right_records += all_right;
+      observe(record, text, joined(outputs), joined(wanted), all_right);
     }
     result_.metrics = {share("gaps", right_gaps, gaps),
                        share("records", right_records, std::int64_t(records_.size()))};
   }
-  void append(const std::string& text, std::vector<std::int32_t>& canvas) const {
-    const auto ids = subject_.tokenizer.encode(text, Tokenizer::Special::as_text);
-    canvas.insert(canvas.end(), ids.begin(), ids.end());
-  }
-  std::size_t gap_length(const std::string& answer) const {
-    if (task_.task.gap_length > 0) return std::size_t(task_.task.gap_length);
-    return subject_.tokenizer.encode(answer, Tokenizer::Special::as_text).size();
+  GapCanvas canvas_of(const TaskText& text, const Record& record,
+                      const std::vector<std::string>& wanted) const {
+    std::vector<std::size_t> lengths;
+    for (const std::string& answer : wanted)
+      lengths.push_back(
+          task_.task.gap_length > 0
+              ? std::size_t(task_.task.gap_length)
+              : subject_.tokenizer.encode(answer, Tokenizer::Special::as_text).size());
+    GapCanvas canvas = gap_canvas(subject_.tokenizer, text, lengths,
+                                  std::int32_t(subject_.config.mask_token), record.place());
+    CHECK(std::int64_t(canvas.tokens.size()) <= answers_.max_length(), record.place(), ": ",
+          canvas.tokens.size(), " tokens; the model takes at most ", answers_.max_length());
+    return canvas;
   }
 
   const Subject& subject_;
@@ -236,14 +240,23 @@ class Run {
   const std::function<void(const Outcome&)>& observe_;
   std::vector<Record> records_;
   Answers answers_;
+  Matcher matches_;
   TaskResult result_;
 };
 
 }  // namespace
 
+void check_task(const TaskConfig& task) {
+  const Matcher compiled(task.task);
+  if (task.task.shots > 0 && task.task.shot_prompt.empty() &&
+      names_field(task.task.prompt, "shots"))
+    fail_usage("task.prompt holds {shots}; task.shot_prompt must say what one of them looks like");
+}
+
 TaskResult evaluate(const Subject& subject, const TaskConfig& task,
                     const std::filesystem::path& folder,
                     const std::function<void(const Outcome&)>& observe) {
+  check_task(task);
   return Run(subject, task, folder, observe)();
 }
 

@@ -16,7 +16,7 @@ namespace lacuna {
 
 /// One figure of a task.
 struct Metric {
-  std::string name;
+  std::string name;  // lm-evaluation-harness's, where it has one
   double value = 0;
   double standard_error = 0;  // NaN: unknown
   std::int64_t count = 0;     // records, or tokens, it is a mean over
@@ -25,7 +25,8 @@ struct Metric {
 struct TaskResult {
   std::vector<Metric> metrics;
   std::int64_t records = 0;
-  std::int64_t cut_prompts = 0;  // prompts that lost their beginning, being too long
+  std::int64_t cut_prompts = 0;          // prompts that lost their beginning, being too long
+  std::int64_t unfinished_searches = 0;  // outputs in which task.pattern took too many steps
 };
 
 /// A model under test. All are borrowed.
@@ -39,13 +40,18 @@ struct Subject {
 
 /// What became of one record, for those who want to read along.
 struct Outcome {
-  std::string place, output, wanted;
+  std::string place, prompt, output, wanted;
   bool right = false;
 };
 
+/// Throws UsageError for what a task asks wrongly and no file is needed to see: a pattern that is
+/// none, {shots} without a shot_prompt.
+void check_task(const TaskConfig& task);
+
 /// Runs a task (docs/evaluation.md). `folder` is the task file's. Deterministic: record i's masks
 /// and noise are named by the task's seeds and i. `observe` is called for each record.
-///   multiple_choice  accuracy (of the least nats), accuracy_norm (of the least nats per byte)
+///   multiple_choice  acc (of the least nats), acc_norm (of the least nats per character of the
+///                    choice, a code point), acc_bytes (per byte of its UTF-8)
 ///   generation       accuracy
 ///   perplexity       bits_per_byte, nats_per_token: a text longer than model.max_length is scored
 ///                    in pieces of that length, each on its own

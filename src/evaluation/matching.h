@@ -2,34 +2,37 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "config/task.h"
-#include "evaluation/record.h"
+#include "tokenizer/compiled_pattern.h"
 
 namespace lacuna {
 
-/// The last number in a text: 1,234.5 is 1234.5, and "$" or "%" beside it count for nothing.
-std::optional<double> last_number(const std::string& text);
-
-/// Whether an output answers as wanted, by task.match, pattern and ignore_case:
-///   exact      output = answer, without white space around them
+/// Whether outputs answer as wanted, by task.match, pattern and ignore_case:
+///   exact      output = answer, without white space (Python's) around them
 ///   substring  the answer occurs in the output
-///   regex      the first group of the first match of pattern in the output = answer
-///   number     the last number of the output = the last of the answer, to 1e-6 of its size
-/// Throws UsageError for a pattern that is no ECMAScript regular expression with a group.
-bool matches(const TaskSection& task, const std::string& output, const std::string& answer);
+///   regex      what the pattern finds in the output = answer: of its first match the first group
+///              that is not empty. The pattern is PCRE2's, with the meaning of Python's `re`
+///              (CompiledPattern); bytes of the output that are not UTF-8 are U+FFFD to it
+///   number     the last number of the output = the last of the answer (last_number.h), to 1e-6 of
+///              its size
+class Matcher {
+ public:
+  /// Throws UsageError for a pattern that cannot be compiled or has no group.
+  explicit Matcher(const TaskSection& task);
 
-/// The number of the choice that an answer names: its number from 0, its letter, or its text
-/// itself; -1 for none of these.
-std::int64_t choice_index(const std::string& answer, const std::vector<std::string>& choices);
+  bool operator()(const std::string& output, const std::string& answer);
+  /// Outputs in which the pattern's search took too many steps; they are not right.
+  std::int64_t unfinished_searches() const { return unfinished_searches_; }
 
-/// The choices of a record, and which is right. Error naming the record's place when the answer is
-/// none of them.
-struct Choices {
-  std::vector<std::string> texts;
-  std::size_t right = 0;
+ private:
+  std::optional<std::string> find(const std::string& output);
+
+  MatchRule rule_;
+  bool ignore_case_;
+  std::optional<CompiledPattern> pattern_;
+  PatternScratch scratch_;
+  std::int64_t unfinished_searches_ = 0;
 };
-Choices choices_of(const TaskSection& task, const Record& record);
 
 }  // namespace lacuna

@@ -1,6 +1,8 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,15 @@ class Record {
   std::string text_or(const std::string& field, const std::string& otherwise) const;
   /// A list of texts. Error when it is no such list.
   std::vector<std::string> list(const std::string& field) const;
+  /// The field when it is a whole number: 3, or 3.0 as tables with gaps are exported; else nothing.
+  std::optional<std::int64_t> integer(const std::string& field) const;
+  /// Choices as benchmarks list them: texts, objects {"text": …, "label": …}, or an object of two
+  /// lists {"text": […], "label": […]}. `labels` is empty where there are none. Error for anything
+  /// else.
+  struct Labelled {
+    std::vector<std::string> texts, labels;
+  };
+  Labelled labelled(const std::string& field) const;
 
  private:
   struct Object;
@@ -31,9 +42,5 @@ class Record {
 /// The first `limit` records of a file (0: all); lines of white space are passed over. Error when
 /// there is none.
 std::vector<Record> read_records(const std::filesystem::path& file, std::int64_t limit);
-
-/// `text` with each {field} replaced by the record's; "{{" and "}}" are braces. Error naming the
-/// record's place for a field it lacks.
-std::string fill_in(const std::string& text, const Record& record);
 
 }  // namespace lacuna

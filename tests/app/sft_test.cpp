@@ -216,7 +216,7 @@ TEST_F(SftProgram, Evaluate) {
     for (const auto& m : t["metrics"])
       value[t["name"].get<std::string>() + "/" + m["name"].get<std::string>()] = m["value"];
   EXPECT_EQ(value.at("generation/accuracy"), 1);
-  EXPECT_EQ(value.at("choice/accuracy"), 1);
+  EXPECT_EQ(value.at("choice/acc"), 1);
   EXPECT_EQ(value.at("reversal/forward"), 1);
   EXPECT_EQ(value.count("reversal/reverse"), 1u);
   EXPECT_EQ(value.count("gaps/gaps"), 1u);

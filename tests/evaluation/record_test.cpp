@@ -25,12 +25,14 @@ TEST(RecordTest, FieldsAsText) {
   EXPECT_TRUE(contains(error_of([] { Record("3", "t:2"); }), "t:2: is not a JSON object"));
 }
 
-TEST(RecordTest, FillIn) {
-  const Record r(R"({"a": "x{b}", "b": "y"})", "t:1");
-  // What a field holds is not filled in again.
-  EXPECT_EQ(fill_in("{a}-{b} {{a}} }", r), "x{b}-y {a} }");
-  EXPECT_EQ(fill_in("", r), "");
-  EXPECT_TRUE(contains(error_of([&] { fill_in("{c}", r); }), "t:1: has no field \"c\""));
+TEST(RecordTest, Integers) {
+  const Record r(R"({"n": 3, "m": -2, "f": 3.0, "g": 0.5, "s": "3", "big": 1e300})", "t:1");
+  EXPECT_EQ(r.integer("n"), 3);
+  EXPECT_EQ(r.integer("m"), -2);
+  EXPECT_EQ(r.integer("f"), 3);
+  EXPECT_FALSE(r.integer("g"));
+  EXPECT_FALSE(r.integer("s"));
+  EXPECT_FALSE(r.integer("big"));
 }
 
 TEST(RecordTest, Files) {

@@ -1,9 +1,9 @@
 #include "evaluation/record.h"
 
 #include <cmath>
-#include <fstream>
 
 #include "core/text.h"
+#include "data/corpus.h"
 #include "data/jsonl_object.h"
 
 namespace lacuna {
@@ -107,15 +107,11 @@ Record::Labelled Record::labelled(const std::string& field) const {
 }
 
 std::vector<Record> read_records(const std::filesystem::path& file, std::int64_t limit) {
-  std::ifstream in(file);
-  CHECK(in, file.string(), ": cannot be read");
+  CorpusReader reader({file.string()}, CorpusFormat::jsonl, CutText{});
   std::vector<Record> records;
-  std::string line;
-  for (std::int64_t number = 1; std::getline(in, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    if (limit > 0 && std::int64_t(records.size()) == limit) break;
-    records.emplace_back(line, str(file.string(), ":", number));
-  }
+  for (CorpusPiece piece;
+       (limit == 0 || std::int64_t(records.size()) < limit) && reader.next(piece);)
+    records.emplace_back(piece.bytes, reader.place(piece));
   CHECK(!records.empty(), file.string(), ": holds no record");
   return records;
 }

@@ -39,8 +39,8 @@ class Record {
   std::string place_;
 };
 
-/// The first `limit` records of a file (0: all); lines of white space are passed over. Error when
-/// there is none.
+/// The first `limit` records of a file (0: all), as CorpusReader reads JSONL. Error when there is
+/// none.
 std::vector<Record> read_records(const std::filesystem::path& file, std::int64_t limit);
 
 }  // namespace lacuna

@@ -44,7 +44,23 @@ TEST(RecordTest, Files) {
   EXPECT_EQ(two[1].text("i"), "1");
   EXPECT_TRUE(contains(two[1].place(), "x.jsonl:3"));
   EXPECT_TRUE(contains(error_of([&] { read_records(folder.write("e", "\n"), 0); }), "no record"));
-  EXPECT_TRUE(contains(error_of([&] { read_records(folder / "none", 0); }), "cannot be read"));
+  EXPECT_TRUE(contains(error_of([&] { read_records(folder / "none", 0); }), "no such file"));
+}
+
+TEST(RecordTest, FilesAsTheyAreFound) {
+  const Folder folder;
+  // A byte order mark, CRLF, characters that end a line to Python's str.splitlines(), no last \n.
+  const auto odd = read_records(
+      folder.write("odd.jsonl", "\xef\xbb\xbf{\"q\": \"a\u2028b\u0085c\"}\r\n\r\n{\"q\": \"d\"}"),
+      0);
+  ASSERT_EQ(odd.size(), 2u);
+  EXPECT_EQ(odd[0].text("q"), "a\u2028b\u0085c");
+  EXPECT_TRUE(contains(odd[1].place(), "odd.jsonl:3"));
+  const auto array = read_records(folder.write("a.json", "[{\"q\": 1},\n {\"q\": 2}]"), 0);
+  ASSERT_EQ(array.size(), 2u);
+  EXPECT_EQ(array[1].integer("q"), 2);
+  EXPECT_TRUE(
+      contains(error_of([&] { read_records(folder.write("z", "\x1f\x8b\x08"), 0); }), "z:"));
 }
 
 TEST(TaskFile, ReadsBackWhatItWrites) {

@@ -4,7 +4,10 @@
 # C75xx), no kernel spills registers to memory inside a loop, the Hopper kernels multiply by HGMMA, and
 # their softmax lies beside products. Prints what each kernel uses.
 #
-#   scripts/check_cuda.sh [BUILD_FOLDER]    # build/cuda_checked (default): made and built if need be
+#   scripts/check_cuda.sh [BUILD_FOLDER [CMAKE_ARGUMENT…]]
+#
+# BUILD_FOLDER, build/cuda_checked by default, is made and built if need be; the arguments are for
+# cmake, such as -DLACUNA_NCCL=OFF where nccl.h is not.
 #
 # Needs a CUDA toolkit (nvcc, cuobjdump or what CUOBJDUMP names, c++filt), 12.8 or newer. Where it has
 # no cuobjdump and nvdisasm, the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm of PyPI do.
@@ -14,8 +17,7 @@ folder=${1:-build/cuda_checked}
 export PATH="$PATH:/usr/local/cuda/bin"
 # The launcher makes an error of what ptxas only mentions, so that the object is built again until
 # there is nothing to mention.
-cmake --preset cuda -B "$folder" -DCMAKE_CUDA_COMPILER_LAUNCHER="$PWD/scripts/strict_nvcc.sh" \
-  ${LACUNA_CMAKE_ARGUMENTS:-}
+cmake --preset cuda -B "$folder" -DCMAKE_CUDA_COMPILER_LAUNCHER="$PWD/scripts/strict_nvcc.sh" "${@:2}"
 cmake --build "$folder" --target lacuna_cuda test_cuda
 
 library=$folder/kernels/cuda/liblacuna_cuda.a

@@ -65,21 +65,8 @@ Tensor OpCases::values(const std::vector<T>& v) {
 }
 
 Tensor OpCases::random(Shape shape, float scale, DType type) {
-  const Tensor t = memory(shape, type), flat = t.reshaped({t.count()});
-  const CounterRng rng{1, Purpose::benchmark, memory_.size()};
-  // 4096 numbers over and over: drawing them all would take longer than the benchmark. Each copy
-  // doubles what there is.
-  constexpr std::int64_t kDrawn = 4096;
-  std::vector<float> drawn;
-  for (std::int64_t i = 0; i < std::min(kDrawn, t.count()); ++i)
-    drawn.push_back(scale * (2 * rng.uniform(std::uint32_t(i)) - 1));
-  std::int64_t done = std::int64_t(drawn.size());
-  ops_.copy(flat.row_range(0, done), Tensor(drawn.data(), {done}));
-  for (; done < t.count();) {
-    const std::int64_t n = std::min(done, t.count() - done);
-    ops_.copy(flat.row_range(done, n), flat.row_range(0, n));
-    done += n;
-  }
+  const Tensor t = memory(shape, type);
+  noise_.fill(ops_, t, scale);
   return t;
 }
 

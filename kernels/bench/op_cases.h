@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "kernels/bench/noise.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
@@ -63,6 +64,7 @@ class OpCases {
   Ops& ops_;
   const BenchShape s_;
   const DType type_;
+  Noise noise_{Noise::Distribution::uniform};
   std::vector<std::unique_ptr<Arena>> memory_;
   std::vector<OpCase> cases_;
 };

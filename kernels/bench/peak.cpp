@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "core/arena.h"
-#include "core/philox.h"
 #include "core/stopwatch.h"
+#include "kernels/bench/noise.h"
 
 namespace lacuna {
 namespace {
@@ -18,25 +18,12 @@ double seconds_of(Ops& ops, auto&& work) {
   return stopwatch.seconds();
 }
 
-/// 65536 numbers, over and over.
-void fill_with_noise(Ops& ops, const Tensor& x) {
-  constexpr std::int64_t kPattern = std::int64_t{1} << 16;
-  std::vector<float> pattern(std::size_t(std::min(kPattern, x.count())));
-  const CounterRng rng{3, Purpose::benchmark, 0};
-  for (std::size_t i = 0; i < pattern.size(); ++i)
-    pattern[i] = float(rng.normal_pair(std::uint32_t(i / 2))[i % 2]);
-  const Tensor flat = x.reshaped({x.count()});
-  for (std::int64_t at = 0; at < flat.count(); at += kPattern) {
-    const std::int64_t n = std::min(kPattern, flat.count() - at);
-    ops.copy(flat.row_range(at, n), Tensor(pattern.data(), {n}));
-  }
-}
-
 /// Three n x n matrices and the product of two.
 class Square {
  public:
-  Square(Ops& ops, std::int64_t n, DType type) : ops_(ops), arena_(ops.memory(), plan(n, type)) {
-    for (const int i : {1, 2}) fill_with_noise(ops, matrix(n, i));
+  Square(Ops& ops, Noise& noise, std::int64_t n, DType type)
+      : ops_(ops), arena_(ops.memory(), plan(n, type)) {
+    for (const int i : {1, 2}) noise.fill(ops, matrix(n, i));
   }
   /// FLOP/s of one product of the first n rows and columns, and the seconds it took.
   double rate(std::int64_t n, double& seconds) const {
@@ -59,10 +46,10 @@ class Square {
   Arena arena_;
 };
 
-double host_peak(Ops& ops) {
+double host_peak(Ops& ops, Noise& noise) {
   constexpr std::int64_t sizes[] = {512, 768, 1024, 1536, 2048};
   constexpr double enough = 0.3;
-  const Square square(ops, 2048, DType::f32);
+  const Square square(ops, noise, 2048, DType::f32);
   double best = 0, spent = 0;
   for (int round = 0; round < 2 || spent < enough; ++round)
     for (const std::int64_t n : sizes) {
@@ -74,12 +61,12 @@ double host_peak(Ops& ops) {
   return best;
 }
 
-double device_peak(Ops& ops, DType type) {
+double device_peak(Ops& ops, Noise& noise, DType type) {
   constexpr int kTurns = 5;
   constexpr double kLong = 0.02;  // eight times as long at twice the size
   double best = 0;
   for (std::int64_t n = 256; n <= 8192; n *= 2) {
-    const Square square(ops, n, type);
+    const Square square(ops, noise, n, type);
     double seconds = 0;
     for (int turn = 0; turn < kTurns; ++turn) {
       best = std::max(best, square.rate(n, seconds));
@@ -93,9 +80,10 @@ double device_peak(Ops& ops, DType type) {
 }  // namespace
 
 double measure_matmul_peak(Ops& ops, DType type) {
-  if (ops.place() == Place::device) return device_peak(ops, type);
+  Noise noise(Noise::Distribution::normal);
+  if (ops.place() == Place::device) return device_peak(ops, noise, type);
   CHECK(type == DType::f32, "measure_matmul_peak: ", type, " on the CPU, which computes in f32");
-  return host_peak(ops);
+  return host_peak(ops, noise);
 }
 
 double measure_copy_bandwidth(Ops& ops) {

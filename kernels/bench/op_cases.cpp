@@ -1,6 +1,7 @@
 #include "kernels/bench/op_cases.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numeric>
 
@@ -9,6 +10,8 @@
 #include "kernels/bench/median.h"
 
 namespace lacuna {
+
+constexpr std::int64_t kMostTokens = 1 << 20;
 
 const std::vector<BenchShape>& bench_shapes() {
   static const std::vector<BenchShape> shapes = {
@@ -24,13 +27,27 @@ const std::vector<BenchShape>& bench_shapes() {
   return shapes;
 }
 
-const BenchShape& bench_shape(std::string_view name) {
+BenchShape bench_shape(std::string_view name) {
+  const std::size_t at = std::min(name.find('@'), name.size());
   std::string known;
-  for (const BenchShape& s : bench_shapes()) {
-    if (s.name == name) return s;
-    known += (known.empty() ? "" : ", ") + s.name;
+  for (BenchShape s : bench_shapes()) {
+    if (s.name != name.substr(0, at)) {
+      known += (known.empty() ? "" : ", ") + s.name;
+      continue;
+    }
+    if (at == name.size()) return s;
+    const std::string_view length = name.substr(at + 1);
+    const auto [end, error] =
+        std::from_chars(length.data(), length.data() + length.size(), s.length);
+    if (error != std::errc() || end != length.data() + length.size() || s.length < 1 ||
+        s.length > kMostTokens)
+      fail_usage(
+          str("the length of shape \"", name, "\" must be a number from 1 to ", kMostTokens));
+    s.name = name;
+    s.batch = 1;
+    return s;
   }
-  fail_usage(str("there is no shape \"", name, "\"; there are ", known));
+  fail_usage(str("there is no shape \"", name.substr(0, at), "\"; there are ", known));
 }
 
 OpCases::OpCases(Ops& ops, const BenchShape& shape, DType type)

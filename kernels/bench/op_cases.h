@@ -22,8 +22,9 @@ struct BenchShape {
 
 /// The shapes that `lacuna bench` and scripts/bench_vs_torch.py know, named by parameters.
 const std::vector<BenchShape>& bench_shapes();
-/// The shape called `name`. Throws UsageError naming the others.
-const BenchShape& bench_shape(std::string_view name);
+/// The shape called `name`; "8b-2@16384" is 8b-2 with one sequence of 16384 tokens. Throws
+/// UsageError naming the shapes there are.
+BenchShape bench_shape(std::string_view name);
 
 /// One operation on one set of tensors.
 struct OpCase {

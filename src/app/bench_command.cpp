@@ -122,9 +122,10 @@ void add_bench_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "How fast this machine runs each operation, or training.");
   command
-      ->add_option("--shape", options->shape,
-                   "model whose sizes are used: 5m, 34m or 52m, named by parameters; 1b-4 or 8b-2, "
-                   "so many blocks of such a model")
+      ->add_option(
+          "--shape", options->shape,
+          "model whose sizes are used: 5m, 34m or 52m, named by parameters; 1b-4 or 8b-2, "
+          "so many blocks of such a model; NAME@LENGTH: with one sequence of LENGTH tokens")
       ->capture_default_str();
   command->add_option("--ops", options->ops, "only operations whose name contains this");
   command->add_flag("--train", options->train, "time whole training steps instead");

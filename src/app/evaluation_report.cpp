@@ -95,7 +95,8 @@ std::string EvaluationTable::line(const std::string& task, const std::string& me
                                   const std::string& n) const {
   char text[256];
   std::snprintf(text, sizeof text, "%-*.*s  %-17s  %8s  %8s  %9s\n", int(width_), int(width_),
-                task.c_str(), metric.c_str(), value.c_str(), error.c_str(), n.c_str());
+                printable(task.substr(0, kWidestName)).c_str(), metric.c_str(), value.c_str(),
+                error.c_str(), n.c_str());
   return text;
 }
 

@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
+#include "core/version.h"
 #include "data/sha256.h"
 #include "evaluation/evaluator.h"
 #include "training/model_io.h"
@@ -36,7 +37,7 @@ struct Arguments {
 
 /// Names the weights of a checkpoint: the SHA-256 of each tensor's name, a NUL and its elements as
 /// f32, in the order of the forward pass.
-std::string hash_of(const CheckpointReader& reader, const ModelConfig& model) {
+std::string hash_of(const ModelReader& reader, const ModelConfig& model) {
   Sha256 hash;
   std::vector<float> elements;
   for (const TensorInfo& t : hugging_face_tensors(model, DType::f32)) {
@@ -135,7 +136,7 @@ void run(const Arguments& a) {
                        {"attention", word_of(source.config.attention)},
                        {"device", a.backend.device},
                        {"dtype", a.backend.dtype}}},
-                     {"program", "lacuna 0.1.0"},
+                     {"program", program_version()},
                      {"tasks", task_list},
                      {"groups", group_list}};
   write_file(a.json, json.dump(2) + "\n");

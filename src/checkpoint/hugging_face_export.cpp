@@ -8,6 +8,7 @@
 #include "core/atomic_file.h"
 #include "core/half.h"
 #include "core/log.h"
+#include "core/version.h"
 
 namespace lacuna {
 namespace {
@@ -69,7 +70,7 @@ std::string with_dtype(const std::string& config, DType dtype) {
 }
 
 /// Every file but the weights.
-Files files_of(const CheckpointReader& reader, const ModelConfig& model, DType dtype,
+Files files_of(const ModelReader& reader, const ModelConfig& model, DType dtype,
                bool dtype_is_chosen) {
   const CheckpointInfo& info = reader.info();
   Files files;
@@ -105,7 +106,7 @@ void remove_other_weights(const fs::path& folder, const std::set<std::string>& p
 
 }  // namespace
 
-std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
+std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype) {
   std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
   for (TensorInfo& t : tensors) {
@@ -132,7 +133,7 @@ void round_to(const float* from, const Tensor& out, const std::string& what) {
   }
 }
 
-ModelConfig model_of(const CheckpointReader& reader) {
+ModelConfig model_of(const ModelReader& reader) {
   try {
     ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
     if (model.vocab_size == 0)
@@ -145,7 +146,7 @@ ModelConfig model_of(const CheckpointReader& reader) {
   }
 }
 
-void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out) {
+void read_as(const ModelReader& reader, const std::string& name, const Tensor& out) {
   const DType stored = reader.dtype("model", name);
   if (out.dtype == stored) return reader.read("model", name, out);
   // The weights before they were rounded, where there are such.
@@ -185,14 +186,15 @@ std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& adde
 
 void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
                          const ExportOptions& options) {
-  const CheckpointReader reader(checkpoint);
+  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
+  const ModelReader& reader = *opened;
   const ModelConfig model = model_of(reader);
   const std::vector<TensorInfo> tensors = tensors_of(reader, model, options.dtype);
   const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
 
   StagedFolder staged(folder);
   write_safetensors_sharded(
-      staged.staging(), tensors, {{"format", "pt"}},
+      staged.staging(), tensors, {{"format", "pt"}, {"producer", program_version()}},
       [&](std::size_t i, const Tensor& out) {
         log_progress(str("exporting tensor ", i + 1, " of ", tensors.size()));
         read_as(reader, tensors[i].name, out);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/half.h"
+#include "core/version.h"
 #include "tests/checkpoint/hugging_face_support.h"
 
 namespace lacuna {
@@ -103,7 +104,8 @@ TEST(HuggingFaceExport, a_model_of_our_own) {
   EXPECT_EQ(tokenizer["mask_token"], "<|mdm_mask|>");
   EXPECT_FALSE(tokenizer.contains("chat_template"));  // it has no chat tokens
   const SafetensorsFile weights(folder / "out/model.safetensors");
-  EXPECT_EQ(weights.metadata(), (Metadata{{"format", "pt"}}));  // without, transformers refuses it
+  // Without the format, transformers refuses it.
+  EXPECT_EQ(weights.metadata(), (Metadata{{"format", "pt"}, {"producer", program_version()}}));
   for (const NamedTensor& t : model.tensors.model)
     EXPECT_TRUE(same(weights.view(t.name), t.tensor)) << t.name;
   // And the way in again.

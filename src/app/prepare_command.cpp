@@ -83,12 +83,20 @@ void add_prepare_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--chat-template", a->chat_template,
                       "chat: JSON file of begin, message and reply instead of LLaDA's template");
-  command->add_option("--validation", o.validation,
-                      "second token file, of documents held out for validation");
+  CLI::Option* validation = command->add_option(
+      "--validation", o.validation, "second token file, of documents held out for validation");
   command
       ->add_option("--validation-fraction", o.validation_fraction,
-                   "share of the documents held out; of a single text, the tail")
+                   "share of the documents held out; of a single text, of its length")
+      ->needs(validation)
       ->capture_default_str();
+  command
+      ->add_option(
+          "--validation-parts", o.validation_parts,
+          "of a single text: how many parts are held out, spread evenly over it and cut at "
+          "lines; 1: its tail [as many as have 4 KiB, at most 64]")
+      ->needs(validation)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32));
   command->add_option("--seed", o.seed, "of the choice of documents held out")
       ->check(whole_number())
       ->capture_default_str();
@@ -96,9 +104,9 @@ void add_prepare_command(CLI::App& app) {
       ->check(thread_count())
       ->capture_default_str();
   command->callback([a] {
+    a->options.format = a->format == "text" ? CorpusFormat::text : CorpusFormat::jsonl;
     if (a->format == "chat") return run_chat(a->options, a->chat_template);
     if (!a->chat_template.empty()) fail_usage("--chat-template is for --format chat");
-    a->options.format = a->format == "jsonl" ? CorpusFormat::jsonl : CorpusFormat::text;
     run(a->options);
   });
 }

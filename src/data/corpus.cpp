@@ -17,6 +17,8 @@ namespace {
 // Text is given out in pieces of at most this: large enough that the cut between two of them costs
 // nothing, small enough that a few per thread fit anywhere.
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+// How far before a split the end of a line is looked for.
+constexpr std::size_t kLineReach = 1024;
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
@@ -76,11 +78,19 @@ bool CorpusReader::next(CorpusPiece& piece) {
 std::size_t CorpusReader::length_of_next() {
   const auto ahead = [&](std::size_t bytes) { return in_->ahead(bytes); };
   const std::size_t length = piece_length(ahead, kPieceBytes, cut_);
-  const std::int64_t left = split_ - position();
-  if (split_ < 0 || left <= 0 || left > std::int64_t(std::max(kPieceBytes, length))) return length;
-  split_ = -1;
-  const std::string_view text = in_->ahead(std::size_t(left) + kCutContext);
-  const std::size_t limit = std::min(std::size_t(left), text.size());
+  if (splits_.empty()) return length;
+  const std::int64_t left = splits_.front() - position();
+  if (left > std::int64_t(std::max(kPieceBytes, length))) return length;
+  splits_.pop_front();
+  return split_point(std::size_t(left));
+}
+
+/// Where lines are longer, the end of a word.
+std::size_t CorpusReader::split_point(std::size_t near) {
+  const std::string_view text = in_->ahead(near + kCutContext);
+  const std::size_t limit = std::min(near, text.size());
+  const std::size_t newline = text.rfind('\n', limit - 1);
+  if (newline != std::string_view::npos && limit - newline <= kLineReach) return newline + 1;
   const std::size_t cut = cut_(text, limit);
   return cut > 0 ? cut : cut_anywhere(text, limit);
 }
@@ -88,9 +98,10 @@ std::size_t CorpusReader::length_of_next() {
 bool CorpusReader::next_text(CorpusPiece& piece) {
   while (!in_ || in_->ahead(1).empty())
     if (!open_next()) return false;
-  const bool to_be_split = split_ >= 0;
+  while (!splits_.empty() && splits_.front() <= position()) splits_.pop_front();
+  const std::size_t splits = splits_.size();
   std::string bytes = in_->take(length_of_next());
-  const bool was_split = to_be_split && split_ < 0;
+  const bool was_split = splits_.size() < splits;
   piece = {std::move(bytes), opened_ - 1, 0, 0, was_split || in_->ahead(1).empty()};
   return true;
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,8 +36,9 @@ class CorpusReader {
   /// (data/file_kind.h): at once where that can be seen without reading, else when it is reached.
   CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut);
 
-  /// Splits the only document of a text corpus in two near byte `at`, at the end of a line or word.
-  void split_at(std::int64_t at) { split_ = at; }
+  /// Splits the only document of a text corpus into several: near each of these bytes (increasing),
+  /// at the end of a line, or of a word where no line ends nearby.
+  void split_at(std::vector<std::int64_t> at) { splits_ = {at.begin(), at.end()}; }
   /// The next piece; false at the end. JSONL's lines of white space are passed over.
   bool next(CorpusPiece& piece);
 
@@ -51,6 +53,7 @@ class CorpusReader {
   bool next_text(CorpusPiece& piece);
   bool next_record(CorpusPiece& piece);
   std::size_t length_of_next();
+  std::size_t split_point(std::size_t near);
 
   std::vector<std::string> files_;
   CorpusFormat format_;
@@ -59,7 +62,8 @@ class CorpusReader {
   std::optional<ByteReader> in_;
   std::optional<JsonRecords> records_;
   std::int64_t before_ = 0;  // bytes of the files before the present one
-  std::int64_t size_ = 0, split_ = -1;
+  std::int64_t size_ = 0;
+  std::deque<std::int64_t> splits_;  // those still to come
 };
 
 /// Bytes of `text` that are not part of valid UTF-8.

@@ -21,6 +21,9 @@ namespace {
 
 // What is read before the threads tokenise it, for each of them.
 constexpr std::size_t kBatchBytesPerThread = std::size_t{4} << 20;
+// Held-out parts of a single text: about a chapter long, but not more than these.
+constexpr double kPartBytes = 4096;
+constexpr std::int64_t kMostParts = 64;
 
 /// A piece on its way from the reader to the writer.
 struct Work {
@@ -85,12 +88,29 @@ class Preparation {
   void cut_one_document() {
     if (options_.format != CorpusFormat::text || options_.inputs.size() != 1) return;
     CHECK(reader_.size() >= 0, options_.inputs[0],
-          ": the validation part is the tail of a single document, and where that begins cannot be "
-          "told from a pipe; give it as a file");
-    const auto at = std::int64_t(double(reader_.size()) * (1 - options_.validation_fraction));
-    CHECK(at >= 1 && at < reader_.size(), options_.inputs[0], ": ", reader_.size(),
-          " bytes are too few to cut a validation part from");
-    reader_.split_at(at);
+          ": the validation parts of a single document are spread over its length, which a pipe "
+          "does not tell; give it as a file");
+    const double size = double(reader_.size()), fraction = options_.validation_fraction;
+    const std::int64_t parts =
+        options_.validation_parts > 0
+            ? options_.validation_parts
+            : std::clamp(std::int64_t(size * fraction / kPartBytes), std::int64_t{1}, kMostParts);
+    // The end of each of `parts` equal stretches; of one, the tail.
+    const double stretch = size / double(parts);
+    std::vector<std::int64_t> splits;
+    for (std::int64_t i = 0; i < parts; ++i) {
+      splits.push_back(std::int64_t(stretch * (double(i) + 1 - fraction)));
+      if (i + 1 < parts) splits.push_back(std::int64_t(stretch * double(i + 1)));
+    }
+    splits.push_back(reader_.size());
+    std::int64_t before = 0;
+    for (const std::int64_t at : splits) {
+      CHECK(at > before, options_.inputs[0], ": ", reader_.size(), " bytes are too few to cut ",
+            counted(parts, "validation part"), " from");
+      before = at;
+    }
+    splits.pop_back();
+    reader_.split_at(std::move(splits));
     one_document_ = true;
   }
 
@@ -118,7 +138,7 @@ class Preparation {
       ++result_.empty_documents;
       return;
     }
-    const bool to_validation = one_document_ ? document_ == 1 : split_.validation(document_);
+    const bool to_validation = one_document_ ? document_ % 2 == 1 : split_.validation(document_);
     TokenFileWriter& file = to_validation ? *files_->validation() : files_->train();
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     file.append(work.tokens);
@@ -170,7 +190,7 @@ class Preparation {
   ThreadPool pool_;
   std::optional<PreparedFiles> files_;
   std::int32_t eos_ = -1;
-  bool one_document_ = false;  // cut in two: 0 to learn from, 1 to validate on
+  bool one_document_ = false;  // cut in parts: even ones to train on, odd ones to validate on
   std::int64_t document_ = 0;  // documents complete so far
   PrepareResult result_;
   const Stopwatch stopwatch_;

@@ -15,6 +15,7 @@ struct PrepareOptions {
   std::string text_field = "text";    // JSONL: the field that holds a document
   std::string validation;             // a second token file, or empty
   double validation_fraction = 0.05;  // of the documents
+  std::int64_t validation_parts = 0;  // of a single text; 0: as many as have 4 KiB, at most 64
   std::uint64_t seed = 1;             // which documents these are
   int threads = 0;                    // 0: every core the process may use
 };
@@ -37,7 +38,8 @@ struct PrepareResult {
 /// number of threads.
 ///
 /// Validation: of n text documents, round(n · fraction), drawn at random, but at least one and not
-/// all; of a single one, its tail. Of JSONL documents, each with that probability (their number is
+/// all; of a single one, parts spread evenly over it, each cut at lines and a document of its own,
+/// as is each part between them. Of JSONL documents, each with that probability (their number is
 /// unknown until the end). What is drawn depends on the seed and the document's number alone.
 ///
 /// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSON record, a

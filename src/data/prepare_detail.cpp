@@ -26,6 +26,9 @@ void check_prepare_options(const PrepareOptions& o) {
     if (!(o.validation_fraction > 0 && o.validation_fraction < 1))
       fail_usage(
           str("--validation-fraction is ", o.validation_fraction, "; it must lie between 0 and 1"));
+    if (o.validation_parts > 0 && (o.format != CorpusFormat::text || o.inputs.size() != 1))
+      fail_usage(
+          "--validation-parts is for a single text; of several documents, whole ones are held out");
     outputs.push_back(o.validation);
   }
   for (const std::string& output : outputs) {

@@ -63,7 +63,7 @@ TEST(Corpus, SplitsOneDocumentAtALine) {
   for (const std::int64_t at : {std::int64_t{100}, std::int64_t{1'048'576}, std::int64_t{2'000'000},
                                 std::int64_t(text.size()) - 10}) {
     CorpusReader reader({folder.write("a", text)}, CorpusFormat::text, at_lines);
-    reader.split_at(at);
+    reader.split_at({at});
     std::string parts[2];
     int part = 0;
     for (const CorpusPiece& piece : read_all(reader)) {

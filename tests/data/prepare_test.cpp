@@ -254,6 +254,72 @@ TEST_F(PrepareTest, OneTextGivesItsTailToValidation) {
   EXPECT_TRUE(validation[0].starts_with("line "));
 }
 
+TEST_F(PrepareTest, OneLongTextGivesPartsAllOverIt) {
+  std::string text;
+  std::vector<std::size_t> lines = {0};
+  for (int i = 0; text.size() < 800'000; ++i) {
+    text +=
+        "line " + std::to_string(i) + " of a text" + std::string(std::size_t(i % 97), 'x') + "\n";
+    lines.push_back(text.size());
+  }
+  options_.inputs = {folder_.write("in", text)};
+  options_.validation = folder_ / "validation.h5";
+  const PrepareResult result = prepare(options_);
+  const auto train = documents(options_.output), validation = documents(options_.validation);
+  // 5 % are 40,000 bytes: nine parts of 4 KiB or more, of 800,000 / 9 bytes each 1/20.
+  ASSERT_EQ(validation.size(), 9u);
+  ASSERT_EQ(train.size(), 9u);
+  EXPECT_EQ(result.validation.documents, 9);
+  EXPECT_NEAR(double(result.validation.bytes), 0.05 * double(text.size()), 9 * 120);
+  std::string whole;
+  for (std::size_t i = 0; i < 9; ++i) {
+    whole += train[i];
+    EXPECT_NEAR(double(whole.size()), double(text.size()) * (double(i) + 0.95) / 9, 120);
+    EXPECT_TRUE(std::binary_search(lines.begin(), lines.end(), whole.size()));
+    whole += validation[i];
+    EXPECT_TRUE(std::binary_search(lines.begin(), lines.end(), whole.size()));
+  }
+  EXPECT_EQ(whole, text);
+
+  options_.validation_parts = 3;
+  prepare(options_);
+  EXPECT_EQ(documents(options_.validation).size(), 3u);
+  options_.threads = 1;
+  options_.validation_parts = 0;
+  prepare(options_);
+  EXPECT_EQ(documents(options_.validation), validation);
+}
+
+// The pieces that are read, of 1 MiB, hold several splits or none.
+TEST_F(PrepareTest, PartsOfALongerTextThanAPiece) {
+  std::string text;
+  for (int i = 0; text.size() < 3'000'000; ++i) text += "line " + std::to_string(i) + "\n";
+  options_.inputs = {folder_.write("in", text)};
+  options_.validation = folder_ / "validation.h5";
+  for (const int parts : {1, 2, 64}) {
+    options_.validation_parts = parts;
+    prepare(options_);
+    const auto train = documents(options_.output), validation = documents(options_.validation);
+    ASSERT_EQ(validation.size(), std::size_t(parts));
+    std::string whole;
+    for (std::size_t i = 0; i < train.size(); ++i) whole += train[i] + validation[i];
+    EXPECT_EQ(whole, text);
+  }
+}
+
+TEST_F(PrepareTest, TextWithoutLinesIsCutBetweenWords) {
+  std::string text;
+  while (text.size() < 200'000) text += "word ";
+  options_.inputs = {folder_.write("in", text)};
+  options_.validation = folder_ / "validation.h5";
+  options_.validation_parts = 4;
+  prepare(options_);
+  const auto train = documents(options_.output), validation = documents(options_.validation);
+  ASSERT_EQ(validation.size(), 4u);
+  for (const std::string& part : validation)
+    EXPECT_TRUE(part.starts_with(" word ")) << part.substr(0, 9);
+}
+
 TEST_F(PrepareTest, BadLinesAreNamed) {
   options_.format = CorpusFormat::jsonl;
   const auto with = [&](const std::string& line) {
@@ -283,7 +349,7 @@ TEST_F(PrepareTest, BadInputsAreNamed) {
 
   options_.inputs = {folder_.write("in", "x")};
   options_.validation = folder_ / "validation.h5";
-  EXPECT_TRUE(contains(error(), "too few to cut a validation part from"));
+  EXPECT_TRUE(contains(error(), "too few to cut 1 validation part from"));
   options_.format = CorpusFormat::jsonl;
   options_.inputs = {folder_.write("blank", " \n\n")};
   EXPECT_TRUE(contains(error(), "blank: hold no text"));
@@ -313,6 +379,12 @@ TEST_F(PrepareTest, OptionsThatContradictAreUsageErrors) {
     options_.validation_fraction = fraction;
     EXPECT_TRUE(contains(usage(), "must lie between 0 and 1"));
   }
+  options_.validation_fraction = 0.5;
+  options_.validation_parts = 2;
+  options_.inputs.push_back(folder_.write("in2", "text"));
+  EXPECT_TRUE(contains(usage(), "--validation-parts is for a single text"));
+  options_.inputs.pop_back();
+  options_.validation_parts = 0;
   options_.validation.clear();
   options_.output = options_.inputs[0];
   EXPECT_TRUE(contains(usage(), "is both an input and an output"));

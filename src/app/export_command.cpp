@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
@@ -50,8 +51,7 @@ void write_gguf(const Arguments& a) {
   if (a.dtype == "f16") type = GgufType::f16;
   if (a.dtype == "q8_0") type = GgufType::q8_0;
   if (a.dtype.empty()) {  // as the weights are stored
-    const DType stored =
-        CheckpointReader(checkpoint).dtype("model", "model.transformer.wte.weight");
+    const DType stored = open_model(checkpoint)->dtype("model", "model.transformer.wte.weight");
     if (stored == DType::bf16) type = GgufType::bf16;
     if (stored == DType::f16) type = GgufType::f16;
   }
@@ -93,10 +93,7 @@ void add_export_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("export", "Write a checkpoint's model as other programs read it");
-  command
-      ->add_option("--checkpoint", a->checkpoint,
-                   "checkpoint, or a run's folder: its newest checkpoint")
-      ->required();
+  add_checkpoint_option(*command, a->checkpoint);
   command
       ->add_option("--format", a->format,
                    "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "

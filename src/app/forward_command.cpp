@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/backend_options.h"
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "app/token_ids.h"
 #include "checkpoint/checkpoint.h"
@@ -63,7 +64,8 @@ void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
 }
 
 void run(const Arguments& a) {
-  const CheckpointReader reader(resolve_checkpoint(a.checkpoint));
+  const std::unique_ptr<const ModelReader> opened = open_model(resolve_checkpoint(a.checkpoint));
+  const ModelReader& reader = *opened;
   const ModelConfig config = config_of_checkpoint(reader).model;
   const std::vector<std::int32_t> ids = sequence(a, config);
   const auto length = std::int64_t(ids.size());
@@ -90,10 +92,7 @@ void add_forward_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("forward", "Compute the logits of one sequence, for comparison");
-  command
-      ->add_option("--checkpoint", a->checkpoint,
-                   "checkpoint, or a run's folder: its newest checkpoint")
-      ->required();
+  add_checkpoint_option(*command, a->checkpoint);
   command->add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"")->required();
   command->add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32")->required();
   a->backend.add_to(*command);

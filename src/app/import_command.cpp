@@ -36,7 +36,7 @@ void add_import_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "import", "Make a checkpoint of a Hugging Face LLaDA folder; its weights keep their dtype");
   command
-      ->add_option("--from", a->from,
+      ->add_option("folder,--from", a->from,
                    "folder with config.json, model.safetensors or shards with an index, and "
                    "tokenizer.json")
       ->required();

@@ -48,9 +48,10 @@ void add_inspect_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("inspect", "Say what a checkpoint or data file holds");
   command
-      ->add_option("file", a->path,
-                   "checkpoint, token file, other HDF5 file, safetensors file, a run's folder (its "
-                   "newest checkpoint) or a Hugging Face folder")
+      ->add_option(
+          "file", a->path,
+          "checkpoint, token file, other HDF5 file, safetensors or GGUF file, a run's folder "
+          "(its newest checkpoint), a Hugging Face folder or any folder of safetensors")
       ->required();
   command->add_flag("--tensors", a->tensors, "list every tensor: shape, dtype, bytes");
   command->add_flag("--verify", a->verify, "read everything and compare the checksums");

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 
+#include "app/inspect_detail.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
@@ -21,30 +22,12 @@ namespace {
 namespace fs = std::filesystem;
 using Row = InspectReport::Row;
 
-void add(InspectReport& report, const std::string& name, const std::string& value) {
-  report.facts.push_back({name, value});
-}
-
 std::string dtypes_of(const std::vector<Row>& rows) {
   std::set<std::string> names;
-  for (const Row& row : rows) names.insert(name_of(row.dtype));
+  for (const Row& row : rows) names.insert(row.type);
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
   return list;
-}
-
-std::int64_t elements_of(const std::vector<Row>& rows) {
-  std::int64_t n = 0;
-  for (const Row& row : rows) n += row.shape.count();
-  return n;
-}
-
-std::string summary(const ModelConfig& m) {
-  return str(m.layers, m.layers == 1 ? " layer" : " layers", ", width ", m.width, ", ", m.heads,
-             m.heads == 1 ? " head" : " heads", " (", m.key_heads(), " for keys and values), ",
-             "feed-forward ", m.ffn_width, ", length ", m.max_length, ", vocabulary ",
-             with_commas(m.vocab_size), ", ", word_of(m.attention), " attention",
-             m.tied_embeddings ? ", tied embeddings" : "");
 }
 
 /// "4,096 ids; mask 4092 <|mdm_mask|>, end 4093 <|endoftext|>".
@@ -62,6 +45,33 @@ std::string summary(const Tokenizer& t) {
   return text;
 }
 
+}  // namespace
+
+Row row_of(const std::string& name, const Shape& shape, DType dtype) {
+  return {name, str(shape), name_of(dtype), shape.count(), shape.count() * size_of(dtype)};
+}
+
+std::string parameter_summary(const std::vector<Row>& rows) {
+  std::int64_t elements = 0;
+  for (const Row& row : rows) elements += row.elements;
+  return str(with_commas(elements), " in ", counted(std::int64_t(rows.size()), "tensor"),
+             rows.empty() ? "" : ", ", dtypes_of(rows));
+}
+
+std::string model_summary(const ModelConfig& m) {
+  return str(counted(m.layers, "layer"), ", width ", m.width, ", ", counted(m.heads, "head"), " (",
+             m.key_heads(), " for keys and values), feed-forward ", m.ffn_width, ", length ",
+             m.max_length, ", vocabulary ", with_commas(m.vocab_size), ", ", word_of(m.attention),
+             " attention", m.tied_embeddings ? ", tied embeddings" : "");
+}
+
+std::string shortened(const std::string& text) {
+  constexpr std::size_t kMost = 70;
+  const std::size_t line = text.find('\n');
+  if (line == std::string::npos && text.size() <= kMost + 3) return printable(text);
+  return printable(text.substr(0, std::min(line, kMost))) + "...";
+}
+
 std::string tokenizer_summary(const std::string& json, const std::string& file) {
   if (json.empty()) return "none";
   try {
@@ -70,6 +80,8 @@ std::string tokenizer_summary(const std::string& json, const std::string& file) 
     return str("cannot be used: ", e.what());
   }
 }
+
+namespace {
 
 /// Alphabetical, but with numbers by their value: blocks.2 before blocks.10.
 bool natural_order(const Row& a, const Row& b) {
@@ -104,7 +116,7 @@ void collect(const h5::File& file, const std::string& group, std::vector<Row>& r
       collect(file, path, rows, others);
     } else {
       try {
-        rows.push_back({path, file.shape(path), file.dtype(path)});
+        rows.push_back(row_of(path, file.shape(path), file.dtype(path)));
       } catch (const Error&) {
         ++others;
       }
@@ -129,7 +141,7 @@ void compare_checksums(const h5::File& file, bool ours, InspectReport& report) {
   std::string result = str(matching, matching == 1 ? " dataset matches" : " datasets match");
   if (!report.damaged.empty()) result += str(", ", report.damaged.size(), " DAMAGED");
   if (without > 0) result += str(", ", without, " have none");
-  add(report, "checksums", result);
+  add_fact(report, "checksums", result);
 }
 
 void describe_checkpoint(InspectReport& report) {
@@ -138,33 +150,30 @@ void describe_checkpoint(InspectReport& report) {
   report.kind = "a checkpoint";
   report.config = info.config;
   report.tokenizer = info.tokenizer;
-  add(report, "step",
-      with_commas(info.step) +
-          (info.bad_steps > 0 ? str(" (", info.bad_steps, " without an update)") : ""));
-  add(report, "seen",
-      str(with_commas(info.samples), " samples, ", with_commas(info.tokens), " tokens"));
-  add(report, "seed", std::to_string(info.seed));
+  add_fact(report, "step",
+           with_commas(info.step) +
+               (info.bad_steps > 0 ? str(" (", info.bad_steps, " without an update)") : ""));
+  add_fact(report, "seen", counted(info.samples, "sample") + ", " + counted(info.tokens, "token"));
+  add_fact(report, "seed", std::to_string(info.seed));
   try {
     const Config config = config_of_checkpoint(reader);
-    add(report, "model", summary(config.model));
-    add(report, "objective", word_of(config.train.objective));
+    add_fact(report, "model", model_summary(config.model));
+    add_fact(report, "objective", word_of(config.train.objective));
   } catch (const Error& e) {
-    add(report, "model", str("cannot be used: ", e.what()));
+    add_fact(report, "model", str("cannot be used: ", e.what()));
   }
   std::vector<Row> weights;
   for (const std::string& name : reader.names("model"))
-    weights.push_back({name, reader.shape("model", name), reader.dtype("model", name)});
-  add(report, "parameters",
-      str(with_commas(elements_of(weights)), " in ", weights.size(), " tensors, ",
-          dtypes_of(weights)));
+    weights.push_back(row_of(name, reader.shape("model", name), reader.dtype("model", name)));
+  add_fact(report, "parameters", parameter_summary(weights));
   std::string states;
   for (const auto& [group, name] : {std::pair{"first_moment", "first moment"},
                                     {"second_moment", "second moment"},
                                     {"master", "f32 weights"}})
     if (!reader.names(group).empty()) states += (states.empty() ? "" : ", ") + std::string(name);
-  add(report, "optimizer", states.empty() ? "no states" : states);
-  add(report, "tokenizer", tokenizer_summary(info.tokenizer, reader.path() + ": tokenizer"));
-  if (!info.extra.empty()) add(report, "imported", "from a Hugging Face folder");
+  add_fact(report, "optimizer", states.empty() ? "no states" : states);
+  add_fact(report, "tokenizer", tokenizer_summary(info.tokenizer, reader.path() + ": tokenizer"));
+  if (!info.extra.empty()) add_fact(report, "imported", "from a Hugging Face folder");
 }
 
 void describe_tokens(InspectReport& report) {
@@ -175,11 +184,12 @@ void describe_tokens(InspectReport& report) {
   std::int64_t longest = 0;
   for (std::int64_t i = 0; i < documents; ++i)
     longest = std::max(longest, file.offset(i + 1) - file.offset(i));
-  add(report, "documents",
-      str(with_commas(documents), "; the longest has ", with_commas(longest), " tokens"));
-  add(report, "tokens", with_commas(file.tokens()));
-  add(report, "vocabulary", with_commas(file.vocab_size()) + " ids");
-  add(report, "tokenizer", tokenizer_summary(file.tokenizer_json(), file.path() + ": tokenizer"));
+  add_fact(report, "documents",
+           str(with_commas(documents), "; the longest has ", counted(longest, "token")));
+  add_fact(report, "tokens", with_commas(file.tokens()));
+  add_fact(report, "vocabulary", with_commas(file.vocab_size()) + " ids");
+  add_fact(report, "tokenizer",
+           tokenizer_summary(file.tokenizer_json(), file.path() + ": tokenizer"));
 }
 
 /// In one line.
@@ -190,9 +200,7 @@ void describe_attribute(const h5::File& file, const std::string& name, InspectRe
   } catch (const Error&) {
     text = "(of another type)";
   }
-  if (const auto end = std::min(text.find('\n'), std::size_t{70}); end < text.size())
-    text = text.substr(0, end) + "...";
-  add(report, name, text);
+  add_fact(report, name, shortened(text));
 }
 
 void describe_hdf5(InspectReport& report, bool verify) {
@@ -208,7 +216,8 @@ void describe_hdf5(InspectReport& report, bool verify) {
     describe_tokens(report);
   } else {
     for (const std::string& name : file.attribute_names()) describe_attribute(file, name, report);
-    add(report, "datasets",
+    add_fact(
+        report, "datasets",
         str(report.tensors.size(), others > 0 ? str(", and ", others, " of other types") : ""));
   }
   if (file.has_attribute("version"))
@@ -216,56 +225,14 @@ void describe_hdf5(InspectReport& report, bool verify) {
   if (verify) compare_checksums(file, format.starts_with("lacuna-"), report);
 }
 
-void describe_safetensors(InspectReport& report, bool verify) {
-  const SafetensorsFile file(report.path);
-  report.kind = "a safetensors file";
-  for (const std::string& name : file.names())
-    report.tensors.push_back({name, file.shape(name), file.dtype(name)});
-  add(report, "tensors", std::to_string(report.tensors.size()));
-  add(report, "elements",
-      str(with_commas(elements_of(report.tensors)), ", ", dtypes_of(report.tensors)));
-  for (const auto& [key, value] : file.metadata()) add(report, "metadata", str(key, " = ", value));
-  if (verify) add(report, "checksums", "this format has none");
-}
-
-void describe_hugging_face(InspectReport& report, bool verify) {
-  const fs::path folder(report.path);
-  report.kind = "a Hugging Face folder";
-  const SafetensorsFolder weights(folder);
-  for (const std::string& name : weights.names()) {
-    const Tensor t = weights.view(name);
-    report.tensors.push_back({name, t.shape, t.dtype});
-    report.bytes += t.bytes();
-  }
-  try {
-    const std::string file = (folder / "config.json").string();
-    add(report, "model", summary(model_config_from_hugging_face(read_file(file), file)));
-  } catch (const Error& e) {
-    add(report, "model", str("cannot be imported: ", e.what()));
-  }
-  add(report, "parameters",
-      str(with_commas(elements_of(report.tensors)), " in ", report.tensors.size(), " tensors, ",
-          dtypes_of(report.tensors)));
-  if (const fs::path file = folder / "tokenizer.json"; fs::exists(file))
-    report.tokenizer = read_file(file);
-  add(report, "tokenizer",
-      tokenizer_summary(report.tokenizer, (folder / "tokenizer.json").string()));
-  if (verify) add(report, "checksums", "this format has none");
-}
-
-enum class FileKind { hdf5, safetensors, other };
+enum class FileKind { hdf5, safetensors, gguf, other };
 FileKind kind_of(const fs::path& path) {
   char start[9] = {};
   std::ifstream(path, std::ios::binary).read(start, sizeof start);
   if (std::string_view(start, 8) == "\x89HDF\r\n\x1a\n") return FileKind::hdf5;
+  if (std::string_view(start, 4) == "GGUF") return FileKind::gguf;
   const bool named = path.extension() == ".safetensors";  // it may be damaged
   return named || start[8] == '{' ? FileKind::safetensors : FileKind::other;
-}
-
-bool is_hugging_face(const fs::path& folder) {
-  for (const char* file : {"config.json", "model.safetensors", "model.safetensors.index.json"})
-    if (fs::exists(folder / file)) return true;
-  return false;
 }
 
 void describe_file(InspectReport& report, bool verify) {
@@ -280,10 +247,32 @@ void describe_file(InspectReport& report, bool verify) {
     case FileKind::hdf5:
       return describe_hdf5(report, verify);
     case FileKind::safetensors:
-      return describe_safetensors(report, verify);
+      return describe_safetensors(report);
+    case FileKind::gguf:
+      return describe_gguf(report);
     case FileKind::other:
-      fail(report.path + ": is neither an HDF5 file (checkpoint, token file) nor safetensors");
+      fail(report.path +
+           ": is neither an HDF5 file (checkpoint, token file) nor a safetensors or GGUF file");
   }
+}
+
+void describe_folder(InspectReport& report, bool verify) {
+  const fs::path folder(report.path);
+  if (is_hugging_face_folder(folder)) return describe_hugging_face(report);
+  const std::vector<fs::path> hdf5 = files_with(folder, ".h5");
+  const bool of_run = fs::exists(folder / "checkpoints") ||
+                      std::any_of(hdf5.begin(), hdf5.end(), [](const auto& f) {
+                        return f.filename().string().starts_with("step-");
+                      });
+  if (!of_run && !files_with(folder, ".safetensors").empty())
+    return describe_safetensors_folder(report);
+  const std::vector<fs::path> gguf = files_with(folder, ".gguf");
+  CHECK(of_run || gguf.size() < 2, report.path, ": holds ",
+        counted(std::int64_t(gguf.size()), "GGUF file"), "; name one, such as ",
+        gguf.empty() ? "" : gguf.front().string());
+  report.path =
+      of_run || gguf.empty() ? resolve_checkpoint(report.path).string() : gguf.front().string();
+  describe_file(report, verify);
 }
 
 }  // namespace
@@ -292,16 +281,13 @@ InspectReport inspect(const std::string& path, bool verify) {
   InspectReport report;
   report.path = path;
   std::error_code error;
-  if (fs::is_directory(path, error)) {
-    if (is_hugging_face(path)) {
-      describe_hugging_face(report, verify);
-    } else {
-      report.path = resolve_checkpoint(path).string();
-      describe_file(report, verify);
-    }
-  } else {
+  if (fs::is_directory(path, error))
+    describe_folder(report, verify);
+  else
     describe_file(report, verify);
-  }
+  const auto is_checksums = [](const InspectReport::Fact& f) { return f.name == "checksums"; };
+  if (verify && std::none_of(report.facts.begin(), report.facts.end(), is_checksums))
+    add_fact(report, "checksums", "this format has none");
   std::sort(report.tensors.begin(), report.tensors.end(), natural_order);
   return report;
 }
@@ -320,12 +306,12 @@ std::string to_text(const InspectReport& report, bool tensors) {
   std::size_t name_width = 0, shape_width = 0;
   for (const Row& row : report.tensors) {
     name_width = std::max(name_width, row.name.size());
-    shape_width = std::max(shape_width, str(row.shape).size());
+    shape_width = std::max(shape_width, row.shape.size());
   }
   text += '\n';
   for (const Row& row : report.tensors)
-    text += padded(row.name, name_width) + "  " + padded(str(row.shape), shape_width) + "  " +
-            padded(name_of(row.dtype), 4) + "  " + human_bytes(row.bytes()) + "\n";
+    text += padded(printable(row.name), name_width) + "  " + padded(row.shape, shape_width) + "  " +
+            padded(row.type, 4) + "  " + (row.bytes < 0 ? "?" : human_bytes(row.bytes)) + "\n";
   return text;
 }
 

@@ -3,8 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
-
 namespace lacuna {
 
 /// What `lacuna inspect` found in a file or folder.
@@ -13,10 +11,8 @@ struct InspectReport {
     std::string name, value;
   };
   struct Row {
-    std::string name;
-    Shape shape;
-    DType dtype;
-    std::int64_t bytes() const { return shape.count() * size_of(dtype); }
+    std::string name, shape, type;
+    std::int64_t elements = 0, bytes = 0;  // bytes: -1 where the type is not known
   };
   std::string path, kind;  // "a checkpoint"
   std::int64_t bytes = 0;  // on the disk
@@ -26,9 +22,10 @@ struct InspectReport {
   std::string config, tokenizer;     // TOML and tokenizer.json, where there is one
 };
 
-/// Of a checkpoint, token file, any other HDF5 file, a safetensors file, a run's folder (its newest
-/// valid checkpoint) or a Hugging Face folder. `verify` reads everything and compares checksums.
-/// Error, naming the file, for what is none of these or cannot be read.
+/// Of a checkpoint, token file, any other HDF5 file, a safetensors or GGUF file, a run's folder
+/// (its newest valid checkpoint), a Hugging Face folder or any other folder of safetensors files.
+/// `verify` reads everything and compares checksums. Error, naming the file, for what is none of
+/// these or cannot be read.
 InspectReport inspect(const std::string& path, bool verify);
 
 /// The facts in two columns; with `tensors` a table of them.

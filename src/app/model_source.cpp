@@ -5,7 +5,8 @@
 
 namespace lacuna {
 
-ModelSource::ModelSource(const std::string& what) : reader(resolve_checkpoint(what)) {
+ModelSource::ModelSource(const std::string& what)
+    : opened_(open_model(resolve_checkpoint(what))), reader(*opened_) {
   config = config_of_checkpoint(reader).model;
   if (reader.info().tokenizer.empty()) return;
   tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");

@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,8 +11,11 @@
 namespace lacuna {
 
 /// What --checkpoint names: the model's config, its tokenizer, and where to read the weights.
-struct ModelSource {
-  /// A checkpoint file or a run's folder. Special tokens that the config leaves open are the
+class ModelSource {
+  std::unique_ptr<const ModelReader> opened_;
+
+ public:
+  /// As resolve_checkpoint() takes it. Special tokens that the config leaves open are the
   /// tokenizer's.
   explicit ModelSource(const std::string& what);
   /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>".
@@ -19,7 +23,7 @@ struct ModelSource {
   /// Error when an id is no row of the model's embedding, which a foreign tokenizer may give.
   void check_ids(const std::vector<std::int32_t>& ids) const;
 
-  CheckpointReader reader;
+  const ModelReader& reader;
   ModelConfig config;
   std::optional<Tokenizer> tokenizer;
 };

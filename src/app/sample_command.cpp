@@ -10,6 +10,7 @@
 #include "app/backend_options.h"
 #include "app/canvas_view.h"
 #include "app/chat_session.h"
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
@@ -194,8 +195,7 @@ void sample(const Arguments& a) {
 void add_sample_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("sample", "Generate text from a checkpoint");
-  command->add_option("--checkpoint", a->checkpoint, "checkpoint file, or a run's folder")
-      ->required();
+  add_checkpoint_option(*command, a->checkpoint);
   CLI::Option* prompt = command->add_option("--prompt", a->prompt, "text to continue");
   CLI::Option* tokens =
       command->add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "app/backend_options.h"
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
@@ -163,8 +164,7 @@ void add_score_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
-  command->add_option("--checkpoint", a->checkpoint, "checkpoint file, or a run's folder")
-      ->required();
+  add_checkpoint_option(*command, a->checkpoint);
   CLI::Option* text = command->add_option("--text", a->text, "what is scored");
   command->add_option("--prompt", a->prompt, "what is given before it")->needs(text);
   CLI::Option* tokens =

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "app/run_options.h"
 #include "app/train_on_ranks.h"
@@ -27,11 +28,11 @@ Config config_of(const SftOptions& options) {
     if (config.train.init.empty())
       fail_usage("fine-tuning starts from a checkpoint: give --init, or train.init");
     if (config.model != ModelConfig{}) return std::string();
-    const CheckpointReader reader(resolve_checkpoint(config.train.init));
-    config.model = config_of_checkpoint(reader).model;
+    const auto reader = open_model(resolve_checkpoint(config.train.init));
+    config.model = config_of_checkpoint(*reader).model;
     if (config.model.attention == Attention::causal)
       config.train.objective = Objective::autoregressive;
-    return ", with the model of " + reader.path();
+    return ", with the model of " + reader->path();
   });
 }
 
@@ -53,8 +54,8 @@ void add_sft_command(CLI::App& app, const MpiSession& session) {
   CLI::App* command = app.add_subcommand(
       "sft", "Fine-tune a model on prompts with responses (lacuna prepare --format chat)");
   options->run.add_to(*command);
-  command->add_option("--init", options->init,
-                      "checkpoint, import or run to start from [train.init]");
+  command->add_option("checkpoint,--init,--checkpoint", options->init,
+                      str("what to start from: ", kCheckpointHelp, " [train.init]"));
   command->footer(
       "Configuration, with defaults; a [model] that is left out is the checkpoint's, and "
       "data.sequence_length\nis the longest example:\n\n" +

@@ -41,11 +41,6 @@ std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& te
   return all;
 }
 
-template <class Half>
-void widen(const Half* from, float* to, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
-}
-
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
@@ -151,37 +146,12 @@ void CheckpointReader::read_box(const std::string& group, const std::string& nam
     const std::int64_t n = std::min(step, rows - first);
     const Tensor piece(static_cast<void*>(bits.data()), {n, cols}, stored);
     file_.read_box(path_in_file, row + first, col, piece);
-    float* to = out.as<float>() + first * cols;
-    if (stored == DType::bf16)
-      widen(piece.as<BFloat16>(), to, piece.count());
-    else
-      widen(piece.as<Float16>(), to, piece.count());
+    to_floats(piece, out.as<float>() + first * cols);
   }
 }
 
 void CheckpointReader::verify(const std::string& group, const std::string& name) const {
   file_.verify(dataset(group, name));
-}
-
-void CheckpointReader::verify(int part, int parts) const {
-  struct Stored {
-    std::int64_t bytes;
-    const char* group;
-    std::string name;
-  };
-  std::vector<Stored> all;
-  for (const char* group : {"model", "first_moment", "second_moment", "master"})
-    for (const std::string& name : names(group))
-      all.push_back({shape(group, name).count() * size_of(dtype(group, name)), group, name});
-  // The largest first, each to the part that has least.
-  std::stable_sort(all.begin(), all.end(),
-                   [](const Stored& a, const Stored& b) { return a.bytes > b.bytes; });
-  std::vector<std::int64_t> bytes(std::size_t(parts), 0);
-  for (const Stored& s : all) {
-    const auto least = std::min_element(bytes.begin(), bytes.end());
-    *least += s.bytes;
-    if (least - bytes.begin() == part) verify(s.group, s.name);
-  }
 }
 
 }  // namespace lacuna

@@ -1,12 +1,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/hdf5.h"
+#include "checkpoint/model_reader.h"
 #include "checkpoint/shared_file.h"
 #include "checkpoint/team.h"
 #include "core/tensor.h"
@@ -25,19 +25,6 @@ namespace lacuna {
 struct NamedTensor {
   std::string name;
   Tensor tensor;
-};
-
-struct CheckpointInfo {
-  std::int64_t step = 0;       // training steps done
-  std::int64_t samples = 0;    // training sequences consumed
-  std::int64_t tokens = 0;     // training tokens consumed
-  std::int64_t bad_steps = 0;  // steps whose update was skipped: a gradient was not finite
-  std::int64_t seed = 0;
-  std::string config;     // TOML
-  std::string tokenizer;  // tokenizer.json; "" when unknown
-  // Files of a Hugging Face folder that an import keeps for export: "hf_config" and the like to
-  // their text. Names begin with "hf_".
-  std::map<std::string, std::string> extra;
 };
 
 /// Views of host tensors. Groups may be empty: an imported model has no optimizer states.
@@ -75,32 +62,22 @@ class CheckpointWriter {
 void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                      const CheckpointTensors& tensors);
 
-class CheckpointReader {
+class CheckpointReader final : public ModelReader {
  public:
   /// Error when the file is missing, damaged, not a checkpoint, or newer than this program.
   explicit CheckpointReader(const std::filesystem::path& path);
 
-  const std::string& path() const { return file_.name(); }
-  const CheckpointInfo& info() const { return info_; }
-  // `group` is "model", "first_moment", "second_moment" or "master".
-  /// In alphabetical order; empty when the checkpoint lacks the group.
-  std::vector<std::string> names(const std::string& group) const;
-  bool has(const std::string& group, const std::string& name) const;
-  Shape shape(const std::string& group, const std::string& name) const;
-  DType dtype(const std::string& group, const std::string& name) const;
-  /// Into `out`, of the same shape and of the same dtype, or f32 from bf16 or f16. Error, naming
-  /// the tensor, when it is missing, when shapes or dtypes differ (naming both), and when the
-  /// checksum does not match.
-  void read(const std::string& group, const std::string& name, const Tensor& out) const;
-  /// A part of a tensor, as in h5::File::read_box; f32 also from bf16 or f16. Errors as read(), but
-  /// the checksum is not looked at: verify() before.
+  const std::string& path() const override { return file_.name(); }
+  const CheckpointInfo& info() const override { return info_; }
+  std::vector<std::string> names(const std::string& group) const override;
+  bool has(const std::string& group, const std::string& name) const override;
+  Shape shape(const std::string& group, const std::string& name) const override;
+  DType dtype(const std::string& group, const std::string& name) const override;
+  void read(const std::string& group, const std::string& name, const Tensor& out) const override;
   void read_box(const std::string& group, const std::string& name, std::int64_t row,
-                std::int64_t col, const Tensor& out) const;
-  /// Compares the checksum of a tensor, or of all, with its content.
-  void verify(const std::string& group, const std::string& name) const;
-  void verify() const { verify(0, 1); }
-  /// Of all tensors, cut into `parts` of about the same number of bytes, those of `part`.
-  void verify(int part, int parts) const;
+                std::int64_t col, const Tensor& out) const override;
+  using ModelReader::verify;
+  void verify(const std::string& group, const std::string& name) const override;
 
  private:
   std::string dataset(const std::string& group, const std::string& name) const;
@@ -120,8 +97,9 @@ std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesyst
 /// Removes all but the `keep` newest checkpoints (0: removes none) and what an interrupted save
 /// left. Only while no save is under way.
 void prune_checkpoints(const std::filesystem::path& run_dir, std::int64_t keep);
-/// What an option names: a checkpoint file, or a run's folder, which stands for its newest valid
-/// checkpoint. Error when there is none.
+/// What an option names: a checkpoint file; a run's folder, which stands for its newest valid
+/// checkpoint; or a Hugging Face folder, as it is. Error when there is none, and for files of other
+/// formats.
 std::filesystem::path resolve_checkpoint(const std::string& what);
 
 }  // namespace lacuna

@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
+#include <string_view>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/hugging_face.h"
 #include "core/log.h"
 
 namespace lacuna {
@@ -48,6 +51,18 @@ void remove_file(const fs::path& path) {
     log_warning(path.string() + ": cannot remove: " + error.message());
 }
 
+/// Formats that hold weights without what a checkpoint needs beside them.
+void check_checkpoint_format(const fs::path& file) {
+  char start[4] = {};
+  std::ifstream(file, std::ios::binary).read(start, sizeof start);
+  const std::string name = file.string();
+  CHECK(std::string_view(start, 4) != "GGUF", name,
+        ": is a GGUF file, which lacuna writes and inspects but does not compute with; name the "
+        "checkpoint or the Hugging Face folder that it was made from");
+  CHECK(file.extension() != ".safetensors", name,
+        ": holds weights alone; name the folder that has its config.json too");
+}
+
 }  // namespace
 
 fs::path checkpoint_path(const fs::path& run_dir, std::int64_t step) {
@@ -59,7 +74,7 @@ fs::path checkpoint_path(const fs::path& run_dir, std::int64_t step) {
 void verify_checkpoint(const fs::path& path, Team& team) {
   std::string damage;
   try {
-    CheckpointReader(path).verify(team.rank(), team.size());
+    open_model(path)->verify(team.rank(), team.size());
   } catch (const std::exception& e) {
     damage = e.what();
   }
@@ -106,15 +121,17 @@ fs::path resolve_checkpoint(const std::string& what) {
   CHECK(!what.empty(), "no checkpoint was named");
   fs::path path(what);
   CHECK(fs::exists(path), what, ": no such checkpoint file or run folder");
-  if (!fs::is_directory(path)) return path;
+  if (!fs::is_directory(path)) {
+    check_checkpoint_format(path);
+    return path;
+  }
+  if (is_hugging_face_folder(path)) return path;
   // A run's folder, or the folder of checkpoints within it.
   if (const fs::path folder = fs::canonical(path);
       folder.filename() == "checkpoints" && !fs::exists(folder / "checkpoints"))
     path = folder.parent_path();
   const std::optional<fs::path> newest = newest_valid_checkpoint(path);
-  CHECK(
-      newest, what, ": holds no valid checkpoint (checkpoints/step-*.h5)",
-      fs::exists(path / "config.json") ? "; lacuna import makes one of a Hugging Face folder" : "");
+  CHECK(newest, what, ": holds no valid checkpoint (checkpoints/step-*.h5)");
   return *newest;
 }
 

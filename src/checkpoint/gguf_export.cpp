@@ -85,7 +85,7 @@ void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const Checkpoi
   if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
 }
 
-GgufKeys keys_of(const CheckpointReader& reader, const ModelConfig& model, GgufType type) {
+GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType type) {
   const bool causal = model.attention == Attention::causal;
   const std::string architecture = causal ? "llama" : "llada", p = architecture + ".";
   GgufKeys keys;
@@ -125,7 +125,8 @@ GgufKeys keys_of(const CheckpointReader& reader, const ModelConfig& model, GgufT
 
 GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
                        GgufType type) {
-  const CheckpointReader reader(checkpoint);
+  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
+  const ModelReader& reader = *opened;
   const ModelConfig model = model_of(reader);
   const std::vector<TensorInfo> infos = tensors_of(reader, model, DType::f32);
   GgufExport result;

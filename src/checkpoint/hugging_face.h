@@ -24,6 +24,39 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
 /// Every weight of a model by its Hugging Face name, in the order of the forward pass.
 std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& model, DType dtype);
 
+/// Whether a folder is one: it has a config.json, or model.safetensors or its index.
+bool is_hugging_face_folder(const std::filesystem::path& folder);
+
+/// The model of a Hugging Face LLaDA folder, read where it lies. Tensors keep the dtype they are
+/// stored in; there are no checksums. Error when config.json, tensors and shapes do not agree,
+/// naming what does not.
+class HuggingFaceReader final : public ModelReader {
+ public:
+  explicit HuggingFaceReader(const std::filesystem::path& folder);
+
+  const std::string& path() const override { return path_; }
+  const CheckpointInfo& info() const override { return info_; }
+  std::vector<std::string> names(const std::string& group) const override;
+  bool has(const std::string& group, const std::string& name) const override;
+  Shape shape(const std::string& group, const std::string& name) const override;
+  DType dtype(const std::string& group, const std::string& name) const override;
+  void read(const std::string& group, const std::string& name, const Tensor& out) const override;
+  void read_box(const std::string& group, const std::string& name, std::int64_t row,
+                std::int64_t col, const Tensor& out) const override;
+  using ModelReader::verify;
+  void verify(const std::string&, const std::string&) const override {}
+
+  /// In the order of the forward pass; valid while this object lives.
+  std::vector<NamedTensor> weights() const;
+
+ private:
+  Tensor view(const std::string& group, const std::string& name) const;
+  std::string path_;
+  CheckpointInfo info_;
+  SafetensorsFolder stored_;
+  std::vector<std::string> names_;  // in the order of the forward pass
+};
+
 /// Makes a checkpoint, at step 0 and without optimizer states, of a Hugging Face LLaDA folder.
 /// Tensors keep the dtype they are stored in. Error when config.json, tensors and shapes do not
 /// agree, naming what does not.

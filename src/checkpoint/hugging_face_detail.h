@@ -19,17 +19,17 @@ inline constexpr const char* kConfigAttribute = "hf_config";    // config.json
 inline constexpr std::string_view kFileAttribute = "hf_file:";  // any other small file, by name
 
 /// The checkpoint's model, with vocab_size filled in.
-ModelConfig model_of(const CheckpointReader& reader);
+ModelConfig model_of(const ModelReader& reader);
 /// Every weight, of the shape it is stored in, which must be the model's. `dtype`: instead of the
 /// one that it is stored in.
-std::vector<TensorInfo> tensors_of(const CheckpointReader& reader, const ModelConfig& model,
+std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype);
 /// out = `from`, rounded to bf16 or f16. Error, naming `what`, when a finite number does not fit.
 void round_to(const float* from, const Tensor& out, const std::string& what);
 
 /// out = a weight, rounded to out.dtype from what it was before it was rounded, where there is
 /// such.
-void read_as(const CheckpointReader& reader, const std::string& name, const Tensor& out);
+void read_as(const ModelReader& reader, const std::string& name, const Tensor& out);
 
 /// Tokens that tokenizer.json adds to its vocabulary, by id; `file` stands for it in messages.
 using AddedTokens = std::map<std::int64_t, std::string>;

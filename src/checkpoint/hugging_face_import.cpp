@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
 #include "core/atomic_file.h"
+#include "core/half.h"
 #include "core/log.h"
 
 namespace lacuna {
@@ -41,30 +43,8 @@ std::string tokenizer_of(const fs::path& folder) {
   return text;
 }
 
-/// Views of every weight, checked against the config.
-std::vector<NamedTensor> weights_of(const SafetensorsFolder& stored, const ModelConfig& model,
-                                    const std::string& folder) {
-  std::vector<NamedTensor> weights;
-  std::set<std::string> unknown;
-  for (const std::string& name : stored.names()) unknown.insert(name);
-  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
-    CHECK(stored.has(wanted.name), folder, ": tensor '", wanted.name, "' is missing");
-    const Tensor t = stored.view(wanted.name);
-    CHECK(t.shape == wanted.shape, folder, ": tensor '", wanted.name, "' has shape ", t.shape,
-          "; config.json makes it ", wanted.shape);
-    CHECK(t.dtype == DType::f32 || t.dtype == DType::bf16 || t.dtype == DType::f16, folder,
-          ": tensor '", wanted.name, "' is ", t.dtype, ", not f32, bf16 or f16");
-    weights.push_back({wanted.name, t});
-    unknown.erase(wanted.name);
-  }
-  CHECK(unknown.empty(), folder, ": tensor '", *unknown.begin(),
-        "' has no place in the model that config.json describes");
-  return weights;
-}
-
-}  // namespace
-
-void import_hugging_face(const fs::path& folder, const fs::path& checkpoint) {
+/// Files of the folder but weights, with config.json made the checkpoint's.
+CheckpointInfo info_of(const fs::path& folder) {
   CHECK(fs::exists(folder), folder.string(), ": no such folder");
   CHECK(fs::is_directory(folder), folder.string(), ": is not a folder");
   const fs::path config_path = folder / "config.json";
@@ -78,10 +58,109 @@ void import_hugging_face(const fs::path& folder, const fs::path& checkpoint) {
   info.config = to_toml(config);
   info.seed = config.train.seed;
   info.tokenizer = tokenizer_of(folder);
-  const SafetensorsFolder stored(folder);
+  return info;
+}
+
+/// Names of the weights; each is there, as config.json describes it, and nothing else is.
+std::vector<std::string> check_weights(const SafetensorsFolder& stored, const ModelConfig& model,
+                                       const std::string& folder) {
+  std::vector<std::string> names;
+  std::set<std::string> unknown;
+  for (const std::string& name : stored.names()) unknown.insert(name);
+  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
+    CHECK(stored.has(wanted.name), folder, ": tensor '", wanted.name, "' is missing");
+    const Tensor t = stored.view(wanted.name);
+    CHECK(t.shape == wanted.shape, folder, ": tensor '", wanted.name, "' has shape ", t.shape,
+          "; config.json makes it ", wanted.shape);
+    CHECK(t.dtype == DType::f32 || t.dtype == DType::bf16 || t.dtype == DType::f16, folder,
+          ": tensor '", wanted.name, "' is ", t.dtype, ", not f32, bf16 or f16");
+    names.push_back(wanted.name);
+    unknown.erase(wanted.name);
+  }
+  CHECK(unknown.empty(), folder, ": tensor '", *unknown.begin(),
+        "' has no place in the model that config.json describes");
+  return names;
+}
+
+}  // namespace
+
+bool is_hugging_face_folder(const fs::path& folder) {
+  for (const char* file : {"config.json", "model.safetensors", "model.safetensors.index.json"})
+    if (fs::exists(folder / file)) return true;
+  return false;
+}
+
+HuggingFaceReader::HuggingFaceReader(const fs::path& folder)
+    : path_(folder.string()),
+      info_(info_of(folder)),
+      stored_(folder),
+      names_(check_weights(stored_, parse_config(info_.config, path_).model, path_)) {}
+
+std::vector<std::string> HuggingFaceReader::names(const std::string& group) const {
+  if (group != "model") return {};
+  std::vector<std::string> names = names_;
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool HuggingFaceReader::has(const std::string& group, const std::string& name) const {
+  return group == "model" && stored_.has(name);
+}
+
+Tensor HuggingFaceReader::view(const std::string& group, const std::string& name) const {
+  CHECK(has(group, name), path_, ": has no tensor ", name, " in group ", group);
+  return stored_.view(name);
+}
+
+Shape HuggingFaceReader::shape(const std::string& group, const std::string& name) const {
+  return view(group, name).shape;
+}
+
+DType HuggingFaceReader::dtype(const std::string& group, const std::string& name) const {
+  return view(group, name).dtype;
+}
+
+void HuggingFaceReader::read(const std::string& group, const std::string& name,
+                             const Tensor& out) const {
+  const Shape stored = shape(group, name);
+  CHECK(stored == out.shape, path_, ": tensor '", name, "' has shape ", stored,
+        "; the model needs ", out.shape);
+  read_box(group, name, 0, 0, out);
+}
+
+void HuggingFaceReader::read_box(const std::string& group, const std::string& name,
+                                 std::int64_t row, std::int64_t col, const Tensor& out) const {
+  const Tensor whole = view(group, name);
+  CHECK(
+      row >= 0 && col >= 0 && row + out.rows() <= whole.rows() && col + out.cols() <= whole.cols(),
+      path_, ": ", out, " at row ", row, ", column ", col, " is no part of tensor '", name,
+      "' of shape ", whole.shape);
+  CHECK(out.dtype == whole.dtype || (out.dtype == DType::f32 && whole.dtype != DType::f64), path_,
+        ": tensor '", name, "' holds ", whole.dtype, ", which cannot be read as ", out.dtype);
+  CHECK(out.place == Place::host && out.contiguous(), path_, ": tensor '", name,
+        "' can be read only into contiguous main memory");
+  const std::int64_t size = size_of(whole.dtype), cols = out.cols();
+  for (std::int64_t r = 0; r < out.rows(); ++r) {
+    const std::int64_t at = (row + r) * whole.cols() + col;
+    void* from = static_cast<char*>(whole.data) + at * size;
+    if (out.dtype == whole.dtype)
+      std::memcpy(static_cast<char*>(out.data) + r * cols * size, from, std::size_t(cols * size));
+    else
+      to_floats(Tensor(from, {cols}, whole.dtype), out.as<float>() + r * cols);
+  }
+}
+
+std::vector<NamedTensor> HuggingFaceReader::weights() const {
+  std::vector<NamedTensor> weights;
+  for (const std::string& name : names_) weights.push_back({name, stored_.view(name)});
+  return weights;
+}
+
+void import_hugging_face(const fs::path& folder, const fs::path& checkpoint) {
+  const HuggingFaceReader reader(folder);
   CheckpointTensors tensors;
-  tensors.model = weights_of(stored, config.model, folder.string());
-  save_checkpoint(checkpoint, info, tensors);
+  tensors.model = reader.weights();
+  save_checkpoint(checkpoint, reader.info(), tensors);
 }
 
 }  // namespace lacuna

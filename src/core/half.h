@@ -42,4 +42,15 @@ inline Float16 to_f16(float x) {
   return {std::uint16_t(sign | ((rounded >> 13) - (112u << 10)))};
 }
 
+/// The elements of a bf16 or f16 tensor, contiguous on the host, as floats.
+inline void to_floats(const Tensor& from, float* to) {
+  const auto convert = [&](const auto* x) {
+    for (std::int64_t i = 0; i < from.count(); ++i) to[i] = to_float(x[i]);
+  };
+  if (from.dtype == DType::bf16)
+    convert(from.as<BFloat16>());
+  else
+    convert(from.as<Float16>());
+}
+
 }  // namespace lacuna

@@ -124,6 +124,19 @@ std::string human_duration(double seconds) {
   return format("%lldd%02lldh", total / 86400, total % 86400 / 3600);
 }
 
+std::string with_prefix(double value, std::string_view unit) {
+  constexpr std::string_view prefixes[] = {"n", "\xc2\xb5", "m", "", "k", "M", "G", "T", "P"};
+  int prefix = 3;
+  for (; value != 0 && std::fabs(value) < 0.9995 && prefix > 0; --prefix) value *= 1000;
+  for (; std::fabs(value) >= 999.5 && prefix < 8; ++prefix) value /= 1000;
+  const int decimals = std::fabs(value) < 9.995 ? 2 : std::fabs(value) < 99.95 ? 1 : 0;
+  return format("%.*f ", value == 0 ? 0 : decimals, value).append(prefixes[prefix]).append(unit);
+}
+
+std::string human_time(double seconds) {
+  return seconds < 59.95 ? with_prefix(seconds, "s") : human_duration(seconds);
+}
+
 std::string with_commas(std::int64_t n) {
   std::string digits = std::to_string(n);
   for (int i = int(digits.size()) - 3; i > (n < 0 ? 1 : 0); i -= 3)
@@ -135,6 +148,18 @@ std::string counted(std::int64_t n, std::string_view one, std::string_view many)
   std::string text = with_commas(n) + ' ';
   if (n == 1 || n == -1) return text.append(one);
   return many.empty() ? text.append(one) + 's' : text.append(many);
+}
+
+std::string listed(const std::vector<std::string>& words, std::string_view word) {
+  std::string list;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0 && i + 1 == words.size())
+      list.append(" ").append(word).append(" ");
+    else if (i > 0)
+      list += ", ";
+    list += words[i];
+  }
+  return list;
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {

@@ -10,10 +10,17 @@ namespace lacuna {
 std::string human_bytes(std::int64_t bytes);
 /// "1h02m", "3m20s", "12.3s".
 std::string human_duration(double seconds);
+/// Three digits and a prefix: "33.7 µs", "1.50 ms", "181 GFLOP/s". `value`: 0 or between 1e-9 and
+/// 1e15, about.
+std::string with_prefix(double value, std::string_view unit);
+/// Of a time of any length: "33.7 µs", "12.3 s", "3m20s".
+std::string human_time(double seconds);
 /// "1,234,567".
 std::string with_commas(std::int64_t n);
 /// "1 rank", "1,234 ranks": a number with its noun; `many` where the plural is not `one` + "s".
 std::string counted(std::int64_t n, std::string_view one, std::string_view many = {});
+/// "a", "a and b", "a, b and c" (or whatever `word` joins the last two).
+std::string listed(const std::vector<std::string>& words, std::string_view word);
 /// The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 /// What any bytes may be shown as: valid UTF-8 that cannot move a terminal's cursor. Bytes that are

@@ -12,7 +12,7 @@ constexpr std::int64_t kStaged = std::int64_t{1} << 22;  // elements copied at a
 
 const char* const kEmbedding = "model.transformer.wte.weight";
 
-void check_tensors(const CheckpointReader& reader, const ModelConfig& model) {
+void check_tensors(const ModelReader& reader, const ModelConfig& model) {
   const std::vector<std::string> names = reader.names("model");
   std::set<std::string> unknown(names.begin(), names.end());
   for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
@@ -28,7 +28,7 @@ void check_tensors(const CheckpointReader& reader, const ModelConfig& model) {
 
 }  // namespace
 
-Config config_of_checkpoint(const CheckpointReader& reader) {
+Config config_of_checkpoint(const ModelReader& reader) {
   Config config;
   try {
     config = parse_config(reader.info().config, reader.path());
@@ -75,8 +75,8 @@ void for_host_boxes(const NamedWeight& weight, const WeightPiece& piece, Ops& op
   });
 }
 
-void read_pieces(const CheckpointReader& reader, const std::string& group,
-                 const ModelTensors& weights, const std::vector<WeightPiece>& pieces, Ops& ops) {
+void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
+                 const std::vector<WeightPiece>& pieces, Ops& ops) {
   std::vector<float> staging;
   for (const WeightPiece& piece : pieces) {
     const NamedWeight& w = weights.named()[piece.weight];
@@ -104,8 +104,8 @@ void read_pieces(const CheckpointReader& reader, const std::string& group,
   }
 }
 
-void read_tensors(const CheckpointReader& reader, const std::string& group,
-                  const ModelTensors& tensors, Ops& ops) {
+void read_tensors(const ModelReader& reader, const std::string& group, const ModelTensors& tensors,
+                  Ops& ops) {
   read_pieces(reader, group, tensors, pieces_within(tensors, {{0, tensors.flat().count()}}), ops);
 }
 

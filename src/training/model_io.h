@@ -13,18 +13,18 @@ namespace lacuna {
 
 /// The config a checkpoint holds, with model.vocab_size filled in. Error naming the file when it
 /// does not parse or does not describe the stored tensors.
-Config config_of_checkpoint(const CheckpointReader& reader);
+Config config_of_checkpoint(const ModelReader& reader);
 
 /// Fills pieces of `weights` (which may lie elsewhere: their moments) from a group of the
 /// checkpoint
 /// ("model", "first_moment"…): floats from f32, bf16 or f16 ("master" is preferred over a rounded
 /// "model"). Error naming the first tensor that is missing or of another shape. The checksum is
-/// compared where a piece is a whole tensor; of others, CheckpointReader::verify() did that.
-void read_pieces(const CheckpointReader& reader, const std::string& group,
-                 const ModelTensors& weights, const std::vector<WeightPiece>& pieces, Ops& ops);
+/// compared where a piece is a whole tensor; of others, ModelReader::verify() did that.
+void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
+                 const std::vector<WeightPiece>& pieces, Ops& ops);
 /// All that `tensors` hold.
-void read_tensors(const CheckpointReader& reader, const std::string& group,
-                  const ModelTensors& tensors, Ops& ops);
+void read_tensors(const ModelReader& reader, const std::string& group, const ModelTensors& tensors,
+                  Ops& ops);
 
 /// Calls visit(row, col, box) for boxes of the whole weight, seen as a matrix, that make up a piece
 /// of it, at most `most` elements each.

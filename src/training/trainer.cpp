@@ -323,7 +323,8 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
 void Trainer::initialise_from(const std::string& init) {
   const std::string path =
       shared_text(grid_.world(), first_rank() ? resolve_checkpoint(init).string() : "");
-  const CheckpointReader reader(path);
+  const std::unique_ptr<const ModelReader> opened = open_model(path);
+  const ModelReader& reader = *opened;
   check_same_model(config_of_checkpoint(reader).model, config_.model, path);
   if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()) && first_rank())
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.path(),

@@ -1,6 +1,10 @@
 // lacuna import, export and inspect, as a user runs them.
+#include <cmath>
+
+#include "checkpoint/hdf5.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/safetensors.h"
+#include "core/half.h"
 #include "data/token_file.h"
 #include "tests/app/program.h"
 #include "tests/checkpoint/hugging_face_support.h"
@@ -61,6 +65,81 @@ TEST_F(Convert, Gguf) {
   EXPECT_LT(fs::file_size(folder_ / "m.gguf"), fs::file_size(folder_ / "out/model.gguf"));
 }
 
+// Wherever a checkpoint is asked for a Hugging Face folder serves, read where it lies; and as the
+// first argument, too.
+TEST_F(Convert, AHuggingFaceFolderStandsForACheckpoint) {
+  fs::remove(from_.folder / "tokenizer.json");  // it lacks bytes that text would need
+  for (const NamedTensor& t : from_.tensors)    // finite numbers, which random bits may not be
+    for (std::int64_t i = 0; i < t.tensor.count(); ++i)
+      t.tensor.as<BFloat16>()[i] = to_bf16(float(std::sin(double(i + 1))) / 4);
+  write_safetensors(from_.folder / "model.safetensors", from_.tensors, {{"format", "pt"}});
+  fs::remove(checkpoint());
+  import_hugging_face(from_.path(), checkpoint());
+  const auto both = [&](const std::vector<std::string>& command,
+                        const std::vector<std::string>& options) {
+    std::string outputs[2];
+    for (const bool folder : {false, true}) {
+      std::vector<std::string> arguments = command;
+      arguments.push_back(folder ? from_.path() : checkpoint());
+      arguments.insert(arguments.end(), options.begin(), options.end());
+      outputs[folder] = output_of(arguments);
+    }
+    EXPECT_FALSE(outputs[0].empty());
+    EXPECT_EQ(outputs[0], outputs[1]) << command[0];
+  };
+  both({"sample"}, {"--tokens", "1 2", "--gen-length", "8", "--ids"});
+  both({"score", "--checkpoint"}, {"--tokens", "1 2 3 4", "--samples", "4"});
+  output_of({"forward", from_.path(), "--tokens", "1 2 3", "--output", folder_ / "a.h5"});
+  output_of({"forward", checkpoint(), "--tokens", "1 2 3", "--output", folder_ / "b.h5"});
+  const auto logits_of = [&](const char* file) {  // h5 objects carry their times
+    std::vector<float> logits(std::size_t{3 * 16});
+    h5::File::open(folder_ / file).read("/logits", Tensor(logits.data(), {3, 16}));
+    return logits;
+  };
+  EXPECT_EQ(logits_of("a.h5"), logits_of("b.h5"));
+  for (const char* format : {"gguf", "safetensors"})
+    for (const bool folder : {false, true})
+      output_of({"export", folder ? from_.path() : checkpoint(), "--format", format, "--output",
+                 folder_ / (str(format, folder))});
+  EXPECT_EQ(read_file(folder_ / "gguf0"), read_file(folder_ / "gguf1"));
+  for (const char* file : {"model.safetensors", "config.json"})
+    EXPECT_EQ(read_file(folder_ / "safetensors0/" + file),
+              read_file(folder_ / "safetensors1/" + file));
+}
+
+TEST_F(Convert, InspectAGgufFile) {
+  output_of({"export", checkpoint(), "--format", "gguf", "--output", folder_ / "m.gguf"});
+  for (const std::string& named : {folder_ / "m.gguf", folder_ / "only"}) {
+    if (named == folder_ / "only") {
+      fs::create_directory(named);
+      fs::copy_file(folder_ / "m.gguf", named + "/m.gguf");
+    }
+    const std::string text = output_of({"inspect", "--tensors", "--verify", named});
+    for (const char* part : {"m.gguf: a GGUF file, version 3, ", "1,256 in 21 tensors, bf16, f32",
+                             "general.architecture", "  llada\n", "llada.block_count", "  2\n",
+                             "tokenizer.ggml.tokens", "  16 [str]: ", "blk.1.ffn_down.weight",
+                             "  [8,12]  bf16  192 B", "this format has none"})
+      EXPECT_TRUE(contains(text, part));
+  }
+  const std::string whole = read_file(folder_ / "m.gguf");
+  EXPECT_TRUE(fails({"inspect", folder_.write("cut.gguf", whole.substr(0, whole.size() - 40))}, 1,
+                    "cut.gguf: is cut short or damaged"));
+}
+
+TEST_F(Convert, InspectAFolderOfSafetensors) {
+  const std::string weights = read_file(from_.folder / "model.safetensors");
+  fs::create_directory(folder_ / "adapters");
+  folder_.write("adapters/a.safetensors", weights);
+  folder_.write("adapters/b.safetensors", weights);
+  const std::string text = output_of({"inspect", "--tensors", folder_ / "adapters"});
+  for (const char* part : {"adapters: a folder of safetensors files", "a.safetensors, 21 tensors",
+                           "b.safetensors, 21 tensors", "2,512 in 42 tensors, bf16",
+                           "model.transformer.blocks.1.ff_out.weight"})
+    EXPECT_TRUE(contains(text, part));
+  fs::create_directory(folder_ / "empty");
+  EXPECT_TRUE(fails({"inspect", folder_ / "empty"}, 1, "empty: holds no valid checkpoint"));
+}
+
 TEST_F(Convert, MistakesOfTheCommandLine) {
   const std::vector<std::string> start = {"export", "--checkpoint", checkpoint(), "--output",
                                           folder_ / "out"};
@@ -87,12 +166,14 @@ TEST_F(Convert, MistakesOfTheCommandLine) {
 TEST_F(Convert, FilesThatAreNot) {
   EXPECT_TRUE(fails({"import", "--from", folder_ / "none", "--output", folder_ / "x.h5"}, 1,
                     "none: no such folder"));
-  EXPECT_TRUE(fails({"export", "--checkpoint", from_.path(), "--format", "safetensors", "--output",
-                     folder_ / "out"},
-                    1, "lacuna import makes one of a Hugging Face folder"));
+  EXPECT_TRUE(fails({"sample", from_.folder / "model.safetensors"}, 1,
+                    "model.safetensors: holds weights alone; name the folder"));
+  output_of({"export", checkpoint(), "--format", "gguf", "--output", folder_ / "m.gguf"});
+  EXPECT_TRUE(fails({"sample", folder_ / "m.gguf"}, 1, "m.gguf: is a GGUF file, which lacuna"));
   EXPECT_TRUE(fails({"inspect", folder_ / "none"}, 1, "none: "));
-  EXPECT_TRUE(fails({"inspect", folder_.write("text", "text")}, 1,
-                    "is neither an HDF5 file (checkpoint, token file) nor safetensors"));
+  EXPECT_TRUE(
+      fails({"inspect", folder_.write("text", "text")}, 1,
+            "is neither an HDF5 file (checkpoint, token file) nor a safetensors or GGUF file"));
   EXPECT_TRUE(fails({"inspect", "/dev/null"}, 1, "is not a regular file"));
 }
 

@@ -122,11 +122,18 @@ TEST(ResolveCheckpoint, what_holds_none) {
             (run.dir / "x").string() + ": no such checkpoint file or run folder");
   EXPECT_EQ(error_of([&] { resolve_checkpoint(run.folder / "."); }),
             run.folder / "." + ": holds no valid checkpoint (checkpoints/step-*.h5)");
-  run.folder.write("config.json", "{}");
-  EXPECT_EQ(error_of([&] { resolve_checkpoint(run.folder / "."); }),
-            run.folder / "." +
-                ": holds no valid checkpoint (checkpoints/step-*.h5); lacuna import makes one of a "
-                "Hugging Face folder");
+}
+
+TEST(ResolveCheckpoint, OtherFormats) {
+  const Folder folder;
+  folder.write("config.json", "{}");
+  EXPECT_EQ(resolve_checkpoint(folder / "."), folder / ".");  // a Hugging Face folder is one itself
+  EXPECT_TRUE(contains(error_of([&] { open_model(folder / "."); }), "config.json: "));
+  EXPECT_TRUE(contains(
+      error_of([&] { resolve_checkpoint(folder.write("m.bin", "GGUF\3")); }),
+      "m.bin: is a GGUF file, which lacuna writes and inspects but does not compute with"));
+  EXPECT_TRUE(contains(error_of([&] { resolve_checkpoint(folder.write("a.safetensors", "x")); }),
+                       "a.safetensors: holds weights alone"));
 }
 
 }  // namespace

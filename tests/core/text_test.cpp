@@ -33,6 +33,23 @@ TEST(Text, Durations) {
   EXPECT_EQ(human_duration(50 * 3600), "2d02h");
 }
 
+TEST(Text, Prefixes) {
+  EXPECT_EQ(with_prefix(0, "s"), "0 s");
+  EXPECT_EQ(with_prefix(3.366e-5, "s"), "33.7 \xc2\xb5s");
+  EXPECT_EQ(with_prefix(0.0015, "s"), "1.50 ms");
+  EXPECT_EQ(with_prefix(0.99949, "s"), "999 ms");
+  EXPECT_EQ(with_prefix(0.9996, "s"), "1.00 s");
+  EXPECT_EQ(with_prefix(999.6e-6, "s"), "1.00 ms");
+  EXPECT_EQ(with_prefix(12.34, "s"), "12.3 s");
+  EXPECT_EQ(with_prefix(1.81e11, "FLOP/s"), "181 GFLOP/s");
+  EXPECT_EQ(with_prefix(400e12, "FLOP/s"), "400 TFLOP/s");
+  EXPECT_EQ(with_prefix(999.7e9, "FLOP/s"), "1.00 TFLOP/s");
+  EXPECT_EQ(with_prefix(-2.5e3, "B"), "-2.50 kB");
+  EXPECT_EQ(human_time(2e-9), "2.00 ns");
+  EXPECT_EQ(human_time(59.9), "59.9 s");
+  EXPECT_EQ(human_time(59.96), "1m00s");
+}
+
 TEST(Text, Commas) {
   EXPECT_EQ(with_commas(0), "0");
   EXPECT_EQ(with_commas(999), "999");
@@ -51,6 +68,13 @@ TEST(Text, CountsWithTheirNoun) {
   EXPECT_EQ(counted(1234, "step"), "1,234 steps");
   EXPECT_EQ(counted(1, "pass", "passes"), "1 pass");
   EXPECT_EQ(counted(2, "pass", "passes"), "2 passes");
+}
+
+TEST(Text, Lists) {
+  EXPECT_EQ(listed({}, "and"), "");
+  EXPECT_EQ(listed({"a"}, "and"), "a");
+  EXPECT_EQ(listed({"a", "b"}, "or"), "a or b");
+  EXPECT_EQ(listed({"a", "b", "c"}, "and"), "a, b and c");
 }
 
 TEST(Text, NearestWord) {

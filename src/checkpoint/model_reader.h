@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace lacuna {
+
+struct CheckpointInfo {
+  std::int64_t step = 0;       // training steps done
+  std::int64_t samples = 0;    // training sequences consumed
+  std::int64_t tokens = 0;     // training tokens consumed
+  std::int64_t bad_steps = 0;  // steps whose update was skipped: a gradient was not finite
+  std::int64_t seed = 0;
+  std::string config;     // TOML
+  std::string tokenizer;  // tokenizer.json; "" when unknown
+  // Files of a Hugging Face folder that an import keeps for export: "hf_config" and the like to
+  // their text. Names begin with "hf_".
+  std::map<std::string, std::string> extra;
+};
+
+/// A model as it is stored: what describes it, and its tensors under Hugging Face LLaDA names,
+/// [out, in]. `group` is "model", "first_moment", "second_moment" or "master"; all but "model" may
+/// be absent.
+class ModelReader {
+ public:
+  virtual ~ModelReader() = default;
+
+  /// Stands for it in messages.
+  virtual const std::string& path() const = 0;
+  virtual const CheckpointInfo& info() const = 0;
+  /// In alphabetical order; empty when the group is absent.
+  virtual std::vector<std::string> names(const std::string& group) const = 0;
+  virtual bool has(const std::string& group, const std::string& name) const = 0;
+  virtual Shape shape(const std::string& group, const std::string& name) const = 0;
+  virtual DType dtype(const std::string& group, const std::string& name) const = 0;
+  /// Into `out`, of the same shape and of the same dtype, or f32 from bf16 or f16. Error, naming
+  /// the tensor, when it is missing, when shapes or dtypes differ (naming both), and when its
+  /// checksum, where the format has one, does not match.
+  virtual void read(const std::string& group, const std::string& name, const Tensor& out) const = 0;
+  /// The box of a matrix that begins at (row, col) and has the extents of `out`, [rows, cols]; of a
+  /// vector, row 0. f32 also from bf16 or f16. Errors as read(), but no checksum is compared:
+  /// verify() before.
+  virtual void read_box(const std::string& group, const std::string& name, std::int64_t row,
+                        std::int64_t col, const Tensor& out) const = 0;
+  /// Compares the checksum of a tensor with its content, where the format has one.
+  virtual void verify(const std::string& group, const std::string& name) const = 0;
+  /// Of all tensors, cut into `parts` of about the same number of bytes, those of `part`.
+  void verify(int part, int parts) const;
+  void verify() const { verify(0, 1); }
+};
+
+/// Opens what resolve_checkpoint() gives: a checkpoint file or a Hugging Face folder.
+std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path);
+
+}  // namespace lacuna

@@ -64,10 +64,9 @@ awk -v r="$rounds" -v a="$peak1" -v b="$peak2" -v d="$data" -v t="$tensor" 'BEGI
 
 # predict RANKS TENSOR TFLOPS GB/S: seconds of a step, then of waiting
 predict() {
-  "$lacuna" plan --config bench.toml --ranks "$1" --set parallel.tensor="$2" --tflops "$3" \
-    --node-bandwidth "$4" |
-    awk '/^predicted/ { on = 1 } on && $1 == "waiting" { w = $2 + 0 }
-         on && $1 == "together" { print $2 + 0, w }'
+  "$lacuna" plan bench.toml --ranks "$1" --set parallel.tensor="$2" --tflops "$3" \
+    --node-bandwidth "$4" --json |
+    sed -n 's/.*"waiting_seconds":\([0-9.e+-]*\).*"step_seconds":\([0-9.e+-]*\).*/\2 \1/p'
 }
 # What training reaches on one rank, by plan's count of a step's operations.
 reached=$(predict 1 1 0.01 1 | awk -v t="$one" '{ print $1 * 0.01 / t }')

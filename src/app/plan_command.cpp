@@ -1,108 +1,192 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/commands.h"
-#include "config/config.h"
+#include "app/known_config.h"
 #include "core/check.h"
+#include "core/machine.h"
 #include "core/text.h"
-#include "data/token_file.h"
+#include "kernels/backend.h"
+#include "kernels/bench/peak.h"
 #include "training/run_plan.h"
 
 namespace lacuna {
 namespace {
 
 struct PlanOptions {
-  std::string config;
-  std::vector<std::string> overrides;
-  int ranks = 1, per_node = 8;
-  std::uint64_t memory = std::uint64_t{80} << 30;
-  double tflops = 400, node_bandwidth = 300, network_bandwidth = 40;  // of an H100 and its wires
+  std::vector<std::string> configs, overrides;
+  std::optional<int> ranks, per_node;
+  std::optional<std::uint64_t> memory;                              // bytes
+  std::optional<double> tflops, node_bandwidth, network_bandwidth;  // TFLOP/s, GB/s
+  bool json = false;
 };
 
-/// With the vocabulary of the data where the configuration leaves it to that.
-Config known_config(const PlanOptions& options) {
-  Config config = read_config(options.config, options.overrides);
-  if (config.model.vocab_size > 0) return config;
-  if (!std::filesystem::exists(config.data.train))
-    fail_usage(str("model.vocab_size = 0 leaves the vocabulary to data.train = ", config.data.train,
-                   ", which is not there; say --set model.vocab_size=..."));
-  config.model.vocab_size = TokenFile(config.data.train).vocab_size();
-  return config;
-}
+/// What a rank has. The defaults are an H100 SXM's of 80 GB, and this machine's for a run on CPUs.
+struct Machine {
+  int ranks = 1, per_node = 8;
+  std::int64_t memory = std::int64_t{79} << 30;  // of 80 GB, what the driver leaves
+  double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
+  std::string flops_source = "assumed";
+};
 
-void print_memory(const RunPlan::Memory& memory, std::int64_t available) {
-  std::printf("memory per rank\n");
-  for (const auto& [kind, bytes] :
-       {std::pair{"weights", memory.weights}, std::pair{"gradients", memory.gradients},
-        std::pair{"optimizer", memory.optimizer}, std::pair{"activations", memory.activations},
-        std::pair{"workspace", memory.workspace}, std::pair{"sampling", memory.sampling},
-        std::pair{"exchange", memory.exchange}})
-    if (bytes > 0) std::printf("  %-12s %12s\n", kind, human_bytes(bytes).c_str());
-  std::printf("  %-12s %12s of %s\n", "together", human_bytes(memory.total()).c_str(),
-              human_bytes(available).c_str());
-}
+// Between two ranks on one machine, through MPI's shared memory (docs/multi-node.md), and 10 Gb/s.
+constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
 
-void print_communication(const RunPlan& plan) {
-  const auto line = [](const char* what, double bytes) {
-    if (bytes > 0) std::printf("  %-12s %12s\n", what, human_bytes(std::int64_t(bytes)).c_str());
-  };
-  std::printf("sent and received per rank and step\n");
-  line("gradients", plan.gradient_bytes);
-  line("weights", plan.weight_bytes);
-  line("activations", plan.activation_bytes);
-  if (plan.data * plan.tensor == 1) std::printf("  nothing\n");
-}
-
-/// Of a step: short ones, too, are to be compared with what is measured.
-std::string step_duration(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4gs", seconds);
-  return seconds < 60 ? text : human_duration(seconds);
-}
-
-void print_time(const RunPlan& plan, const Config& config, const PlanOptions& options) {
-  const double node = options.node_bandwidth * 1e9, network = options.network_bandwidth * 1e9;
-  const int ranks = plan.data * plan.tensor;
-  const StepTime time =
-      predict_step(plan, {options.tflops * 1e12, plan.tensor <= options.per_node ? node : network,
-                          ranks <= options.per_node ? node : network});
-  const double tokens = double(config.train.batch_size * config.data.sequence_length);
-  std::printf("predicted step, at %g TFLOP/s per rank, %g and %g GB/s within and between nodes\n",
-              options.tflops, options.node_bandwidth, options.network_bandwidth);
-  std::printf("  %-12s %12s\n", "computing", step_duration(time.compute).c_str());
-  std::printf("  %-12s %12s (%s more hidden behind the backward pass)\n", "waiting",
-              step_duration(time.exposed_communication).c_str(),
-              step_duration(time.hidden_communication).c_str());
-  std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s; %lld steps take %s\n", "together",
-              step_duration(time.total()).c_str(), 100 * time.efficiency(),
-              with_commas(std::int64_t(tokens / time.total())).c_str(),
-              static_cast<long long>(config.train.steps),
-              human_duration(time.total() * double(config.train.steps)).c_str());
-}
-
-void plan(const PlanOptions& options) {
-  const Config config = known_config(options);
-  const RunPlan plan = plan_run(config, options.ranks);
-  const auto memory = std::int64_t(options.memory);
-  std::printf("%s parameters on %d ranks: %d data parallel x %d tensor parallel, %d node%s of %d\n",
-              with_commas(plan.parameters).c_str(), options.ranks, plan.data, plan.tensor,
-              (options.ranks + options.per_node - 1) / options.per_node,
-              options.ranks > options.per_node ? "s" : "", options.per_node);
-  print_memory(plan.memory, memory);
-  if (plan.memory.total() > memory) {
-    const auto change = change_that_fits(config, options.ranks, memory);
-    fail(str("does not fit: a rank needs ", human_bytes(plan.memory.total()), " of ",
-             human_bytes(memory),
-             change ? "; the smallest change that fits: " + *change
-                    : "; no layout of up to 16,384 ranks does"));
+Machine machine_for(const Config& config, const PlanOptions& options) {
+  Machine m;
+  const bool host = config.parallel.device == DeviceKind::cpu;
+  if (options.memory) m.memory = std::int64_t(*options.memory);
+  if (options.ranks)
+    m.ranks = *options.ranks;
+  else if (host)
+    m.ranks = int(config.parallel.tensor);
+  else
+    m.ranks = fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor));
+  m.per_node = options.per_node.value_or(host ? m.ranks : 8);
+  const int here = std::min(m.ranks, m.per_node);
+  if (host) {
+    if (!options.memory) m.memory = usable_memory() / here;
+    m.node_bytes = kHostNodeBytes;
+    m.network_bytes = kHostNetworkBytes;
   }
-  print_communication(plan);
-  print_time(plan, config, options);
+  if (options.tflops) {
+    m.flops = *options.tflops * 1e12;
+    m.flops_source = "given";
+  } else if (host) {
+    const int threads = int(config.parallel.threads);
+    const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
+    m.flops = measure_matmul_peak(*ops) / (threads > 0 ? 1 : here);
+    m.flops_source = "what matrix products reach here";
+  }
+  if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;
+  if (options.network_bandwidth) m.network_bytes = *options.network_bandwidth * 1e9;
+  return m;
+}
+
+using Parts = std::vector<std::pair<const char*, std::int64_t>>;
+
+Parts memory_parts(const RunPlan::Memory& m) {
+  return {{"weights", m.weights},         {"gradients", m.gradients}, {"optimizer", m.optimizer},
+          {"activations", m.activations}, {"workspace", m.workspace}, {"sampling", m.sampling},
+          {"exchange", m.exchange},       {"runtime", m.runtime}};
+}
+Parts communication_parts(const RunPlan& p) {
+  return {{"gradients", std::int64_t(p.gradient_bytes)},
+          {"weights", std::int64_t(p.weight_bytes)},
+          {"activations", std::int64_t(p.activation_bytes)}};
+}
+
+void print_parts(const Parts& parts) {
+  for (const auto& [kind, bytes] : parts) {
+    if (bytes == 0) continue;
+    const bool estimate = std::string_view(kind) == "runtime";
+    std::printf("  %-12s %12s%s\n", kind, human_bytes(bytes).c_str(),
+                estimate ? " (estimate: CUDA context, workspaces, NCCL)" : "");
+  }
+}
+
+StepTime step_time(const RunPlan& plan, const Machine& m) {
+  return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
+                             m.ranks <= m.per_node ? m.node_bytes : m.network_bytes});
+}
+
+double tokens_of(const Config& c) {
+  return double(c.train.batch_size) * double(c.data.sequence_length);
+}
+
+void print_time(const StepTime& time, const Config& config, const Machine& m) {
+  std::printf("predicted step, at %s per rank (%s)", with_prefix(m.flops, "FLOP/s").c_str(),
+              m.flops_source.c_str());
+  if (m.ranks > 1) std::printf(", %s within a node", with_prefix(m.node_bytes, "B/s").c_str());
+  if (m.ranks > m.per_node)
+    std::printf(", %s between nodes", with_prefix(m.network_bytes, "B/s").c_str());
+  std::printf("\n  %-12s %12s\n", "computing", human_time(time.compute).c_str());
+  if (m.ranks > 1)
+    std::printf("  %-12s %12s (%s more hidden behind the backward pass)\n", "waiting",
+                human_time(time.exposed_communication).c_str(),
+                human_time(time.hidden_communication).c_str());
+  std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",
+              human_time(time.total()).c_str(), 100 * time.efficiency(),
+              with_commas(std::int64_t(tokens_of(config) / time.total())).c_str());
+  std::printf("  %s take %s\n", counted(config.train.steps, "step").c_str(),
+              human_time(time.total() * double(config.train.steps)).c_str());
+}
+
+void print_json(const std::string& path, const RunPlan& plan, const Config& config,
+                const Machine& m) {
+  const StepTime time = step_time(plan, m);
+  nlohmann::ordered_json json = {{"config", path},        {"parameters", plan.parameters},
+                                 {"ranks", m.ranks},      {"data", plan.data},
+                                 {"tensor", plan.tensor}, {"memory_available", m.memory},
+                                 {"flops_per_s", m.flops}};
+  for (const auto& [kind, bytes] : memory_parts(plan.memory)) json["memory"][kind] = bytes;
+  json["memory"]["together"] = plan.memory.total();
+  for (const auto& [kind, bytes] : communication_parts(plan)) json["sent"][kind] = bytes;
+  json["compute_seconds"] = time.compute;
+  json["waiting_seconds"] = time.exposed_communication;
+  json["hidden_seconds"] = time.hidden_communication;
+  json["step_seconds"] = time.total();
+  json["tokens_per_second"] = tokens_of(config) / time.total();
+  std::printf("%s\n", json.dump().c_str());
+}
+
+void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m, bool chosen) {
+  const int nodes = (m.ranks + m.per_node - 1) / m.per_node;
+  for (const std::string& assumption : known.assumed)
+    std::printf("assumed: %s\n", assumption.c_str());
+  std::printf("%s parameters on %s%s: %d data parallel x %d tensor parallel, %s of %d\n",
+              with_commas(plan.parameters).c_str(), counted(m.ranks, "rank").c_str(),
+              chosen && m.ranks > 1 ? ", the fewest that hold it" : "", plan.data, plan.tensor,
+              counted(nodes, "node").c_str(), m.per_node);
+  std::printf("memory per rank\n");
+  print_parts(memory_parts(plan.memory));
+  std::printf("  %-12s %12s of %s\n", "together", human_bytes(plan.memory.total()).c_str(),
+              human_bytes(m.memory).c_str());
+}
+
+void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
+  if (plan.memory.total() <= m.memory) return;
+  const auto change = change_that_fits(config, m.ranks, m.memory);
+  fail(str("does not fit on ", counted(m.ranks, "rank"), ": a rank needs ",
+           human_bytes(plan.memory.total()), " of ", human_bytes(m.memory),
+           change ? "; the smallest change that fits: " + *change
+                  : "; no layout of up to 16,384 ranks does"));
+}
+
+void plan(const std::string& path, const PlanOptions& options) {
+  const KnownConfig known = known_config(path, options.overrides);
+  const Machine machine = machine_for(known.config, options);
+  const RunPlan plan = plan_run(known.config, machine.ranks);
+  if (options.json) {
+    check_fits(plan, known.config, machine);
+    return print_json(path, plan, known.config, machine);
+  }
+  print_text(plan, known, machine, !options.ranks);
+  check_fits(plan, known.config, machine);
+  if (machine.ranks > 1) {
+    std::printf("sent and received per rank and step\n");
+    print_parts(communication_parts(plan));
+  }
+  print_time(step_time(plan, machine), known.config, machine);
+}
+
+void plan_all(const PlanOptions& options) {
+  bool first = true;
+  for (const std::string& path : options.configs) {
+    if (options.configs.size() > 1 && !options.json)
+      std::printf("%s%s\n", first ? "" : "\n", path.c_str());
+    first = false;
+    plan(path, options);
+    std::fflush(stdout);
+  }
 }
 
 }  // namespace
@@ -110,34 +194,41 @@ void plan(const PlanOptions& options) {
 void add_plan_command(CLI::App& app) {
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand(
-      "plan", "What a run on many ranks will need: memory, communication, time per step");
-  command->add_option("--config", options->config, "the configuration, TOML")->required();
+      "plan", "What a run on one or many ranks will need: memory, communication, time per step");
+  command->add_option("config,--config", options->configs, "configurations, TOML")->required();
   command
       ->add_option("--set", options->overrides,
                    "section.key=value instead of what the configuration says; may be repeated")
       ->allow_extra_args(false);
-  command->add_option("--ranks", options->ranks, "ranks in all, one per device")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--gpus-per-node", options->per_node, "ranks of a node")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
   command
-      ->add_option("--memory", options->memory, "of a rank's device: 80GiB, 24GB (of 2^30 bytes)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->default_str("80GiB");
-  command->add_option("--tflops", options->tflops, "that training reaches on a rank's device")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--node-bandwidth", options->node_bandwidth, "GB/s of a rank within a node")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+      ->add_option("--ranks", options->ranks,
+                   "ranks in all, one per device [on GPUs the fewest that hold the run, of "
+                   "parallel.tensor times a power of two; on CPUs parallel.tensor]")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--gpus-per-node", options->per_node,
+                   "ranks of a node [8; on CPUs all: this machine]")
+      ->check(CLI::Range(1, 1024));
+  command
+      ->add_option("--memory", options->memory,
+                   "of a rank's device: 80GiB, 24GB (of 2^30 bytes) [79GiB, what an 80 GB GPU has; "
+                   "of a CPU this machine's share]")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  command
+      ->add_option("--tflops", options->tflops,
+                   "that training reaches on a rank's device [400; on a CPU, the matrix-product "
+                   "peak measured here]")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--node-bandwidth", options->node_bandwidth,
+                   "GB/s of a rank within a node [300; on CPUs 3]")
+      ->check(CLI::PositiveNumber);
   command
       ->add_option("--network-bandwidth", options->network_bandwidth,
-                   "GB/s of a rank between nodes")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->callback([options] { plan(*options); });
+                   "GB/s of a rank between nodes [40; on CPUs 1.2]")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options->json, "a JSON object per configuration: bytes and seconds");
+  command->callback([options] { plan_all(*options); });
 }
 
 }  // namespace lacuna

@@ -18,6 +18,22 @@ namespace {
 
 constexpr int kMostRanks = 1 << 14;  // that a change is looked for among
 
+// What a process has on a GPU beside its arenas, as others report it (not measured here). A CUDA
+// context with kernels loaded: some 0.5 GiB. Workspaces: cuBLASLt's 32 MiB (kernels/cuda) and what
+// reductions share. NCCL: some 1.6 GB for a communicator on NVLink and a network
+// (github.com/NVIDIA/nccl/issues/864); its buffers grow with channels, hardly with ranks.
+constexpr std::int64_t kContextBytes = std::int64_t{512} << 20;
+constexpr std::int64_t kWorkspaceBytes = std::int64_t{96} << 20;
+constexpr std::int64_t kNcclBytes = std::int64_t{1536} << 20;
+
+std::int64_t runtime_bytes(const ParallelConfig& parallel, int data, int tensor) {
+  if (parallel.device != DeviceKind::cuda) return 0;
+  std::int64_t bytes = kContextBytes + kWorkspaceBytes;
+  if (parallel.transport == Transport::mpi || data * tensor == 1) return bytes;
+  const int communicators = 1 + (data > 1) + (tensor > 1);  // all ranks, and the grid's two
+  return bytes + communicators * kNcclBytes;
+}
+
 DType type_of(const Config& c) {
   return c.parallel.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
 }
@@ -50,6 +66,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
     memory.sampling = SampleText::most_bytes(c, type, place, share);
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
+  memory.runtime = runtime_bytes(c.parallel, data, share.count);
   return memory;
 }
 
@@ -136,6 +153,12 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
                                plan.weight_bytes / machine.data_bytes_per_second +
                                plan.activation_bytes / machine.tensor_bytes_per_second;
   return time;
+}
+
+std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory) {
+  for (std::int64_t ranks = config.parallel.tensor; ranks <= kMostRanks; ranks *= 2)
+    if (fits(config, int(ranks), memory)) return int(ranks);
+  return std::nullopt;
 }
 
 std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory) {

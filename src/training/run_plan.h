@@ -9,7 +9,8 @@ namespace lacuna {
 
 /// What a run on `ranks` ranks will need, known from its configuration alone.
 struct RunPlan {
-  /// Bytes of one rank, the one that needs most: what its arenas will hold.
+  /// Bytes of one rank, the one that needs most: what its arenas will hold, and what the runtime
+  /// takes beside them.
   struct Memory {
     std::int64_t weights = 0, gradients = 0;
     std::int64_t optimizer = 0;    // moments, of sharded ones this rank's part
@@ -18,8 +19,12 @@ struct RunPlan {
     std::int64_t sampling = 0;     // of the sample texts in the log, at most
     // What arrives from GPUs that share the model, by NCCL; not what NCCL itself allocates.
     std::int64_t exchange = 0;
+    // Estimates, on GPUs: the CUDA context with the kernels' code, the libraries' workspaces, and
+    // what NCCL allocates for each communicator.
+    std::int64_t runtime = 0;
     std::int64_t total() const {
-      return weights + gradients + optimizer + activations + workspace + sampling + exchange;
+      return weights + gradients + optimizer + activations + workspace + sampling + exchange +
+             runtime;
     }
   };
 
@@ -49,6 +54,10 @@ struct StepTime {
   double efficiency() const { return compute / total(); }
 };
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
+
+/// The fewest ranks, of parallel.tensor times a power of two, on which a run fits into `memory`
+/// bytes per rank as it is configured. None when no such number does.
+std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
 /// smaller micro-batch, sharded optimizer states, split rows, a model shared by more ranks, then

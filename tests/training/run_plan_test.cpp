@@ -29,7 +29,7 @@ TEST(RunPlan, Llada8b) {
   EXPECT_NEAR(whole.gradient_bytes, 2.0 * 63 / 64 * 4 * kParameters, 1e6);
   EXPECT_EQ(whole.weight_bytes, 0);
   EXPECT_EQ(whole.activation_bytes, 0);
-  EXPECT_EQ(whole.micro_batches, 5);  // 1280 / 64 in fours
+  EXPECT_EQ(whole.micro_batches, 20);  // 1280 / 64, one at a time
 
   config.parallel.zero = 1;
   const RunPlan sharded = plan_run(config, 64);
@@ -64,10 +64,58 @@ TEST(RunPlan, NcclsExchangeIsCounted) {
   const RunPlan on_gpus = plan_run(config, 64);
   EXPECT_EQ(on_gpus.memory.exchange, std::int64_t{32} << 20);
   config.parallel.transport = Transport::mpi;
-  EXPECT_EQ(on_gpus.memory.total() - plan_run(config, 64).memory.total(), std::int64_t{32} << 20);
+  const RunPlan by_mpi = plan_run(config, 64);
+  EXPECT_EQ(by_mpi.memory.exchange, 0);
+  EXPECT_EQ(on_gpus.memory.total() - on_gpus.memory.runtime,
+            by_mpi.memory.total() - by_mpi.memory.runtime + (std::int64_t{32} << 20));
   config.parallel.transport = Transport::nccl;
   config.parallel.tensor = 1;
   EXPECT_EQ(plan_run(config, 64).memory.exchange, 0);
+}
+
+// What a process has on a GPU beside its arenas: a context always, NCCL's buffers by communicator.
+TEST(RunPlan, TheRuntimeIsCounted) {
+  Config config = llada_8b();
+  config.parallel.tensor = 1;
+  EXPECT_EQ(plan_run(config, 8).memory.runtime, 0);
+  config.parallel.device = DeviceKind::cuda;
+  const auto runtime = [&](int ranks, int tensor) {
+    config.parallel.tensor = tensor;
+    return plan_run(config, ranks).memory.runtime;
+  };
+  const std::int64_t alone = runtime(1, 1), nccl = runtime(4, 4) - alone;
+  EXPECT_GE(alone, kGiB / 2);
+  EXPECT_EQ(nccl % 2, 0);  // of all ranks, and of those that share the model
+  EXPECT_GE(nccl, 2 * kGiB);
+  EXPECT_EQ(runtime(4, 1) - alone, nccl);
+  EXPECT_EQ(runtime(4, 2) - alone, nccl / 2 * 3);
+  config.parallel.transport = Transport::mpi;
+  EXPECT_EQ(runtime(4, 2), alone);
+  config.parallel.device = DeviceKind::cuda_emulated;
+  EXPECT_EQ(runtime(4, 2), 0);
+}
+
+// As shipped, on GPUs of 80 GB, of which some 79 GiB can be had.
+TEST(RunPlan, Llada8bFitsTheGpusItNames) {
+  const Config config = read_config(LACUNA_SOURCE "/configs/llada-8b.toml", {});
+  const auto ranks = fewest_ranks_that_fit(config, 79 * kGiB);
+  ASSERT_TRUE(ranks.has_value());
+  EXPECT_LE(*ranks, 8);
+  EXPECT_GT(plan_run(config, *ranks / 2).memory.total(), 79 * kGiB);
+  EXPECT_LT(plan_run(config, 64).memory.total(), 79 * kGiB);
+}
+
+TEST(RunPlan, TheFewestRanksThatFit) {
+  Config config;
+  config.model.vocab_size = 1000;
+  config.parallel.zero = 1;
+  const auto total = [&](int ranks) { return plan_run(config, ranks).memory.total(); };
+  ASSERT_GT(total(2), total(4));
+  EXPECT_EQ(fewest_ranks_that_fit(config, total(1)), 1);
+  EXPECT_EQ(fewest_ranks_that_fit(config, total(4)), 4);
+  EXPECT_EQ(fewest_ranks_that_fit(config, 1000), std::nullopt);
+  config.parallel.tensor = 4;
+  EXPECT_EQ(fewest_ranks_that_fit(config, total(4)), 4);
 }
 
 TEST(RunPlan, OneRankSendsNothing) {

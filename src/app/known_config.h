@@ -1,0 +1,19 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+
+namespace lacuna {
+
+/// A configuration whose model is complete, for commands that need no data: plan and bench.
+struct KnownConfig {
+  Config config;
+  std::vector<std::string> assumed;  // where it leaves something to files that are missing
+};
+
+/// The model is the configuration's, or that of train.init where it describes none; the vocabulary
+/// is that of data.train, if it is there, and otherwise assumed. Errors as read_config's.
+KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides);
+
+}  // namespace lacuna

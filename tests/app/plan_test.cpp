@@ -1,0 +1,76 @@
+// lacuna plan, as a user runs it.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/machine.h"
+#include "tests/app/program.h"
+
+namespace lacuna {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::contains;
+using testing::fails;
+using testing::Folder;
+using testing::Program;
+
+std::string output_of(const std::vector<std::string>& arguments) {
+  Program program(arguments);
+  EXPECT_EQ(program.wait(), 0) << program.err();
+  return program.out();
+}
+std::string config(const std::string& name) { return LACUNA_SOURCE "/configs/" + name + ".toml"; }
+
+TEST(Plan, EveryConfigThatComesWithTheProgramFits) {
+  std::vector<std::string> arguments = {"plan"};
+  for (const auto& entry : fs::recursive_directory_iterator(LACUNA_SOURCE "/configs"))
+    if (entry.path().extension() == ".toml") arguments.push_back(entry.path().string());
+  ASSERT_GE(arguments.size(), 5u);
+  const std::string text = output_of(arguments);
+  for (std::size_t i = 1; i < arguments.size(); ++i) EXPECT_TRUE(contains(text, arguments[i]));
+}
+
+TEST(Plan, TheFewestRanksAreChosen) {
+  const std::string text = output_of({"plan", config("llada-8b")});
+  EXPECT_TRUE(contains(text, "on 8 ranks, the fewest that hold it: 8 data parallel x 1 tensor"));
+  EXPECT_TRUE(contains(text, "1 node of 8"));
+  EXPECT_TRUE(contains(text, "runtime"));
+  EXPECT_TRUE(contains(text, "GiB of 79.0 GiB"));
+  EXPECT_TRUE(contains(output_of({"plan", config("llada-8b"), "--ranks", "16"}), "2 nodes of 8"));
+  EXPECT_TRUE(fails({"plan", config("llada-8b"), "--ranks", "4"}, 1,
+                    "does not fit on 4 ranks: a rank needs "));
+  EXPECT_TRUE(fails({"plan", config("llada-8b"), "--ranks", "1"}, 1, "does not fit on 1 rank: "));
+}
+
+// A run on a CPU is measured by this machine, not by a GPU.
+TEST(Plan, ACpusFiguresAreThisMachines) {
+  const std::vector<std::string> run = {"plan", "--config", config("quickstart"), "--set",
+                                        "data.train=none"};
+  const std::string text = output_of(run);
+  for (const char* part : {"assumed: the vocabulary is that of data.train = none",
+                           " on 1 rank: ", "what matrix products reach here", " 2,000 steps take "})
+    EXPECT_TRUE(contains(text, part));
+  for (const char* part : {"GB/s", "TFLOP", "waiting", "sent", "runtime", "1 ranks", "e-0"})
+    EXPECT_FALSE(contains(text, part)) << part;
+  std::vector<std::string> with_json = run;
+  with_json.insert(with_json.end(), {"--json", "--tflops", "0.5", "--ranks", "2"});
+  const auto json = nlohmann::json::parse(output_of(with_json));
+  EXPECT_LE(json["memory_available"].get<std::int64_t>(), usable_memory() / 2);
+  EXPECT_EQ(json["flops_per_s"], 0.5e12);
+  EXPECT_EQ(json["data"], 2);
+  std::int64_t sum = 0;
+  for (const auto& [kind, bytes] : json["memory"].items())
+    if (kind != "together") sum += bytes.get<std::int64_t>();
+  EXPECT_EQ(json["memory"]["together"], sum);
+  EXPECT_DOUBLE_EQ(json["step_seconds"].get<double>(),
+                   json["compute_seconds"].get<double>() + json["waiting_seconds"].get<double>());
+}
+
+TEST(Plan, MistakesOfTheCommandLine) {
+  EXPECT_TRUE(fails({"plan"}, 2, "--config is required"));
+  EXPECT_TRUE(fails({"plan", "none.toml"}, 2, "none.toml"));
+  EXPECT_TRUE(fails({"plan", config("quickstart"), "--tflops", "0"}, 2, "--tflops"));
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -3,25 +3,40 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "app/backend_options.h"
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
+#include "app/generation_benchmark.h"
+#include "app/known_config.h"
 #include "app/training_benchmark.h"
+#include "checkpoint/checkpoint.h"
+#include "core/check.h"
+#include "core/log.h"
 #include "core/machine.h"
 #include "core/text.h"
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
 #include "kernels/cpu/blas.h"
+#include "training/model_io.h"
 
 namespace lacuna {
 namespace {
 
+constexpr std::int64_t kTrainingSteps = 10, kGenerated = 128;
+
 struct BenchOptions {
-  std::string shape = "34m", ops;
-  std::int64_t steps = 10;
+  std::string shape = "34m", ops, config, checkpoint;
+  std::vector<std::string> overrides;
+  std::optional<std::int64_t> steps, gen_length, block_length;
+  GenerationShape generation;
   BackendOptions backend;
-  bool train = false, json = false;
+  bool train = false, generate = false, json = false;
+
+  int used_threads() const { return backend.threads > 0 ? backend.threads : usable_cores(); }
 };
 
 /// The device and what multiplies its matrices.
@@ -81,14 +96,14 @@ void bench_training(const BenchOptions& options) {
   Ops& ops = *backend;
   const DType type = options.backend.type();
   const BenchShape& s = bench_shape(options.shape);
-  const TrainingBenchmark result = benchmark_training(ops, s, options.steps, type);
+  const std::int64_t steps = options.steps.value_or(kTrainingSteps);
+  const TrainingBenchmark result = benchmark_training(ops, s, steps, type);
   const double peak = measure_matmul_peak(ops, type);
   if (options.json) {
-    const int threads = options.backend.threads;
     std::printf("%s\n", nlohmann::json{{"device", description_of(ops)},
                                        {"dtype", options.backend.dtype},
                                        {"shape", s.name},
-                                       {"threads", threads > 0 ? threads : usable_cores()},
+                                       {"threads", options.used_threads()},
                                        {"parameters", result.parameters},
                                        {"tokens_per_s", result.tokens_per_s},
                                        {"flops_per_s", result.flops_per_s},
@@ -102,9 +117,10 @@ void bench_training(const BenchOptions& options) {
                             .c_str());
     return;
   }
-  std::printf("%s; %s, %lld steps of %lld sequences of %lld tokens, %s parameters\n",
-              description_of(ops).c_str(), options.backend.dtype.c_str(), (long long)options.steps,
-              (long long)s.batch, (long long)s.length, with_commas(result.parameters).c_str());
+  std::printf("%s; %s, %s of %s of %s, %s\n", description_of(ops).c_str(),
+              options.backend.dtype.c_str(), counted(steps, "step").c_str(),
+              counted(s.batch, "sequence").c_str(), counted(s.length, "token").c_str(),
+              counted(result.parameters, "parameter").c_str());
   std::printf("%.0f tokens/s, peak memory %s\n", result.tokens_per_s,
               human_bytes(result.peak_bytes).c_str());
   std::printf("%.1f GFLOP/s of executed multiply-adds, %.0f %% of the %.1f that products reach\n",
@@ -115,12 +131,146 @@ void bench_training(const BenchOptions& options) {
               100 * result.predicted_share, result.loss);
 }
 
+/// The model that generates, and what describes it.
+struct Subject {
+  std::string name;
+  ModelConfig model;
+  std::unique_ptr<const ModelReader> reader;  // none: weights are drawn at random
+};
+
+Subject subject_of(const BenchOptions& options) {
+  if (!options.checkpoint.empty()) {
+    auto reader = open_model(resolve_checkpoint(options.checkpoint));
+    const ModelConfig model = config_of_checkpoint(*reader).model;
+    return {reader->path(), model, std::move(reader)};
+  }
+  if (options.config.empty()) {
+    ModelConfig model = model_of(bench_shape(options.shape));
+    model.max_length = std::max(model.max_length, options.generation.prompt_length +
+                                                      options.gen_length.value_or(kGenerated));
+    return {"shape " + options.shape, model, nullptr};
+  }
+  const KnownConfig known = known_config(options.config, options.overrides);
+  for (const std::string& assumption : known.assumed) log_info("assumed: " + assumption);
+  return {options.config, known.config.model, nullptr};
+}
+
+GenerationShape generation_of(const BenchOptions& options, const ModelConfig& model) {
+  GenerationShape shape = options.generation;
+  const std::int64_t room = model.max_length - shape.prompt_length;
+  if (room < 1)
+    fail_usage(str("--prompt-length ", shape.prompt_length, " leaves no room: model.max_length is ",
+                   model.max_length));
+  SamplerOptions& s = shape.sampler;
+  s.gen_length = options.gen_length.value_or(std::min(room, kGenerated));
+  s.steps = options.steps.value_or(s.gen_length);
+  s.block_length = options.block_length.value_or(s.gen_length);
+  validate(s);
+  return shape;
+}
+
+/// Whole calls of the sampler: what `lacuna sample` does after loading.
+void bench_generation(const BenchOptions& options) {
+  Subject subject = subject_of(options);
+  ModelConfig& model = subject.model;
+  if (model.mask_token < 0 && model.attention != Attention::causal)
+    model.mask_token = model.vocab_size - 1;
+  const GenerationShape shape = generation_of(options, model);
+  const std::unique_ptr<Ops> backend = options.backend.make();
+  Ops& ops = *backend;
+  const DType type = options.backend.type();
+  const ModelTensors weights(ops.memory(), model, "weights", type);
+  if (subject.reader)
+    read_tensors(*subject.reader, "model", weights, ops);
+  else
+    initialise(weights, model, 1, ops);
+  const GenerationBenchmark r = benchmark_generation(ops, model, weights, shape);
+  const double peak = measure_matmul_peak(ops, type);
+  const double ms_per_pass = r.seconds * 1e3 / double(r.passes),
+               tokens_per_second = double(r.tokens) / r.seconds,
+               rows_per_second = double(r.rows) / r.seconds;
+  if (options.json) {
+    std::printf("%s\n", nlohmann::json{{"device", description_of(ops)},
+                                       {"dtype", options.backend.dtype},
+                                       {"threads", options.used_threads()},
+                                       {"model", subject.name},
+                                       {"parameters", r.parameters},
+                                       {"prompt_length", shape.prompt_length},
+                                       {"gen_length", shape.sampler.gen_length},
+                                       {"block_length", shape.sampler.block_length},
+                                       {"batch", shape.batch},
+                                       {"rounds", shape.rounds},
+                                       {"passes", r.passes},
+                                       {"rows", r.rows},
+                                       {"logit_rows", r.logit_rows},
+                                       {"tokens", r.tokens},
+                                       {"tokens_per_pass", double(r.tokens) / double(r.passes)},
+                                       {"ms_per_pass", ms_per_pass},
+                                       {"tokens_per_second", tokens_per_second},
+                                       {"rows_per_second", rows_per_second},
+                                       {"flops_per_s", r.flops_per_s},
+                                       {"matmul_peak_flops", peak},
+                                       {"peak_bytes", r.peak_bytes}}
+                            .dump(2)
+                            .c_str());
+    return;
+  }
+  std::printf("%s; %s, %s, %s\n", description_of(ops).c_str(), options.backend.dtype.c_str(),
+              subject.name.c_str(), counted(r.parameters, "parameter").c_str());
+  std::printf("%s of %s after %s, in %s; median of %s\n", counted(shape.batch, "sequence").c_str(),
+              counted(shape.sampler.gen_length, "token").c_str(),
+              counted(shape.prompt_length, "token").c_str(),
+              counted(r.passes, "pass", "passes").c_str(), counted(shape.rounds, "round").c_str());
+  std::printf("%.1f tokens/s, %.2f ms per pass, %s rows/s, peak memory %s\n", tokens_per_second,
+              ms_per_pass, with_commas(std::int64_t(rows_per_second)).c_str(),
+              human_bytes(r.peak_bytes).c_str());
+  std::printf("%s of multiply-adds, %.0f %% of the %s that matrix products reach\n",
+              with_prefix(r.flops_per_s, "FLOP/s").c_str(), 100 * r.flops_per_s / peak,
+              with_prefix(peak, "FLOP/s").c_str());
+}
+
+void bench(const BenchOptions& options) {
+  if (options.train) return bench_training(options);
+  if (options.generate) return bench_generation(options);
+  bench_ops(options);
+}
+
+void add_generation_options(CLI::App& command, BenchOptions& o, CLI::Option* generate) {
+  CLI::Option* config = command.add_option("--config", o.config,
+                                           "--generate: a configuration's model, random weights");
+  CLI::Option* checkpoint = command.add_option("checkpoint,--checkpoint", o.checkpoint,
+                                               str("--generate: the model of ", kCheckpointHelp));
+  config->needs(generate)->excludes(checkpoint);
+  checkpoint->needs(generate);
+  command
+      .add_option("--set", o.overrides,
+                  "--config: section.key=value instead of what it says; may be repeated")
+      ->needs(config)
+      ->allow_extra_args(false);
+  const auto count = [&](const char* name, auto& value, const char* help) {
+    return command.add_option(name, value, help)
+        ->needs(generate)
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
+  };
+  command
+      .add_option("--prompt-length", o.generation.prompt_length,
+                  "--generate: random tokens of each prompt")
+      ->needs(generate)
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  count("--gen-length", o.gen_length, "--generate: tokens to generate [128, or what fits]");
+  count("--block-length", o.block_length, "--generate: tokens of a block [--gen-length]");
+  count("--batch", o.generation.batch, "--generate: sequences at once")->capture_default_str();
+  count("--rounds", o.generation.rounds, "--generate: timed; the median counts")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command =
-      app.add_subcommand("bench", "How fast this machine runs each operation, or training.");
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measure each operation, training steps or generation on this machine");
   command
       ->add_option(
           "--shape", options->shape,
@@ -128,14 +278,20 @@ void add_bench_command(CLI::App& app) {
           "so many blocks of such a model; NAME@LENGTH: with one sequence of LENGTH tokens")
       ->capture_default_str();
   command->add_option("--ops", options->ops, "only operations whose name contains this");
-  command->add_flag("--train", options->train, "time whole training steps instead");
-  command->add_option("--steps", options->steps, "--train: steps to time")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  CLI::Option* train =
+      command->add_flag("--train", options->train, "time whole training steps instead");
+  CLI::Option* generate =
+      command->add_flag("--generate", options->generate, "time the generation of text instead");
+  train->excludes(generate);
+  command
+      ->add_option("--steps", options->steps,
+                   "--train: steps to time [10]; --generate: forward passes [--gen-length]")
+      ->check(CLI::PositiveNumber);
+  add_generation_options(*command, *options, generate);
   options->backend.add_to(*command);
   options->backend.add_tuning_to(*command);
   command->add_flag("--json", options->json, "print JSON");
-  command->callback([options] { options->train ? bench_training(*options) : bench_ops(*options); });
+  command->callback([options] { bench(*options); });
 }
 
 }  // namespace lacuna

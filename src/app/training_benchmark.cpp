@@ -17,7 +17,9 @@ namespace {
 
 constexpr std::int64_t kWarmUp = 3;
 
-ModelConfig model_config(const BenchShape& s) {
+}  // namespace
+
+ModelConfig model_of(const BenchShape& s) {
   ModelConfig m;
   m.vocab_size = s.vocab;
   m.layers = s.layers;
@@ -30,18 +32,16 @@ ModelConfig model_config(const BenchShape& s) {
   return m;
 }
 
-std::int64_t peak_rss() {
+std::int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return std::int64_t{usage.ru_maxrss} * 1024;  // Linux counts KiB
 }
 
-}  // namespace
-
 TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps,
                                      DType type) {
   const std::int64_t available = ops.memory().available();
-  const ModelConfig model = model_config(shape);
+  const ModelConfig model = model_of(shape);
   const OptimizerConfig recipe;
   const NoiseOptions noise{.mask_token = std::int32_t(model.mask_token)};
   ModelTensors weights(ops.memory(), model, "weights", type);
@@ -83,7 +83,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     predicted += double(rows);
   }
   result.peak_bytes =
-      ops.place() == Place::host ? peak_rss() : available - ops.memory().available();
+      ops.place() == Place::host ? peak_resident_bytes() : available - ops.memory().available();
   result.tokens_per_s = double(shape.tokens()) / median(seconds);
   result.flops_per_s = median(flops_per_s);
   result.model_flops_per_s = median(model_flops_per_s);

@@ -1,10 +1,16 @@
 #pragma once
 #include <cstdint>
 
+#include "config/config.h"
 #include "kernels/bench/op_cases.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
+
+/// A diffusion model of that shape, whose last token is the mask.
+ModelConfig model_of(const BenchShape& shape);
+/// Resident memory of this process, at most so far.
+std::int64_t peak_resident_bytes();
 
 /// How fast whole training steps run: masked diffusion on random tokens, with AdamW and clipping,
 /// one micro-batch per step. The mask ratios of its sequences are spread evenly over (0,1), so that

@@ -3,9 +3,10 @@
 namespace lacuna {
 namespace {
 
-/// `attention`: operations per pair of query and key, over the width.
+/// `per_weight`: operations per weight and row; `attention`: per pair of query and key, over the
+/// width.
 double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
-                     std::int64_t predicted, double attention) {
+                     std::int64_t predicted, double per_weight, double attention) {
   const auto C = double(m.width), F = double(m.ffn_width), V = double(m.vocab_size);
   const double N = double(sequences) * double(length), M = double(predicted);
   const double full_blocks = double(m.layers - 1);
@@ -14,19 +15,24 @@ double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t 
   const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
   const double weights =
       N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * V * C;
-  return 6 * weights + attention * C * (N * full_blocks + M) * keys;
+  return per_weight * weights + attention * C * (N * full_blocks + M) * keys;
 }
 
 }  // namespace
 
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted) {
-  return product_flops(model, sequences, length, predicted, 12);
+  return product_flops(model, sequences, length, predicted, 6, 12);
 }
 
 double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted) {
-  return product_flops(model, sequences, length, predicted, 14);
+  return product_flops(model, sequences, length, predicted, 6, 14);
+}
+
+double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
+                     std::int64_t predicted) {
+  return product_flops(model, sequences, length, predicted, 2, 4);
 }
 
 }  // namespace lacuna

@@ -20,6 +20,10 @@ double training_flops(const ModelConfig& model, std::int64_t sequences, std::int
 double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);
 
+/// Of a forward pass alone: a third of the products, 4 C (...) S of attention.
+double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
+                     std::int64_t predicted);
+
 /// The formula in words, for --help.
 inline constexpr const char* kUtilisationHelp =
     "Utilisation (mfu, \"of peak\") = matrix-product operations of a step / seconds / peak, where\n"

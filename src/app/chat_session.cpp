@@ -34,17 +34,16 @@ std::vector<std::int32_t> ChatSession::prompt() {
   std::vector<std::int32_t> ids = format_.prompt(history_);
   std::size_t forgotten = 0;
   while (std::int64_t(ids.size()) > room) {
-    CHECK(history_.size() >= 3, "the question has ", ids.size(), " tokens; with replies of ",
-          options_.gen_length, " there is room for ", room, " (model.max_length is ",
-          source_.config.max_length, ")");
+    CHECK(history_.size() >= 3, "the question has ", counted(std::int64_t(ids.size()), "token"),
+          "; with replies of ", options_.gen_length, " there is room for ", room,
+          " (model.max_length is ", source_.config.max_length, ")");
     history_.erase(history_.begin(), history_.begin() + 2);
     ++forgotten;
     ids = format_.prompt(history_);
   }
   if (forgotten > 0)
-    log_info(str("the oldest ", forgotten,
-                 forgotten == 1 ? " turn no longer fits" : " turns no longer fit",
-                 " and is forgotten"));
+    log_info("forgotten, as they no longer fit: the oldest " +
+             counted(std::int64_t(forgotten), "turn"));
   source_.check_ids(ids);
   return ids;
 }

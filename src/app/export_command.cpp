@@ -57,8 +57,8 @@ void write_gguf(const Arguments& a) {
   }
   const GgufExport written = export_gguf(checkpoint, file, type);
   if (written.wider_tensors > 0)
-    log_info(str(written.wider_tensors, " matrices, whose rows are no multiple of ", kQ8Block,
-                 ", are f16"));
+    log_info(str("f16 instead of q8_0: ", counted(written.wider_tensors, "matrix", "matrices"),
+                 " whose rows are no multiple of ", kQ8Block));
   std::printf("%s: %s parameters, %s, %s, from %s\n", file.c_str(),
               with_commas(written.parameters).c_str(), name_of(type),
               human_bytes(written.bytes).c_str(), checkpoint.c_str());

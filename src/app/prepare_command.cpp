@@ -14,11 +14,6 @@
 namespace lacuna {
 namespace {
 
-/// "1 turn", "1,024 turns".
-std::string counted(std::int64_t n, const char* noun) {
-  return str(with_commas(n), " ", noun, n == 1 ? "" : "s");
-}
-
 std::string summary(const std::string& file, const PreparedPart& part) {
   char ratio[32];
   std::snprintf(ratio, sizeof ratio, "%.2f", double(part.bytes) / double(part.tokens));

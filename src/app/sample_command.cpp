@@ -18,6 +18,7 @@
 #include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "diffusion/sampler.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
@@ -56,13 +57,14 @@ SamplerOptions options_of(const Arguments& a, const ModelConfig& config, std::in
   SamplerOptions o;
   const std::int64_t room = config.max_length - prompt;
   if (room < 1)
-    fail_usage(str("the prompt has ", prompt, " tokens, which leaves no room for an answer: ",
-                   "model.max_length is ", config.max_length));
+    fail_usage(str("the prompt has ", counted(prompt, "token"),
+                   ", which leaves no room for an answer: ", "model.max_length is ",
+                   config.max_length));
   o.gen_length = a.gen_length.value_or(std::min(room, kDefaultLength));
   if (o.gen_length > room)
-    fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ", prompt,
-                   " tokens it must be at most ", room, " (model.max_length is ", config.max_length,
-                   ")"));
+    fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ",
+                   counted(prompt, "token"), " it must be at most ", room, " (model.max_length is ",
+                   config.max_length, ")"));
   o.steps = a.steps.value_or(o.gen_length);
   o.block_length = a.block_length.value_or(o.gen_length);
   o.temperature = a.temperature;

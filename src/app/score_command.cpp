@@ -19,6 +19,7 @@
 #include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
 #include "evaluation/record.h"
@@ -113,7 +114,7 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
                       l.nats / std::numbers::ln2 / double(bytes));
     line.append(text, std::size_t(n));
   }
-  if (!causal) line += str("; ", l.samples, l.samples == 1 ? " mask" : " masks");
+  if (!causal) line += "; " + counted(l.samples, "mask");
   return line;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -24,9 +25,8 @@ Grid::Grid(std::unique_ptr<Communicator> world, std::int64_t tensor, int machine
   if (tensor < 1 || ranks % tensor != 0) {
     const std::string start =
         tensor > 1 ? str("; or start a multiple of ", tensor, " ranks (mpirun -n)") : "";
-    fail_usage(str("parallel.tensor = ", tensor, " does not divide the ", ranks,
-                   ranks == 1 ? " rank" : " ranks", " of this run: make it ", divisors_of(ranks),
-                   start));
+    fail_usage(str("parallel.tensor = ", tensor, " does not divide the ", counted(ranks, "rank"),
+                   " of this run: make it ", divisors_of(ranks), start));
   }
   const int rank = world_->rank(), copy = int(rank / tensor), share = int(rank % tensor);
   tensor_ = world_->split(copy, rank, "tensor");

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/philox.h"
+#include "core/text.h"
 #include "data/permutation.h"
 
 namespace lacuna {
@@ -20,7 +21,8 @@ Loader::Loader(const TokenFile& file, std::int64_t sequence_length, std::uint64_
     : file_(file), length_(sequence_length), seed_(seed) {
   CHECK(length_ > 0, "data.sequence_length is ", length_, "; it must be at least 1");
   const std::int64_t n = file_.tokens();
-  CHECK(n >= length_, file_.path(), ": holds ", n, " tokens, fewer than one sequence of ", length_,
+  CHECK(n >= length_, file_.path(), ": holds ", counted(n, "token"),
+        ", fewer than one sequence of ", length_,
         " (data.sequence_length); prepare more text or shorten the sequence");
   windows_ = n / length_;
   if (n <= memory_bytes / std::int64_t(sizeof(std::int32_t))) {

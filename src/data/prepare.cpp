@@ -105,8 +105,8 @@ class Preparation {
     splits.push_back(reader_.size());
     std::int64_t before = 0;
     for (const std::int64_t at : splits) {
-      CHECK(at > before, options_.inputs[0], ": ", reader_.size(), " bytes are too few to cut ",
-            counted(parts, "validation part"), " from");
+      CHECK(at > before, options_.inputs[0], ": ", counted(reader_.size(), "byte"),
+            " cannot be cut into ", counted(parts, "validation part"), " and others");
       before = at;
     }
     splits.pop_back();
@@ -162,8 +162,8 @@ class Preparation {
 
   static void warn_of_bytes(std::int64_t n, const char* what) {
     if (n > 0)
-      log_warning(str(with_commas(n), n == 1 ? " byte" : " bytes", " of the input ",
-                      n == 1 ? "is " : "are ", what, "; kept as in the input"));
+      log_warning(str(counted(n, "byte"), " of the input ", n == 1 ? "is " : "are ", what,
+                      "; kept as in the input"));
   }
 
   void finish() {
@@ -173,10 +173,10 @@ class Preparation {
       constexpr const char* advice =
           "; choose another --validation-fraction or --seed, or prepare the two parts separately";
       CHECK(validation->documents() > 0, options_.validation, ": would be empty: none of ",
-            document_, " documents was drawn at a fraction of ", options_.validation_fraction,
-            advice);
+            counted(document_, "document"), " was drawn at a fraction of ",
+            options_.validation_fraction, advice);
       CHECK(files_->train().documents() > 0, options_.output, ": would be empty: each of ",
-            document_, " documents was drawn for validation", advice);
+            counted(document_, "document"), " was drawn for validation", advice);
     }
     files_->commit(result_.train, result_.validation);
     warn_of_bytes(result_.invalid_bytes, "not valid UTF-8");

@@ -125,10 +125,11 @@ class ChatPreparation {
   void finish() {
     if (TokenFileWriter* validation = files_->validation())
       CHECK(validation->documents() > 0, options_.validation, ": would be empty: no example of ",
-            result_.dialogues, " dialogues was drawn at a fraction of ",
+            counted(result_.dialogues, "dialogue"), " was drawn at a fraction of ",
             options_.validation_fraction, "; choose another --validation-fraction or --seed");
-    CHECK(files_->train().documents() > 0, options_.output, ": would be empty: ", result_.dialogues,
-          " dialogues gave no example", skips());
+    CHECK(files_->train().documents() > 0, options_.output,
+          ": would be empty: ", counted(result_.dialogues, "dialogue"), " gave no example",
+          skips());
     files_->commit(result_.train, result_.validation);
   }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "diffusion/autoregressive.h"
 #include "diffusion/device_canvas.h"
 #include "diffusion/token_predictor.h"
@@ -81,9 +82,9 @@ void check_fits(const std::vector<std::vector<std::int32_t>>& prompts,
   std::int64_t all = 0;
   for (const std::vector<std::int32_t>& prompt : prompts) {
     const std::int64_t whole = std::int64_t(prompt.size()) + options.gen_length;
-    CHECK(whole <= config.max_length, "a prompt of ", prompt.size(), " tokens and ",
-          options.gen_length, " generated ones make ", whole, ", more than model.max_length ",
-          config.max_length);
+    CHECK(whole <= config.max_length, "a prompt of ", counted(std::int64_t(prompt.size()), "token"),
+          " and ", options.gen_length, " generated ones make ", whole,
+          ", more than model.max_length ", config.max_length);
     all += whole;
   }
   CHECK(all <= limits.tokens, what, " of ", all, " tokens where at most ", limits.tokens,

@@ -55,16 +55,15 @@ bool ResponseSource::next(NoisyBatch& batch) {
 }
 
 std::string ResponseSource::description() const {
-  std::string text = str(with_commas(examples_.size()), " examples per epoch, ",
-                         with_commas(examples_.response_tokens()), " tokens of response, at most ",
-                         examples_.longest(), " tokens each");
+  std::string text = str(counted(examples_.size(), "example"), " per epoch, ",
+                         counted(examples_.response_tokens(), "token"), " of response, at most ",
+                         counted(examples_.longest(), "token"), " each");
   if (examples_.cut_prompts() > 0)
-    text += str(
-        "; ", with_commas(examples_.cut_prompts()),
-        " prompts cut at their beginning to data.sequence_length = ", config_.data.sequence_length);
+    text += str("; ", counted(examples_.cut_prompts(), "prompt"),
+                " cut at the beginning to data.sequence_length = ", config_.data.sequence_length);
   if (examples_.left_out() > 0)
-    text += str("; ", with_commas(examples_.left_out()),
-                " examples left out, their response being longer than that");
+    text += str("; ", counted(examples_.left_out(), "example"),
+                " left out, the response being longer than that");
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "comm/nccl/nccl_communicator.h"
+#include "core/text.h"
 #include "diffusion/objective.h"
 #include "model/share.h"
 #include "training/batch_runner.h"
@@ -104,13 +105,13 @@ RunPlan plan_run(const Config& c, int ranks) {
   const auto tensor = int(c.parallel.tensor);
   CHECK(ranks >= 1, "a run on ", ranks, " ranks");
   if (ranks % tensor != 0)
-    fail_usage(str("parallel.tensor = ", tensor, " does not divide ", ranks, " ranks"));
+    fail_usage(str("parallel.tensor = ", tensor, " does not divide ", counted(ranks, "rank")));
   RunPlan plan;
   plan.tensor = tensor;
   plan.data = ranks / tensor;
   if (c.train.batch_size < plan.data)
-    fail_usage(str("train.batch_size = ", c.train.batch_size, " sequences are too few for ",
-                   plan.data, " data parallel ranks"));
+    fail_usage(str("train.batch_size = ", c.train.batch_size, " is too small for ", plan.data,
+                   " data parallel ranks"));
   for (const int data_rank : {0, plan.data - 1})
     for (int rank = 0; rank < tensor; ++rank) {
       const RunPlan::Memory memory = memory_of(c, plan.data, data_rank, rank);
@@ -168,7 +169,7 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
   const auto found = [&](const Config& changed, int on) {
     std::string text;
     const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
-    if (on != ranks) add(str(on, " ranks"));
+    if (on != ranks) add(counted(on, "rank"));
     if (changed.parallel.tensor != config.parallel.tensor)
       add(str("parallel.tensor = ", changed.parallel.tensor));
     if (changed.parallel.split_rows != config.parallel.split_rows)

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "tokenizer/answer_text.h"
 
 namespace lacuna {
@@ -16,7 +17,8 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weigh
   const std::int64_t tokens = std::int64_t(prompt_.size()) + config.train.sample_length;
   if (tokens > config.model.max_length)
     fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
-                   prompt_.size(), " tokens exceeds model.max_length = ", config.model.max_length));
+                   counted(std::int64_t(prompt_.size()), "token"),
+                   " exceeds model.max_length = ", config.model.max_length));
   sampler_ = make_sampler(ops, config.model, weights, {.tokens = tokens}, shares);
 }
 

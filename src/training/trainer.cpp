@@ -130,8 +130,8 @@ void Trainer::open_validation(bool sft) {
 void Trainer::check_batch() const {
   const int ranks = grid_.data().size();
   if (config_.train.batch_size < ranks)
-    fail_usage(str("train.batch_size = ", config_.train.batch_size, " sequences are too few for ",
-                   ranks, " data parallel ranks; make it ", ranks, " or more"));
+    fail_usage(str("train.batch_size = ", config_.train.batch_size, " is too small for ", ranks,
+                   " data parallel ranks; make it ", ranks, " or more"));
 }
 
 /// Gradients of norms are the same on all ranks that share a model: the first counts them.
@@ -252,7 +252,7 @@ StepResult Trainer::step() {
 void Trainer::check_bad_steps(const StepResult& result) {
   bad_in_a_row_ = result.skipped ? bad_in_a_row_ + 1 : 0;
   CHECK(bad_in_a_row_ < config_.train.max_bad_steps, "the loss or gradient was not finite in ",
-        bad_in_a_row_, " steps in a row, the last being step ", state_.step,
+        counted(bad_in_a_row_, "step"), " in a row, the last being step ", state_.step,
         " (train.max_bad_steps = ", config_.train.max_bad_steps,
         "); try a lower optimizer.learning_rate or a longer optimizer.warmup_steps",
         checkpoint_.empty() ? "" : ", going on from " + checkpoint_.string());
@@ -340,10 +340,10 @@ void Trainer::initialise_from(const std::string& init) {
 }
 
 void Trainer::log_setup() {
-  log_info(str("model: ", with_commas(weights_.parameters()), " parameters; data: ",
-               with_commas(data_.tokens()), " tokens, ", source_->description(), "; validation: ",
-               validator_            ? with_commas(validator_->sequences()) + " sequences"
-               : response_validator_ ? with_commas(response_validator_->sequences()) + " examples"
+  log_info(str("model: ", counted(weights_.parameters(), "parameter"), "; data: ",
+               counted(data_.tokens(), "token"), ", ", source_->description(), "; validation: ",
+               validator_            ? counted(validator_->sequences(), "sequence")
+               : response_validator_ ? counted(response_validator_->sequences(), "example")
                                      : "none"));
   log_info(schedule_summary(config_.optimizer, config_.train.steps));
   if (const std::string cut = schedule_shortening(config_.optimizer, config_.train.steps);

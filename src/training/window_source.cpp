@@ -52,7 +52,7 @@ bool WindowSource::next(NoisyBatch& batch) {
 }
 
 std::string WindowSource::description() const {
-  return str(with_commas(loader_.windows()), " sequences of ", loader_.sequence_length(),
+  return str(counted(loader_.windows(), "sequence"), " of ", loader_.sequence_length(),
              " per epoch");
 }
 

@@ -231,7 +231,7 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
   fails(4, {"parallel.tensor=3"}, "parallel.tensor = 3 must divide model.heads = 4");
   fails(2, {"parallel.tensor=4"}, "parallel.tensor = 4 does not divide the 2 ranks of this run");
   fails(2, {"train.batch_size=1", "train.micro_batch_size=1"},
-        "train.batch_size = 1 sequences are too few for 2 data parallel ranks");
+        "train.batch_size = 1 is too small for 2 data parallel ranks");
   EXPECT_FALSE(fs::exists(run_));
 }
 

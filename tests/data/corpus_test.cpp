@@ -131,7 +131,7 @@ TEST(Corpus, APieceGrowsUntilThereIsACut) {
   EXPECT_EQ(pieces[1].bytes, word);
   // And a document is split where it was to be, whatever that does to a word.
   CorpusReader split({folder.write("a", text)}, CorpusFormat::text, at_line_ends);
-  split.split_at(2'000'000);
+  split.split_at({2'000'000});
   const auto parts = read_all(split);
   ASSERT_GE(parts.size(), 2u);
   EXPECT_EQ(parts[0].bytes.size(), 2'000'000u);

@@ -128,7 +128,7 @@ TEST_F(LoaderTest, ValidationIsEvenlySpaced) {
 TEST_F(LoaderTest, SaysWhatIsWrong) {
   const TokenFile file(folder_ / "t.h5");
   const std::string error = error_of([&] { Loader(file, 1004, 1); });
-  EXPECT_TRUE(contains(error, "t.h5: holds 1003 tokens, fewer than one sequence of 1004"));
+  EXPECT_TRUE(contains(error, "t.h5: holds 1,003 tokens, fewer than one sequence of 1004"));
   EXPECT_TRUE(contains(error_of([&] { Loader(file, 0, 1); }), "data.sequence_length is 0"));
   const Loader loader(file, kLength, 1);
   std::vector<std::int32_t> out(64);

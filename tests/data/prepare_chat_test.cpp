@@ -246,7 +246,7 @@ TEST_F(PrepareChat, NamesWhatIsMalformedAndLeavesNothing) {
                        "chat.jsonl:2: malformed JSON"));
   EXPECT_TRUE(
       contains(error("{\"prompt\": \"a\", \"response\": \"\"}\n"),
-               "1 dialogues gave no example (" + folder_ / "chat.jsonl:1: message 2 is empty"));
+               "1 dialogue gave no example (" + folder_ / "chat.jsonl:1: message 2 is empty"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "train.h5"));
 }
 

@@ -349,7 +349,7 @@ TEST_F(PrepareTest, BadInputsAreNamed) {
 
   options_.inputs = {folder_.write("in", "x")};
   options_.validation = folder_ / "validation.h5";
-  EXPECT_TRUE(contains(error(), "too few to cut 1 validation part from"));
+  EXPECT_TRUE(contains(error(), "1 byte cannot be cut into 1 validation part"));
   options_.format = CorpusFormat::jsonl;
   options_.inputs = {folder_.write("blank", " \n\n")};
   EXPECT_TRUE(contains(error(), "blank: hold no text"));

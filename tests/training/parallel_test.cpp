@@ -317,8 +317,8 @@ TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
   Config few = run_.in("few", {});
   few.train.batch_size = few.train.micro_batch_size = 1;
   EXPECT_EQ(error_of<UsageError>([&] { Trainer(few, run_.ops, on(wide)); }),
-            str("train.batch_size = 1 sequences are too few for ", ranks,
-                " data parallel ranks; make it ", ranks, " or more"));
+            str("train.batch_size = 1 is too small for ", ranks, " data parallel ranks; make it ",
+                ranks, " or more"));
 }
 
 /// Counts what is allocated.

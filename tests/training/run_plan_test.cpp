@@ -180,7 +180,7 @@ TEST(RunPlan, WhatTrainingRefusesIsRefused) {
                        "parallel.tensor = 4 does not divide 6 ranks"));
   config.parallel.tensor = 1;
   EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 2000); }),
-                       "train.batch_size = 1280 sequences are too few for 2000"));
+                       "train.batch_size = 1280 is too small for 2000"));
   config.parallel.tensor = 64;
   EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 64); }),
                        "must divide model.heads = 32"));

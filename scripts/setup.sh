@@ -2,7 +2,8 @@
 # Installs what building and testing Lacuna needs, from Debian's packages (Debian 12, Ubuntu 24.04).
 # Does nothing when all of it is there. Runs as root, or as anyone who may use sudo.
 #
-#   scripts/setup.sh [--quickstart]    # --quickstart: also what scripts/quickstart.sh needs
+#   scripts/setup.sh [--quickstart] [--experiments]    # also what scripts/quickstart.sh, or
+#                                                      # scripts/experiments, needs
 set -euo pipefail
 
 packages=(
@@ -13,7 +14,8 @@ packages=(
 for option in "$@"; do
   case $option in
     --quickstart) packages+=(bible-kjv python3-matplotlib) ;;
-    *) echo "usage: $0 [--quickstart]" >&2; exit 2 ;;
+    --experiments) packages+=(bible-kjv wordnet-base python3-matplotlib) ;;
+    *) echo "usage: $0 [--quickstart] [--experiments]" >&2; exit 2 ;;
   esac
 done
 

@@ -1,12 +1,20 @@
-# Sourced by the experiments: where things are, and steps that are skipped when their result is there.
-# EXPERIMENT_STEPS=20 makes a quick pass over everything, whose figures mean nothing.
+# Sourced by the experiments: packages and build, where things are, and steps that are skipped when their
+# result is there. EXPERIMENT_STEPS=20 makes a quick pass over everything, whose figures mean nothing, in
+# folders of its own. LACUNA names a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-lacuna=${LACUNA:-build/cpu/bin/lacuna}
-data=${EXPERIMENT_DATA:-data/experiments}
-runs=${EXPERIMENT_RUNS:-runs/experiments}
 quick=${EXPERIMENT_STEPS:-}
-python=${PYTHON:-python3}
+lacuna=${LACUNA:-build/cpu/bin/lacuna}
+data=${EXPERIMENT_DATA:-data/experiments${quick:+-quick}}
+runs=${EXPERIMENT_RUNS:-runs/experiments${quick:+-quick}}
+# Debian's Python, for which setup.sh installs matplotlib; another may come first on the PATH.
+python=${PYTHON:-/usr/bin/python3}
+
+scripts/setup.sh --experiments
+if [ -z "${LACUNA:-}" ]; then
+  cmake --preset cpu >/dev/null
+  cmake --build --preset cpu --target lacuna
+fi
 mkdir -p "$data" "$runs"
 
 say() { printf '\n== %s\n' "$*"; }
@@ -23,7 +31,10 @@ pretrain() {
 autoregressive=(--set model.attention=causal --set train.objective=autoregressive)
 
 kjv() {
-  [ -s "$data/kjv.txt" ] || bible -f gen1:1-rev22:21 >"$data/kjv.txt"
+  if [ ! -s "$data/kjv.txt" ]; then
+    bible -f gen1:1-rev22:21 >"$data/kjv.txt.partial"
+    mv "$data/kjv.txt.partial" "$data/kjv.txt"
+  fi
   [ -s "$data/kjv.json" ] || $lacuna tokenizer train --input "$data/kjv.txt" --vocab-size 4096 \
     --output "$data/kjv.json"
   [ -s "$data/kjv-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # (a) Reversal: facts seen in one order each are asked for in both, of the diffusion model and of the
 # causal baseline trained on the same data with the same number of tokens. Prints a table; the tasks'
-# results are in runs/experiments/reversal-*.json. Needs wordnet-base.
+# results are in runs/experiments/reversal-*.json.
 source "$(dirname "$0")/common.sh"
 
 say "facts"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # (d) Sampler: texts made in few and many steps, by low-confidence, random and block sampling, judged
 # by the bound under a larger model and by how much they repeat themselves. Uses the models of
-# scaling.sh.
+# scaling.sh, which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
 writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
 for run in "$writer" "$judge"; do
-  [ -d "$run/checkpoints" ] || { echo "$run is missing: run scaling.sh first" >&2; exit 1; }
+  [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
 done
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/sampler"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # (b) Fine-tuning: a model pretrained on plain glosses learns to answer "Define: …". The bound on
-# held-out answers before and after, and what it says. Needs wordnet-base.
+# held-out answers before and after, and what it says.
 source "$(dirname "$0")/common.sh"
 
 say "data"

@@ -40,9 +40,11 @@ def facts(nouns, longest):
 
 
 def write(path, records):
-    with path.open("w", encoding="utf-8") as file:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record) + "\n")
+    partial.rename(path)
     print(f"{path}: {len(records)} records")
 
 
@@ -53,11 +55,12 @@ def reversal(a, all_facts):
     texts = [f"term: {t} | definition: {d}" for t, d in forward]
     texts += [f"definition: {d} | term: {t}" for t, d in backward]
     random.Random(2).shuffle(texts)
-    write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
     write(a.output / "reversal-test.jsonl",
           # The gap takes the space before the term with it, as the term's first token does.
           [{"term": t, "definition": d,
             "text": f"term:{{gap}} | definition: {d}", "answers": [" " + t]} for t, d in forward])
+    # Last: that it is there tells the experiment that all are.
+    write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
 
 
 def sft(a, all_facts):
@@ -65,12 +68,12 @@ def sft(a, all_facts):
     held_out, rest = chosen[:a.facts // 20], chosen[a.facts // 20:]
     write(a.output / "sft-corpus.jsonl", [{"text": f"{t}: {d}"} for t, d in rest])
     pair = lambda t, d: {"prompt": f"Define: {t}", "response": d}
-    write(a.output / "sft.jsonl", [pair(*f) for f in rest])
     write(a.output / "sft-held-out.jsonl", [pair(*f) for f in held_out])
     header = "<|start_header_id|>{}<|end_header_id|>\n\n"
     write(a.output / "sft-held-out-score.jsonl",
           [{"prompt": "<|startoftext|>" + header.format("user") + f"Define: {t}<|eot_id|>" +
             header.format("assistant"), "text": f"{d}<|eot_id|>"} for t, d in held_out])
+    write(a.output / "sft.jsonl", [pair(*f) for f in rest])
 
 
 def main():

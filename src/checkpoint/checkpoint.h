@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/hdf5.h"
@@ -87,12 +89,32 @@ class CheckpointReader final : public ModelReader {
 
 /// run_dir/checkpoints/step-00001000.h5
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
-/// Verifies all of it, each member of the team a part. What one finds is thrown on all.
+/// The step of a file's name: 1000 of "step-00001000" and `suffix`, or -1 for any other name.
+std::int64_t step_of_name(const std::string& file, std::string_view suffix = ".h5");
+/// The checkpoints of a run by falling step: regular files step-DIGITS.h5, whatever they hold. None
+/// when there is no such folder; Error when it cannot be read.
+std::vector<std::filesystem::path> saved_checkpoints(const std::filesystem::path& run_dir);
+/// Verifies all of it, each member of the team a part. What one finds is thrown on all:
+/// DamagedFile, or another Error when one could not read it.
 void verify_checkpoint(const std::filesystem::path& path, Team& team);
-/// The checkpoint of the highest step that verifies in full; those skipped are told of in a
-/// warning, with the reason. The members of a team share the work and get the same answer.
-std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir,
-                                                             Team& team);
+
+/// What find_checkpoint found. The same on all members of a team.
+struct FoundCheckpoint {
+  struct Skipped {
+    std::filesystem::path path;
+    bool companion;  // it verifies, and what belongs to it does not
+  };
+  std::optional<std::filesystem::path> newest;  // of the highest step that verifies in full
+  std::vector<Skipped> skipped;                 // of higher steps
+};
+/// Looks for the newest checkpoint that verifies in full. Damaged ones are skipped, with a warning.
+/// Any other reason not to read one (rights, the disk, memory, a newer format version) is an Error,
+/// since it may be good. `verify_companion` looks at what belongs to a checkpoint, on the first
+/// member alone, and throws the same kinds of errors. The members share the work.
+FoundCheckpoint find_checkpoint(
+    const std::filesystem::path& run_dir, Team& team,
+    const std::function<void(const std::filesystem::path&)>& verify_companion = {});
+/// The newest of them, by this process alone.
 std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir);
 /// Removes all but the `keep` newest checkpoints (0: removes none) and what an interrupted save
 /// left. Only while no save is under way.

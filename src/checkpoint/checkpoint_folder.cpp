@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <new>
 #include <string_view>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
 #include "core/log.h"
 
@@ -12,37 +14,43 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Saved {
-  std::int64_t step;
-  fs::path path;
-};
+// While others save and prune, what was listed may be gone when it is opened.
+constexpr int kMostListings = 10;
 
-/// The step in "step-00001000.h5", or -1 for any other name.
-std::int64_t step_of(const std::string& file) {
-  constexpr std::string_view prefix = "step-", suffix = ".h5";
-  if (file.size() <= prefix.size() + suffix.size() || !file.starts_with(prefix) ||
-      !file.ends_with(suffix))
-    return -1;
-  const std::string digits =
-      file.substr(prefix.size(), file.size() - prefix.size() - suffix.size());
-  if (digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
-  return std::stoll(digits);
+// How a member begins what it tells the others; nothing is told of a checkpoint that verifies.
+constexpr char kDamage = 'd', kOtherError = 'e';
+
+template <class Call>
+std::string finding(const fs::path& path, Call&& call) {
+  try {
+    call();
+    return "";
+  } catch (const DamagedFile& e) {
+    return kDamage + std::string(e.what());
+  } catch (const std::bad_alloc&) {
+    return kOtherError + path.string() + ": there is too little memory to verify it";
+  } catch (const std::exception& e) {
+    return kOtherError + std::string(e.what());
+  }
 }
 
-/// Checkpoints of a run by falling step; a run that has none yet has none.
-std::vector<Saved> saved_checkpoints(const fs::path& run_dir) {
-  std::vector<Saved> saved;
-  const fs::path folder = run_dir / "checkpoints";
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error))
-    if (const std::int64_t step = step_of(entry->path().filename().string()); step >= 0)
-      saved.push_back({step, entry->path()});
-  CHECK(!error || error == std::errc::no_such_file_or_directory, folder.string(), ": ",
-        error.message());
-  std::sort(saved.begin(), saved.end(),
-            [](const Saved& a, const Saved& b) { return a.step > b.step; });
-  return saved;
+/// The same on all members. A file that one of them could not read may be good: that goes first.
+void throw_findings(const std::vector<std::string>& of_all) {
+  for (const std::string& f : of_all)
+    if (f.starts_with(kOtherError)) fail(f.substr(1));
+  for (const std::string& f : of_all)
+    if (f.starts_with(kDamage)) throw DamagedFile(f.substr(1));
+}
+
+/// Verifies one and what belongs to it. `companion` tells which of them an error is about.
+void verify_all(const fs::path& path, Team& team,
+                const std::function<void(const fs::path&)>& verify_companion, bool& companion) {
+  companion = false;
+  verify_checkpoint(path, team);
+  companion = true;
+  std::string found;
+  if (verify_companion && team.rank() == 0) found = finding(path, [&] { verify_companion(path); });
+  throw_findings(team.gather(found));
 }
 
 void remove_file(const fs::path& path) {
@@ -71,49 +79,90 @@ fs::path checkpoint_path(const fs::path& run_dir, std::int64_t step) {
   return run_dir / "checkpoints" / name;
 }
 
-void verify_checkpoint(const fs::path& path, Team& team) {
-  std::string damage;
-  try {
-    open_model(path)->verify(team.rank(), team.size());
-  } catch (const std::exception& e) {
-    damage = e.what();
-  }
-  for (const std::string& found : team.gather(damage))
-    if (!found.empty()) fail(found);
+std::int64_t step_of_name(const std::string& file, std::string_view suffix) {
+  constexpr std::string_view prefix = "step-";
+  if (file.size() <= prefix.size() + suffix.size() || !file.starts_with(prefix) ||
+      !file.ends_with(suffix))
+    return -1;
+  const std::string digits =
+      file.substr(prefix.size(), file.size() - prefix.size() - suffix.size());
+  if (digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
+  return std::stoll(digits);
 }
 
-std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir, Team& team) {
-  // As the first member sees the folder.
-  std::string paths;
-  if (team.rank() == 0)
-    for (const Saved& saved : saved_checkpoints(run_dir)) paths += saved.path.string() + '\0';
-  paths = team.gather(paths)[0];
-  for (std::size_t at = 0; at < paths.size(); at = paths.find('\0', at) + 1) {
-    const fs::path path = paths.c_str() + at;
-    try {
-      verify_checkpoint(path, team);
-      return path;
-    } catch (const Error& e) {
-      if (team.rank() == 0) log_warning(str("checkpoint skipped: ", e.what()));
-    }
+std::vector<fs::path> saved_checkpoints(const fs::path& run_dir) {
+  std::vector<std::pair<std::int64_t, fs::path>> saved;
+  const fs::path folder = run_dir / "checkpoints";
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::int64_t step = step_of_name(entry->path().filename().string());
+    std::error_code unknown;  // then opening it tells why
+    const fs::file_status status = entry->status(unknown);
+    if (step >= 0 && (!fs::status_known(status) || fs::is_regular_file(status)))
+      saved.emplace_back(step, entry->path());
   }
-  return std::nullopt;
+  CHECK(!error || error == std::errc::no_such_file_or_directory ||
+            error == std::errc::not_a_directory,
+        folder.string(), ": ", error.message());
+  std::sort(saved.rbegin(), saved.rend());
+  std::vector<fs::path> paths;
+  for (auto& [step, path] : saved) paths.push_back(std::move(path));
+  return paths;
+}
+
+void verify_checkpoint(const fs::path& path, Team& team) {
+  throw_findings(
+      team.gather(finding(path, [&] { open_model(path)->verify(team.rank(), team.size()); })));
+}
+
+FoundCheckpoint find_checkpoint(const fs::path& run_dir, Team& team,
+                                const std::function<void(const fs::path&)>& verify_companion) {
+  for (int listing = 1;; ++listing) {
+    // As the first member sees the folder.
+    std::string paths;
+    if (team.rank() == 0)
+      for (const fs::path& path : saved_checkpoints(run_dir)) paths += path.string() + '\0';
+    paths = team.gather(paths)[0];
+    FoundCheckpoint found;
+    bool again = false;
+    for (std::size_t at = 0; at < paths.size() && !again; at = paths.find('\0', at) + 1) {
+      const fs::path path = paths.c_str() + at;
+      bool companion = false;
+      try {
+        verify_all(path, team, verify_companion, companion);
+        found.newest = path;
+        return found;
+      } catch (const DamagedFile& e) {
+        if (team.rank() == 0) log_warning(str("checkpoint skipped: ", e.what()));
+        found.skipped.push_back({path, companion});
+      } catch (const Error& e) {
+        std::error_code ignored;
+        const bool gone = team.rank() == 0 && !companion && !fs::exists(path, ignored);
+        again = team.gather(gone ? "gone" : "")[0] == "gone" && listing < kMostListings;
+        if (!again)
+          fail(str(e.what(), "; only damaged checkpoints are passed over: to use the one before, ",
+                   "move this one out of the folder"));
+      }
+    }
+    if (!again) return found;
+  }
 }
 
 std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
   Alone alone;
-  return newest_valid_checkpoint(run_dir, alone);
+  return find_checkpoint(run_dir, alone).newest;
 }
 
 void prune_checkpoints(const fs::path& run_dir, std::int64_t keep) {
-  const std::vector<Saved> saved = saved_checkpoints(run_dir);
+  const std::vector<fs::path> saved = saved_checkpoints(run_dir);
   if (keep > 0)
-    for (std::size_t i = std::size_t(keep); i < saved.size(); ++i) remove_file(saved[i].path);
+    for (std::size_t i = std::size_t(keep); i < saved.size(); ++i) remove_file(saved[i]);
   std::error_code error;
   for (fs::directory_iterator entry(run_dir / "checkpoints", error), end; !error && entry != end;
        entry.increment(error)) {
     const fs::path& path = entry->path();
-    if (path.extension() == ".partial" && step_of(path.stem().string()) >= 0) remove_file(path);
+    if (step_of_name(path.filename().string(), ".h5.partial") >= 0) remove_file(path);
   }
 }
 

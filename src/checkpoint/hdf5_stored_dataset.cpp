@@ -75,7 +75,7 @@ std::optional<StoredDataset> read_dataset(FileBytes& file, const std::vector<Mes
   StoredDataset dataset;
   dataset.problem = elsewhere(file, header);
   if (!dataset.problem.empty()) return dataset;
-  Cursor space_cursor(file, space_message->data, space_message->address, "the dataset's extents");
+  Cursor space_cursor(file, space_message->data, space_message->address, "the dataset's dataspace");
   Cursor type_cursor(file, type_message->data, type_message->address, "the dataset's type");
   const Dataspace space = read_dataspace(space_cursor);
   const Datatype type = read_datatype(type_cursor);

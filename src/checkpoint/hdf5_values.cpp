@@ -122,7 +122,7 @@ void read_attribute(FileBytes& file, GlobalHeaps& texts, View message, std::uint
   attribute.problem = "is neither text nor a number";
   if (version == 1 || (flags & 3) == 0) {
     Cursor type_cursor(file, type_part, type_at, "the attribute's type");
-    Cursor space_cursor(file, space_part, space_at, "the attribute's extents");
+    Cursor space_cursor(file, space_part, space_at, "the attribute's dataspace");
     const Datatype type = read_datatype(type_cursor);
     const Dataspace space = read_dataspace(space_cursor);
     const auto single = [](std::uint64_t n) { return n == 1; };

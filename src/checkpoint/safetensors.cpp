@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/json_detail.h"
 
 namespace lacuna {
@@ -32,7 +33,7 @@ class Mapping {
     const int reason = errno;
     ::close(fd);
     CHECK(regular, name, ": is not a regular file");
-    CHECK(bytes_ > 0, name, ": is empty");
+    CHECK_INTACT(bytes_ > 0, name, ": is empty");
     CHECK(memory != MAP_FAILED, name, ": cannot map: ", std::strerror(reason));
     data_ = static_cast<char*>(memory);
   }
@@ -105,6 +106,8 @@ Entry read_entry(const Json& entry, std::uint64_t data_bytes, const std::string&
 
 struct SafetensorsFile::State {
   explicit State(const std::filesystem::path& path) : name(path.string()), mapping(name) {}
+  void read_header();
+
   std::string name;
   Mapping mapping;
   std::uint64_t data_begin = 0;
@@ -122,7 +125,15 @@ struct SafetensorsFile::State {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : state_(std::make_unique<State>(path)) {
-  State& s = *state_;
+  try {
+    state_->read_header();
+  } catch (const Error& e) {
+    throw DamagedFile(e.what(), e.where);
+  }
+}
+
+void SafetensorsFile::State::read_header() {
+  State& s = *this;
   CHECK(s.mapping.bytes() >= 8, s.name, ": is no safetensors file: ", s.mapping.bytes(),
         " bytes long");
   std::uint64_t header_bytes = 0;

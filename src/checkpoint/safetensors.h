@@ -21,8 +21,8 @@ namespace lacuna {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// A file mapped into memory. Error, naming the file and the tensor, when the header is not as
-/// above: lengths, JSON, types, offsets that overlap, leave gaps or lie beyond the file.
+/// A file mapped into memory. DamagedFile, naming the file and the tensor, when the header is not
+/// as above: lengths, JSON, types, offsets that overlap, leave gaps or lie beyond the file.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -46,6 +47,16 @@ class Rules {
   void not_negative(const char* key, double value) const {
     finite(key, value);
     if (value < 0) broken(key, value, "must not be negative");
+  }
+  /// Computed with in f32, where it must neither vanish nor overflow.
+  void f32_above_zero(const char* key, double value) const {
+    above_zero(key, value);
+    between(key, value, double(std::numeric_limits<float>::min()),
+            double(std::numeric_limits<float>::max()));
+  }
+  void f32_not_negative(const char* key, double value) const {
+    not_negative(key, value);
+    between(key, value, 0.0, double(std::numeric_limits<float>::max()));
   }
   void decay(const char* key, double value) const {
     if (!(value >= 0 && value < 1)) broken(key, value, "must lie in [0, 1)");
@@ -118,16 +129,25 @@ void check_step_count(const Rules& rules, const char* key, const StepCount& coun
 
 void check_optimizer(const OptimizerConfig& o) {
   const Rules rules("optimizer");
-  rules.above_zero("learning_rate", o.learning_rate);
-  rules.not_negative("min_learning_rate", o.min_learning_rate);
+  rules.f32_above_zero("learning_rate", o.learning_rate);
+  rules.f32_not_negative("min_learning_rate", o.min_learning_rate);
   if (o.schedule != Schedule::constant && o.min_learning_rate > o.learning_rate)
     rules.broken("min_learning_rate", o.min_learning_rate,
                  "must be at most " + rules.named("learning_rate", o.learning_rate));
   rules.decay("beta1", o.beta1);
   rules.decay("beta2", o.beta2);
-  rules.above_zero("eps", o.eps);
-  rules.not_negative("weight_decay", o.weight_decay);
-  rules.not_negative("clip_norm", o.clip_norm);
+  rules.f32_above_zero("eps", o.eps);
+  rules.f32_not_negative("weight_decay", o.weight_decay);
+  rules.f32_not_negative("clip_norm", o.clip_norm);
+  // What AdamW's loops hold: learning_rate / (1 - beta1) in the first step, learning_rate * decay.
+  constexpr double most = std::numeric_limits<float>::max();
+  const double rate = std::max(o.learning_rate, o.min_learning_rate);
+  if (rate / (1 - o.beta1) > most)
+    fail_usage(rules.named("learning_rate", rate) + " over 1 - " + rules.named("beta1", o.beta1) +
+               " is beyond f32");
+  if (rate * o.weight_decay > most)
+    fail_usage(rules.named("learning_rate", rate) + " times " +
+               rules.named("weight_decay", o.weight_decay) + " is beyond f32");
   check_step_count(rules, "warmup_steps", o.warmup_steps);
   check_step_count(rules, "decay_steps", o.decay_steps);
   if (o.schedule == Schedule::wsd && o.warmup_steps.share() + o.decay_steps.share() > 1)
@@ -140,7 +160,7 @@ void check_sft(const SftConfig& s) {
   const Rules rules("sft");
   rules.between("pad_group", s.pad_group, 1, 1 << 20);
   rules.between("lora_rank", s.lora_rank, 0);
-  rules.not_negative("lora_alpha", s.lora_alpha);
+  rules.f32_not_negative("lora_alpha", s.lora_alpha);
 }
 
 void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
@@ -180,8 +200,8 @@ void validate(const ModelConfig& c) {
                    " makes heads ", c.head_dim(), " wide; rotary positions need an even number"));
   if (c.heads % c.key_heads() != 0)
     rules.broken("kv_heads", c.kv_heads, "must divide " + rules.named("heads", c.heads));
-  rules.above_zero("rope_theta", c.rope_theta);
-  rules.above_zero("norm_eps", c.norm_eps);
+  rules.f32_above_zero("rope_theta", c.rope_theta);
+  rules.f32_above_zero("norm_eps", c.norm_eps);
   check_special_tokens(c, rules);
   // Beyond this, sizes in bytes no longer fit 64 bits.
   const double parameters =

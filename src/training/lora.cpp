@@ -2,15 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <set>
 #include <sstream>
 
+#include "checkpoint/checksum.h"
+#include "checkpoint/damage.h"
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
+#include "core/log.h"
 #include "core/philox.h"
+#include "training/finite.h"
 
 namespace lacuna {
 namespace {
+
+constexpr const char *kExtension = ".lora.safetensors", *kChecksum = "crc32c";
+
+/// CRC-32C, in decimal, of names, types, shapes and elements in the order of the names.
+std::string checksum_of(const std::map<std::string, Tensor>& tensors) {
+  std::uint32_t crc = 0;
+  for (const auto& [name, t] : tensors) {
+    const std::string head = str(name, ' ', t);
+    crc = crc32c(head.c_str(), head.size() + 1, crc);
+    crc = crc32c(t.data, std::size_t(t.bytes()), crc);
+  }
+  return std::to_string(crc);
+}
+
+void check_intact(const SafetensorsFile& file) {
+  const auto stored = file.metadata().find(kChecksum);
+  if (stored == file.metadata().end()) return;
+  std::map<std::string, Tensor> tensors;
+  for (const std::string& name : file.names()) tensors[name] = file.view(name);
+  CHECK_INTACT(stored->second == checksum_of(tensors), file.path(),
+               ": damaged: the adapters do not match their checksum");
+}
 
 std::set<std::string> names_in(const std::string& list) {
   std::set<std::string> names;
@@ -32,16 +60,25 @@ std::string part_of(const NamedWeight& w) {
 }  // namespace
 
 std::filesystem::path adapter_path(const std::filesystem::path& checkpoint) {
-  return std::filesystem::path(checkpoint).replace_extension(".lora.safetensors");
+  return std::filesystem::path(checkpoint).replace_extension(kExtension);
+}
+
+void verify_adapters(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  if (file.metadata().count(kChecksum) == 0)
+    log_warning(path.string() + ": has no checksum, as an earlier version wrote it");
+  check_intact(file);
 }
 
 void prune_adapters(const std::filesystem::path& folder) {
-  constexpr std::string_view end = ".lora.safetensors";
+  const std::string end = kExtension, partial = end + ".partial";
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (!name.ends_with(end)) continue;
-    const std::string checkpoint = name.substr(0, name.size() - end.size()) + ".h5";
-    if (!std::filesystem::exists(folder / checkpoint)) std::filesystem::remove(entry.path());
+    const bool saved = step_of_name(name, end) >= 0;
+    const std::string checkpoint = saved ? name.substr(0, name.size() - end.size()) + ".h5" : "";
+    if (step_of_name(name, partial) >= 0 ||
+        (saved && !std::filesystem::exists(folder / checkpoint)))
+      std::filesystem::remove(entry.path());
   }
 }
 
@@ -84,6 +121,14 @@ Lora::Lora(Ops& ops, const Config& config, const ModelTensors& weights)
       norm_(ops, optimizer_.clip_norm, "lora") {
   if (weights.flat().dtype != DType::f32)
     fail_usage(str("sft.lora_rank = ", config.sft.lora_rank, " needs parallel.dtype = \"f32\""));
+  // The factors A learn at other constants, which AdamW's loops hold in f32 too.
+  const double most = std::numeric_limits<float>::max(), least = std::numeric_limits<float>::min(),
+               decay = optimizer_.weight_decay, step = optimizer_.learning_rate * scale_;
+  if (!(optimizer_.eps / scale_ >= least && optimizer_.eps / scale_ <= most &&
+        decay / scale_ <= most && step / (1 - optimizer_.beta1) <= most && scale_ <= most))
+    fail_usage(str("sft.lora_alpha = ", config.sft.lora_alpha,
+                   " over sft.lora_rank = ", config.sft.lora_rank,
+                   " leaves optimizer.eps, weight_decay or learning_rate no f32"));
   const Plan plan = make_plan(config, weights);
   arena_ = std::make_unique<Arena>(ops.memory(), plan);
 }
@@ -179,11 +224,19 @@ void Lora::save(const std::filesystem::path& file) const {
     tensors.push_back({name, host});
   }
   ops_.synchronize();
-  write_safetensors(file, tensors, {{"format", "lacuna-lora"}, {"scale", str(scale_)}});
+  std::map<std::string, Tensor> by_name;
+  for (const NamedTensor& t : tensors) {
+    CHECK(all_finite(t.tensor), file.string(), ": not saved: ", t.name, kNotFinite);
+    by_name[t.name] = t.tensor;
+  }
+  write_safetensors(
+      file, tensors,
+      {{"format", "lacuna-lora"}, {"scale", str(scale_)}, {kChecksum, checksum_of(by_name)}});
 }
 
 void Lora::load(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
+  check_intact(file);
   keep_base();
   for (const auto& [name, slot] : stored()) {
     const Tensor t = (*arena_)[slot];

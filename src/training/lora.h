@@ -34,10 +34,12 @@ class Lora {
   double gradient_norm() const { return norm_.value(); }
 
   /// Adapters and moments, in a safetensors file: <weight>.lora_A, .lora_B and their .first_moment
-  /// and .second_moment.
+  /// and .second_moment, with a checksum of them all in its metadata. Error, and no file, when a
+  /// number in them is not finite.
   void save(const std::filesystem::path& file) const;
   /// The way back, onto W0, which becomes what the weights are now (those of train.init); merges.
-  /// Error naming what is missing or of another shape.
+  /// Error naming what is missing or of another shape; DamagedFile when the checksum does not
+  /// match.
   void load(const std::filesystem::path& file);
 
   /// Elements of A and B together.
@@ -72,7 +74,12 @@ class Lora {
 
 /// Where the adapters of a checkpoint lie: beside it, with the extension .lora.safetensors.
 std::filesystem::path adapter_path(const std::filesystem::path& checkpoint);
-/// Removes adapters in `folder` whose checkpoint is gone.
+/// DamagedFile when the adapters in `file` do not match their checksum or are no safetensors file;
+/// Error when they cannot be read. A file without a checksum, of an earlier version, gets a
+/// warning.
+void verify_adapters(const std::filesystem::path& file);
+/// Removes adapters in `folder` (step-DIGITS.lora.safetensors) whose checkpoint is gone, and what
+/// an interrupted save left of some.
 void prune_adapters(const std::filesystem::path& folder);
 
 }  // namespace lacuna

@@ -4,47 +4,35 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "core/atomic_file.h"
 #include "core/log.h"
+#include "training/lora.h"
 
 namespace lacuna {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool has_checkpoints(const fs::path& run) {
+void rename_to(const fs::path& path, const char* suffix) {
+  const fs::path aside = path.string() + suffix;
   std::error_code error;
-  for (fs::directory_iterator entry(run / "checkpoints", error), end; !error && entry != end;
-       entry.increment(error))
-    if (entry->path().extension() == ".h5") return true;
-  return false;
+  fs::rename(path, aside, error);
+  CHECK(!error, path.string(), ": cannot rename to ", aside.string(), ": ", error.message());
+  log_warning(path.string() + ": set aside as " + aside.filename().string());
 }
 
-/// Names of checkpoints in the order of their steps, which have at least eight digits.
-bool later(const std::string& a, const std::string& b) {
-  return a.size() != b.size() ? a.size() > b.size() : a > b;
-}
-
-/// What the newest valid checkpoint made skip must not count as newer than those yet to come: they
-/// would be pruned in its favour.
-void set_aside_later_than(const fs::path& checkpoint) {
-  std::vector<fs::path> skipped;
-  for (const auto& entry : fs::directory_iterator(checkpoint.parent_path()))
-    if (entry.path().extension() == ".h5" &&
-        later(entry.path().filename().string(), checkpoint.filename().string()))
-      skipped.push_back(entry.path());
-  for (const fs::path& path : skipped) {
-    const fs::path aside = path.string() + ".damaged";
-    std::error_code error;
-    fs::rename(path, aside, error);
-    CHECK(!error, path.string(), ": cannot rename to ", aside.string(), ": ", error.message());
-    log_warning(path.string() + ": set aside as " + aside.filename().string());
-  }
+/// What was passed over must not count as newer than the checkpoints yet to come: they would be
+/// pruned in its favour. What is good of it is not called damaged.
+void set_aside(const FoundCheckpoint::Skipped& skipped) {
+  constexpr const char *damaged = ".damaged", *good = ".set-aside";
+  const fs::path adapters = adapter_path(skipped.path);
+  std::error_code error;
+  if (fs::exists(adapters, error)) rename_to(adapters, skipped.companion ? damaged : good);
+  rename_to(skipped.path, skipped.companion ? good : damaged);
 }
 
 /// UsageError when `run` is no folder, or holds a run that is not to be resumed.
@@ -53,7 +41,7 @@ void check_folder(const fs::path& run, bool resume) {
   if (fs::exists(run, error) && !fs::is_directory(run, error))
     fail_usage("train.output = " + run.string() + " is a file, not a folder");
   const bool begun = fs::exists(run / "config.toml", error) ||
-                     fs::exists(run / "metrics.jsonl", error) || has_checkpoints(run);
+                     fs::exists(run / "metrics.jsonl", error) || !saved_checkpoints(run).empty();
   if (begun && !resume)
     fail_usage(str("train.output = ", run.string(),
                    " holds a run already: add --resume to go on with it, or choose another folder "
@@ -62,12 +50,16 @@ void check_folder(const fs::path& run, bool resume) {
 
 }  // namespace
 
-RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team) : path_(path) {
+RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team, bool adapters)
+    : path_(path), resume_(resume) {
   const bool first = team.rank() == 0;
   if (first) check_folder(path_, resume);
   if (!resume) return;
-  checkpoint_ = newest_valid_checkpoint(path_, team);
-  CHECK(!first || checkpoint_ || !has_checkpoints(path_), (path_ / "checkpoints").string(),
+  std::error_code error;
+  if (first && fs::is_directory(path_, error)) lock();
+  const auto verify = [](const fs::path& checkpoint) { verify_adapters(adapter_path(checkpoint)); };
+  found_ = adapters ? find_checkpoint(path_, team, verify) : find_checkpoint(path_, team);
+  CHECK(!first || found_.newest || found_.skipped.empty(), (path_ / "checkpoints").string(),
         ": none of the checkpoints is valid, so there is nothing to resume from; to begin anew, "
         "choose another train.output or remove them");
 }
@@ -76,16 +68,33 @@ RunDirectory::~RunDirectory() {
   if (lock_ >= 0) close(lock_);
 }
 
-void RunDirectory::open(const Config& config) {
-  std::error_code error;
-  fs::create_directories(path_, error);
-  CHECK(!error, path_.string(), ": cannot create the folder: ", error.message());
+void RunDirectory::lock() {
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   CHECK(lock_ >= 0, path_.string(), ": ", std::strerror(errno));
   // Where the file system has no locks, none is held.
   CHECK(flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, path_.string(),
         ": another process is training there");
-  if (checkpoint_) set_aside_later_than(*checkpoint_);
+}
+
+/// A folder that did not exist could not be locked before it was looked at, nor one without locks.
+void RunDirectory::check_unchanged() const {
+  if (!resume_) return check_folder(path_, false);
+  for (const fs::path& saved : saved_checkpoints(path_)) {
+    if (saved == found_.newest) return;
+    const bool known = std::any_of(found_.skipped.begin(), found_.skipped.end(),
+                                   [&](const auto& skipped) { return skipped.path == saved; });
+    CHECK(known, saved.string(),
+          ": was saved by another process while this one started; resume again");
+  }
+}
+
+void RunDirectory::open(const Config& config) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  CHECK(!error, path_.string(), ": cannot create the folder: ", error.message());
+  if (lock_ < 0) lock();
+  check_unchanged();
+  for (const FoundCheckpoint::Skipped& skipped : found_.skipped) set_aside(skipped);
   write_file(path_ / "config.toml", to_toml(config));
 }
 

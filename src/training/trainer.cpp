@@ -45,7 +45,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
       own_grid_(std::move(own_grid)),
       grid_(own_grid_ ? *own_grid_ : *options.grid),
       world_(grid_.world()),
-      directory_(config.train.output, options.resume, world_),
+      directory_(config.train.output, options.resume, world_,
+                 options.sft && config.sft.lora_rank > 0),
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
       config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
@@ -157,22 +158,33 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   const TrainConfig& train = config_.train;
   // A session that was stopped right after its last step left this to us.
   if (state_.step > 0 && due(state_.step, train.eval_every)) validate();
+  bool stopping = false, to_save = false;
   while (state_.step < train.steps) {
     const StepResult result = step();
     if (log_) log_->step(state_, result);
     check_bad_steps(result);
     const bool last = state_.step == train.steps;
-    if (!last && stop_requested && agreed(stop_requested())) {
+    stopping = stopping || (stop_requested && agreed(stop_requested()));
+    to_save |= last || stopping || due(state_.step, train.checkpoint_every);
+    if (!last && stopping && bad_in_a_row_ == 0) {
       save();
       return {state_.step, true, checkpoint_};
     }
     if (last || due(state_.step, train.eval_every)) validate();
-    if (last || due(state_.step, train.checkpoint_every)) save();
+    // After a bad step nothing is known to be better than what was saved before: it waits for a
+    // good one, as a wish to stop does, or for the end of the run by max_bad_steps.
+    if (to_save && bad_in_a_row_ == 0) {
+      save();
+      to_save = false;
+    }
     if (sample_text_ && (last || due(state_.step, train.sample_every))) {
       const std::string text = sample_text_->draw();
       if (log_) log_->sample(state_.step, text);
     }
   }
+  CHECK(bad_in_a_row_ == 0, "the loss or gradient was not finite in the last step, ", state_.step,
+        bad_in_a_row_ > 1 ? str(", and ", bad_in_a_row_ - 1, " before it") : std::string(),
+        ": no checkpoint was saved after it", advice_after_bad_steps());
   return {state_.step, false, checkpoint_};
 }
 
@@ -253,9 +265,12 @@ void Trainer::check_bad_steps(const StepResult& result) {
   bad_in_a_row_ = result.skipped ? bad_in_a_row_ + 1 : 0;
   CHECK(bad_in_a_row_ < config_.train.max_bad_steps, "the loss or gradient was not finite in ",
         counted(bad_in_a_row_, "step"), " in a row, the last being step ", state_.step,
-        " (train.max_bad_steps = ", config_.train.max_bad_steps,
-        "); try a lower optimizer.learning_rate or a longer optimizer.warmup_steps",
-        checkpoint_.empty() ? "" : ", going on from " + checkpoint_.string());
+        " (train.max_bad_steps = ", config_.train.max_bad_steps, ")", advice_after_bad_steps());
+}
+
+std::string Trainer::advice_after_bad_steps() const {
+  return "; try a lower optimizer.learning_rate or a longer optimizer.warmup_steps" +
+         (checkpoint_.empty() ? "" : ", going on from " + checkpoint_.string());
 }
 
 void Trainer::validate() {
@@ -271,11 +286,12 @@ void Trainer::validate() {
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
-  checkpoint_ = checkpoint_path(config_.train.output, state_.step);
+  const std::filesystem::path path = checkpoint_path(config_.train.output, state_.step);
   // Adapters before the checkpoint: one that is there can be resumed from.
-  if (lora_ && first_rank()) lora_->save(adapter_path(checkpoint_));
-  save_training(checkpoint_, state_, config_, data_.tokenizer_json(), imported_, weights_,
+  if (lora_ && first_rank()) lora_->save(adapter_path(path));
+  save_training(path, state_, config_, data_.tokenizer_json(), imported_, weights_,
                 optimizer_ ? &*optimizer_ : nullptr, parts_, world_, ops_);
+  checkpoint_ = path;
   saved_step_ = state_.step;
   if (!first_rank()) return;
   prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);

@@ -63,8 +63,10 @@ class Trainer {
   ~Trainer();
 
   /// To train.steps, or until `stop_requested` says so on any rank after a step: then saves and
-  /// returns. Given on all ranks or on none. Throws Error after train.max_bad_steps skipped steps
-  /// in a row, and when a file cannot be written.
+  /// returns. Given on all ranks or on none. A skipped step is never the last before a checkpoint:
+  /// saving and stopping wait for one that is not. Throws Error after train.max_bad_steps skipped
+  /// steps in a row or when the last is skipped, when weights or moments are not finite as they are
+  /// to be saved, and when a file cannot be written.
   TrainResult run(const std::function<bool()>& stop_requested = {});
   /// One step, without log, validation or checkpoint.
   StepResult step();
@@ -96,6 +98,7 @@ class Trainer {
   void initialise_from(const std::string& checkpoint);
   void log_setup();
   void check_bad_steps(const StepResult& result);
+  std::string advice_after_bad_steps() const;
   void validate();
   void save();
 

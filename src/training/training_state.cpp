@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "training/finite.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -36,17 +37,21 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
           {group, w.name, w.whole, group == std::string("model") ? w.tensor.dtype : DType::f32});
 
   CheckpointWriter writer(path, info, tensors, team);
-  std::size_t first = 0;  // tensor of the group
+  std::string not_finite;  // a tensor of which this rank wrote such a part
+  std::size_t first = 0;   // tensor of the group
   for (const auto& [group, pieces] : groups) {
     for (const WeightPiece& piece : pieces) {
       const NamedWeight& w = weights.named()[piece.weight];
       if (w.replicated() && weights.share().index > 0) continue;
       for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, Tensor box) {
+        if (!all_finite(box)) not_finite = group + ("/" + w.name);
         writer.write(first + piece.weight, row, col, box);
       });
     }
     first += weights.named().size();
   }
+  for (const std::string& found : team.gather(not_finite))
+    CHECK(found.empty(), path.string(), ": not saved: ", found, kNotFinite);
   writer.commit();
 }
 

@@ -1,3 +1,4 @@
+#include "checkpoint/damage.h"
 #include "tests/checkpoint/support.h"
 
 namespace lacuna {
@@ -61,13 +62,58 @@ TEST(CheckpointFolder, damaged_ones_are_skipped_and_told_of) {
   std::ofstream(checkpoint_path(run.dir, 30)) << "not a checkpoint";
   fs::resize_file(run.save(40), 3000);
   std::ofstream(checkpoint_path(run.dir, 50));  // empty
-  fs::create_directories(checkpoint_path(run.dir, 60));
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(newest_valid_checkpoint(run.dir), good);
   const std::string log = ::testing::internal::GetCapturedStderr();
-  for (const std::int64_t step : {20, 30, 40, 50, 60})
+  for (const std::int64_t step : {20, 30, 40, 50})
     EXPECT_TRUE(contains(log, "checkpoint skipped: " + checkpoint_path(run.dir, step).string()));
   EXPECT_FALSE(contains(log, good.string()));
+}
+
+TEST(CheckpointFolder, what_may_be_good_is_not_passed_over) {
+  const RunFolder run;
+  run.save(10);
+  const fs::path newer = run.save(20);
+  {
+    h5::FileWriter file(newer);
+    file.set_attribute("format", "lacuna-checkpoint");
+    file.set_attribute("version", 2);
+    file.close();
+  }
+  const std::string of_newer = error_of([&] { newest_valid_checkpoint(run.dir); });
+  EXPECT_TRUE(contains(of_newer, newer.string() + ": version 2 is newer than this program's 1"));
+  EXPECT_TRUE(contains(of_newer, "move this one out of the folder"));
+  {
+    h5::FileWriter file(newer);
+    file.set_attribute("format", "lacuna-tokens");
+    file.close();
+  }
+  EXPECT_TRUE(contains(error_of([&] { newest_valid_checkpoint(run.dir); }), "is not a checkpoint"));
+  fs::remove(newer);
+  run.save(20);
+  fs::permissions(newer, fs::perms::none);
+  if (!std::ifstream(newer)) {  // root reads everything
+    EXPECT_TRUE(contains(error_of([&] { newest_valid_checkpoint(run.dir); }),
+                         newer.string() + ": cannot read: Permission denied"));
+  }
+}
+
+TEST(CheckpointFolder, what_belongs_to_a_checkpoint_must_be_valid_too) {
+  const RunFolder run;
+  const fs::path first = run.save(10), second = run.save(20), third = run.save(30);
+  damage(run.save(40));
+  Alone alone;
+  const auto found = find_checkpoint(run.dir, alone, [&](const fs::path& path) {
+    if (path == third) throw DamagedFile("companion");
+  });
+  EXPECT_EQ(found.newest, second);
+  ASSERT_EQ(found.skipped.size(), 2u);
+  EXPECT_FALSE(found.skipped[0].companion);
+  EXPECT_EQ(found.skipped[1].path, third);
+  EXPECT_TRUE(found.skipped[1].companion);
+  EXPECT_TRUE(contains(
+      error_of([&] { find_checkpoint(run.dir, alone, [](const fs::path&) { fail("disk"); }); }),
+      "disk; only damaged checkpoints are passed over"));
 }
 
 TEST(CheckpointFolder, other_files_are_not_checkpoints) {
@@ -76,6 +122,7 @@ TEST(CheckpointFolder, other_files_are_not_checkpoints) {
   for (const char* name : {"step-.h5", "step-12a.h5", "step-00000099.h5.partial", "step--5.h5",
                            "step-99999999999999999999.h5", "xstep-00000099.h5", "step-00000099"})
     fs::copy_file(good, run.dir / "checkpoints" / name);
+  fs::create_directories(checkpoint_path(run.dir, 60));
   EXPECT_EQ(newest_valid_checkpoint(run.dir), good);
 }
 

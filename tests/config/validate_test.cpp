@@ -109,6 +109,7 @@ TEST(Validate, data_and_train) {
 }
 
 TEST(Validate, optimizer_and_parallel) {
+  const std::string f32 = "must lie between 1.1754943508222875e-38 and 3.4028234663852886e+38";
   const Case cases[] = {
       {{"optimizer.learning_rate=0"}, "optimizer.learning_rate = 0.0 must be above 0"},
       {{"optimizer.learning_rate=inf"}, "optimizer.learning_rate = inf must be a finite number"},
@@ -121,6 +122,15 @@ TEST(Validate, optimizer_and_parallel) {
       {{"optimizer.beta2=-0.1"}, "optimizer.beta2 = -0.1 must lie in [0, 1)"},
       {{"optimizer.beta2=nan"}, "optimizer.beta2 = nan must lie in [0, 1)"},
       {{"optimizer.eps=0"}, "optimizer.eps = 0.0 must be above 0"},
+      {{"optimizer.eps=5e-324"}, "optimizer.eps = 5e-324 " + f32},
+      {{"optimizer.eps=1e-45"}, "optimizer.eps = 1e-45 " + f32},
+      {{"optimizer.eps=1.2e-38"}, ""},
+      {{"optimizer.eps=1e39"}, "optimizer.eps = 1e+39 " + f32},
+      {{"optimizer.learning_rate=1e39"}, "optimizer.learning_rate = 1e+39 " + f32},
+      {{"optimizer.learning_rate=1e38"},
+       "optimizer.learning_rate = 1e+38 over 1 - optimizer.beta1 = 0.9 is beyond f32"},
+      {{"optimizer.learning_rate=1e20", "optimizer.weight_decay=1e20"},
+       "optimizer.learning_rate = 1e+20 times optimizer.weight_decay = 1e+20 is beyond f32"},
       {{"optimizer.weight_decay=-1"}, "optimizer.weight_decay = -1.0 must not be negative"},
       {{"optimizer.clip_norm=-1"}, "optimizer.clip_norm = -1.0 must not be negative"},
       {{"optimizer.clip_norm=0"}, ""},

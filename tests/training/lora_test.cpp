@@ -1,8 +1,11 @@
 #include "training/lora.h"
 
 #include <cmath>
+#include <limits>
 
+#include "checkpoint/damage.h"
 #include "checkpoint/safetensors.h"
+#include "core/atomic_file.h"
 #include "tests/model/support.h"
 
 namespace lacuna {
@@ -165,6 +168,60 @@ TEST(LoraTest, GoesOnFromAFileBitForBit) {
   g.config.sft.lora_rank = 2;
   Lora fourth(cpu(), g.config, g.weights);
   EXPECT_TRUE(contains(error_of([&] { fourth.load(folder / "x.safetensors"); }), "lora_rank"));
+}
+
+TEST(LoraTest, EveryFlippedBitIsNoticedOrHarmless) {
+  Fixture f;
+  const Folder folder;
+  Lora lora(cpu(), f.config, f.weights);
+  lora.start(9);
+  lora.save(folder / "x.safetensors");
+  const std::string good = read_file(folder / "x.safetensors");
+  Fixture expected;
+  Lora(cpu(), expected.config, expected.weights).load(folder / "x.safetensors");
+  std::size_t noticed = 0, harmless = 0;
+  for (std::size_t bit = 0; bit < 8 * good.size(); bit += 1009) {
+    std::string bytes = good;
+    bytes[bit / 8] = char(bytes[bit / 8] ^ (1 << bit % 8));
+    const std::string path = folder.write("y.safetensors", bytes);
+    Fixture g;
+    Lora other(cpu(), g.config, g.weights);
+    if (error_of([&] { other.load(path); }).empty()) {
+      ++harmless;
+      ASSERT_TRUE(same_bits(g.weights.flat(), expected.weights.flat())) << bit;
+    } else {
+      ++noticed;
+    }
+  }
+  EXPECT_GT(noticed, 9 * harmless);
+  std::string bytes = good;
+  bytes.back() = char(bytes.back() ^ 64);
+  EXPECT_TRUE(contains(
+      error_of<DamagedFile>([&] { verify_adapters(folder.write("y.safetensors", bytes)); }),
+      "y.safetensors: damaged: the adapters do not match their checksum"));
+}
+
+TEST(LoraTest, NumbersThatAreNotFiniteAreNotSaved) {
+  Fixture f;
+  const Folder folder;
+  f.config.optimizer.clip_norm = 0;
+  Lora lora(cpu(), f.config, f.weights);
+  lora.start(9);
+  f.draw_gradients(1);
+  lora.measure(f.gradients);
+  lora.update(std::numeric_limits<double>::max(), 1);
+  EXPECT_TRUE(contains(error_of([&] { lora.save(folder / "x.safetensors"); }), "are not finite"));
+  EXPECT_TRUE(folder.files().empty());
+}
+
+TEST(LoraTest, AnAlphaThatLeavesNoEps) {
+  Fixture f;
+  for (const double alpha : {1e38, 1e-38}) {
+    f.config.sft.lora_alpha = alpha;
+    f.config.optimizer.eps = alpha > 1 ? 1e-8 : 1e8;
+    EXPECT_TRUE(contains(error_of<UsageError>([&] { Lora(cpu(), f.config, f.weights); }),
+                         "sft.lora_alpha"));
+  }
 }
 
 TEST(LoraTest, TargetsThatAreNone) {

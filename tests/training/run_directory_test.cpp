@@ -1,9 +1,13 @@
 #include "training/run_directory.h"
 
 #include <filesystem>
+#include <fstream>
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/safetensors.h"
 #include "core/atomic_file.h"
 #include "tests/support/support.h"
+#include "training/lora.h"
 
 namespace lacuna {
 namespace {
@@ -19,6 +23,23 @@ Config config_in(const std::string& output) {
 }
 
 Alone alone;
+
+namespace fs = std::filesystem;
+
+fs::path save_step(const fs::path& run, std::int64_t step) {
+  CheckpointInfo info;
+  info.step = step;
+  const fs::path path = checkpoint_path(run, step);
+  save_checkpoint(path, info, {});
+  return path;
+}
+/// Adapters as an earlier version wrote them, or cut short.
+void save_adapters(const fs::path& checkpoint, bool whole) {
+  float value = 1;
+  write_safetensors(adapter_path(checkpoint), {{"x.lora_A", Tensor(&value, {1})}});
+  if (!whole)
+    fs::resize_file(adapter_path(checkpoint), fs::file_size(adapter_path(checkpoint)) - 1);
+}
 
 TEST(RunDirectory, WritesNothingUntilOpened) {
   const Folder folder;
@@ -84,6 +105,82 @@ TEST(RunDirectory, AFileIsNoFolder) {
   RunDirectory below(folder / "run/deeper", false, alone);
   EXPECT_TRUE(contains(error_of([&] { below.open(config_in(folder / "run/deeper")); }),
                        "cannot create the folder"));
+}
+
+TEST(RunDirectory, AFolderIsLockedBeforeACheckpointIsChosen) {
+  const Folder folder;
+  const fs::path run = folder / "run";
+  save_step(run, 5);
+  RunDirectory first(run, true, alone);
+  EXPECT_TRUE(contains(error_of([&] { RunDirectory second(run, true, alone); }),
+                       "another process is training there"));
+}
+
+TEST(RunDirectory, WhatAnotherSavedMeanwhileIsNotPassedOver) {
+  const Folder folder;
+  const fs::path run = folder / "run";
+  RunDirectory waiting(run, true, alone);  // there is no folder to lock
+  const fs::path saved = save_step(run, 9);
+  EXPECT_TRUE(contains(error_of([&] { waiting.open(config_in(run)); }),
+                       saved.string() + ": was saved by another process"));
+  EXPECT_TRUE(fs::exists(saved));
+
+  RunDirectory beginning(folder / "new", false, alone);
+  save_step(folder / "new", 1);
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { beginning.open(config_in(folder / "new")); }),
+                       "holds a run already"));
+}
+
+TEST(RunDirectory, OnlyDamagedCheckpointsAreRenamed) {
+  const Folder folder;
+  const fs::path run = folder / "run", checkpoints = run / "checkpoints";
+  const fs::path good = save_step(run, 4), damaged = save_step(run, 8);
+  const char* own[] = {"step-00000004-best.h5", "step-00000004 (1).h5", "best.h5",
+                       "step-4_backup.h5", "my-own-copy-of-the-best.h5"};
+  for (const char* name : own) fs::copy_file(good, checkpoints / name);
+  fs::resize_file(damaged, 100);
+  RunDirectory directory(run, true, alone);
+  EXPECT_EQ(directory.checkpoint(), good);
+  EXPECT_TRUE(fs::exists(damaged));  // nothing is written before it is opened
+  directory.open(config_in(run));
+  for (const char* name : own) EXPECT_TRUE(fs::exists(checkpoints / name)) << name;
+  EXPECT_TRUE(fs::exists(damaged.string() + ".damaged"));
+  EXPECT_FALSE(fs::exists(damaged));
+}
+
+TEST(RunDirectory, ADamagedAdapterTakesThePairBefore) {
+  const Folder folder;
+  const fs::path run = folder / "run";
+  const fs::path good = save_step(run, 4), bad = save_step(run, 8), worse = save_step(run, 9);
+  save_adapters(good, true);
+  save_adapters(bad, false);
+  save_adapters(worse, true);
+  fs::resize_file(worse, 100);
+  {
+    RunDirectory directory(run, true, alone, true);
+    EXPECT_EQ(directory.checkpoint(), good);
+    directory.open(config_in(run));
+  }
+  EXPECT_TRUE(fs::exists(adapter_path(bad).string() + ".damaged"));
+  EXPECT_TRUE(fs::exists(bad.string() + ".set-aside"));  // the sum of weights is good
+  EXPECT_TRUE(fs::exists(worse.string() + ".damaged"));
+  EXPECT_TRUE(fs::exists(adapter_path(worse).string() + ".set-aside"));
+  // Missing is not damaged.
+  fs::remove(adapter_path(good));
+  EXPECT_TRUE(contains(error_of([&] { RunDirectory(run, true, alone, true); }),
+                       adapter_path(good).string() + ": No such file"));
+}
+
+TEST(PruneAdapters, RemovesOnlyWhatARunWrote) {
+  const Folder folder;
+  for (const char* name : {"step-00000004.lora.safetensors", "best.lora.safetensors",
+                           "step-4-copy.lora.safetensors", "step-00000008.lora.safetensors",
+                           "step-00000009.lora.safetensors.partial", "step-00000008.h5"})
+    folder.write(name, "x");
+  prune_adapters(folder / "");
+  EXPECT_EQ(folder.files(), (std::vector<std::string>{"best.lora.safetensors", "step-00000008.h5",
+                                                      "step-00000008.lora.safetensors",
+                                                      "step-4-copy.lora.safetensors"}));
 }
 
 }  // namespace

@@ -218,6 +218,54 @@ TEST(Trainer, StopsAfterSeveralBadStepsInARow) {
   EXPECT_FALSE(fs::exists(run.output("checkpoints")));
 }
 
+TEST(Trainer, WeightsThatAreNotFiniteAreNotSaved) {
+  TinyRun run;
+  run.config.train.checkpoint_every = 1;
+  run.config.train.keep_checkpoints = 1;
+  run.config.train.steps = 3;
+  run.trainer().run();
+  const fs::path good = checkpoint_path(run.config.train.output, 3);
+  run.config.train.steps = 5;
+  for (const bool moment : {false, true}) {
+    Trainer further(run.config, run.ops, {.resume = true, .trace = {}, .matmul_peak = 1e9});
+    // As an update may leave them whose gradient was finite.
+    int steps = 0;
+    const std::string error = error_of([&] {
+      further.run([&] {
+        Tensor t = moment ? further.optimizer().second_moment().flat() : further.weights().flat();
+        if (++steps == 1) t.as<float>()[5] = std::numeric_limits<float>::infinity();
+        return true;
+      });
+    });
+    EXPECT_TRUE(contains(error, "step-00000004.h5: not saved: "));
+    EXPECT_TRUE(contains(error, moment ? "second_moment/" : "model/"));
+    EXPECT_TRUE(fs::exists(good));
+    EXPECT_FALSE(fs::exists(checkpoint_path(run.config.train.output, 4)));
+  }
+}
+
+TEST(Trainer, NothingIsSavedAfterABadStep) {
+  TinyRun run;
+  run.config.train.steps = 4;
+  run.config.train.checkpoint_every = 1;
+  run.config.train.keep_checkpoints = 2;
+  run.config.optimizer.learning_rate = 1e30;  // the first update leaves no finite product
+  run.config.optimizer.warmup_steps = 0;
+  run.config.optimizer.schedule = Schedule::constant;
+  Trainer trainer = run.trainer();
+  bool asked = false;
+  const std::string error = error_of([&] {
+    trainer.run([&] { return asked = trainer.state().step > 1; });  // a wish to stop waits too
+  });
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(trainer.state().step, 4);
+  const std::string first = checkpoint_path(run.config.train.output, 1).string();
+  EXPECT_TRUE(contains(error, "not finite in the last step, 4, and 2 before it"));
+  EXPECT_TRUE(contains(error, "going on from " + first));
+  EXPECT_TRUE(fs::exists(first));
+  EXPECT_FALSE(fs::exists(checkpoint_path(run.config.train.output, 4)));
+}
+
 // A model that only counts would reach the unigram entropy ln 16; the corpus has almost none.
 TEST(Trainer, LearnsMoreThanFrequencies) {
   TinyRun run;

@@ -1,5 +1,7 @@
 """HDF5 files as other programs write them: what Lacuna can read of them, and what it must refuse."""
 
+import hashlib
+
 import h5py
 import numpy as np
 
@@ -57,6 +59,41 @@ def storage_of_every_kind(path, libver, chunks):
         f["external"] = h5py.ExternalLink("hdf5_foreign.h5", "/plain")
 
 
+def small_files(folder):
+    """What fuzzing begins with (tests/fuzz): a file for each kind of structure, as small as can be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = np.arange(12, dtype="<i4")
+    for version in ("earliest", "v110"):
+        def new(name):
+            return h5py.File(folder / f"{name}_{version}.h5", "w", libver=(version, "v110"))
+        with new("links") as f:
+            for i in range(12):
+                f.create_group(f"g{i}")
+            add(f, "g0/d", data)
+        with new("attributes") as f:
+            for i in range(10):
+                f.attrs[f"a{i}"] = [i, f"text {i}", i / 2, np.bytes_(f"fixed {i}")][i % 4]
+        with new("chunks") as f:
+            add(f, "fixed", data, chunks=(3,))
+            add(f, "growing", data, chunks=(1,), maxshape=(None,))
+            add(f, "both", data.reshape(3, 4), chunks=(2, 3), maxshape=(None, None))
+            compact(f, "compact", data)
+    with h5py.File(folder / "checkpoint.h5", "w", libver=("v110", "v110")) as f:
+        for name in ("version", "step", "samples", "tokens", "bad_steps", "seed"):
+            f.attrs[name] = np.int64(name == "version")
+        for name, text in (("format", "lacuna-checkpoint"), ("config", "[model]"), ("tokenizer", "{}")):
+            f.attrs[name] = np.bytes_(text)
+        add(f, "model/w", np.ones((2, 3), dtype="<f4"))
+        add(f, "optimizer/first_moment/w", np.ones((2, 3), dtype="<f4"))
+    with h5py.File(folder / "tokens.h5", "w", libver=("v110", "v110")) as f:
+        for name, value in (("version", 1), ("vocab_size", 20), ("mask_token", 3), ("eos_token", 4)):
+            f.attrs[name] = np.int64(value)
+        f.attrs["format"], f.attrs["tokenizer"] = np.bytes_("lacuna-tokens"), np.bytes_("{}")
+        f.attrs["tokenizer_sha256"] = np.bytes_(hashlib.sha256(b"{}").hexdigest())
+        add(f, "tokens", data, chunks=(8,), maxshape=(None,))
+        add(f, "offsets", np.array([0, 5, 12]), chunks=(8,), maxshape=(None,))
+
+
 def make(folder):
     with h5py.File(folder / "hdf5_foreign.h5", "w") as f:
         f.attrs["text"] = "h5py's strings are of variable length: \u00e9"
@@ -75,3 +112,4 @@ def make(folder):
         f["dangling"] = h5py.SoftLink("/nowhere")
     storage_of_every_kind(folder / "hdf5_earliest.h5", ("earliest", "v108"), 100)
     storage_of_every_kind(folder / "hdf5_v110.h5", ("v110", "v110"), 100)
+    small_files(folder.parent / "fuzz" / "seeds" / "hdf5")

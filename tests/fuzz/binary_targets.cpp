@@ -1,0 +1,118 @@
+#include <filesystem>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_file.h"
+#include "checkpoint/hdf5.h"
+#include "checkpoint/safetensors.h"
+#include "core/atomic_file.h"
+#include "data/token_file.h"
+#include "tests/fuzz/targets.h"
+
+namespace lacuna::fuzz {
+namespace {
+
+void read_dataset(const h5::File& file, const std::string& path) {
+  tolerant([&] { file.verify(path); });
+  tolerant([&] {
+    const Shape shape = file.shape(path);
+    const DType dtype = file.dtype(path);
+    std::vector<double> memory(std::size_t(shape.count() * size_of(dtype)) / 8 + 1);
+    tolerant([&] { file.read(path, Tensor(static_cast<void*>(memory.data()), shape, dtype)); });
+    // The middle, as a matrix and as rows.
+    const Tensor whole(nullptr, shape, dtype);
+    const Shape part{(whole.rows() + 1) / 2, (whole.cols() + 1) / 2};
+    tolerant([&] {
+      file.read_box(path, whole.rows() / 2, whole.cols() / 2,
+                    Tensor(static_cast<void*>(memory.data()), part, dtype));
+    });
+    if (shape.rank == 0) return;
+    Shape rows = shape;
+    rows.extent[0] /= 2;
+    file.read_rows(path, shape[0] - rows[0],
+                   Tensor(static_cast<void*>(memory.data()), rows, dtype));
+  });
+}
+
+void walk(const h5::File& file, const std::string& group) {
+  for (const std::string& name : file.list(group)) {
+    const std::string path = (group == "/" ? "" : group) + "/" + name;
+    if (file.is_dataset(path))
+      read_dataset(file, path);
+    else if (file.exists(path))
+      walk(file, path);
+    if (!file.exists(path)) continue;
+    for (const std::string& attribute : file.attribute_names(path))
+      tolerant([&] { file.attribute(path, attribute); });
+  }
+}
+
+}  // namespace
+
+void read_hdf5(std::string_view input) {
+  const std::string path = file_with(input);
+  tolerant([&] { walk(h5::File::open(path), "/"); });
+  tolerant([&] {
+    const CheckpointReader reader(path);
+    reader.verify();
+  });
+  tolerant([&] {
+    const TokenFile file(path);
+    std::vector<std::int32_t> tokens(std::size_t(file.tokens()));
+    file.read(0, tokens);
+  });
+}
+
+void read_safetensors(std::string_view input) {
+  const std::string path = file_with(input);
+  tolerant([&] {
+    const SafetensorsFile file(path);
+    for (const std::string& name : file.names()) {
+      const Tensor t = file.view(name);
+      const auto* bytes = static_cast<const volatile char*>(t.data);
+      for (std::int64_t i = 0; i < t.bytes(); ++i) static_cast<void>(bytes[i]);
+    }
+  });
+}
+
+void read_safetensors_index(std::string_view input) {
+  static const std::string shard = read_file(LACUNA_GOLDEN "/safetensors_types.safetensors");
+  folder_with("model-00001-of-00001.safetensors", shard);
+  const std::string folder = folder_with("model.safetensors.index.json", input);
+  tolerant([&] {
+    const SafetensorsFolder all(folder);
+    for (const std::string& name : all.names()) all.view(name);
+  });
+}
+
+void read_gguf(std::string_view input) {
+  const std::string path = file_with(input);
+  tolerant([&] {
+    const GgufFile file(path);
+    static_cast<void>(file.text("general.architecture"));
+  });
+}
+
+std::vector<std::string> hdf5_seeds() { return {}; }
+
+/// Headers: elements are not read.
+std::vector<std::string> gguf_seeds() {
+  std::vector<std::string> seeds;
+  for (const char* dtype : {"f32", "q8_0"})
+    seeds.push_back(read_file(str(LACUNA_GOLDEN "/gguf_", dtype, ".gguf")).substr(0, 8192));
+  return seeds;
+}
+
+std::vector<std::string> safetensors_seeds() {
+  return {read_file(LACUNA_GOLDEN "/safetensors_types.safetensors"),
+          read_file(LACUNA_GOLDEN "/safetensors_bf16.safetensors")};
+}
+
+std::vector<std::string> index_seeds() {
+  std::string map;
+  for (const std::string& name :
+       SafetensorsFile(LACUNA_GOLDEN "/safetensors_types.safetensors").names())
+    map += (map.empty() ? "" : ", ") + ('"' + name + "\": \"model-00001-of-00001.safetensors\"");
+  return {"{\"metadata\": {\"total_size\": 12}, \"weight_map\": {" + map + "}}"};
+}
+
+}  // namespace lacuna::fuzz

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Compares one training step of Lacuna with PyTorch.
 
-    lacuna pretrain --config C.toml --trace step.h5
+    lacuna pretrain --config C.toml --trace step.h5      # or lacuna sft
     python3 scripts/check_trace.py step.h5
 
 Reads the step's tokens, masks, weights per token and model weights, computes loss and gradients with
 the model written out below (LLaDA's, arXiv:2502.09992) by autograd in f64, and prints the largest
-differences. Exits with 1 when one exceeds --tolerance. Needs torch, h5py, numpy.
+differences. Of fine-tuning with adapters, also those of the adapters. Exits with 1 when one exceeds
+--tolerance. Needs torch, h5py, numpy.
 """
 
 import argparse
@@ -55,9 +56,19 @@ def logits_of(w, tokens, m):
     return F.linear(x, w.get(transformer + "ff_out.weight", w[transformer + "wte.weight"]))
 
 
+def weighted_loss(w, model, clean, masked, weight, mask_token, autoregressive):
+    """Sum of weight times cross-entropy over sequences [B, T] of one length."""
+    noisy = clean if autoregressive else torch.where(masked, mask_token, clean)
+    logits = logits_of(w, noisy, model)
+    if autoregressive:  # token i is predicted at i - 1
+        logits, clean, weight = logits[:, :-1], clean[:, 1:], weight[:, 1:]
+    ce = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), clean.reshape(-1), reduction="none")
+    return (ce * weight.reshape(-1)).sum()
+
+
 def main():
     parser = argparse.ArgumentParser(description="Compares a training step with PyTorch.")
-    parser.add_argument("trace", help="what lacuna pretrain --trace wrote")
+    parser.add_argument("trace", help="what lacuna pretrain or sft --trace wrote")
     parser.add_argument("--tolerance", type=float, default=1e-4,
                         help="largest difference allowed: of the loss, relative; of a gradient, "
                              "relative to its tensor's largest element")
@@ -65,22 +76,34 @@ def main():
 
     with h5py.File(arguments.trace) as file:
         model = tomllib.loads(file.attrs["config"].decode())["model"]
-        causal_shift = file.attrs["objective"].decode() == "autoregressive"
+        autoregressive = file.attrs["objective"].decode() == "autoregressive"
         clean = torch.from_numpy(file["clean"][:]).long()
         masked = torch.from_numpy(file["masked"][:]).bool()
         weight = torch.from_numpy(file["weight"][:])
         loss, grad_norm = float(file["loss"][()]), float(file["grad_norm"][()])
         names = list(file["model"])
-        w = {n: torch.from_numpy(file[f"model/{n}"][:]).double().requires_grad_() for n in names}
+        plain = {n: torch.from_numpy(file[f"model/{n}"][:]).double() for n in names}
         gradients = {n: torch.from_numpy(file[f"gradients/{n}"][:]).double() for n in names}
         mask_token = int(file.attrs["mask_token_id"])
+        offsets = file["offsets"][:].tolist() if "offsets" in file else None
+        lora, lora_gradients = ({n: torch.from_numpy(file[f"{group}/{n}"][:]).double()
+                                 for n in file.get(group, ())} for group in ("lora", "lora_gradients"))
+        scale = float(file.attrs.get("lora_scale", 1))
 
-    noisy = clean if causal_shift else torch.where(masked, mask_token, clean)
-    logits = logits_of(w, noisy, model)
-    if causal_shift:  # token i is predicted at i - 1
-        logits, clean, weight = logits[:, :-1], clean[:, 1:], weight[:, 1:]
-    ce = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), clean.reshape(-1), reduction="none")
-    expected = (ce * weight.reshape(-1)).sum()
+    # With adapters W = W0 + scale B A; autograd then gives the gradients of W, B and A together.
+    for t in (*plain.values(), *lora.values()):
+        t.requires_grad_()
+    w, base = dict(plain), {}
+    for n in {n.rsplit(".", 1)[0] for n in lora}:
+        product = scale * lora[n + ".lora_B"] @ lora[n + ".lora_A"]
+        base[n] = (plain[n] - product).detach()
+        w[n] = base[n] + product
+        w[n].retain_grad()
+
+    batch = [(clean, masked, weight)] if offsets is None else [
+        tuple(t[begin:end][None] for t in (clean, masked, weight))
+        for begin, end in zip(offsets, offsets[1:])]
+    expected = sum(weighted_loss(w, model, *part, mask_token, autoregressive) for part in batch)
     expected.backward()
 
     failed = False
@@ -94,11 +117,13 @@ def main():
     print(f"loss {loss:.8f}, PyTorch {expected.item():.8f}")
     print("difference")
     report("loss", abs(loss - expected.item()) / abs(expected.item()))
-    norm = torch.sqrt(sum((t.grad**2).sum() for t in w.values())).item()
+    trained = lora or w
+    norm = torch.sqrt(sum((t.grad**2).sum() for t in trained.values())).item()
     report("gradient norm", abs(grad_norm - norm) / norm)
-    for name in names:
-        scale = w[name].grad.abs().max().item() or 1.0
-        report(name, (gradients[name] - w[name].grad).abs().max().item() / scale)
+    for tensors, given in ((w, gradients), (lora, lora_gradients)):
+        for name, t in tensors.items():
+            largest = t.grad.abs().max().item() or 1.0
+            report(name, (given[name] - t.grad).abs().max().item() / largest)
     sys.exit(failed)
 
 

@@ -5,14 +5,20 @@
 
 namespace lacuna {
 
-/// --config, --set and --resume: which run of training a command begins or goes on with.
+/// --config, --set and --resume: which run of training a command begins or goes on with; and
+/// --trace: where its first step is written to.
 struct RunOptions {
   std::string config;
   std::vector<std::string> overrides;
   bool resume = false;
+  std::string trace;
 
   /// Adds them to a command, which must not outlive this.
   void add_to(CLI::App& command);
+  /// UsageError when no file can be made where the trace is to go: before hours of training.
+  void check_trace() const;
+  /// --resume and --trace, in which all ranks must agree, a line each.
+  std::string agreed() const;
 };
 
 }  // namespace lacuna

@@ -38,9 +38,10 @@ Config config_of(const SftOptions& options) {
 
 void sft(const SftOptions& options, const MpiSession& mpi) {
   const Config config = config_of(options);
-  const TrainResult result =
-      train_on_ranks(config, mpi, {.resume = options.run.resume, .trace = {}, .sft = true},
-                     str(to_toml(config), "--resume ", options.run.resume, "\n"));
+  options.run.check_trace();
+  const TrainResult result = train_on_ranks(
+      config, mpi, {.resume = options.run.resume, .trace = options.run.trace, .sft = true},
+      to_toml(config) + options.run.agreed());
   if (mpi.rank() > 0) return;
   std::printf("%s: step %lld of %lld, saved as %s%s\n", result.stopped ? "stopped" : "done",
               static_cast<long long>(result.step), static_cast<long long>(config.train.steps),

@@ -30,6 +30,9 @@ struct NoisyBatch {
   std::vector<std::int32_t> rows;          // [M], increasing; M may be 0
   std::vector<std::int32_t> targets;       // [M]
   std::vector<double> weights;             // [M]
+  // Of fine-tuning alone (diffusion/responses.h):
+  std::vector<std::uint8_t> response;  // [N], 1 where a token belongs to a response
+  std::vector<std::int64_t> samples;   // [B], global numbers
 };
 
 /// p = (1 - eps) t + eps for t in [0,1] (LLaDA's GUIDELINES.md; arXiv:2502.09992, algorithm 1),

@@ -62,6 +62,9 @@ NoisyBatch make_response_batch(const NoiseOptions& options,
     batch.offsets.push_back(std::int32_t(end));
     batch.length = std::max(batch.length, end - start);
     batch.masked.resize(std::size_t(end));
+    batch.response.resize(std::size_t(start + example.text.prompt), 0);
+    batch.response.resize(std::size_t(end), 1);
+    batch.samples.push_back(example.sample);
     const double weight =
         1.0 / (double(example.text.response() + example.padding) * double(examples_in_step));
     batch.p.push_back(autoregressive ? 1.0f

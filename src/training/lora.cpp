@@ -168,6 +168,23 @@ void Lora::measure(const ModelTensors& gradients) {
   norm_.end(nullptr);
 }
 
+LoraFactors::Matrix Lora::host_matrix(Slot slot, double factor) const {
+  const Tensor t = (*arena_)[slot];
+  LoraFactors::Matrix matrix{std::vector<float>(std::size_t(t.count())), t.shape};
+  ops_.copy(Tensor(matrix.values.data(), t.shape), t);
+  ops_.synchronize();
+  for (float& x : matrix.values) x = float(factor * double(x));
+  return matrix;
+}
+
+std::vector<LoraFactors> Lora::factors() const {
+  std::vector<LoraFactors> all;
+  for (const Adapter& x : adapters_)
+    all.push_back({x.name, host_matrix(x.a.value, 1 / scale_), host_matrix(x.b.value, 1),
+                   host_matrix(x.a.gradient, scale_), host_matrix(x.b.gradient, 1)});
+  return all;
+}
+
 void Lora::update(double learning_rate, std::int64_t number) {
   const auto step = [&](Factor Adapter::*factor, double s) {
     std::vector<AdamWPiece> pieces;

@@ -13,6 +13,17 @@
 
 namespace lacuna {
 
+/// The adapter of one weight on the host, as the paper has it: W = W0 + s B A.
+struct LoraFactors {
+  struct Matrix {
+    std::vector<float> values;
+    Shape shape;
+  };
+  std::string weight;  // its name
+  Matrix a, b;         // [r,in], [out,r]
+  Matrix a_gradient, b_gradient;
+};
+
 /// Low-rank adaptation (LoRA, arXiv:2106.09685) of the matrices that sft.lora_targets names: W = W0
 /// + B A, where A [r,in] stands for the paper's A times alpha/r, and only A and B learn, by AdamW.
 /// The model sees W itself, merged anew after each update, so that checkpoints, samples and exports
@@ -32,6 +43,10 @@ class Lora {
   void measure(const ModelTensors& gradients);
   void update(double learning_rate, std::int64_t number);
   double gradient_norm() const { return norm_.value(); }
+  /// s = alpha/r.
+  double scale() const { return scale_; }
+  /// The adapters, and their gradients as measure() left them.
+  std::vector<LoraFactors> factors() const;
 
   /// Adapters and moments, in a safetensors file: <weight>.lora_A, .lora_B and their .first_moment
   /// and .second_moment, with a checksum of them all in its metadata. Error, and no file, when a
@@ -60,6 +75,8 @@ class Lora {
   };
   Plan make_plan(const Config& config, const ModelTensors& weights);
   void keep_base();
+  /// On the host, times `factor`.
+  LoraFactors::Matrix host_matrix(Slot slot, double factor) const;
   /// What save() writes and load() reads, by name.
   std::vector<std::pair<std::string, Slot>> stored() const;
   void merge();

@@ -1,23 +1,34 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <vector>
 
+#include "checkpoint/shared_file.h"
 #include "checkpoint/team.h"
 #include "config/config.h"
 #include "diffusion/noise.h"
 #include "model/weights.h"
+#include "training/lora.h"
 
 namespace lacuna {
 
-/// One training step laid open, to be compared with any other framework. An HDF5 file:
+/// What one training step computed, to be compared with any other framework. An HDF5 file:
 ///   /clean [B,T] i32, /masked [B,T] u8, /p_mask [B,T] f32   the step's whole batch and its noise
 ///   /weight [B,T] f64            what multiplies each token's cross-entropy; 0 outside the loss
 ///   /loss, /grad_norm            f64 scalars: sum of weight times cross-entropy; before clipping
 ///   /gradients/<name> f32        before clipping
 ///   /model/<name> f32            the weights they were computed with
-/// and attributes of "/": format "lacuna-trace", version, step (of the update, from 1), objective,
-/// mask_token_id, config (TOML, as resolved). scripts/check_trace.py compares one with PyTorch. In
-/// the autoregressive objective the cross-entropy of token i is that of the logits at i - 1.
+/// Fine-tuning has sequences of many lengths, end to end in the order of their samples, end tokens
+/// that pad included: [N] instead of [B,T], and
+///   /offsets [S+1] i32           sequence i is tokens offsets[i] to offsets[i+1]; the last is N
+///   /response [N] u8             1 where a token belongs to a response
+/// and with adapters, as the LoRA paper and PEFT have them (W = W0 + lora_scale B A):
+///   /lora/<name>.lora_A [r,in], .lora_B [out,r] f32, and under the same names /lora_gradients, of
+///   which /grad_norm is the norm
+/// with the attribute lora_scale. Attributes of "/": format "lacuna-trace", version, step (of the
+/// update, from 1), objective, mask_token_id, config (TOML, as resolved). scripts/check_trace.py
+/// compares one with PyTorch. In the autoregressive objective the cross-entropy of token i is that
+/// of the logits at i - 1.
 class Trace {
  public:
   /// Takes in the micro-batches of this rank's share of the step, in order.
@@ -28,17 +39,45 @@ class Trace {
     std::int64_t first = 0;
     std::vector<FlatRange> written;
   };
+  /// What the batch came to.
+  struct Result {
+    std::int64_t step = 0;  // of the update, from 1
+    double loss = 0, grad_norm = 0;
+    const ModelTensors& gradients;
+    const ModelTensors& weights;
+    const Lora* lora = nullptr;  // of which all ranks hold the same
+  };
   /// Atomically: on any Error nothing appears. Collective.
-  void write(const std::filesystem::path& path, const Config& config, std::int64_t step,
-             double loss, double grad_norm, const ModelTensors& gradients,
-             const ModelTensors& weights, const Share& share, Team& team, Ops& ops) const;
+  void write(const std::filesystem::path& path, const Config& config, const Result& result,
+             const Share& share, Team& team, Ops& ops) const;
 
  private:
-  std::int64_t sequences_ = 0, length_ = 0;
-  std::vector<std::int32_t> clean_;
-  std::vector<std::uint8_t> masked_;
-  std::vector<float> p_mask_;
-  std::vector<double> weight_;
+  struct Tokens {
+    std::vector<std::int32_t> clean;
+    std::vector<std::uint8_t> masked, response;  // response: of fine-tuning
+    std::vector<float> p_mask;
+    std::vector<double> weight;
+  };
+  struct Sequence {
+    std::int64_t sample;
+    std::size_t begin, end;  // of its tokens
+  };
+  /// Where this rank's tokens lie among those of all.
+  struct Place {
+    std::int64_t first_token = 0, tokens = 0;
+  };
+
+  std::vector<Sequence> by_sample() const;
+  /// The tokens in the order of their samples.
+  Tokens in_order() const;
+  Place place(std::int64_t first_sequence, Team& team) const;
+  std::vector<SharedFile::Dataset> batch_datasets(const Config& config, const Place& place) const;
+  void write_batch(SharedFile& file, const Share& share, const Place& place) const;
+
+  std::int64_t length_ = 0;          // of all sequences of a pretraining step
+  std::vector<Sequence> sequences_;  // of fine-tuning
+  std::int64_t count_ = 0;           // of sequences
+  Tokens tokens_;
 };
 
 }  // namespace lacuna

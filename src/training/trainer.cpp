@@ -231,9 +231,11 @@ StepResult Trainer::step() {
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
   if (!trace_.empty()) {
-    trace.write(trace_, config_, state_.step + 1, result.loss, gradient_norm(), gradients_,
-                weights_, {samples_.first, parts_}, world_, ops_);
-    log_info(str("step ", state_.step + 1, " is laid open in ", trace_.string()));
+    trace.write(trace_, config_,
+                {state_.step + 1, result.loss, gradient_norm(), gradients_, weights_,
+                 lora_ ? &*lora_ : nullptr},
+                {samples_.first, parts_}, world_, ops_);
+    log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
     trace_.clear();
   }
   const double aside_seconds = batch.wait_seconds + aside.seconds();

@@ -32,7 +32,7 @@ namespace lacuna {
 
 struct TrainerOptions {
   bool resume = false;          // go on from train.output's newest valid checkpoint, if any
-  std::filesystem::path trace;  // where the first step is laid open (training/trace.h); or empty
+  std::filesystem::path trace;  // where the first step is written to (training/trace.h); or empty
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
   Grid* grid = nullptr;         // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h

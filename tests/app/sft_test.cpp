@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/hdf5.h"
 #include "config/config.h"
 #include "core/atomic_file.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -106,6 +107,21 @@ TEST_F(SftProgram, PrepareTellsWhatItMade) {
   // Four letters, <|eot_id|> and <|endoftext|> each.
   EXPECT_TRUE(contains(prepared_, "24 tokens are responses"));
   EXPECT_TRUE(contains(trained_, "done: step 250 of 250"));
+}
+
+TEST_F(SftProgram, ATraceOfTheFirstStep) {
+  std::vector<std::string> arguments = {
+      "sft",   "--config",      at("c.toml"), "--set",       "train.output=" + at("traced"),
+      "--set", "train.steps=1", "--init",     at("base.h5"), "--trace"};
+  auto refused = arguments;
+  refused.push_back(at("none/trace.h5"));
+  EXPECT_TRUE(fails(refused, 2, "there is no folder"));
+  arguments.push_back(at("trace.h5"));
+  output_of(arguments);
+  const h5::File trace = h5::File::open(at("trace.h5"));
+  EXPECT_EQ(trace.string_attribute("format"), "lacuna-trace");
+  EXPECT_EQ(trace.shape("/offsets"), Shape{9});
+  EXPECT_EQ(trace.shape("/response"), trace.shape("/clean"));
 }
 
 TEST_F(SftProgram, ChatAnswers) {

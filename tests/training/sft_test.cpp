@@ -4,7 +4,6 @@
 #include <set>
 
 #include "comm/communicator.h"
-#include "core/philox.h"
 #include "tests/training/support.h"
 #include "training/response_source.h"
 #include "training/response_validator.h"
@@ -13,27 +12,6 @@ namespace lacuna {
 namespace {
 
 using namespace testing;  // NOLINT
-
-/// Questions of some numbers in a row, whose answer is the next ones: of `examples` lengths each.
-void write_questions(const std::string& path, std::int64_t examples) {
-  TokenFileWriter writer(path, {kVocabulary, kMask, kEnd, "", true});
-  const CounterRng rng{7, Purpose::benchmark};
-  for (std::int64_t i = 0; i < examples; ++i) {
-    const auto start = std::int64_t(rng.below(kCycle, std::uint32_t(3 * i)));
-    const auto prompt = 2 + std::int64_t(rng.below(6, std::uint32_t(3 * i + 1)));
-    const auto reply = 1 + std::int64_t(rng.below(7, std::uint32_t(3 * i + 2)));
-    std::vector<std::int32_t> given, wanted;
-    for (std::int64_t j = 0; j < prompt; ++j) given.push_back(std::int32_t((start + j) % kCycle));
-    for (std::int64_t j = prompt; j < prompt + reply; ++j)
-      wanted.push_back(std::int32_t((start + j) % kCycle));
-    wanted.push_back(kEnd);
-    writer.append(given, false);
-    writer.append(wanted, true);
-    writer.end_document();
-  }
-  writer.finish();
-  writer.commit();
-}
 
 class Sft : public TinyRun, public ::testing::Test {
  protected:

@@ -1,5 +1,6 @@
 #include "training/trace.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "checkpoint/hdf5.h"
@@ -23,9 +24,10 @@ std::vector<T> read(const h5::File& file, const std::string& dataset) {
 }
 
 /// The trace of a run's first step.
-h5::File trace_of(TinyRun& run, const Config& config) {
+h5::File trace_of(TinyRun& run, const Config& config, bool sft = false) {
   const std::string path = run.folder / "trace.h5";
-  Trainer trainer(config, run.ops, {.resume = false, .trace = path, .matmul_peak = 1e9});
+  Trainer trainer(config, run.ops,
+                  {.resume = false, .trace = path, .matmul_peak = 1e9, .sft = sft});
   trainer.step();
   EXPECT_TRUE(std::filesystem::exists(path));
   std::filesystem::remove(run.folder / "second.h5");
@@ -100,6 +102,143 @@ TEST(Trace, OfTheAutoregressiveObjective) {
     EXPECT_EQ(masked[i], i % 32 != 0);
     EXPECT_DOUBLE_EQ(weight[i], i % 32 != 0 ? 1.0 / (31 * 4) : 0);
   }
+}
+
+/// Fine-tuning on questions of many lengths.
+struct TinySft : TinyRun {
+  TinySft() {
+    testing::write_questions(config.data.train, 50);
+    config.data.validation.clear();
+    config.data.sequence_length = 16;
+    config.model.mask_token = kMask;
+    config.model.eos_token = testing::kEnd;
+    config.train.batch_size = 6;
+    config.train.micro_batch_size = 2;
+    config.sft.pad_group = 3;
+  }
+};
+
+TEST(Trace, OfFineTuningHoldsTheSequencesEndToEnd) {
+  TinySft run;
+  const h5::File file = trace_of(run, run.config, true);
+  const auto offsets = read<std::int32_t>(file, "/offsets");
+  ASSERT_EQ(offsets.size(), 7u);
+  EXPECT_EQ(offsets[0], 0);
+  const Shape tokens{offsets[6]};
+  for (const char* name : {"/clean", "/masked", "/p_mask", "/weight", "/response"})
+    ASSERT_EQ(file.shape(name), tokens) << name;
+  const auto clean = read<std::int32_t>(file, "/clean");
+  const auto masked = read<std::uint8_t>(file, "/masked"),
+             response = read<std::uint8_t>(file, "/response");
+  const auto p = read<float>(file, "/p_mask");
+  const auto weight = read<double>(file, "/weight");
+
+  const TokenFile data(run.config.data.train);
+  const SftExamples examples(data, 16, std::uint64_t(run.config.train.seed));
+  const NoiseOptions noise{.seed = std::uint64_t(run.config.train.seed), .mask_token = kMask};
+  std::int64_t padding = 0, count = 0;
+  for (std::int64_t sample = 0; sample < 6; ++sample) {
+    std::int64_t longest = 0;  // of the three that are padded together
+    for (std::int64_t i = sample / 3 * 3; i < sample / 3 * 3 + 3; ++i)
+      longest = std::max(longest, examples.length(examples.dealt(i)));
+    const PromptedText example = examples.at(examples.dealt(sample));
+    std::vector<std::int32_t> expected = example.tokens;
+    expected.resize(std::size_t(longest), testing::kEnd);
+    padding += longest - std::int64_t(example.tokens.size());
+    const std::int32_t begin = offsets[std::size_t(sample)];
+    ASSERT_EQ(offsets[std::size_t(sample) + 1], begin + longest);
+    for (std::int64_t i = 0; i < longest; ++i) {
+      const auto t = std::size_t(begin + i);
+      EXPECT_EQ(clean[t], expected[std::size_t(i)]);
+      EXPECT_EQ(response[t], i >= example.prompt);
+      EXPECT_LE(masked[t], response[t]);
+      EXPECT_EQ(p[t], mask_probability(noise, sample));
+      const auto responses = double(longest - example.prompt);
+      EXPECT_DOUBLE_EQ(weight[t], masked[t] ? 1 / (double(p[t]) * responses * 6) : 0);
+      count += masked[t];
+    }
+  }
+  EXPECT_GT(padding, 0);
+  EXPECT_GT(count, 0);
+  EXPECT_EQ(file.int_attribute("mask_token_id"), kMask);
+  Config other = run.in("other");
+  Trainer fresh(other, run.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9, .sft = true});
+  const StepResult step = fresh.step();
+  EXPECT_EQ(read<double>(file, "/loss").at(0), step.loss);
+  EXPECT_EQ(read<double>(file, "/grad_norm").at(0), step.grad_norm);
+}
+
+TEST(Trace, OfFineTuningACausalModel) {
+  TinySft run;
+  run.config.train.objective = Objective::autoregressive;
+  run.config.model.attention = Attention::causal;
+  const h5::File file = trace_of(run, run.config, true);
+  const auto masked = read<std::uint8_t>(file, "/masked"),
+             response = read<std::uint8_t>(file, "/response");
+  EXPECT_EQ(masked, response);  // every prompt has a token
+  double sum = 0;
+  for (const double w : read<double>(file, "/weight")) sum += w;
+  EXPECT_NEAR(sum, 1, 1e-12);
+}
+
+// W = W0 + s B A, so that dB = s dW A^T and dA = s B^T dW; of a step at which B is no longer 0.
+TEST(Trace, OfAdapters) {
+  TinySft run;
+  Config base = run.in("base");
+  base.train.steps = 2;
+  const auto options = [&](bool resume, const std::string& trace) {
+    return TrainerOptions{.resume = resume, .trace = trace, .matmul_peak = 1e9, .sft = true};
+  };
+  Trainer(base, run.ops, options(false, "")).run();
+  run.config.train.init = base.train.output;
+  run.config.sft.lora_rank = 3;
+  run.config.sft.lora_alpha = 6;
+  run.config.sft.lora_targets = "q_proj,ff_out";
+  run.config.train.checkpoint_every = 2;
+  Trainer(run.config, run.ops, options(false, "")).run([] { return true; });
+  const std::string path = run.folder / "trace.h5";
+  Trainer(run.config, run.ops, options(true, path)).step();
+  const h5::File file = h5::File::open(path);
+  EXPECT_EQ(std::get<double>(file.attribute("/", "lora_scale")), 2);
+  const auto names = file.list("/lora");
+  EXPECT_EQ(names.size(), 2u * 2 * 2);  // blocks, targets, factors
+  EXPECT_EQ(file.list("/lora_gradients"), names);
+  double squares = 0;
+  for (const std::string& name : names) {
+    if (name.ends_with(".lora_B")) continue;
+    const std::string weight = name.substr(0, name.size() - 7), b_name = weight + ".lora_B";
+    const Shape shape = file.shape("/model/" + weight);
+    const std::int64_t out = shape[0], in = shape[1];
+    ASSERT_EQ(file.shape("/lora/" + name), (Shape{3, in}));
+    ASSERT_EQ(file.shape("/lora/" + b_name), (Shape{out, 3}));
+    const auto a = read<float>(file, "/lora/" + name), b = read<float>(file, "/lora/" + b_name);
+    const auto da = read<float>(file, "/lora_gradients/" + name),
+               db = read<float>(file, "/lora_gradients/" + b_name);
+    const auto dw = read<float>(file, "/gradients/" + weight);
+    double largest = 0, worst = 0;
+    for (std::int64_t r = 0; r < 3; ++r) {
+      for (std::int64_t j = 0; j < in; ++j) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < out; ++i)
+          sum += 2 * double(b[std::size_t(i * 3 + r)]) * double(dw[std::size_t(i * in + j)]);
+        largest = std::max(largest, std::abs(sum));
+        worst = std::max(worst, std::abs(sum - double(da[std::size_t(r * in + j)])));
+      }
+      for (std::int64_t i = 0; i < out; ++i) {
+        double sum = 0;
+        for (std::int64_t j = 0; j < in; ++j)
+          sum += 2 * double(dw[std::size_t(i * in + j)]) * double(a[std::size_t(r * in + j)]);
+        largest = std::max(largest, std::abs(sum));
+        worst = std::max(worst, std::abs(sum - double(db[std::size_t(i * 3 + r)])));
+      }
+    }
+    EXPECT_GT(*std::max_element(b.begin(), b.end()), 0) << b_name;
+    EXPECT_LT(worst, 1e-5 * largest) << weight;  // f32 sums of at most 24 terms
+    for (const float x : da) squares += double(x) * double(x);
+    for (const float x : db) squares += double(x) * double(x);
+  }
+  const double norm = read<double>(file, "/grad_norm").at(0);
+  EXPECT_NEAR(norm, std::sqrt(squares), 1e-6 * norm);
 }
 
 TEST(Trace, AFullDiskLeavesNothing) {

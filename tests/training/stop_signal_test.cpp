@@ -1,14 +1,19 @@
 #include "training/stop_signal.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 
 namespace lacuna {
 namespace {
 
+constexpr int kAsking[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+
 TEST(StopSignal, TheFirstOneAsks) {
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+  for (const int signal : kAsking) {
     const StopSignal stop;
     EXPECT_FALSE(StopSignal::requested());
     std::raise(signal);
@@ -27,6 +32,58 @@ TEST(StopSignalDeathTest, TheSecondOneEnds) {
         ::testing::KilledBySignal(second), "finishing this step, then saving");
 }
 
+// A closed terminal sends SIGHUP more than once, and its session's end SIGTERM as well.
+TEST(StopSignalDeathTest, OnlyTwoThatAUserSendsEnd) {
+  EXPECT_EXIT(
+      {
+        const StopSignal stop;
+        for (const int signal :
+             {SIGHUP, SIGUSR1, SIGUSR2, SIGHUP, SIGUSR2, SIGUSR1, SIGTERM, SIGHUP})
+          std::raise(signal);
+        _exit(StopSignal::requested() ? 3 : 4);
+      },
+      ::testing::ExitedWithCode(3), "finishing this step, then saving");
+  EXPECT_EXIT(
+      {
+        const StopSignal stop;
+        for (const int signal : {SIGHUP, SIGTERM, SIGINT}) std::raise(signal);
+      },
+      ::testing::KilledBySignal(SIGINT), "");
+}
+
+TEST(StopSignalDeathTest, WhatWasIgnoredStaysIgnored) {
+  for (const int signal : {SIGHUP, SIGTERM, SIGUSR1, SIGUSR2})
+    EXPECT_EXIT(
+        {
+          std::signal(signal, SIG_IGN);  // as nohup does
+          const StopSignal stop;
+          std::raise(signal);
+          _exit(StopSignal::requested() ? 4 : 3);
+        },
+        ::testing::ExitedWithCode(3), "");
+  // But for what shells make every background job of a script ignore.
+  EXPECT_EXIT(
+      {
+        std::signal(SIGINT, SIG_IGN);
+        const StopSignal stop;
+        std::raise(SIGINT);
+        _exit(StopSignal::requested() ? 3 : 4);
+      },
+      ::testing::ExitedWithCode(3), "");
+}
+
+TEST(StopSignalDeathTest, AReaderThatIsGoneEndsNothing) {
+  EXPECT_EXIT(
+      {
+        const StopSignal stop;
+        int ends[2];
+        if (pipe(ends) != 0) _exit(5);
+        close(ends[0]);
+        _exit(write(ends[1], "x", 1) < 0 && errno == EPIPE ? 3 : 4);
+      },
+      ::testing::ExitedWithCode(3), "");
+}
+
 TEST(StopSignal, OnSeveralRanksOneIsLikeMany) {
   const StopSignal stop(1, 2);
   for (int i = 0; i < 3; ++i) std::raise(SIGTERM);
@@ -34,12 +91,21 @@ TEST(StopSignal, OnSeveralRanksOneIsLikeMany) {
 }
 
 TEST(StopSignalDeathTest, AfterItAllIsAsBefore) {
+  for (const int signal : kAsking)
+    EXPECT_EXIT(
+        {
+          { const StopSignal stop; }
+          std::raise(signal);
+        },
+        ::testing::KilledBySignal(signal), "");
   EXPECT_EXIT(
       {
+        std::signal(SIGHUP, SIG_IGN);
         { const StopSignal stop; }
-        std::raise(SIGTERM);
+        std::raise(SIGHUP);
+        _exit(3);
       },
-      ::testing::KilledBySignal(SIGTERM), "");
+      ::testing::ExitedWithCode(3), "");
 }
 
 }  // namespace

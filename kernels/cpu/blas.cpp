@@ -1,13 +1,20 @@
 #include "kernels/cpu/blas.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
+#include <mutex>
 #include <string_view>
+#include <vector>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "kernels/cpu/simd.h"
 
 namespace lacuna {
@@ -15,9 +22,19 @@ namespace {
 
 constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;  // enum values of cblas.h
 
+// What OpenBLAS's own allocator maps for each thread that is in a product (BUFFER_SIZE in its
+// common_x86_64.h), and a bit.
+constexpr std::size_t kBufferBytes = (std::size_t{32} << 22) + (std::size_t{1} << 20);
+// It has places for twice as many buffers as the threads that it was built for, in Debian 64.
+constexpr int kMostBuffers = 64;
+
 struct OpenBlas {
   void (*sgemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
                 const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc);
+  // Buffers of kBufferBytes, kept for later products when given back; null where they are not
+  // exported.
+  void* (*take_buffer)(int);
+  void (*give_back_buffer)(void*);
   std::string core;
 };
 
@@ -54,22 +71,76 @@ Function symbol(void* library, const char* name) {
   CHECK(found, "libopenblas.so.0 has no function ", name, "; install libopenblas-dev");
   return reinterpret_cast<Function>(found);
 }
+template <class Function>
+Function optional_symbol(void* library, const char* name) {
+  return reinterpret_cast<Function>(dlsym(library, name));
+}
+
+/// Error when OpenBLAS could not map a buffer: it would try again for ever.
+void check_room_for_buffer() {
+  void* room =
+      mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(room != MAP_FAILED, "out of memory: OpenBLAS needs ", human_bytes(kBufferBytes),
+        " of address space for each thread, which cannot be had (", std::strerror(errno),
+        "); is it limited (ulimit -v)? Fewer threads need less");
+  (void)munmap(room, kBufferBytes);
+}
 
 /// Loaded by name rather than linked, because the kernels are chosen while it loads.
 OpenBlas load() {
   const DefaultVariable core("OPENBLAS_CORETYPE", core_type());
   const DefaultVariable threads("OPENBLAS_NUM_THREADS", "1");  // or it starts one per core
   void* library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-  CHECK(library, "OpenBLAS is missing: install libopenblas-dev (", dlerror(), ")");
+  CHECK(library, "OpenBLAS cannot be loaded: ", dlerror(), "; is libopenblas-dev installed?");
   symbol<void (*)(int)>(library, "openblas_set_num_threads")(1);
   OpenBlas blas{};
   blas.sgemm = symbol<decltype(blas.sgemm)>(library, "cblas_sgemm");
   blas.core = symbol<const char* (*)()>(library, "openblas_get_corename")();
+  blas.take_buffer = optional_symbol<void* (*)(int)>(library, "blas_memory_alloc");
+  blas.give_back_buffer = optional_symbol<void (*)(void*)>(library, "blas_memory_free");
   return blas;
 }
 
 const OpenBlas& openblas() {
   static const OpenBlas blas = load();
+  return blas;
+}
+
+/// OpenBLAS with a buffer for each of so many threads: mapped before the first product, so that
+/// none is asked for in the middle of a run, when memory is taken.
+class BlasBuffers {
+ public:
+  explicit BlasBuffers(const OpenBlas& blas) : blas_(blas) {}
+  ~BlasBuffers() {
+    for (void* buffer : taken_) blas_.give_back_buffer(buffer);
+  }
+  BlasBuffers(const BlasBuffers&) = delete;
+  BlasBuffers& operator=(const BlasBuffers&) = delete;
+  void take() {
+    check_room_for_buffer();
+    if (void* buffer = blas_.take_buffer(0)) taken_.push_back(buffer);
+  }
+
+ private:
+  const OpenBlas& blas_;
+  std::vector<void*> taken_;
+};
+
+const OpenBlas& openblas_for(int threads) {
+  static std::atomic<int> reserved = 0;
+  static std::mutex mutex;
+  const OpenBlas& blas = openblas();
+  threads = std::min(threads, kMostBuffers);
+  if (reserved >= threads) return blas;
+  const std::lock_guard lock(mutex);
+  if (reserved >= threads) return blas;
+  if (!blas.take_buffer || !blas.give_back_buffer) {
+    check_room_for_buffer();
+  } else {
+    BlasBuffers buffers(blas);
+    for (int i = 0; i < threads; ++i) buffers.take();
+  }
+  reserved = threads;
   return blas;
 }
 
@@ -119,7 +190,7 @@ void sgemm(ThreadPool& pool, bool transpose_a, bool transpose_b, std::int64_t m,
       for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
     return;
   }
-  const OpenBlas& blas = openblas();
+  const OpenBlas& blas = openblas_for(pool.size());
   for (const std::int64_t size : {m, n, k, lda, ldb, ldc}) as_int(size);
   const auto block = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols) {
     blas.sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,

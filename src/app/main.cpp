@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/commands.h"
+#include "app/startup_timeout.h"
 #include "comm/mpi_session.h"
 #include "core/check.h"
 #include "core/text.h"
@@ -87,7 +88,7 @@ std::string mistake_of_lack(const CLI::App& command) {
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error like a full disk
-  return lacuna::run_ranks([&](lacuna::MpiSession& session) {
+  const auto run = [&](lacuna::MpiSession& session) {
     CLI::App app("Masked-diffusion language models: train them, sample from them.", "lacuna");
     app.require_subcommand(1);
     app.set_version_flag("--version", lacuna::program_version());
@@ -113,5 +114,6 @@ int main(int argc, char** argv) {
       explain(app, e);
     }
     return 0;
-  });
+  };
+  return lacuna::run_ranks(run, lacuna::startup_timeout(argc, argv));
 }

@@ -71,6 +71,13 @@ void Activity::waits_for(std::vector<int> ranks) {
   awaited_ = std::move(ranks);
 }
 
+void Activity::waits_for_others(int rank, int size) {
+  std::vector<int> others;
+  for (int other = 0; other < size; ++other)
+    if (other != rank) others.push_back(other);
+  waits_for(std::move(others));
+}
+
 struct JobMonitor::State {
   MPI_Comm comm = MPI_COMM_NULL;
   int rank = 0, size = 1;
@@ -323,8 +330,7 @@ std::map<int, std::string> JobMonitor::State::ask(const std::vector<int>& ranks)
 }
 
 void JobMonitor::State::print_and_abort(const std::string& message, int code) const {
-  log_progress("");
-  std::fputs(("lacuna: " + message + "\n").c_str(), stderr);
+  log_error(message);
   MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }

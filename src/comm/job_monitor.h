@@ -27,6 +27,8 @@ class Activity {
   void progressed() { progress_.fetch_add(1, std::memory_order_relaxed); }
   /// Which ranks (of all) it needs something from; said when it takes long.
   void waits_for(std::vector<int> ranks);
+  /// All `size` ranks but `rank`.
+  void waits_for_others(int rank, int size);
 
  private:
   friend class JobMonitor;

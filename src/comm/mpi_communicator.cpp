@@ -20,6 +20,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+MPI_Comm duplicate_of_world(const MpiSession& session, const CommunicationOptions& options) {
+  Activity activity(session.monitor(), options.timeout_seconds,
+                    [] { return "making the group 'world'"; });
+  activity.waits_for_others(session.rank(), session.size());
+  return mpi::duplicate(MPI_COMM_WORLD);
+}
+
 }  // namespace
 
 /// The thread of a communicator and the collectives it still has to run. The thread shares it, for
@@ -123,8 +130,8 @@ class MpiCommunicator::Worker {
 MpiCommunicator::MpiCommunicator(const MpiSession& session, Ops* ops,
                                  const CommunicationOptions& options)
     : MpiCommunicator(
-          Worker::start(mpi::duplicate(MPI_COMM_WORLD), "world", session.monitor(), options), ops) {
-}
+          Worker::start(duplicate_of_world(session, options), "world", session.monitor(), options),
+          ops) {}
 
 MpiCommunicator::MpiCommunicator(std::shared_ptr<Worker> worker, Ops* ops)
     : worker_(std::move(worker)),

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/mpi_detail.h"
+#include "comm/startup_watch.h"
 #include "core/log.h"
 #include "core/machine.h"
 
@@ -41,15 +42,15 @@ std::string text_of(const std::exception& e) {
 }
 
 int report(const std::string& message, int code) {
-  log_progress("");
-  std::fputs(("lacuna: " + message + "\n").c_str(), stderr);
+  log_error(message);
   return code;
 }
 
 }  // namespace
 
-MpiSession::MpiSession() {
+MpiSession::MpiSession(double timeout_seconds) : timeout_seconds_(timeout_seconds) {
   if (!started_by_a_launcher()) return;
+  const StartupWatch watch(timeout_seconds);
   int provided = 0;
   CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) == MPI_SUCCESS,
         "MPI could not be initialised");
@@ -81,6 +82,8 @@ MpiSession::~MpiSession() {
 MpiSession::Node MpiSession::node() const {
   Node node;
   if (size_ == 1) return node;
+  Activity activity(monitor(), timeout_seconds_, [] { return "finding the ranks of a machine"; });
+  activity.waits_for_others(rank_, size_);
   MPI_Comm local = MPI_COMM_NULL, heads = MPI_COMM_NULL;
   mpi::check(
       MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &local),
@@ -116,7 +119,7 @@ MpiSession::Node MpiSession::node() const {
   return node;
 }
 
-int run_ranks(const std::function<int(MpiSession&)>& body) {
+int run_ranks(const std::function<int(MpiSession&)>& body, double timeout_seconds) {
   const auto guarded = [](JobMonitor* monitor, const std::function<int()>& call) {
     const auto end = [&](const std::exception& e, int code) {
       if (monitor) monitor->end_job(text_of(e), code);
@@ -131,7 +134,7 @@ int run_ranks(const std::function<int(MpiSession&)>& body) {
     }
   };
   return guarded(nullptr, [&] {
-    MpiSession session;
+    MpiSession session(timeout_seconds);
     return guarded(session.monitor(), [&] { return body(session); });
   });
 }

@@ -11,8 +11,9 @@ namespace lacuna {
 /// the process: a plain run is one rank and touches no MPI. At its end ranks wait for each other.
 class MpiSession {
  public:
-  /// Throws Error when MPI cannot be initialised or lacks MPI_THREAD_MULTIPLE.
-  MpiSession();
+  /// Throws Error when MPI cannot be initialised or lacks MPI_THREAD_MULTIPLE. When the ranks do not
+  /// come together within `timeout_seconds` (0: no limit), the job ends with a message.
+  explicit MpiSession(double timeout_seconds = 0);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
@@ -35,6 +36,7 @@ class MpiSession {
 
  private:
   bool initialised_ = false;
+  double timeout_seconds_;
   int rank_ = 0, size_ = 1;
   std::unique_ptr<JobMonitor> monitor_;
 };
@@ -42,7 +44,7 @@ class MpiSession {
 /// What main() hands its work to: runs `body` and returns its exit code. What it throws ends the
 /// program with one line on standard error and exit code 2 for a UsageError, else 1. On many ranks
 /// the line is printed once, as "rank 3 of 8: …" (without that when all ranks say the same), and
-/// every rank ends, also those that wait for this one.
-int run_ranks(const std::function<int(MpiSession&)>& body);
+/// every rank ends, also those that wait for this one. `timeout_seconds` is MpiSession's.
+int run_ranks(const std::function<int(MpiSession&)>& body, double timeout_seconds = 0);
 
 }  // namespace lacuna

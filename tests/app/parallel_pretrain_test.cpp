@@ -389,5 +389,26 @@ TEST_F(ParallelPretrain, ConfigurationsThatDifferAreRefused) {
   EXPECT_FALSE(fs::exists(run_));
 }
 
+// In MPI_Init, in the groups that are made after it, or in the first collective: the moment differs
+// from run to run.
+TEST_F(ParallelPretrain, ARankThatIsStoppedWhileTheJobStartsEndsIt) {
+  for (const int milliseconds : {0, 60, 150}) {
+    fs::remove_all(run_);
+    const auto job = start(2, {"parallel.timeout=3"});
+    while (job->running() && ranks_of(*job).size() < 2)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    const auto ranks = ranks_of(*job);
+    ASSERT_EQ(ranks.size(), 2u) << job->err();
+    kill(ranks.at(1), SIGSTOP);
+    EXPECT_EQ(job->wait(), 1) << job->err();
+    const Words said = messages(job->err());
+    ASSERT_EQ(said.size(), 1u) << job->err();
+    EXPECT_TRUE(contains(said[0], "did not come together in 3") ||
+                contains(said[0], "made no progress for 3"))
+        << said[0];
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -1,0 +1,34 @@
+#include "app/startup_timeout.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cmath>
+#include <exception>
+
+#include "app/run_options.h"
+#include "config/config.h"
+#include "core/input_file.h"
+
+namespace lacuna {
+
+double startup_timeout(int argc, const char* const* argv) {
+  const double otherwise = ParallelConfig{}.timeout;
+  try {
+    RunOptions options;
+    CLI::App app;
+    app.set_help_flag();
+    app.allow_extras();
+    options.add_to(app);
+    app.parse(argc, argv);
+    // A pipe can be read once, which the command will do.
+    Config config = parse_config(read_file(options.config), options.config);
+    for (const std::string& text : options.overrides) apply_override(config, text);
+    const double timeout = config.parallel.timeout;
+    return std::isfinite(timeout) && timeout >= 0 ? timeout : otherwise;
+  } catch (const std::exception&) {
+    return otherwise;
+  }
+}
+
+}  // namespace lacuna

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/text.h"
+
 namespace lacuna {
 namespace {
 
@@ -90,17 +92,13 @@ class Widths {
   locale_t locale_;
 };
 
-bool reorders_text(char32_t c) {
-  return (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0x200E || c == 0x200F;
-}
-
 Cell cell_of(char32_t c, PieceStyle style, const Widths& widths) {
   if (c == '\n')
     return {style == PieceStyle::fresh ? "↵" : "", style == PieceStyle::fresh, style, true};
   if (c == '\t') return {std::string(kTabColumns, ' '), kTabColumns, style};
   if (c < 0x20) return {utf8(0x2400 + c), 1, style};  // the picture of a control code
   if (c == 0x7F) return {utf8(0x2421), 1, style};
-  const std::int64_t columns = reorders_text(c) ? -1 : widths(c);
+  const std::int64_t columns = is_bidirectional_control(c) ? -1 : widths(c);
   if (columns < 0) return {utf8(kReplacement), 1, style};
   return {utf8(c), columns, style};
 }

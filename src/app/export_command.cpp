@@ -59,9 +59,9 @@ void write_gguf(const Arguments& a) {
   if (written.wider_tensors > 0)
     log_info(str("f16 instead of q8_0: ", counted(written.wider_tensors, "matrix", "matrices"),
                  " whose rows are no multiple of ", kQ8Block));
-  std::printf("%s: %s parameters, %s, %s, from %s\n", file.c_str(),
+  std::printf("%s: %s parameters, %s, %s, from %s\n", printable(file.string()).c_str(),
               with_commas(written.parameters).c_str(), name_of(type),
-              human_bytes(written.bytes).c_str(), checkpoint.c_str());
+              human_bytes(written.bytes).c_str(), printable(checkpoint.string()).c_str());
 }
 
 void run(const Arguments& a) {
@@ -83,8 +83,9 @@ void run(const Arguments& a) {
     parameters += written.view(name).count();
     bytes += written.view(name).bytes();
   }
-  std::printf("%s: %s parameters, %s, from %s\n", a.output.c_str(), with_commas(parameters).c_str(),
-              human_bytes(bytes).c_str(), checkpoint.c_str());
+  std::printf("%s: %s parameters, %s, from %s\n", printable(a.output).c_str(),
+              with_commas(parameters).c_str(), human_bytes(bytes).c_str(),
+              printable(checkpoint.string()).c_str());
 }
 
 }  // namespace

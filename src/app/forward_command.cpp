@@ -14,6 +14,7 @@
 #include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/text.h"
 #include "diffusion/objective.h"
 #include "diffusion/token_predictor.h"
 #include "training/model_io.h"
@@ -82,7 +83,7 @@ void run(const Arguments& a) {
   for (std::int32_t row = 0; row < length; ++row) sequences.head_rows.push_back(row);
   const Tensor tokens(const_cast<std::int32_t*>(ids.data()), {length});
   write_logits(a.output, ops, head, model.forward(tokens, sequences), config.vocab_size);
-  std::printf("%s: /logits [%lld,%lld] f32\n", a.output.c_str(), (long long)length,
+  std::printf("%s: /logits [%lld,%lld] f32\n", printable(a.output).c_str(), (long long)length,
               (long long)config.vocab_size);
 }
 

@@ -25,7 +25,7 @@ void run(const Arguments& a) {
   std::int64_t parameters = 0;
   for (const std::string& name : reader.names("model"))
     parameters += reader.shape("model", name).count();
-  std::printf("%s: %s parameters%s\n", a.output.c_str(), with_commas(parameters).c_str(),
+  std::printf("%s: %s parameters%s\n", printable(a.output).c_str(), with_commas(parameters).c_str(),
               reader.info().tokenizer.empty() ? ", without a tokenizer" : "");
 }
 

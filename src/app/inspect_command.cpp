@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/inspect_report.h"
+#include "app/standard_io.h"
 #include "core/check.h"
 
 namespace lacuna {
@@ -18,8 +19,9 @@ struct Arguments {
 };
 
 void print(const std::string& text) {
-  CHECK(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
-        "cannot write to standard output");
+  StandardOutput out;
+  out.write(text);
+  out.flush();
 }
 
 void run(const Arguments& a) {

@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "app/inspect_detail.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
-#include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/text.h"
 #include "data/token_file.h"
 #include "tokenizer/tokenizer.h"
@@ -226,24 +225,18 @@ void describe_hdf5(InspectReport& report, bool verify) {
 }
 
 enum class FileKind { hdf5, safetensors, gguf, other };
-FileKind kind_of(const fs::path& path) {
-  char start[9] = {};
-  std::ifstream(path, std::ios::binary).read(start, sizeof start);
-  if (std::string_view(start, 8) == "\x89HDF\r\n\x1a\n") return FileKind::hdf5;
-  if (std::string_view(start, 4) == "GGUF") return FileKind::gguf;
-  const bool named = path.extension() == ".safetensors";  // it may be damaged
-  return named || start[8] == '{' ? FileKind::safetensors : FileKind::other;
+FileKind kind_of(const InputFile& file) {
+  const std::string start = file.begin(9);
+  if (start.starts_with("\x89HDF\r\n\x1a\n")) return FileKind::hdf5;
+  if (start.starts_with("GGUF")) return FileKind::gguf;
+  const bool named = fs::path(file.name()).extension() == ".safetensors";  // it may be damaged
+  return named || (start.size() == 9 && start[8] == '{') ? FileKind::safetensors : FileKind::other;
 }
 
 void describe_file(InspectReport& report, bool verify) {
-  const fs::path path(report.path);
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  CHECK(fs::exists(status), report.path, ": ",
-        error ? error.message() : "no such file or directory");
-  CHECK(fs::is_regular_file(status), report.path, ": is not a regular file");
-  report.bytes = std::int64_t(fs::file_size(path));
-  switch (kind_of(path)) {
+  const InputFile file(report.path);
+  report.bytes = file.bytes();
+  switch (kind_of(file)) {
     case FileKind::hdf5:
       return describe_hdf5(report, verify);
     case FileKind::safetensors:
@@ -297,11 +290,12 @@ std::string to_text(const InspectReport& report, bool tensors) {
     text.resize(std::max(text.size(), width), ' ');
     return text;
   };
-  std::string text = str(report.path, ": ", report.kind, ", ", human_bytes(report.bytes), "\n");
+  std::string text =
+      str(printable_line(report.path + ": " + report.kind), ", ", human_bytes(report.bytes), "\n");
   std::size_t width = 0;
   for (const auto& fact : report.facts) width = std::max(width, fact.name.size());
   for (const auto& [name, value] : report.facts)
-    text += "  " + padded(name, width) + "  " + value + "\n";
+    text += "  " + padded(printable_line(name), width) + "  " + printable_line(value) + "\n";
   if (!tensors) return text;
   std::size_t name_width = 0, shape_width = 0;
   for (const Row& row : report.tensors) {
@@ -310,8 +304,9 @@ std::string to_text(const InspectReport& report, bool tensors) {
   }
   text += '\n';
   for (const Row& row : report.tensors)
-    text += padded(printable(row.name), name_width) + "  " + padded(row.shape, shape_width) + "  " +
-            padded(row.type, 4) + "  " + (row.bytes < 0 ? "?" : human_bytes(row.bytes)) + "\n";
+    text += padded(printable_line(row.name), name_width) + "  " + padded(row.shape, shape_width) +
+            "  " + padded(row.type, 4) + "  " + (row.bytes < 0 ? "?" : human_bytes(row.bytes)) +
+            "\n";
   return text;
 }
 

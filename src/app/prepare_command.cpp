@@ -41,7 +41,7 @@ void run_chat(const PrepareOptions& options, const std::string& chat_template) {
   std::string keys;
   for (const std::string& key : r.ignored_keys) keys += (keys.empty() ? "" : ", ") + key;
   if (!keys.empty()) log_info("keys that were not used: " + printable(keys));
-  std::printf("%s\n", line.c_str());
+  std::printf("%s\n", printable(line).c_str());
 }
 
 void run(const PrepareOptions& options) {
@@ -51,7 +51,7 @@ void run(const PrepareOptions& options) {
     line += str("; ", summary(options.validation, result.validation));
   if (result.empty_documents > 0)
     line += str("; ", counted(result.empty_documents, "empty document"), " left out");
-  std::printf("%s\n", line.c_str());
+  std::printf("%s\n", printable(line).c_str());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
+#include "core/text.h"
 #include "training/flops.h"
 
 namespace lacuna {
@@ -42,10 +43,11 @@ void pretrain(const RunOptions& options, const MpiSession& mpi) {
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
                 static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
-                result.checkpoint.c_str(), resume_command(options).c_str());
+                printable(result.checkpoint.string()).c_str(),
+                printable(resume_command(options)).c_str());
   else
     std::printf("done: step %lld, saved as %s\n", static_cast<long long>(result.step),
-                result.checkpoint.c_str());
+                printable(result.checkpoint.string()).c_str());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
+#include "core/text.h"
 #include "training/model_io.h"
 
 namespace lacuna {
@@ -45,7 +46,8 @@ void sft(const SftOptions& options, const MpiSession& mpi) {
   if (mpi.rank() > 0) return;
   std::printf("%s: step %lld of %lld, saved as %s%s\n", result.stopped ? "stopped" : "done",
               static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
-              result.checkpoint.c_str(), result.stopped ? "; go on with --resume" : "");
+              printable(result.checkpoint.string()).c_str(),
+              result.stopped ? "; go on with --resume" : "");
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ void train(const TrainArguments& a) {
   std::printf(
       "%s: %s tokens (256 bytes, %s merges, %s special) from %s of text, %s bytes per token, in "
       "%s\n",
-      a.output.c_str(), with_commas(trained.vocab_size).c_str(),
+      printable(a.output).c_str(), with_commas(trained.vocab_size).c_str(),
       with_commas(trained.merges).c_str(), with_commas(trained.special_tokens).c_str(),
       human_bytes(trained.bytes).c_str(), ratio(trained.bytes, trained.tokens).c_str(),
       human_duration(seconds).c_str());

@@ -2,8 +2,10 @@
 #include <optional>
 
 #include "checkpoint/hugging_face.h"
-#include "checkpoint/json_detail.h"
+#include "core/check.h"
+#include "core/json.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {

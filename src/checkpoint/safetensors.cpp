@@ -1,16 +1,16 @@
 #include "checkpoint/safetensors.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "checkpoint/damage.h"
-#include "checkpoint/json_detail.h"
+#include "core/check.h"
+#include "core/input_file.h"
+#include "core/json.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -23,18 +23,11 @@ constexpr std::uint64_t kLargestHeader = 100'000'000;  // as in Hugging Face's o
 class Mapping {
  public:
   explicit Mapping(const std::string& name) {
-    const int fd = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0, name, ": ", std::strerror(errno));
-    struct stat status {};
-    const bool regular = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-    bytes_ = regular ? std::uint64_t(status.st_size) : 0;
-    void* memory = MAP_FAILED;
-    if (bytes_ > 0) memory = ::mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int reason = errno;
-    ::close(fd);
-    CHECK(regular, name, ": is not a regular file");
+    const InputFile file(name);
+    bytes_ = std::uint64_t(file.bytes());
     CHECK_INTACT(bytes_ > 0, name, ": is empty");
-    CHECK(memory != MAP_FAILED, name, ": cannot map: ", std::strerror(reason));
+    void* memory = ::mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
+    CHECK(memory != MAP_FAILED, name, ": cannot map: ", std::strerror(errno));
     data_ = static_cast<char*>(memory);
   }
   ~Mapping() { ::munmap(data_, bytes_); }

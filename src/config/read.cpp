@@ -6,7 +6,7 @@
 
 #include "config/task.h"
 #include "config/words.h"
-#include "core/atomic_file.h"
+#include "core/input_file.h"
 #include "core/check.h"
 #include "core/text.h"
 
@@ -288,7 +288,7 @@ void validate_task(const TaskConfig& c, const std::string& path) {
 
 std::string text_of(const std::string& path) {
   try {
-    return read_file(path);
+    return read_named_file(path);
   } catch (const Error& e) {
     fail_usage(e.what());
   }

@@ -1,6 +1,7 @@
 #include "core/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,14 +43,34 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   // Renaming would replace even /dev/null, where the user may.
   CHECK(!std::filesystem::exists(path_, error) || std::filesystem::is_regular_file(path_, error),
         path_.string(), ": is a device or pipe, not a file");
+  create_partial();
 }
 
 AtomicFile::~AtomicFile() {
-  std::error_code ignored;
-  if (!committed_) std::filesystem::remove(partial_, ignored);
+  if (!committed_ && is_ours()) ::unlink(partial_.c_str());
+  ::close(descriptor_);
+}
+
+void AtomicFile::create_partial() {
+  const std::string cannot = path_.string() + ": cannot write";
+  CHECK(::unlink(partial_.c_str()) == 0 || errno == ENOENT, cannot, " ", partial_.string(), ": ",
+        std::strerror(errno));
+  descriptor_ =
+      ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  CHECK(descriptor_ >= 0, cannot, ": ", std::strerror(errno));
+}
+
+/// Whether the partial file is the one that was created, and not another process's.
+bool AtomicFile::is_ours() const {
+  struct stat ours {
+  }, there{};
+  return ::fstat(descriptor_, &ours) == 0 && ::lstat(partial_.c_str(), &there) == 0 &&
+         ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 void AtomicFile::commit() {
+  CHECK(is_ours(), path_.string(), ": cannot write: ", partial_.string(),
+        " is no longer the file that was created; does another process write it, too?");
   sync_path(partial_, O_RDONLY);
   std::error_code error;
   std::filesystem::rename(partial_, path_, error);
@@ -68,16 +89,6 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
     CHECK(out, path.string(), ": cannot write: ", std::strerror(errno));
   }
   file.commit();
-}
-
-std::string read_file(const std::filesystem::path& path) {
-  std::error_code error;
-  CHECK(!std::filesystem::is_directory(path, error), path.string(), ": is a folder, not a file");
-  std::ifstream in(path, std::ios::binary);
-  CHECK(in, path.string(), ": ", std::strerror(errno));
-  std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  CHECK(!in.bad(), path.string(), ": cannot read: ", std::strerror(errno));
-  return content;
 }
 
 }  // namespace lacuna

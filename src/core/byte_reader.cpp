@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/input_file.h"
 
 namespace lacuna {
 namespace {
@@ -18,7 +19,9 @@ constexpr std::size_t kReadBytes = std::size_t{1} << 16;
 }  // namespace
 
 ByteReader::ByteReader(const std::string& path)
-    : name_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)), owned_(true) {
+    : name_(path),
+      descriptor_((check_data_source(path), open(path.c_str(), O_RDONLY | O_CLOEXEC))),
+      owned_(true) {
   CHECK(descriptor_ >= 0, path, ": ", std::strerror(errno));
 }
 

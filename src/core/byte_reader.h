@@ -9,7 +9,7 @@ namespace lacuna {
 /// Bytes of a file, pipe or terminal from front to back, with a look ahead.
 class ByteReader {
  public:
-  /// Opens `path`. Throws Error naming it.
+  /// Opens `path`, which check_data_source() must accept. Throws Error naming it.
   explicit ByteReader(const std::string& path);
   /// Reads an open descriptor, which stays open; `name` stands for it in messages.
   ByteReader(int descriptor, std::string name);

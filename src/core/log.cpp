@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -25,7 +26,7 @@ State& state() {
 void write_line(State& s, const std::string& line) {
   if (s.progress_shown) std::fputs("\r\033[K", stderr);
   s.progress_shown = false;
-  std::fputs((line + "\n").c_str(), stderr);
+  std::fputs((printable(line) + "\n").c_str(), stderr);
 }
 
 }  // namespace
@@ -49,13 +50,19 @@ void log_warning(const std::string& line) {
                             : "warning: " + line);
 }
 
+void log_error(const std::string& message) {
+  State& s = state();
+  std::lock_guard lock(s.mutex);
+  write_line(s, "lacuna: " + message);
+}
+
 bool log_is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 void log_progress(const std::string& line) {
   State& s = state();
   std::lock_guard lock(s.mutex);
   if (s.rank != 0 || !log_is_terminal()) return;
-  std::fputs(("\r\033[K" + line).c_str(), stderr);
+  std::fputs(("\r\033[K" + printable(line)).c_str(), stderr);
   s.progress_shown = !line.empty();
 }
 

@@ -1,6 +1,7 @@
 #include "core/machine.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "core/check.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -87,7 +89,23 @@ std::int64_t usable_memory() {
   std::int64_t bytes = std::int64_t{1} << 62;
   if (sysinfo(&info) == 0)
     bytes = (std::int64_t(info.totalram) + std::int64_t(info.totalswap)) * info.mem_unit;
-  return std::min(bytes, read_group_limits().memory.value_or(bytes)) / processes;
+  bytes = std::min(bytes, read_group_limits().memory.value_or(bytes)) / processes;
+  // Limits of each process alone (ulimit -v, -d).
+  for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    rlimit limit{};
+    if (getrlimit(resource, &limit) == 0 && limit.rlim_cur < rlim_t(bytes))
+      bytes = std::int64_t(limit.rlim_cur);
+  }
+  return bytes;
+}
+
+void check_memory_for(std::int64_t count, std::int64_t size, const std::string& what) {
+  std::int64_t bytes = 0;
+  const bool overflow = __builtin_mul_overflow(count, size, &bytes);
+  const std::int64_t usable = usable_memory();
+  CHECK(!overflow && bytes <= usable, "out of memory: ", what, " needs ",
+        overflow ? std::string("more than 8 EiB") : human_bytes(bytes), "; ", human_bytes(usable),
+        " can be used here");
 }
 
 int processes_here() { return processes; }

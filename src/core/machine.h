@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 namespace lacuna {
 
@@ -10,8 +11,12 @@ namespace lacuna {
 /// Cores: those of the affinity mask, or the control group's quota, rounded down, if that is less.
 int usable_cores();
 /// Bytes of memory: RAM and swap, or the control group's limit if that is less; of that an equal
-/// part where several processes share the machine.
+/// part where several processes share the machine. At most what the process's own limits allow
+/// (ulimit -v, -d).
 std::int64_t usable_memory();
+/// Error, naming `what` and both sizes, when `count` things of `size` bytes are more than that. For
+/// sizes that a user sets, before they are allocated.
+void check_memory_for(std::int64_t count, std::int64_t size, const std::string& what);
 /// How many processes of one run share this machine; 1 until share_machine() says otherwise.
 int processes_here();
 void share_machine(int processes);

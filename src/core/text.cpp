@@ -48,6 +48,16 @@ std::size_t utf8_length(std::string_view s) {
   return n;
 }
 
+/// The code point of one UTF-8 character.
+char32_t code_point(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  const std::size_t n = character.size();
+  char32_t c = n == 1 ? first : first & (0x7fU >> n);
+  for (std::size_t i = 1; i < n; ++i)
+    c = c << 6 | (static_cast<unsigned char>(character[i]) & 0x3fU);
+  return c;
+}
+
 /// Whether one UTF-8 character is white space to Python's str.isspace(), which counts the four
 /// separators U+001C to U+001F too. Unicode 15 gives the same set as every version since 6.3.
 bool is_python_space(std::string_view character) {
@@ -85,23 +95,44 @@ std::string valid_utf8(std::string_view bytes) {
   return text;
 }
 
+bool is_bidirectional_control(char32_t c) {
+  return (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0x200E ||
+         c == 0x200F || c == 0x061C;
+}
+
 std::string printable(std::string_view bytes) {
   std::string text;
   while (!bytes.empty()) {
     const std::size_t n = utf8_length(bytes);
-    const auto first = static_cast<unsigned char>(bytes[0]);
-    const bool c1 = n == 2 && first == 0xc2 && static_cast<unsigned char>(bytes[1]) < 0xa0;
-    if (n == 0 || c1)
+    const char32_t c = n > 0 ? code_point(bytes.substr(0, n)) : 0x80;
+    if ((c >= 0x80 && c < 0xa0) || is_bidirectional_control(c))
       text += kReplacement;
-    else if (first == 0x7f)
+    else if (c == 0x7f)
       text += "\xe2\x90\xa1";
-    else if (first < 0x20 && first != '\n' && first != '\t')
-      text += {'\xe2', '\x90', char(0x80 + first)};
+    else if (c < 0x20 && c != '\n' && c != '\t')
+      text += {'\xe2', '\x90', char(0x80 + c)};
     else
       text += bytes.substr(0, n);
     bytes.remove_prefix(n ? n : 1);
   }
   return text;
+}
+
+std::string printable_line(std::string_view bytes) {
+  std::string line = printable(bytes);
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
+  return line;
+}
+
+std::string shown(std::string_view text) {
+  constexpr std::size_t most = 120;
+  std::size_t end = std::min(text.size(), most);
+  // Not within a character.
+  while (end < text.size() && end > most - 4 &&
+         (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+    --end;
+  return printable_line(text.substr(0, end)) + (end < text.size() ? "..." : "");
 }
 
 std::string human_bytes(std::int64_t bytes) {

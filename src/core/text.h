@@ -23,10 +23,17 @@ std::string counted(std::int64_t n, std::string_view one, std::string_view many 
 std::string listed(const std::vector<std::string>& words, std::string_view word);
 /// The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
-/// What any bytes may be shown as: valid UTF-8 that cannot move a terminal's cursor. Bytes that are
-/// no UTF-8 and the control codes U+0080 to U+009F become U+FFFD; other control codes but newline
-/// and tab their pictures (U+2400 …).
+/// What any bytes may be shown as: valid UTF-8 that neither moves a terminal's cursor nor reorders
+/// what is around it. Bytes that are no UTF-8, the control codes U+0080 to U+009F and bidirectional
+/// controls become U+FFFD; other control codes but newline and tab their pictures (U+2400 …).
 std::string printable(std::string_view bytes);
+/// The same in one line: newlines and tabs become spaces.
+std::string printable_line(std::string_view bytes);
+/// Text from a file, for a message: a printable line of at most 120 bytes of it.
+std::string shown(std::string_view text);
+/// Whether a character reorders the text around it: embeddings, overrides, isolates and marks of
+/// the Unicode bidirectional algorithm (UAX #9, 2).
+bool is_bidirectional_control(char32_t c);
 /// `bytes` with U+FFFD for each byte that is no part of a UTF-8 character.
 std::string valid_utf8(std::string_view bytes);
 /// UTF-8 text without white space at both ends, as Python's str.strip() (so Jinja's `trim`, in the

@@ -1,10 +1,10 @@
 #include "data/chat_template.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
-#include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "data/jsonl_object.h"
 
@@ -102,7 +102,7 @@ ChatTemplate parse_chat_template(const std::string& text, const std::string& fil
 }
 
 ChatTemplate load_chat_template(const std::string& file) {
-  return file.empty() ? ChatTemplate{} : parse_chat_template(read_file(file), file);
+  return file.empty() ? ChatTemplate{} : parse_chat_template(read_named_file(file), file);
 }
 
 ChatFormat::ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer)

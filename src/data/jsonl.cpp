@@ -1,6 +1,5 @@
 #include "data/jsonl.h"
 
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "core/check.h"

@@ -1,9 +1,8 @@
 #pragma once
 // For the .cpp files of data/ and evaluation/ that read JSON alone.
-#include <nlohmann/json.hpp>
 #include <string>
 
-#include "core/check.h"
+#include "core/json.h"
 
 namespace lacuna {
 

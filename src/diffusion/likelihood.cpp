@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/machine.h"
 #include "core/philox.h"
 #include "diffusion/token_predictor.h"
 
@@ -124,6 +125,8 @@ void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
           " is not one of the model's ", config_.vocab_size);
   if (options.samples < 1 || options.samples >= std::int64_t{1} << 32)
     fail_usage(str("--samples is ", options.samples, "; it must be from 1 to 2^32 - 1"));
+  check_memory_for(options.samples, sizeof(double),
+                   str("an estimate for each of ", options.samples, " samples"));
 }
 
 void LikelihoodEstimator::make_room(std::int64_t tokens) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/check.h"
 #include "core/text.h"
 #include "data/corpus.h"
 #include "data/jsonl_object.h"

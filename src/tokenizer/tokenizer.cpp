@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/atomic_file.h"
+#include "core/input_file.h"
 #include "core/check.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_alphabet.h"
@@ -230,7 +230,9 @@ struct Tokenizer::State {
   std::vector<bool> special;  // by id
 };
 
-Tokenizer Tokenizer::load(const std::string& path) { return from_json(read_file(path), path); }
+Tokenizer Tokenizer::load(const std::string& path) {
+  return from_json(read_named_file(path), path);
+}
 
 Tokenizer Tokenizer::from_json(std::string json, const std::string& name) {
   TokenizerDefinition definition = read_tokenizer_json(json, name);

@@ -12,7 +12,8 @@ namespace lacuna {
 
 AppendFile::AppendFile(const std::filesystem::path& path)
     : name_(path.string()),
-      fd_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+      // Without waiting: of a FIFO's name it would be for a reader.
+      fd_(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666)) {
   CHECK(fd_ >= 0, name_, ": cannot write: ", std::strerror(errno));
 }
 

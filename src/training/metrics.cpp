@@ -1,19 +1,34 @@
 #include "training/metrics.h"
 
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <fstream>
 #include <string>
 
 #include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/input_file.h"
+#include "core/json.h"
 
 namespace lacuna {
+namespace {
+
+/// The object on a line; null where there is none, as on a line that was cut short.
+nlohmann::json object_of(const std::string& line) {
+  try {
+    return parse_json_object<nlohmann::json>(line, "metrics");
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
+}  // namespace
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t resumed_step) {
   std::string kept;
   if (resumed_step > 0 && std::filesystem::exists(path)) {
-    std::istringstream lines(read_file(path));
+    const InputFile regular(path);  // or an Error
+    std::ifstream lines(path);
     for (std::string line; std::getline(lines, line);) {
-      const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      const nlohmann::json json = object_of(line);
       if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer() ||
           json["step"].get<std::int64_t>() > resumed_step)
         continue;

@@ -101,7 +101,7 @@ TEST_F(TokenizerCommand, MistakesAreNamed) {
   EXPECT_TRUE(fails(train(input_, "300", input_), 2, "corpus.txt is both an input and the output"));
   EXPECT_EQ(read_file(input_), corpus_);
   EXPECT_TRUE(fails({"tokenizer", "encode", "--tokenizer", other}, 1, "other.json"));
-  EXPECT_TRUE(fails({"tokenizer", "encode", "--tokenizer", input_}, 1, "is not valid JSON"));
+  EXPECT_TRUE(fails({"tokenizer", "encode", "--tokenizer", input_}, 1, "malformed JSON"));
   EXPECT_TRUE(fails({"tokenizer"}, 2, "subcommand"));
   EXPECT_FALSE(std::filesystem::exists(other));
 }

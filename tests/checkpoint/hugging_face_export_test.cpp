@@ -173,7 +173,7 @@ TEST(HuggingFaceExport, checkpoints_that_do_not_fit) {
       contains(mistake_after([](OwnModel& m) { m.config.model.attention = Attention::causal; }),
                "attention = causal has no counterpart"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tokenizer.resize(9); }),
-                       "k.h5: tokenizer: is not valid JSON"));
+                       "k.h5: tokenizer: malformed JSON"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tensors.model.clear(); }),
                        "has no tensor /model/model.transformer.wte.weight"));
 }

@@ -101,8 +101,8 @@ TEST(HuggingFaceConfig, mistakes) {
   const auto parse = [](const std::string& text) {
     return error_of([&] { model_config_from_hugging_face(text, "config.json"); });
   };
-  EXPECT_TRUE(parse("").starts_with("config.json: is not valid JSON: "));
-  EXPECT_EQ(parse("[]"), "config.json: is not a JSON object");
+  EXPECT_TRUE(parse("").starts_with("config.json: malformed JSON, "));
+  EXPECT_EQ(parse("[]"), "config.json: is not a JSON object but array");
   EXPECT_EQ(parse("{\"a\":" + std::string(200'000, '[')),
             "config.json: is nested more than 100 deep");
 }
@@ -159,7 +159,7 @@ TEST(HuggingFaceImport, folders_that_do_not_fit_together) {
   EXPECT_TRUE(contains(mistake_after(remove("model.safetensors")), "has neither"));
   EXPECT_TRUE(
       contains(mistake_after([](const LladaFolder& f) { f.folder.write("tokenizer.json", "{"); }),
-               "tokenizer.json: is not valid JSON"));
+               "tokenizer.json: malformed JSON"));
   EXPECT_TRUE(contains(mistake_after([](const LladaFolder& f) {
                          fs::resize_file(f.folder / "model.safetensors", 2000);
                        }),

@@ -96,19 +96,19 @@ TEST(SafetensorsDamage, fields) {
   EXPECT_EQ(verdict(R"({"__metadata__":[]})", 0), "__metadata__ is not a JSON object");
   EXPECT_EQ(verdict(R"({"__metadata__":{"a":1}})", 0), "__metadata__ 'a' is not a string");
   const std::string a = entry("a", "[2]", 0, 8);
-  EXPECT_EQ(verdict("{" + a + "," + a + "}", 8), "damaged header: has the key 'a' twice");
+  EXPECT_EQ(verdict("{" + a + "," + a + "}", 8), "damaged header: has the key \"a\" twice");
   EXPECT_EQ(verdict("{" + entry("line\\none", "[3]", 0, 8) + "}", 8),
             "tensor 'line one': data_offsets [0,8] span 8 bytes; [3] of f32 is 12");
 }
 
 TEST(SafetensorsDamage, what_is_not_json) {
   for (const char* header : {"[]", "3", "\"a\"", "null"})
-    EXPECT_EQ(verdict(header), "damaged header: is not a JSON object") << header;
+    EXPECT_TRUE(verdict(header).starts_with("damaged header: is not a JSON object but ")) << header;
   for (const char* header : {"", "{", "{\"a\"", "{\"\xff\xfe\":1}", "{'a':1}", "{}{}",
                              "{\"a\":NaN}", "\xef\xbb", "{\"a\nb\":1}"})
-    EXPECT_TRUE(contains(verdict(header), "damaged header: is not valid JSON: ")) << header;
-  EXPECT_TRUE(contains(verdict("{\"" + std::string(100'000, 'a')), "is not valid JSON: "));
-  EXPECT_TRUE(contains(verdict(std::string("{}\0", 3)), "is not valid JSON: "));
+    EXPECT_TRUE(contains(verdict(header), "damaged header: malformed JSON, ")) << header;
+  EXPECT_TRUE(contains(verdict("{\"" + std::string(100'000, 'a')), "malformed JSON, "));
+  EXPECT_TRUE(contains(verdict(std::string("{}\0", 3)), "malformed JSON, "));
 }
 
 TEST(SafetensorsDamage, json_so_deep_that_walking_it_would_exhaust_the_stack) {
@@ -141,11 +141,11 @@ TEST(SafetensorsDamage, lengths) {
             "is truncated: its header has 100000000 bytes, the file 10");
   EXPECT_EQ(mistake(with_length(3, "{}")), "is truncated: its header has 3 bytes, the file 10");
   EXPECT_EQ(mistake(with_length(0, "")), mistake(with_length(0, "{}")));
-  EXPECT_TRUE(contains(mistake(with_length(0, "{}")), "is not valid JSON"));
+  EXPECT_TRUE(contains(mistake(with_length(0, "{}")), "malformed JSON"));
   EXPECT_TRUE(contains(error_of([&] { SafetensorsFile file(folder / "none"); }),
                        "none: No such file or directory"));
   EXPECT_TRUE(
-      contains(error_of([&] { SafetensorsFile file(folder / "."); }), "is not a regular file"));
+      contains(error_of([&] { SafetensorsFile file(folder / "."); }), "is a folder, not a file"));
 }
 
 TEST(SafetensorsDamage, every_truncation_is_noticed) {

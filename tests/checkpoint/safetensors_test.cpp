@@ -212,8 +212,7 @@ TEST(SafetensorsFolder, index_and_shards_that_disagree) {
       "says it holds"));
   EXPECT_TRUE(contains(mistake_after(index(R"({"weight_map": {"t0": ")" + first + "\"}}")),
                        first + ": tensor 't1' is missing from model.safetensors.index.json"));
-  EXPECT_TRUE(
-      contains(mistake_after(index("{")), "model.safetensors.index.json: is not valid JSON"));
+  EXPECT_TRUE(contains(mistake_after(index("{")), "model.safetensors.index.json: malformed JSON"));
   EXPECT_TRUE(contains(mistake_after(index("[]")), ": is not a JSON object"));
   EXPECT_TRUE(contains(mistake_after(index("{}")), ": has no weight_map"));
   EXPECT_TRUE(contains(mistake_after(index(R"({"weight_map": {"a": 3}})")), "'a' names no file"));

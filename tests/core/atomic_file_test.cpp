@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "core/input_file.h"
 #include "tests/support/support.h"
 
 namespace lacuna::testing {
@@ -121,18 +122,43 @@ TEST(AtomicFile, SaysWhyItCannotWrite) {
   EXPECT_TRUE(contains(error_of([&] { write_file(folder / "file/x", "x"); }),
                        folder / "file" + ": cannot create the folder: Not a directory"));
   EXPECT_TRUE(contains(error_of([&] { write_file("/proc/lacuna", "x"); }), "/proc/lacuna: cannot"));
-  // commit() without a file to commit.
-  EXPECT_TRUE(contains(error_of([&] { AtomicFile(folder / "z").commit(); }),
-                       folder / "z.partial" + ": No such file or directory"));
+  EXPECT_TRUE(contains(error_of([&] {
+                         AtomicFile file(folder / "z");
+                         fs::remove(file.partial());
+                         file.commit();
+                       }),
+                       "z.partial is no longer the file that was created"));
 }
 
-TEST(ReadFile, SaysWhyItCannotRead) {
+TEST(AtomicFile, DoesNotFollowALinkUnderThePartialName) {
   const Folder folder;
-  EXPECT_EQ(error_of([&] { read_file(folder / "none"); }),
-            folder / "none" + ": No such file or directory");
-  fs::create_directory(folder / "sub");
-  EXPECT_EQ(error_of([&] { read_file(folder / "sub"); }),
-            folder / "sub" + ": is a folder, not a file");
+  folder.write("victim", "precious");
+  fs::create_symlink(folder / "victim", folder / "x.partial");
+  write_file(folder / "x", "new");
+  EXPECT_EQ(read_file(folder / "victim"), "precious");
+  EXPECT_EQ(read_file(folder / "x"), "new");
+  EXPECT_FALSE(fs::is_symlink(folder / "x"));
+  fs::create_symlink(folder / "nothing", folder / "y.partial");
+  write_file(folder / "y", "new");
+  EXPECT_FALSE(fs::exists(folder / "nothing"));
+  ASSERT_EQ(mkfifo((folder / "z.partial").c_str(), 0600), 0);
+  write_file(folder / "z", "new");
+  EXPECT_EQ(read_file(folder / "z"), "new");
+  fs::create_directory(folder / "w.partial");
+  EXPECT_TRUE(contains(error_of([&] { write_file(folder / "w", "new"); }),
+                       folder / "w" + ": cannot write "));
+}
+
+TEST(AtomicFile, OfTwoWritersOneFailsAndTheFileIsWhole) {
+  const Folder folder;
+  AtomicFile first(folder / "x");
+  std::ofstream(first.partial()) << "first";
+  AtomicFile second(folder / "x");
+  std::ofstream(second.partial()) << "sec";
+  EXPECT_TRUE(contains(error_of([&] { first.commit(); }), "does another process write it, too?"));
+  EXPECT_FALSE(fs::exists(folder / "x"));
+  second.commit();
+  EXPECT_EQ(read_file(folder / "x"), "sec");
 }
 
 }  // namespace

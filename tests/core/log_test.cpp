@@ -59,6 +59,28 @@ TEST_F(Log, OtherRanksOnlyWarn) {
   EXPECT_EQ(printed([] { log_info("step 1"); }), "step 1\n");
 }
 
+TEST_F(Log, WhatFilesSayGivesTerminalsNoCommands) {
+  const std::string title =
+      "\x1b]0;owned\x07 \xc2\x9b"
+      "2J \xe2\x80\xae";
+  const std::string seen =
+      "\xe2\x90\x9b]0;owned\xe2\x90\x87 \xef\xbf\xbd"
+      "2J \xef\xbf\xbd\n";
+  EXPECT_EQ(printed([&] { log_info(title); }), seen);
+  EXPECT_EQ(printed([&] { log_warning(title); }), "warning: " + seen);
+  EXPECT_EQ(printed([&] { log_error(title); }), "lacuna: " + seen);
+  EXPECT_EQ(printed_on_terminal([] {
+              log_progress("a\x1b[5mb");
+              log_progress("");
+            }),
+            "\r\033[Ka\xe2\x90\x9b[5mb\r\033[K");
+}
+
+TEST_F(Log, ErrorsComeFromAnyRank) {
+  set_log_rank(2, 4);
+  EXPECT_EQ(printed([] { log_error("no space"); }), "lacuna: no space\n");
+}
+
 TEST_F(Log, ProgressIsForTerminalsOnly) {
   EXPECT_EQ(printed([] {
               EXPECT_FALSE(log_is_terminal());

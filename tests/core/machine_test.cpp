@@ -1,6 +1,7 @@
 #include "core/machine.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <thread>
 
@@ -85,6 +86,16 @@ TEST(Machine, CountsTheCoresOfTheAffinityMask) {
 TEST(Machine, HasMemory) {
   EXPECT_GT(usable_memory(), std::int64_t{1} << 26);
   EXPECT_LT(usable_memory(), std::int64_t{1} << 50);
+}
+
+TEST(Machine, TheProcessHasLimitsOfItsOwn) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
+  const std::int64_t half = usable_memory() / 2;
+  const rlimit less{rlim_t(half), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_DATA, &less), 0);
+  EXPECT_EQ(usable_memory(), half);
+  setrlimit(RLIMIT_DATA, &before);
 }
 
 }  // namespace

@@ -116,7 +116,35 @@ TEST(Text, PrintableControlCodesMoveNoCursor) {
   EXPECT_EQ(printable("\x1b[2J"), "\xe2\x90\x9b[2J");
   EXPECT_EQ(printable(std::string("\0\r\x7f", 3)), "\xe2\x90\x80\xe2\x90\x8d\xe2\x90\xa1");
   EXPECT_EQ(printable("\xc2\x9b"), "\xef\xbf\xbd");  // CSI in one
+  EXPECT_EQ(printable("\xc2\x80\xc2\x9f"), "\xef\xbf\xbd\xef\xbf\xbd");
   EXPECT_EQ(printable("\xc2\xa0"), "\xc2\xa0");
+}
+
+TEST(Text, PrintableReordersNothing) {
+  const std::string r = "\xef\xbf\xbd";
+  // U+202E right-to-left override, U+2066 isolate, U+200F mark, U+061C Arabic letter mark.
+  for (const char* control : {"\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x80\x8f", "\xd8\x9c"})
+    EXPECT_EQ(printable(std::string("a") + control + "b"), "a" + r + "b");
+  // U+200B and U+2070 lie beside them; Hebrew is text.
+  for (const std::string text : {"\xe2\x80\x8b", "\xe2\x81\xb0", "\xd7\xa9"})
+    EXPECT_EQ(printable(text), text);
+}
+
+TEST(Text, PrintableIsPrintable) {
+  for (const char* text : {"\x1b[2J", "\xff", "\xe2\x80\xae", "a\tb\n"})
+    EXPECT_EQ(printable(printable(text)), printable(text));
+}
+
+TEST(Text, APrintableLineIsOne) {
+  EXPECT_EQ(printable_line("a\nlacuna: b\tc\x1b"), "a lacuna: b c\xe2\x90\x9b");
+}
+
+TEST(Text, ShownIsShort) {
+  EXPECT_EQ(shown("a\nb"), "a b");
+  EXPECT_EQ(shown(std::string(120, 'a')), std::string(120, 'a'));
+  EXPECT_EQ(shown(std::string(121, 'a')), std::string(120, 'a') + "...");
+  // Not cut within a character.
+  EXPECT_EQ(shown(std::string(119, 'a') + "\xc3\xa9"), std::string(119, 'a') + "...");
 }
 
 TEST(Text, Trimmed) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/input_file.h"
 
 namespace lacuna::testing {
 

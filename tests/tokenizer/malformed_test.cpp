@@ -35,7 +35,7 @@ TEST(MalformedTokenizer, EveryTruncationIsAnError) {
   const std::string text = file.dump();
   ASSERT_EQ(refusal(text), "");
   for (std::size_t length = 0; length < text.size(); ++length)
-    ASSERT_TRUE(contains(refusal(text.substr(0, length)), "tokenizer.json: is not valid JSON"));
+    ASSERT_TRUE(contains(refusal(text.substr(0, length)), "tokenizer.json: malformed JSON"));
 }
 
 TEST(MalformedTokenizer, DamagedBytesAreErrorsOrTokenizers) {
@@ -50,11 +50,11 @@ TEST(MalformedTokenizer, DamagedBytesAreErrorsOrTokenizers) {
 }
 
 TEST(MalformedTokenizer, OtherJsonIsNamed) {
-  EXPECT_TRUE(contains(refusal(std::string("")), "is not valid JSON"));
+  EXPECT_TRUE(contains(refusal(std::string("")), "malformed JSON"));
   EXPECT_TRUE(contains(refusal(std::string("[]")), "the file is not an object but array"));
   EXPECT_TRUE(contains(refusal(std::string("{}")), "the file has no \"model\""));
-  EXPECT_TRUE(contains(refusal(std::string(100'000, '[')), "is not valid JSON"));
-  EXPECT_TRUE(contains(refusal(std::string("{\"model\": \"\xff\"}")), "is not valid JSON"));
+  EXPECT_TRUE(contains(refusal(std::string(100'000, '[')), "malformed JSON"));
+  EXPECT_TRUE(contains(refusal(std::string("{\"model\": \"\xff\"}")), "malformed JSON"));
 }
 
 TEST(MalformedTokenizer, TheKeyIsNamed) {

@@ -9,12 +9,18 @@ ModelSource::ModelSource(const std::string& what)
     : opened_(open_model(resolve_checkpoint(what))), reader(*opened_) {
   config = config_of_checkpoint(reader).model;
   if (reader.info().tokenizer.empty()) return;
-  tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
+  try {
+    tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
+  } catch (const Error& e) {
+    unusable_ = e.what();
+    return;
+  }
   if (config.mask_token < 0) config.mask_token = tokenizer->mask_token();
   if (config.eos_token < 0) config.eos_token = tokenizer->eos_token();
 }
 
 const Tokenizer& ModelSource::need_tokenizer(const std::string& advice) const {
+  if (!unusable_.empty()) fail(str(unusable_, "; ", advice));
   if (!tokenizer) fail_usage(str(reader.path(), ": holds no tokenizer; ", advice));
   return *tokenizer;
 }

@@ -13,12 +13,14 @@ namespace lacuna {
 /// What --checkpoint names: the model's config, its tokenizer, and where to read the weights.
 class ModelSource {
   std::unique_ptr<const ModelReader> opened_;
+  std::string unusable_;  // why the checkpoint's tokenizer is, if it is
 
  public:
   /// As resolve_checkpoint() takes it. Special tokens that the config leaves open are the
-  /// tokenizer's.
+  /// tokenizer's. A tokenizer that this program cannot be is as good as none until it is needed.
   explicit ModelSource(const std::string& what);
-  /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>".
+  /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>", and
+  /// Error when it cannot be used: "<why>; <advice>".
   const Tokenizer& need_tokenizer(const std::string& advice) const;
   /// Error when an id is no row of the model's embedding, which a foreign tokenizer may give.
   void check_ids(const std::vector<std::int32_t>& ids) const;

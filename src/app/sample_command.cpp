@@ -153,10 +153,8 @@ void sample(const Arguments& a) {
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
   const ModelSource source(a.checkpoint);
   const ModelConfig& config = source.config;
-  if (!a.ids && !source.tokenizer)
-    fail_usage(str(source.reader.path(), ": holds no tokenizer; ask for token ids with --ids"));
-  if (a.show && !source.tokenizer)
-    fail_usage(str(source.reader.path(), ": holds no tokenizer, which --show needs"));
+  if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
+  if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
   const auto length = std::int64_t(prompt.size());
   SamplerOptions options = options_of(a, config, length);

@@ -6,10 +6,14 @@
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
+#include "core/check.h"
+#include "core/json.h"
 #include "core/log.h"
 
 namespace lacuna {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 // Elements converted and written at a time.
 constexpr std::int64_t kWriteElements = std::int64_t{1} << 20;
@@ -67,10 +71,54 @@ GgufType type_of(const TensorInfo& info, GgufType wanted) {
   return wanted;
 }
 
+/// The text of the token that a Hugging Face tokenizer_config.json begins texts with.
+std::string bos_text(const Json& config) {
+  if (!config.is_null() && config.contains("bos_token")) {
+    const Json& bos = config["bos_token"];
+    if (bos.is_string()) return bos.get<std::string>();
+    if (bos.is_object() && bos.contains("content") && bos["content"].is_string())
+      return bos["content"].get<std::string>();
+  }
+  return "<|startoftext|>";
+}
+
+/// Whether a post_processor puts that token before a text.
+bool puts_before(const Json& processor, const std::string& bos) {
+  if (!processor.is_object()) return false;
+  for (const char* list : {"processors", "single"}) {
+    const auto steps = processor.find(list);
+    if (steps == processor.end() || !steps->is_array() || steps->empty()) continue;
+    if (std::string_view(list) == "single") {
+      const Json& first = steps->front();
+      return first.is_object() && first.contains("SpecialToken") &&
+             first["SpecialToken"].is_object() && first["SpecialToken"].contains("id") &&
+             first["SpecialToken"]["id"] == bos;
+    }
+    for (const Json& step : *steps)
+      if (puts_before(step, bos)) return true;
+  }
+  return false;
+}
+
+/// Whether llama.cpp should put the token before every text: where the model was trained here with
+/// texts that begin so, or where Hugging Face's tokenizer of an imported model does. A model that
+/// has not seen the token would not know what to make of it.
+bool adds_bos(const ModelConfig& model, const Json& config, const CheckpointInfo& info,
+              const std::string& bos, const std::string& name) {
+  if (model.add_bos_token) return true;
+  if (!config.is_null() && config.contains("add_bos_token") && config["add_bos_token"].is_boolean())
+    return config["add_bos_token"].get<bool>();
+  if (!info.extra.count(kConfigAttribute)) return false;
+  const auto tokenizer = parse_json_object<Json>(info.tokenizer, name);
+  return tokenizer.contains("post_processor") && puts_before(tokenizer["post_processor"], bos);
+}
+
 void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const CheckpointInfo& info,
                         const std::string& name) {
   const AddedTokens added = added_tokens(info.tokenizer, name);
-  const std::int64_t start = id_of(added, "<|startoftext|>");
+  const Json config = tokenizer_config_of(info, name);
+  const std::string bos = bos_text(config);
+  const std::int64_t start = id_of(added, bos);
   // Where there is none llama.cpp would take token 11 for one.
   const std::pair<const char*, std::int64_t> tokens[] = {
       {"bos", start >= 0 ? start : model.eos_token},
@@ -80,7 +128,7 @@ void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const Checkpoi
       {"mask", model.mask_token}};
   for (const auto& [role, id] : tokens)
     if (id >= 0) keys.add(str("tokenizer.ggml.", role, "_token_id"), std::uint32_t(id));
-  keys.add("tokenizer.ggml.add_bos_token", start >= 0);
+  keys.add("tokenizer.ggml.add_bos_token", start >= 0 && adds_bos(model, config, info, bos, name));
   const std::string chat = chat_template_of(info, added, name);
   if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
 }
@@ -111,13 +159,12 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType t
     keys.add("diffusion.shift_logits", false);
   }
   const CheckpointInfo& info = reader.info();
-  if (info.tokenizer.empty()) {
-    keys.add("tokenizer.ggml.model", "no_vocab");
-    return keys;
-  }
   const std::string name = reader.path() + ": tokenizer";
-  add_gguf_tokenizer(keys, info.tokenizer, model.vocab_size, name);
-  add_special_tokens(keys, model, info, name);
+  if (!info.tokenizer.empty() && add_gguf_tokenizer(keys, info.tokenizer, model.vocab_size, name)) {
+    add_special_tokens(keys, model, info, name);
+  } else {
+    keys.add("tokenizer.ggml.model", "no_vocab");
+  }
   return keys;
 }
 

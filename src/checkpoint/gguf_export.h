@@ -21,8 +21,9 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
 
 /// Adds the keys of a tokenizer.json; its `rows` ids are those of the embedding, and ids that no
 /// token has become unused ones. `name` stands for the file in messages. Warns when llama.cpp has
-/// no such split pattern, so that it may cut text elsewhere.
-void add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
+/// no such split pattern, so that it may cut text elsewhere. Adds nothing, warns and returns false
+/// for a tokenizer that is not byte-level BPE.
+bool add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
                         const std::string& name);
 
 }  // namespace lacuna

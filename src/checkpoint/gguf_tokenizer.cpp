@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "checkpoint/gguf_export.h"
-#include "checkpoint/json_detail.h"
+#include "core/check.h"
+#include "core/json.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lacuna {
 namespace {
@@ -81,11 +84,18 @@ std::vector<std::string> merges_of(const Json& model, const std::string& name) {
   return merges;
 }
 
-}  // namespace
+/// Whether words are bytes by the time the model sees them.
+bool is_byte_level_bpe(const Json& json) {
+  const auto model = json.find("model"), pre = json.find("pre_tokenizer");
+  if (model == json.end() || pre == json.end() || !model->is_object() || !pre->is_object())
+    return false;
+  if (model->value("type", "BPE") != "BPE") return false;
+  const Json steps = pre->value("type", "") == "Sequence" ? pre->at("pretokenizers") : Json::array({*pre});
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const Json& step) { return step.value("type", "") == "ByteLevel"; });
+}
 
-void add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
-                        const std::string& name) {
-  const auto json = parse_json_object<Json>(tokenizer_json, name);
+void add_vocabulary(GgufKeys& keys, const Json& json, std::int64_t rows, const std::string& name) {
   CHECK(json.contains("model") && json["model"].is_object() && json["model"].contains("vocab") &&
             json["model"]["vocab"].is_object(),
         name, ": has no model.vocab");
@@ -100,9 +110,15 @@ void add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::
     types[id.get<std::size_t>()] = type;
   };
   for (const auto& [text, id] : json["model"]["vocab"].items()) set(id, text, kNormal);
-  for (const Json& token : json.value("added_tokens", Json::array()))
-    set(token.at("id"), token.at("content").get<std::string>(),
-        token.value("special", false) ? kControl : kUserDefined);
+  std::map<std::string, Json> added;  // what is given twice keeps its id, and stays special
+  for (const Json& token : json.value("added_tokens", Json::array())) {
+    const auto text = token.at("content").get<std::string>();
+    if (text.empty()) continue;
+    const auto [first, is_new] = added.emplace(text, token);
+    const bool special = token.value("special", false) || first->second.value("special", false);
+    first->second["special"] = special;
+    set(first->second.at("id"), text, special ? kControl : kUserDefined);
+  }
 
   std::string split = split_name(json);
   if (split.empty()) {
@@ -119,6 +135,25 @@ void add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::
   keys.add("tokenizer.ggml.tokens", tokens);
   keys.add("tokenizer.ggml.token_type", types);
   keys.add("tokenizer.ggml.merges", merges_of(json["model"], name));
+}
+
+}  // namespace
+
+bool add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
+                        const std::string& name) {
+  const auto json = parse_json_object<Json>(tokenizer_json, name);
+  try {
+    if (is_byte_level_bpe(json)) {
+      add_vocabulary(keys, json, rows, name);
+      return true;
+    }
+  } catch (const Json::exception& e) {  // a key that is missing or of another type
+    fail(str(name, ": cannot be written as GGUF: ", shown(e.what())));
+  }
+  log_warning(name +
+              ": is not byte-level BPE, the only kind that is written; the file will take "
+              "and give token ids alone");
+  return false;
 }
 
 }  // namespace lacuna

@@ -3,6 +3,7 @@
 // folder, and what its other files say.
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -36,6 +37,8 @@ using AddedTokens = std::map<std::int64_t, std::string>;
 AddedTokens added_tokens(const std::string& tokenizer, const std::string& file);
 /// The id of such a token, or -1.
 std::int64_t id_of(const AddedTokens& added, std::string_view text);
+/// The tokenizer_config.json that an import kept; null where there is none.
+nlohmann::ordered_json tokenizer_config_of(const CheckpointInfo& info, const std::string& file);
 /// The Jinja template of a model's dialogues: the one an import kept; LLaDA's, where the tokenizer
 /// has its tokens; or "".
 std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& added,

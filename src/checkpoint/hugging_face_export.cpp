@@ -3,10 +3,10 @@
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
-#include "checkpoint/json_detail.h"
 #include "checkpoint/staged_folder.h"
 #include "core/atomic_file.h"
 #include "core/half.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"
 
@@ -49,7 +49,7 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
     if (const auto found = added.find(id); found != added.end()) special[role] = found->second;
 
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                 {"add_bos_token", false},
+                 {"add_bos_token", model.add_bos_token},
                  {"clean_up_tokenization_spaces", false},
                  {"model_max_length", model.max_length}};
   config.update(special);
@@ -74,13 +74,16 @@ Files files_of(const ModelReader& reader, const ModelConfig& model, DType dtype,
                bool dtype_is_chosen) {
   const CheckpointInfo& info = reader.info();
   Files files;
+  std::string kept;
   for (const auto& [key, text] : info.extra) {
     if (!key.starts_with(kFileAttribute)) continue;
     const std::string name = key.substr(kFileAttribute.size());
     CHECK(fs::path(name).filename() == name && is_companion(name), reader.path(), ": attribute '",
           key, "' does not name a file that belongs beside a model");
     files[name] = text;
+    kept += (kept.empty() ? "" : ", ") + name;
   }
+  if (!kept.empty()) log_info("with the files that the import kept: " + kept);
   const auto original = info.extra.find(kConfigAttribute);
   const bool imported = original != info.extra.end();
   std::string& config = files["config.json"];
@@ -175,11 +178,16 @@ std::int64_t id_of(const AddedTokens& added, std::string_view text) {
   return -1;
 }
 
+Json tokenizer_config_of(const CheckpointInfo& info, const std::string& file) {
+  const auto kept = info.extra.find(std::string(kFileAttribute) + "tokenizer_config.json");
+  if (kept == info.extra.end()) return nullptr;
+  return parse_json_object<Json>(kept->second, file + "_config.json");
+}
+
 std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& added,
                              const std::string& file) {
-  const auto kept = info.extra.find(std::string(kFileAttribute) + "tokenizer_config.json");
-  if (kept == info.extra.end()) return llada_chat_template(added);
-  const auto config = parse_json_object<Json>(kept->second, file + "_config.json");
+  const Json config = tokenizer_config_of(info, file);
+  if (config.is_null()) return llada_chat_template(added);
   const auto chat = config.find("chat_template");
   return chat != config.end() && chat->is_string() ? chat->get<std::string>() : "";
 }

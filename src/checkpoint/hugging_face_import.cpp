@@ -5,8 +5,10 @@
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
-#include "core/atomic_file.h"
+#include "core/check.h"
 #include "core/half.h"
+#include "core/input_file.h"
+#include "core/json.h"
 #include "core/log.h"
 
 namespace lacuna {
@@ -16,20 +18,79 @@ namespace fs = std::filesystem;
 
 constexpr std::uintmax_t kLargestFile = 16 << 20;  // of those kept for export
 
-std::map<std::string, std::string> companions(const fs::path& folder) {
+/// Whether one folder holds the file, at any depth. Both paths are canonical.
+bool lies_in(const fs::path& file, const fs::path& folder) {
+  const fs::path relative = file.lexically_relative(folder);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
+/// Where the files of a model folder may come from. Hugging Face's cache keeps a model's files as
+/// links: snapshots/REVISION/config.json to blobs/HASH of the same model.
+class Origin {
+ public:
+  explicit Origin(const fs::path& folder) : folder_(fs::canonical(folder)) {
+    const fs::path snapshots = folder_.parent_path();
+    std::error_code error;
+    if (snapshots.filename() == "snapshots")
+      cache_ = fs::canonical(snapshots.parent_path() / "blobs", error);
+  }
+  /// "" for a file of the folder, or of its cache; else what it is a link to.
+  std::string elsewhere(const fs::path& file) const {
+    std::error_code error;
+    const fs::path target = fs::canonical(file, error);
+    if (error) return "";  // reading it will say why
+    if (lies_in(target, folder_) || (!cache_.empty() && lies_in(target, cache_))) return "";
+    return target.string();
+  }
+
+ private:
+  fs::path folder_, cache_;
+};
+
+/// Why a file is not kept for export, or "", with its text.
+std::string read_companion(const fs::path& path, const Origin& origin, std::string& text) {
+  // What a downloaded folder points to on this machine must not be published with the model.
+  if (const std::string target = origin.elsewhere(path); !target.empty())
+    return "it is a link to " + target + ", outside of the folder";
+  const InputFile file(path);
+  if (file.bytes() > std::int64_t(kLargestFile)) return "it is too large";
+  text = read_file(path);
+  return text.find('\0') == std::string::npos ? "" : "it is not text";
+}
+
+std::map<std::string, std::string> companions(const fs::path& folder, const Origin& origin) {
   std::map<std::string, std::string> kept;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (!entry.is_regular_file() || !is_companion(name)) continue;
-    const bool small = entry.file_size() <= kLargestFile;
-    std::string text = small ? read_file(entry.path()) : "";
-    if (small && text.find('\0') == std::string::npos)
+    if (!is_companion(name)) continue;
+    std::error_code error;
+    if (entry.is_directory(error)) continue;
+    std::string text, why;
+    try {
+      why = read_companion(entry.path(), origin, text);
+    } catch (const Error& e) {  // a FIFO, a link to nothing
+      log_warning(str(e.what(), "; it is not kept for export"));
+      continue;
+    }
+    if (why.empty())
       kept[std::string(kFileAttribute) + name] = std::move(text);
     else
-      log_warning(entry.path().string() +
-                  ": is not kept for export: " + (small ? "it is not text" : "it is too large"));
+      log_warning(entry.path().string() + ": is not kept for export: " + why);
   }
   return kept;
+}
+
+/// Names the files of the model itself that were taken from outside of its folder.
+void report_elsewhere(const fs::path& folder, const Origin& origin) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "config.json" && name != "tokenizer.json" &&
+        name != "model.safetensors.index.json" && entry.path().extension() != ".safetensors")
+      continue;
+    if (const std::string target = origin.elsewhere(entry.path()); !target.empty())
+      log_warning(str(entry.path().string(), ": is a link to ", target,
+                      ", outside of the folder; the checkpoint holds what is there"));
+  }
 }
 
 std::string tokenizer_of(const fs::path& folder) {
@@ -39,7 +100,7 @@ std::string tokenizer_of(const fs::path& folder) {
     return "";
   }
   std::string text = read_file(path);
-  CHECK(nlohmann::json::accept(text), path.string(), ": is not valid JSON");
+  (void)parse_json_object<nlohmann::json>(text, path.string());
   return text;
 }
 
@@ -50,7 +111,9 @@ CheckpointInfo info_of(const fs::path& folder) {
   const fs::path config_path = folder / "config.json";
   CHECK(fs::exists(config_path), folder.string(), ": has no config.json");
   CheckpointInfo info;
-  info.extra = companions(folder);
+  const Origin origin(folder);
+  report_elsewhere(folder, origin);
+  info.extra = companions(folder, origin);
   info.extra[kConfigAttribute] = read_file(config_path);
   Config config;
   config.model = model_config_from_hugging_face(info.extra[kConfigAttribute], config_path.string());

@@ -96,6 +96,7 @@ struct ModelConfig {
   double rope_theta = 10000;
   double norm_eps = 1e-5;
   bool tied_embeddings = false;
+  bool add_bos_token = false;
   Attention attention = Attention::full;
   std::int64_t mask_token = -1;
   std::int64_t eos_token = -1;
@@ -114,6 +115,9 @@ struct ModelConfig {
     visit(c.rope_theta, "rope_theta", "base of the rotary position angles");
     visit(c.norm_eps, "norm_eps", "added to the mean square in RMSNorm");
     visit(c.tied_embeddings, "tied_embeddings", "whether the head reuses the embedding's weights");
+    visit(c.add_bos_token, "add_bos_token",
+          "whether the model expects <|startoftext|> before every text; true once the training "
+          "texts all begin with it");
     visit(c.attention, "attention", "full (diffusion) or causal (the autoregressive baseline)");
     visit(c.mask_token, "mask_token", "id that stands for a masked token; -1: the tokenizer's");
     visit(c.eos_token, "eos_token", "id that ends a text; -1: the tokenizer's");

@@ -1,12 +1,13 @@
 #include "tokenizer/tokenizer_json.h"
 
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
 
 #include "core/check.h"
+#include "core/json.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "tokenizer/byte_alphabet.h"
 
 namespace lacuna {
@@ -24,9 +25,9 @@ class Value {
       : json_(&json), path_(std::move(path)), file_(&file) {}
 
   const Json& json() const { return *json_; }
-  [[noreturn]] void refuse(const std::string& what) const {
-    fail(str(*file_, ": ", path_.empty() ? "the file" : path_, " ", what));
-  }
+  /// "tokenizer.json: model.vocab".
+  std::string name() const { return str(*file_, ": ", path_.empty() ? "the file" : path_); }
+  [[noreturn]] void refuse(const std::string& what) const { fail(name() + " " + what); }
   void expect(bool condition, const char* what) const {
     if (!condition) refuse(str("is not ", what, " but ", json_->type_name()));
   }
@@ -125,9 +126,38 @@ void read_merges(const Value& merges, TokenizerDefinition& d) {
   }
 }
 
-void read_model(const Value& model, TokenizerDefinition& d) {
+void check_model_type(const Value& model) {
   if (model.has("type") && model["type"].text() != "BPE")
-    model["type"].refuse(str("is ", model["type"].text(), "; only BPE is supported"));
+    model["type"].refuse(
+        str("is ", model["type"].text(), "; only BPE, byte-level as GPT-2's, is supported"));
+}
+
+/// Whether a component, or a step of a Sequence of them, is of that type.
+bool has_step(const Value& component, const char* steps, const char* type) {
+  if (component["type"].text() == type) return true;
+  if (component["type"].text() != "Sequence") return false;
+  const Value list = component[steps];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (has_step(list.at(i), steps, type)) return true;
+  return false;
+}
+
+/// Before anything else is said about a tokenizer of another kind, that it is one.
+void check_byte_level(const Value& file, const std::string& name) {
+  const bool split = file.has("pre_tokenizer");
+  if (split && has_step(file["pre_tokenizer"], "pretokenizers", "ByteLevel")) return;
+  const Value model = file["model"];
+  const bool sentencepiece =
+      model.flag("byte_fallback", false) ||
+      (split && has_step(file["pre_tokenizer"], "pretokenizers", "Metaspace")) ||
+      (file.has("normalizer") && (has_step(file["normalizer"], "normalizers", "Prepend") ||
+                                  has_step(file["normalizer"], "normalizers", "Replace")));
+  fail(str(name, ": is not byte-level BPE: pre_tokenizer has no ByteLevel",
+           sentencepiece ? ", and other keys are those of a SentencePiece tokenizer" : "",
+           "; only byte-level BPE is supported"));
+}
+
+void read_model(const Value& model, TokenizerDefinition& d) {
   if (model.has("dropout") && model["dropout"].json() != 0)
     model["dropout"].refuse("is set; ids would be random");
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -140,8 +170,19 @@ void read_model(const Value& model, TokenizerDefinition& d) {
   read_merges(model["merges"], d);
 }
 
+/// A token that the list has had: as in the package, it keeps its id, what is said last holds, and
+/// once special it stays so.
+void repeat(AddedToken& first, AddedToken again, const Value& token) {
+  if (again.id != first.id)
+    log_warning(str(token.name(), ": \"", shown(again.content), "\" is given twice; its id is ",
+                    first.id, ", as in the tokenizers package, not ", again.id));
+  again.id = first.id;
+  again.special = again.special || first.special;
+  first = std::move(again);
+}
+
 void read_added_tokens(const Value& list, TokenizerDefinition& d) {
-  std::unordered_map<std::string, std::size_t> place;
+  std::unordered_map<std::string, std::size_t> place;  // in d.added_tokens
   // The package gives ids by place, not as the file says.
   auto next_id = std::int32_t(d.vocab.size());
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -154,9 +195,12 @@ void read_added_tokens(const Value& list, TokenizerDefinition& d) {
     added.lstrip = token["lstrip"].flag();
     added.rstrip = token["rstrip"].flag();
     added.normalized = token["normalized"].flag();
-    if (added.content.empty()) token["content"].refuse("is empty");
-    const auto [other, is_new] = place.emplace(added.content, i);
-    if (!is_new) token.refuse(str("repeats the content of added_tokens[", other->second, "]"));
+    if (added.content.empty()) continue;  // as the package does
+    const auto [other, is_new] = place.emplace(added.content, d.added_tokens.size());
+    if (!is_new) {
+      repeat(d.added_tokens[other->second], std::move(added), token);
+      continue;
+    }
     const auto known = d.vocab.find(added.content);
     const std::int32_t id = known == d.vocab.end() ? next_id++ : known->second;
     if (added.id != id)
@@ -249,30 +293,20 @@ void check_decoder(const Value& decoder) {
   for (std::size_t i = 0; i < list.size(); ++i) check_decoder(list.at(i));
 }
 
-Json parse(const std::string& text, const std::string& name) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 9: …"
-    std::string reason = e.what();
-    if (const auto at = reason.find("] "); at != std::string::npos) reason = reason.substr(at + 2);
-    fail(str(name, ": is not valid JSON: ", reason));
-  }
-}
-
 }  // namespace
 
 TokenizerDefinition read_tokenizer_json(const std::string& json, const std::string& name) {
-  const Json parsed = parse(json, name);
+  const Json parsed = parse_json<Json>(json, name);
   const Value file(parsed, "", name);
   if (file.has("version") && file["version"].text() != "1.0")
     file["version"].refuse(str("is ", file["version"].text(), "; only 1.0 is supported"));
+  check_model_type(file["model"]);
+  check_byte_level(file, name);
   TokenizerDefinition d;
   read_model(file["model"], d);
   if (file.has("added_tokens")) read_added_tokens(file["added_tokens"], d);
   if (file.has("normalizer")) read_normalizer(file["normalizer"], d);
-  if (!file.has("pre_tokenizer") || read_pretokenizer(file["pre_tokenizer"], d))
-    fail(str(name, ": pre_tokenizer does not end in ByteLevel; only byte-level BPE is supported"));
+  read_pretokenizer(file["pre_tokenizer"], d);
   if (file.has("decoder")) check_decoder(file["decoder"]);
   for (const char* ignored : {"truncation", "padding"})
     if (file.has(ignored))

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "core/check.h"
+#include "core/json.h"
 
 namespace lacuna {
 namespace {
@@ -87,6 +87,17 @@ Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_toke
   return config;
 }
 
+bool all_begin_with(std::int32_t token, const TokenFile& data) {
+  constexpr std::int64_t enough = 1000;
+  for (std::int64_t i = 0; i < std::min(data.documents(), enough); ++i) {
+    std::int32_t first = -1;
+    if (data.offset(i) == data.offset(i + 1)) return false;
+    data.read(data.offset(i), std::span(&first, 1));
+    if (first != token) return false;
+  }
+  return data.documents() > 0;
+}
+
 std::vector<std::string> differences(const Config& before, const Config& now) {
   const auto old_values = values_of(before);
   std::vector<std::string> changed;
@@ -118,11 +129,11 @@ void check_same_model(const ModelConfig& before, const ModelConfig& now, const s
 
 bool same_tokenizer(const std::string& a, const std::string& b) {
   if (a == b) return true;
-  const auto parse = [](const std::string& text) {
-    return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  };
-  const nlohmann::json x = parse(a), y = parse(b);
-  return !x.is_discarded() && x == y;
+  try {
+    return parse_json<nlohmann::json>(a, "tokenizer") == parse_json<nlohmann::json>(b, "tokenizer");
+  } catch (const Error&) {  // what is not JSON is equal byte for byte or not at all
+    return false;
+  }
 }
 
 }  // namespace lacuna

@@ -12,6 +12,9 @@ namespace lacuna {
 /// when the config names another id, a vocabulary too small for the data, or when a special token
 /// that the objective needs is missing; naming key, value and file.
 Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_token);
+/// Whether the texts of a token file begin with that token, as LLaDA's chat template makes them; of
+/// a large file the first are looked at.
+bool all_begin_with(std::int32_t token, const TokenFile& data);
 
 /// The keys in which two configs differ: "train.steps: 1000 -> 2000".
 std::vector<std::string> differences(const Config& before, const Config& now);

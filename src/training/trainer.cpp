@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
+#include "data/chat_template.h"
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
 #include "training/response_source.h"
@@ -19,6 +20,14 @@ namespace {
 std::optional<Tokenizer> tokenizer_of(const TokenFile& data) {
   if (data.tokenizer_json().empty()) return std::nullopt;
   return Tokenizer::from_json(data.tokenizer_json(), data.path() + ": its tokenizer");
+}
+
+Config resolved(const Config& config, const TokenFile& data,
+                const std::optional<Tokenizer>& tokenizer) {
+  Config all = resolve_model(config, data, tokenizer ? tokenizer->pad_token() : -1);
+  const auto begin = tokenizer ? tokenizer->id_of(ChatTemplate{}.begin) : std::nullopt;
+  if (begin && all_begin_with(*begin, data)) all.model.add_bos_token = true;
+  return all;
 }
 
 DType type_of(Precision precision) {
@@ -49,7 +58,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                  options.sft && config.sft.lora_rank > 0),
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
-      config_(resolve_model(config, data_, tokenizer_ ? tokenizer_->pad_token() : -1)),
+      config_(resolved(config, data_, tokenizer_)),
       source_(make_source(options.sft)),
       weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype),
                model_share(grid_, config_), Buckets::multiple(grid_.data().size())),

@@ -124,6 +124,21 @@ TEST_F(SftProgram, ATraceOfTheFirstStep) {
   EXPECT_EQ(trace.shape("/response"), trace.shape("/clean"));
 }
 
+// The template begins every example with <|startoftext|>, which llama.cpp is told to do likewise.
+TEST_F(SftProgram, TheStartTokenIsNotedInTheCheckpointAndExported) {
+  const auto noted = [](const std::string& checkpoint) {
+    return output_of({"inspect", "--config", checkpoint});
+  };
+  EXPECT_TRUE(contains(noted(at("base.h5")), "add_bos_token = false"));
+  EXPECT_TRUE(contains(noted(at("run")), "add_bos_token = true"));
+  const std::string key = "tokenizer.ggml.add_bos_token";
+  for (const auto& [checkpoint, adds] : {std::pair{at("base.h5"), 0}, {at("run"), 1}}) {
+    output_of({"export", "--checkpoint", checkpoint, "--format", "gguf", "--output", at("m.gguf")});
+    const std::string gguf = read_file(at("m.gguf"));
+    EXPECT_EQ(gguf.at(gguf.find(key) + key.size() + 4), char(adds));
+  }
+}
+
 TEST_F(SftProgram, ChatAnswers) {
   const std::vector<std::string> chat = {
       "sample", "--checkpoint", at("run"), "--chat", "--gen-length", "6", "--threads", "1"};
@@ -186,7 +201,7 @@ TEST_F(SftProgram, ScoreOfAFileAndItsMistakes) {
   EXPECT_TRUE(
       fails(with({"--prompt-tokens", "262", "--tokens", "1"}), 2, "--prompt-tokens: '262'"));
   EXPECT_TRUE(fails(with({"--input", folder_->write("bad.jsonl", "{\"text\": \"a\"}\n{]\n")}), 1,
-                    "bad.jsonl:2: malformed JSON"));
+                    "bad.jsonl:2: is not valid JSON"));
   EXPECT_TRUE(
       fails(with({"--input",
                   folder_->write("long.jsonl", "{\"text\": \"" + std::string(49, 'a') + "\"}")}),

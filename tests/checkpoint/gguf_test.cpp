@@ -155,6 +155,68 @@ TEST_F(Gguf, WhatCannotBeWritten) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "x.gguf"));
 }
 
+/// A model's tokenizer.ggml.add_bos_token.
+bool adds_bos(const std::string& gguf) {
+  const std::string key = "tokenizer.ggml.add_bos_token";
+  const std::size_t at = gguf.find(key);
+  CHECK(at != std::string::npos, "has no ", key);
+  return gguf.at(at + key.size() + 4) != 0;  // after the value's type
+}
+
+TEST_F(Gguf, TheStartTokenIsAddedWhereTheModelHasLearntIt) {
+  std::string& json = info_.tokenizer;
+  json.replace(json.find("<extra>"), 7, "<|startoftext|>");
+  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));  // pretrained here, on texts without it
+  config_.model.add_bos_token = true;               // with it
+  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+}
+
+TEST_F(Gguf, OfAnImportedModelTheStartTokenIsAddedAsHuggingFaceDoes) {
+  std::string& json = info_.tokenizer;
+  json.replace(json.find("<extra>"), 7, "<begin>");
+  info_.extra["hf_config"] = "{}";
+  std::string& config = info_.extra["hf_file:tokenizer_config.json"];
+  config = R"({"bos_token": "<begin>"})";
+  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+  config = R"({"bos_token": {"content": "<begin>"}, "add_bos_token": true})";
+  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+  config = R"({"bos_token": "<absent>", "add_bos_token": true})";
+  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+  // tokenizer_config.json does not say: the tokenizer's own post_processor does, as Llama 3's.
+  const std::string none = R"("post_processor": null)";
+  ASSERT_NE(json.find(none), std::string::npos);
+  const std::string single =
+      R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<begin>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}}]})";
+  config = R"({"bos_token": "<begin>"})";
+  json.replace(json.find(none), none.size(),
+               R"("post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, )" +
+                   single + "]}");
+  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+  config = R"({"bos_token": "<begin>", "add_bos_token": false})";  // LLaDA's
+  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+}
+
+TEST_F(Gguf, TokenizersOfOtherKindsAreLeftOut) {
+  const std::string all = info_.tokenizer;
+  for (const auto& [from, to] : {std::pair{R"("type": "BPE")", R"("type": "Unigram")"},
+                                 {R"({"type": "ByteLevel")", R"({"type": "Metaspace")"}}) {
+    info_.tokenizer = all;
+    ASSERT_NE(info_.tokenizer.find(from), std::string::npos) << from;
+    // Every one: the decoder and post_processor may be ByteLevel too.
+    for (std::size_t at = 0; (at = info_.tokenizer.find(from, at)) != std::string::npos;)
+      info_.tokenizer.replace(at, std::string(from).size(), to);
+    ::testing::internal::CaptureStderr();
+    const std::string file = exported(GgufType::f32);
+    EXPECT_TRUE(contains(::testing::internal::GetCapturedStderr(), "is not byte-level BPE"));
+    EXPECT_TRUE(contains(file, "no_vocab"));
+  }
+  info_.tokenizer = all;
+  info_.tokenizer.replace(info_.tokenizer.find(R"("type": "BPE")"), 13, R"("type": null )");
+  EXPECT_TRUE(contains(error_of([&] { exported(GgufType::f32); }),
+                       "k.h5: tokenizer: cannot be written as GGUF: "));
+}
+
 // --- elements --------------------------------------------------------------------------------
 
 TEST(GgufElements, Q8KeepsWithinHalfAStep) {

@@ -39,6 +39,23 @@ TEST(ResolveModel, TakesWhatIsNotSetFromTheData) {
   EXPECT_EQ(resolve_model(padded, file, -1).model.vocab_size, 64);
 }
 
+TEST(ResolveModel, FindsTheTokenThatBeginsEveryText) {
+  const Folder folder;
+  const auto file_of = [&](const char* name, const std::vector<std::vector<std::int32_t>>& texts) {
+    TokenFileWriter writer(folder / name, {10, 8, 9, ""});
+    for (const auto& text : texts) {
+      writer.append(text);
+      writer.end_document();
+    }
+    writer.finish();
+    writer.commit();
+    return TokenFile(folder / name);
+  };
+  EXPECT_TRUE(all_begin_with(7, file_of("a.h5", {{7, 1}, {7}, {7, 7, 2}})));
+  EXPECT_FALSE(all_begin_with(7, file_of("b.h5", {{7, 1}, {1, 7}})));
+  EXPECT_FALSE(all_begin_with(6, file_of("c.h5", {{7, 1}})));
+}
+
 TEST(ResolveModel, RefusesWhatContradictsTheData) {
   EXPECT_TRUE(contains(resolve_error([](Config& c) { c.model.vocab_size = 17; }),
                        "model.vocab_size = 17, but "));

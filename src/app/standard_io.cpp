@@ -1,5 +1,8 @@
 #include "app/standard_io.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>

@@ -2,6 +2,7 @@
 // For the .cpp files of data/ and evaluation/ that read JSON alone.
 #include <string>
 
+#include "core/check.h"
 #include "core/json.h"
 
 namespace lacuna {

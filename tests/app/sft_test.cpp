@@ -201,7 +201,7 @@ TEST_F(SftProgram, ScoreOfAFileAndItsMistakes) {
   EXPECT_TRUE(
       fails(with({"--prompt-tokens", "262", "--tokens", "1"}), 2, "--prompt-tokens: '262'"));
   EXPECT_TRUE(fails(with({"--input", folder_->write("bad.jsonl", "{\"text\": \"a\"}\n{]\n")}), 1,
-                    "bad.jsonl:2: is not valid JSON"));
+                    "bad.jsonl:2: malformed JSON"));
   EXPECT_TRUE(
       fails(with({"--input",
                   folder_->write("long.jsonl", "{\"text\": \"" + std::string(49, 'a') + "\"}")}),

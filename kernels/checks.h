@@ -227,17 +227,6 @@ inline RowsCols check_cross_entropy(const Checks& c, const Tensor& loss, const T
   return {logits.rows(), logits.cols()};
 }
 
-inline RowsCols check_corrupt(const Checks& c, const Tensor& noisy, const Tensor& masked,
-                              const Tensor& clean, const Tensor& p, const Tensor& samples) {
-  const RowsCols n{clean.rows(), clean.cols()};
-  c.is_matrix("clean", clean, n.rows, n.cols, DType::i32);
-  c.is_matrix("noisy", noisy, n.rows, n.cols, DType::i32);
-  c.is_matrix("masked", masked, n.rows, n.cols, DType::u8);
-  c.is_vector("p", p, n.rows, DType::f32);
-  c.is_vector("samples", samples, n.rows, DType::i64);
-  return n;
-}
-
 inline RowsCols check_guide(const Checks& c, const Tensor& logits, const Tensor& unconditional) {
   c.is_float("logits", logits);
   c.is_contiguous("logits", logits);

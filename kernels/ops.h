@@ -173,11 +173,6 @@ class Ops {
                                       Tensor weights) = 0;
 
   // --- diffusion ---------------------------------------------------------------------------------
-  /// The forward process of LLaDA (arXiv:2502.09992, eq. 7 and algorithm 1): position i of row b is
-  /// masked iff CounterRng{seed, Purpose::mask, samples[b]}.uniform(i) < p[b].
-  /// noisy, clean i32 [B,T]; masked u8 [B,T]; p f32 [B]; samples i64 [B], global sample numbers.
-  virtual void corrupt(Tensor noisy, Tensor masked, Tensor clean, Tensor p, Tensor samples,
-                       std::uint64_t seed, std::int32_t mask_token) = 0;
   /// Classifier-free guidance (arXiv:2502.09992, eq. 16): logits = u + (scale + 1)(logits - u),
   /// u = unconditional. Both [M,V]. scale 0 leaves logits as they are.
   virtual void guide(Tensor logits, Tensor unconditional, float scale) = 0;

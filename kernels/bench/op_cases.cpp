@@ -209,18 +209,7 @@ void OpCases::add_vocabulary() {
 }
 
 void OpCases::add_diffusion() {
-  const Shape grid{s_.batch, s_.length};
-  const Tensor clean = ints(s_.tokens(), s_.vocab).reshaped(grid);
-  const Tensor noisy = memory(grid, DType::i32), masked = memory(grid, DType::u8);
-  std::vector<std::int64_t> numbers(std::size_t(s_.batch), 0);
-  std::iota(numbers.begin(), numbers.end(), 0);
-  const Tensor samples = values(numbers), p = singles({s_.batch});
   Ops& ops = ops_;
-  ops.fill(p, 0.5f);
-  const auto mask = std::int32_t(s_.vocab - 1);
-  add("corrupt", {clean}, 0, double(2 * clean.bytes() + masked.bytes()),
-      [=, &ops] { ops.corrupt(noisy, masked, clean, p, samples, 1, mask); });
-
   // Nothing is filled, so that every call finds all masked.
   const std::int64_t n = s_.tokens();
   std::vector<std::int32_t> starts, every(std::size_t(n), 0);

@@ -61,8 +61,6 @@ class CudaOps final : public Ops {
   void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
-  void corrupt(Tensor noisy, Tensor masked, Tensor clean, Tensor p, Tensor samples,
-               std::uint64_t seed, std::int32_t mask_token) override;
   void guide(Tensor logits, Tensor unconditional, float scale) override;
   void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                      const SamplingParameters& parameters) override;

@@ -65,7 +65,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     for (std::size_t i = 0; i < clean.size(); ++i)
       clean[i] = std::int32_t(rng.below(std::uint64_t(model.mask_token), std::uint32_t(i)));
     const NoisyBatch batch =
-        make_noisy_batch(ops, noise, Tensor(clean.data(), {shape.batch, shape.length}),
+        make_noisy_batch(noise, Tensor(clean.data(), {shape.batch, shape.length}),
                          shape.length, step * shape.batch, shape.batch, p);
     result.loss = objective.loss_and_gradients(batch, gradients);
     optimizer.measure(gradients);

@@ -1,60 +1,23 @@
 #include "diffusion/noise.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <numeric>
 
-#include "core/arena.h"
 #include "core/philox.h"
 
 namespace lacuna {
 namespace {
 
-/// The operation corrupt(), on host tensors whatever the device.
-void corrupt_on_host(Ops& ops, NoisyBatch& batch, std::vector<std::int32_t>& clean,
-                     std::vector<std::int64_t>& samples, const NoiseOptions& options) {
-  const std::int64_t B = batch.sequences, T = batch.length;
-  const Tensor noisy(batch.tokens.data(), {B, T}), masked(batch.masked.data(), {B, T});
-  const Tensor from(clean.data(), {B, T}), p(batch.p.data(), {B}), keys(samples.data(), {B});
-  if (ops.place() == Place::host) {
-    ops.corrupt(noisy, masked, from, p, keys, options.seed, options.mask_token);
-    return;
-  }
-  Plan plan;
-  const Slot noisy_slot = plan.add("noise/noisy", {B, T}, DType::i32);
-  const Slot masked_slot = plan.add("noise/masked", {B, T}, DType::u8);
-  const Slot clean_slot = plan.add("noise/clean", {B, T}, DType::i32);
-  const Slot p_slot = plan.add("noise/p", {B});
-  const Slot keys_slot = plan.add("noise/samples", {B}, DType::i64);
-  const Arena arena(ops.memory(), plan);
-  ops.copy(arena[clean_slot], from);
-  ops.copy(arena[p_slot], p);
-  ops.copy(arena[keys_slot], keys);
-  ops.corrupt(arena[noisy_slot], arena[masked_slot], arena[clean_slot], arena[p_slot],
-              arena[keys_slot], options.seed, options.mask_token);
-  ops.copy(noisy, arena[noisy_slot]);
-  ops.copy(masked, arena[masked_slot]);
-  ops.synchronize();
-}
-
-void mask(Ops& ops, const NoiseOptions& options, std::int64_t first_sample,
-          std::int64_t sequences_in_step, const std::vector<float>& p, NoisyBatch& batch) {
-  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
-        options.mask_token);
-  const std::int64_t B = batch.sequences, T = batch.length;
-  std::vector<std::int64_t> samples(static_cast<std::size_t>(B));
-  std::iota(samples.begin(), samples.end(), first_sample);
-  batch.p = p;
-  if (p.empty())
-    for (const std::int64_t sample : samples) batch.p.push_back(mask_probability(options, sample));
-  std::vector<std::int32_t> clean = batch.tokens;
-  corrupt_on_host(ops, batch, clean, samples, options);
-  for (std::int64_t i = 0; i < B * T; ++i) {
-    if (!batch.masked[std::size_t(i)]) continue;
-    batch.rows.push_back(std::int32_t(i));
-    batch.targets.push_back(clean[std::size_t(i)]);
-    batch.weights.push_back(
-        1.0 / (double(batch.p[std::size_t(i / T)]) * double(T) * double(sequences_in_step)));
+void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t sequences_in_step,
+          const std::vector<float>& p, NoisyBatch& batch) {
+  const std::int64_t T = batch.length;
+  for (std::int64_t b = 0; b < batch.sequences; ++b) {
+    const std::int64_t sample = first_sample + b;
+    batch.p.push_back(p.empty() ? mask_probability(options, sample) : p[std::size_t(b)]);
+    const float probability = batch.p.back();
+    mask_sequence(options, {sample, b * T, b * T, (b + 1) * T}, probability,
+                  1.0 / (double(probability) * double(T) * double(sequences_in_step)), batch);
   }
 }
 
@@ -93,9 +56,28 @@ std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::in
   return shortest + std::int64_t(rng.below(std::uint64_t(length - shortest + 1), 1));
 }
 
-NoisyBatch make_noisy_batch(Ops& ops, const NoiseOptions& options, Tensor clean,
-                            std::int64_t length, std::int64_t first_sample,
-                            std::int64_t sequences_in_step, const std::vector<float>& p) {
+void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
+                   double weight, NoisyBatch& batch) {
+  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
+        options.mask_token);
+  const CounterRng rng{options.seed, Purpose::mask, std::uint64_t(sequence.sample)};
+  const std::int64_t given = sequence.first - sequence.begin;
+  std::array<std::uint32_t, 4> bits{};  // of four neighbouring positions
+  for (std::int64_t i = given; i < sequence.end - sequence.begin; ++i) {
+    if (i == given || i % 4 == 0) bits = rng.block(std::uint32_t(i / 4));
+    if (CounterRng::uniform_of(bits[std::size_t(i % 4)]) >= p) continue;
+    const auto row = std::size_t(sequence.begin + i);
+    batch.masked[row] = 1;
+    batch.rows.push_back(std::int32_t(row));
+    batch.targets.push_back(batch.tokens[row]);
+    batch.weights.push_back(weight);
+    batch.tokens[row] = options.mask_token;
+  }
+}
+
+NoisyBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
+                            std::int64_t first_sample, std::int64_t sequences_in_step,
+                            const std::vector<float>& p) {
   CHECK(clean.shape.rank == 2 && clean.place == Place::host && clean.contiguous(),
         "clean tokens must be a contiguous [B,T] in main memory, not ", clean);
   CHECK(length >= 1 && length <= clean.cols(), "cannot cut ", clean, " to ", length, " tokens");
@@ -115,7 +97,7 @@ NoisyBatch make_noisy_batch(Ops& ops, const NoiseOptions& options, Tensor clean,
   if (options.objective == Objective::autoregressive)
     predict_next(sequences_in_step, batch);
   else
-    mask(ops, options, first_sample, sequences_in_step, p, batch);
+    mask(options, first_sample, sequences_in_step, p, batch);
   return batch;
 }
 

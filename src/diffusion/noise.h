@@ -4,7 +4,6 @@
 
 #include "config/config.h"
 #include "core/tensor.h"
-#include "kernels/ops.h"
 
 namespace lacuna {
 
@@ -49,6 +48,20 @@ float mask_probability(const NoiseOptions& options, std::int64_t sample);
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
                          double fraction);
 
+/// Where a sequence lies in a batch: at rows [begin, end), of which those before `first` are given
+/// and never masked. `sample` is its global number.
+struct SequenceRows {
+  std::int64_t sample = 0, begin = 0, first = 0, end = 0;
+};
+
+/// The forward process of LLaDA (arXiv:2502.09992, eq. 7 and algorithm 1) on one sequence: the
+/// token at row begin + i is masked iff CounterRng{seed, Purpose::mask, sample}.uniform(i) < p.
+/// Those become the mask token, and are appended to the batch's rows, targets and weights. On the
+/// host whatever the device: a micro-batch's mask is needed there, and costs a nanosecond or two a
+/// token. Throws Error when the mask token is unknown.
+void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
+                   double weight, NoisyBatch& batch);
+
 /// Examples from clean i32 [B,T0] (host), cut to their first `length` tokens. Row b is global
 /// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
 /// loss is a mean, so that weights of all its micro-batches add up:
@@ -58,8 +71,8 @@ std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::in
 /// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones); those
 /// should come from mask_probability(t, eps). Throws Error when lengths disagree or the mask token
 /// is unknown.
-NoisyBatch make_noisy_batch(Ops& ops, const NoiseOptions& options, Tensor clean,
-                            std::int64_t length, std::int64_t first_sample,
-                            std::int64_t sequences_in_step, const std::vector<float>& p = {});
+NoisyBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
+                            std::int64_t first_sample, std::int64_t sequences_in_step,
+                            const std::vector<float>& p = {});
 
 }  // namespace lacuna

@@ -3,26 +3,9 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "core/philox.h"
 
 namespace lacuna {
 namespace {
-
-void add_masked(const NoiseOptions& options, const ResponseExample& example, std::int64_t start,
-                std::int64_t end, float p, double weight, NoisyBatch& batch) {
-  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
-        options.mask_token);
-  const CounterRng rng{options.seed, Purpose::mask, std::uint64_t(example.sample)};
-  for (std::int64_t i = example.text.prompt; i < end - start; ++i) {
-    if (rng.uniform(std::uint32_t(i)) >= p) continue;
-    const auto row = std::size_t(start + i);
-    batch.masked[row] = 1;
-    batch.rows.push_back(std::int32_t(row));
-    batch.targets.push_back(batch.tokens[row]);
-    batch.weights.push_back(weight / double(p));
-    batch.tokens[row] = options.mask_token;
-  }
-}
 
 void add_predicted(const ResponseExample& example, std::int64_t start, std::int64_t end,
                    double weight, NoisyBatch& batch) {
@@ -73,7 +56,8 @@ NoisyBatch make_response_batch(const NoiseOptions& options,
     if (autoregressive)
       add_predicted(example, start, end, weight, batch);
     else
-      add_masked(options, example, start, end, batch.p.back(), weight, batch);
+      mask_sequence(options, {example.sample, start, start + example.text.prompt, end},
+                    batch.p.back(), weight / double(batch.p.back()), batch);
   }
   return batch;
 }

@@ -48,8 +48,7 @@ double validation_share(ObjectiveRunner& runner, const NoiseOptions& options,
     std::vector<float> p;
     for (std::int64_t i = at; i < at + n; ++i)
       p.push_back(mask_probability(ratios[std::size_t(i)], options.min_mask_probability));
-    sum += runner.loss(
-        make_noisy_batch(runner.model().ops(), fixed, tokens, set.length, at, set.sequences, p));
+    sum += runner.loss(make_noisy_batch(fixed, tokens, set.length, at, set.sequences, p));
     at += n;
   }
   return sum;

@@ -108,7 +108,7 @@ std::unique_ptr<BatchSource> Trainer::make_source(bool sft) {
   if (data_.has_responses() && first_rank())
     log_warning(data_.path() + ": was made for lacuna sft; here prompts are learnt like responses");
   loader_.emplace(data_, config_.data.sequence_length, seed);
-  return std::make_unique<WindowSource>(ops_, config_, *loader_);
+  return std::make_unique<WindowSource>(config_, *loader_);
 }
 
 void Trainer::make_optimizer(bool sft) {

@@ -20,9 +20,8 @@ NoiseOptions noise_options(const Config& config) {
           .mask_token = std::int32_t(config.model.mask_token)};
 }
 
-WindowSource::WindowSource(Ops& ops, const Config& config, const Loader& loader)
-    : ops_(ops),
-      config_(config),
+WindowSource::WindowSource(const Config& config, const Loader& loader)
+    : config_(config),
       noise_(noise_options(config)),
       loader_(loader),
       tokens_(std::size_t(largest_micro_batch(config.train, config.train.batch_size) *
@@ -46,7 +45,7 @@ bool WindowSource::next(NoisyBatch& batch) {
   const std::int64_t count = std::min(config_.train.micro_batch_size, end_ - sample_);
   const Tensor clean(tokens_.data(), {count, config_.data.sequence_length});
   loader_.batch(sample_, count, clean);
-  batch = make_noisy_batch(ops_, noise_, clean, length_, sample_, config_.train.batch_size);
+  batch = make_noisy_batch(noise_, clean, length_, sample_, config_.train.batch_size);
   sample_ += count;
   return true;
 }

@@ -2,7 +2,6 @@
 #include <vector>
 
 #include "data/loader.h"
-#include "kernels/ops.h"
 #include "training/batch_source.h"
 
 namespace lacuna {
@@ -11,7 +10,7 @@ namespace lacuna {
 class WindowSource final : public BatchSource {
  public:
   /// Borrows all.
-  WindowSource(Ops& ops, const Config& config, const Loader& loader);
+  WindowSource(const Config& config, const Loader& loader);
 
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
@@ -19,7 +18,6 @@ class WindowSource final : public BatchSource {
   std::string description() const override;
 
  private:
-  Ops& ops_;
   const Config& config_;
   const NoiseOptions noise_;
   const Loader& loader_;

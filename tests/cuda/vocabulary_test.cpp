@@ -61,28 +61,6 @@ TEST_P(CudaVocabularyTest, TargetsOutOfRangeGiveNan) {
   EXPECT_NEAR(loss.read()[2], std::log(4.0), 1e-6);
 }
 
-TEST_P(CudaVocabularyTest, CorruptsAsTheHostDoes) {
-  for (const std::int64_t length : {1, 6, 601}) {
-    const std::int64_t rows = 3;
-    std::vector<std::int32_t> clean = integers(rows * length, 1000, 1);
-    std::vector<float> p = {0.1f, 0.5f, 1.0f};
-    std::vector<std::int64_t> samples = {0, 77, (std::int64_t{5} << 32) + 1};
-    std::vector<std::int32_t> noisy(clean.size());
-    std::vector<std::uint8_t> masked(clean.size());
-    const Shape shape{rows, length};
-    host.corrupt(Tensor(noisy.data(), shape), Tensor(masked.data(), shape),
-                 Tensor(clean.data(), shape), Tensor(p.data(), {rows}),
-                 Tensor(samples.data(), {rows}), 42, 5000);
-    DeviceArray dclean(device(), shape, clean), dnoisy(device(), shape, DType::i32);
-    DeviceArray dmasked(device(), shape, DType::u8), dp(device(), {rows}, p);
-    DeviceArray dsamples(device(), {rows}, samples);
-    device().corrupt(dnoisy, dmasked, dclean, dp, dsamples, 42, 5000);
-    EXPECT_EQ(dnoisy.read_as<std::int32_t>(), noisy);
-    EXPECT_EQ(dmasked.read_as<std::uint8_t>(), masked);
-    EXPECT_TRUE(dnoisy.guards_hold() && dmasked.guards_hold());
-  }
-}
-
 TEST_P(CudaVocabularyTest, Guide) {
   for (const std::int64_t vocab : {5, 64}) {
     const HostArray x = normal({3, vocab}, 1, type()), u = normal({3, vocab}, 2, type());

@@ -8,7 +8,6 @@
 #include <random>
 
 #include "core/philox.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -82,13 +81,12 @@ TEST(MaskProbability, RatiosAreUniform) {
 // Each token is masked with probability p, independently: the counts' sum, their spread and every
 // position's share stay within 5 standard deviations (a chance of 6e-7 each).
 TEST(Masks, ShareMatchesProbability) {
-  CpuOps ops(1);
   const std::int64_t B = 4000, T = 64;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
   std::vector<float> p;
   for (std::int64_t b = 0; b < B; ++b)
     p.push_back(mask_probability(0.05 + 0.9 * double(b) / double(B), 0));
-  const NoisyBatch batch = make_noisy_batch(ops, diffusion(), matrix(tokens, B), T, 0, B, p);
+  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B, p);
   double sum = 0, variance = 0, spread = 0, spread_variance = 0;
   std::vector<double> by_position(T), position_variance(T);
   for (std::int64_t b = 0; b < B; ++b) {
@@ -114,10 +112,9 @@ TEST(Masks, ShareMatchesProbability) {
 }
 
 TEST(Masks, BatchSaysWhatWasMasked) {
-  CpuOps ops(1);
   const std::int64_t B = 5, T = 12;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
-  const NoisyBatch batch = make_noisy_batch(ops, diffusion(), matrix(tokens, B), T, 30, 40);
+  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 30, 40);
   EXPECT_EQ(batch.sequences, B);
   EXPECT_EQ(batch.length, T);
   EXPECT_EQ(batch.shift, 0);
@@ -143,13 +140,12 @@ TEST(Masks, BatchSaysWhatWasMasked) {
 // For any cross-entropies c that do not depend on the mask, the weighted sum over the masked
 // tokens has the mean of c as its expectation: all 2^T masks with their exact probabilities.
 TEST(Weights, AreUnbiasedOverAllMasks) {
-  CpuOps ops(1);
   const std::int64_t B = 2000, T = 4;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
   const double cost[T] = {0.3, 2.0, 5.0, 1.25};
   for (const double t : {0.2, 0.5, 0.7}) {
     const float p = mask_probability(t, 0);
-    const NoisyBatch batch = make_noisy_batch(ops, diffusion(), matrix(tokens, B), T, 0, 1,
+    const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, 1,
                                               std::vector<float>(std::size_t(B), p));
     std::map<unsigned, double> sums;  // by mask
     std::vector<double> sum_of_sequence(std::size_t(B), 0.0);
@@ -175,7 +171,6 @@ TEST(Weights, AreUnbiasedOverAllMasks) {
 // entropy of the distribution per token (arXiv:2502.09992, eq. 4 is tight then): the weights
 // integrate to the bound. Three tokens of two kinds, all masks, midpoint rule over t.
 TEST(Weights, IntegrateToTheEntropy) {
-  CpuOps ops(1);
   const int T = 3;
   const double joint[8] = {0.25, 0.05, 0.1, 0.02, 0.03, 0.3, 0.05, 0.2};  // by bits of the text
   double entropy = 0;
@@ -201,7 +196,7 @@ TEST(Weights, IntegrateToTheEntropy) {
     const float p = mask_probability((s + 0.5) / steps, 0);
     double weight = 0;  // of a masked token: the same for all
     for (std::int64_t sample = 0; weight == 0; sample += 16) {
-      const NoisyBatch batch = make_noisy_batch(ops, diffusion(), matrix(tokens, 16), T, sample, 1,
+      const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 16), T, sample, 1,
                                                 std::vector<float>(16, p));
       if (!batch.weights.empty()) weight = batch.weights[0];
     }
@@ -232,17 +227,16 @@ void expect_same_rows(const NoisyBatch& whole, const NoisyBatch& part, std::int6
 }
 
 TEST(Layout, AnyCutIntoMicroBatchesGivesTheSame) {
-  CpuOps ops(2), one(1);
   const std::int64_t B = 12, T = 33;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
   for (const NoiseOptions& options : {diffusion(), autoregressive()}) {
-    const NoisyBatch whole = make_noisy_batch(ops, options, matrix(tokens, B), T, 100, B);
+    const NoisyBatch whole = make_noisy_batch(options, matrix(tokens, B), T, 100, B);
     for (const std::int64_t size : {1, 5, 12}) {
       std::size_t rows = 0;
       for (std::int64_t at = 0; at < B; at += size) {
         const std::int64_t n = std::min(size, B - at);
         const Tensor part(tokens.data() + at * T, {n, T});
-        const NoisyBatch batch = make_noisy_batch(one, options, part, T, 100 + at, B);
+        const NoisyBatch batch = make_noisy_batch(options, part, T, 100 + at, B);
         expect_same_rows(whole, batch, at);
         rows += batch.rows.size();
       }
@@ -252,11 +246,10 @@ TEST(Layout, AnyCutIntoMicroBatchesGivesTheSame) {
 }
 
 TEST(Layout, CuttingTheLengthKeepsTheMasksOfWhatIsLeft) {
-  CpuOps ops(1);
   const std::int64_t B = 6, T = 40, cut = 17;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
-  const NoisyBatch whole = make_noisy_batch(ops, diffusion(), matrix(tokens, B), T, 0, B);
-  const NoisyBatch part = make_noisy_batch(ops, diffusion(), matrix(tokens, B), cut, 0, B);
+  const NoisyBatch whole = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B);
+  const NoisyBatch part = make_noisy_batch(diffusion(), matrix(tokens, B), cut, 0, B);
   ASSERT_EQ(part.tokens.size(), std::size_t(B * cut));
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t i = 0; i < cut; ++i)
@@ -267,11 +260,10 @@ TEST(Layout, CuttingTheLengthKeepsTheMasksOfWhatIsLeft) {
 }
 
 TEST(Layout, SeedsAndSamplesDiffer) {
-  CpuOps ops(1);
   std::vector<std::int32_t> tokens = clean_tokens(256);
   const std::vector<float> half{0.5f};
   const auto masks = [&](std::uint64_t seed, std::int64_t sample) {
-    return make_noisy_batch(ops, diffusion(seed), matrix(tokens, 1), 256, sample, 1, half).masked;
+    return make_noisy_batch(diffusion(seed), matrix(tokens, 1), 256, sample, 1, half).masked;
   };
   EXPECT_EQ(masks(1, 5), masks(1, 5));
   EXPECT_NE(masks(1, 5), masks(1, 6));  // equal with probability 2^-256
@@ -281,19 +273,17 @@ TEST(Layout, SeedsAndSamplesDiffer) {
 }
 
 TEST(NothingMasked, IsABatchWithoutRows) {
-  CpuOps ops(1);
   std::vector<std::int32_t> tokens = clean_tokens(8);
   // Masked with probability 2^-24 each.
-  const NoisyBatch batch = make_noisy_batch(ops, diffusion(), matrix(tokens, 2), 4, 0, 2,
+  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 2), 4, 0, 2,
                                             {mask_probability(0, 0), mask_probability(0, 0)});
   EXPECT_TRUE(batch.rows.empty());
   EXPECT_EQ(batch.tokens, tokens);
 }
 
 TEST(Autoregressive, EveryTokenButTheFirstIsPredicted) {
-  CpuOps ops(1);
   std::vector<std::int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8};
-  const NoisyBatch batch = make_noisy_batch(ops, autoregressive(), matrix(tokens, 2), 3, 0, 10);
+  const NoisyBatch batch = make_noisy_batch(autoregressive(), matrix(tokens, 2), 3, 0, 10);
   EXPECT_EQ(batch.shift, 1);
   EXPECT_EQ(batch.tokens, (std::vector<std::int32_t>{1, 2, 3, 5, 6, 7}));
   EXPECT_EQ(batch.rows, (std::vector<std::int32_t>{0, 1, 3, 4}));
@@ -301,9 +291,9 @@ TEST(Autoregressive, EveryTokenButTheFirstIsPredicted) {
   EXPECT_EQ(batch.masked, (std::vector<std::uint8_t>{0, 1, 1, 0, 1, 1}));
   EXPECT_EQ(batch.p, (std::vector<float>{1, 1}));
   EXPECT_EQ(batch.weights, std::vector<double>(4, 1.0 / (2 * 10)));
-  EXPECT_TRUE(contains(
-      error_of([&] { make_noisy_batch(ops, autoregressive(), matrix(tokens, 2), 1, 0, 1); }),
-      "at least 2 tokens"));
+  EXPECT_TRUE(
+      contains(error_of([&] { make_noisy_batch(autoregressive(), matrix(tokens, 2), 1, 0, 1); }),
+               "at least 2 tokens"));
 }
 
 TEST(RandomLength, IsTheShareOfStepsAskedFor) {
@@ -345,10 +335,9 @@ TEST(RandomLength, IsUniform) {
 }
 
 TEST(Noise, BadInputIsNamed) {
-  CpuOps ops(1);
   std::vector<std::int32_t> tokens = clean_tokens(8);
   const auto make = [&](NoiseOptions options, std::int64_t length, std::vector<float> p = {}) {
-    return error_of([&] { make_noisy_batch(ops, options, matrix(tokens, 2), length, 0, 2, p); });
+    return error_of([&] { make_noisy_batch(options, matrix(tokens, 2), length, 0, 2, p); });
   };
   NoiseOptions unknown = diffusion();
   unknown.mask_token = -1;

@@ -17,9 +17,8 @@ class GoldenObjective : public GoldenLoss {
   GoldenObjective() : GoldenLoss("objective_") {}
   /// Sequences [first, first + count) of the batch.
   NoisyBatch batch(std::int64_t first, std::int64_t count) {
-    return make_noisy_batch(cpu(), options_, golden_["clean"].row_range(first, count),
-                            number("length"), number("first_sample") + first,
-                            number("sequences_in_step"));
+    return make_noisy_batch(options_, golden_["clean"].row_range(first, count), number("length"),
+                            number("first_sample") + first, number("sequences_in_step"));
   }
   std::int64_t sequences() const { return golden_["clean"].rows(); }
 };
@@ -85,7 +84,7 @@ TEST(Objective, NothingMaskedIsNoLossAndNoGradient) {
   std::vector<std::int32_t> tokens = random_tokens(16, config.vocab_size - 1);
   const std::vector<float> rarely(2, mask_probability(0, 0));
   const NoisyBatch batch =
-      make_noisy_batch(cpu(), options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2, rarely);
+      make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2, rarely);
   ASSERT_TRUE(batch.rows.empty());
   ObjectiveRunner runner(cpu(), config, weights, 2, 8, true);
   EXPECT_EQ(runner.loss(batch), 0);
@@ -93,9 +92,8 @@ TEST(Objective, NothingMaskedIsNoLossAndNoGradient) {
   EXPECT_EQ(norm(gradients.flat()), 0);
   EXPECT_TRUE(runner.row_losses().empty());
   // And in one sequence only, beside others that have something.
-  const NoisyBatch mixed =
-      make_noisy_batch(cpu(), options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2,
-                       {mask_probability(0, 0), 1.0f});
+  const NoisyBatch mixed = make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8,
+                                            0, 2, {mask_probability(0, 0), 1.0f});
   EXPECT_EQ(mixed.rows.size(), 8u);
   EXPECT_GT(runner.loss_and_gradients(mixed, gradients), 0);
   EXPECT_GT(norm(gradients.flat()), 0);
@@ -118,7 +116,7 @@ TEST(Objective, LimitsAreNamed) {
   ObjectiveRunner runner(cpu(), config, weights, 1, 8, false);
   std::vector<std::int32_t> tokens = random_tokens(16, config.vocab_size - 1);
   const NoisyBatch batch =
-      make_noisy_batch(cpu(), options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2);
+      make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2);
   EXPECT_TRUE(contains(error_of([&] { runner.loss(batch); }), "2 x 8 tokens"));
   EXPECT_TRUE(contains(error_of([&] { runner.loss_and_gradients(batch, gradients); }), "training"));
 }
@@ -150,7 +148,7 @@ TEST_P(Overfit, ATinyModelLearnsABatchByHeart) {
   for (std::int64_t b = 0; b < B; ++b) tokens[std::size_t(b * T)] = std::int32_t(b);
   // Half of each sequence is masked, so that something tells the sequences apart.
   const NoisyBatch batch =
-      make_noisy_batch(cpu(), options_for(config), Tensor(tokens.data(), {B, T}), T, 0, B,
+      make_noisy_batch(options_for(config), Tensor(tokens.data(), {B, T}), T, 0, B,
                        GetParam() ? std::vector<float>{} : std::vector<float>(B, 0.5f));
   ObjectiveRunner runner(cpu(), config, weights, B, T, true);
   float one = 1;

@@ -121,9 +121,9 @@ TEST(Validation, OfTheAutoregressiveBaselineIsExact) {
   Fixture f(true);
   randomise(f.weights, 3);
   ObjectiveRunner runner(cpu(), f.config, f.weights, Fixture::kSequences, Fixture::kLength, false);
-  const NoisyBatch batch = make_noisy_batch(
-      cpu(), f.options, Tensor(f.tokens.data(), {Fixture::kSequences, Fixture::kLength}),
-      Fixture::kLength, 0, 1);
+  const NoisyBatch batch =
+      make_noisy_batch(f.options, Tensor(f.tokens.data(), {Fixture::kSequences, Fixture::kLength}),
+                       Fixture::kLength, 0, 1);
   runner.loss(batch);
   double sum = 0;
   for (const float loss : runner.row_losses()) sum += double(loss);

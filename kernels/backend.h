@@ -10,8 +10,8 @@ namespace lacuna {
 struct DeviceOptions {
   int index = 0;    // which GPU
   int threads = 0;  // of the CPU; 0: every core this process may use
-  /// cuda: time cuBLASLt's algorithms for each new shape of product and keep the fastest. Off, its
-  /// first choice is taken, which is the same in every run.
+  /// cuda: within Ops::tune_products, time cuBLASLt's algorithms for each new shape of product and
+  /// keep the fastest. Off, and elsewhere, its first choice is taken, the same in every run.
   bool tune_products = false;
   /// cuda: attention by wgmma and TMA where the GPU has them (sm_90); off, and elsewhere, by
   /// mma.sync. Compiled, and run in the emulator, but not yet on a GPU.

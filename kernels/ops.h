@@ -86,6 +86,16 @@ class Ops {
     work();
   }
 
+  /// Runs `work`, whose results the caller throws away, and chooses the algorithm of each shape of
+  /// matrix product that is new in it by timing, if DeviceOptions::tune_products says so. Products
+  /// elsewhere never wait for that: a new shape takes what the library proposes.
+  virtual void tune_products(const std::function<void()>& work) { work(); }
+  /// The algorithms chosen so far, as text for later runs; empty where nothing is tuned.
+  virtual std::string product_algorithms() const { return {}; }
+  /// Takes algorithms from such a text, in place of those chosen before. Throws Error when it is
+  /// damaged, or of another kind of GPU, driver or library; then nothing has changed.
+  virtual void use_product_algorithms(const std::string& text) { (void)text; }
+
   // --- moving data -------------------------------------------------------------------------------
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
   /// Either may be strided.
@@ -165,7 +175,7 @@ class Ops {
 
   // --- loss --------------------------------------------------------------------------------------
   /// loss[m] = log sum_v exp(logits[m,v]) - logits[m, targets[m]], in nats, unweighted.
-  /// loss f32 [M], logits [M,V], targets i32 [M] in [0,V).
+  /// loss f32 [M], logits [M,V] (may be strided), targets i32 [M] in [0,V).
   virtual void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) = 0;
   /// The same, and logits[m,v] = weights[m] (softmax(logits[m])[v] - [v = targets[m]]) in place:
   /// the gradient of sum_m weights[m] loss[m]. weights f32 [M].

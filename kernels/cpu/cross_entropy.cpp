@@ -13,7 +13,7 @@ void CpuOps::cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) {
   check_indices(op, "targets", targets, cols);
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const float* x = logits.as<float>() + row * n;
+      const float* x = logits.as<float>() + row * logits.stride;
       const auto [max, sum] = simd_.max_and_sum(x, n);
       const double target = double(x[targets.as<std::int32_t>()[row]]);
       loss.as<float>()[row] = float(std::log(sum) + (double(max) - target));
@@ -29,7 +29,7 @@ void CpuOps::cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, 
   check_indices(c.op(), "targets", targets, cols);
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      float* x = logits.as<float>() + row * n;
+      float* x = logits.as<float>() + row * logits.stride;
       float& at_target = x[targets.as<std::int32_t>()[row]];
       const float target = at_target, weight = weights.as<float>()[row];
       const auto [max, sum] = simd_.max_and_sum(x, n);

@@ -8,23 +8,45 @@ namespace {
 constexpr int kThreads = 512;
 constexpr float kLowest = -3.402823466e38f;
 
+/// The columns [c, c + n) of a row, those at `cols` and behind it as -inf. Packed: by one access,
+/// unless the row ends within them.
+template <int n, bool packed, class T>
+__device__ __forceinline__ Pack<float, n> load_columns(const T* x, int c, int cols) {
+  Pack<float, n> out;
+  if (packed && c + n <= cols) {
+    const auto pack = load_pack<n>(x + c);
+    for (int j = 0; j < n; ++j) out.v[j] = widen(pack.v[j]);
+  } else {
+    for (int j = 0; j < n; ++j) out.v[j] = c + j < cols ? widen(x[c + j]) : -INFINITY;
+  }
+  return out;
+}
+template <int n, bool packed, class T>
+__device__ __forceinline__ void store_columns(T* x, int c, int cols, const Pack<T, n>& pack) {
+  if (packed && c + n <= cols) return store_pack<n>(x + c, pack);
+  for (int j = 0; j < n; ++j)
+    if (c + j < cols) x[c + j] = pack.v[j];
+}
+
 /// One block per row, which it reads once, keeping a running maximum and the sum of exp(x - max)
 /// rescaled when the maximum grows (arXiv:1805.02867); then, if `backward`, once more from a cache,
-/// to replace the logits by their gradients.
-template <class T, int n, bool backward>
-__global__ void cross_entropy_kernel(float* loss, T* logits, const std::int32_t* targets,
-                                     const float* weights, int cols) {
-  T* x = logits + std::int64_t{blockIdx.x} * cols;
+/// to replace the logits by their gradients. Which thread has which columns, and so every bit of
+/// the result, does not depend on how they are loaded.
+template <class T, bool packed, bool backward>
+__global__ void cross_entropy_kernel(float* loss, T* logits, std::int64_t stride,
+                                     const std::int32_t* targets, const float* weights, int cols) {
+  constexpr int n = kPackOf<T>;
+  T* x = logits + std::int64_t{blockIdx.x} * stride;
   const int target = targets[blockIdx.x];
   const bool known = target >= 0 && target < cols;
   const float at_target = known ? widen(x[target]) : NAN;  // read before any thread overwrites it
   float my_max = kLowest, my_sum = 0;
   for (int c = int(threadIdx.x) * n; c < cols; c += kThreads * n) {
-    const auto pack = load_pack<n>(x + c);
+    const auto pack = load_columns<n, packed>(x, c, cols);
     float max = my_max;
-    for (int j = 0; j < n; ++j) max = fmaxf(max, widen(pack.v[j]));
+    for (int j = 0; j < n; ++j) max = fmaxf(max, pack.v[j]);
     my_sum *= expf(my_max - max);
-    for (int j = 0; j < n; ++j) my_sum += expf(widen(pack.v[j]) - max);
+    for (int j = 0; j < n; ++j) my_sum += expf(pack.v[j] - max);
     my_max = max;
   }
   const float max = block_max(my_max);
@@ -33,13 +55,14 @@ __global__ void cross_entropy_kernel(float* loss, T* logits, const std::int32_t*
   if constexpr (backward) {
     const float weight = weights[blockIdx.x], scale = weight / sum;
     for (int c = int(threadIdx.x) * n; c < cols; c += kThreads * n) {
-      auto pack = load_pack<n>(x + c);
+      const auto pack = load_columns<n, packed>(x, c, cols);
+      Pack<T, n> gradient;
       for (int j = 0; j < n; ++j) {
-        const float e = expf(widen(pack.v[j]) - max);
+        const float e = expf(pack.v[j] - max);
         // p - 1 of the target from p itself, before the weight.
-        pack.v[j] = narrow<T>(c + j == target ? weight * (e / sum - 1.0f) : scale * e);
+        gradient.v[j] = narrow<T>(c + j == target ? weight * (e / sum - 1.0f) : scale * e);
       }
-      store_pack<n>(x + c, pack);
+      store_columns<n, packed>(x, c, cols, gradient);
     }
   }
 }
@@ -50,12 +73,16 @@ void cross_entropy(const Checks& c, CUstream_st* stream, const Tensor& loss, con
   const RowsCols size{logits.rows(), logits.cols()};
   visit_float(logits.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    visit_width<kPackOf<T>>(packs_fit(size.cols, kPackOf<T>, {logits}), [&](auto width) {
-      constexpr int n = decltype(width)::value;
+    const auto run = [&](auto packed) {
       launch({c.op(), dim3(unsigned(size.rows)), kThreads, 0, stream},
-             cross_entropy_kernel<T, n, backward>, loss.as<float>(), logits.as<T>(),
-             targets.as<std::int32_t>(), weights, int(size.cols));
-    });
+             cross_entropy_kernel<T, decltype(packed)::value != 0, backward>, loss.as<float>(),
+             logits.as<T>(), logits.stride, targets.as<std::int32_t>(), weights, int(size.cols));
+    };
+    // The row's own alignment: its end need not be a whole pack.
+    if (rows_aligned_to_packs(kPackOf<T>, logits))
+      run(Width<1>{});
+    else
+      run(Width<0>{});
   });
 }
 

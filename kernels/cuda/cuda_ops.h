@@ -36,6 +36,9 @@ class CudaOps final : public Ops {
   void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override {
     device_.repeat(recording, work);
   }
+  void tune_products(const std::function<void()>& work) override { products_.tune(work); }
+  std::string product_algorithms() const override { return products_.algorithms(); }
+  void use_product_algorithms(const std::string& text) override { products_.use_algorithms(text); }
 
   void copy(Tensor dst, Tensor src) override;
   void fill(Tensor x, float value) override;

@@ -38,6 +38,12 @@ inline bool packs_fit(std::int64_t n, int pack, std::initializer_list<Tensor> te
   }
   return true;
 }
+/// Whether every row begins at a multiple of a pack's size, wherever it ends.
+inline bool rows_aligned_to_packs(int pack, const Tensor& t) {
+  const std::int64_t bytes = pack * size_of(t.dtype);
+  return reinterpret_cast<std::uintptr_t>(t.data) % std::uintptr_t(bytes) == 0 &&
+         t.stride * size_of(t.dtype) % bytes == 0;
+}
 /// The same for contiguous tensors seen as one vector, whose end may be less than a pack.
 inline bool aligned_to_packs(int pack, std::initializer_list<Tensor> tensors) {
   return packs_fit(0, pack, tensors);

@@ -4,12 +4,15 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <map>
-#include <tuple>
 #include <vector>
 
 #include "core/check.h"
+#include "core/text.h"
+#include "kernels/cuda/cuda_error.h"
+#include "kernels/cuda/product_table.h"
 #include "kernels/cuda/stream.h"
 
 namespace lacuna {
@@ -40,39 +43,27 @@ using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDes
 
 cudaDataType_t type_of(DType t) { return t == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-/// The largest power of two, up to 256, that divides an address: algorithms differ in what they
-/// need.
-std::uint32_t alignment_of(const void* p) {
-  const auto address = reinterpret_cast<std::uintptr_t>(p) | 256;
-  return std::uint32_t(address & (~address + 1));
-}
-
-/// What an algorithm is chosen by.
-using Key =
-    std::tuple<bool, bool, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-               std::int64_t, DType, DType, bool, std::uint32_t, std::uint32_t, std::uint32_t>;
-Key key_of(const Product& p) {
-  return {p.transpose_a,
-          p.transpose_b,
-          p.m,
-          p.n,
-          p.k,
-          p.lda,
-          p.ldb,
-          p.ldc,
-          p.factors,
-          p.result,
-          p.accumulate,
-          alignment_of(p.a),
-          alignment_of(p.b),
-          alignment_of(p.c)};
-}
-
 struct Prepared {
   Description description;
   Layout first, second, result;
   cublasLtMatmulAlgo_t algorithm;
+  bool tuned;  // else it is the library's first choice
 };
+
+ProductAlgorithm words_of(const cublasLtMatmulAlgo_t& algorithm) {
+  static_assert(sizeof algorithm.data == sizeof(ProductAlgorithm));
+  ProductAlgorithm words;
+  std::copy(std::begin(algorithm.data), std::end(algorithm.data), words.begin());
+  return words;
+}
+
+/// All that an algorithm's meaning and speed depend on.
+std::string description_of(const Device& device) {
+  int driver = 0;
+  lacuna::check(cudaDriverGetVersion(&driver), "cuda");
+  return str(device.description(), ", cuBLASLt ", cublasLtGetVersion(), ", driver for CUDA ",
+             driver);
+}
 
 Layout layout_of(const char* op, DType type, std::int64_t rows, std::int64_t cols,
                  std::int64_t stride) {
@@ -86,7 +77,7 @@ Layout layout_of(const char* op, DType type, std::int64_t rows, std::int64_t col
 }  // namespace
 
 struct Products::State {
-  State(Device& d, bool times) : device(d), time_algorithms(times) {
+  State(Device& d, bool times) : device(d), time_algorithms(times), table(description_of(d)) {
     cublasLtHandle_t h = nullptr;
     check(cublasLtCreate(&h), "cublasLt");
     handle.reset(h);
@@ -95,24 +86,39 @@ struct Products::State {
   ~State() { device.memory().release(workspace, std::int64_t{kWorkspaceBytes}); }
 
   const Prepared& prepared(const char* op, const Product& p);
+  Prepared described(const char* op, const Product& p) const;
+  bool take_from_table(const ProductShape& shape, Prepared& with) const;
   std::vector<cublasLtMatmulHeuristicResult_t> candidates(const char* op, const Product& p,
                                                           const Prepared& with) const;
-  cublasLtMatmulAlgo_t fastest(const char* op, const Product& p, const Prepared& with) const;
-  cublasStatus_t run(const Product& p, const Prepared& with, const cublasLtMatmulAlgo_t& algorithm,
-                     void* result) const;
+  void tune(const char* op, const Product& p, Prepared& with);
+  cublasStatus_t run(const Product& p, const Prepared& with,
+                     const cublasLtMatmulAlgo_t& algorithm) const;
 
   Device& device;
   const bool time_algorithms;
+  bool tuning = false;  // what products write does not matter
   Handle handle;
   void* workspace = nullptr;
-  std::map<Key, Prepared> known;
+  std::map<ProductShape, Prepared> known;
+  ProductTable table;
 };
+
+const Prepared& Products::State::prepared(const char* op, const Product& p) {
+  const ProductShape shape(p);
+  auto found = known.find(shape);
+  if (found == known.end()) {
+    Prepared made = described(op, p);
+    if (!take_from_table(shape, made)) made.algorithm = candidates(op, p, made)[0].algo;
+    found = known.emplace(shape, std::move(made)).first;
+  }
+  Prepared& with = found->second;
+  if (tuning && time_algorithms && !with.tuned) tune(op, p, with);
+  return with;
+}
 
 // cuBLASLt's matrices are column-major: c^T = op(b)^T op(a)^T is what it computes, b first, and a
 // row-major matrix is its transpose to it, so transposition flags stay as they are.
-const Prepared& Products::State::prepared(const char* op, const Product& p) {
-  const Key key = key_of(p);
-  if (const auto found = known.find(key); found != known.end()) return found->second;
+Prepared Products::State::described(const char* op, const Product& p) const {
   Prepared made{};
   cublasLtMatmulDesc_t description = nullptr;
   check(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F), op);
@@ -128,8 +134,24 @@ const Prepared& Products::State::prepared(const char* op, const Product& p) {
   made.second =
       layout_of(op, p.factors, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda);
   made.result = layout_of(op, p.result, p.n, p.m, p.ldc);
-  made.algorithm = time_algorithms ? fastest(op, p, made) : candidates(op, p, made)[0].algo;
-  return known.emplace(key, std::move(made)).first->second;
+  return made;
+}
+
+/// The algorithm of an earlier run, if there is one and this library takes it.
+bool Products::State::take_from_table(const ProductShape& shape, Prepared& with) const {
+  const ProductAlgorithm* words = table.find(shape);
+  if (!words) return false;
+  cublasLtMatmulAlgo_t algorithm{};
+  std::copy(words->begin(), words->end(), std::begin(algorithm.data));
+  cublasLtMatmulHeuristicResult_t result{};
+  if (cublasLtMatmulAlgoCheck(handle.get(), with.description.get(), with.first.get(),
+                              with.second.get(), with.result.get(), with.result.get(), &algorithm,
+                              &result) != CUBLAS_STATUS_SUCCESS ||
+      result.state != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kWorkspaceBytes)
+    return false;
+  with.algorithm = algorithm;
+  with.tuned = true;
+  return true;
 }
 
 std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(
@@ -144,10 +166,11 @@ std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(
   // Blocks that share a sum may add up their parts in f32 alone, not in the result's type.
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c));
+  const ProductShape shape(p);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.b_alignment);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.a_alignment);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.c_alignment);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.c_alignment);
   std::vector<cublasLtMatmulHeuristicResult_t> found{kMostAlgorithms};
   int count = 0;
   check(cublasLtMatmulAlgoGetHeuristic(handle.get(), with.description.get(), with.first.get(),
@@ -161,38 +184,32 @@ std::vector<cublasLtMatmulHeuristicResult_t> Products::State::candidates(
   return found;
 }
 
-/// Each candidate twice on the real factors, into memory of its own as c may be one of the
-/// summands; the faster of its runs counts.
-cublasLtMatmulAlgo_t Products::State::fastest(const char* op, const Product& p,
-                                              const Prepared& with) const {
-  const auto all = candidates(op, p, with);
-  const std::int64_t bytes = ((p.m - 1) * p.ldc + p.n) * size_of(p.result);
-  if (bytes > device.memory().available()) return all[0].algo;
-  void* result = device.memory().allocate(bytes);
-  auto best = all[0].algo;
+/// Takes the fastest candidate. Each runs twice, on the real factors and into the real result,
+/// which does not matter now, so that no memory of its own is needed; the faster of its runs
+/// counts.
+void Products::State::tune(const char* op, const Product& p, Prepared& with) {
   double best_time = std::numeric_limits<double>::infinity();
-  for (const auto& candidate : all) {
+  for (const auto& candidate : candidates(op, p, with)) {
     for (int turn = 0; turn < 2; ++turn) {
       const Event begin(device.stream(), Event::Kind::time);
-      if (run(p, with, candidate.algo, result) != CUBLAS_STATUS_SUCCESS) break;
+      if (run(p, with, candidate.algo) != CUBLAS_STATUS_SUCCESS) break;
       const Event end(device.stream(), Event::Kind::time);
       end.wait();
       const double time = end.seconds_since(begin);
-      if (time < best_time) {
-        best_time = time;
-        best = candidate.algo;
-      }
+      if (time >= best_time) continue;
+      best_time = time;
+      with.algorithm = candidate.algo;
+      with.tuned = true;
     }
   }
-  device.memory().release(result, bytes);
-  return best;
+  if (with.tuned) table.set(ProductShape(p), words_of(with.algorithm));
 }
 
 cublasStatus_t Products::State::run(const Product& p, const Prepared& with,
-                                    const cublasLtMatmulAlgo_t& algorithm, void* result) const {
+                                    const cublasLtMatmulAlgo_t& algorithm) const {
   const float alpha = 1, beta = p.accumulate ? 1 : 0;
   return cublasLtMatmul(handle.get(), with.description.get(), &alpha, p.b, with.first.get(), p.a,
-                        with.second.get(), &beta, p.c, with.result.get(), result, with.result.get(),
+                        with.second.get(), &beta, p.c, with.result.get(), p.c, with.result.get(),
                         &algorithm, workspace, kWorkspaceBytes, device.stream());
 }
 
@@ -202,8 +219,23 @@ Products::~Products() = default;
 
 void Products::multiply(const char* op, const Product& p) {
   const Prepared& with = state_->prepared(op, p);
-  check(state_->run(p, with, with.algorithm, p.c), op);
+  check(state_->run(p, with, with.algorithm), op);
   check_launch(op);
+}
+
+void Products::tune(const std::function<void()>& work) {
+  const WhileTrue tuning(state_->tuning);
+  work();
+}
+
+std::string Products::algorithms() const {
+  return state_->time_algorithms ? state_->table.text() : std::string();
+}
+
+void Products::use_algorithms(const std::string& text) {
+  if (!state_->time_algorithms) return;
+  state_->table.read(text);
+  for (auto& [shape, with] : state_->known) (void)state_->take_from_table(shape, with);
 }
 
 }  // namespace lacuna

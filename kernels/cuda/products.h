@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "kernels/cuda/device.h"
 
@@ -8,7 +10,8 @@ namespace lacuna {
 
 /// c = op(a) op(b), or c += …, all row-major: op(a) is [m,k], op(b) [k,n], c [m,n], op(x) = x or
 /// its transpose; lda, ldb, ldc are the distances between stored rows. a and b are both f32 or both
-/// bf16, c is of the same type or f32. Sums are f32 (no TF32).
+/// bf16, c is of the same type or f32. Sums are f32 (no TF32), also where they are split among
+/// blocks.
 struct Product {
   bool transpose_a, transpose_b;
   std::int64_t m, n, k;
@@ -23,8 +26,8 @@ struct Product {
 };
 
 /// Matrix products on a device's stream. Implemented twice: kernels/cuda/products.cpp asks
-/// cuBLASLt and keeps its descriptors and the algorithm chosen for each shape;
-/// kernels/emulator/products.cpp asks the CPU's BLAS.
+/// cuBLASLt and keeps its descriptors and the algorithm chosen for each shape
+/// (kernels/cuda/product_table.h); kernels/emulator/products.cpp asks the CPU's BLAS.
 class Products {
  public:
   /// `time_algorithms`: DeviceOptions::tune_products.
@@ -35,6 +38,11 @@ class Products {
 
   /// m, n and k of at least 1.
   void multiply(const char* op, const Product& product);
+
+  /// Ops::tune_products, product_algorithms and use_product_algorithms.
+  void tune(const std::function<void()>& work);
+  std::string algorithms() const;
+  void use_algorithms(const std::string& text);
 
  private:
   struct State;

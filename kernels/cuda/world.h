@@ -158,6 +158,7 @@ __device__ __forceinline__ void cp_async_wait() {
 // --- the emulator --------------------------------------------------------------------------------
 #include <cmath>
 
+#include "kernels/emulator/counters.h"
 #include "kernels/emulator/emulator.h"
 
 #define __global__
@@ -223,6 +224,7 @@ struct Launch {
 
 template <class... Parameters, class... Arguments>
 void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  ++emulator::counters.launches;
   const emulator::KernelLaunch k{l.op,
                                  reinterpret_cast<const void*>(kernel),
                                  {l.grid.x, l.grid.y, l.grid.z},

@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "kernels/cuda/stream.h"
+#include "kernels/emulator/counters.h"
 #include "kernels/emulator/device_memory.h"
 #include "kernels/emulator/emulator.h"
 #include "kernels/emulator/queue.h"
@@ -19,9 +20,11 @@ class EmulatedMemory final : public Memory {
   void* allocate(std::int64_t bytes) override {
     void* memory = emulator::allocate_device_memory(bytes);
     CHECK(memory, "cuda-emulated: cannot have ", human_bytes(bytes), " of memory");
+    ++emulator::counters.allocations;
     return memory;
   }
   void release(void* memory, std::int64_t bytes) noexcept override {
+    ++emulator::counters.host_waits;
     emulator::finish_all_streams();
     emulator::release_device_memory(memory, bytes);
   }
@@ -81,7 +84,10 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
       std::memcpy(static_cast<char*>(to) + row * to_pitch,
                   static_cast<const char*>(from) + row * from_pitch, std::size_t(width));
   });
-  if (to_place == Place::host || from_place == Place::host) synchronize(op);
+  if (to_place == Place::device && from_place == Place::device) return;
+  ++emulator::counters.copies;
+  emulator::counters.copied_bytes += width * rows;
+  synchronize(op);
 }
 
 void Device::synchronize(const char* op) { state_->stream.synchronize(op); }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/emulator/counters.h"
 #include "kernels/emulator/queue.h"
 
 struct CUevent_st {
@@ -28,7 +29,10 @@ Stream::~Stream() {
   emulator::close_stream(stream_);
 }
 
-void Stream::synchronize(const char*) const { emulator::finish_stream(stream_); }
+void Stream::synchronize(const char*) const {
+  ++emulator::counters.host_waits;
+  emulator::finish_stream(stream_);
+}
 
 Event::Event(CUstream_st* stream, Kind) : event_(new CUevent_st{emulator::Mark(stream)}) {}
 
@@ -45,7 +49,10 @@ void Event::before(CUstream_st* stream) const { event_->mark.before(stream); }
 
 bool Event::reached() const { return event_->mark.reached(); }
 
-void Event::wait() const { event_->mark.wait(); }
+void Event::wait() const {
+  ++emulator::counters.host_waits;
+  event_->mark.wait();
+}
 
 double Event::seconds_since(const Event& begin) const {
   return std::chrono::duration<double>(event_->mark.time() - begin.event_->mark.time()).count();

@@ -77,7 +77,8 @@ void run(const Arguments& a) {
   read_tensors(reader, "model", weights, ops);
   Model model(ops, config, weights, {length, 1, length, false});
   Head head(ops, config, weights,
-            std::min(length, head_chunk_rows(config, weights.head.dtype, ops.place())));
+            std::min(length, head_chunk_rows(config, weights.head.dtype, ops.place())), nullptr,
+            HeadUse::logits);
 
   Sequences sequences = Sequences::equal(1, length);
   for (std::int32_t row = 0; row < length; ++row) sequences.head_rows.push_back(row);

@@ -256,9 +256,10 @@ struct ParallelConfig {
     visit(c.transport, "transport",
           "cuda: what carries tensors between GPUs: nccl, mpi (through host memory), or auto: nccl "
           "where each rank has a GPU of its own");
-    visit(c.tune_products, "tune_products",
-          "cuda: time the algorithms of matrix products and take the fastest; runs then differ by "
-          "rounding");
+    visit(
+        c.tune_products, "tune_products",
+        "cuda: before the first step, time the algorithms of matrix products and take the fastest; "
+        "they are kept beside the run, and other runs may differ by rounding");
     visit(c.attention_kernels, "attention_kernels",
           "cuda: portable (mma.sync), or hopper (wgmma on sm_90; not yet run on a GPU)");
   }

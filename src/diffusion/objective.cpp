@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/philox.h"
 #include "model/activations.h"
 
 namespace lacuna {
@@ -42,10 +43,12 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
 ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                                  const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
-      model_(ops, config, weights, limits, shares),
+      limits_(limits),
+      buckets_(limits.rows, ops.place()),
+      model_(ops, config, weights, buckets_.with_padding(limits, config.max_length), shares),
       head_(ops, config, weights,
             std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows),
-            shares),
+            shares, HeadUse::loss, buckets_.unit()),
       arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 
 ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
@@ -57,69 +60,92 @@ ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType d
   std::int64_t workspace =
       make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
   if (share.count > 1) workspace += SharedCrossEntropy::plan(chunk).bytes();
-  return {Activations::plan(config, {rows, sequences, rows, true}, dtype, share), workspace};
+  const ModelLimits limits =
+      RowBuckets(rows, place).with_padding({rows, sequences, rows, true}, config.max_length);
+  return {Activations::plan(config, limits, dtype, share), workspace};
 }
 
 Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
-  Sequences sequences;
-  if (batch.offsets.empty())
-    sequences = Sequences::equal(batch.sequences, batch.length);
-  else
-    sequences.offsets = batch.offsets;
-  const ModelLimits& limits = model_.limits();
-  CHECK(sequences.rows() <= limits.rows && batch.sequences <= limits.sequences, "a micro-batch of ",
-        batch.sequences, " x ", batch.length, " tokens where at most ", limits.sequences,
-        " sequences and ", limits.rows, " tokens were announced");
-  sequences.head_rows = batch.rows;
-  const Tensor tokens = arena_[slots_.tokens].row_range(0, sequences.rows());
-  ops_.copy(tokens, view(batch.tokens));
-  ops_.copy(arena_[slots_.targets].row_range(0, std::int64_t(batch.targets.size())),
-            view(batch.targets));
-  return model_.forward(tokens, sequences);
+  CHECK(std::int64_t(batch.tokens.size()) <= limits_.rows && batch.sequences <= limits_.sequences,
+        "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
+        limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
+  padded_.fill(batch, buckets_, model_.config().max_length);
+  const Tensor tokens = arena_[slots_.tokens].row_range(0, std::int64_t(padded_.tokens.size()));
+  ops_.copy(tokens, view(padded_.tokens));
+  ops_.copy(head_rows_of(slots_.targets), view(padded_.targets));
+  return model_.forward(tokens, padded_.sequences);
 }
 
-double ObjectiveRunner::weighted_sum(const NoisyBatch& batch, Tensor losses) {
-  row_losses_.resize(batch.rows.size());
-  ops_.copy(view(row_losses_), losses);
+Tensor ObjectiveRunner::head_rows_of(Slot slot) const {
+  return arena_[slot].row_range(0, std::int64_t(padded_.targets.size()));
+}
+
+double ObjectiveRunner::weighted_sum(const NoisyBatch& batch) {
+  padded_losses_.resize(padded_.targets.size());
+  ops_.copy(view(padded_losses_), head_rows_of(slots_.losses));
   ops_.synchronize();
+  row_losses_.resize(batch.rows.size());
   double sum = 0;
-  for (std::size_t m = 0; m < row_losses_.size(); ++m)
+  for (std::size_t m = 0; m < row_losses_.size(); ++m) {
+    row_losses_[m] = padded_losses_[std::size_t(padded_.places[m])];
     sum += batch.weights[m] * double(row_losses_[m]);
+  }
   return sum;
 }
 
 double ObjectiveRunner::loss(const NoisyBatch& batch) {
-  const auto M = std::int64_t(batch.rows.size());
-  if (M == 0) {
+  if (batch.rows.empty()) {
     row_losses_.clear();
     return 0;
   }
   const Tensor hidden = forward(batch);
-  const Tensor losses = arena_[slots_.losses].row_range(0, M);
-  head_.loss(losses, hidden, arena_[slots_.targets].row_range(0, M));
-  return weighted_sum(batch, losses);
+  head_.loss(head_rows_of(slots_.losses), hidden, head_rows_of(slots_.targets));
+  return weighted_sum(batch);
 }
 
 double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients,
                                            const GradientObserver& observer) {
-  CHECK(model_.limits().training, "gradients of an objective that was made without training");
-  const auto M = std::int64_t(batch.rows.size());
-  if (M == 0) {
+  CHECK(limits_.training, "gradients of an objective that was made without training");
+  if (batch.rows.empty()) {
     row_losses_.clear();
     if (observer) model_.complete(gradients);
     return 0;
   }
   const Tensor hidden = forward(batch);
-  const Tensor losses = arena_[slots_.losses].row_range(0, M);
-  const Tensor weights = arena_[slots_.weights].row_range(0, M);
-  row_weights_.assign(batch.weights.begin(), batch.weights.end());
-  ops_.copy(weights, view(row_weights_));
-  head_.loss_and_gradient(losses, hidden, gradients.head, hidden,
-                          arena_[slots_.targets].row_range(0, M), weights);
+  const Tensor weights = head_rows_of(slots_.weights);
+  ops_.copy(weights, view(padded_.weights));
+  head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
+                          head_rows_of(slots_.targets), weights);
   // A tied head is also the embedding, whose gradient is complete last.
   if (observer && gradients.head.data != gradients.embedding.data) observer(gradients.head);
   model_.backward(gradients, hidden, observer);
-  return weighted_sum(batch, losses);
+  return weighted_sum(batch);
+}
+
+/// Random tokens, all of which are predicted.
+NoisyBatch ObjectiveRunner::example_of(std::int64_t rows) const {
+  const ModelConfig& config = model_.config();
+  const CounterRng rng{1, Purpose::benchmark, std::uint64_t(rows)};
+  NoisyBatch batch;
+  for (batch.offsets = {0}; batch.offsets.back() < rows; ++batch.sequences)
+    batch.offsets.push_back(std::int32_t(std::min(rows, batch.offsets.back() + config.max_length)));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    batch.rows.push_back(std::int32_t(row));
+    batch.tokens.push_back(
+        std::int32_t(rng.below(std::uint64_t(config.vocab_size), std::uint32_t(row))));
+  }
+  batch.targets = batch.tokens;
+  batch.weights.assign(std::size_t(rows), 1 / double(rows));
+  return batch;
+}
+
+void ObjectiveRunner::prepare(ModelTensors& gradients) {
+  if (ops_.place() == Place::host) return;
+  ops_.tune_products([&] {
+    for (const std::int64_t rows : buckets_.sizes())
+      loss_and_gradients(example_of(rows), gradients);
+  });
+  ops_.fill(gradients.flat(), 0);
 }
 
 }  // namespace lacuna

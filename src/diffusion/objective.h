@@ -4,6 +4,7 @@
 
 #include "core/arena.h"
 #include "diffusion/noise.h"
+#include "diffusion/row_padding.h"
 #include "model/head.h"
 #include "model/model.h"
 
@@ -15,7 +16,8 @@ namespace lacuna {
 std::int64_t head_chunk_rows(const ModelConfig& config, DType type = DType::f32,
                              Place place = Place::host);
 
-/// The loss of a micro-batch, by the one forward pass. Owns the small tensors it needs.
+/// The loss of a micro-batch, by the one forward pass. Owns the small tensors it needs. On a device
+/// rows are padded (diffusion/row_padding.h), so that products have few shapes.
 class ObjectiveRunner {
  public:
   /// Micro-batches of at most `sequences` sequences of `length` tokens. `shares` as in Model.
@@ -41,9 +43,17 @@ class ObjectiveRunner {
   /// when nothing is masked.
   double loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients,
                             const GradientObserver& observer = {});
+  /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
+  /// later one prepares a product, times an algorithm (Ops::tune_products) or allocates. Leaves
+  /// `gradients` 0. Needs `training`; the ranks that share the model call together.
+  void prepare(ModelTensors& gradients);
+  /// Of the last call, with the padding: what was computed.
+  std::int64_t computed_head_rows() const { return std::int64_t(padded_.targets.size()); }
   /// CE[m] in nats of the last call's rows, on the host.
   const std::vector<float>& row_losses() const { return row_losses_; }
   Model& model() { return model_; }
+  /// Of a micro-batch; its padding comes on top.
+  const ModelLimits& limits() const { return limits_; }
 
  private:
   struct Slots {
@@ -51,14 +61,19 @@ class ObjectiveRunner {
   };
   static Plan make_plan(std::int64_t rows, Slots& slots);
   Tensor forward(const NoisyBatch& batch);
-  double weighted_sum(const NoisyBatch& batch, Tensor losses);
+  Tensor head_rows_of(Slot slot) const;
+  double weighted_sum(const NoisyBatch& batch);
+  NoisyBatch example_of(std::int64_t rows) const;
 
   Ops& ops_;
+  const ModelLimits limits_;  // of a micro-batch
+  const RowBuckets buckets_;
   Slots slots_;
   Model model_;
   Head head_;
   Arena arena_;
-  std::vector<float> row_losses_, row_weights_;
+  PaddedBatch padded_;
+  std::vector<float> row_losses_, padded_losses_;
 };
 
 }  // namespace lacuna

@@ -2,17 +2,22 @@
 
 #include <algorithm>
 
+#include "model/logits_stride.h"
 #include "model/pass.h"
 
 namespace lacuna {
 namespace {
 
-/// Calls work(first, count) for pieces of [0, rows) of almost equal size, at most `most` each.
-void in_pieces(std::int64_t rows, std::int64_t most, auto&& work) {
-  const std::int64_t pieces = (rows + most - 1) / most;
+/// Calls work(first, count) for pieces of [0, rows) of almost equal size, at most `most` each; cut
+/// at multiples of `unit` where pieces of at most `most` can be.
+void in_pieces(std::int64_t rows, std::int64_t most, std::int64_t unit, auto&& work) {
+  if (unit > most) unit = 1;
+  const std::int64_t units = (rows + unit - 1) / unit, units_at_most = most / unit,
+                     pieces = (units + units_at_most - 1) / units_at_most;
   for (std::int64_t i = 0; i < pieces; ++i) {
-    const std::int64_t first = rows * i / pieces;
-    work(first, rows * (i + 1) / pieces - first);
+    const std::int64_t first = units * i / pieces * unit,
+                       end = std::min(rows, units * (i + 1) / pieces * unit);
+    work(first, end - first);
   }
 }
 
@@ -22,17 +27,25 @@ Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype, Model
                 HeadUse use) {
   CHECK(rows > 0, "a head that computes ", rows, " rows at once");
   Plan plan;
-  const bool own = share.count > 1 && use == HeadUse::loss;
-  const std::int64_t columns = own ? ShareExtents(config, share).ids + 1 : config.vocab_size;
-  plan.add("logits/chunk", {rows, columns}, dtype);
+  const std::int64_t columns = columns_of(config, share, use);
+  plan.add("logits/chunk", {rows, use == HeadUse::loss ? logits_stride(columns) : columns}, dtype);
   return plan;
 }
 
+/// A loss of a shared model has a column for the ids of the other ranks.
+std::int64_t Head::columns_of(const ModelConfig& config, ModelShare share, HeadUse use) {
+  const bool own = share.count > 1 && use == HeadUse::loss;
+  return own ? ShareExtents(config, share).ids + 1 : config.vocab_size;
+}
+
 Head::Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-           std::int64_t chunk_rows, Communicator* shares, HeadUse use)
+           std::int64_t chunk_rows, Communicator* shares, HeadUse use, std::int64_t row_unit)
     : ops_(ops),
       weights_(weights),
       chunk_rows_(chunk_rows),
+      row_unit_(row_unit),
+      use_(use),
+      columns_(columns_of(config, weights.share(), use)),
       shares_(shares),
       logits_(ops.memory(), plan(config, chunk_rows, weights.head.dtype, weights.share(), use)) {
   if (weights.share().count == 1) return;
@@ -48,11 +61,11 @@ Head::Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
 Tensor Head::chunk(const Arena& arena, std::int64_t rows) const {
   CHECK(rows <= chunk_rows_, "logits of ", rows, " rows where at most ", chunk_rows_,
         " were announced");
-  return arena[Slot{0}].row_range(0, rows);
+  return arena[Slot{0}].row_range(0, rows).column_range(0, columns_);
 }
 
 Tensor Head::whole_logits(const Arena& arena, Tensor hidden) {
-  CHECK(!shared_, "whole logits of a shared model's head that was made for a loss");
+  CHECK(use_ == HeadUse::logits, "whole logits of a head that was made for a loss");
   const Tensor y = chunk(arena, hidden.rows());
   if (gathered_)
     gathered_->compute(y, hidden, weights_.head);
@@ -73,8 +86,8 @@ Tensor Head::second_logits(Tensor hidden) {
 }
 
 void Head::loss(Tensor loss, Tensor hidden, Tensor targets) {
-  CHECK(!gathered_, "a loss of a shared model's head that was made for whole logits");
-  in_pieces(hidden.rows(), chunk_rows_, [&](std::int64_t first, std::int64_t rows) {
+  CHECK(use_ == HeadUse::loss, "a loss of a head that was made for whole logits");
+  in_pieces(hidden.rows(), chunk_rows_, row_unit_, [&](std::int64_t first, std::int64_t rows) {
     const Tensor y = chunk(logits_, rows), l = loss.row_range(first, rows),
                  t = targets.row_range(first, rows);
     ops_.linear_forward(own_columns(y), hidden.row_range(first, rows), weights_.head);
@@ -87,8 +100,8 @@ void Head::loss(Tensor loss, Tensor hidden, Tensor targets) {
 
 void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor hidden,
                              Tensor targets, Tensor row_weights) {
-  CHECK(!gathered_, "a loss of a shared model's head that was made for whole logits");
-  in_pieces(hidden.rows(), chunk_rows_, [&](std::int64_t first, std::int64_t rows) {
+  CHECK(use_ == HeadUse::loss, "a loss of a head that was made for whole logits");
+  in_pieces(hidden.rows(), chunk_rows_, row_unit_, [&](std::int64_t first, std::int64_t rows) {
     const Tensor x = hidden.row_range(first, rows), y = chunk(logits_, rows), own = own_columns(y),
                  l = loss.row_range(first, rows), t = targets.row_range(first, rows),
                  weights = row_weights.row_range(first, rows);

@@ -23,8 +23,8 @@ class SharedCrossEntropy {
   static Plan plan(std::int64_t rows);
 
   /// As Ops::cross_entropy_forward and _backward, over the whole vocabulary: loss f32 [m], targets
-  /// i32 [m] ids; logits [m, ids + 1], of which the first `ids` columns are this rank's, contiguous
-  /// as a whole; the gradient takes their place.
+  /// i32 [m] ids; logits [m, ids + 1], may be strided, of which the first `ids` columns are this
+  /// rank's; the gradient takes their place.
   void forward(Tensor loss, Tensor logits, Tensor targets);
   void backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights);
 

@@ -1,18 +1,20 @@
 #include "model/shared_logits.h"
 
+#include "model/logits_stride.h"
+
 namespace lacuna {
 namespace {
 
-/// Ids of the rank that has most: gathered are equal parts.
-std::int64_t most_ids(const ModelConfig& config, int shares) {
-  return (config.vocab_size + shares - 1) / shares;
+/// Columns for the ids of the rank that has most: gathered are equal parts.
+std::int64_t columns_of_part(const ModelConfig& config, int shares) {
+  return logits_stride((config.vocab_size + shares - 1) / shares);
 }
 
 }  // namespace
 
 Plan SharedLogits::plan(const ModelConfig& config, std::int64_t rows, DType type, int shares) {
   Plan plan;
-  plan.add("logits/parts", {shares * rows * most_ids(config, shares)}, type);
+  plan.add("logits/parts", {shares * rows * columns_of_part(config, shares)}, type);
   return plan;
 }
 
@@ -25,7 +27,7 @@ SharedLogits::SharedLogits(Ops& ops, Communicator& shares, const ModelConfig& co
 
 void SharedLogits::compute(Tensor logits, Tensor hidden, Tensor w) {
   const int ranks = shares_.size();
-  const std::int64_t m = hidden.rows(), each = most_ids(config_, ranks);
+  const std::int64_t m = hidden.rows(), each = columns_of_part(config_, ranks);
   const Tensor parts = parts_[Slot{0}].row_range(0, ranks * m * each).reshaped({ranks * m, each});
   const auto part = [&](int rank) { return parts.row_range(rank * m, m); };
   const Tensor own = part(shares_.rank());

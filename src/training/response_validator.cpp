@@ -16,7 +16,7 @@ double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) c
   NoiseOptions noise = noise_options(config_);
   noise.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(count_);
-  const std::int64_t room = objective.model().limits().rows;
+  const std::int64_t room = objective.limits().rows;
   double sum = 0;
   std::vector<ResponseExample> batch;
   std::vector<float> p;
@@ -31,7 +31,7 @@ double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) c
   for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
     ResponseExample example{examples_.at(i * examples_.size() / count_), 0, i};
     const auto length = std::int64_t(example.text.tokens.size());
-    if (rows + length > room || std::int64_t(batch.size()) == objective.model().limits().sequences)
+    if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences)
       flush();
     rows += length;
     batch.push_back(std::move(example));

@@ -8,6 +8,7 @@
 #include "data/chat_template.h"
 #include "kernels/bench/peak.h"
 #include "training/model_io.h"
+#include "training/product_tuning.h"
 #include "training/response_source.h"
 #include "training/resume.h"
 #include "training/schedule.h"
@@ -88,6 +89,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
   }
   take_weights();
   log_setup();
+  ProductTuning tuning(ops_, grid_.world(), directory_.path() / "product_algorithms.txt");
+  batch_.objective().prepare(gradients_);
   const double peak = options.matmul_peak > 0
                           ? options.matmul_peak
                           : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
@@ -96,6 +99,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
     log_ = std::make_unique<RunLog>(config_, directory_.path(), state_.step, peak);
     validated_step_ = log_->last_validation();
   }
+  tuning.save();
   validated_step_ = std::int64_t(reduced(grid_.world(), double(validated_step_), Reduce::max));
 }
 

@@ -33,6 +33,33 @@ TEST_P(CudaVocabularyTest, CrossEntropy) {
   }
 }
 
+/// The bits depend neither on how far apart rows lie nor on where they begin, which decide how they
+/// are loaded; and nothing between them is written.
+TEST_P(CudaVocabularyTest, CrossEntropyOfStridedLogits) {
+  for (const std::int64_t vocab : {1, 9, 512, 5003}) {
+    const std::int64_t rows = 3;
+    const HostArray logits = normal({rows, vocab}, 1, type(), 4);
+    const HostArray weights = normal({rows}, 3, DType::f32);
+    DeviceArray targets(device(), {rows}, integers(rows, vocab, 2)),
+        dweights(device(), weights, DType::f32);
+    std::vector<float> expected_loss, expected;
+    for (const Layout layout : {Layout{}, Layout{64 - vocab % 64, 0}, Layout{1, 0}, Layout{0, 1}}) {
+      DeviceArray x(device(), logits, type(), layout), loss(device(), {rows}, DType::f32);
+      device().cross_entropy_forward(loss, x, targets);
+      const std::vector<float> forward_loss = loss.read().values;
+      device().cross_entropy_backward(loss, x, targets, dweights);
+      if (expected.empty()) {
+        expected_loss = loss.read().values;
+        expected = x.read().values;
+      }
+      EXPECT_EQ(forward_loss, expected_loss) << vocab << ' ' << layout.gap << ' ' << layout.shift;
+      EXPECT_EQ(loss.read().values, expected_loss) << vocab << ' ' << layout.gap;
+      EXPECT_EQ(x.read().values, expected) << vocab << ' ' << layout.gap << ' ' << layout.shift;
+      EXPECT_TRUE(x.guards_hold());
+    }
+  }
+}
+
 /// Logits of -inf (excluded tokens) and very large ones.
 TEST_P(CudaVocabularyTest, CrossEntropyOfExtremeLogits) {
   const float inf = std::numeric_limits<float>::infinity();

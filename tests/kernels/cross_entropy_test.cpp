@@ -81,6 +81,28 @@ TEST(CrossEntropy, OfExtremes) {
   });
 }
 
+// Rows apart, or at odd addresses: the same bits, and nothing written between them.
+TEST(CrossEntropy, OfStridedLogits) {
+  for (const std::int64_t cols : {1, 7, 64, 301})
+    for (const std::int64_t gap : {std::int64_t{1}, 64 - cols % 64}) {
+      Array<float> dense = normal({5, cols}, 1, 3), strided = normal({5, cols}, 1, 3, gap);
+      const Array<float> weights = normal({5}, 2);
+      const Array<std::int32_t> targets = integers(5, cols, 4);
+      on_every_backend([&](CpuOps& ops) {
+        Array<float> x = dense, y = strided, loss(Shape{5}), other(Shape{5}), w = weights;
+        Array<std::int32_t> t = targets;
+        ops.cross_entropy_forward(loss, x, t);
+        ops.cross_entropy_forward(other, y, t);
+        EXPECT_TRUE(loss.same_bits(other)) << cols;
+        ops.cross_entropy_backward(loss, x, t, w);
+        ops.cross_entropy_backward(other, y, t, w);
+        EXPECT_TRUE(loss.same_bits(other)) << cols;
+        EXPECT_TRUE(x.same_bits(copied<float>(y))) << cols;
+        EXPECT_TRUE(y.guards_hold());
+      });
+    }
+}
+
 TEST(CrossEntropy, OfNoRows) {
   CpuOps ops(2);
   Array<float> loss(Shape{0}), logits(Shape{0, 9}), weights(Shape{0});

@@ -55,7 +55,7 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
 TEST_P(GoldenModel, HiddenStatesAndLogits) {
   const Tensor hidden = tiny_->forward();
   EXPECT_LT(relative_error(hidden, golden_["hidden"]), tolerance(forward_products()));
-  Head head(cpu(), config_, *tiny_->weights, hidden.rows());
+  Head head(cpu(), config_, *tiny_->weights, hidden.rows(), nullptr, HeadUse::logits);
   EXPECT_LT(relative_error(head.logits(hidden), golden_["logits"]),
             tolerance(forward_products() + 1));
 }

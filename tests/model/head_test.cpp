@@ -87,14 +87,77 @@ INSTANTIATE_TEST_SUITE_P(Chunks, Heads, ::testing::Values(1, 3, 4, 11, 64));
 TEST(HeadLogits, TwoBuffers) {
   Tiny tiny(tiny_config(), {5, 3}, {2, 6, 7});
   const Tensor hidden = tiny.forward();
-  Head head(cpu(), tiny.config, *tiny.weights, 3);
+  Head head(cpu(), tiny.config, *tiny.weights, 3, nullptr, HeadUse::logits);
   const Tensor first = head.logits(hidden), second = head.second_logits(hidden);
   EXPECT_NE(first.data, second.data);
   EXPECT_EQ(first.shape, (Shape{3, 29}));
   EXPECT_TRUE(same_bits(first, second));
-  Head small(cpu(), tiny.config, *tiny.weights, 2);
+  Head small(cpu(), tiny.config, *tiny.weights, 2, nullptr, HeadUse::logits);
   EXPECT_TRUE(contains(error_of([&] { small.logits(hidden); }), "logits of 3 rows"));
   EXPECT_TRUE(contains(error_of([&] { Head(cpu(), tiny.config, *tiny.weights, 0); }), "0 rows"));
+}
+
+TEST(HeadLogits, AHeadIsMadeForOneUse) {
+  Tiny tiny(tiny_config(), {5, 3}, {2, 6, 7});
+  const Tensor hidden = tiny.forward();
+  std::vector<float> losses(3);
+  const std::vector<std::int32_t> targets(3);
+  Head for_loss(cpu(), tiny.config, *tiny.weights, 3),
+      for_logits(cpu(), tiny.config, *tiny.weights, 3, nullptr, HeadUse::logits);
+  EXPECT_TRUE(contains(error_of([&] { for_loss.logits(hidden); }), "made for a loss"));
+  EXPECT_TRUE(contains(error_of([&] { for_logits.loss(view(losses), hidden, view(targets)); }),
+                       "made for whole logits"));
+}
+
+// LLaDA's vocabulary over 4 ranks is 31,616 ids and a column for the others', others are of unequal
+// numbers; 64 elements are a multiple of 16 bytes in every type.
+TEST(HeadLogits, RowsBeginAtMultiplesOf64Elements) {
+  ModelConfig config = tiny_config(false, false, 4);
+  for (const std::int64_t vocab : {29, 64, 65, 126464})
+    for (const int ranks : {1, 2, 4})
+      for (int rank = 0; rank < ranks; ++rank) {
+        config.vocab_size = vocab;
+        const Plan plan = Head::plan(config, 5, DType::bf16, {rank, ranks});
+        const std::int64_t stride = plan.entries().front().shape[1],
+                           columns = ShareExtents(config, {rank, ranks}).ids + (ranks > 1);
+        EXPECT_EQ(stride % 64, 0) << vocab << ' ' << ranks;
+        EXPECT_GE(stride, columns) << vocab << ' ' << ranks;
+        EXPECT_LT(stride, columns + 64) << vocab << ' ' << ranks;
+        const Plan gathered = SharedLogits::plan(config, 5, DType::bf16, ranks);
+        EXPECT_EQ(gathered.entries().front().shape.count() % (5 * ranks * 64), 0);
+      }
+}
+
+// Few shapes of products: whatever M, pieces are multiples of the unit that divides it, and at most
+// as long as a chunk.
+TEST(HeadLogits, PiecesAreWholeUnits) {
+  class Recorder final : public CpuOps {
+   public:
+    Recorder() : CpuOps(1) {}
+    void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override {
+      pieces.push_back(logits.rows());
+      CpuOps::cross_entropy_forward(loss, logits, targets);
+    }
+    std::vector<std::int64_t> pieces;
+  } ops;
+  const ModelConfig config = tiny_config();
+  ModelTensors weights(ops.memory(), config, "weights");
+  const auto pieces_of = [&](std::int64_t rows, std::int64_t chunk, std::int64_t unit) {
+    std::vector<float> losses(std::size_t(rows), 0.0f),
+        hidden(std::size_t(rows * config.width), 0.0f);
+    const std::vector<std::int32_t> targets(std::size_t(rows), 0);
+    ops.pieces.clear();
+    Head(ops, config, weights, chunk, nullptr, HeadUse::loss, unit)
+        .loss(view(losses), view(hidden).reshaped({rows, config.width}), view(targets));
+    return ops.pieces;
+  };
+  using Pieces = std::vector<std::int64_t>;
+  EXPECT_EQ(pieces_of(48, 48, 16), (Pieces{48}));
+  EXPECT_EQ(pieces_of(48, 47, 16), (Pieces{16, 32}));
+  EXPECT_EQ(pieces_of(80, 35, 16), (Pieces{16, 32, 32}));
+  EXPECT_EQ(pieces_of(80, 10, 16), (Pieces(8, 10)));   // no unit fits a chunk
+  EXPECT_EQ(pieces_of(90, 48, 16), (Pieces{48, 42}));  // the last piece ends with the rows
+  EXPECT_EQ(pieces_of(11, 4, 1), (Pieces{3, 4, 4}));
 }
 
 }  // namespace

@@ -84,6 +84,11 @@ struct Operands {
     return {k.transpose_a, k.transpose_b, k.m,    k.n,      k.k,       a.data,   a.stride,
             b.data,        b.stride,      c.data, c.stride, k.factors, k.result, k.accumulate};
   }
+  /// Chooses the algorithm of the product, whose result is then as it was.
+  void tune(Products& products) {
+    products.tune([&] { products.multiply("an_op", product()); });
+    c.write(c_values);
+  }
   /// Whether c is the product, rounded once; f32 sums of k terms below 20.
   ::testing::AssertionResult is_right() const {
     const std::vector<float> actual = c.read();
@@ -137,6 +142,7 @@ void expect_all_right(bool tunes) {
   Products products(device, tunes);
   for (const Kind& kind : kinds()) {
     Operands x(device, kind);
+    x.tune(products);
     products.multiply("an_op", x.product());
     EXPECT_TRUE(x.is_right()) << kind.m << "," << kind.n << "," << kind.k << " gap " << kind.gap
                               << " shift " << kind.shift << kind.transpose_a << kind.transpose_b
@@ -155,7 +161,7 @@ TEST_F(ProductsOnStandIns, AskOncePerKind) {
     Device device(0);
     Products products(device, tunes);
     Operands x(device, {16, 24, 32, false, true, DType::bf16, DType::bf16});
-    products.multiply("an_op", x.product());
+    x.tune(products);
     const char* const costly[] = {"cublasLtMatmulAlgoGetHeuristic",
                                   "cublasLtMatrixLayoutCreate",
                                   "cudaMalloc",
@@ -184,24 +190,96 @@ TEST_F(ProductsOnStandIns, DoNotRoundPartialSums) {
     for (int i = 0; i < 8; ++i) a.insert(a.end(), {1, -1});
     x.a.write(a);
     x.b.write(b);
-    x.c.write(c);
+    x.c_values = c;
+    x.tune(products);
     products.multiply("an_op", x.product());
     EXPECT_EQ(x.c.read(), std::vector<float>(64, 1));
   }
 }
 
+/// While results matter, the library's first choice; then the fastest, in place of that.
 TEST_F(ProductsOnStandIns, TakeTheFastestWhenTuned) {
   const Kind kind{16, 24, 32, false, true, DType::bf16, DType::f32, true};
-  for (const Algorithm fastest : {Algorithm::general, Algorithm::tiled, Algorithm::split_k}) {
-    toolkit::Blas blas;
-    blas.microseconds[int(fastest)] = 0.5;
-    toolkit::start_machine({}, blas);
+  for (const bool tunes : {false, true})
+    for (const Algorithm fastest : {Algorithm::general, Algorithm::tiled, Algorithm::split_k}) {
+      toolkit::Blas blas;
+      blas.microseconds[int(fastest)] = 0.5;
+      toolkit::start_machine({}, blas);
+      Device device(0);
+      Products products(device, tunes);
+      Operands x(device, kind);
+      products.multiply("an_op", x.product());
+      const Algorithm first = toolkit::last_algorithm();
+      EXPECT_TRUE(x.is_right());
+      EXPECT_EQ(toolkit::calls("cublasLtMatmul"), 1);
+      x.c.write(x.c_values);
+      x.tune(products);
+      products.multiply("an_op", x.product());
+      EXPECT_EQ(toolkit::last_algorithm(), tunes ? fastest : first);
+      EXPECT_TRUE(x.is_right());
+    }
+}
+
+/// Tuning asks for no memory, so that it cannot fail for want of it, nor wait to release it.
+TEST_F(ProductsOnStandIns, TuneWithoutMemoryOfTheirOwn) {
+  Device device(0);
+  Products products(device, true);
+  Operands x(device, {16, 24, 32, false, false, DType::bf16, DType::f32, true});
+  const std::int64_t allocations = toolkit::calls("cudaMalloc");
+  x.tune(products);
+  EXPECT_EQ(toolkit::calls("cudaMalloc"), allocations);
+}
+
+/// What was tuned in one run is not in the next, and other kinds of GPU, drivers and libraries do
+/// not take it.
+TEST_F(ProductsOnStandIns, TakeWhatAnEarlierRunChose) {
+  const Kind kind{16, 24, 32, false, true, DType::bf16, DType::f32};
+  toolkit::Blas blas;
+  blas.microseconds[int(Algorithm::split_k)] = 0.5;
+  toolkit::start_machine({}, blas);
+  std::string text;
+  {
+    Device device(0);
+    Products products(device, true);
+    EXPECT_NE(products.algorithms(), "");
+    Operands x(device, kind);
+    x.tune(products);
+    text = products.algorithms();
+  }
+  toolkit::start_machine();  // where another is the fastest
+  for (const bool known_before : {false, true}) {
     Device device(0);
     Products products(device, true);
     Operands x(device, kind);
+    if (known_before) products.multiply("an_op", x.product());
+    products.use_algorithms(text);
+    const std::int64_t before = toolkit::calls("cublasLtMatmul");
+    x.tune(products);
+    EXPECT_EQ(toolkit::calls("cublasLtMatmul"), before + 1);  // nothing was timed
     products.multiply("an_op", x.product());
-    EXPECT_EQ(toolkit::last_algorithm(), fastest);
+    EXPECT_EQ(toolkit::last_algorithm(), Algorithm::split_k);
     EXPECT_TRUE(x.is_right());
+    EXPECT_EQ(products.algorithms(), text);
+  }
+  toolkit::start_machine({}, {.missing = {Algorithm::split_k}});  // the library does not take it
+  {
+    Device device(0);
+    Products products(device, true);
+    products.use_algorithms(text);
+    Operands x(device, kind);
+    products.multiply("an_op", x.product());
+    EXPECT_TRUE(x.is_right());
+    EXPECT_NE(toolkit::last_algorithm(), Algorithm::split_k);
+  }
+  for (const toolkit::Machine& other :
+       {toolkit::Machine{.devices = {toolkit::sm_80()}}, toolkit::Machine{.driver = 13010}}) {
+    toolkit::start_machine(other);
+    Device device(0);
+    Products tuned(device, true), plain(device, false);
+    EXPECT_TRUE(contains(error_of([&] { tuned.use_algorithms(text); }), "is of '"));
+    EXPECT_TRUE(contains(error_of([&] { tuned.use_algorithms("nonsense"); }), "damaged"));
+    plain.use_algorithms(text);  // not asked for
+    EXPECT_EQ(plain.algorithms(), "");
   }
 }
 
@@ -222,6 +300,7 @@ TEST_F(ProductsOnStandIns, PassOverAlgorithmsThatDoNotRun) {
   Device device(0);
   Products products(device, true);
   Operands x(device, kind);
+  x.tune(products);
   products.multiply("an_op", x.product());
   EXPECT_TRUE(x.is_right());
 }
@@ -241,18 +320,6 @@ TEST_F(ProductsOnStandIns, SayThatThereIsNoAlgorithm) {
       products.multiply("an_op", x.product());  // nothing of the failure is kept
       EXPECT_TRUE(x.is_right());
     }
-}
-
-/// Where the device has no room for a second result, the first algorithm is taken.
-TEST_F(ProductsOnStandIns, TuneOnlyWhereThereIsRoom) {
-  auto small = toolkit::sm_90();
-  small.memory = std::size_t{34} << 20;
-  toolkit::start_machine({.devices = {small}});
-  Device device(0);
-  Products products(device, true);
-  Operands x(device, {600, 700, 8, false, false, DType::f32, DType::f32});
-  products.multiply("an_op", x.product());
-  EXPECT_TRUE(x.is_right());
 }
 
 }  // namespace

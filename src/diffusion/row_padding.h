@@ -1,0 +1,49 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+#include "diffusion/noise.h"
+#include "model/sequences.h"
+
+namespace lacuna {
+
+/// The numbers of rows that passes over micro-batches may have. On a device each number is another
+/// set of matrix products, for which a library chooses, and may time, algorithms; and how many
+/// tokens are masked differs from micro-batch to micro-batch. So there rows are padded to one of at
+/// most 32 numbers, equally far apart: on average by 1/64 of the most that a micro-batch may have.
+class RowBuckets {
+ public:
+  /// For at most `most` rows. In main memory every number is a bucket of its own.
+  RowBuckets(std::int64_t most, Place place);
+  /// Buckets are the multiples of this below `most`, and `most`.
+  std::int64_t unit() const { return unit_; }
+  /// The smallest bucket of at least so many rows.
+  std::int64_t padded(std::int64_t rows) const;
+  /// All of them, the largest first.
+  std::vector<std::int64_t> sizes() const;
+  /// What a Model needs so that any micro-batch within `limits` can be padded.
+  ModelLimits with_padding(ModelLimits limits, std::int64_t max_length) const;
+
+ private:
+  std::int64_t most_, unit_;
+};
+
+/// A micro-batch as the model gets it: tokens padded by sequences of their own, which no other
+/// sees, and head rows by rows that are in no loss. Their weights are 0, so that what they add to
+/// loss and gradients is 0.
+struct PaddedBatch {
+  Sequences sequences;
+  std::vector<std::int32_t> tokens;   // of all rows
+  std::vector<std::int32_t> targets;  // of all head rows
+  std::vector<float> weights;
+  std::vector<std::int32_t> places;  // [M]: which head row is row m of the batch
+
+  /// Of sequences of at most `max_length` tokens. Keeps the memory it has.
+  void fill(const NoisyBatch& batch, const RowBuckets& buckets, std::int64_t max_length);
+
+ private:
+  void add_head_rows(const NoisyBatch& batch, std::int64_t count);
+};
+
+}  // namespace lacuna

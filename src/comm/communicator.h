@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ struct CommunicationStats {
 /// Collectives are queued. A call checks its arguments (an Error names what is wrong, nothing is
 /// sent), sees what Ops calls before it have written, and returns; its tensors must stay where they
 /// are, be left alone, and not be read until join(). Those of one communicator run in the order of
-/// the calls, those of two communicators independently, so that one may be overlapped with
+/// the calls, those of two communicators in any order, so that one may be overlapped with
 /// computation while another is waited for. What goes wrong later is thrown by join().
 ///
 /// Tensors are contiguous. Types are f32, f64, bf16, f16, i32, i64, u8. Sums of bf16 and f16 are
@@ -59,6 +60,29 @@ class Communicator {
   virtual void barrier() = 0;
 
   virtual CommunicationStats stats() const = 0;
+
+  /// Ends what is under way on devices, of this group and of all that come from the same world:
+  /// after an exception, when the other ranks may never do their part. Nothing but destruction may
+  /// follow.
+  virtual void abort() noexcept {}
+};
+
+/// Aborts a world when an exception passes by. Made after all that holds device memory, and so
+/// destroyed first: a device releases memory only when all its work is done, and collectives that
+/// other ranks have left are never done.
+class AbortOnException {
+ public:
+  explicit AbortOnException(Communicator& world)
+      : world_(world), exceptions_at_birth_(std::uncaught_exceptions()) {}
+  ~AbortOnException() {
+    if (std::uncaught_exceptions() > exceptions_at_birth_) world_.abort();
+  }
+  AbortOnException(const AbortOnException&) = delete;
+  AbortOnException& operator=(const AbortOnException&) = delete;
+
+ private:
+  Communicator& world_;
+  const int exceptions_at_birth_;
 };
 
 /// One rank alone: every collective is the identity, done at once.

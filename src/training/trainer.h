@@ -133,6 +133,7 @@ class Trainer {
   std::filesystem::path checkpoint_;             // the newest
   std::int64_t saved_step_ = -1, validated_step_ = -1, bad_in_a_row_ = 0;
   std::unique_ptr<RunLog> log_;  // rank 0's
+  const AbortOnException abort_on_exception_{grid_.world()};
 };
 
 }  // namespace lacuna

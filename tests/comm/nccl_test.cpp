@@ -2,6 +2,7 @@
 // GPUs than ranks; in builds without CUDA they are emulated, and NCCL with them.
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "comm/nccl/nccl_communicator.h"
 #include "comm/reduction.h"
@@ -229,6 +230,50 @@ TEST_F(Nccl, AbortsWhenAnExceptionPassesBy) {
   testing::world()->barrier();
 }
 
+/// The same with memory that is released, and two groups that are destroyed, before and after each
+/// other: a device waits for all its work before it releases any. The watches are not asked.
+TEST_F(Nccl, AbortsAllGroupsBeforeMemoryIsReleased) {
+  for (const bool guarded : {true, false}) {
+    const std::string error = testing::error_of([&] {
+      const auto outlives = on_device(std::vector<float>(1000, 1.0f));
+      const auto world = this->world();
+      const auto again = world->split(0, world->rank(), "again");
+      std::optional<DeviceArray> released;
+      if (guarded) released.emplace(ops(), Shape{1000}, std::vector<float>(1000, 1.0f));
+      std::optional<AbortOnException> guard;
+      if (guarded) guard.emplace(*world);
+      for (auto* group : {world.get(), again.get()}) {
+        group->all_reduce(outlives, Reduce::sum);
+        group->join();
+      }
+      ops().synchronize();
+      if (world->rank() > 0) return;
+      for (auto* group : {again.get(), world.get()}) {
+        group->all_reduce(outlives, Reduce::max);  // by an exchange, whose buffer is released too
+        group->join();
+      }
+      fail("out of disk");
+    });
+    EXPECT_EQ(error, testing::session().rank() > 0 ? "" : "out of disk");
+    testing::world()->barrier();
+  }
+}
+
+TEST_F(Nccl, TakesNothingAfterAnAbort) {
+  const auto world = this->world();
+  const auto again = world->split(0, world->rank(), "again");
+  const auto x = on_device(std::vector<float>(8, 1.0f));
+  world->all_reduce(x, Reduce::sum);
+  world->join();
+  ops().synchronize();
+  testing::world()->barrier();
+  world->abort();
+  if (again->size() == 1) return;  // no GPU is asked for that
+  EXPECT_TRUE(contains(testing::error_of([&] { again->all_reduce(x, Reduce::sum); }),
+                       "of group 'again' after an abort"));
+}
+
+/// Called in one order, and by chance begun in another if each group had a stream of its own.
 TEST_F(Nccl, OverlapsCollectivesOfTwoGroups) {
   const auto world = this->world();
   const auto again = world->split(0, world->rank(), "again");

@@ -4,6 +4,7 @@
 #include <deque>
 #include <exception>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -75,25 +76,41 @@ ncclUniqueId shared_id(Communicator& group) {
 
 }  // namespace
 
+/// What the groups that come from one world have together on this rank's GPU.
+struct NcclCommunicator::Family {
+  std::optional<Stream> stream;  // from the first collective
+  std::vector<Device*> devices;  // of the groups that have one
+  bool aborted = false;
+};
+
 /// What a communicator has on its GPU, from its first collective there. Destroyed from below: the
 /// watch first.
 struct NcclCommunicator::Device {
-  Device(Communicator& host, Ops& ops, const NcclOptions& options)
-      : memory(ops.memory()),
+  Device(Communicator& host, Ops& ops, const NcclOptions& options, Family& family_)
+      : index(current_device()),
+        memory(ops.memory()),
         buffer_bytes(options.buffer_bytes),
-        link(shared_id(host), host.rank(), host.size(), stream) {
-    const nccl::Watch::Options watched{current_device(),
+        family(family_),
+        link(shared_id(host), host.rank(), host.size(), stream_of(family)) {
+    const nccl::Watch::Options watched{index,
                                        options.monitor,
                                        options.timeout_seconds,
                                        host.name(),
                                        others_of(host, options.world_rank),
                                        [this] { return link.asynchronous_error(); }};
     watch.emplace(watched);
+    family.devices.push_back(this);
   }
   ~Device() {
+    std::erase(family.devices, this);
     watch.reset();
     if (buffer) memory.release(buffer, buffer_bytes);
   }
+  static Stream& stream_of(Family& family) {
+    if (!family.stream) family.stream.emplace(Stream::Purpose::communication);
+    return *family.stream;
+  }
+  Stream& stream() { return *family.stream; }
 
   /// Memory for what arrives in an exchange.
   void need_buffer() {
@@ -102,11 +119,13 @@ struct NcclCommunicator::Device {
     link.give_buffer(static_cast<std::byte*>(buffer), buffer_bytes);
   }
 
+  const int index;  // the GPU
   Memory& memory;
   const std::int64_t buffer_bytes;
-  Stream stream{Stream::Purpose::communication};
+  Family& family;
   nccl::Link link;
   void* buffer = nullptr;
+  std::optional<Event> last;     // the end of what was queued last
   bool pending = false;          // something is queued that no join() has seen
   std::int64_t collectives = 0;  // so far
   double bytes_sent = 0;
@@ -116,27 +135,46 @@ struct NcclCommunicator::Device {
 
 NcclCommunicator::NcclCommunicator(std::unique_ptr<Communicator> host, Ops& ops,
                                    const NcclOptions& options)
+    : NcclCommunicator(std::move(host), of_a_gpu(ops), options, std::make_shared<Family>()) {}
+
+NcclCommunicator::NcclCommunicator(std::unique_ptr<Communicator> host, CudaOps& ops,
+                                   const NcclOptions& options, std::shared_ptr<Family> family)
     : host_(std::move(host)),
-      ops_(of_a_gpu(ops)),
+      ops_(ops),
       options_(options),
+      family_(std::move(family)),
       exceptions_at_birth_(std::uncaught_exceptions()) {}
 
 NcclCommunicator::~NcclCommunicator() {
   if (!device_) return;
   // When an exception passes by, the other ranks may never do their part of what is queued.
-  if (std::uncaught_exceptions() > exceptions_at_birth_ || device_->watch->failed()) {
-    device_->watch.reset();
-    device_->link.abort();
-  } else {
+  if (std::uncaught_exceptions() > exceptions_at_birth_ || device_->watch->failed()) abort();
+  if (!family_->aborted && device_->last) {
     const Activity activity(options_.monitor, options_.timeout_seconds,
                             [this] { return "the end of group '" + name() + "'"; });
     try {
-      device_->stream.synchronize("the end of a group");
+      device_->last->wait();
     } catch (const Error& e) {
       log_warning(e.what());
     }
-    device_.reset();
   }
+  device_.reset();
+}
+
+/// Each in a thread: NCCL may return from one only when the device is done with the others.
+void NcclCommunicator::abort() noexcept {
+  if (std::exchange(family_->aborted, true)) return;
+  std::vector<std::thread> aborts;
+  for (Device* d : family_->devices)
+    aborts.emplace_back([d] {
+      d->watch->end();
+      try {
+        use_device(d->index);
+      } catch (const Error&) {  // then NCCL itself finds the device
+      }
+      d->link.abort();
+    });
+  for (std::thread& thread : aborts) thread.join();
 }
 
 std::string NcclCommunicator::why_not() {
@@ -151,28 +189,31 @@ std::string NcclCommunicator::why_not() {
 std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key, const std::string& name) {
   auto part = host_->split(color, key, name);
   if (part->size() == 1) return part;
-  return std::make_unique<NcclCommunicator>(std::move(part), ops_, options_);
+  return std::unique_ptr<Communicator>(
+      new NcclCommunicator(std::move(part), ops_, options_, family_));
 }
 
 /// Queues `work`, which does collective `c` and sends `bytes`, behind the Ops calls so far.
 void NcclCommunicator::queue(Collective c, double bytes, const std::function<void(Device&)>& work) {
   if (c.count == 0) return;
+  CHECK(!family_->aborted, describe(c), " of group '", name(), "' after an abort");
   if (!device_) {
     const Activity activity(options_.monitor, options_.timeout_seconds, [this] {
       return "connecting the GPUs of group '" + this->name() + "' by NCCL";
     });
-    device_ = std::make_unique<Device>(*host_, ops_, options_);
+    device_ = std::make_unique<Device>(*host_, ops_, options_, *family_);
   }
   Device& d = *device_;
   d.watch->check();
   c.number = ++d.collectives;
   try {
     if (nccl::Link::is_exchanged(c)) d.need_buffer();
-    Event(ops_.stream(), Event::Kind::order).before(d.stream);
-    Event begun(d.stream, Event::Kind::order);
+    Event(ops_.stream(), Event::Kind::order).before(d.stream());
+    Event begun(d.stream(), Event::Kind::order);
     work(d);
     d.pending = true;
-    d.watch->add(c, std::move(begun), Event(d.stream, Event::Kind::order));
+    d.last.emplace(d.stream(), Event::Kind::order);
+    d.watch->add(c, std::move(begun), Event(d.stream(), Event::Kind::order));
   } catch (const Error& e) {
     fail(str(describe(c), " of group '", name(), "': ", e.what()));
   }
@@ -213,7 +254,7 @@ void NcclCommunicator::join() {
   if (!std::exchange(device_->pending, false)) return;
   CUstream_st* const ops_stream = ops_.stream();
   Event begin(ops_stream, Event::Kind::time);
-  Event(device_->stream, Event::Kind::order).before(ops_stream);
+  device_->last->before(ops_stream);
   device_->stand_stills.add(std::move(begin), Event(ops_stream, Event::Kind::time));
 }
 

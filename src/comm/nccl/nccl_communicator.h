@@ -39,6 +39,12 @@ struct NcclOptions {
 /// ring's, the bits those of MpiCommunicator; `buffer_bytes` of device memory hold what arrives.
 /// In training that concerns the activations of tensor parallel ranks (bf16); gradients are f32.
 ///
+/// Groups that come from one world share a stream: their collectives run one after another, in the
+/// order of the calls. Two communicators of NCCL whose kernels run at the same time can each hold
+/// what the other's needs, on two GPUs the other way round, and then wait for ever (NCCL's user
+/// guide, "Using multiple NCCL communicators concurrently"). A sum of tensor parallel ranks thus
+/// waits for the gradients' buckets queued before it.
+///
 /// What is not checked: NCCL does not compare what the ranks call. Collectives of several groups
 /// must be called in the same order on all ranks that the groups share.
 ///
@@ -70,14 +76,19 @@ class NcclCommunicator final : public Communicator {
   /// bytes_sent: what a ring sends. waited_seconds: also how long the Ops' stream stood still in
   /// join(), as far as the device has come.
   CommunicationStats stats() const override;
+  void abort() noexcept override;
 
  private:
   struct Device;
+  struct Family;
+  NcclCommunicator(std::unique_ptr<Communicator> host, CudaOps& ops, const NcclOptions& options,
+                   std::shared_ptr<Family> family);
   void queue(Collective c, double bytes, const std::function<void(Device&)>& work);
 
   std::unique_ptr<Communicator> host_;
   CudaOps& ops_;
   const NcclOptions options_;
+  std::shared_ptr<Family> family_;  // of all groups that come from one world
   std::unique_ptr<Device> device_;
   int exceptions_at_birth_;
 };

@@ -18,13 +18,15 @@ constexpr std::chrono::milliseconds kOthersSayWhy{3000};
 
 Watch::Watch(Options options) : options_(std::move(options)), thread_([this] { run(); }) {}
 
-Watch::~Watch() {
+Watch::~Watch() { end(); }
+
+void Watch::end() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Watch::add(const Collective& c, Event begun, Event done) {

@@ -42,6 +42,8 @@ class Watch {
   /// Throws Error when something went wrong.
   void check();
   bool failed();
+  /// Watches nothing any more, and asks for no errors.
+  void end();
 
  private:
   struct Item {

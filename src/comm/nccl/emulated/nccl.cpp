@@ -26,7 +26,9 @@
 // leaves the work hanging until the communicator is aborted. Sums are added up in a ring's order,
 // which is neither rank order nor the same for all elements. Different calls on different ranks are
 // an error here, where NCCL hangs or mixes data up. What NCCL rounds or drops in ways that Lacuna
-// promises not to (sums of half precision, maxima of floats) is refused.
+// promises not to (sums of half precision, maxima of floats) is refused. A device has room for the
+// kernel of one collective at a time, whatever its communicator, so that collectives of two
+// communicators which begin in different orders on two devices wait for ever.
 
 using lacuna::str;
 using lacuna::emulator::DeviceAccess;
@@ -118,7 +120,11 @@ void enqueue(ncclComm* comm, cudaStream_t stream, std::function<void(ncclComm&)>
     ++comm->under_way;
   }
   lacuna::emulator::enqueue(stream, [comm, work = std::move(work)] {
-    work(*comm);
+    static std::mutex room;
+    {
+      const std::lock_guard kernel(room);
+      work(*comm);
+    }
     const std::lock_guard lock(comm->mutex);
     --comm->under_way;
     comm->ended.notify_all();  // under the lock: who waits for this destroys `comm`

@@ -169,7 +169,7 @@ inline RowsCols check_rope(const Checks& c, const Tensor& x, const Tensor& posit
   return {x.rows(), x.cols()};
 }
 
-/// Shapes and dtypes. What the offsets and positions hold is for the backend to check, where it can
+/// Shapes and dtypes. What the offsets and intervals hold is for the backend to check, where it can
 /// read them.
 inline void check_attention_forward(const Checks& c, const Tensor& out, const Tensor& lse,
                                     const Tensor& q, const Tensor& k, const Tensor& v,
@@ -188,8 +188,7 @@ inline void check_attention_forward(const Checks& c, const Tensor& out, const Te
         "; it must be [segments + 1] i32");
   c.is_vector("query_offsets", s.query_offsets, s.query_offsets.count(), DType::i32);
   c.is_vector("key_offsets", s.key_offsets, s.query_offsets.count(), DType::i32);
-  if (s.mask == MaskKind::causal)
-    c.is_vector("query_positions", s.query_positions, queries, DType::i32);
+  c.is_matrix("query_keys", s.query_keys, queries, 4, DType::i32);
 }
 
 inline void check_attention_backward(const Checks& c, const Tensor& dq, const Tensor& dk,

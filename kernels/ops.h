@@ -7,6 +7,7 @@
 
 #include "core/arena.h"
 #include "core/tensor.h"
+#include "kernels/key_intervals.h"
 
 // Shape letters: N rows (tokens), C width, F feed-forward width, V vocabulary, H query heads, K key
 // and value heads, D head width, M gathered rows, B sequences, T positions.
@@ -15,19 +16,19 @@ namespace lacuna {
 
 /// Whether a gradient replaces what its tensor holds or is added to it.
 enum class GradMode : std::uint8_t { overwrite, accumulate };
-enum class MaskKind : std::uint8_t { full, causal };
 enum class Rotation : std::uint8_t { forward, inverse };
 
-/// Which rows attend to which. Rows are cut into segments (sequences or documents) that do not see
-/// each other. The query rows of a segment may be any subset of its positions.
+/// Which rows attend to which. Rows are cut into segments (sequences), whose queries see keys of
+/// their own segment only; within it, each query row sees the keys of two intervals. Every mask in
+/// use has this form: bidirectional, causal and block-causal attention, documents packed in one
+/// sequence, block diffusion's [noisy; clean] rows (arXiv:2503.09573, section 3.2), cached
+/// decoding.
 struct AttentionShape {
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  MaskKind mask = MaskKind::full;
   Tensor
       query_offsets;   // i32 [S+1]: segment s has query rows [query_offsets[s], query_offsets[s+1])
   Tensor key_offsets;  // i32 [S+1]: and key rows [key_offsets[s], key_offsets[s+1])
-  Tensor
-      query_positions;  // i32 [Nq]: each query's position among its segment's keys (used if causal)
+  Tensor query_keys;   // i32 [Nq,4]: the KeyIntervals of each query row (kernels/key_intervals.h)
 };
 
 /// A weight's part in an update: its values w and moments m and v, f32, its gradient g, float; all
@@ -152,10 +153,11 @@ class Ops {
   // --- attention ---------------------------------------------------------------------------------
   /// Scaled dot-product attention with grouped queries, in tiles with an online softmax
   /// (arXiv:2205.14135): never a T x T matrix. Query head h reads key and value head h / (H/K).
-  ///   out[i,h,:] = sum_j softmax_j(q[i,h,:] . k[j,:] / sqrt(D)) v[j,:],  j over i's segment, and
-  ///   j <= query_positions[i] if causal.  lse[i,h] = log of the softmax's denominator.
+  ///   out[i,h,:] = sum_j softmax_j(q[i,h,:] . k[j,:] / sqrt(D)) v[j,:],  j in query_keys[i].
+  ///   lse[i,h] = log of the softmax's denominator.
   /// out [Nq,H*D], lse f32 [Nq,H], q [Nq,H*D], k and v [Nk,K*D]; q, k, v may be strided.
-  /// A segment may have no queries. Every query needs at least one key.
+  /// A segment may have no queries. Every query needs at least one key. Tiles of keys that no query
+  /// of a tile sees are not visited.
   virtual void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                  const AttentionShape& shape) = 0;
   /// dq, dk, dv overwritten, strided like q, k, v (may be columns of one packed tensor). lse and

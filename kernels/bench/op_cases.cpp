@@ -127,19 +127,25 @@ void OpCases::add_attention() {
   for (std::int64_t i = 0; i < n; ++i) places.push_back(std::int32_t(i % s_.length));
   const Tensor offsets = values(starts), positions = values(places);
   Ops& ops = ops_;
-  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+  for (const bool causal : {false, true}) {
+    std::vector<std::int32_t> intervals;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t begin = i / s_.length * s_.length;
+      const KeyIntervals seen =
+          causal ? causal_keys(begin, i - begin) : bidirectional_keys(begin, begin + s_.length);
+      intervals.insert(intervals.end(), {seen.begin0, seen.end0, seen.begin1, seen.end1});
+    }
     AttentionShape shape;
     shape.heads = s_.heads;
     shape.kv_heads = s_.kv_heads;
     shape.head_dim = d;
-    shape.mask = mask;
     shape.query_offsets = shape.key_offsets = offsets;
-    shape.query_positions = positions;
+    shape.query_keys = values(intervals).reshaped({n, 4});
     // Two products per score forward; five backward, which computes the scores again. Half of the
     // scores exist in a causal attention.
-    const double product = 2.0 * double(n) * double(s_.length) * double(q_cols) *
-                           (mask == MaskKind::causal ? 0.5 : 1.0);
-    const std::string kind = mask == MaskKind::causal ? "attention causal" : "attention";
+    const double product =
+        2.0 * double(n) * double(s_.length) * double(q_cols) * (causal ? 0.5 : 1.0);
+    const std::string kind = causal ? "attention causal" : "attention";
     add(kind + " forward", {q(qkv), k(qkv)}, 2 * product, double(qkv.bytes() + out.bytes()),
         [=, &ops] { ops.attention_forward(out, lse, q(qkv), k(qkv), v(qkv), shape); });
     add(kind + " backward", {q(qkv), k(qkv)}, 5 * product, double(2 * qkv.bytes() + out.bytes()),

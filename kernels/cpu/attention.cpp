@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/checks.h"
@@ -17,13 +18,16 @@ namespace {
 struct Segments {
   const std::int32_t* queries;
   const std::int32_t* keys;
-  const std::int32_t* positions;  // null for MaskKind::full
+  const KeyIntervals* visible;           // of each query
+  std::vector<KeyIntervals> hulls;       // of each tile of queries, segment after segment
+  std::vector<std::int64_t> first_tile;  // of each segment
   std::int64_t count, heads, kv_heads, dim, group;
 
   std::int64_t query_count(std::int64_t s) const { return queries[s + 1] - queries[s]; }
   std::int64_t key_count(std::int64_t s) const { return keys[s + 1] - keys[s]; }
-  const std::int32_t* positions_from(std::int64_t query) const {
-    return positions ? positions + query : nullptr;
+  /// Of the tiles from the one that begins with row `query` of segment s.
+  const KeyIntervals* hulls_from(std::int64_t s, std::int64_t query) const {
+    return hulls.data() + first_tile[std::size_t(s)] + (query - queries[s]) / kAttentionQueryTile;
   }
   float scale() const { return float(1.0 / std::sqrt(double(dim))); }
 };
@@ -39,6 +43,31 @@ const std::int32_t* check_offsets(const char* op, const char* name, const Tensor
   return offsets;
 }
 
+void check_intervals(const char* op, std::int64_t query, const KeyIntervals& k, std::int64_t begin,
+                     std::int64_t end) {
+  CHECK(begin <= k.begin0 && k.begin0 < k.end0 && k.end0 <= k.begin1 && k.begin1 <= k.end1 &&
+            k.end1 <= end,
+        op, ": query_keys[", query, "] is [", k.begin0, ",", k.end0, ") and [", k.begin1, ",",
+        k.end1, "); they must ascend within [", begin, ",", end,
+        "), the keys of the query's segment, and the first must not be empty");
+}
+
+/// What at least one of the queries sees lies within; of the form of KeyIntervals.
+KeyIntervals hull_of(const KeyIntervals* visible, std::int64_t queries) {
+  constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
+  KeyIntervals h{kMost, 0, kMost, 0};
+  for (std::int64_t i = 0; i < queries; ++i) {
+    const KeyIntervals& k = visible[i];
+    h.begin0 = std::min(h.begin0, k.begin0);
+    h.end0 = std::max(h.end0, k.end0);
+    if (k.begin1 == k.end1) continue;
+    h.begin1 = std::min(h.begin1, k.begin1);
+    h.end1 = std::max(h.end1, k.end1);
+  }
+  const std::int32_t end = std::max(h.end0, h.end1);
+  return h.begin1 <= h.end0 || h.end1 == 0 ? key_interval(h.begin0, end) : h;
+}
+
 /// After the checks of shapes and dtypes.
 Segments read_segments(const char* op, std::int64_t queries, std::int64_t keys,
                        const AttentionShape& shape) {
@@ -50,14 +79,16 @@ Segments read_segments(const char* op, std::int64_t queries, std::int64_t keys,
   g.group = shape.heads / shape.kv_heads;
   g.queries = check_offsets(op, "query_offsets", shape.query_offsets, queries);
   g.keys = check_offsets(op, "key_offsets", shape.key_offsets, keys);
-  if (shape.mask == MaskKind::causal) g.positions = shape.query_positions.as<std::int32_t>();
+  g.visible = reinterpret_cast<const KeyIntervals*>(shape.query_keys.as<std::int32_t>());
   for (std::int64_t s = 0; s < g.count; ++s) {
     CHECK(g.query_count(s) == 0 || g.key_count(s) > 0, op, ": segment ", s, " has ",
           g.query_count(s), " queries and no keys");
-    for (std::int64_t i = g.queries[s]; g.positions && i < g.queries[s + 1]; ++i)
-      CHECK(g.positions[i] >= 0 && g.positions[i] < g.key_count(s), op, ": query_positions[", i,
-            "] is ", g.positions[i], "; it must be in [0,", g.key_count(s),
-            "), its segment's keys");
+    for (std::int64_t i = g.queries[s]; i < g.queries[s + 1]; ++i)
+      check_intervals(op, i, g.visible[i], g.keys[s], g.keys[s + 1]);
+    g.first_tile.push_back(std::int64_t(g.hulls.size()));
+    for (std::int64_t i = g.queries[s]; i < g.queries[s + 1]; i += kAttentionQueryTile)
+      g.hulls.push_back(
+          hull_of(g.visible + i, std::min(kAttentionQueryTile, g.queries[s + 1] - i)));
   }
   return g;
 }
@@ -76,9 +107,9 @@ std::vector<Chunk> cut(const std::int32_t* offsets, std::int64_t segments, std::
   return chunks;
 }
 
-// Rows per piece of work. Long ones share the packing of keys and values among their queries; where
-// that leaves threads idle, short ones of whole tiles.
-constexpr std::int64_t kLongChunk = 384, kShortChunk = 96;
+// Rows per piece of work, whole tiles of queries. Long ones share the packing of keys and values
+// among their queries; where that leaves threads idle, short ones of whole tiles.
+constexpr std::int64_t kLongChunk = 8 * kAttentionQueryTile, kShortChunk = 2 * kAttentionQueryTile;
 
 std::vector<Chunk> cut_for(const std::int32_t* offsets, std::int64_t segments, std::int64_t heads,
                            int threads) {
@@ -119,9 +150,11 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
     a.q_stride = q.stride;
     a.k_stride = k.stride;
     a.v_stride = v.stride;
-    a.positions = g.positions_from(c.first);
+    a.visible = g.visible + c.first;
+    a.hulls = g.hulls_from(c.segment, c.first);
     a.queries = c.count;
     a.keys = g.key_count(c.segment);
+    a.key_row = first_key;
     a.head_dim = g.dim;
     a.scale = g.scale();
     const std::int64_t floats = tiles.forward_scratch(c.count, g.dim) + kLine;
@@ -162,10 +195,11 @@ void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Te
     a.q_stride = q.stride;
     a.k_stride = k.stride;
     a.v_stride = v.stride;
-    a.positions = g.positions_from(queries.first);
+    a.visible = g.visible + queries.first;
+    a.hulls = g.hulls_from(queries.segment, queries.first);
     a.queries = queries.count;
     a.keys = keys.count;
-    a.first_key = keys.first - g.keys[keys.segment];
+    a.key_row = keys.first;
     a.head_dim = g.dim;
     a.group = count;
     a.scale = g.scale();

@@ -1,11 +1,16 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/key_intervals.h"
+
 namespace lacuna {
 
+/// Queries per tile, forward and backward; pieces begin at whole tiles of their segment.
+constexpr std::int64_t kAttentionQueryTile = 48;
+
 // One thread's piece of an attention, for one head of one segment. Rows are head_dim wide; pointers
-// are to the first row. `positions` is null when every query sees every key, else query i sees keys
-// 0..positions[i] of the segment.
+// are to the first row. Key j of the piece is row key_row + j of the key tensor, which is how
+// intervals count.
 
 /// A range of queries against all keys of their segment.
 struct AttentionForwardPiece {
@@ -13,8 +18,9 @@ struct AttentionForwardPiece {
   float* lse;
   const float *q, *k, *v;
   std::int64_t out_stride, lse_stride, q_stride, k_stride, v_stride;
-  const std::int32_t* positions;
-  std::int64_t queries, keys, head_dim;
+  const KeyIntervals* visible;  // of each query
+  const KeyIntervals* hulls;  // of each tile of queries: what at least one of them sees lies within
+  std::int64_t queries, keys, key_row, head_dim;
   float scale;     // 1 / sqrt(head_dim)
   float* scratch;  // forward_scratch(queries, head_dim) floats
 };
@@ -27,8 +33,9 @@ struct AttentionBackwardPiece {
   const float *dout, *out, *lse, *q, *k, *v;
   std::int64_t dq_stride, dk_stride, dv_stride;
   std::int64_t dout_stride, out_stride, lse_stride, q_stride, k_stride, v_stride;
-  const std::int32_t* positions;
-  std::int64_t queries, keys, first_key, head_dim, group;
+  const KeyIntervals* visible;  // of each query
+  const KeyIntervals* hulls;    // of each tile of queries
+  std::int64_t queries, keys, key_row, head_dim, group;
   float scale;
   float* scratch;  // backward_scratch(head_dim) floats
 };

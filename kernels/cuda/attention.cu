@@ -30,7 +30,7 @@ AttentionArguments<T> arguments_of(const Tensor& q, const Tensor& k, const Tenso
   a.out_stride = out.stride;
   a.query_offsets = s.query_offsets.as<std::int32_t>();
   a.key_offsets = s.key_offsets.as<std::int32_t>();
-  a.positions = s.mask == MaskKind::causal ? s.query_positions.as<std::int32_t>() : nullptr;
+  a.query_keys = s.query_keys.as<std::int32_t>();
   a.segments = int(s.query_offsets.count() - 1);
   a.heads = int(s.heads);
   a.kv_heads = int(s.kv_heads);
@@ -51,7 +51,26 @@ void check_shared(const Checks& c, const Device& device, const AttentionShape& s
         " bytes of shared memory per block; this device has ", device.shared_memory());
 }
 
+/// A warp for each tile.
+__global__ void hulls_kernel(AttentionMask a, int slots, int height) {
+  const int slot = int((std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarpSize);
+  if (slot >= slots) return;
+  const AttentionTile tile = tile_in_slot(a.query_offsets, a.segments, slot, height);
+  if (tile.count == 0) return;
+  const KeyIntervals hull = hull_of(a, tile.first, tile.count, a.key_offsets[tile.segment]);
+  if (threadIdx.x % kWarpSize == 0) a.hulls[slot] = hull;
+}
+
 }  // namespace
+
+void attention_hulls(const char* op, CUstream_st* stream, const AttentionMask& a,
+                     std::int64_t queries, int height) {
+  if (queries == 0) return;
+  constexpr int kThreads = 128;
+  const std::int64_t slots = tile_slots(queries, a.segments, height);
+  launch({op, blocks_for_vector(slots * kWarpSize, kThreads, 1), kThreads, 0, stream}, hulls_kernel,
+         a, int(slots), height);
+}
 
 void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                 const AttentionShape& shape) {
@@ -79,12 +98,16 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
   check_head_dim(c, shape);
   const bool tensor_cores = fits_tensor_cores(shape, {q, k, v, out, dq, dk, dv, dout});
   if (!tensor_cores) check_shared(c, device_, shape, true);
-  auto* delta =
-      static_cast<float*>(device_.workspace(c.op(), lse.count() * std::int64_t{sizeof(float)}));
+  const std::int64_t hulls =
+      tile_slots(q.rows(), shape.query_offsets.count() - 1, kLeastHullHeight);
+  const std::int64_t hull_bytes = hulls * std::int64_t{sizeof(KeyIntervals)};
+  auto* workspace = static_cast<unsigned char*>(
+      device_.workspace(c.op(), hull_bytes + lse.count() * std::int64_t{sizeof(float)}));
   visit_float(q.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     auto a = arguments_of<T>(q, k, v, out, lse, shape);
-    a.delta = delta;
+    a.hulls = reinterpret_cast<KeyIntervals*>(workspace);
+    a.delta = reinterpret_cast<float*>(workspace + hull_bytes);
     a.dq = dq.as<T>();
     a.dk = dk.as<T>();
     a.dv = dv.as<T>();

@@ -1,23 +1,30 @@
 #pragma once
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/world.h"
+#include "kernels/key_intervals.h"
 
 // What the attention kernels have in common. Rows of a segment are cut into tiles of fixed height;
 // one block works on one tile of queries or of keys, and, of the heads, on blockIdx.y.
 
 namespace lacuna {
 
+/// Who sees whom: the tensors of AttentionShape.
+struct AttentionMask {
+  const std::int32_t *query_offsets, *key_offsets;
+  const std::int32_t* query_keys;  // [Nq,4]
+  KeyIntervals* hulls;             // of each tile of queries, by slot; for the backward pass
+  int segments;
+};
+
 /// AttentionShape for kernels. Addresses are of row 0, head 0; strides in elements.
 template <class T>
-struct AttentionArguments {
+struct AttentionArguments : AttentionMask {
   T *out, *dq, *dk, *dv;
   float *lse, *delta;  // [Nq,H]; delta[i,h] = sum_d dout[i,h,d] out[i,h,d]
   const T *q, *k, *v, *dout;
   std::int64_t out_stride, dq_stride, dk_stride, dv_stride;
   std::int64_t q_stride, k_stride, v_stride, dout_stride;
-  const std::int32_t *query_offsets, *key_offsets;
-  const std::int32_t* positions;  // null: every query sees every key of its segment
-  int segments, heads, kv_heads, head_dim;
+  int heads, kv_heads, head_dim;
   float scale;  // 1 / sqrt(head_dim)
 };
 
@@ -52,43 +59,123 @@ __device__ inline AttentionTile tile_in_slot(const std::int32_t* offsets, int se
   return {low, first, left < 0 ? 0 : left < height ? left : height};
 }
 
-/// The number of keys query row `query` sees: 0..positions[query] of its segment's, or all.
-template <class T>
-__device__ __forceinline__ int visible_keys(const AttentionArguments<T>& a, int query, int keys) {
-  if (!a.positions) return keys;
-  const int visible = a.positions[query] + 1;
-  return visible < keys ? visible : keys;
+// Keys of a segment are counted from its first one, so intervals are too.
+
+__device__ __forceinline__ KeyIntervals intervals(const Pack<std::int32_t, 4>& k) {
+  return {k.v[0], k.v[1], k.v[2], k.v[3]};
+}
+/// What query row `query` sees.
+__device__ __forceinline__ KeyIntervals keys_of(const AttentionMask& a, int query, int first_key) {
+  const auto k = load_pack<4>(a.query_keys + std::int64_t{query} * 4);
+  return {k.v[0] - first_key, k.v[1] - first_key, k.v[2] - first_key, k.v[3] - first_key};
+}
+/// Every key of the segment, for rows that do not exist: their results are not used, and they keep
+/// no tile from being seen whole.
+__device__ __forceinline__ KeyIntervals all_keys(int keys) { return {0, keys, keys, keys}; }
+
+__device__ __forceinline__ bool sees(const KeyIntervals& k, int key) {
+  return (key >= k.begin0 && key < k.end0) || (key >= k.begin1 && key < k.end1);
+}
+/// Whether `k` is all of [begin, end).
+__device__ __forceinline__ bool sees_all(const KeyIntervals& k, int begin, int end) {
+  return (begin >= k.begin0 && end <= k.end0) || (begin >= k.begin1 && end <= k.end1);
+}
+__device__ __forceinline__ bool sees_any(const KeyIntervals& k, int begin, int end) {
+  return (begin < k.end0 && end > k.begin0) || (begin < k.end1 && end > k.begin1);
 }
 
-/// The most keys any of `count` queries from `first` on sees. Every thread of the block calls.
-template <class T>
-__device__ inline int most_visible_keys(const AttentionArguments<T>& a, int first, int count,
-                                        int keys) {
-  if (!a.positions) return keys;
-  float most = 0;  // exact: positions are far below 2^24
-  for (int i = int(threadIdx.x); i < count; i += int(blockDim.x))
-    most = fmaxf(most, float(visible_keys(a, first + i, keys)));
-  return int(block_max(most));
-}
-
-/// Of the tiles of `height` queries of a segment, the range [begin, end) outside which no query
-/// sees key `key` or any later one. Every thread of the block calls.
-struct TileRange {
-  int begin, end;
-};
-template <class T>
-__device__ inline TileRange tiles_that_see(const AttentionArguments<T>& a, int first, int count,
-                                           int keys, int key, int height) {
-  const int tiles = (count + height - 1) / height;
-  if (!a.positions) return {0, tiles};
-  float begin = float(tiles), end = 0;
-  for (int i = int(threadIdx.x); i < count; i += int(blockDim.x)) {
-    if (visible_keys(a, first + i, keys) <= key) continue;
-    begin = fminf(begin, float(i / height));
-    end = fmaxf(end, float(i / height + 1));
+/// What at least one of `count` queries from `first` on sees lies within. Every lane of the warp
+/// calls, and gets it.
+__device__ inline KeyIntervals hull_of(const AttentionMask& a, int first, int count,
+                                       int first_key) {
+  constexpr int kMost = 0x7fffffff;
+  KeyIntervals h{kMost, 0, kMost, 0};
+  for (int i = int(threadIdx.x) % kWarpSize; i < count; i += kWarpSize) {
+    const KeyIntervals k = keys_of(a, first + i, first_key);
+    h.begin0 = k.begin0 < h.begin0 ? k.begin0 : h.begin0;
+    h.end0 = k.end0 > h.end0 ? k.end0 : h.end0;
+    if (k.begin1 == k.end1) continue;
+    h.begin1 = k.begin1 < h.begin1 ? k.begin1 : h.begin1;
+    h.end1 = k.end1 > h.end1 ? k.end1 : h.end1;
   }
-  return {int(-block_max(-begin)), int(block_max(end))};
+  h = {-warp_max(-h.begin0), warp_max(h.end0), -warp_max(-h.begin1), warp_max(h.end1)};
+  if (h.begin1 > h.end0 && h.end1 > 0) return h;
+  const int end = h.end1 > h.end0 ? h.end1 : h.end0;  // one interval, or two that touch
+  return {h.begin0, end, end, end};
 }
+
+/// What all of `count` queries from `first` on see by the same one of their intervals, either of
+/// which may be empty. Every lane of the warp calls, and gets it.
+__device__ inline KeyIntervals core_of(const AttentionMask& a, int first, int count,
+                                       int first_key) {
+  constexpr int kMost = 0x7fffffff;
+  KeyIntervals c{0, kMost, 0, kMost};
+  for (int i = int(threadIdx.x) % kWarpSize; i < count; i += kWarpSize) {
+    const KeyIntervals k = keys_of(a, first + i, first_key);
+    c.begin0 = k.begin0 > c.begin0 ? k.begin0 : c.begin0;
+    c.end0 = k.end0 < c.end0 ? k.end0 : c.end0;
+    c.begin1 = k.begin1 > c.begin1 ? k.begin1 : c.begin1;
+    c.end1 = k.end1 < c.end1 ? k.end1 : c.end1;
+  }
+  return {warp_max(c.begin0), -warp_max(-c.end0), warp_max(c.begin1), -warp_max(-c.end1)};
+}
+
+/// The tiles of `height` keys that a hull touches, in ascending order.
+struct KeyTiles {
+  int first0, count0, first1, count;
+
+  __device__ __forceinline__ KeyTiles(const KeyIntervals& hull, int height) {
+    const int end0 = (hull.end0 + height - 1) / height, end1 = (hull.end1 + height - 1) / height;
+    first0 = hull.begin0 / height;
+    count0 = end0 - first0;
+    first1 = hull.begin1 / height > end0 ? hull.begin1 / height : end0;
+    count = count0 + (end1 > first1 ? end1 - first1 : 0);
+  }
+  __device__ __forceinline__ int operator[](int t) const {
+    return t < count0 ? first0 + t : first1 + t - count0;
+  }
+};
+
+/// Steps over the query heads that share a key head and, for each, over the tiles of `height`
+/// queries of a segment in which a query may see one of the keys [key_begin, key_end).
+struct QuerySteps {
+  const KeyIntervals* hulls;  // of the segment's tiles
+  int height, tiles, first_tile, first_query, queries, key_begin, key_end, first_head, last_head;
+
+  struct Step {
+    int head, tile;
+  };
+  template <class T>
+  __device__ QuerySteps(const AttentionArguments<T>& a, int segment, int tile_height, int kv_head,
+                        int begin, int end)
+      : height(tile_height), key_begin(begin), key_end(end) {
+    const int heads_each = a.heads / a.kv_heads;
+    first_head = kv_head * heads_each;
+    last_head = first_head + heads_each - 1;
+    first_query = a.query_offsets[segment];
+    queries = a.query_offsets[segment + 1] - first_query;
+    tiles = (queries + height - 1) / height;
+    hulls = a.hulls + first_query / height + segment;
+    first_tile = next_tile(0);
+  }
+  /// The first such tile from `t` on; `tiles` if there is none.
+  __device__ int next_tile(int t) const {
+    while (t < tiles && !sees_any(hulls[t], key_begin, key_end)) ++t;
+    return t;
+  }
+  __device__ Step first() const {
+    return {first_tile < tiles ? first_head : last_head + 1, first_tile};
+  }
+  __device__ bool exists(const Step& s) const { return s.head <= last_head; }
+  __device__ void advance(Step& s) const {
+    s.tile = next_tile(s.tile + 1);
+    if (s.tile < tiles) return;
+    ++s.head;
+    s.tile = first_tile;
+  }
+  /// Of the tile's queries among the segment's.
+  __device__ int begin(const Step& s) const { return s.tile * height; }
+};
 
 /// delta, a warp per query and head.
 template <class T>
@@ -111,6 +198,11 @@ void attention_simple_forward(const char* op, CUstream_st* stream, const Attenti
 template <class T>
 void attention_simple_backward(const char* op, CUstream_st* stream, const AttentionArguments<T>& a,
                                std::int64_t queries, std::int64_t keys);
+/// a.hulls[slot] = the hull of the tile in that slot, of tiles of `height` queries.
+void attention_hulls(const char* op, CUstream_st* stream, const AttentionMask& a,
+                     std::int64_t queries, int height);
+/// The least height that the backward kernels ask for, which needs the most hulls.
+constexpr int kLeastHullHeight = 32;
 /// Bytes of shared memory those need.
 std::size_t attention_simple_shared(int head_dim, bool backward);
 

@@ -19,7 +19,7 @@ constexpr int kFirstScalarThread = kWarpSize, kScalarThreads = kQueries;
 
 struct QueryScalars {
   float lse[kQueries], delta[kQueries];  // lse times log2 e
-  std::int32_t keys[kQueries];           // how many it sees; 0: there is no such query
+  KeyIntervals keys[kQueries];           // of the segment's; none: there is no such query
 };
 struct KeysBarriers {
   MemoryBarrier own, here[kStages], read[kStages], tail_copied;
@@ -35,25 +35,12 @@ template <int D>
 constexpr std::size_t kKeysShared = kSlack + kKeysBarriersAt<D> + sizeof(KeysBarriers);
 static_assert(sizeof(QueryScalars) % 8 == 0);
 
-/// Steps run over the query heads that share the key head and, for each, over the tiles of queries
-/// that see any of these keys.
-struct KeysSteps {
-  int first_head, first_query, queries, keys, first_tile, tiles, count;
-
-  struct Step {
-    int head, begin;  // of the tile's queries among the segment's
-  };
-  __device__ __forceinline__ Step operator[](int step) const {
-    return {first_head + step / tiles, (first_tile + step % tiles) * kQueries};
-  }
-};
-
 /// One warp.
 template <int D>
 __device__ __forceinline__ void copy_query_tiles(unsigned char* memory, KeysBarriers* barriers,
                                                  const TensorMap& q_map, const TensorMap& k_map,
                                                  const TensorMap& v_map, const TensorMap& dout_map,
-                                                 const KeysSteps& steps, int first_key,
+                                                 const QuerySteps& steps, int first_key,
                                                  int kv_column) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows);
   const bool leader = threadIdx.x == 0;
@@ -68,15 +55,14 @@ __device__ __forceinline__ void copy_query_tiles(unsigned char* memory, KeysBarr
   }
   unsigned char* tiles = memory + 2 * tile_bytes<D>(kOwn);
   unsigned tails = 0;  // every head's last tile may be one
-  for (int i = 0; i < steps.count; ++i) {
-    const int stage = i % kStages;
-    const KeysSteps::Step step = steps[i];
-    const int valid = steps.queries - step.begin;
+  QuerySteps::Step step = steps.first();
+  for (int i = 0; steps.exists(step); ++i, steps.advance(step)) {
+    const int stage = i % kStages, valid = steps.queries - steps.begin(step);
     MemoryBarrier* here = &barriers->here[stage];
     MemoryBarrier* copied = valid < kQueries ? &barriers->tail_copied : here;
     unsigned char* tile = tiles + 2 * stage * kQueryTile<D>;
     if (leader) {
-      const int row = steps.first_query + step.begin, column = step.head * D;
+      const int row = steps.first_query + steps.begin(step), column = step.head * D;
       barrier_wait(&barriers->read[stage], unsigned(i / kStages & 1) ^ 1);
       barrier_arrive_expecting(copied, 2 * kQueryTile<D>);
       load_tile<D>(tile, kQueries, q_map, column, row, copied);
@@ -88,18 +74,18 @@ __device__ __forceinline__ void copy_query_tiles(unsigned char* memory, KeysBarr
 
 __device__ __forceinline__ void copy_scalars(QueryScalars* scalars, KeysBarriers* barriers,
                                              const AttentionArguments<BFloat16>& a,
-                                             const KeysSteps& steps) {
+                                             const QuerySteps& steps, int first_key) {
   const int i = int(threadIdx.x) - kFirstScalarThread;
-  for (int s = 0; s < steps.count; ++s) {
-    const int stage = s % kStages;
-    const KeysSteps::Step step = steps[s];
+  QuerySteps::Step step = steps.first();
+  for (int s = 0; steps.exists(step); ++s, steps.advance(step)) {
+    const int stage = s % kStages, place = steps.begin(step) + i;
     barrier_wait(&barriers->read[stage], unsigned(s / kStages & 1) ^ 1);
-    const bool exists = step.begin + i < steps.queries;
-    const int query = steps.first_query + (exists ? step.begin + i : 0);
+    const bool exists = place < steps.queries;
+    const int query = steps.first_query + (exists ? place : 0);
     const std::int64_t at = std::int64_t{query} * a.heads + step.head;
     scalars[stage].lse[i] = exists ? a.lse[at] * kLog2E : 0.0f;
     scalars[stage].delta[i] = exists ? a.delta[at] : 0.0f;
-    scalars[stage].keys[i] = exists ? visible_keys(a, query, steps.keys) : 0;
+    scalars[stage].keys[i] = exists ? keys_of(a, query, first_key) : KeyIntervals{};
     barrier_arrive(&barriers->here[stage]);
   }
 }
@@ -109,8 +95,7 @@ __device__ __forceinline__ void copy_scalars(QueryScalars* scalars, KeysBarriers
 template <int D>
 __device__ __forceinline__ void compute_keys(unsigned char* memory, KeysBarriers* barriers,
                                              const AttentionArguments<BFloat16>& a,
-                                             const AttentionTile& tile, const KeysSteps& steps,
-                                             int own_key) {
+                                             const AttentionTile& tile, const QuerySteps& steps) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows);
   const int warpgroup = my_warpgroup() - 1, lane = int(threadIdx.x) % kWarpSize;
   const int group = lane / 4, member = lane % 4, own_row = warpgroup * kWarpgroupRows;
@@ -125,13 +110,15 @@ __device__ __forceinline__ void compute_keys(unsigned char* memory, KeysBarriers
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) dk[i] = dv[i] = 0;
   barrier_wait(&barriers->own, 0);
-  for (int step = 0; step < steps.count; ++step) {
-    const int stage = step % kStages;
+  const int warp_key = steps.key_begin + row - group;  // the first of 16
+  QuerySteps::Step step = steps.first();
+  for (int s = 0; steps.exists(step); ++s, steps.advance(step)) {
+    const int stage = s % kStages;
     const std::uint32_t q = tiles + 2 * stage * kQueryTile<D>, dout = q + kQueryTile<D>;
     const QueryScalars& scalar = scalars[stage];
     float p[kQueries / 2], ds[kQueries / 2];
     std::uint32_t p_weights[kQueries / 16][4], ds_weights[kQueries / 16][4];
-    barrier_wait(&barriers->here[stage], unsigned(step / kStages & 1));
+    barrier_wait(&barriers->here[stage], unsigned(s / kStages & 1));
     wgmma_fence(p, ds);
     multiply_by_rows<D, kQueries>(p, window_address(k_tile), q);
     wgmma_commit();
@@ -139,9 +126,17 @@ __device__ __forceinline__ void compute_keys(unsigned char* memory, KeysBarriers
     wgmma_commit();
     wgmma_wait<1>(p);
 #pragma unroll
-    for (int i = 0; i < kQueries / 2; ++i) {
-      const int query = i / 4 * 8 + 2 * member + i % 2, key = own_key + row + i % 4 / 2 * 8;
-      p[i] = key < scalar.keys[query] ? fast_exp2(p[i] * factor - scalar.lse[query]) : 0.0f;
+    for (int i = 0; i < kQueries / 2; ++i)
+      p[i] = fast_exp2(p[i] * factor - scalar.lse[i / 4 * 8 + 2 * member + i % 2]);
+    // Most tiles of queries see all keys of a warp: nothing to compare there.
+    bool whole = true;
+    for (int i = lane; i < kQueries; i += kWarpSize)
+      whole = whole && sees_all(scalar.keys[i], warp_key, warp_key + mma::kRows);
+    if (!warp_all(whole)) {
+#pragma unroll
+      for (int i = 0; i < kQueries / 2; ++i)
+        if (!sees(scalar.keys[i / 4 * 8 + 2 * member + i % 2], warp_key + group + i % 4 / 2 * 8))
+          p[i] = 0.0f;
     }
     round_weights<kQueries>(p_weights, p);
     wgmma_wait<0>(ds);
@@ -178,17 +173,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (tile.count == 0) return;
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<KeysBarriers*>(memory + kKeysBarriersAt<D>);
-    const int heads_each = a.heads / a.kv_heads, first_key = a.key_offsets[tile.segment];
-    KeysSteps steps{};
-    steps.first_head = int(blockIdx.y) * heads_each;
-    steps.first_query = a.query_offsets[tile.segment];
-    steps.queries = a.query_offsets[tile.segment + 1] - steps.first_query;
-    steps.keys = a.key_offsets[tile.segment + 1] - first_key;
-    const TileRange range = tiles_that_see(a, steps.first_query, steps.queries, steps.keys,
-                                           tile.first - first_key, kQueries);
-    steps.first_tile = range.begin;
-    steps.tiles = range.end > range.begin ? range.end - range.begin : 0;
-    steps.count = steps.tiles * heads_each;
+    const int first_key = a.key_offsets[tile.segment], own_key = tile.first - first_key;
+    const QuerySteps steps(a, tile.segment, kQueries, int(blockIdx.y), own_key,
+                           own_key + tile.count);
     if (threadIdx.x == 0) {
       barrier_init(&barriers->own, 1);
       for (int s = 0; s < kStages; ++s) {
@@ -206,10 +193,11 @@ __global__ void __launch_bounds__(kThreads, 1)
         copy_query_tiles<D>(memory, barriers, q_map, k_map, v_map, dout_map, steps, tile.first,
                             int(blockIdx.y) * D);
       if (thread >= kFirstScalarThread && thread < kFirstScalarThread + kScalarThreads)
-        copy_scalars(reinterpret_cast<QueryScalars*>(memory + kScalarsAt<D>), barriers, a, steps);
+        copy_scalars(reinterpret_cast<QueryScalars*>(memory + kScalarsAt<D>), barriers, a, steps,
+                     first_key);
     } else {
       more_registers<kComputingRegisters>();
-      compute_keys<D>(memory, barriers, a, tile, steps, tile.first - first_key);
+      compute_keys<D>(memory, barriers, a, tile, steps);
     }
   } else {
     __trap();
@@ -238,7 +226,7 @@ __device__ __forceinline__ void copy_key_tiles(unsigned char* memory, QueriesBar
                                                const TensorMap& q_map, const TensorMap& k_map,
                                                const TensorMap& v_map, const TensorMap& dout_map,
                                                int column, int kv_column, int first_query,
-                                               int first_key, int keys, int tiles) {
+                                               int first_key, int keys, const KeyTiles& tiles) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows);
   const bool leader = threadIdx.x == 0;
   if (leader) {
@@ -250,13 +238,13 @@ __device__ __forceinline__ void copy_key_tiles(unsigned char* memory, QueriesBar
                    &barriers->own);
     }
   }
-  for (int t = 0; t < tiles; ++t) {
-    const int stage = t % kStages, valid = keys - t * kKeys<D>;
+  for (int t = 0; t < tiles.count; ++t) {
+    const int stage = t % kStages, begin = tiles[t] * kKeys<D>, valid = keys - begin;
     MemoryBarrier* here = &barriers->here[stage];
     MemoryBarrier* copied = valid < kKeys<D> ? &barriers->tail_copied : here;
     unsigned char* tile = memory + 2 * tile_bytes<D>(kOwn) + 2 * stage * kKeyTile<D>;
     if (leader) {
-      const int row = first_key + t * kKeys<D>;
+      const int row = first_key + begin;
       barrier_wait(&barriers->read[stage], unsigned(t / kStages & 1) ^ 1);
       barrier_arrive_expecting(copied, 2 * kKeyTile<D>);
       load_tile<D>(tile, kKeys<D>, k_map, kv_column, row, copied);
@@ -270,8 +258,8 @@ __device__ __forceinline__ void copy_key_tiles(unsigned char* memory, QueriesBar
 template <int D>
 __device__ __forceinline__ void compute_queries(unsigned char* memory, QueriesBarriers* barriers,
                                                 const AttentionArguments<BFloat16>& a,
-                                                const AttentionTile& tile, int head, int keys,
-                                                int tiles) {
+                                                const AttentionTile& tile, int head, int first_key,
+                                                int keys, const KeyTiles& tiles) {
   constexpr int kRowsTile = tile_bytes<D>(kWarpgroupRows), n = kKeys<D>;
   const int warpgroup = my_warpgroup() - 1, lane = int(threadIdx.x) % kWarpSize;
   const int group = lane / 4, member = lane % 4, own_row = warpgroup * kWarpgroupRows;
@@ -280,13 +268,13 @@ __device__ __forceinline__ void compute_queries(unsigned char* memory, QueriesBa
   const std::uint32_t q = window_address(q_tile), dout = q + kComputing * kRowsTile;
   const std::uint32_t key_tiles = window_address(memory + 2 * tile_bytes<D>(kOwn));
   const float factor = a.scale * kLog2E;
-  int visible[2];
+  KeyIntervals visible[2];
   float lse[2], delta[2];
   for (int half = 0; half < 2; ++half) {
     const int r = row + 8 * half;
     const bool exists = r < tile.count;
     const std::int64_t at = std::int64_t{tile.first + (exists ? r : 0)} * a.heads + head;
-    visible[half] = exists ? visible_keys(a, tile.first + r, keys) : 0;
+    visible[half] = exists ? keys_of(a, tile.first + r, first_key) : all_keys(keys);
     lse[half] = a.lse[at] * kLog2E;
     delta[half] = a.delta[at];
   }
@@ -294,8 +282,8 @@ __device__ __forceinline__ void compute_queries(unsigned char* memory, QueriesBa
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) dq[i] = 0;
   barrier_wait(&barriers->own, 0);
-  for (int t = 0; t < tiles; ++t) {
-    const int stage = t % kStages, begin = t * n;
+  for (int t = 0; t < tiles.count; ++t) {
+    const int stage = t % kStages, begin = tiles[t] * n;
     const std::uint32_t k = key_tiles + 2 * stage * kKeyTile<D>, v = k + kKeyTile<D>;
     float p[n / 2], ds[n / 2];
     std::uint32_t weights[n / 16][4];
@@ -307,9 +295,12 @@ __device__ __forceinline__ void compute_queries(unsigned char* memory, QueriesBa
     wgmma_commit();
     wgmma_wait<1>(p);
 #pragma unroll
-    for (int i = 0; i < n / 2; ++i) {
-      const int half = i % 4 / 2, key = begin + i / 4 * 8 + 2 * member + i % 2;
-      p[i] = key < visible[half] ? fast_exp2(p[i] * factor - lse[half]) : 0.0f;
+    for (int i = 0; i < n / 2; ++i) p[i] = fast_exp2(p[i] * factor - lse[i % 4 / 2]);
+    if (!warp_all(sees_all(visible[0], begin, begin + n) &&
+                  sees_all(visible[1], begin, begin + n))) {
+#pragma unroll
+      for (int i = 0; i < n / 2; ++i)
+        if (!sees(visible[i % 4 / 2], begin + i / 4 * 8 + 2 * member + i % 2)) p[i] = 0.0f;
     }
     wgmma_wait<0>(ds);
 #pragma unroll
@@ -341,8 +332,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const int head = int(blockIdx.y), kv_head = head / (a.heads / a.kv_heads);
     const int first_key = a.key_offsets[tile.segment];
     const int keys = a.key_offsets[tile.segment + 1] - first_key;
-    const int most = most_visible_keys(a, tile.first, tile.count, keys);
-    const int tiles = most > 0 ? (most + kKeys<D> - 1) / kKeys<D> : 0;
+    const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kKeys<D>);
     if (threadIdx.x == 0) {
       barrier_init(&barriers->own, 1);
       for (int s = 0; s < kStages; ++s) {
@@ -360,7 +350,7 @@ __global__ void __launch_bounds__(kThreads, 1)
                           tile.first, first_key, keys, tiles);
     } else {
       more_registers<kComputingRegisters>();
-      compute_queries<D>(memory, barriers, a, tile, head, keys, tiles);
+      compute_queries<D>(memory, barriers, a, tile, head, first_key, keys, tiles);
     }
   } else {
     __trap();
@@ -378,6 +368,7 @@ void backward(const char* op, CUstream_st* stream, const AttentionArguments<BFlo
     return tensor_map(op, data, of_keys ? keys : queries, of_keys ? kv_columns : columns, stride,
                       box_rows);
   };
+  attention_hulls(op, stream, a, queries, kQueries);
   if (keys > 0)
     launch({op, dim3(slots(keys), unsigned(a.kv_heads)), kThreads, kKeysShared<D>, stream},
            backward_keys_kernel<D>, map(a.q, false, a.q_stride, kQueries),

@@ -22,22 +22,13 @@ constexpr int kBarriersAt = tile_bytes<D>(kOwn) + 2 * kStages* kTile<D>;
 template <int D>
 constexpr std::size_t kShared = kSlack + kBarriersAt<D> + sizeof(Barriers);
 
-/// The fewest keys that any of the tile's queries sees. Every thread of the block calls.
-__device__ __forceinline__ int fewest_visible_keys(const AttentionArguments<BFloat16>& a,
-                                                   const AttentionTile& tile, int keys) {
-  if (!a.positions) return keys;
-  float fewest = float(keys);
-  for (int i = int(threadIdx.x); i < tile.count; i += int(blockDim.x))
-    fewest = fminf(fewest, float(visible_keys(a, tile.first + i, keys)));
-  return int(-block_max(-fewest));
-}
-
 /// One warp: queries once, then keys and values, a tile each, as soon as there is room.
 template <int D>
 __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barriers,
                                            const TensorMap& q_map, const TensorMap& k_map,
                                            const TensorMap& v_map, int column, int kv_column,
-                                           int first_query, int first_key, int keys, int tiles) {
+                                           int first_query, int first_key, int keys,
+                                           const KeyTiles& tiles) {
   unsigned char* key_tiles = memory + tile_bytes<D>(kOwn);
   unsigned char* value_tiles = key_tiles + kStages * kTile<D>;
   const bool leader = threadIdx.x == 0;
@@ -47,8 +38,9 @@ __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barr
       load_tile<D>(memory + w * tile_bytes<D>(kWarpgroupRows), kWarpgroupRows, q_map, column,
                    first_query + w * kWarpgroupRows, &barriers->queries);
   }
-  for (int t = 0; t < tiles; ++t) {
-    const int stage = t % kStages, row = first_key + t * kKeys, valid = keys - t * kKeys;
+  for (int t = 0; t < tiles.count; ++t) {
+    const int stage = t % kStages, begin = tiles[t] * kKeys;
+    const int row = first_key + begin, valid = keys - begin;
     const unsigned before = unsigned(t / kStages & 1) ^ 1;
     MemoryBarrier* here = &barriers->values_here[stage];
     MemoryBarrier* copied = valid < kKeys ? &barriers->tail_copied : here;
@@ -102,8 +94,8 @@ struct Softmax {
 template <int D>
 __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barriers,
                                         const AttentionArguments<BFloat16>& a,
-                                        const AttentionTile& tile, int head, int keys, int tiles,
-                                        int fewest) {
+                                        const AttentionTile& tile, int head, int first_key,
+                                        int keys, const KeyTiles& tiles) {
   const int warpgroup = my_warpgroup() - 1, lane = int(threadIdx.x) % kWarpSize;
   const int group = lane / 4, member = lane % 4;
   const int own_row = warpgroup * kWarpgroupRows;
@@ -112,10 +104,10 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   const std::uint32_t own = window_address(own_tile);
   const std::uint32_t key_tiles = window_address(memory + tile_bytes<D>(kOwn));
   const std::uint32_t value_tiles = key_tiles + kStages * kTile<D>;
-  int visible[2];
+  KeyIntervals visible[2];
   for (int half = 0; half < 2; ++half)
-    visible[half] =
-        row + 8 * half < tile.count ? visible_keys(a, tile.first + row + 8 * half, keys) : keys;
+    visible[half] = row + 8 * half < tile.count ? keys_of(a, tile.first + row + 8 * half, first_key)
+                                                : all_keys(keys);
 
   Softmax softmax;
   softmax.factor = a.scale * kLog2E;
@@ -139,11 +131,14 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   };
   const auto take_scores = [&](int t) {
     if (lane == 0) barrier_arrive(&barriers->keys_read[t % kStages]);
-    const int begin = t * kKeys;
-    if (begin + kKeys > fewest) {
+    const int begin = tiles[t] * kKeys;
+    // Most tiles are seen whole by all rows of a warp: nothing to compare there.
+    if (!warp_all(sees_all(visible[0], begin, begin + kKeys) &&
+                  sees_all(visible[1], begin, begin + kKeys))) {
 #pragma unroll
       for (int i = 0; i < kKeys / 2; ++i)
-        if (begin + i / 4 * 8 + 2 * member + i % 2 >= visible[i % 4 / 2]) scores[i] = -INFINITY;
+        if (!sees(visible[i % 4 / 2], begin + i / 4 * 8 + 2 * member + i % 2))
+          scores[i] = -INFINITY;
     }
     softmax.take(scores);
   };
@@ -159,7 +154,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   // behind the softmax; as it depends on no register, ptxas moves it to the beginning of its basic
   // block. The loop that waits for the next tile's values, which are needed soon anyway, ends the
   // softmax's block. scripts/check_hopper_sass.sh sees where the wait is.
-  for (int t = 1; t < tiles; ++t) {
+  for (int t = 1; t < tiles.count; ++t) {
     begin_scores(t);
     begin_sums(t - 1);
     wgmma_wait<1>(scores);
@@ -171,7 +166,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
     for (int i = 0; i < D / 2; ++i) sums[i] *= softmax.kept[i % 4 / 2];
     round_weights<kKeys>(weights, scores);
   }
-  begin_sums(tiles - 1);
+  begin_sums(tiles.count - 1);
   wgmma_wait<0>(sums, weights);
 
   float inverse[2];
@@ -200,9 +195,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const int head = int(blockIdx.y), kv_head = head / (a.heads / a.kv_heads);
     const int first_key = a.key_offsets[tile.segment];
     const int keys = a.key_offsets[tile.segment + 1] - first_key;
-    const int most = most_visible_keys(a, tile.first, tile.count, keys);
-    const int fewest = fewest_visible_keys(a, tile, keys);
-    const int tiles = most > 0 ? (most + kKeys - 1) / kKeys : 1;  // without keys: NaN
+    const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kKeys);
     if (threadIdx.x == 0) {
       barrier_init(&barriers->queries, 1);
       for (int s = 0; s < kStages; ++s) {
@@ -222,7 +215,7 @@ __global__ void __launch_bounds__(kThreads, 1)
                       first_key, keys, tiles);
     } else {
       more_registers<kComputingRegisters>();
-      compute<D>(memory, barriers, a, tile, head, keys, tiles, fewest);
+      compute<D>(memory, barriers, a, tile, head, first_key, keys, tiles);
     }
   } else {
     __trap();

@@ -25,7 +25,7 @@ constexpr int kOther = D == 64 ? 64 : 32;
 template <int D>
 struct QueryScalars {
   float lse[kOther<D>], delta[kOther<D>];
-  std::int32_t last_key[kOther<D>];  // the last it sees
+  Pack<std::int32_t, 4> keys[kOther<D>];  // KeyIntervals, as rows of the key tensor
 };
 
 template <int D>
@@ -51,21 +51,15 @@ __global__ void LACUNA_BACKWARD_BOUNDS backward_keys_kernel(AttentionArguments<B
   BFloat16* dout_tiles = q_tiles + 2 * kQueries * D;
   auto* scalars = reinterpret_cast<QueryScalars<D>*>(dout_tiles + 2 * kQueries * D);
   const int lane = int(threadIdx.x) % kWarpSize, row = int(threadIdx.x) / kWarpSize * kRows;
-  const int group = lane / 4, member = lane % 4, heads_each = a.heads / a.kv_heads;
+  const int group = lane / 4, member = lane % 4;
   const std::int64_t kv_column = std::int64_t{blockIdx.y} * D;
-  const int first_query = a.query_offsets[tile.segment];
-  const int query_count = a.query_offsets[tile.segment + 1] - first_query;
-  const int first_key = a.key_offsets[tile.segment];
-  const int keys = a.key_offsets[tile.segment + 1] - first_key, own_key = tile.first - first_key;
-  const TileRange range = tiles_that_see(a, first_query, query_count, keys, own_key, kQueries);
-  const int tiles = range.end > range.begin ? range.end - range.begin : 0;
-  const int steps = heads_each * tiles;
+  const int first_key = a.key_offsets[tile.segment], own_key = tile.first - first_key;
+  const QuerySteps steps(a, tile.segment, kQueries, int(blockIdx.y), own_key, own_key + tile.count);
 
-  const auto load_step = [&](int step) {
-    if (step < steps) {
-      const int head = int(blockIdx.y) * heads_each + step / tiles, stage = step % 2;
-      const int begin = (range.begin + step % tiles) * kQueries, left = query_count - begin;
-      const std::int64_t query = first_query + begin, column = std::int64_t{head} * D;
+  const auto load_step = [&](const QuerySteps::Step& step, int stage) {
+    if (steps.exists(step)) {
+      const int begin = steps.begin(step), left = steps.queries - begin, head = step.head;
+      const std::int64_t query = steps.first_query + begin, column = std::int64_t{head} * D;
       load_tile<D, kQueries>(q_tiles + stage * kQueries * D, a.q + query * a.q_stride + column,
                              a.q_stride, left);
       load_tile<D, kQueries>(dout_tiles + stage * kQueries * D,
@@ -76,24 +70,25 @@ __global__ void LACUNA_BACKWARD_BOUNDS backward_keys_kernel(AttentionArguments<B
         const std::int64_t at = (query + (exists ? i : 0)) * a.heads + head;
         cp_async_4(shared_address(&scalars[stage].lse[i]), a.lse + at, exists);
         cp_async_4(shared_address(&scalars[stage].delta[i]), a.delta + at, exists);
-        if (a.positions)
-          cp_async_4(shared_address(&scalars[stage].last_key[i]),
-                     a.positions + query + (exists ? i : 0), exists);
+        // Zeros, which are no keys, for queries that do not exist.
+        cp_async_16(shared_address(&scalars[stage].keys[i]),
+                    a.query_keys + (query + (exists ? i : 0)) * 4, exists ? 16 : 0);
       }
     }
     cp_async_commit();
   };
   load_tile<D, kOwn>(own_k, a.k + tile.first * a.k_stride + kv_column, a.k_stride, tile.count);
   load_tile<D, kOwn>(own_v, a.v + tile.first * a.v_stride + kv_column, a.v_stride, tile.count);
-  load_step(0);
+  QuerySteps::Step ahead = steps.first();
+  load_step(ahead, 0);
 
   float dk[1][D / 8][4] = {}, dv[1][D / 8][4] = {};
-  for (int step = 0; step < steps; ++step) {
+  for (int stage = 0; steps.exists(ahead); stage ^= 1) {
+    steps.advance(ahead);
     __syncthreads();  // nobody reads the stage that is filled next any more
-    load_step(step + 1);
+    load_step(ahead, stage ^ 1);
     cp_async_wait<1>();
     __syncthreads();
-    const int stage = step % 2;
     BFloat16* q = q_tiles + stage * kQueries * D;
     BFloat16* dout = dout_tiles + stage * kQueries * D;
     const QueryScalars<D>& scalar = scalars[stage];
@@ -101,12 +96,21 @@ __global__ void LACUNA_BACKWARD_BOUNDS backward_keys_kernel(AttentionArguments<B
     multiply_by_rows<D>(p, own_k, row, q);
     for (int n = 0; n < kQueries / 8; ++n)
       for (int i = 0; i < 4; ++i) {
-        const int query = n * 8 + 2 * member + i % 2, key = own_key + row + group + i / 2 * 8;
-        // Rows of zeros stand for queries that do not exist: their dout makes them harmless.
-        const bool visible = !a.positions || key <= scalar.last_key[query];
-        p[0][n][i] =
-            visible ? fast_exp2((p[0][n][i] * a.scale - scalar.lse[query]) * kLog2E) : 0.0f;
+        const int query = n * 8 + 2 * member + i % 2;
+        p[0][n][i] = fast_exp2((p[0][n][i] * a.scale - scalar.lse[query]) * kLog2E);
       }
+    // Most tiles of queries see all keys of a warp: nothing to compare there.
+    const int warp_key = tile.first + row;
+    bool whole = true;
+    for (int i = lane; i < kQueries; i += kWarpSize)
+      whole = whole && sees_all(intervals(scalar.keys[i]), warp_key, warp_key + kRows);
+    if (!warp_all(whole)) {
+      for (int n = 0; n < kQueries / 8; ++n)
+        for (int i = 0; i < 4; ++i)
+          if (!sees(intervals(scalar.keys[n * 8 + 2 * member + i % 2]),
+                    warp_key + group + i / 2 * 8))
+            p[0][n][i] = 0.0f;
+    }
     add_weighted_rows<D>(dv, p, dout);
     multiply_by_rows<D>(ds, own_v, row, dout);
     for (int n = 0; n < kQueries / 8; ++n)
@@ -138,11 +142,11 @@ __global__ void LACUNA_BACKWARD_BOUNDS backward_queries_kernel(AttentionArgument
   const std::int64_t kv_column = std::int64_t{head / (a.heads / a.kv_heads)} * D;
   const int first_key = a.key_offsets[tile.segment];
   const int keys = a.key_offsets[tile.segment + 1] - first_key;
-  const int most = most_visible_keys(a, tile.first, tile.count, keys);
+  const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kKeys);
 
-  const auto load_step = [&](int begin) {
-    if (begin < most) {
-      const int stage = begin / kKeys % 2;
+  const auto load_step = [&](int t) {
+    if (t < tiles.count) {
+      const int stage = t % 2, begin = tiles[t] * kKeys;
       const std::int64_t key = first_key + begin;
       load_tile<D, kKeys>(k_tiles + stage * kKeys * D, a.k + key * a.k_stride + kv_column,
                           a.k_stride, keys - begin);
@@ -156,31 +160,35 @@ __global__ void LACUNA_BACKWARD_BOUNDS backward_queries_kernel(AttentionArgument
                      tile.count);
   load_step(0);
 
-  int visible[2];
+  KeyIntervals visible[2];
   float lse[2], delta[2], dq[1][D / 8][4] = {};
   for (int half = 0; half < 2; ++half) {
     const int r = row + group + 8 * half;
     const bool exists = r < tile.count;
     const std::int64_t at = std::int64_t{tile.first + r} * a.heads + head;
-    visible[half] = exists ? visible_keys(a, tile.first + r, keys) : 0;
+    visible[half] = exists ? keys_of(a, tile.first + r, first_key) : all_keys(keys);
     lse[half] = exists ? a.lse[at] : 0.0f;
     delta[half] = exists ? a.delta[at] : 0.0f;
   }
-  for (int begin = 0; begin < most; begin += kKeys) {
+  for (int t = 0; t < tiles.count; ++t) {
     __syncthreads();
-    load_step(begin + kKeys);
+    load_step(t + 1);
     cp_async_wait<1>();
     __syncthreads();
-    const int stage = begin / kKeys % 2;
+    const int stage = t % 2, begin = tiles[t] * kKeys;
     BFloat16* k = k_tiles + stage * kKeys * D;
     float p[1][kKeys / 8][4], ds[1][kKeys / 8][4];
     multiply_by_rows<D>(p, own_q, row, k);
     multiply_by_rows<D>(ds, own_dout, row, v_tiles + stage * kKeys * D);
+    const bool whole =
+        sees_all(visible[0], begin, begin + kKeys) && sees_all(visible[1], begin, begin + kKeys);
+    const bool all_whole = warp_all(whole);
     for (int n = 0; n < kKeys / 8; ++n)
       for (int i = 0; i < 4; ++i) {
         const int half = i / 2, key = begin + n * 8 + 2 * member + i % 2;
-        const float weight =
-            key < visible[half] ? fast_exp2((p[0][n][i] * a.scale - lse[half]) * kLog2E) : 0.0f;
+        const float weight = all_whole || sees(visible[half], key)
+                                 ? fast_exp2((p[0][n][i] * a.scale - lse[half]) * kLog2E)
+                                 : 0.0f;
         ds[0][n][i] = weight * (ds[0][n][i] - delta[half]);
       }
     add_weighted_rows<D>(dq, ds, k);
@@ -197,6 +205,7 @@ void backward(const char* op, CUstream_st* stream, const AttentionArguments<BFlo
   const auto slots = [&](std::int64_t rows) {
     return unsigned(rows ? tile_slots(rows, a.segments, kOwn) : 0);
   };
+  attention_hulls(op, stream, a, queries, kOther<D>);
   launch({op, dim3(slots(keys), unsigned(a.kv_heads)), kThreads, keys_shared_bytes<D>(), stream},
          backward_keys_kernel<D>, a);
   launch({op, dim3(slots(queries), unsigned(a.heads)), kThreads, rows_bytes<D>(), stream},

@@ -31,45 +31,68 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<BF
   BFloat16* value_tile = key_tile + kKeys * D;
   const int lane = int(threadIdx.x) % kWarpSize, row = int(threadIdx.x) / kWarpSize * kWarpRows;
   const int group = lane / 4, member = lane % 4, head = int(blockIdx.y);
-  const std::int64_t column = std::int64_t{head} * D;
-  const std::int64_t kv_column = std::int64_t{head / (a.heads / a.kv_heads)} * D;
+  const int column = head * D;
+  const int kv_column = head / (a.heads / a.kv_heads) * D;
   const int first_key = a.key_offsets[tile.segment];
   const int keys = a.key_offsets[tile.segment + 1] - first_key;
-  const BFloat16* k = a.k + first_key * a.k_stride + kv_column;
-  const BFloat16* v = a.v + first_key * a.v_stride + kv_column;
-  const int most = most_visible_keys(a, tile.first, tile.count, keys);
+  const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kKeys);
+  // Registers are scarce here: what all rows of a warp see waits in shared memory. What the single
+  // rows see is read again where a tile needs it.
+  __shared__ Pack<std::int32_t, 4> cores[kWarps];
+  const int warp = row / kWarpRows, left = tile.count - row;
+  const KeyIntervals core =
+      core_of(a, tile.first + row, left < kWarpRows ? left : kWarpRows, first_key);
+  if (lane == 0)
+    store_pack<4>(cores[warp].v,
+                  Pack<std::int32_t, 4>{{core.begin0, core.end0, core.begin1, core.end1}});
+  __syncwarp();
 
-  const auto load_keys = [&](int begin) {
-    if (begin < most)
-      load_tile<D, kKeys>(key_tile, k + begin * a.k_stride, a.k_stride, keys - begin);
+  const auto load_keys = [&](int t) {
+    if (t < tiles.count) {
+      const int begin = tiles[t] * kKeys;
+      load_tile<D, kKeys>(key_tile, a.k + (first_key + begin) * a.k_stride + kv_column, a.k_stride,
+                          keys - begin);
+    }
     cp_async_commit();
   };
   load_tile<D, kQueries>(queries, a.q + tile.first * a.q_stride + column, a.q_stride, tile.count);
   load_keys(0);
 
-  // Of rows group and group + 8 of each fragment; rows there are none of see no keys.
-  int visible[kFragments][2];
   float max[kFragments][2], total[kFragments][2], sums[kFragments][D / 8][4] = {};
 #pragma unroll
   for (int f = 0; f < kFragments; ++f)
     for (int half = 0; half < 2; ++half) {
-      const int r = row + f * kRows + half * 8 + group;
-      visible[f][half] = r < tile.count ? visible_keys(a, tile.first + r, keys) : 0;
       max[f][half] = -INFINITY;
       total[f][half] = 0;
     }
   // Of scores times scale log2 e: the softmax is computed in powers of two.
   const float factor = a.scale * kLog2E;
-  for (int begin = 0; begin < most; begin += kKeys) {
+  for (int t = 0; t < tiles.count; ++t) {
+    const int begin = tiles[t] * kKeys;
     cp_async_wait<0>();
     __syncthreads();  // these keys are here, and nobody reads the last values any more
-    load_tile<D, kKeys>(value_tile, v + begin * a.v_stride, a.v_stride, keys - begin);
+    load_tile<D, kKeys>(value_tile, a.v + (first_key + begin) * a.v_stride + kv_column, a.v_stride,
+                        keys - begin);
     cp_async_commit();
     float scores[kFragments][kKeys / 8][4];
     multiply_by_rows<D>(scores, queries, row, key_tile);
     cp_async_wait<0>();
     __syncthreads();  // these values are here, and nobody reads the keys any more
-    load_keys(begin + kKeys);
+    load_keys(t + 1);
+    // Most tiles are seen whole by all rows of a warp: nothing to compare there.
+    if (!sees_all(intervals(load_pack<4>(cores[warp].v)), begin, begin + kKeys)) {
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f)
+        for (int half = 0; half < 2; ++half) {
+          const int r = row + f * kRows + half * 8 + group;
+          if (r >= tile.count) continue;
+          const KeyIntervals seen = keys_of(a, tile.first + r, first_key);
+          for (int n = 0; n < kKeys / 8; ++n)
+            for (int i = 0; i < 2; ++i)
+              if (!sees(seen, begin + n * 8 + 2 * member + i))
+                scores[f][n][2 * half + i] = -INFINITY;
+        }
+    }
 #pragma unroll
     for (int f = 0; f < kFragments; ++f)
 #pragma unroll
@@ -78,7 +101,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<BF
         for (int n = 0; n < kKeys / 8; ++n)
           for (int i = 0; i < 2; ++i) {
             float& s = scores[f][n][2 * half + i];
-            s = begin + n * 8 + 2 * member + i < visible[f][half] ? s * factor : -INFINITY;
+            s *= factor;
             tile_max = fmaxf(tile_max, s);
           }
         const float new_max = fmaxf(max[f][half], row_max(tile_max));

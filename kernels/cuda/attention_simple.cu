@@ -102,19 +102,20 @@ __global__ void __launch_bounds__(kThreads, 3) forward_kernel(AttentionArguments
   const std::int64_t kv_column = std::int64_t{head / (a.heads / a.kv_heads)} * a.head_dim;
   const int first_key = a.key_offsets[tile.segment];
   const int keys = a.key_offsets[tile.segment + 1] - first_key;
-  const int most = most_visible_keys(a, tile.first, tile.count, keys);
+  const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kWarpSize);
 
   load_rows(own, a.q + tile.first * a.q_stride + column, a.q_stride, kTile, tile.count, a.head_dim);
   own += warp * kRows * width;
-  int visible[kRows];
+  KeyIntervals visible[kRows];
   float max[kRows], total[kRows], sum[kRows][columns] = {};
   for (int r = 0; r < kRows; ++r) {
     const int row = warp * kRows + r;
-    visible[r] = row < tile.count ? visible_keys(a, tile.first + row, keys) : 0;
+    visible[r] = row < tile.count ? keys_of(a, tile.first + row, first_key) : all_keys(keys);
     max[r] = -INFINITY;
     total[r] = 0;
   }
-  for (int begin = 0; begin < most; begin += kWarpSize) {
+  for (int t = 0; t < tiles.count; ++t) {
+    const int begin = tiles[t] * kWarpSize;
     const std::int64_t key = first_key + begin;
     __syncthreads();
     load_rows(other, a.k + key * a.k_stride + kv_column, a.k_stride, kWarpSize, keys - begin,
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(kThreads, 3) forward_kernel(AttentionArguments
     float s[kRows];
     dots(s, own, other, a.head_dim);
     for (int r = 0; r < kRows; ++r) {
-      s[r] = begin + lane < visible[r] ? s[r] * (a.scale * kLog2E) : -INFINITY;
+      s[r] = sees(visible[r], begin + lane) ? s[r] * (a.scale * kLog2E) : -INFINITY;
       const float new_max = fmaxf(max[r], warp_max(s[r]));
       const float base = new_max == -INFINITY ? 0.0f : new_max;  // nothing seen yet
       const float old = exp2f(max[r] - base);
@@ -155,18 +156,16 @@ __global__ void __launch_bounds__(kThreads, 3) backward_keys_kernel(AttentionArg
   const AttentionTile tile = tile_in_slot(a.key_offsets, a.segments, int(blockIdx.x), kTile);
   if (tile.count == 0) return;
   const int width = padded(a.head_dim), lane = int(threadIdx.x) % kWarpSize;
-  const int warp = int(threadIdx.x) / kWarpSize, group = a.heads / a.kv_heads;
+  const int warp = int(threadIdx.x) / kWarpSize;
   float* own_k = dynamic_shared<float>();
   float* own_v = own_k + kTile * width;
   float* queries = own_v + kTile * width;
   float* douts = queries + kWarpSize * width;
   float* exchange = douts + kWarpSize * width + warp * kRows * kWarpSize;
   const std::int64_t kv_column = std::int64_t{blockIdx.y} * a.head_dim;
-  const int first_query = a.query_offsets[tile.segment];
-  const int query_count = a.query_offsets[tile.segment + 1] - first_query;
-  const int first_key = a.key_offsets[tile.segment];
-  const int keys = a.key_offsets[tile.segment + 1] - first_key, own_key = tile.first - first_key;
-  const TileRange range = tiles_that_see(a, first_query, query_count, keys, own_key, kWarpSize);
+  const int first_key = a.key_offsets[tile.segment], own_key = tile.first - first_key;
+  const QuerySteps steps(a, tile.segment, kWarpSize, int(blockIdx.y), own_key,
+                         own_key + tile.count);
 
   load_rows(own_k, a.k + tile.first * a.k_stride + kv_column, a.k_stride, kTile, tile.count,
             a.head_dim);
@@ -175,30 +174,29 @@ __global__ void __launch_bounds__(kThreads, 3) backward_keys_kernel(AttentionArg
   own_k += warp * kRows * width;
   own_v += warp * kRows * width;
   float dk[kRows][columns] = {}, dv[kRows][columns] = {};
-  for (int head = int(blockIdx.y) * group; head < (int(blockIdx.y) + 1) * group; ++head) {
-    const std::int64_t column = std::int64_t{head} * a.head_dim;
-    for (int t = range.begin; t < range.end; ++t) {
-      const int begin = t * kWarpSize, left = query_count - begin;
-      const std::int64_t query = first_query + begin;
-      __syncthreads();
-      load_rows(queries, a.q + query * a.q_stride + column, a.q_stride, kWarpSize, left,
-                a.head_dim);
-      load_rows(douts, a.dout + query * a.dout_stride + column, a.dout_stride, kWarpSize, left,
-                a.head_dim);
-      __syncthreads();
-      const bool exists = lane < left;
-      const std::int64_t at = (query + lane) * a.heads + head;
-      const float lse = exists ? a.lse[at] : 0.0f, delta = exists ? a.delta[at] : 0.0f;
-      const int visible = exists ? visible_keys(a, int(query) + lane, keys) : 0;
-      float p[kRows], ds[kRows];
-      dots(p, own_k, queries, a.head_dim);
-      for (int r = 0; r < kRows; ++r)
-        p[r] = own_key + warp * kRows + r < visible ? exp2f((p[r] * a.scale - lse) * kLog2E) : 0.0f;
-      accumulate(dv, p, exchange, douts, a.head_dim);
-      dots(ds, own_v, douts, a.head_dim);
-      for (int r = 0; r < kRows; ++r) ds[r] = p[r] * (ds[r] - delta);
-      accumulate(dk, ds, exchange, queries, a.head_dim);
-    }
+  for (QuerySteps::Step step = steps.first(); steps.exists(step); steps.advance(step)) {
+    const std::int64_t column = std::int64_t{step.head} * a.head_dim;
+    const int begin = steps.begin(step), left = steps.queries - begin;
+    const std::int64_t query = steps.first_query + begin;
+    __syncthreads();
+    load_rows(queries, a.q + query * a.q_stride + column, a.q_stride, kWarpSize, left, a.head_dim);
+    load_rows(douts, a.dout + query * a.dout_stride + column, a.dout_stride, kWarpSize, left,
+              a.head_dim);
+    __syncthreads();
+    const bool exists = lane < left;
+    const std::int64_t at = (query + lane) * a.heads + step.head;
+    const float lse = exists ? a.lse[at] : 0.0f, delta = exists ? a.delta[at] : 0.0f;
+    // Queries that do not exist have rows of zeros, which make them harmless.
+    const KeyIntervals visible = exists ? keys_of(a, int(query) + lane, first_key) : KeyIntervals{};
+    float p[kRows], ds[kRows];
+    dots(p, own_k, queries, a.head_dim);
+    for (int r = 0; r < kRows; ++r)
+      p[r] =
+          sees(visible, own_key + warp * kRows + r) ? exp2f((p[r] * a.scale - lse) * kLog2E) : 0.0f;
+    accumulate(dv, p, exchange, douts, a.head_dim);
+    dots(ds, own_v, douts, a.head_dim);
+    for (int r = 0; r < kRows; ++r) ds[r] = p[r] * (ds[r] - delta);
+    accumulate(dk, ds, exchange, queries, a.head_dim);
   }
   for (int r = 0; r < kRows; ++r) {
     const int row = warp * kRows + r;
@@ -226,7 +224,7 @@ __global__ void __launch_bounds__(kThreads, 3) backward_queries_kernel(Attention
   const std::int64_t kv_column = std::int64_t{head / (a.heads / a.kv_heads)} * a.head_dim;
   const int first_key = a.key_offsets[tile.segment];
   const int keys = a.key_offsets[tile.segment + 1] - first_key;
-  const int most = most_visible_keys(a, tile.first, tile.count, keys);
+  const KeyTiles tiles(hull_of(a, tile.first, tile.count, first_key), kWarpSize);
 
   load_rows(own_q, a.q + tile.first * a.q_stride + column, a.q_stride, kTile, tile.count,
             a.head_dim);
@@ -234,17 +232,18 @@ __global__ void __launch_bounds__(kThreads, 3) backward_queries_kernel(Attention
             tile.count, a.head_dim);
   own_q += warp * kRows * width;
   own_dout += warp * kRows * width;
-  int visible[kRows];
+  KeyIntervals visible[kRows];
   float lse[kRows], delta[kRows], dq[kRows][columns] = {};
   for (int r = 0; r < kRows; ++r) {
     const int row = warp * kRows + r;
     const bool exists = row < tile.count;
     const std::int64_t at = std::int64_t{tile.first + row} * a.heads + head;
-    visible[r] = exists ? visible_keys(a, tile.first + row, keys) : 0;
+    visible[r] = exists ? keys_of(a, tile.first + row, first_key) : all_keys(keys);
     lse[r] = exists ? a.lse[at] : 0.0f;
     delta[r] = exists ? a.delta[at] : 0.0f;
   }
-  for (int begin = 0; begin < most; begin += kWarpSize) {
+  for (int t = 0; t < tiles.count; ++t) {
+    const int begin = tiles[t] * kWarpSize;
     const std::int64_t key = first_key + begin;
     __syncthreads();
     load_rows(key_rows, a.k + key * a.k_stride + kv_column, a.k_stride, kWarpSize, keys - begin,
@@ -256,7 +255,8 @@ __global__ void __launch_bounds__(kThreads, 3) backward_queries_kernel(Attention
     dots(s, own_q, key_rows, a.head_dim);
     dots(ds, own_dout, value_rows, a.head_dim);
     for (int r = 0; r < kRows; ++r) {
-      const float p = begin + lane < visible[r] ? exp2f((s[r] * a.scale - lse[r]) * kLog2E) : 0.0f;
+      const float p =
+          sees(visible[r], begin + lane) ? exp2f((s[r] * a.scale - lse[r]) * kLog2E) : 0.0f;
       ds[r] = p * (ds[r] - delta[r]);
     }
     accumulate(dq, ds, exchange, key_rows, a.head_dim);
@@ -313,6 +313,7 @@ void attention_simple_backward(const char* op, CUstream_st* stream, const Attent
   const std::size_t shared = attention_simple_shared(a.head_dim, true);
   visit_columns(a.head_dim, [&](auto columns) {
     constexpr int n = decltype(columns)::value;
+    attention_hulls(op, stream, a, queries, kWarpSize);
     launch({op, grid_of(keys, a.segments, Tuning<n>::kTile, a.kv_heads), kThreads, shared, stream},
            backward_keys_kernel<T, n>, a);
     launch({op, grid_of(queries, a.segments, Tuning<n>::kTile, a.heads), kThreads, shared, stream},

@@ -23,6 +23,9 @@ __device__ __forceinline__ T warp_max(T x) {
   return x;
 }
 
+/// Whether x holds in every lane.
+__device__ __forceinline__ bool warp_all(bool x) { return __ballot_sync(~0u, x) == ~0u; }
+
 template <class T>
 __device__ __forceinline__ T block_sum(T x) {
   __shared__ T parts[kMaxWarps];

@@ -82,9 +82,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   slots.tokens = plan.add("sequences/tokens", {N}, DType::i32);
   slots.positions = plan.add("sequences/positions", {N}, DType::i32);
   slots.offsets = plan.add("sequences/offsets", {S + 1}, DType::i32);
+  slots.query_keys = plan.add("sequences/query_keys", {N, 4}, DType::i32);
   slots.wanted_rows = plan.add("sequences/wanted_rows", {M}, DType::i32);
   slots.wanted_positions = plan.add("sequences/wanted_positions", {M}, DType::i32);
   slots.wanted_offsets = plan.add("sequences/wanted_offsets", {S + 1}, DType::i32);
+  slots.wanted_keys = plan.add("sequences/wanted_keys", {M, 4}, DType::i32);
   slots.rope_table = plan.add("sequences/rope_table", {std::min(m.max_length, N), D}, DType::f32);
   if (share.count > 1) {
     slots.own_ids = plan.add("sequences/own_ids", {N}, DType::i32);
@@ -175,8 +177,10 @@ SequenceTensors Activations::sequences() const {
   return {.tokens = first(slots_.tokens, rows_),
           .positions = first(slots_.positions, rows_),
           .offsets = first(slots_.offsets, sequences_ + 1),
+          .query_keys = first(slots_.query_keys, rows_),
           .wanted_rows = first(slots_.wanted_rows, wanted_rows_),
           .wanted_positions = first(slots_.wanted_positions, wanted_rows_),
+          .wanted_keys = first(slots_.wanted_keys, wanted_rows_),
           .wanted_offsets = first(slots_.wanted_offsets, sequences_ + 1)};
 }
 

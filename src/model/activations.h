@@ -88,7 +88,8 @@ class Activations {
     std::vector<BlockSlots> blocks;
     Slot final_x, final_rstd;
     Slot h, d_x, d_attended, wanted_h, wanted_d_x, wanted_d_attended, hidden, d_qkv;
-    Slot tokens, positions, offsets, wanted_rows, wanted_positions, wanted_offsets, rope_table;
+    Slot tokens, positions, offsets, query_keys, rope_table;
+    Slot wanted_rows, wanted_positions, wanted_offsets, wanted_keys;
     Slot own_ids, own_rows;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,

@@ -33,7 +33,6 @@ AttentionShape attention_shape(const ModelConfig& config, ModelShare share) {
   shape.heads = own.heads;
   shape.kv_heads = own.key_heads;
   shape.head_dim = own.head_dim;
-  shape.mask = config.attention == Attention::causal ? MaskKind::causal : MaskKind::full;
   return shape;
 }
 
@@ -61,7 +60,7 @@ struct Model::State {
         shares(sharing ? *sharing : alone),
         attention(attention_shape(c, w.share())),
         activations(o.memory(), c, l, w.embedding.dtype, w.share()),
-        placer(l),
+        placer(l, c.attention),
         embedding(o, shares, ShareExtents(c, w.share()), activations) {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
@@ -82,9 +81,9 @@ struct Model::State {
            attention, attention};
     p.attention.key_offsets = p.wanted_attention.key_offsets = sequences.offsets;
     p.attention.query_offsets = sequences.offsets;
-    p.attention.query_positions = sequences.positions;
+    p.attention.query_keys = sequences.query_keys;
     p.wanted_attention.query_offsets = sequences.wanted_offsets;
-    p.wanted_attention.query_positions = sequences.wanted_positions;
+    p.wanted_attention.query_keys = sequences.wanted_keys;
     return p;
   }
 };

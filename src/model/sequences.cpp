@@ -6,6 +6,10 @@ namespace {
 Tensor view(const std::vector<std::int32_t>& v) {
   return Tensor(const_cast<std::int32_t*>(v.data()), {std::int64_t(v.size())});
 }
+Tensor view(const std::vector<KeyIntervals>& v) {
+  const auto* first = reinterpret_cast<const std::int32_t*>(v.data());
+  return Tensor(const_cast<std::int32_t*>(first), {std::int64_t(v.size()), 4});
+}
 
 }  // namespace
 
@@ -39,8 +43,11 @@ void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_lengt
   }
 }
 
-SequencePlacer::SequencePlacer(const ModelLimits& limits) {
+SequencePlacer::SequencePlacer(const ModelLimits& limits, Attention attention)
+    : attention_(attention) {
   positions_.reserve(std::size_t(limits.rows));
+  query_keys_.reserve(std::size_t(limits.rows));
+  wanted_keys_.reserve(std::size_t(limits.head_rows));
   wanted_positions_.reserve(std::size_t(limits.head_rows));
   wanted_offsets_.reserve(std::size_t(limits.sequences) + 1);
 }
@@ -50,19 +57,29 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
   positions_.clear();
   wanted_positions_.clear();
   wanted_offsets_.assign(1, 0);
+  query_keys_.clear();
+  wanted_keys_.clear();
   auto head_row = sequences.head_rows.begin();
   for (std::size_t s = 0; s + 1 < sequences.offsets.size(); ++s) {
     const std::int32_t begin = sequences.offsets[s], end = sequences.offsets[s + 1];
-    for (std::int32_t row = begin; row < end; ++row) positions_.push_back(row - begin);
-    for (; head_row != sequences.head_rows.end() && *head_row < end; ++head_row)
+    for (std::int32_t row = begin; row < end; ++row) {
+      positions_.push_back(row - begin);
+      query_keys_.push_back(attention_ == Attention::causal ? causal_keys(begin, row - begin)
+                                                            : bidirectional_keys(begin, end));
+    }
+    for (; head_row != sequences.head_rows.end() && *head_row < end; ++head_row) {
       wanted_positions_.push_back(*head_row - begin);
+      wanted_keys_.push_back(query_keys_[std::size_t(*head_row)]);
+    }
     wanted_offsets_.push_back(std::int32_t(wanted_positions_.size()));
   }
   ops.copy(to.tokens, tokens);
   ops.copy(to.positions, view(positions_));
   ops.copy(to.offsets, view(sequences.offsets));
+  ops.copy(to.query_keys, view(query_keys_));
   ops.copy(to.wanted_rows, view(sequences.head_rows));
   ops.copy(to.wanted_positions, view(wanted_positions_));
+  ops.copy(to.wanted_keys, view(wanted_keys_));
   ops.copy(to.wanted_offsets, view(wanted_offsets_));
 }
 

@@ -2,7 +2,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "config/config.h"
 #include "core/tensor.h"
+#include "kernels/key_intervals.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
@@ -36,8 +38,10 @@ struct SequenceTensors {
   Tensor tokens;            // i32 [N]
   Tensor positions;         // i32 [N], of each row within its sequence
   Tensor offsets;           // i32 [S+1]
+  Tensor query_keys;        // i32 [N,4], the KeyIntervals of each row
   Tensor wanted_rows;       // i32 [M], the head rows
   Tensor wanted_positions;  // i32 [M]
+  Tensor wanted_keys;       // i32 [M,4]
   Tensor wanted_offsets;    // i32 [S+1]: sequence s has wanted rows [wanted_offsets[s],
                             // wanted_offsets[s+1])
 };
@@ -45,12 +49,14 @@ struct SequenceTensors {
 /// Fills SequenceTensors. Allocates nothing after its construction.
 class SequencePlacer {
  public:
-  explicit SequencePlacer(const ModelLimits& limits);
+  SequencePlacer(const ModelLimits& limits, Attention attention);
   /// `tokens` i32 [N], in any place.
   void place(Ops& ops, const SequenceTensors& to, Tensor tokens, const Sequences& sequences);
 
  private:
+  Attention attention_;
   std::vector<std::int32_t> positions_, wanted_positions_, wanted_offsets_;
+  std::vector<KeyIntervals> query_keys_, wanted_keys_;
 };
 
 }  // namespace lacuna

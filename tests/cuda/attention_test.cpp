@@ -2,31 +2,28 @@
 #include <cstring>
 
 #include "tests/cuda/support.h"
+#include "tests/support/attention_rows.h"
 
 namespace lacuna::testing {
 namespace {
 
-/// One segment: how many keys it has, and the position among them of each query row.
-struct Segment {
-  std::int64_t keys;
-  std::vector<std::int32_t> queries;
-  bool diverged = false;  // its q and k are NaN, its v and dout infinite
-};
-Segment whole(std::int64_t keys) {
-  Segment s{keys, {}};
-  for (std::int64_t i = 0; i < keys; ++i) s.queries.push_back(std::int32_t(i));
-  return s;
-}
 Segment diverged(std::int64_t keys) {
-  Segment s = whole(keys);
+  Segment s = whole_segment(keys);
   s.diverged = true;
   return s;
 }
 
 struct AttentionCase {
+  AttentionCase(std::int64_t h, std::int64_t k, std::int64_t d, AttentionRows r,
+                std::int64_t gap_ = 0, bool tensor_cores_ = true)
+      : heads(h), kv_heads(k), dim(d), rows(std::move(r)), gap(gap_), tensor_cores(tensor_cores_) {}
+  AttentionCase(std::int64_t h, std::int64_t k, std::int64_t d, Mask mask,
+                const std::vector<Segment>& segments, std::int64_t gap_ = 0,
+                bool tensor_cores_ = true)
+      : AttentionCase(h, k, d, masked_rows(mask, segments), gap_, tensor_cores_) {}
+
   std::int64_t heads, kv_heads, dim;
-  MaskKind mask;
-  std::vector<Segment> segments;
+  AttentionRows rows;
   std::int64_t gap = 0;      // elements between rows of q, k and v beyond the packed tensor's
   bool tensor_cores = true;  // in bf16: whether scores' weights are rounded to it
 };
@@ -69,17 +66,13 @@ struct Attention {
         dk(key_rows, c.kv_heads * c.dim),
         dv(key_rows, c.kv_heads * c.dim) {}
 
-  /// f(head, query row, position, first key row, keys) for every query and head.
+  /// f(head, query row, the key rows it sees) for every query and head.
   template <class F>
   void for_queries(F&& f) {
-    std::int64_t query = 0, key = 0;
-    for (const Segment& s : c.segments) {
-      for (const std::int32_t position : s.queries) {
-        for (std::int64_t h = 0; h < c.heads; ++h)
-          f(h, query, key, c.mask == MaskKind::causal ? position + 1 : s.keys);
-        ++query;
-      }
-      key += s.keys;
+    for (std::int64_t query = 0; query < c.rows.queries(); ++query) {
+      std::vector<std::int64_t> seen;
+      c.rows.for_keys_of(query, [&](std::int64_t key) { seen.push_back(key); });
+      for (std::int64_t h = 0; h < c.heads; ++h) f(h, query, seen);
     }
   }
   double dot(const HostArray& x, std::int64_t xrow, std::int64_t xhead, const HostArray& y,
@@ -92,20 +85,19 @@ struct Attention {
   }
 
   void forward(const HostArray& q, const HostArray& k, const HostArray& v, double weights) {
-    for_queries([&](std::int64_t h, std::int64_t i, std::int64_t first, std::int64_t count) {
+    for_queries([&](std::int64_t h, std::int64_t i, const std::vector<std::int64_t>& seen) {
       const std::int64_t kv = h / (c.heads / c.kv_heads);
-      std::vector<double> s(std::size_t(count), 0);
+      std::vector<double> s;
       double total = 0;
-      for (std::int64_t j = 0; j < count; ++j) {
-        s[std::size_t(j)] = dot(q, i, h, k, first + j, kv) / std::sqrt(double(c.dim));
-        total += std::exp(s[std::size_t(j)]);
+      for (const std::int64_t key : seen) {
+        s.push_back(dot(q, i, h, k, key, kv) / std::sqrt(double(c.dim)));
+        total += std::exp(s.back());
       }
       lse.add(i * c.heads + h, std::log(total), 0, kF32);
-      for (std::int64_t j = 0; j < count; ++j)
+      for (std::size_t j = 0; j < seen.size(); ++j)
         for (std::int64_t d = 0; d < c.dim; ++d)
           out.add((i * c.heads + h) * c.dim + d,
-                  std::exp(s[std::size_t(j)]) / total *
-                      double(v[(first + j) * v.shape[1] + kv * c.dim + d]),
+                  std::exp(s[j]) / total * double(v[seen[j] * v.shape[1] + kv * c.dim + d]),
                   weights + kF32);
     });
   }
@@ -113,12 +105,12 @@ struct Attention {
   void backward(const HostArray& dout, const HostArray& given_out, const HostArray& given_lse,
                 const HostArray& q, const HostArray& k, const HostArray& v, double weights) {
     const double scale = 1 / std::sqrt(double(c.dim));
-    for_queries([&](std::int64_t h, std::int64_t i, std::int64_t first, std::int64_t count) {
+    for_queries([&](std::int64_t h, std::int64_t i, const std::vector<std::int64_t>& seen) {
       const std::int64_t kv = h / (c.heads / c.kv_heads), at = (i * c.heads + h) * c.dim;
       const double delta = dot(dout, i, h, given_out, i, h);
       double dout_size = 0;
       for (std::int64_t d = 0; d < c.dim; ++d) dout_size += std::abs(double(dout[at + d])) * 4;
-      for (std::int64_t j = first; j < first + count; ++j) {
+      for (const std::int64_t j : seen) {
         const double p =
             std::exp(dot(q, i, h, k, j, kv) * scale - double(given_lse[i * c.heads + h]));
         const double ds = p * (dot(dout, i, h, v, j, kv) - delta) * scale;
@@ -152,28 +144,19 @@ HostArray columns(const HostArray& x, std::int64_t from, std::int64_t n) {
 /// Rows of `x` that are of diverged segments become `value`; of keys, or else of queries.
 void diverge(HostArray& x, const AttentionCase& c, bool of_keys, std::int64_t from,
              std::int64_t columns, float value) {
-  std::int64_t row = 0;
-  for (const Segment& s : c.segments) {
-    const std::int64_t rows = of_keys ? s.keys : std::int64_t(s.queries.size());
-    for (std::int64_t i = row; s.diverged && i < row + rows; ++i)
+  const std::vector<std::int32_t>& offsets = of_keys ? c.rows.key_offsets : c.rows.query_offsets;
+  for (std::size_t s = 0; s < c.rows.diverged.size(); ++s)
+    for (std::int64_t i = offsets[s]; c.rows.diverged[s] && i < offsets[s + 1]; ++i)
       for (std::int64_t j = 0; j < columns; ++j) x[i * x.shape[1] + from + j] = value;
-    row += rows;
-  }
 }
 
 class CudaAttentionTest : public CudaOpsTest {
  protected:
   virtual CudaOps& ops() { return device(); }
   void check(const AttentionCase& c) {
-    SCOPED_TRACE(str("H ", c.heads, " K ", c.kv_heads, " D ", c.dim,
-                     c.mask == MaskKind::causal ? " causal" : " full"));
-    std::vector<std::int32_t> query_offsets{0}, key_offsets{0}, positions;
-    for (const Segment& s : c.segments) {
-      positions.insert(positions.end(), s.queries.begin(), s.queries.end());
-      query_offsets.push_back(std::int32_t(positions.size()));
-      key_offsets.push_back(key_offsets.back() + std::int32_t(s.keys));
-    }
-    const auto queries = std::int64_t(positions.size()), keys = std::int64_t{key_offsets.back()};
+    const std::int64_t queries = c.rows.queries(), keys = c.rows.keys();
+    SCOPED_TRACE(str("H ", c.heads, " K ", c.kv_heads, " D ", c.dim, ", ", queries, " queries, ",
+                     keys, " keys"));
     const std::int64_t q_cols = c.heads * c.dim, kv_cols = c.kv_heads * c.dim;
     const Layout packed{c.gap, 0};
     HostArray q = normal({queries, q_cols}, 1, type());
@@ -186,18 +169,20 @@ class CudaAttentionTest : public CudaOpsTest {
     DeviceArray d_q(ops(), q, type(), packed), d_kv(ops(), kv, type(), packed);
     const Tensor d_k = d_kv.tensor().column_range(0, kv_cols);
     const Tensor d_v = d_kv.tensor().column_range(kv_cols, kv_cols);
-    DeviceArray d_positions(ops(), {queries}, positions);
-    const Shape offsets{std::int64_t(query_offsets.size())};
-    DeviceArray d_query_offsets(ops(), offsets, query_offsets);
-    DeviceArray d_key_offsets(ops(), offsets, key_offsets);
+    const Shape offsets{std::int64_t(c.rows.query_offsets.size())};
+    DeviceArray d_query_offsets(ops(), offsets, c.rows.query_offsets);
+    DeviceArray d_key_offsets(ops(), offsets, c.rows.key_offsets);
+    std::vector<std::int32_t> intervals;
+    for (const KeyIntervals& k : c.rows.query_keys)
+      intervals.insert(intervals.end(), {k.begin0, k.end0, k.begin1, k.end1});
+    DeviceArray d_query_keys(ops(), {queries, 4}, intervals);
     AttentionShape shape;
     shape.heads = c.heads;
     shape.kv_heads = c.kv_heads;
     shape.head_dim = c.dim;
-    shape.mask = c.mask;
     shape.query_offsets = d_query_offsets;
     shape.key_offsets = d_key_offsets;
-    if (c.mask == MaskKind::causal) shape.query_positions = d_positions;
+    shape.query_keys = d_query_keys;
 
     const double weights = is_f32() || !c.tensor_cores ? 0 : 0x1p-8;
     const HostArray k = columns(kv, 0, kv_cols), v = columns(kv, kv_cols, kv_cols);
@@ -233,38 +218,60 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaAttentionTest, ::testing::ValuesIn(all_cases(
 
 // Lengths of one row, of whole tiles (64) and one more or less; heads that share keys.
 TEST_P(CudaAttentionTest, Full64) {
-  check({2, 1, 64, MaskKind::full, {whole(1), whole(64), whole(70)}});
+  check({2, 1, 64, Mask::bidirectional, {whole_segment(1), whole_segment(64), whole_segment(70)}});
 }
-TEST_P(CudaAttentionTest, Full128) { check({2, 2, 128, MaskKind::full, {whole(65), whole(3)}}); }
-TEST_P(CudaAttentionTest, Causal64) { check({3, 1, 64, MaskKind::causal, {whole(130), whole(5)}}); }
-TEST_P(CudaAttentionTest, Causal128) { check({2, 1, 128, MaskKind::causal, {whole(97)}}); }
+TEST_P(CudaAttentionTest, Full128) {
+  check({2, 2, 128, Mask::bidirectional, {whole_segment(65), whole_segment(3)}});
+}
+TEST_P(CudaAttentionTest, Causal64) {
+  check({3, 1, 64, Mask::causal, {whole_segment(130), whole_segment(5)}});
+}
+TEST_P(CudaAttentionTest, Causal128) { check({2, 1, 128, Mask::causal, {whole_segment(97)}}); }
 
 /// Some positions only, in no order, and a segment nobody asks about: its dk and dv are zero.
 TEST_P(CudaAttentionTest, SomeQueries) {
   const std::vector<Segment> segments = {
-      {150, {149, 0, 64, 63, 2, 100}}, {40, {}}, {2, {1}}, whole(66)};
-  check({2, 1, 64, MaskKind::causal, segments});
-  check({2, 2, 128, MaskKind::full, segments});
-  check({2, 1, 24, MaskKind::causal, segments, 0, false});
+      {150, {149, 0, 64, 63, 2, 100}}, {40, {}}, {2, {1}}, whole_segment(66)};
+  check({2, 1, 64, Mask::causal, segments});
+  check({2, 2, 128, Mask::bidirectional, segments});
+  check({2, 1, 24, Mask::causal, segments, 0, false});
+}
+
+/// Pairs of intervals against the reference, which knows no tiles.
+TEST_P(CudaAttentionTest, RandomIntervals) {
+  const std::vector<Segment> segments = {
+      whole_segment(150), {400, {0, 0, 0}}, {1, {0, 0}}, {40, {}}, whole_segment(67)};
+  check({2, 1, 64, random_rows(1, segments)});
+  check({2, 1, 64, random_rows(2, segments)});
+  check({2, 2, 128, random_rows(3, segments)});
+  check({2, 1, 24, random_rows(4, segments), 0, false});
+}
+
+TEST_P(CudaAttentionTest, BlockDiffusion) {
+  AttentionRows rows;
+  add_block_diffusion(rows, 130, 32);
+  add_block_diffusion(rows, 5, 4);
+  check({2, 1, 64, rows});
+  check({1, 1, 24, rows, 0, false});
 }
 
 /// A sequence that has diverged leaves the ones beside it, whose tiles hold rows of it, as they
 /// are.
 TEST_P(CudaAttentionTest, DivergedNeighbours) {
-  const std::vector<Segment> segments = {diverged(30), whole(70),        diverged(50),
-                                         whole(3),     {40, {0, 5, 39}}, diverged(20)};
-  check({2, 1, 64, MaskKind::full, segments});
-  check({1, 1, 128, MaskKind::causal, segments});
-  check({1, 1, 24, MaskKind::full, segments, 0, false});
+  const std::vector<Segment> segments = {diverged(30),     whole_segment(70), diverged(50),
+                                         whole_segment(3), {40, {0, 5, 39}},  diverged(20)};
+  check({2, 1, 64, Mask::bidirectional, segments});
+  check({1, 1, 128, Mask::causal, segments});
+  check({1, 1, 24, Mask::bidirectional, segments, 0, false});
 }
 
 /// The kernels for any width; and those of ordinary widths when rows are not in whole packs.
 TEST_P(CudaAttentionTest, OtherWidths) {
-  const std::vector<Segment> segments = {whole(33), whole(1), {70, {69, 3}}};
+  const std::vector<Segment> segments = {whole_segment(33), whole_segment(1), {70, {69, 3}}};
   for (const std::int64_t dim : {1, 6, 33, 80})
-    check({2, 1, dim, MaskKind::causal, segments, 0, false});
-  check({1, 1, 256, MaskKind::full, {whole(40)}, 0, false});
-  check({2, 1, 64, MaskKind::full, segments, 3, false});
+    check({2, 1, dim, Mask::causal, segments, 0, false});
+  check({1, 1, 256, Mask::bidirectional, {whole_segment(40)}, 0, false});
+  check({2, 1, 64, Mask::bidirectional, segments, 3, false});
 }
 
 TEST_P(CudaAttentionTest, NoRows) {
@@ -275,6 +282,8 @@ TEST_P(CudaAttentionTest, NoRows) {
   shape.heads = shape.kv_heads = 1;
   shape.head_dim = 64;
   shape.query_offsets = shape.key_offsets = offsets;
+  DeviceArray intervals(device(), {0, 4}, DType::i32);
+  shape.query_keys = intervals;
   device().attention_forward(q, lse, q, kv, kv, shape);
   device().attention_backward(q, kv, kv, q, q, lse, q, kv, kv, shape);
   DeviceArray wide(device(), {0, 512}, type());
@@ -303,29 +312,47 @@ INSTANTIATE_TEST_SUITE_P(Cuda, HopperAttentionTest, ::testing::ValuesIn(bf16_cas
 
 // Lengths of one row, of whole tiles and one more or less, of more tiles than there are stages.
 TEST_P(HopperAttentionTest, Full64) {
-  check({2, 1, 64, MaskKind::full, {whole(1), whole(128), whole(140), whole(300)}});
+  check({2,
+         1,
+         64,
+         Mask::bidirectional,
+         {whole_segment(1), whole_segment(128), whole_segment(140), whole_segment(300)}});
 }
 TEST_P(HopperAttentionTest, Full128) {
-  check({2, 2, 128, MaskKind::full, {whole(127), whole(3), whole(290)}});
+  check(
+      {2, 2, 128, Mask::bidirectional, {whole_segment(127), whole_segment(3), whole_segment(290)}});
 }
 TEST_P(HopperAttentionTest, Causal64) {
-  check({3, 1, 64, MaskKind::causal, {whole(330), whole(5)}});
+  check({3, 1, 64, Mask::causal, {whole_segment(330), whole_segment(5)}});
 }
-TEST_P(HopperAttentionTest, Causal128) { check({2, 1, 128, MaskKind::causal, {whole(270)}}); }
+TEST_P(HopperAttentionTest, Causal128) { check({2, 1, 128, Mask::causal, {whole_segment(270)}}); }
 TEST_P(HopperAttentionTest, SomeQueries) {
   const std::vector<Segment> segments = {
-      {350, {349, 0, 64, 63, 2, 200}}, {40, {}}, {2, {1}}, whole(66)};
-  check({2, 1, 64, MaskKind::causal, segments});
-  check({2, 2, 128, MaskKind::full, segments});
+      {350, {349, 0, 64, 63, 2, 200}}, {40, {}}, {2, {1}}, whole_segment(66)};
+  check({2, 1, 64, Mask::causal, segments});
+  check({2, 2, 128, Mask::bidirectional, segments});
+}
+TEST_P(HopperAttentionTest, RandomIntervals) {
+  const std::vector<Segment> segments = {
+      whole_segment(300), {700, {0, 0, 0}}, {1, {0, 0}}, {40, {}}, whole_segment(67)};
+  check({2, 1, 64, random_rows(1, segments)});
+  check({2, 2, 128, random_rows(2, segments)});
+}
+TEST_P(HopperAttentionTest, BlockDiffusion) {
+  AttentionRows rows;
+  add_block_diffusion(rows, 260, 32);
+  add_block_diffusion(rows, 5, 4);
+  check({2, 1, 64, rows});
+  check({1, 1, 128, rows});
 }
 TEST_P(HopperAttentionTest, DivergedNeighbours) {
-  const std::vector<Segment> segments = {diverged(30), whole(140),       diverged(50),
-                                         whole(3),     {40, {0, 5, 39}}, diverged(20)};
-  check({2, 1, 64, MaskKind::full, segments});
-  check({1, 1, 128, MaskKind::causal, segments});
+  const std::vector<Segment> segments = {diverged(30),     whole_segment(140), diverged(50),
+                                         whole_segment(3), {40, {0, 5, 39}},   diverged(20)};
+  check({2, 1, 64, Mask::bidirectional, segments});
+  check({1, 1, 128, Mask::causal, segments});
 }
 TEST_P(HopperAttentionTest, StridedRows) {
-  check({2, 1, 128, MaskKind::full, {whole(50), whole(140)}, 8});
+  check({2, 1, 128, Mask::bidirectional, {whole_segment(50), whole_segment(140)}, 8});
 }
 
 }  // namespace

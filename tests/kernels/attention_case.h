@@ -4,27 +4,23 @@
 #include <vector>
 
 #include "tests/kernels/support.h"
+#include "tests/support/attention_rows.h"
 
 namespace lacuna::testing {
-
-/// One segment: how many keys it has, and the position among them of each query row.
-struct Segment {
-  std::int64_t keys;
-  std::vector<std::int32_t> queries;
-};
-/// All positions of `keys` keys are queries.
-Segment whole_segment(std::int64_t keys);
 
 /// Inputs of an attention, in packed tensors as a model has them: q, k and v are columns of one,
 /// and so are their gradients.
 struct AttentionCase {
-  AttentionCase(std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, MaskKind mask,
-                const std::vector<Segment>& segments, double score_scale = 1);
+  AttentionCase(std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, AttentionRows rows,
+                double score_scale = 1);
+  AttentionCase(std::int64_t h, std::int64_t k, std::int64_t d, Mask mask,
+                const std::vector<Segment>& segments, double score_scale = 1)
+      : AttentionCase(h, k, d, masked_rows(mask, segments), score_scale) {}
   AttentionCase(const AttentionCase&) = delete;  // shape points into this
   AttentionCase& operator=(const AttentionCase&) = delete;
 
   std::int64_t heads, kv_heads, dim, queries, keys;
-  Array<std::int32_t> query_offsets, key_offsets, positions;
+  AttentionRows rows;
   Array<float> q, kv, dout;
   AttentionShape shape;
   std::string name;

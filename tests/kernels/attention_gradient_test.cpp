@@ -22,18 +22,24 @@ void check_gradient(AttentionCase c) {
 }
 
 TEST(AttentionGradient, OfWholeSegments) {
-  check_gradient({2, 2, 3, MaskKind::full, {whole_segment(4), whole_segment(1)}});
-  check_gradient({2, 2, 3, MaskKind::causal, {whole_segment(4), whole_segment(1)}});
+  check_gradient({2, 2, 3, Mask::bidirectional, {whole_segment(4), whole_segment(1)}});
+  check_gradient({2, 2, 3, Mask::causal, {whole_segment(4), whole_segment(1)}});
 }
 
 TEST(AttentionGradient, OfGroupedQueries) {
-  check_gradient({4, 2, 2, MaskKind::full, {whole_segment(5)}});
-  check_gradient({4, 1, 2, MaskKind::causal, {whole_segment(5)}});
+  check_gradient({4, 2, 2, Mask::bidirectional, {whole_segment(5)}});
+  check_gradient({4, 1, 2, Mask::causal, {whole_segment(5)}});
 }
 
 TEST(AttentionGradient, OfSomeQueries) {
-  check_gradient({2, 1, 3, MaskKind::full, {{4, {2}}, {3, {}}, {2, {1, 0}}}});
-  check_gradient({2, 1, 3, MaskKind::causal, {{4, {2}}, {3, {}}, {2, {1, 0}}}});
+  check_gradient({2, 1, 3, Mask::bidirectional, {{4, {2}}, {3, {}}, {2, {1, 0}}}});
+  check_gradient({2, 1, 3, Mask::causal, {{4, {2}}, {3, {}}, {2, {1, 0}}}});
+}
+
+TEST(AttentionGradient, OfTwoIntervals) {
+  AttentionRows rows = random_rows(3, {whole_segment(5), {4, {0, 0, 0}}});
+  add_block_diffusion(rows, 4, 2);
+  check_gradient({2, 1, 3, rows});
 }
 
 }  // namespace

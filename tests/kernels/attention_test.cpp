@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "tests/kernels/attention_case.h"
 
@@ -13,10 +14,19 @@ TEST_P(AttentionGolden, AgreesWithPyTorch) {
   shape.heads = std::stoll(golden.metadata("heads"));
   shape.kv_heads = std::stoll(golden.metadata("kv_heads"));
   shape.head_dim = std::stoll(golden.metadata("head_dim"));
-  shape.mask = golden.metadata("causal") == "1" ? MaskKind::causal : MaskKind::full;
   shape.query_offsets = golden["query_offsets"];
   shape.key_offsets = golden["key_offsets"];
-  shape.query_positions = golden["positions"];
+  const bool causal = golden.metadata("causal") == "1";
+  std::vector<KeyIntervals> query_keys;
+  for (std::int64_t s = 0; s + 1 < shape.query_offsets.count(); ++s) {
+    const auto *queries = shape.query_offsets.as<std::int32_t>(),
+               *keys = shape.key_offsets.as<std::int32_t>();
+    for (std::int64_t i = queries[s]; i < queries[s + 1]; ++i)
+      query_keys.push_back(causal ? causal_keys(keys[s], golden["positions"].as<std::int32_t>()[i])
+                                  : bidirectional_keys(keys[s], keys[s + 1]));
+  }
+  shape.query_keys = Tensor(reinterpret_cast<std::int32_t*>(query_keys.data()),
+                            {std::int64_t(query_keys.size()), 4});
   on_every_backend([&](CpuOps& ops) {
     const Tensor q = golden["q"], k = golden["k"], v = golden["v"];
     Array<float> out(q.shape), lse(Shape{q.rows(), shape.heads}), dq(q.shape, 2), dk(k.shape, 3),
@@ -66,21 +76,21 @@ void check(AttentionCase c) {
   });
 }
 
-const MaskKind kMasks[] = {MaskKind::full, MaskKind::causal};
+const Mask kMasks[] = {Mask::bidirectional, Mask::causal};
 
 TEST(Attention, OfOddHeadWidths) {
   for (const std::int64_t dim : {1, 5, 8, 24, 33, 64})
-    for (const MaskKind mask : kMasks) check({2, 1, dim, mask, {whole_segment(19)}});
+    for (const Mask mask : kMasks) check({2, 1, dim, mask, {whole_segment(19)}});
 }
 
 // Tiles are 48 queries by 256 keys forward and 48 by 128 backward.
 TEST(Attention, OfLengthsAroundTheTiles) {
   for (const std::int64_t length : {1, 47, 49, 127, 129, 255, 257})
-    for (const MaskKind mask : kMasks) check({1, 1, 16, mask, {whole_segment(length)}});
+    for (const Mask mask : kMasks) check({1, 1, 16, mask, {whole_segment(length)}});
 }
 
 TEST(Attention, OfGroupedQueries) {
-  for (const MaskKind mask : kMasks) {
+  for (const Mask mask : kMasks) {
     check({6, 1, 8, mask, {whole_segment(50)}});
     check({6, 2, 8, mask, {whole_segment(50)}});
     check({6, 3, 8, mask, {whole_segment(50), whole_segment(3)}});
@@ -90,18 +100,55 @@ TEST(Attention, OfGroupedQueries) {
 TEST(Attention, OfManySegments) {
   std::vector<Segment> segments;
   for (const std::int64_t n : {1, 17, 1, 130, 5, 2}) segments.push_back(whole_segment(n));
-  for (const MaskKind mask : kMasks) check({4, 2, 12, mask, segments});
+  for (const Mask mask : kMasks) check({4, 2, 12, mask, segments});
 }
 
 TEST(Attention, OfSomeQueriesInAnyOrder) {
   const std::vector<Segment> segments = {
       {300, {299, 0, 128, 127, 3}}, {40, {}}, {0, {}}, {7, {6}}, {129, {128, 128, 0}}};
-  for (const MaskKind mask : kMasks) check({2, 1, 16, mask, segments});
+  for (const Mask mask : kMasks) check({2, 1, 16, mask, segments});
+}
+
+// Random pairs of intervals against the reference, which knows no tiles: lengths over several tiles
+// of queries and of keys, many threads' pieces.
+TEST(Attention, OfRandomIntervals) {
+  for (const std::uint64_t seed : {1u, 2u, 3u, 4u, 5u, 6u}) {
+    const std::vector<Segment> segments = {
+        whole_segment(300), {700, {0, 0, 0}}, {1, {0, 0}}, {40, {}}, whole_segment(63)};
+    check({2, 1, 16, random_rows(seed, segments)});
+  }
+  check({4, 2, 5, random_rows(7, {whole_segment(520)})});
+}
+
+TEST(Attention, OfBlockDiffusion) {
+  for (const int block : {1, 4, 32, 200}) {
+    AttentionRows rows;
+    add_block_diffusion(rows, 150, block);
+    add_block_diffusion(rows, 3, block);
+    check({2, 1, 16, rows});
+  }
+}
+
+// Tiles that nobody sees are not read: what lies there may be anything.
+TEST(Attention, DoesNotReadTilesOutsideTheHull) {
+  on_every_backend([](CpuOps& ops) {
+    AttentionRows rows;
+    rows.add(1024, std::vector<KeyIntervals>(100, KeyIntervals{256, 300, 800, 900}));
+    AttentionCase c(1, 1, 8, rows);
+    Array<float> out({100, 8}), lse({100, 1}), again({100, 8}), again_lse({100, 1});
+    ops.attention_forward(out, lse, c.q, c.k(), c.v(), c.shape);
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    for (std::int64_t row = 0; row < 1024; ++row)
+      if (row / 256 == 0 || row / 256 == 2)
+        for (std::int64_t col = 0; col < 16; ++col) c.kv.at(row, col) = nan;
+    ops.attention_forward(again, again_lse, c.q, c.k(), c.v(), c.shape);
+    EXPECT_TRUE(again.same_bits(out) && again_lse.same_bits(lse));
+  });
 }
 
 TEST(Attention, OfLargeScores) {
   // Scores of some hundreds: all weight on few keys, and nothing overflows.
-  for (const MaskKind mask : kMasks) {
+  for (const Mask mask : kMasks) {
     AttentionCase c(1, 1, 16, mask, {whole_segment(140)}, 100);
     AttentionValues e = expected_attention(c);
     on_every_instruction_set([&](CpuOps& ops) {
@@ -116,7 +163,7 @@ TEST(Attention, OfLargeScores) {
 
 TEST(Attention, OfNothing) {
   on_every_backend([](CpuOps& ops) {
-    AttentionCase c(2, 1, 4, MaskKind::full, {{5, {}}, {0, {}}});
+    AttentionCase c(2, 1, 4, Mask::bidirectional, {{5, {}}, {0, {}}});
     Array<float> out(Shape{0, 8}), lse(Shape{0, 2}), dq(Shape{0, 8}), dkv({5, 8});
     ops.attention_forward(out, lse, c.q, c.k(), c.v(), c.shape);
     ops.attention_backward(dq, dkv.tensor().column_range(0, 4), dkv.tensor().column_range(4, 4),
@@ -129,7 +176,7 @@ TEST(Attention, OfNothing) {
 // Causal attention must not see what comes later, not even what is not a number.
 TEST(Attention, CausalIgnoresLaterKeys) {
   on_every_backend([](CpuOps& ops) {
-    AttentionCase c(1, 1, 8, MaskKind::causal, {whole_segment(200)});
+    AttentionCase c(1, 1, 8, Mask::causal, {whole_segment(200)});
     Array<float> out({200, 8}), lse({200, 1}), changed({200, 8}), changed_lse({200, 1});
     ops.attention_forward(out, lse, c.q, c.k(), c.v(), c.shape);
     for (std::int64_t row = 150; row < 200; ++row)
@@ -145,7 +192,7 @@ TEST(Attention, CausalIgnoresLaterKeys) {
 // Full attention does not know the order of keys: shuffled keys and values, the same result.
 TEST(Attention, FullIgnoresTheOrderOfKeys) {
   CpuOps ops(2);
-  AttentionCase c(2, 1, 8, MaskKind::full, {whole_segment(150)});
+  AttentionCase c(2, 1, 8, Mask::bidirectional, {whole_segment(150)});
   Array<float> out({150, 16}), lse({150, 2}), turned({150, 16}), turned_lse({150, 2});
   ops.attention_forward(out, lse, c.q, c.k(), c.v(), c.shape);
   Array<float> reversed = c.kv;
@@ -159,7 +206,7 @@ TEST(Attention, FullIgnoresTheOrderOfKeys) {
 
 TEST(Attention, NamesWhatIsWrong) {
   CpuOps ops(1);
-  AttentionCase c(4, 2, 4, MaskKind::causal, {whole_segment(3), whole_segment(2)});
+  AttentionCase c(4, 2, 4, Mask::causal, {whole_segment(3), whole_segment(2)});
   Array<float> out({5, 16}), lse({5, 4});
   const auto message = [&](const AttentionShape& shape) {
     return error_of([&] { ops.attention_forward(out, lse, c.q, c.k(), c.v(), shape); });
@@ -184,12 +231,22 @@ TEST(Attention, NamesWhatIsWrong) {
   s.key_offsets = keyless;
   EXPECT_EQ(message(s), "attention_forward: segment 1 has 2 queries and no keys");
   s = c.shape;
-  List<std::int32_t> beyond{0, 1, 2, 0, 2};
-  s.query_positions = beyond;
-  EXPECT_EQ(message(s),
-            "attention_forward: query_positions[4] is 2; it must be in [0,2), its segment's keys");
-  s.query_positions = short_offsets;
-  EXPECT_EQ(message(s), "attention_forward: query_positions is [3] i32; it must be [5] i32");
+  const auto message_of = [&](KeyIntervals last) {
+    std::vector<KeyIntervals> intervals = c.rows.query_keys;
+    intervals[4] = last;
+    s.query_keys = Tensor(reinterpret_cast<std::int32_t*>(intervals.data()), {5, 4});
+    return message(s);
+  };
+  EXPECT_EQ(message_of({3, 4, 4, 5}), "");
+  EXPECT_EQ(
+      message_of({3, 6, 6, 6}),
+      "attention_forward: query_keys[4] is [3,6) and [6,6); they must ascend within [3,5), the "
+      "keys of the query's segment, and the first must not be empty");
+  for (const KeyIntervals wrong : {KeyIntervals{2, 4, 4, 4}, KeyIntervals{3, 3, 3, 5},
+                                   KeyIntervals{4, 5, 3, 4}, KeyIntervals{3, 4, 5, 4}})
+    EXPECT_TRUE(contains(message_of(wrong), "query_keys[4] is ")) << message_of(wrong);
+  s.query_keys = short_offsets;
+  EXPECT_EQ(message(s), "attention_forward: query_keys is [3] i32; it must be [5,4] i32");
   Array<float> narrow({5, 15}), few({5, 3});
   EXPECT_EQ(error_of([&] { ops.attention_forward(narrow, lse, c.q, c.k(), c.v(), c.shape); }),
             "attention_forward: out is [5,15] f32; it must be [5,16] f32");

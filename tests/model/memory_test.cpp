@@ -42,7 +42,9 @@ TEST(ModelMemory, WithTraining) {
   // The stream's gradient and one norm's result, of all rows and of the wanted ones; one wide
   // buffer.
   EXPECT_EQ(kinds.at("scratch"), 2 * (N + M) * C + N * std::max(F, (H + 2 * K) * D));
-  EXPECT_EQ(kinds.at("sequences"), 2 * N + 2 * M + 2 * (S + 1) + 48 * D);
+  // A token, a position and two key intervals per row; a row, a position and intervals per wanted
+  // one.
+  EXPECT_EQ(kinds.at("sequences"), (2 + 4) * (N + M) + 2 * (S + 1) + 48 * D);
   EXPECT_EQ(model.plan().bytes(),
             4 * (kinds.at("activations") + kinds.at("scratch") + kinds.at("sequences")));
 }

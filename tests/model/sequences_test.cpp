@@ -39,19 +39,36 @@ TEST(Sequences, WhatIsRefused) {
 }
 
 TEST(Sequences, Placed) {
-  std::vector<std::int32_t> tokens(9, -1), positions(9, -1), offsets(4, -1), rows(3, -1),
-      row_positions(3, -1), row_offsets(4, -1);
-  const SequenceTensors to{view(tokens), view(positions),     view(offsets),
-                           view(rows),   view(row_positions), view(row_offsets)};
-  const std::vector<std::int32_t> ids = {7, 6, 5, 4, 3, 2, 1, 0, 8};
-  SequencePlacer placer({9, 3, 3, false});
-  placer.place(cpu(), to, view(ids), {{0, 4, 6, 9}, {1, 3, 8}});
-  EXPECT_EQ(tokens, ids);
-  EXPECT_EQ(positions, (std::vector<std::int32_t>{0, 1, 2, 3, 0, 1, 0, 1, 2}));
-  EXPECT_EQ(offsets, (std::vector<std::int32_t>{0, 4, 6, 9}));
-  EXPECT_EQ(rows, (std::vector<std::int32_t>{1, 3, 8}));
-  EXPECT_EQ(row_positions, (std::vector<std::int32_t>{1, 3, 2}));
-  EXPECT_EQ(row_offsets, (std::vector<std::int32_t>{0, 2, 2, 3}));
+  using Values = std::vector<std::int32_t>;
+  const Values ids = {7, 6, 5, 4, 3, 2, 1, 0, 8};
+  const auto check = [&](Attention attention, const Values& query_keys, const Values& wanted_keys) {
+    Values tokens(9, -1), positions(9, -1), offsets(4, -1), keys(36, -1), rows(3, -1),
+        row_positions(3, -1), row_keys(12, -1), row_offsets(4, -1);
+    const SequenceTensors to{.tokens = view(tokens),
+                             .positions = view(positions),
+                             .offsets = view(offsets),
+                             .query_keys = Tensor(keys.data(), {9, 4}),
+                             .wanted_rows = view(rows),
+                             .wanted_positions = view(row_positions),
+                             .wanted_keys = Tensor(row_keys.data(), {3, 4}),
+                             .wanted_offsets = view(row_offsets)};
+    SequencePlacer placer({9, 3, 3, false}, attention);
+    placer.place(cpu(), to, view(ids), {{0, 4, 6, 9}, {1, 3, 8}});
+    EXPECT_EQ(tokens, ids);
+    EXPECT_EQ(positions, (Values{0, 1, 2, 3, 0, 1, 0, 1, 2}));
+    EXPECT_EQ(offsets, (Values{0, 4, 6, 9}));
+    EXPECT_EQ(rows, (Values{1, 3, 8}));
+    EXPECT_EQ(row_positions, (Values{1, 3, 2}));
+    EXPECT_EQ(row_offsets, (Values{0, 2, 2, 3}));
+    EXPECT_EQ(keys, query_keys);
+    EXPECT_EQ(row_keys, wanted_keys);
+  };
+  check(Attention::full, {0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 4, 6,
+                          6, 6, 4, 6, 6, 6, 6, 9, 9, 9, 6, 9, 9, 9, 6, 9, 9, 9},
+        {0, 4, 4, 4, 0, 4, 4, 4, 6, 9, 9, 9});
+  check(Attention::causal, {0, 1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3, 0, 4, 4, 4, 4, 5,
+                            5, 5, 4, 6, 6, 6, 6, 7, 7, 7, 6, 8, 8, 8, 6, 9, 9, 9},
+        {0, 2, 2, 2, 0, 4, 4, 4, 6, 9, 9, 9});
 }
 
 }  // namespace

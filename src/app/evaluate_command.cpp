@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "app/backend_options.h"
+#include "app/checkpoint_option.h"
 #include "app/commands.h"
 #include "app/evaluation_report.h"
 #include "app/model_source.h"
@@ -142,14 +143,26 @@ void run(const Arguments& a) {
   write_file(a.json, json.dump(2) + "\n");
 }
 
+/// `lacuna evaluate CHECKPOINT TASK…`, as other commands take a checkpoint first.
+void take_first_as_checkpoint(Arguments& a) {
+  if (a.checkpoint.empty() && !a.tasks.empty() && !a.tasks.front().ends_with(".toml")) {
+    a.checkpoint = a.tasks.front();
+    a.tasks.erase(a.tasks.begin());
+  }
+  if (a.checkpoint.empty() || a.tasks.empty())
+    fail_usage(str("a checkpoint and at least one task file (TOML) are required: lacuna evaluate ",
+                   a.checkpoint.empty() ? "CHECKPOINT" : a.checkpoint, " ",
+                   a.tasks.empty() ? "TASK.toml" : a.tasks.front()));
+}
+
 }  // namespace
 
 void add_evaluate_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("evaluate", "Run tasks on a checkpoint");
-  command->add_option("task", a->tasks, "task files, TOML (keys below)")->required();
-  command->add_option("--checkpoint", a->checkpoint, "checkpoint file, or a run's folder")
-      ->required();
+  command->add_option("task", a->tasks,
+                      "task files, TOML (keys below); without --checkpoint, the checkpoint first");
+  command->add_option("--checkpoint", a->checkpoint, kCheckpointHelp);
   command
       ->add_option("--set", a->overrides,
                    "section.key=value instead of what the task says; may be repeated")
@@ -162,7 +175,10 @@ void add_evaluate_command(CLI::App& app) {
                       "JSON file of begin, message and reply instead of LLaDA's template");
   a->backend.add_to(*command);
   command->footer("A task, with defaults:\n\n" + task_help());
-  command->callback([a] { run(*a); });
+  command->callback([a] {
+    take_first_as_checkpoint(*a);
+    run(*a);
+  });
 }
 
 }  // namespace lacuna

@@ -6,8 +6,11 @@
 
 namespace lacuna {
 
-void RunOptions::add_to(CLI::App& command) {
-  command.add_option("--config", config, "the configuration, TOML (keys below)")->required();
+void RunOptions::add_to(CLI::App& command, bool config_first) {
+  command
+      .add_option(config_first ? "config,--config" : "--config", config,
+                  "the configuration, TOML (keys below)")
+      ->required();
   command
       .add_option("--set", overrides,
                   "section.key=value instead of what the configuration says; may be repeated")

@@ -14,7 +14,8 @@ struct RunOptions {
   std::string trace;
 
   /// Adds them to a command, which must not outlive this.
-  void add_to(CLI::App& command);
+  /// `config_first`: the configuration may also be the first argument.
+  void add_to(CLI::App& command, bool config_first);
   /// UsageError when no file can be made where the trace is to go: before hours of training.
   void check_trace() const;
   /// --resume and --trace, in which all ranks must agree, a line each.

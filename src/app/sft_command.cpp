@@ -56,7 +56,7 @@ void add_sft_command(CLI::App& app, const MpiSession& session) {
   auto options = std::make_shared<SftOptions>();
   CLI::App* command = app.add_subcommand(
       "sft", "Fine-tune a model on prompts with responses (lacuna prepare --format chat)");
-  options->run.add_to(*command);
+  options->run.add_to(*command, /*config_first=*/false);
   command->add_option("checkpoint,--init,--checkpoint", options->init,
                       str("what to start from: ", kCheckpointHelp, " [train.init]"));
   command->footer(

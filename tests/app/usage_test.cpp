@@ -33,6 +33,13 @@ TEST(Usage, EverythingThatIsMissingIsTold) {
   EXPECT_TRUE(fails({"prepare"}, 2,
                     "--tokenizer, --input and --output are required (lacuna prepare --help)"));
   EXPECT_TRUE(fails({"sample"}, 2, "--checkpoint is required (lacuna sample --help)"));
+  EXPECT_TRUE(fails({"evaluate"}, 2,
+                    "a checkpoint and at least one task file (TOML) are required: lacuna evaluate "
+                    "CHECKPOINT TASK.toml"));
+  EXPECT_TRUE(fails({"evaluate", "runs/x"}, 2, "lacuna evaluate runs/x TASK.toml"));
+  EXPECT_TRUE(fails({"evaluate", "t.toml"}, 2, "lacuna evaluate CHECKPOINT t.toml"));
+  EXPECT_TRUE(fails({"evaluate", "runs/x", "none.toml"}, 2, "none.toml"));
+  EXPECT_TRUE(fails({"pretrain", "none.toml"}, 2, "none.toml: "));
   EXPECT_TRUE(fails({"export", "x.h5"}, 2, "--format and --output are required"));
 }
 

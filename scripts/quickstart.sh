@@ -42,8 +42,8 @@ say "loss curve"
 
 say "what it writes"
 for seed in 1 2 3; do
-  $lacuna sample --checkpoint "$run" --prompt "And it came to pass" --gen-length 96 --steps 96 \
+  $lacuna sample "$run" --prompt "And it came to pass" --gen-length 96 --steps 96 \
     --block-length 8 --temperature 1 --seed $seed --show
   echo
 done
-say "done in $((SECONDS - began)) s; more text: $lacuna sample --checkpoint $run --show --prompt ..."
+say "done in $((SECONDS - began)) s; more text: $lacuna sample $run --show --prompt ..."

@@ -368,12 +368,13 @@ void backward(const char* op, CUstream_st* stream, const AttentionArguments<BFlo
     return tensor_map(op, data, of_keys ? keys : queries, of_keys ? kv_columns : columns, stride,
                       box_rows);
   };
-  attention_hulls(op, stream, a, queries, kQueries);
-  if (keys > 0)
+  if (keys > 0) {
+    attention_hulls(op, stream, a, queries, kQueries);
     launch({op, dim3(slots(keys), unsigned(a.kv_heads)), kThreads, kKeysShared<D>, stream},
            backward_keys_kernel<D>, map(a.q, false, a.q_stride, kQueries),
            map(a.k, true, a.k_stride, kWarpgroupRows), map(a.v, true, a.v_stride, kWarpgroupRows),
            map(a.dout, false, a.dout_stride, kQueries), a);
+  }
   if (queries > 0)
     launch({op, dim3(slots(queries), unsigned(a.heads)), kThreads, kQueriesShared<D>, stream},
            backward_queries_kernel<D>, map(a.q, false, a.q_stride, kWarpgroupRows),

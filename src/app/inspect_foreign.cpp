@@ -3,8 +3,8 @@
 #include "app/inspect_detail.h"
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/hugging_face.h"
-#include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/text.h"
 
 namespace lacuna {

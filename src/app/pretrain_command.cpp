@@ -57,9 +57,10 @@ void add_pretrain_command(CLI::App& app, const MpiSession& session) {
   CLI::App* command =
       app.add_subcommand("pretrain", "Train a model from a token file, by a TOML configuration");
   options->add_to(*command, /*config_first=*/true);
-  command->footer("Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
-                  "\n\nCtrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 finishes the step, saves a "
-                  "checkpoint and ends\nwith exit code 0; a second Ctrl-C or SIGTERM ends at once.");
+  command->footer(
+      "Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
+      "\n\nCtrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 finishes the step, saves a "
+      "checkpoint and ends\nwith exit code 0; a second Ctrl-C or SIGTERM ends at once.");
   command->callback([options, &session] { pretrain(*options, session); });
 }
 

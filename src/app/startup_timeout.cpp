@@ -5,6 +5,7 @@
 #include <CLI/Formatter.hpp>
 #include <cmath>
 #include <exception>
+#include <string_view>
 
 #include "app/run_options.h"
 #include "config/config.h"
@@ -14,13 +15,14 @@ namespace lacuna {
 
 double startup_timeout(int argc, const char* const* argv) {
   const double otherwise = ParallelConfig{}.timeout;
+  if (argc < 2) return otherwise;
   try {
     RunOptions options;
     CLI::App app;
     app.set_help_flag();
     app.allow_extras();
-    options.add_to(app);
-    app.parse(argc, argv);
+    options.add_to(app, /*config_first=*/std::string_view(argv[1]) == "pretrain");
+    app.parse(argc - 1, argv + 1);  // from the subcommand on
     // A pipe can be read once, which the command will do.
     Config config = parse_config(read_file(options.config), options.config);
     for (const std::string& text : options.overrides) apply_override(config, text);

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <new>
 #include <string_view>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
+#include "core/input_file.h"
 #include "core/log.h"
 
 namespace lacuna {
@@ -61,10 +61,8 @@ void remove_file(const fs::path& path) {
 
 /// Formats that hold weights without what a checkpoint needs beside them.
 void check_checkpoint_format(const fs::path& file) {
-  char start[4] = {};
-  std::ifstream(file, std::ios::binary).read(start, sizeof start);
   const std::string name = file.string();
-  CHECK(std::string_view(start, 4) != "GGUF", name,
+  CHECK(InputFile(file).begin(4) != "GGUF", name,
         ": is a GGUF file, which lacuna writes and inspects but does not compute with; name the "
         "checkpoint or the Hugging Face folder that it was made from");
   CHECK(file.extension() != ".safetensors", name,

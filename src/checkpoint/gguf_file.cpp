@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -63,7 +64,7 @@ constexpr TensorType kTensorTypes[] = {
 class Header {
  public:
   explicit Header(const std::filesystem::path& path)
-      : name_(path.string()), in_(path, std::ios::binary) {
+      : name_(InputFile(path).name()), in_(path, std::ios::binary) {
     CHECK(in_, name_, ": ", std::strerror(errno));
     std::error_code error;
     bytes_ = std::filesystem::file_size(path, error);

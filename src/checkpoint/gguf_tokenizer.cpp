@@ -90,7 +90,8 @@ bool is_byte_level_bpe(const Json& json) {
   if (model == json.end() || pre == json.end() || !model->is_object() || !pre->is_object())
     return false;
   if (model->value("type", "BPE") != "BPE") return false;
-  const Json steps = pre->value("type", "") == "Sequence" ? pre->at("pretokenizers") : Json::array({*pre});
+  const Json steps =
+      pre->value("type", "") == "Sequence" ? pre->at("pretokenizers") : Json::array({*pre});
   return std::any_of(steps.begin(), steps.end(),
                      [](const Json& step) { return step.value("type", "") == "ByteLevel"; });
 }

@@ -11,8 +11,8 @@ namespace lacuna {
 /// the process: a plain run is one rank and touches no MPI. At its end ranks wait for each other.
 class MpiSession {
  public:
-  /// Throws Error when MPI cannot be initialised or lacks MPI_THREAD_MULTIPLE. When the ranks do not
-  /// come together within `timeout_seconds` (0: no limit), the job ends with a message.
+  /// Throws Error when MPI cannot be initialised or lacks MPI_THREAD_MULTIPLE. When the ranks do
+  /// not come together within `timeout_seconds` (0: no limit), the job ends with a message.
   explicit MpiSession(double timeout_seconds = 0);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;

@@ -6,8 +6,8 @@
 
 #include "config/task.h"
 #include "config/words.h"
-#include "core/input_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/text.h"
 
 namespace lacuna {

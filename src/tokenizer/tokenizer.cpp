@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/input_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/tokenizer_json.h"

@@ -5,6 +5,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/log.h"
 
 namespace lacuna {

@@ -31,8 +31,7 @@ double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) c
   for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
     ResponseExample example{examples_.at(i * examples_.size() / count_), 0, i};
     const auto length = std::int64_t(example.text.tokens.size());
-    if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences)
-      flush();
+    if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences) flush();
     rows += length;
     batch.push_back(std::move(example));
     p.push_back(mask_probability(ratios[std::size_t(i)], noise.min_mask_probability));

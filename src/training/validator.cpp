@@ -26,9 +26,9 @@ Validator::Validator(const Config& config, const TokenFile& file, const Tokenize
 ValidationResult Validator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
-  result.bound = reduced(
-      ranks, validation_share(objective, noise_options(config_), set_,
-                              objective.limits().sequences, share.first, share.count));
+  result.bound =
+      reduced(ranks, validation_share(objective, noise_options(config_), set_,
+                                      objective.limits().sequences, share.first, share.count));
   if (bytes_ > 0)
     result.bits_per_byte =
         result.bound * double(set_.sequences * set_.length) / (double(bytes_) * std::numbers::ln2);

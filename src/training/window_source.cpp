@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/check.h"
+#include "core/machine.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -9,6 +11,17 @@ namespace {
 
 std::int64_t largest_micro_batch(const TrainConfig& train, std::int64_t count) {
   return std::min(train.micro_batch_size, count);
+}
+
+/// Error when they do not fit into memory.
+std::size_t tokens_of_micro_batch(const Config& config) {
+  const std::int64_t sequences = largest_micro_batch(config.train, config.train.batch_size),
+                     length = config.data.sequence_length;
+  check_memory_for(
+      sequences * length, sizeof(std::int32_t),
+      str("a micro-batch of ", counted(sequences, "sequence"), " of ", counted(length, "token"),
+          " (train.micro_batch_size, data.sequence_length)"));
+  return std::size_t(sequences * length);
 }
 
 }  // namespace
@@ -24,8 +37,7 @@ WindowSource::WindowSource(const Config& config, const Loader& loader)
     : config_(config),
       noise_(noise_options(config)),
       loader_(loader),
-      tokens_(std::size_t(largest_micro_batch(config.train, config.train.batch_size) *
-                          config.data.sequence_length)) {}
+      tokens_(tokens_of_micro_batch(config)) {}
 
 ModelLimits WindowSource::limits(std::int64_t count) const {
   const std::int64_t sequences = largest_micro_batch(config_.train, count);

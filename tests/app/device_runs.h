@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/atomic_file.h"
+#include "core/input_file.h"
 #include "tests/support/device.h"
 
 // For tests of the program with parallel.device.

@@ -17,6 +17,7 @@ TEST(StartupTimeout, IsTheRunsParallelTimeout) {
   const Folder folder;
   const std::string config = folder.write("c.toml", "[parallel]\ntimeout = 7.5\n");
   EXPECT_EQ(timeout_of({"pretrain", "--config", config.c_str()}), 7.5);
+  EXPECT_EQ(timeout_of({"pretrain", config.c_str(), "--resume"}), 7.5);
   EXPECT_EQ(timeout_of({"sft", "--init", "x.h5", "--config", config.c_str(), "--resume"}), 7.5);
   EXPECT_EQ(timeout_of({"pretrain", "--config", config.c_str(), "--set", "train.steps=5", "--set",
                         "parallel.timeout=3"}),

@@ -4,7 +4,7 @@
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/hdf5.h"
 #include "checkpoint/safetensors.h"
-#include "core/atomic_file.h"
+#include "core/input_file.h"
 #include "data/token_file.h"
 #include "tests/fuzz/targets.h"
 

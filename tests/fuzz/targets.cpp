@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/atomic_file.h"
+#include "core/input_file.h"
 
 namespace lacuna::fuzz {
 namespace {

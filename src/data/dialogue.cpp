@@ -1,6 +1,7 @@
 #include "data/dialogue.h"
 
 #include <initializer_list>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
@@ -11,6 +12,10 @@ namespace lacuna {
 namespace {
 
 using nlohmann::json;
+
+// Of the forms that dialogue.h lists.
+constexpr const char* kFields[] = {"messages",   "conversations", "system", "prompt", "response",
+                                   "completion", "instruction",   "input",  "output"};
 
 /// A role as this program calls it.
 std::string role_of(const std::string& word, const std::string& place) {
@@ -34,6 +39,8 @@ class Reader {
       : record_(record), place_(place), ignored_(ignored) {}
 
   Dialogue read() {
+    check_unread_keys(record_, {std::begin(kFields), std::end(kFields)}, KeyLevel::record, place_,
+                      ignored_);
     if (const json* messages = take("messages")) {
       refuse_beside("messages", {"system", "conversations", "response", "completion", "output"});
       append_messages(*messages, "messages", true);
@@ -54,14 +61,15 @@ class Reader {
       const std::string input = field ? text_of(*field, "input") : "";
       if (!input.empty()) question += "\n\n" + input;
       dialogue_.push_back({"user", question});
-      refuse_beside("instruction", {"response", "completion"});
       append_reply({"output"}, "has \"instruction\" but no \"output\"");
+      refuse_beside("instruction", {"response", "completion"});
     } else {
       fail(place_ +
            ": is no dialogue: it has none of \"messages\", \"prompt\" and \"response\", "
            "\"instruction\" and \"output\", \"conversations\"");
     }
-    check_unread_keys(record_, read_, KeyLevel::record, place_, ignored_);
+    for (const char* field : kFields)
+      if (field_of(record_, field) && read_.count(field) == 0) ignored_.insert(field);
     return std::move(dialogue_);
   }
 

@@ -122,7 +122,9 @@ std::size_t control_characters(std::string_view head) {
 std::string not_text(std::string_view head, const std::string& name) {
   const auto compressed = [&](std::string_view kind, std::string_view unpack) {
     std::string text = str("is compressed (", kind, "); unpack it");
-    if (!unpack.empty()) text += str(", or give it as <(", unpack, ' ', name, ")");
+    // A pipe has no name of its own.
+    if (!unpack.empty() && !name.starts_with("/dev/"))
+      text += str(", or give it as <(", unpack, ' ', name, ")");
     return text;
   };
   for (const Magic& magic : kCompressed)

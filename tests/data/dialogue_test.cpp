@@ -153,6 +153,13 @@ TEST(Dialogue, KeysThatChangeTheMeaningAreRefusedByName) {
 }
 
 TEST(Dialogue, FieldsOfTwoFormsAreRefused) {
+  // What a record is not for comes before what it lacks.
+  EXPECT_TRUE(contains(error(R"({"prompt": "a", "chosen": "b", "rejected": "c"})"),
+                       "\"chosen\" of the record would be dropped: preferences"));
+  EXPECT_TRUE(contains(error(R"({"instruction": "a", "context": "b", "response": "c"})"),
+                       "\"context\" of the record would be dropped"));
+  EXPECT_TRUE(contains(error(R"({"instruction": "a", "context": "", "response": "c"})"),
+                       "has \"instruction\" but no \"output\""));
   const std::string messages =
       R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])";
   for (const char* key : {"system", "response", "completion", "output", "conversations"}) {

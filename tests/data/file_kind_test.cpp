@@ -29,6 +29,7 @@ TEST(FileKind, CompressedFilesAreNamedWithWhatUnpacksThem) {
       {"x\x9c\x4b"s, "(zlib)"}};
   for (const auto& [head, wanted] : cases)
     EXPECT_TRUE(contains(not_text(head, "f"), wanted)) << wanted << ": " << not_text(head, "f");
+  EXPECT_EQ(not_text("\x1f\x8b", "/dev/fd/63"), "is compressed (gzip); unpack it");
 }
 
 TEST(FileKind, OtherFilesAreNamed) {

@@ -12,7 +12,16 @@ namespace {
 
 constexpr int kAsking[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
 
-TEST(StopSignal, TheFirstOneAsks) {
+/// Signals as a terminal's shell leaves them, whatever started the tests (nohup ignores SIGHUP).
+class StopSignalTest : public ::testing::Test {
+ protected:
+  StopSignalTest() {
+    for (const int signal : kAsking) std::signal(signal, SIG_DFL);
+  }
+};
+using StopSignalDeathTest = StopSignalTest;
+
+TEST_F(StopSignalTest, TheFirstOneAsks) {
   for (const int signal : kAsking) {
     const StopSignal stop;
     EXPECT_FALSE(StopSignal::requested());
@@ -21,7 +30,7 @@ TEST(StopSignal, TheFirstOneAsks) {
   }
 }
 
-TEST(StopSignalDeathTest, TheSecondOneEnds) {
+TEST_F(StopSignalDeathTest, TheSecondOneEnds) {
   for (const int second : {SIGINT, SIGTERM})
     EXPECT_EXIT(
         {
@@ -33,7 +42,7 @@ TEST(StopSignalDeathTest, TheSecondOneEnds) {
 }
 
 // A closed terminal sends SIGHUP more than once, and its session's end SIGTERM as well.
-TEST(StopSignalDeathTest, OnlyTwoThatAUserSendsEnd) {
+TEST_F(StopSignalDeathTest, OnlyTwoThatAUserSendsEnd) {
   EXPECT_EXIT(
       {
         const StopSignal stop;
@@ -51,7 +60,7 @@ TEST(StopSignalDeathTest, OnlyTwoThatAUserSendsEnd) {
       ::testing::KilledBySignal(SIGINT), "");
 }
 
-TEST(StopSignalDeathTest, WhatWasIgnoredStaysIgnored) {
+TEST_F(StopSignalDeathTest, WhatWasIgnoredStaysIgnored) {
   for (const int signal : {SIGHUP, SIGTERM, SIGUSR1, SIGUSR2})
     EXPECT_EXIT(
         {
@@ -72,7 +81,7 @@ TEST(StopSignalDeathTest, WhatWasIgnoredStaysIgnored) {
       ::testing::ExitedWithCode(3), "");
 }
 
-TEST(StopSignalDeathTest, AReaderThatIsGoneEndsNothing) {
+TEST_F(StopSignalDeathTest, AReaderThatIsGoneEndsNothing) {
   EXPECT_EXIT(
       {
         const StopSignal stop;
@@ -84,13 +93,13 @@ TEST(StopSignalDeathTest, AReaderThatIsGoneEndsNothing) {
       ::testing::ExitedWithCode(3), "");
 }
 
-TEST(StopSignal, OnSeveralRanksOneIsLikeMany) {
+TEST_F(StopSignalTest, OnSeveralRanksOneIsLikeMany) {
   const StopSignal stop(1, 2);
   for (int i = 0; i < 3; ++i) std::raise(SIGTERM);
   EXPECT_TRUE(StopSignal::requested());
 }
 
-TEST(StopSignalDeathTest, AfterItAllIsAsBefore) {
+TEST_F(StopSignalDeathTest, AfterItAllIsAsBefore) {
   for (const int signal : kAsking)
     EXPECT_EXIT(
         {

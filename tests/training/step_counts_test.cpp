@@ -166,6 +166,7 @@ class Tuning : public ::testing::Test {
     return result;
   }
   void write_table(const std::string& text) {
+    world_->barrier();  // all have read the last one
     if (world_->rank() == 0) write_file(table(), text);
     world_->barrier();
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "config/task.h"
@@ -194,7 +195,42 @@ std::vector<std::pair<const toml::key*, const toml::node*>> in_file_order(
   return entries;
 }
 
+/// The line on which a dotted key has more parts than any has here, or 0: toml++ makes a table of
+/// each, and takes them apart by recursion.
+int line_of_long_key(std::string_view text) {
+  constexpr int most = 100;
+  int line = 1, parts = 0;
+  std::string_view quotes;  // of the string that is open
+  bool comment = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    line += c == '\n';
+    if (!quotes.empty()) {
+      if (c == '\\' && quotes[0] == '"' && text.substr(i + 1, 1) != "\n")
+        ++i;
+      else if (text.substr(i).starts_with(quotes) || (quotes.size() == 1 && c == '\n'))
+        i += std::exchange(quotes, {}).size() - 1;
+    } else if (comment) {
+      comment = c != '\n';
+      if (!comment) parts = 0;
+    } else if (c == '"' || c == '\'') {
+      const std::string_view three = c == '"' ? R"(""")" : "'''";
+      quotes = text.substr(i).starts_with(three) ? three : three.substr(0, 1);
+      i += quotes.size() - 1;
+    } else if (c == '#') {
+      comment = true;
+    } else if (c == '.') {
+      if (++parts > most) return line;
+    } else if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) {
+      parts = 0;
+    }
+  }
+  return 0;
+}
+
 toml::table parse_toml(const std::string& text, const std::string& name) {
+  if (const int line = line_of_long_key(text); line > 0)
+    fail_usage(str(name, ':', line, ": a key has more than 100 parts; keys are section.key"));
   try {
     return toml::parse(text, name);
   } catch (const toml::parse_error& e) {
@@ -206,6 +242,7 @@ toml::table parse_toml(const std::string& text, const std::string& name) {
 /// The value of an override as a table with the one key "value".
 toml::table parse_value(const std::string& value, const std::string& where) {
   if (value.empty()) fail_usage(where + "has no value");
+  if (line_of_long_key(value) > 0) fail_usage(where + "a key has more than 100 parts");
   try {
     toml::table table = toml::parse("value = " + value);
     if (table.size() == 1) return table;

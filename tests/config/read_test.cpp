@@ -110,6 +110,26 @@ TEST(ReadConfig, malformed_toml_is_told_with_line_and_column) {
     EXPECT_TRUE(mistake_in(text).starts_with("run.toml:2:")) << text << mistake_in(text);
 }
 
+TEST(ReadConfig, a_key_of_very_many_parts) {
+  std::string key = "a", quoted = R"("a")", literal = "'a'";
+  for (int i = 0; i < 200'000; ++i) {
+    key += ".a";
+    quoted += R"(. "a")";
+    literal += ".'a'";
+  }
+  for (const std::string& text :
+       {"\n" + key + " = 1", "\n[" + key + "]", "\n[[" + key + "]]", "\nx = {" + key + " = 1}",
+        "\nx = [{" + key + " = 1}]", "\n" + quoted + " = 1", "\n" + literal + " = 1",
+        "# it's\n" + key + " = 1", "x = \"\\\"\"\n" + key + " = 1"})
+    EXPECT_EQ(mistake_in(text), "run.toml:2: a key has more than 100 parts; keys are section.key");
+  // Points in texts and comments are none of a key.
+  const std::string points(1000, '.');
+  EXPECT_EQ(
+      mistake_in("# " + points + "\n[train]\noutput = \"" + points + "\\\"" + points + "\" # " +
+                 points + "\nsample_prompt = '''" + points + "'\n" + points + "'''\n"),
+      "");
+}
+
 TEST(ReadConfig, a_key_twice) {
   EXPECT_TRUE(mistake_in("[train]\nsteps = 1\nsteps = 2\n").starts_with("run.toml:3:"));
   EXPECT_TRUE(contains(mistake_in("[train]\nsteps = 1\nsteps = 2\n"), "steps"));

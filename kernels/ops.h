@@ -31,6 +31,12 @@ struct AttentionShape {
   Tensor query_keys;   // i32 [Nq,4]: the KeyIntervals of each query row (kernels/key_intervals.h)
 };
 
+/// A view of them as AttentionShape::query_keys, i32 [n,4].
+inline Tensor tensor_of(const std::vector<KeyIntervals>& intervals) {
+  const auto* first = reinterpret_cast<const std::int32_t*>(intervals.data());
+  return Tensor(const_cast<std::int32_t*>(first), {std::int64_t(intervals.size()), 4});
+}
+
 /// A weight's part in an update: its values w and moments m and v, f32, its gradient g, float; all
 /// of one shape, contiguous. `rounded`, if it is given, float, gets the new w, rounded to its type.
 struct AdamWPiece {
@@ -87,9 +93,9 @@ class Ops {
     work();
   }
 
-  /// Runs `work`, whose results the caller throws away, and chooses the algorithm of each shape of
-  /// matrix product that is new in it by timing, if DeviceOptions::tune_products says so. Products
-  /// elsewhere never wait for that: a new shape takes what the library proposes.
+  /// Runs `work`, whose results the caller throws away, and times algorithms for each new GEMM
+  /// shape in it and keeps the fastest, if DeviceOptions::tune_products says so. GEMMs outside of
+  /// `work` are never timed: a new shape takes what the library proposes.
   virtual void tune_products(const std::function<void()>& work) { work(); }
   /// The algorithms chosen so far, as text for later runs; empty where nothing is tuned.
   virtual std::string product_algorithms() const { return {}; }

@@ -128,19 +128,21 @@ void OpCases::add_attention() {
   const Tensor offsets = values(starts), positions = values(places);
   Ops& ops = ops_;
   for (const bool causal : {false, true}) {
-    std::vector<std::int32_t> intervals;
+    std::vector<KeyIntervals> intervals;
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t begin = i / s_.length * s_.length;
-      const KeyIntervals seen =
-          causal ? causal_keys(begin, i - begin) : bidirectional_keys(begin, begin + s_.length);
-      intervals.insert(intervals.end(), {seen.begin0, seen.end0, seen.begin1, seen.end1});
+      intervals.push_back(causal ? causal_keys(begin, i - begin)
+                                 : bidirectional_keys(begin, begin + s_.length));
     }
+    const Tensor query_keys = memory({n, 4}, DType::i32);
+    ops.copy(query_keys, tensor_of(intervals));
+    ops.synchronize();
     AttentionShape shape;
     shape.heads = s_.heads;
     shape.kv_heads = s_.kv_heads;
     shape.head_dim = d;
     shape.query_offsets = shape.key_offsets = offsets;
-    shape.query_keys = values(intervals).reshaped({n, 4});
+    shape.query_keys = query_keys;
     // Two products per score forward; five backward, which computes the scores again. Half of the
     // scores exist in a causal attention.
     const double product =

@@ -8,7 +8,7 @@
 
 namespace lacuna {
 
-/// Who sees whom: the tensors of AttentionShape.
+/// The attention mask: the tensors of AttentionShape.
 struct AttentionMask {
   const std::int32_t *query_offsets, *key_offsets;
   const std::int32_t* query_keys;  // [Nq,4]

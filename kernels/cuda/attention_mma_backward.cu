@@ -8,8 +8,8 @@ namespace lacuna {
 namespace mma {
 namespace {
 
-// sm_120's shared memory has room for two blocks. Told so, ptxas does not spill registers to make
-// room for a third; elsewhere it does not, and is told nothing.
+// sm_120's shared memory has room for two blocks. With that as launch bound ptxas does not spill
+// registers to make room for a third; other architectures do not spill and need no bound.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
 #define LACUNA_BACKWARD_BOUNDS __launch_bounds__(kThreads, 2)
 #else

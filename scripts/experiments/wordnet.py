@@ -59,7 +59,7 @@ def reversal(a, all_facts):
           # The gap takes the space before the term with it, as the term's first token does.
           [{"term": t, "definition": d,
             "text": f"term:{{gap}} | definition: {d}", "answers": [" " + t]} for t, d in forward])
-    # Last: that it is there tells the experiment that all are.
+    # Written last: the experiment takes its existence for that of all files.
     write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
 
 

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 // While others save and prune, what was listed may be gone when it is opened.
 constexpr int kMostListings = 10;
 
-// How a member begins what it tells the others; nothing is told of a checkpoint that verifies.
+// First letter of what a rank reports to the others; a checkpoint that verifies gives no report.
 constexpr char kDamage = 'd', kOtherError = 'e';
 
 template <class Call>

@@ -1,5 +1,5 @@
 // Replaces the global operator new, so that the std::bad_alloc of a failed allocation says how
-// large it was: "std::bad_alloc" alone tells a user nothing. Sanitizers keep their own.
+// large it was: "std::bad_alloc" alone names no size. Sanitizers keep their own.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -143,7 +143,7 @@ class Reader {
           word.type_name());
     Message read{role_of(word.get<std::string>(), place_), text_of(member(content), content)};
     const bool of_assistant = read.role == "assistant";
-    const bool wanted = is_to_be_learnt(message, of_assistant, place_);
+    const bool wanted = is_trained_on(message, of_assistant, place_);
     if (of_assistant) read.learn = wanted && learn;
     dialogue_.push_back(std::move(read));
   }

@@ -139,7 +139,7 @@ void check_unread_keys(const json& object, const std::set<std::string_view>& rea
   }
 }
 
-bool is_to_be_learnt(const json& message, bool of_assistant, const std::string& place) {
+bool is_trained_on(const json& message, bool of_assistant, const std::string& place) {
   bool learn = true;
   for (const std::string_view key : kLearnKeys) {
     const auto found = message.find(key);

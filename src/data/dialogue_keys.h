@@ -20,6 +20,6 @@ void check_unread_keys(const nlohmann::json& object, const std::set<std::string_
 /// Whether a message is to be trained on, by the keys "weight", "train", "training" and "loss":
 /// true unless one is 0 or false. Throws Error, naming `place`, for other values, and for 1 or true
 /// when the message is not `of_assistant`.
-bool is_to_be_learnt(const nlohmann::json& message, bool of_assistant, const std::string& place);
+bool is_trained_on(const nlohmann::json& message, bool of_assistant, const std::string& place);
 
 }  // namespace lacuna

@@ -72,7 +72,7 @@ class ChatPreparation {
       for (std::size_t i = 0; i < dialogue.size(); ++i) {
         if (dialogue[i].role != "assistant") continue;
         if (!dialogue[i].learn) {
-          skip(work, ChatSkip::not_to_be_learnt,
+          skip(work, ChatSkip::not_trained_on,
                str("message ", i + 1, " is marked as not trained on"));
           continue;
         }

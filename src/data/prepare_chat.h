@@ -9,7 +9,7 @@
 namespace lacuna {
 
 /// Why a turn of a dialogue gives no example.
-enum class ChatSkip : std::uint8_t { roles_out_of_order, empty_response, not_to_be_learnt };
+enum class ChatSkip : std::uint8_t { roles_out_of_order, empty_response, not_trained_on };
 inline constexpr std::size_t kChatSkips = 3;
 
 struct PrepareChatResult {

@@ -45,7 +45,7 @@ class ObjectiveRunner {
                             const GradientObserver& observer = {});
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
   /// later one prepares a product, times an algorithm (Ops::tune_products) or allocates. Leaves
-  /// `gradients` 0. Needs `training`; the ranks that share the model call together.
+  /// `gradients` 0. Needs `training`; the ranks of a tensor-parallel group call together.
   void prepare(ModelTensors& gradients);
   /// Of the last call, with the padding: what was computed.
   std::int64_t computed_head_rows() const { return std::int64_t(padded_.targets.size()); }

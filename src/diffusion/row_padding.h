@@ -9,8 +9,8 @@
 namespace lacuna {
 
 /// The numbers of rows that passes over micro-batches may have. On a device each number is another
-/// set of matrix products, for which a library chooses, and may time, algorithms; and how many
-/// tokens are masked differs from micro-batch to micro-batch. So there rows are padded to one of at
+/// set of GEMM shapes, for which a library chooses, and may time, algorithms; and how many tokens
+/// are masked differs from micro-batch to micro-batch. So there rows are padded to one of at
 /// most 32 numbers, equally far apart: on average by 1/64 of the most that a micro-batch may have.
 class RowBuckets {
  public:

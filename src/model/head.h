@@ -11,7 +11,7 @@
 namespace lacuna {
 
 /// What a head is asked for. A loss leaves logits where they are, in rows that begin at multiples
-/// of logits_stride(), and where ranks share the model needs those of a rank's own ids alone; a
+/// of logits_stride(), and in a tensor-parallel group needs those of a rank's own ids alone; a
 /// token is drawn from contiguous rows of all.
 enum class HeadUse : std::uint8_t { loss, logits };
 
@@ -32,7 +32,7 @@ class Head {
 
   std::int64_t chunk_rows() const { return chunk_rows_; }
   /// With HeadUse::logits: [m,V] of hidden [m,C], m <= chunk_rows(); valid until the next call. The
-  /// caller may overwrite them. All ranks that share the model call.
+  /// caller may overwrite them. All ranks of a tensor-parallel group call.
   Tensor logits(Tensor hidden);
   /// The same in a second buffer, for guidance; allocated on first use.
   Tensor second_logits(Tensor hidden);

@@ -6,10 +6,6 @@ namespace {
 Tensor view(const std::vector<std::int32_t>& v) {
   return Tensor(const_cast<std::int32_t*>(v.data()), {std::int64_t(v.size())});
 }
-Tensor view(const std::vector<KeyIntervals>& v) {
-  const auto* first = reinterpret_cast<const std::int32_t*>(v.data());
-  return Tensor(const_cast<std::int32_t*>(first), {std::int64_t(v.size()), 4});
-}
 
 }  // namespace
 
@@ -76,10 +72,10 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
   ops.copy(to.tokens, tokens);
   ops.copy(to.positions, view(positions_));
   ops.copy(to.offsets, view(sequences.offsets));
-  ops.copy(to.query_keys, view(query_keys_));
+  ops.copy(to.query_keys, tensor_of(query_keys_));
   ops.copy(to.wanted_rows, view(sequences.head_rows));
   ops.copy(to.wanted_positions, view(wanted_positions_));
-  ops.copy(to.wanted_keys, view(wanted_keys_));
+  ops.copy(to.wanted_keys, tensor_of(wanted_keys_));
   ops.copy(to.wanted_offsets, view(wanted_offsets_));
 }
 

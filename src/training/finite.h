@@ -7,7 +7,7 @@ namespace lacuna {
 bool all_finite(const Tensor& t);
 
 /// How messages about such tensors end.
-inline constexpr const char* kNotFinite =
+inline constexpr const char* kHoldsNonFinite =
     " holds numbers that are not finite; the checkpoints before stay as they are. Try a lower "
     "optimizer.learning_rate or a longer optimizer.warmup_steps, going on from one of them";
 

@@ -243,7 +243,7 @@ void Lora::save(const std::filesystem::path& file) const {
   ops_.synchronize();
   std::map<std::string, Tensor> by_name;
   for (const NamedTensor& t : tensors) {
-    CHECK(all_finite(t.tensor), file.string(), ": not saved: ", t.name, kNotFinite);
+    CHECK(all_finite(t.tensor), file.string(), ": not saved: ", t.name, kHoldsNonFinite);
     by_name[t.name] = t.tensor;
   }
   write_safetensors(

@@ -86,7 +86,7 @@ Trace::Place Trace::place(std::int64_t first_sequence, Team& team) const {
     std::istringstream words(of_rank);
     std::int64_t first = 0, count = 0;
     words >> first >> count;
-    tokens[first] = count;  // ranks that share a model say the same
+    tokens[first] = count;  // tensor-parallel ranks count the same
   }
   Place place;
   for (const auto& [first, count] : tokens) {
@@ -159,7 +159,7 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
       datasets.push_back({group + w.name, w.whole, w.tensor.dtype});
 
   SharedFile file(path, attributes, datasets, team);
-  // Those who share a model have the same sequences.
+  // Tensor-parallel ranks have the same sequences.
   if (result.weights.share().index == 0) write_batch(file, share, place);
   if (team.rank() == 0) {
     file.write(scalars, 0, 0, Tensor(const_cast<double*>(&result.loss), {}));

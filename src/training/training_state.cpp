@@ -51,7 +51,7 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
     first += weights.named().size();
   }
   for (const std::string& found : team.gather(not_finite))
-    CHECK(found.empty(), path.string(), ": not saved: ", found, kNotFinite);
+    CHECK(found.empty(), path.string(), ": not saved: ", found, kHoldsNonFinite);
   writer.commit();
 }
 

@@ -124,7 +124,8 @@ TEST_F(SftProgram, ATraceOfTheFirstStep) {
   EXPECT_EQ(trace.shape("/response"), trace.shape("/clean"));
 }
 
-// The template begins every example with <|startoftext|>, which llama.cpp is told to do likewise.
+// The template begins every example with <|startoftext|>, and the export asks llama.cpp to do
+// likewise.
 TEST_F(SftProgram, TheStartTokenIsNotedInTheCheckpointAndExported) {
   const auto noted = [](const std::string& checkpoint) {
     return output_of({"inspect", "--config", checkpoint});

@@ -172,10 +172,8 @@ class CudaAttentionTest : public CudaOpsTest {
     const Shape offsets{std::int64_t(c.rows.query_offsets.size())};
     DeviceArray d_query_offsets(ops(), offsets, c.rows.query_offsets);
     DeviceArray d_key_offsets(ops(), offsets, c.rows.key_offsets);
-    std::vector<std::int32_t> intervals;
-    for (const KeyIntervals& k : c.rows.query_keys)
-      intervals.insert(intervals.end(), {k.begin0, k.end0, k.begin1, k.end1});
-    DeviceArray d_query_keys(ops(), {queries, 4}, intervals);
+    DeviceArray d_query_keys(ops(), {queries, 4}, DType::i32);
+    ops().copy(d_query_keys, tensor_of(c.rows.query_keys));
     AttentionShape shape;
     shape.heads = c.heads;
     shape.kv_heads = c.kv_heads;

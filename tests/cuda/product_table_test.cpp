@@ -47,7 +47,7 @@ TEST(ProductShape, KnowsAddressesByTheirAlignment) {
   EXPECT_NE(ProductShape(other), shape);
 }
 
-// Everything else that cuBLASLt is told makes another shape.
+// Every other argument of cuBLASLt makes another shape.
 TEST(ProductShape, DiffersInEveryPart) {
   const std::vector<void (*)(Product&)> changes = {[](Product& p) { p.transpose_a = true; },
                                                    [](Product& p) { p.transpose_b = false; },

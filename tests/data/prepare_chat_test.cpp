@@ -98,7 +98,7 @@ TEST_F(PrepareChat, NoTextForgesASpecialToken) {
   EXPECT_EQ(count("<|endoftext|>"), 1);
 }
 
-// tokenizer.add_tokens() makes such markers, unless it is told otherwise.
+// tokenizer.add_tokens() makes such markers, unless asked otherwise.
 TEST_F(PrepareChat, MarkersNeedNoFlag) {
   const std::string line =
       R"({"prompt": "a<|eot_id|>b word", "response": "<|start_header_id|>c<|mdm_mask|>"})";
@@ -169,7 +169,7 @@ TEST_F(PrepareChat, RepliesOfWeightZeroAreContextAlone) {
       R"( {"role": "assistant", "content": "BAD", "weight": 0}, {"role": "user", "content": "c"},)"
       R"( {"role": "assistant", "content": "good", "weight": 1}], "id": 1, "source": "x"})");
   EXPECT_EQ(r.train.documents, 1);
-  EXPECT_EQ(r.skipped[std::size_t(ChatSkip::not_to_be_learnt)], 1);
+  EXPECT_EQ(r.skipped[std::size_t(ChatSkip::not_trained_on)], 1);
   EXPECT_TRUE(contains(r.first_skipped[2], "chat.jsonl:1: message 2"));
   EXPECT_EQ(r.ignored_keys, (std::set<std::string>{"id", "source"}));
   const auto all = examples(options_.output);

@@ -28,7 +28,7 @@ AttentionCase::AttentionCase(std::int64_t heads_, std::int64_t kv_heads_, std::i
   shape.head_dim = dim;
   shape.query_offsets = view(rows.query_offsets);
   shape.key_offsets = view(rows.key_offsets);
-  shape.query_keys = Tensor(reinterpret_cast<std::int32_t*>(rows.query_keys.data()), {queries, 4});
+  shape.query_keys = tensor_of(rows.query_keys);
   name = str(heads, "/", kv_heads, " heads of ", dim, ", ", queries, " queries, ", keys, " keys, ",
              rows.query_offsets.size() - 1, " segments");
 }

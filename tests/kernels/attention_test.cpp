@@ -25,8 +25,7 @@ TEST_P(AttentionGolden, AgreesWithPyTorch) {
       query_keys.push_back(causal ? causal_keys(keys[s], golden["positions"].as<std::int32_t>()[i])
                                   : bidirectional_keys(keys[s], keys[s + 1]));
   }
-  shape.query_keys = Tensor(reinterpret_cast<std::int32_t*>(query_keys.data()),
-                            {std::int64_t(query_keys.size()), 4});
+  shape.query_keys = tensor_of(query_keys);
   on_every_backend([&](CpuOps& ops) {
     const Tensor q = golden["q"], k = golden["k"], v = golden["v"];
     Array<float> out(q.shape), lse(Shape{q.rows(), shape.heads}), dq(q.shape, 2), dk(k.shape, 3),
@@ -234,7 +233,7 @@ TEST(Attention, NamesWhatIsWrong) {
   const auto message_of = [&](KeyIntervals last) {
     std::vector<KeyIntervals> intervals = c.rows.query_keys;
     intervals[4] = last;
-    s.query_keys = Tensor(reinterpret_cast<std::int32_t*>(intervals.data()), {5, 4});
+    s.query_keys = tensor_of(intervals);
     return message(s);
   };
   EXPECT_EQ(message_of({3, 4, 4, 5}), "");

@@ -6,7 +6,7 @@
 #include "core/philox.h"
 #include "kernels/key_intervals.h"
 
-// Who sees whom in the tests of attention, on every backend.
+// Attention masks of the tests, for every backend.
 
 namespace lacuna::testing {
 

@@ -85,7 +85,7 @@ TEST(RunPlan, TheRuntimeIsCounted) {
   };
   const std::int64_t alone = runtime(1, 1), nccl = runtime(4, 4) - alone;
   EXPECT_GE(alone, kGiB / 2);
-  EXPECT_EQ(nccl % 2, 0);  // of all ranks, and of those that share the model
+  EXPECT_EQ(nccl % 2, 0);  // of all ranks, and of a tensor-parallel group
   EXPECT_GE(nccl, 2 * kGiB);
   EXPECT_EQ(runtime(4, 1) - alone, nccl);
   EXPECT_EQ(runtime(4, 2) - alone, nccl / 2 * 3);

@@ -1,6 +1,6 @@
-// What a training step asks of a device: how many shapes of matrix products, allocations, waits.
+// What a training step asks of a device: how many GEMM shapes, allocations, waits.
 // Each costs a GPU time, and none may depend on what is masked. The emulator counts; on several
-// ranks, which share the model, as on one.
+// ranks, one tensor-parallel group, as on one.
 #include <filesystem>
 #include <optional>
 #include <set>

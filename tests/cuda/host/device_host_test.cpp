@@ -251,7 +251,7 @@ TEST_F(Repeats, RecordsAgainWhenTheWorkspaceHasMoved) {
   EXPECT_EQ(first(), 6);
 }
 
-/// Work that cannot be recorded: the reason is told, once, and everything goes on.
+/// Work that cannot be recorded: the reason is reported once, and everything goes on.
 TEST_F(Repeats, TellsWhyWorkCannotBeRecorded) {
   char host[4] = {};
   const struct {

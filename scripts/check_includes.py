@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares every #include "…" with the drawing of the folders in docs/architecture.md:
 
-    app -> training, evaluation -> diffusion -> model -> comm -> kernels -> core
+    app -> training, evaluation -> diffusion, decoding -> model -> comm -> kernels -> core
     training -> data, checkpoint;  data -> tokenizer, checkpoint;  everyone -> config, core
 
 A folder may include what it can reach by the arrows. The system's own limits are checked too: which
@@ -24,8 +24,9 @@ ARROWS = {
     "data": ["tokenizer", "checkpoint"],
     "model": ["comm"],
     "diffusion": ["model"],
-    "training": ["diffusion", "data", "checkpoint"],
-    "evaluation": ["diffusion", "data", "checkpoint"],
+    "decoding": ["model"],
+    "training": ["diffusion", "decoding", "data", "checkpoint"],
+    "evaluation": ["diffusion", "decoding", "data", "checkpoint"],
     "app": ["training", "evaluation"],
 }
 # Third-party headers and the only places that may see them.

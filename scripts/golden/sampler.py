@@ -1,6 +1,6 @@
 """Canvases after every step of LLaDA's sampler: its generate() (github.com/ML-GSAI/LLaDA,
 generate.py) written again around a tiny model, in f64, with the random numbers that
-src/diffusion names. Cases are drawn until no choice in them is so close that f32 could decide
+src/decoding names. Cases are drawn until no choice in them is so close that f32 could decide
 otherwise."""
 
 import functools

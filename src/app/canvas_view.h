@@ -7,7 +7,7 @@
 
 #include "app/canvas_layout.h"
 #include "config/config.h"
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {

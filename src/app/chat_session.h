@@ -6,7 +6,7 @@
 #include "app/canvas_view.h"
 #include "app/model_source.h"
 #include "data/chat_template.h"
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 
 namespace lacuna {
 

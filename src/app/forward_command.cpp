@@ -15,8 +15,8 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/text.h"
-#include "diffusion/objective.h"
-#include "diffusion/token_predictor.h"
+#include "model/head.h"
+#include "model/model.h"
 #include "training/model_io.h"
 
 namespace lacuna {

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "config/config.h"
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
 

@@ -19,7 +19,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
 #include "training/model_io.h"

@@ -80,7 +80,7 @@ struct TaskSection {
   }
 };
 
-/// How answers are generated (diffusion/sampler.h).
+/// How answers are generated (decoding/sampler.h).
 struct TaskSampler {
   std::int64_t gen_length = 128;
   std::int64_t steps = 0;

@@ -8,7 +8,6 @@
 
 #include "core/machine.h"
 #include "core/philox.h"
-#include "diffusion/token_predictor.h"
 
 namespace lacuna {
 namespace {

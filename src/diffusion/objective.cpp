@@ -8,22 +8,12 @@
 namespace lacuna {
 namespace {
 
-constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kDeviceLogitsBytes = std::int64_t{512} << 20;
-constexpr std::int64_t kLeastRows = 32;
-
 template <class T>
 Tensor view(const std::vector<T>& v) {
   return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
 }
 
 }  // namespace
-
-std::int64_t head_chunk_rows(const ModelConfig& config, DType type, Place place) {
-  CHECK(config.vocab_size > 0, "model.vocab_size is ", config.vocab_size);
-  const std::int64_t bytes = place == Place::device ? kDeviceLogitsBytes : kLogitsBytes;
-  return std::max(kLeastRows, bytes / (config.vocab_size * size_of(type)));
-}
 
 Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
   Plan plan;

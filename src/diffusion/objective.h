@@ -10,12 +10,6 @@
 
 namespace lacuna {
 
-/// Rows of logits that a head should hold at once: about 64 MiB of them in main memory; 512 MiB on
-/// a device, where each chunk's product also reads and writes the head's gradient; at least 32
-/// rows.
-std::int64_t head_chunk_rows(const ModelConfig& config, DType type = DType::f32,
-                             Place place = Place::host);
-
 /// The loss of a micro-batch, by the one forward pass. Owns the small tensors it needs. On a device
 /// rows are padded (diffusion/row_padding.h), so that products have few shapes.
 class ObjectiveRunner {

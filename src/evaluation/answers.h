@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/prompted_text.h"
-#include "diffusion/infill.h"
+#include "decoding/infill.h"
+#include "decoding/sampler.h"
 #include "diffusion/likelihood.h"
-#include "diffusion/sampler.h"
 #include "evaluation/evaluator.h"
 #include "evaluation/record.h"
 #include "evaluation/task_text.h"

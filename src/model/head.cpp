@@ -8,6 +8,10 @@
 namespace lacuna {
 namespace {
 
+constexpr std::int64_t kLogitsBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kDeviceLogitsBytes = std::int64_t{512} << 20;
+constexpr std::int64_t kLeastRows = 32;
+
 /// Calls work(first, count) for pieces of [0, rows) of almost equal size, at most `most` each; cut
 /// at multiples of `unit` where pieces of at most `most` can be.
 void in_pieces(std::int64_t rows, std::int64_t most, std::int64_t unit, auto&& work) {
@@ -22,6 +26,12 @@ void in_pieces(std::int64_t rows, std::int64_t most, std::int64_t unit, auto&& w
 }
 
 }  // namespace
+
+std::int64_t head_chunk_rows(const ModelConfig& config, DType type, Place place) {
+  CHECK(config.vocab_size > 0, "model.vocab_size is ", config.vocab_size);
+  const std::int64_t bytes = place == Place::device ? kDeviceLogitsBytes : kLogitsBytes;
+  return std::max(kLeastRows, bytes / (config.vocab_size * size_of(type)));
+}
 
 Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype, ModelShare share,
                 HeadUse use) {

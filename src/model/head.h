@@ -15,6 +15,15 @@ namespace lacuna {
 /// token is drawn from contiguous rows of all.
 enum class HeadUse : std::uint8_t { loss, logits };
 
+inline constexpr const char* kNotFinite =
+    "the model's logits are not finite; its weights are damaged";
+
+/// Rows of logits that a head should hold at once: about 64 MiB of them in main memory; 512 MiB on
+/// a device, where each chunk's product also reads and writes the head's gradient; at least 32
+/// rows.
+std::int64_t head_chunk_rows(const ModelConfig& config, DType type = DType::f32,
+                             Place place = Place::host);
+
 /// The output head on the rows that need it: logits = hidden w^T, a chunk of rows at a time, so
 /// that [M,V] never exists whole. Loss and gradient are fused in place. Ranks that share the model
 /// each compute the logits of their own ids; a loss leaves them there

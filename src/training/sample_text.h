@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "config/config.h"
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {

@@ -7,8 +7,8 @@
 #include "config/config.h"
 #include "tests/app/byte_tokenizer.h"
 #include "tests/app/program.h"
-#include "tests/diffusion/support.h"
 #include "tests/support/golden.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

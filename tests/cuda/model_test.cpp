@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "tests/cuda/support.h"
 #include "tests/cuda/training.h"
 

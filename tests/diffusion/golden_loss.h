@@ -6,7 +6,7 @@
 #include <string>
 
 #include "diffusion/objective.h"
-#include "tests/diffusion/support.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna::testing {
 

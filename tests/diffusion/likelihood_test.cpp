@@ -7,7 +7,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "tests/diffusion/support.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

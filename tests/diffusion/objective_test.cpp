@@ -99,16 +99,6 @@ TEST(Objective, NothingMaskedIsNoLossAndNoGradient) {
   EXPECT_GT(norm(gradients.flat()), 0);
 }
 
-TEST(Objective, ChunksOfTheHeadAreAFewMegabytes) {
-  ModelConfig config;
-  config.vocab_size = 4096;
-  EXPECT_EQ(head_chunk_rows(config), 4096);
-  config.vocab_size = 126464;
-  EXPECT_EQ(head_chunk_rows(config), 132);
-  config.vocab_size = 10'000'000;
-  EXPECT_EQ(head_chunk_rows(config), 32);
-}
-
 TEST(Objective, LimitsAreNamed) {
   const ModelConfig config = small_config(false);
   const ModelTensors weights(cpu().memory(), config, "weights");

@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "diffusion/objective.h"
-#include "tests/diffusion/support.h"
 #include "tests/model/support.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tests/diffusion/support.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

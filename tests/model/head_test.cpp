@@ -160,5 +160,15 @@ TEST(HeadLogits, PiecesAreWholeUnits) {
   EXPECT_EQ(pieces_of(11, 4, 1), (Pieces{3, 4, 4}));
 }
 
+TEST(HeadChunks, AreAFewMegabytes) {
+  ModelConfig config;
+  config.vocab_size = 4096;
+  EXPECT_EQ(head_chunk_rows(config), 4096);
+  config.vocab_size = 126464;
+  EXPECT_EQ(head_chunk_rows(config), 132);
+  config.vocab_size = 10'000'000;
+  EXPECT_EQ(head_chunk_rows(config), 32);
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -2,7 +2,7 @@
 // part.
 #include <gtest/gtest.h>
 
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 #include "tests/data/support.h"
 #include "tests/training/parallel_support.h"
 #include "training/run_plan.h"

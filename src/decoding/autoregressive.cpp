@@ -1,7 +1,7 @@
-#include "diffusion/autoregressive.h"
+#include "decoding/autoregressive.h"
 
 #include "core/check.h"
-#include "diffusion/token_predictor.h"
+#include "decoding/token_predictor.h"
 
 namespace lacuna {
 namespace {

@@ -10,9 +10,6 @@
 
 namespace lacuna {
 
-inline constexpr const char* kNotFinite =
-    "the model's logits are not finite; its weights are damaged";
-
 /// Draws tokens at chosen rows of a forward pass: what every way of generating text shares.
 class TokenPredictor {
  public:

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "config/config.h"
-#include "diffusion/token_predictor.h"
+#include "decoding/token_predictor.h"
 
 namespace lacuna {
 

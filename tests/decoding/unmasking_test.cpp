@@ -1,4 +1,4 @@
-#include "diffusion/unmasking.h"
+#include "decoding/unmasking.h"
 
 #include <gtest/gtest.h>
 

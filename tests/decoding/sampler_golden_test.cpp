@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "diffusion/autoregressive.h"
-#include "diffusion/sampler.h"
-#include "tests/diffusion/support.h"
+#include "decoding/autoregressive.h"
+#include "decoding/sampler.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

@@ -1,8 +1,8 @@
-#include "diffusion/infill.h"
+#include "decoding/infill.h"
 
 #include <gtest/gtest.h>
 
-#include "tests/diffusion/support.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

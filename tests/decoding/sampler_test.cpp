@@ -1,13 +1,13 @@
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <set>
 
-#include "diffusion/autoregressive.h"
-#include "diffusion/objective.h"
-#include "tests/diffusion/support.h"
+#include "decoding/autoregressive.h"
+#include "model/head.h"
+#include "tests/support/oracle.h"
 
 namespace lacuna {
 namespace {

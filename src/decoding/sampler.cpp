@@ -1,4 +1,4 @@
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,10 +6,10 @@
 
 #include "core/check.h"
 #include "core/text.h"
-#include "diffusion/autoregressive.h"
-#include "diffusion/device_canvas.h"
-#include "diffusion/token_predictor.h"
-#include "diffusion/unmasking.h"
+#include "decoding/autoregressive.h"
+#include "decoding/device_canvas.h"
+#include "decoding/token_predictor.h"
+#include "decoding/unmasking.h"
 
 namespace lacuna {
 namespace {

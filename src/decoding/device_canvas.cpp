@@ -1,4 +1,4 @@
-#include "diffusion/device_canvas.h"
+#include "decoding/device_canvas.h"
 
 #include <algorithm>
 

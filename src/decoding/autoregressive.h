@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include "diffusion/sampler.h"
+#include "decoding/sampler.h"
 
 namespace lacuna {
 

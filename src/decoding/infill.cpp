@@ -1,9 +1,9 @@
-#include "diffusion/infill.h"
+#include "decoding/infill.h"
 
 #include <algorithm>
 
 #include "core/check.h"
-#include "diffusion/unmasking.h"
+#include "decoding/unmasking.h"
 
 namespace lacuna {
 

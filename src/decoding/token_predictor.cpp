@@ -1,9 +1,8 @@
-#include "diffusion/token_predictor.h"
+#include "decoding/token_predictor.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "diffusion/objective.h"
 #include "model/activations.h"
 
 namespace lacuna {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/arena.h"
-#include "diffusion/token_predictor.h"
+#include "decoding/token_predictor.h"
 
 namespace lacuna {
 

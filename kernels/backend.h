@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "kernels/ops.h"
@@ -13,9 +14,9 @@ struct DeviceOptions {
   /// cuda: within Ops::tune_products, time cuBLASLt's algorithms for each new shape of product and
   /// keep the fastest. Off, and elsewhere, its first choice is taken, the same in every run.
   bool tune_products = false;
-  /// cuda: attention by wgmma and TMA where the GPU has them (sm_90); off, and elsewhere, by
-  /// mma.sync. Compiled, and run in the emulator, but not yet on a GPU.
-  bool hopper_attention = false;
+  /// cuda: attention by wgmma and TMA where the GPU has them (sm_90), or else by mma.sync. Without
+  /// a value, where the program has code of sm_90a too; with true, it is an error if it has not.
+  std::optional<bool> hopper_attention;
 };
 
 /// The backend that parallel.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The CUDA backend on this machine's GPU, in one command and without the network: the tests of every
 # operation, of the wgmma kernels (where the GPU is of sm_90), of the whole model and of the program
-# (training, sampling, logits) against the CPU backend; the operations once more under
-# compute-sanitizer; then what the operations, attention by each kernel, and whole training steps
-# reach, these with cuBLASLt's first choice of algorithms and then with the fastest.
+# (training, sampling, logits) against the CPU backend; what the operations, attention by each kernel,
+# and whole training steps reach, these with cuBLASLt's first choice of algorithms and then with the
+# fastest; then the operations once more under compute-sanitizer.
 #
 #   scripts/gpu_check.sh [BUILD_FOLDER] [OUTPUT_FOLDER]    # build/cuda, and there gpu_check
+#
+# A part that takes longer than LACUNA_PART_SECONDS (900) is ended and counts as failed.
 #
 # Takes the programs in BUILD_FOLDER/bin as they are if they are there, so that a build made on
 # another machine can be carried here (scripts/carry_build.sh); else builds them. Exit code 0 only if
@@ -36,9 +38,10 @@ unfound=$(ldd "${programs[@]}" | awk '/not found/ {print $1}' | sort -u | xargs)
 [ -z "$unfound" ] || { echo "not here: $unfound (scripts/carry_build.sh brings them)"; exit 1; }
 
 failed=()
-part() {  # part NAME COMMAND...: to the terminal and a file
-  echo "== $1"
-  "${@:2}" 2>&1 | tee "$output/${1// /_}.txt" || failed+=("$1")
+part() {  # part NAME COMMAND...: to the terminal and a file; a kernel that hangs ends its part alone
+  echo "== $1 (at $SECONDS s)"
+  timeout --kill-after=10 "${LACUNA_PART_SECONDS:-900}" "${@:2}" 2>&1 | tee "$output/${1// /_}.txt" ||
+    failed+=("$1")
 }
 part operations "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=-*Hopper*'
 hopper=
@@ -52,8 +55,28 @@ if [ "$gpus" -gt 1 ] && command -v mpirun >/dev/null; then
   part "nccl on $gpus GPUs" mpirun --allow-run-as-root -n "$gpus" \
     "$folder/bin/test_nccl" --gtest_brief=1
 fi
+bench=("$LACUNA_PROGRAM" bench --device cuda --dtype bf16)
+kernels=(portable)
+[ -z "$hopper" ] || kernels+=(hopper)
+for shape in 1b-4 8b-2; do
+  part "operations $shape" "${bench[@]}" --shape "$shape"
+  part "operations $shape tuned" "${bench[@]}" --shape "$shape" --ops linear --tune-products
+done
+for shape in 1b-4 8b-2 1b-4@16384 8b-2@16384; do
+  for kernel in "${kernels[@]}"; do
+    part "attention $shape $kernel" "${bench[@]}" --shape "$shape" --ops attention --attention-kernels "$kernel"
+  done
+done
+for shape in 1b-4 8b-2; do
+  for kernel in "${kernels[@]}"; do
+    part "training $shape $kernel" "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel"
+    part "training $shape $kernel tuned" \
+      "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel" --tune-products
+  done
+done
 if command -v compute-sanitizer >/dev/null; then
-  part memcheck compute-sanitizer --tool memcheck --error-exitcode 1 \
+  # Calls that fail on purpose, for want of memory, are no errors.
+  part memcheck compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 \
     "$folder/bin/test_cuda" --gtest_brief=1
   # These two do not know the order that the TMA unit's barriers in shared memory make.
   for tool in racecheck synccheck; do
@@ -63,24 +86,5 @@ if command -v compute-sanitizer >/dev/null; then
 else
   echo "== compute-sanitizer is not here: skipped"
 fi
-bench() { "$LACUNA_PROGRAM" bench --device cuda --dtype bf16 "$@"; }
-kernels=(portable)
-[ -z "$hopper" ] || kernels+=(hopper)
-for shape in 1b-4 8b-2; do
-  part "operations $shape" bench --shape "$shape"
-  part "operations $shape tuned" bench --shape "$shape" --ops linear --tune-products
-done
-for shape in 1b-4 8b-2 1b-4@16384 8b-2@16384; do
-  for kernel in "${kernels[@]}"; do
-    part "attention $shape $kernel" bench --shape "$shape" --ops attention --attention-kernels "$kernel"
-  done
-done
-for shape in 1b-4 8b-2; do
-  for kernel in "${kernels[@]}"; do
-    part "training $shape $kernel" bench --shape "$shape" --train --attention-kernels "$kernel"
-    part "training $shape $kernel tuned" \
-      bench --shape "$shape" --train --attention-kernels "$kernel" --tune-products
-  done
-done
 echo "what was printed lies in $output"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

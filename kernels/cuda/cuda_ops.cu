@@ -34,9 +34,9 @@ __global__ void add_kernel(T* y, const U* x, std::int64_t count) {
 CudaOps::CudaOps(const DeviceOptions& options)
     : device_(options.index),
       products_(device_, options.tune_products),
-      hopper_attention_(options.hopper_attention && device_.has_wgmma()) {
-  device_.check_code(reinterpret_cast<const void*>(fill_kernel<float, 1>));
-  CHECK(!hopper_attention_ || has_hopper_code(device_),
+      hopper_attention_(options.hopper_attention.value_or(true) && device_.has_wgmma() &&
+                        has_hopper_code(device_)) {
+  CHECK(hopper_attention_ || !options.hopper_attention.value_or(false) || !device_.has_wgmma(),
         "cuda: attention_kernels \"hopper\" needs code of sm_90a, which this program has not: ",
         device_.architecture_advice(), ", or choose attention_kernels \"portable\"");
 }

@@ -12,13 +12,18 @@ CLI::IsMember words() {
       std::vector<std::string>(std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)));
 }
 
+std::optional<bool> hopper_attention(std::string_view kernels) {
+  if (kernels == word_of(AttentionKernels::automatic)) return std::nullopt;
+  return kernels == word_of(AttentionKernels::hopper);
+}
+
 }  // namespace
 
 DeviceOptions device_options(const ParallelConfig& config) {
   return {.index = 0,
           .threads = int(config.threads),
           .tune_products = config.tune_products,
-          .hopper_attention = config.attention_kernels == AttentionKernels::hopper};
+          .hopper_attention = hopper_attention(word_of(config.attention_kernels))};
 }
 
 void BackendOptions::add_to(CLI::App& command) {
@@ -38,7 +43,7 @@ void BackendOptions::add_to(CLI::App& command) {
 void BackendOptions::add_tuning_to(CLI::App& command) {
   command.add_flag("--tune-products", tune_products,
                    "cuda: as parallel.tune_products: take the fastest algorithms");
-  command.add_option("--attention-kernels", attention_kernels, "cuda: portable or hopper")
+  command.add_option("--attention-kernels", attention_kernels, "cuda: portable, hopper or auto")
       ->check(words<AttentionKernels>())
       ->capture_default_str();
 }
@@ -46,11 +51,10 @@ void BackendOptions::add_tuning_to(CLI::App& command) {
 std::unique_ptr<Ops> BackendOptions::make() const {
   if (device == word_of(DeviceKind::cpu) && type() != DType::f32)
     fail_usage(str("--dtype ", dtype, " needs --device cuda; the CPU computes in f32"));
-  return make_ops(device,
-                  {.index = 0,
-                   .threads = threads,
-                   .tune_products = tune_products,
-                   .hopper_attention = attention_kernels == word_of(AttentionKernels::hopper)});
+  return make_ops(device, {.index = 0,
+                           .threads = threads,
+                           .tune_products = tune_products,
+                           .hopper_attention = hopper_attention(attention_kernels)});
 }
 
 DType BackendOptions::type() const {

@@ -16,7 +16,7 @@ struct BackendOptions {
   std::string device = "cpu", dtype = "f32";
   int threads = 0;
   bool tune_products = false;
-  std::string attention_kernels = word_of(AttentionKernels::portable);
+  std::string attention_kernels = word_of(AttentionKernels::automatic);
 
   /// Adds the first three to a command, which must not outlive this.
   void add_to(CLI::App& command);

@@ -37,10 +37,10 @@ template <>
 struct EnumWords<Precision> {
   static constexpr const char* words[] = {"f32", "bf16"};
 };
-enum class AttentionKernels : std::uint8_t { portable, hopper };
+enum class AttentionKernels : std::uint8_t { automatic, portable, hopper };
 template <>
 struct EnumWords<AttentionKernels> {
-  static constexpr const char* words[] = {"portable", "hopper"};
+  static constexpr const char* words[] = {"auto", "portable", "hopper"};
 };
 enum class Transport : std::uint8_t { automatic, mpi, nccl };
 template <>
@@ -236,7 +236,7 @@ struct ParallelConfig {
   double timeout = 600;
   Transport transport = Transport::automatic;
   bool tune_products = false;
-  AttentionKernels attention_kernels = AttentionKernels::portable;
+  AttentionKernels attention_kernels = AttentionKernels::automatic;
 
   bool operator==(const ParallelConfig&) const = default;
   template <class Self, class Visitor>
@@ -260,8 +260,10 @@ struct ParallelConfig {
         c.tune_products, "tune_products",
         "cuda: before the first step, time the algorithms of matrix products and take the fastest; "
         "they are kept beside the run, and other runs may differ by rounding");
-    visit(c.attention_kernels, "attention_kernels",
-          "cuda: portable (mma.sync), or hopper (wgmma on sm_90; not yet run on a GPU)");
+    visit(
+        c.attention_kernels, "attention_kernels",
+        "cuda: portable (mma.sync), hopper (wgmma, on sm_90), or auto: hopper where the GPU is of "
+        "sm_90");
   }
 };
 

@@ -308,6 +308,10 @@ class HopperAttentionTest : public CudaAttentionTest {
 };
 INSTANTIATE_TEST_SUITE_P(Cuda, HopperAttentionTest, ::testing::ValuesIn(bf16_cases()), case_name);
 
+TEST_P(HopperAttentionTest, IsWhatTheDeviceGetsUnlessToldOtherwise) {
+  EXPECT_TRUE(contains(CudaOps().description(), "attention by wgmma"));
+  EXPECT_FALSE(contains(device().description(), "wgmma"));
+}
 // Lengths of one row, of whole tiles and one more or less, of more tiles than there are stages.
 TEST_P(HopperAttentionTest, Full64) {
   check({2,

@@ -20,9 +20,10 @@ TEST(PortableBuild, RefusesHopperAttentionAtTheStart) {
   EXPECT_EQ(error.find('\n'), std::string::npos);
 }
 
-TEST(PortableBuild, HasTheOtherKernels) {
-  const CudaOps ops;
-  EXPECT_EQ(ops.description().find("wgmma"), std::string::npos);
+TEST(PortableBuild, TakesTheOtherKernelsUnlessToldOtherwise) {
+  const CudaOps automatic, portable({.hopper_attention = false});
+  EXPECT_EQ(automatic.description().find("wgmma"), std::string::npos);
+  EXPECT_EQ(portable.description().find("wgmma"), std::string::npos);
 }
 
 // Should anything launch them all the same, it fails instead of leaving results as they were.

@@ -145,7 +145,7 @@ std::string CudaOpsTest::why_not_;
 
 void CudaOpsTest::SetUpTestSuite() {
   try {
-    device_ = std::make_unique<CudaOps>();
+    device_ = std::make_unique<CudaOps>(DeviceOptions{.hopper_attention = false});
   } catch (const Error& e) {
     why_not_ = e.what();
   }

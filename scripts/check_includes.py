@@ -36,6 +36,7 @@ RESERVED = {
     r"(cuda|cublas|nccl)\w*\.h": ["kernels/cuda/", "kernels/emulator/", "src/comm/nccl"],
     r"toml\+\+/.*": ["src/config/"],
     r"pcre2\.h": ["src/tokenizer/"],
+    r"CLI/.*": ["src/app/command_line.cpp"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -1,15 +1,13 @@
 #include "app/backend_options.h"
 
-#include "app/validators.h"
 #include "core/check.h"
 
 namespace lacuna {
 namespace {
 
 template <class E>
-CLI::IsMember words() {
-  return CLI::IsMember(
-      std::vector<std::string>(std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)));
+std::vector<std::string> words() {
+  return {std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)};
 }
 
 std::optional<bool> hopper_attention(std::string_view kernels) {
@@ -26,26 +24,26 @@ DeviceOptions device_options(const ParallelConfig& config) {
           .hopper_attention = hopper_attention(word_of(config.attention_kernels))};
 }
 
-void BackendOptions::add_to(CLI::App& command) {
+void BackendOptions::add_to(Command command) {
   command
       .add_option("--device", device,
                   "what computes: cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)")
-      ->check(words<DeviceKind>())
-      ->capture_default_str();
+      .one_of(words<DeviceKind>())
+      .show_default();
   command.add_option("--dtype", dtype, "of weights and activations: f32, or bf16 (not on cpu)")
-      ->check(words<Precision>())
-      ->capture_default_str();
+      .one_of(words<Precision>())
+      .show_default();
   command.add_option("--threads", threads, "of the CPU; 0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
+      .thread_count()
+      .show_default();
 }
 
-void BackendOptions::add_tuning_to(CLI::App& command) {
+void BackendOptions::add_tuning_to(Command command) {
   command.add_flag("--tune-products", tune_products,
                    "cuda: as parallel.tune_products: take the fastest algorithms");
   command.add_option("--attention-kernels", attention_kernels, "cuda: portable, hopper or auto")
-      ->check(words<AttentionKernels>())
-      ->capture_default_str();
+      .one_of(words<AttentionKernels>())
+      .show_default();
 }
 
 std::unique_ptr<Ops> BackendOptions::make() const {

@@ -1,8 +1,8 @@
 #pragma once
-#include <CLI/App.hpp>
 #include <memory>
 #include <string>
 
+#include "app/command_line.h"
 #include "config/config.h"
 #include "kernels/backend.h"
 
@@ -19,9 +19,9 @@ struct BackendOptions {
   std::string attention_kernels = word_of(AttentionKernels::automatic);
 
   /// Adds the first three to a command, which must not outlive this.
-  void add_to(CLI::App& command);
+  void add_to(Command command);
   /// --tune-products and --attention-kernels, for benchmarks.
-  void add_tuning_to(CLI::App& command);
+  void add_tuning_to(Command command);
   /// The backend. Throws UsageError for bf16 on the CPU and for a device this build does not have,
   /// Error where there is no such device.
   std::unique_ptr<Ops> make() const;

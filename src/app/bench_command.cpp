@@ -1,4 +1,3 @@
-#include <CLI/App.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -9,6 +8,7 @@
 
 #include "app/backend_options.h"
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/generation_benchmark.h"
 #include "app/known_config.h"
@@ -235,63 +235,59 @@ void bench(const BenchOptions& options) {
   bench_ops(options);
 }
 
-void add_generation_options(CLI::App& command, BenchOptions& o, CLI::Option* generate) {
-  CLI::Option* config = command.add_option("--config", o.config,
+void add_generation_options(Command command, BenchOptions& o, Option generate) {
+  const Option config = command.add_option("--config", o.config,
                                            "--generate: a configuration's model, random weights");
-  CLI::Option* checkpoint = command.add_option("checkpoint,--checkpoint", o.checkpoint,
+  const Option checkpoint = command.add_option("checkpoint,--checkpoint", o.checkpoint,
                                                str("--generate: the model of ", kCheckpointHelp));
-  config->needs(generate)->excludes(checkpoint);
-  checkpoint->needs(generate);
+  config.needs(generate).excludes(checkpoint);
+  checkpoint.needs(generate);
   command
       .add_option("--set", o.overrides,
                   "--config: section.key=value instead of what it says; may be repeated")
-      ->needs(config)
-      ->allow_extra_args(false);
+      .needs(config)
+      .one_value_per_use();
   const auto count = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)
-        ->needs(generate)
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
+    return command.add_option(name, value, help).needs(generate).between(1, std::int64_t{1} << 20);
   };
   command
       .add_option("--prompt-length", o.generation.prompt_length,
                   "--generate: random tokens of each prompt")
-      ->needs(generate)
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
-      ->capture_default_str();
+      .needs(generate)
+      .between(0, std::int64_t{1} << 20)
+      .show_default();
   count("--gen-length", o.gen_length, "--generate: tokens to generate [128, or what fits]");
   count("--block-length", o.block_length, "--generate: tokens of a block [--gen-length]");
-  count("--batch", o.generation.batch, "--generate: sequences at once")->capture_default_str();
-  count("--rounds", o.generation.rounds, "--generate: timed; the median counts")
-      ->capture_default_str();
+  count("--batch", o.generation.batch, "--generate: sequences at once").show_default();
+  count("--rounds", o.generation.rounds, "--generate: timed; the median counts").show_default();
 }
 
 }  // namespace
 
-void add_bench_command(CLI::App& app) {
+void add_bench_command(Command app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand(
+  const Command command = app.add_subcommand(
       "bench", "Measure each operation, training steps or generation on this machine");
   command
-      ->add_option(
-          "--shape", options->shape,
-          "model whose sizes are used: 5m, 34m or 52m, named by parameters; 1b-4 or 8b-2, "
-          "so many blocks of such a model; NAME@LENGTH: with one sequence of LENGTH tokens")
-      ->capture_default_str();
-  command->add_option("--ops", options->ops, "only operations whose name contains this");
-  CLI::Option* train =
-      command->add_flag("--train", options->train, "time whole training steps instead");
-  CLI::Option* generate =
-      command->add_flag("--generate", options->generate, "time the generation of text instead");
-  train->excludes(generate);
+      .add_option("--shape", options->shape,
+                  "model whose sizes are used: 5m, 34m or 52m, named by parameters; 1b-4 or 8b-2, "
+                  "so many blocks of such a model; NAME@LENGTH: with one sequence of LENGTH tokens")
+      .show_default();
+  command.add_option("--ops", options->ops, "only operations whose name contains this");
+  const Option train =
+      command.add_flag("--train", options->train, "time whole training steps instead");
+  const Option generate =
+      command.add_flag("--generate", options->generate, "time the generation of text instead");
+  train.excludes(generate);
   command
-      ->add_option("--steps", options->steps,
-                   "--train: steps to time [10]; --generate: forward passes [--gen-length]")
-      ->check(CLI::PositiveNumber);
-  add_generation_options(*command, *options, generate);
-  options->backend.add_to(*command);
-  options->backend.add_tuning_to(*command);
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options] { bench(*options); });
+      .add_option("--steps", options->steps,
+                  "--train: steps to time [10]; --generate: forward passes [--gen-length]")
+      .positive();
+  add_generation_options(command, *options, generate);
+  options->backend.add_to(command);
+  options->backend.add_tuning_to(command);
+  command.add_flag("--json", options->json, "print JSON");
+  command.callback([options] { bench(*options); });
 }
 
 }  // namespace lacuna

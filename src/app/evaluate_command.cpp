@@ -1,6 +1,3 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -9,6 +6,7 @@
 
 #include "app/backend_options.h"
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/evaluation_report.h"
 #include "app/model_source.h"
@@ -157,25 +155,25 @@ void take_first_as_checkpoint(Arguments& a) {
 
 }  // namespace
 
-void add_evaluate_command(CLI::App& app) {
+void add_evaluate_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("evaluate", "Run tasks on a checkpoint");
-  command->add_option("task", a->tasks,
-                      "task files, TOML (keys below); without --checkpoint, the checkpoint first");
-  command->add_option("--checkpoint", a->checkpoint, kCheckpointHelp);
+  const Command command = app.add_subcommand("evaluate", "Run tasks on a checkpoint");
+  command.add_option("task", a->tasks,
+                     "task files, TOML (keys below); without --checkpoint, the checkpoint first");
+  command.add_option("--checkpoint", a->checkpoint, kCheckpointHelp);
   command
-      ->add_option("--set", a->overrides,
-                   "section.key=value instead of what the task says; may be repeated")
-      ->allow_extra_args(false);
-  command->add_option("--json", a->json,
-                      "file to write: results, settings, and the hash of the weights");
-  command->add_option("--outcomes", a->outcomes,
-                      "JSONL to write: each record's prompt, output and whether it was right");
-  command->add_option("--chat-template", a->chat_template,
-                      "JSON file of begin, message and reply instead of LLaDA's template");
-  a->backend.add_to(*command);
-  command->footer("A task, with defaults:\n\n" + task_help());
-  command->callback([a] {
+      .add_option("--set", a->overrides,
+                  "section.key=value instead of what the task says; may be repeated")
+      .one_value_per_use();
+  command.add_option("--json", a->json,
+                     "file to write: results, settings, and the hash of the weights");
+  command.add_option("--outcomes", a->outcomes,
+                     "JSONL to write: each record's prompt, output and whether it was right");
+  command.add_option("--chat-template", a->chat_template,
+                     "JSON file of begin, message and reply instead of LLaDA's template");
+  a->backend.add_to(command);
+  command.footer("A task, with defaults:\n\n" + task_help());
+  command.callback([a] {
     take_first_as_checkpoint(*a);
     run(*a);
   });

@@ -1,6 +1,3 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <charconv>
 #include <cstdio>
 #include <limits>
@@ -8,6 +5,7 @@
 #include <string>
 
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
@@ -90,33 +88,33 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_export_command(CLI::App& app) {
+void add_export_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
+  const Command command =
       app.add_subcommand("export", "Write a checkpoint's model as other programs read it");
-  add_checkpoint_option(*command, a->checkpoint);
+  add_checkpoint_option(command, a->checkpoint);
   command
-      ->add_option("--format", a->format,
-                   "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
-                   "gguf: a file for llama.cpp, with the tokenizer in it")
-      ->required()
-      ->check(CLI::IsMember({"safetensors", "gguf"}));
+      .add_option("--format", a->format,
+                  "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
+                  "gguf: a file for llama.cpp, with the tokenizer in it")
+      .required()
+      .one_of({"safetensors", "gguf"});
   command
-      ->add_option("--output", a->output,
-                   "safetensors: folder to write; it appears when complete. In one that exists, "
-                   "files of the same names are replaced and weights of an earlier export removed. "
-                   "gguf: file to write, or a folder for model.gguf")
-      ->required();
+      .add_option("--output", a->output,
+                  "safetensors: folder to write; it appears when complete. In one that exists, "
+                  "files of the same names are replaced and weights of an earlier export removed. "
+                  "gguf: file to write, or a folder for model.gguf")
+      .required();
   command
-      ->add_option("--dtype", a->dtype,
-                   "of the weights: f32, bf16, f16, or, in gguf, q8_0 [as they are stored]")
-      ->check(CLI::IsMember({"f32", "bf16", "f16", "q8_0"}));
+      .add_option("--dtype", a->dtype,
+                  "of the weights: f32, bf16, f16, or, in gguf, q8_0 [as they are stored]")
+      .one_of({"f32", "bf16", "f16", "q8_0"});
   command
-      ->add_option("--shard-size", a->shard_size,
-                   "safetensors: largest weights file; what exceeds it is cut into several with an "
-                   "index")
-      ->capture_default_str();
-  command->callback([a] { run(*a); });
+      .add_option("--shard-size", a->shard_size,
+                  "safetensors: largest weights file; what exceeds it is cut into several with an "
+                  "index")
+      .show_default();
+  command.callback([a] { run(*a); });
 }
 
 }  // namespace lacuna

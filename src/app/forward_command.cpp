@@ -1,4 +1,3 @@
-#include <CLI/App.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,6 +7,7 @@
 
 #include "app/backend_options.h"
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/token_ids.h"
 #include "checkpoint/checkpoint.h"
@@ -90,15 +90,15 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_forward_command(CLI::App& app) {
+void add_forward_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
+  const Command command =
       app.add_subcommand("forward", "Compute the logits of one sequence, for comparison");
-  add_checkpoint_option(*command, a->checkpoint);
-  command->add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"")->required();
-  command->add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32")->required();
-  a->backend.add_to(*command);
-  command->callback([a] { run(*a); });
+  add_checkpoint_option(command, a->checkpoint);
+  command.add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"").required();
+  command.add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32").required();
+  a->backend.add_to(command);
+  command.callback([a] { run(*a); });
 }
 
 }  // namespace lacuna

@@ -1,10 +1,8 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
@@ -31,17 +29,17 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_import_command(CLI::App& app) {
+void add_import_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand(
+  const Command command = app.add_subcommand(
       "import", "Make a checkpoint of a Hugging Face LLaDA folder; its weights keep their dtype");
   command
-      ->add_option("folder,--from", a->from,
-                   "folder with config.json, model.safetensors or shards with an index, and "
-                   "tokenizer.json")
-      ->required();
-  command->add_option("--output", a->output, "checkpoint file to write")->required();
-  command->callback([a] { run(*a); });
+      .add_option("folder,--from", a->from,
+                  "folder with config.json, model.safetensors or shards with an index, and "
+                  "tokenizer.json")
+      .required();
+  command.add_option("--output", a->output, "checkpoint file to write").required();
+  command.callback([a] { run(*a); });
 }
 
 }  // namespace lacuna

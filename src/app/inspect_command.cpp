@@ -1,10 +1,8 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/inspect_report.h"
 #include "app/standard_io.h"
@@ -46,22 +44,22 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_inspect_command(CLI::App& app) {
+void add_inspect_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("inspect", "Say what a checkpoint or data file holds");
+  const Command command = app.add_subcommand("inspect", "Say what a checkpoint or data file holds");
   command
-      ->add_option(
+      .add_option(
           "file", a->path,
           "checkpoint, token file, other HDF5 file, safetensors or GGUF file, a run's folder "
           "(its newest checkpoint), a Hugging Face folder or any folder of safetensors")
-      ->required();
-  command->add_flag("--tensors", a->tensors, "list every tensor: shape, dtype, bytes");
-  command->add_flag("--verify", a->verify, "read everything and compare the checksums");
-  CLI::Option* config =
-      command->add_flag("--config", a->config, "print a checkpoint's config (TOML) alone");
-  command->add_flag("--tokenizer", a->tokenizer, "print the tokenizer.json held alone")
-      ->excludes(config);
-  command->callback([a] { run(*a); });
+      .required();
+  command.add_flag("--tensors", a->tensors, "list every tensor: shape, dtype, bytes");
+  command.add_flag("--verify", a->verify, "read everything and compare the checksums");
+  const Option config =
+      command.add_flag("--config", a->config, "print a checkpoint's config (TOML) alone");
+  command.add_flag("--tokenizer", a->tokenizer, "print the tokenizer.json held alone")
+      .excludes(config);
+  command.callback([a] { run(*a); });
 }
 
 }  // namespace lacuna

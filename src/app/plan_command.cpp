@@ -1,5 +1,3 @@
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -9,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/known_config.h"
 #include "core/check.h"
@@ -191,44 +190,44 @@ void plan_all(const PlanOptions& options) {
 
 }  // namespace
 
-void add_plan_command(CLI::App& app) {
+void add_plan_command(Command app) {
   auto options = std::make_shared<PlanOptions>();
-  CLI::App* command = app.add_subcommand(
+  const Command command = app.add_subcommand(
       "plan", "What a run on one or many ranks will need: memory, communication, time per step");
-  command->add_option("config,--config", options->configs, "configurations, TOML")->required();
+  command.add_option("config,--config", options->configs, "configurations, TOML").required();
   command
-      ->add_option("--set", options->overrides,
-                   "section.key=value instead of what the configuration says; may be repeated")
-      ->allow_extra_args(false);
+      .add_option("--set", options->overrides,
+                  "section.key=value instead of what the configuration says; may be repeated")
+      .one_value_per_use();
   command
-      ->add_option("--ranks", options->ranks,
-                   "ranks in all, one per device [on GPUs the fewest that hold the run, of "
-                   "parallel.tensor times a power of two; on CPUs parallel.tensor]")
-      ->check(CLI::Range(1, 1 << 20));
+      .add_option("--ranks", options->ranks,
+                  "ranks in all, one per device [on GPUs the fewest that hold the run, of "
+                  "parallel.tensor times a power of two; on CPUs parallel.tensor]")
+      .between(1, 1 << 20);
   command
-      ->add_option("--gpus-per-node", options->per_node,
-                   "ranks of a node [8; on CPUs all: this machine]")
-      ->check(CLI::Range(1, 1024));
+      .add_option("--gpus-per-node", options->per_node,
+                  "ranks of a node [8; on CPUs all: this machine]")
+      .between(1, 1024);
   command
-      ->add_option("--memory", options->memory,
-                   "of a rank's device: 80GiB, 24GB (of 2^30 bytes) [79GiB, what an 80 GB GPU has; "
-                   "of a CPU this machine's share]")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      .add_option("--memory", options->memory,
+                  "of a rank's device: 80GiB, 24GB (of 2^30 bytes) [79GiB, what an 80 GB GPU has; "
+                  "of a CPU this machine's share]")
+      .byte_size();
   command
-      ->add_option("--tflops", options->tflops,
-                   "that training reaches on a rank's device [400; on a CPU, the matrix-product "
-                   "peak measured here]")
-      ->check(CLI::PositiveNumber);
+      .add_option("--tflops", options->tflops,
+                  "that training reaches on a rank's device [400; on a CPU, the matrix-product "
+                  "peak measured here]")
+      .positive();
   command
-      ->add_option("--node-bandwidth", options->node_bandwidth,
-                   "GB/s of a rank within a node [300; on CPUs 3]")
-      ->check(CLI::PositiveNumber);
+      .add_option("--node-bandwidth", options->node_bandwidth,
+                  "GB/s of a rank within a node [300; on CPUs 3]")
+      .positive();
   command
-      ->add_option("--network-bandwidth", options->network_bandwidth,
-                   "GB/s of a rank between nodes [40; on CPUs 1.2]")
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--json", options->json, "a JSON object per configuration: bytes and seconds");
-  command->callback([options] { plan_all(*options); });
+      .add_option("--network-bandwidth", options->network_bandwidth,
+                  "GB/s of a rank between nodes [40; on CPUs 1.2]")
+      .positive();
+  command.add_flag("--json", options->json, "a JSON object per configuration: bytes and seconds");
+  command.callback([options] { plan_all(*options); });
 }
 
 }  // namespace lacuna

@@ -1,10 +1,8 @@
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <memory>
 
+#include "app/command_line.h"
 #include "app/commands.h"
-#include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -56,49 +54,48 @@ void run(const PrepareOptions& options) {
 
 }  // namespace
 
-void add_prepare_command(CLI::App& app) {
+void add_prepare_command(Command app) {
   struct Arguments {
     PrepareOptions options;
     std::string format = "text", chat_template;
   };
   auto a = std::make_shared<Arguments>();
   PrepareOptions& o = a->options;
-  CLI::App* command = app.add_subcommand("prepare", "Tokenise text into an HDF5 token file");
-  command->add_option("--tokenizer", o.tokenizer, "tokenizer.json")->required();
-  command->add_option("--input", o.inputs, "files of the corpus, or pipes")->required();
-  command->add_option("--output", o.output, "token file to write")->required();
+  const Command command = app.add_subcommand("prepare", "Tokenise text into an HDF5 token file");
+  command.add_option("--tokenizer", o.tokenizer, "tokenizer.json").required();
+  command.add_option("--input", o.inputs, "files of the corpus, or pipes").required();
+  command.add_option("--output", o.output, "token file to write").required();
   command
-      ->add_option("--format", a->format,
-                   "text: a file is a document; jsonl: a line is one, in its text field; chat: a "
-                   "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
-                   "lacuna sft; for both, a file may also be one JSON array")
-      ->check(CLI::IsMember({"text", "jsonl", "chat"}))
-      ->capture_default_str();
-  command->add_option("--text-field", o.text_field, "jsonl: the field that holds the text")
-      ->capture_default_str();
-  command->add_option("--chat-template", a->chat_template,
-                      "chat: JSON file of begin, message and reply instead of LLaDA's template");
-  CLI::Option* validation = command->add_option(
+      .add_option("--format", a->format,
+                  "text: a file is a document; jsonl: a line is one, in its text field; chat: a "
+                  "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
+                  "lacuna sft; for both, a file may also be one JSON array")
+      .one_of({"text", "jsonl", "chat"})
+      .show_default();
+  command.add_option("--text-field", o.text_field, "jsonl: the field that holds the text")
+      .show_default();
+  command.add_option("--chat-template", a->chat_template,
+                     "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  const Option validation = command.add_option(
       "--validation", o.validation, "second token file, of documents held out for validation");
   command
-      ->add_option("--validation-fraction", o.validation_fraction,
-                   "share of the documents held out; of a single text, of its length")
-      ->needs(validation)
-      ->capture_default_str();
+      .add_option("--validation-fraction", o.validation_fraction,
+                  "share of the documents held out; of a single text, of its length")
+      .needs(validation)
+      .show_default();
   command
-      ->add_option(
-          "--validation-parts", o.validation_parts,
-          "of a single text: how many parts are held out, spread evenly over it and cut at "
-          "lines; 1: its tail [as many as have 4 KiB, at most 64]")
-      ->needs(validation)
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32));
-  command->add_option("--seed", o.seed, "of the choice of documents held out")
-      ->check(whole_number())
-      ->capture_default_str();
-  command->add_option("--threads", o.threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
-  command->callback([a] {
+      .add_option("--validation-parts", o.validation_parts,
+                  "of a single text: how many parts are held out, spread evenly over it and cut at "
+                  "lines; 1: its tail [as many as have 4 KiB, at most 64]")
+      .needs(validation)
+      .between(1, std::int64_t{1} << 32);
+  command.add_option("--seed", o.seed, "of the choice of documents held out")
+      .whole_number()
+      .show_default();
+  command.add_option("--threads", o.threads, "0: every core the process may use")
+      .thread_count()
+      .show_default();
+  command.callback([a] {
     a->options.format = a->format == "text" ? CorpusFormat::text : CorpusFormat::jsonl;
     if (a->format == "chat") return run_chat(a->options, a->chat_template);
     if (!a->chat_template.empty()) fail_usage("--chat-template is for --format chat");

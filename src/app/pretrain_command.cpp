@@ -1,9 +1,8 @@
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/run_options.h"
 #include "app/train_on_ranks.h"
@@ -52,16 +51,15 @@ void pretrain(const RunOptions& options, const MpiSession& mpi) {
 
 }  // namespace
 
-void add_pretrain_command(CLI::App& app, const MpiSession& session) {
+void add_pretrain_command(Command app, const MpiSession& session) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command =
+  const Command command =
       app.add_subcommand("pretrain", "Train a model from a token file, by a TOML configuration");
-  options->add_to(*command, /*config_first=*/true);
-  command->footer(
-      "Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
-      "\n\nCtrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 finishes the step, saves a "
-      "checkpoint and ends\nwith exit code 0; a second Ctrl-C or SIGTERM ends at once.");
-  command->callback([options, &session] { pretrain(*options, session); });
+  options->add_to(command, /*config_first=*/true);
+  command.footer("Configuration, with defaults:\n\n" + config_help() + "\n" + kUtilisationHelp +
+                 "\n\nCtrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 finishes the step, saves a "
+                 "checkpoint and ends\nwith exit code 0; a second Ctrl-C or SIGTERM ends at once.");
+  command.callback([options, &session] { pretrain(*options, session); });
 }
 
 }  // namespace lacuna

@@ -6,22 +6,22 @@
 
 namespace lacuna {
 
-void RunOptions::add_to(CLI::App& command, bool config_first) {
+void RunOptions::add_to(Command command, bool config_first) {
   command
       .add_option(config_first ? "config,--config" : "--config", config,
                   "the configuration, TOML (keys below)")
-      ->required();
+      .required();
   command
       .add_option("--set", overrides,
                   "section.key=value instead of what the configuration says; may be repeated")
-      ->allow_extra_args(false);
+      .one_value_per_use();
   command.add_flag("--resume", resume,
                    "go on from the newest valid checkpoint of train.output; begin if there is none "
                    "yet");
   command
       .add_option("--trace", trace,
                   "HDF5 file to write the first step's batch, weights and gradients to")
-      ->check([](const std::string& path) { return path.empty() ? "names no file" : ""; });
+      .check([](const std::string& path) { return path.empty() ? "names no file" : ""; });
 }
 
 void RunOptions::check_trace() const {

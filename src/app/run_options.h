@@ -1,7 +1,8 @@
 #pragma once
-#include <CLI/App.hpp>
 #include <string>
 #include <vector>
+
+#include "app/command_line.h"
 
 namespace lacuna {
 
@@ -15,7 +16,7 @@ struct RunOptions {
 
   /// Adds them to a command, which must not outlive this.
   /// `config_first`: the configuration may also be the first argument.
-  void add_to(CLI::App& command, bool config_first);
+  void add_to(Command command, bool config_first);
   /// UsageError when no file can be made where the trace is to go: before hours of training.
   void check_trace() const;
   /// --resume and --trace, in which all ranks must agree, a line each.

@@ -1,6 +1,5 @@
 #include <unistd.h>
 
-#include <CLI/App.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -11,11 +10,11 @@
 #include "app/canvas_view.h"
 #include "app/chat_session.h"
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
-#include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -99,8 +98,10 @@ class Printer {
     const auto prompt = all.first(std::size_t(prompt_length_));
     auto answer = all.subspan(prompt.size());
     if (arguments_.ids) {
-      for (const std::int32_t id : arguments_.echo ? all : answer)
-        out += (out.empty() ? "" : " ") + std::to_string(id);
+      for (const std::int32_t id : arguments_.echo ? all : answer) {
+        if (!out.empty()) out += ' ';
+        out += std::to_string(id);
+      }
     } else {
       if (arguments_.samples > 1)
         out = str(printed_ > 1 ? "\n" : "", "--- sample ", printed_, " of ", arguments_.samples,
@@ -192,52 +193,50 @@ void sample(const Arguments& a) {
 
 }  // namespace
 
-void add_sample_command(CLI::App& app) {
+void add_sample_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("sample", "Generate text from a checkpoint");
-  add_checkpoint_option(*command, a->checkpoint);
-  CLI::Option* prompt = command->add_option("--prompt", a->prompt, "text to continue");
-  CLI::Option* tokens =
-      command->add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");
-  CLI::Option* chat =
-      command->add_flag("--chat", a->chat,
-                        "talk with a fine-tuned model: lines of standard input are messages; with "
-                        "--prompt, one reply");
-  command->add_option("--chat-template", a->chat_template,
-                      "chat: JSON file of begin, message and reply instead of LLaDA's template");
-  prompt->excludes(tokens);
-  tokens->excludes(chat);
-  command->add_option("--gen-length", a->gen_length,
-                      "tokens to generate [what fits in the model's length, at most 128]");
-  command->add_option("--steps", a->steps,
-                      "forward passes, a multiple of the blocks' number [--gen-length]");
-  command->add_option("--block-length", a->block_length,
-                      "tokens filled before those after them; divides --gen-length [--gen-length]");
+  const Command command = app.add_subcommand("sample", "Generate text from a checkpoint");
+  add_checkpoint_option(command, a->checkpoint);
+  const Option prompt = command.add_option("--prompt", a->prompt, "text to continue");
+  const Option tokens =
+      command.add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");
+  const Option chat =
+      command.add_flag("--chat", a->chat,
+                       "talk with a fine-tuned model: lines of standard input are messages; with "
+                       "--prompt, one reply");
+  command.add_option("--chat-template", a->chat_template,
+                     "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  prompt.excludes(tokens);
+  tokens.excludes(chat);
+  command.add_option("--gen-length", a->gen_length,
+                     "tokens to generate [what fits in the model's length, at most 128]");
+  command.add_option("--steps", a->steps,
+                     "forward passes, a multiple of the blocks' number [--gen-length]");
+  command.add_option("--block-length", a->block_length,
+                     "tokens filled before those after them; divides --gen-length [--gen-length]");
   command
-      ->add_option("--temperature", a->temperature,
-                   "0: the likeliest token; more: Gumbel noise on the logits")
-      ->capture_default_str();
+      .add_option("--temperature", a->temperature,
+                  "0: the likeliest token; more: Gumbel noise on the logits")
+      .show_default();
   command
-      ->add_option("--remasking", a->remasking,
-                   "which tokens a step fills: the most confident (low_confidence remains masked) "
-                   "or random ones")
-      ->check(CLI::IsMember({word_of(Remasking::low_confidence), word_of(Remasking::random)}))
-      ->capture_default_str();
+      .add_option("--remasking", a->remasking,
+                  "which tokens a step fills: the most confident (low_confidence remains masked) "
+                  "or random ones")
+      .one_of({word_of(Remasking::low_confidence), word_of(Remasking::random)})
+      .show_default();
   command
-      ->add_option("--cfg-scale", a->cfg_scale,
-                   "classifier-free guidance by the prompt; 0: none, else twice the work")
-      ->capture_default_str();
-  command->add_option("--seed", a->seed, "of every random number")
-      ->check(whole_number())
-      ->capture_default_str();
-  command->add_option("--num-samples", a->samples, "texts to generate")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 32))
-      ->capture_default_str();
-  a->backend.add_to(*command);
-  command->add_flag("--ids", a->ids, "print the generated token ids instead of text");
-  command->add_flag("--echo", a->echo, "print the prompt before the answer");
-  command->add_flag("--show", a->show, "show the canvas on standard error while it is filled");
-  command->callback([a] { sample(*a); });
+      .add_option("--cfg-scale", a->cfg_scale,
+                  "classifier-free guidance by the prompt; 0: none, else twice the work")
+      .show_default();
+  command.add_option("--seed", a->seed, "of every random number").whole_number().show_default();
+  command.add_option("--num-samples", a->samples, "texts to generate")
+      .between(1, std::int64_t{1} << 32)
+      .show_default();
+  a->backend.add_to(command);
+  command.add_flag("--ids", a->ids, "print the generated token ids instead of text");
+  command.add_flag("--echo", a->echo, "print the prompt before the answer");
+  command.add_flag("--show", a->show, "show the canvas on standard error while it is filled");
+  command.callback([a] { sample(*a); });
 }
 
 }  // namespace lacuna

@@ -1,6 +1,3 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,11 +9,11 @@
 
 #include "app/backend_options.h"
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
-#include "app/validators.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -161,45 +158,42 @@ void score(const Arguments& a) {
 
 }  // namespace
 
-void add_score_command(CLI::App& app) {
+void add_score_command(Command app) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand(
+  const Command command = app.add_subcommand(
       "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
-  add_checkpoint_option(*command, a->checkpoint);
-  CLI::Option* text = command->add_option("--text", a->text, "what is scored");
-  command->add_option("--prompt", a->prompt, "what is given before it")->needs(text);
-  CLI::Option* tokens =
-      command->add_option("--tokens", a->tokens, "what is scored, as token ids: \"1 2 3\"");
-  command->add_option("--prompt-tokens", a->prompt_tokens, "what is given before it, as token ids")
-      ->needs(tokens);
-  CLI::Option* input = command->add_option(
+  add_checkpoint_option(command, a->checkpoint);
+  const Option text = command.add_option("--text", a->text, "what is scored");
+  command.add_option("--prompt", a->prompt, "what is given before it").needs(text);
+  const Option tokens =
+      command.add_option("--tokens", a->tokens, "what is scored, as token ids: \"1 2 3\"");
+  command.add_option("--prompt-tokens", a->prompt_tokens, "what is given before it, as token ids")
+      .needs(tokens);
+  const Option input = command.add_option(
       "--input", a->input,
       "JSONL of {\"text\": …} or {\"prompt\": …, \"text\": …}: a result for each, in order");
-  text->excludes(tokens)->excludes(input);
-  tokens->excludes(input);
+  text.excludes(tokens).excludes(input);
+  tokens.excludes(input);
   command
-      ->add_option("--form", a->form,
-                   "mask_count: a number of masked tokens is drawn, and which; mask_ratio: each "
-                   "token is masked with a drawn probability (needs many more samples)")
-      ->check(
-          CLI::IsMember({word_of(LikelihoodForm::mask_count), word_of(LikelihoodForm::mask_ratio)}))
-      ->capture_default_str();
-  command->add_option("--samples", a->samples, "masks per text")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
-      ->capture_default_str();
-  command->add_flag("--independent", a->independent,
-                    "draw each count or ratio on its own instead of one from each stratum");
-  command->add_option("--seed", a->seed, "of the masks")
-      ->check(whole_number())
-      ->capture_default_str();
+      .add_option("--form", a->form,
+                  "mask_count: a number of masked tokens is drawn, and which; mask_ratio: each "
+                  "token is masked with a drawn probability (needs many more samples)")
+      .one_of({word_of(LikelihoodForm::mask_count), word_of(LikelihoodForm::mask_ratio)})
+      .show_default();
+  command.add_option("--samples", a->samples, "masks per text")
+      .between(1, std::int64_t{1} << 31)
+      .show_default();
+  command.add_flag("--independent", a->independent,
+                   "draw each count or ratio on its own instead of one from each stratum");
+  command.add_option("--seed", a->seed, "of the masks").whole_number().show_default();
   command
-      ->add_option("--batch-tokens", a->batch_tokens,
-                   "tokens in one forward pass; changes no result but by rounding")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
-      ->capture_default_str();
-  command->add_flag("--json", a->json, "a JSON object per text instead of a line");
-  a->backend.add_to(*command);
-  command->callback([a] { score(*a); });
+      .add_option("--batch-tokens", a->batch_tokens,
+                  "tokens in one forward pass; changes no result but by rounding")
+      .between(1, std::int64_t{1} << 24)
+      .show_default();
+  command.add_flag("--json", a->json, "a JSON object per text instead of a line");
+  a->backend.add_to(command);
+  command.callback([a] { score(*a); });
 }
 
 }  // namespace lacuna

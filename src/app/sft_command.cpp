@@ -1,10 +1,9 @@
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
 #include "app/checkpoint_option.h"
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/run_options.h"
 #include "app/train_on_ranks.h"
@@ -52,18 +51,18 @@ void sft(const SftOptions& options, const MpiSession& mpi) {
 
 }  // namespace
 
-void add_sft_command(CLI::App& app, const MpiSession& session) {
+void add_sft_command(Command app, const MpiSession& session) {
   auto options = std::make_shared<SftOptions>();
-  CLI::App* command = app.add_subcommand(
+  const Command command = app.add_subcommand(
       "sft", "Fine-tune a model on prompts with responses (lacuna prepare --format chat)");
-  options->run.add_to(*command, /*config_first=*/false);
-  command->add_option("checkpoint,--init,--checkpoint", options->init,
-                      str("what to start from: ", kCheckpointHelp, " [train.init]"));
-  command->footer(
+  options->run.add_to(command, /*config_first=*/false);
+  command.add_option("checkpoint,--init,--checkpoint", options->init,
+                     str("what to start from: ", kCheckpointHelp, " [train.init]"));
+  command.footer(
       "Configuration, with defaults; a [model] that is left out is the checkpoint's, and "
       "data.sequence_length\nis the longest example:\n\n" +
       config_help());
-  command->callback([options, &session] { sft(*options, session); });
+  command.callback([options, &session] { sft(*options, session); });
 }
 
 }  // namespace lacuna

@@ -1,12 +1,10 @@
 #include "app/startup_timeout.h"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cmath>
 #include <exception>
 #include <string_view>
 
+#include "app/command_line.h"
 #include "app/run_options.h"
 #include "config/config.h"
 #include "core/input_file.h"
@@ -18,11 +16,9 @@ double startup_timeout(int argc, const char* const* argv) {
   if (argc < 2) return otherwise;
   try {
     RunOptions options;
-    CLI::App app;
-    app.set_help_flag();
-    app.allow_extras();
-    options.add_to(app, /*config_first=*/std::string_view(argv[1]) == "pretrain");
-    app.parse(argc - 1, argv + 1);  // from the subcommand on
+    CommandLine line = CommandLine::of_some_options();
+    options.add_to(line.program(), /*config_first=*/std::string_view(argv[1]) == "pretrain");
+    line.run(argc - 1, argv + 1);  // from the subcommand on
     // A pipe can be read once, which the command will do.
     Config config = parse_config(read_file(options.config), options.config);
     for (const std::string& text : options.overrides) apply_override(config, text);

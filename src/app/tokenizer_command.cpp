@@ -1,15 +1,13 @@
 #include <unistd.h>
 
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "app/standard_io.h"
-#include "app/validators.h"
 #include "core/atomic_file.h"
 #include "core/byte_reader.h"
 #include "core/check.h"
@@ -163,86 +161,85 @@ void decode(const std::string& path, bool skip_special) {
   output.flush();
 }
 
-void add_train(CLI::App& parent) {
+void add_train(Command parent) {
   auto a = std::make_shared<TrainArguments>();
-  CLI::App* command = parent.add_subcommand("train", "Learn byte-level BPE from a corpus");
-  command->add_option("--input", a->inputs, "files of the corpus, or pipes")->required();
+  const Command command = parent.add_subcommand("train", "Learn byte-level BPE from a corpus");
+  command.add_option("--input", a->inputs, "files of the corpus, or pipes").required();
   command
-      ->add_option("--vocab-size", a->options.vocab_size,
-                   "tokens in all: 256 bytes, merges, special tokens")
-      ->required();
-  command->add_option("--output", a->output, "tokenizer.json to write")->required();
+      .add_option("--vocab-size", a->options.vocab_size,
+                  "tokens in all: 256 bytes, merges, special tokens")
+      .required();
+  command.add_option("--output", a->output, "tokenizer.json to write").required();
   command
-      ->add_option("--format", a->format, "text, or jsonl: a line is a document, in its text field")
-      ->check(CLI::IsMember({"text", "jsonl"}))
-      ->capture_default_str();
-  command->add_option("--text-field", a->text_field, "jsonl: the field that holds the text")
-      ->capture_default_str();
-  command->add_option("--split", a->split, "whose pattern cuts text into words")
-      ->check(CLI::IsMember({"gpt2", "llama3"}))
-      ->capture_default_str();
+      .add_option("--format", a->format, "text, or jsonl: a line is a document, in its text field")
+      .one_of({"text", "jsonl"})
+      .show_default();
+  command.add_option("--text-field", a->text_field, "jsonl: the field that holds the text")
+      .show_default();
+  command.add_option("--split", a->split, "whose pattern cuts text into words")
+      .one_of({"gpt2", "llama3"})
+      .show_default();
   command
-      ->add_option("--min-count", a->options.min_count, "pairs that occur less often do not merge")
-      ->capture_default_str();
-  command->add_option("--special-token", a->options.special_tokens,
-                      "further special tokens, after <|mdm_mask|>, <|endoftext|>, <|pad|> and the "
-                      "chat markers");
-  command->add_option("--threads", a->options.threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
-  command->callback([a] {
+      .add_option("--min-count", a->options.min_count, "pairs that occur less often do not merge")
+      .show_default();
+  command.add_option("--special-token", a->options.special_tokens,
+                     "further special tokens, after <|mdm_mask|>, <|endoftext|>, <|pad|> and the "
+                     "chat markers");
+  command.add_option("--threads", a->options.threads, "0: every core the process may use")
+      .thread_count()
+      .show_default();
+  command.callback([a] {
     a->options.split = a->split == "gpt2" ? SplitPattern::gpt2 : SplitPattern::llama3;
     train(*a);
   });
 }
 
-void add_encode(CLI::App& parent) {
+void add_encode(Command parent) {
   struct Arguments {
     std::string tokenizer, special = "as_token";
     int threads = 0;
   };
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
+  const Command command =
       parent.add_subcommand("encode", "Standard input, as one text, to ids with spaces between");
-  command->add_option("--tokenizer", a->tokenizer, "tokenizer.json")->required();
+  command.add_option("--tokenizer", a->tokenizer, "tokenizer.json").required();
   command
-      ->add_option(
-          "--special", a->special,
-          "what the text of a special token becomes: as_token, its id; as_text, the ids of "
-          "its characters")
-      ->check(CLI::IsMember({"as_token", "as_text"}))
-      ->capture_default_str();
-  command->add_option("--threads", a->threads, "0: every core the process may use")
-      ->check(thread_count())
-      ->capture_default_str();
-  command->callback([a] {
+      .add_option("--special", a->special,
+                  "what the text of a special token becomes: as_token, its id; as_text, the ids of "
+                  "its characters")
+      .one_of({"as_token", "as_text"})
+      .show_default();
+  command.add_option("--threads", a->threads, "0: every core the process may use")
+      .thread_count()
+      .show_default();
+  command.callback([a] {
     encode(a->tokenizer,
            a->special == "as_text" ? Tokenizer::Special::as_text : Tokenizer::Special::as_token,
            a->threads);
   });
 }
 
-void add_decode(CLI::App& parent) {
+void add_decode(Command parent) {
   struct Arguments {
     std::string tokenizer;
     bool skip_special = false;
   };
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
+  const Command command =
       parent.add_subcommand("decode", "Ids in standard input to the bytes they stand for");
-  command->add_option("--tokenizer", a->tokenizer, "tokenizer.json")->required();
-  command->add_flag("--skip-special", a->skip_special, "leave special tokens out");
-  command->callback([a] { decode(a->tokenizer, a->skip_special); });
+  command.add_option("--tokenizer", a->tokenizer, "tokenizer.json").required();
+  command.add_flag("--skip-special", a->skip_special, "leave special tokens out");
+  command.callback([a] { decode(a->tokenizer, a->skip_special); });
 }
 
 }  // namespace
 
-void add_tokenizer_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("tokenizer", "Train a tokenizer, or apply one");
-  command->require_subcommand(1);
-  add_train(*command);
-  add_encode(*command);
-  add_decode(*command);
+void add_tokenizer_command(Command app) {
+  const Command command = app.add_subcommand("tokenizer", "Train a tokenizer, or apply one");
+  command.require_subcommand();
+  add_train(command);
+  add_encode(command);
+  add_decode(command);
 }
 
 }  // namespace lacuna

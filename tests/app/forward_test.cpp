@@ -1,8 +1,6 @@
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cmath>
 
+#include "app/command_line.h"
 #include "app/commands.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hdf5.h"
@@ -40,11 +38,11 @@ class Forward : public ::testing::Test {
   std::string checkpoint() const { return folder_ / "model.h5"; }
 
   void run(const std::string& tokens, const std::string& output, const std::string& from) const {
-    CLI::App app;
-    add_forward_command(app);
+    CommandLine line("lacuna", "");
+    add_forward_command(line.program());
     const char* arguments[] = {"lacuna",       "forward",  "--checkpoint", from.c_str(), "--tokens",
                                tokens.c_str(), "--output", output.c_str(), "--threads",  "1"};
-    app.parse(int(std::size(arguments)), arguments);
+    line.run(int(std::size(arguments)), arguments);
   }
   std::string usage_error(const std::string& tokens) const {
     return error_of<UsageError>([&] { run(tokens, folder_ / "no.h5", checkpoint()); });

@@ -161,11 +161,14 @@ GenerationShape generation_of(const BenchOptions& options, const ModelConfig& mo
   if (room < 1)
     fail_usage(str("--prompt-length ", shape.prompt_length, " leaves no room: model.max_length is ",
                    model.max_length));
-  SamplerOptions& s = shape.sampler;
+  DecodingOptions& s = shape.decoding;
   s.gen_length = options.gen_length.value_or(std::min(room, kGenerated));
   s.steps = options.steps.value_or(s.gen_length);
   s.block_length = options.block_length.value_or(s.gen_length);
-  validate(s);
+  validate(s, [](std::string field) {
+    std::replace(field.begin(), field.end(), '_', '-');
+    return "--" + field;
+  });
   return shape;
 }
 
@@ -196,8 +199,8 @@ void bench_generation(const BenchOptions& options) {
                                        {"model", subject.name},
                                        {"parameters", r.parameters},
                                        {"prompt_length", shape.prompt_length},
-                                       {"gen_length", shape.sampler.gen_length},
-                                       {"block_length", shape.sampler.block_length},
+                                       {"gen_length", shape.decoding.gen_length},
+                                       {"block_length", shape.decoding.block_length},
                                        {"batch", shape.batch},
                                        {"rounds", shape.rounds},
                                        {"passes", r.passes},
@@ -218,7 +221,7 @@ void bench_generation(const BenchOptions& options) {
   std::printf("%s; %s, %s, %s\n", description_of(ops).c_str(), options.backend.dtype.c_str(),
               subject.name.c_str(), counted(r.parameters, "parameter").c_str());
   std::printf("%s of %s after %s, in %s; median of %s\n", counted(shape.batch, "sequence").c_str(),
-              counted(shape.sampler.gen_length, "token").c_str(),
+              counted(shape.decoding.gen_length, "token").c_str(),
               counted(shape.prompt_length, "token").c_str(),
               counted(r.passes, "pass", "passes").c_str(), counted(shape.rounds, "round").c_str());
   std::printf("%.1f tokens/s, %.2f ms per pass, %s rows/s, peak memory %s\n", tokens_per_second,

@@ -4,18 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <string_view>
-#include <thread>
 
 #include "core/check.h"
 
 namespace lacuna {
 namespace {
 
-// A frame is shown at least this long, or small models would be done before anything was seen.
-constexpr std::chrono::milliseconds kFrame{40};
 constexpr std::int64_t kPlainColumns = 100;
 constexpr std::int64_t kSnapshots = 4;
 
@@ -42,28 +38,19 @@ CanvasView::CanvasView(std::FILE* out, const Tokenizer& tokenizer, const ModelCo
   colours_ = terminal_ && !(no_color && *no_color);
 }
 
-void CanvasView::begin(std::string title, std::span<const std::int32_t> tokens,
-                       std::int64_t prompt_length, std::int64_t steps) {
+void CanvasView::begin(std::string title, std::int64_t prompt_length, const DecodingStep& state) {
   title_ = std::move(title);
   prompt_length_ = prompt_length;
-  steps_ = std::max<std::int64_t>(steps, 1);
-  shown_ = top_ = 0;
+  top_ = 0;
   drawn_.clear();
-  last_ = pieces(tokens, {});
+  take(state);
   if (terminal_) redraw();
 }
 
-void CanvasView::begin(std::string title, std::span<const std::int32_t> prompt,
-                       const SamplerOptions& options) {
-  std::vector<std::int32_t> canvas(prompt.begin(), prompt.end());
-  std::int64_t steps = options.gen_length;  // a causal model: a token each, after the prompt
-  if (config_.attention != Attention::causal) {
-    canvas.resize(canvas.size() + std::size_t(options.gen_length),
-                  std::int32_t(config_.mask_token));
-    const std::int64_t blocks = options.gen_length / options.block_length;
-    steps = blocks * std::min(options.steps / blocks, options.block_length);
-  }
-  begin(std::move(title), canvas, std::int64_t(prompt.size()), steps);
+void CanvasView::take(const DecodingStep& step) {
+  done_ = step.done;
+  steps_ = std::max<std::int64_t>(step.of, 1);
+  last_ = pieces(step.tokens, step.committed);
 }
 
 std::vector<CanvasPiece> CanvasView::pieces(std::span<const std::int32_t> tokens,
@@ -90,7 +77,7 @@ std::vector<CanvasPiece> CanvasView::pieces(std::span<const std::int32_t> tokens
 
 std::string CanvasView::status() const {
   std::string line = title_.empty() ? "" : title_ + ", ";
-  line += str("step ", shown_, " of ", steps_);
+  line += str("step ", done_, " of ", steps_);
   const auto masked = std::count_if(last_.begin(), last_.end(), [](const CanvasPiece& p) {
     return p.style == PieceStyle::masked;
   });
@@ -98,13 +85,11 @@ std::string CanvasView::status() const {
   return line;
 }
 
-void CanvasView::show(const CanvasStep& step) {
-  ++shown_;
-  last_ = pieces(step.tokens, step.committed);
+void CanvasView::show(const DecodingStep& step) {
+  take(step);
   if (terminal_) {
     redraw();
-    std::this_thread::sleep_for(kFrame);
-  } else if (shown_ * kSnapshots / steps_ != (shown_ - 1) * kSnapshots / steps_) {
+  } else if (done_ * kSnapshots / steps_ != (done_ - 1) * kSnapshots / steps_) {
     std::string text = status() + ":\n";
     for (const CanvasLine& line : layout_canvas(last_, kPlainColumns, false))
       text += line.text + "\n";

@@ -7,7 +7,7 @@
 
 #include "app/canvas_layout.h"
 #include "config/config.h"
-#include "decoding/sampler.h"
+#include "decoding/decoder.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -20,18 +20,18 @@ class CanvasView {
   /// Draws on `out`. Borrows `tokenizer`.
   CanvasView(std::FILE* out, const Tokenizer& tokenizer, const ModelConfig& config);
 
-  /// A new canvas, of which the first `prompt_length` tokens are given, to be filled in `steps`
-  /// steps. `title` ("sample 1 of 3", or "") is shown with it.
-  void begin(std::string title, std::span<const std::int32_t> tokens, std::int64_t prompt_length,
-             std::int64_t steps);
-  /// The same of a prompt and the options its answer is generated with.
-  void begin(std::string title, std::span<const std::int32_t> prompt,
-             const SamplerOptions& options);
-  void show(const CanvasStep& step);
+  /// A new canvas, of which the first `prompt_length` tokens are given, as it stands. `title`
+  /// ("sample 1 of 3", or "") is shown with it.
+  void begin(std::string title, std::int64_t prompt_length, const DecodingStep& state);
+  /// The canvas after a step.
+  void show(const DecodingStep& step);
   /// Takes the drawing off the terminal again, or, with `keep`, the highlights only.
   void end(bool keep);
+  /// Whether it is redrawn in place.
+  bool redraws() const { return terminal_; }
 
  private:
+  void take(const DecodingStep& step);
   std::vector<CanvasPiece> pieces(std::span<const std::int32_t> tokens,
                                   std::span<const std::int32_t> committed) const;
   std::string status() const;
@@ -44,9 +44,10 @@ class CanvasView {
   ModelConfig config_;
   bool terminal_, colours_;
   std::string title_;
-  std::int64_t prompt_length_ = 0, steps_ = 1, shown_ = 0;
-  std::int64_t top_ = 0;             // the first line that is visible
-  std::vector<std::int64_t> drawn_;  // columns of each line on the terminal
+  std::int64_t prompt_length_ = 0;
+  std::int64_t done_ = 0, steps_ = 1;  // as the last step said
+  std::int64_t top_ = 0;               // the first line that is visible
+  std::vector<std::int64_t> drawn_;    // columns of each line on the terminal
   std::vector<CanvasPiece> last_;
 };
 

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <span>
 
+#include "app/live_decoding.h"
 #include "app/standard_io.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -16,7 +17,7 @@
 namespace lacuna {
 
 ChatSession::ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
-                         const SamplerOptions& options, const ChatTemplate& chat, bool show)
+                         const DecodingOptions& options, const ChatTemplate& chat, bool show)
     : source_(source),
       options_(options),
       format_(chat, source.need_tokenizer("a conversation needs one")) {
@@ -24,8 +25,9 @@ ChatSession::ChatSession(const ModelSource& source, Ops& ops, const ModelTensors
     fail_usage(str("--gen-length is ", options.gen_length,
                    ", which leaves no room for a question: model.max_length is ",
                    source.config.max_length));
-  sampler_ = make_sampler(ops, source.config, weights,
-                          {source.config.max_length, 1, options.cfg_scale > 0});
+  decoder_ = std::make_unique<Decoder>(
+      ops, source.config, weights,
+      DecoderLimits{.tokens = source.config.max_length, .guidance = options.cfg_scale > 0});
   if (show) view_.emplace(stderr, *source.tokenizer, source.config);
 }
 
@@ -57,14 +59,11 @@ std::string ChatSession::ask(const std::string& text) {
     history_.pop_back();
     throw;
   }
-  CanvasObserver observer;
-  if (view_) {
-    view_->begin("", ids, options_);
-    observer = [this](const CanvasStep& step) { view_->show(step); };
-  }
-  const auto canvas = sampler_->generate({ids}, options_, observer).front();
-  if (view_) view_->end(false);
-  ++options_.first_sample;  // the same words need not get the same reply again
+  // Each reply has noise of its own: the same words need not get the same reply again.
+  const auto canvas =
+      decode_live(*decoder_, {.tokens = ids, .options = options_, .sample = replies_},
+                  view_ ? &*view_ : nullptr, "", false);
+  ++replies_;
   history_.push_back(
       {"assistant", answer_text(format_.tokenizer(), std::span(canvas).subspan(ids.size()),
                                 {source_.config.eos_token, format_.end_of_reply()})});

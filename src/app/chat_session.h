@@ -6,7 +6,7 @@
 #include "app/canvas_view.h"
 #include "app/model_source.h"
 #include "data/chat_template.h"
-#include "decoding/sampler.h"
+#include "decoding/decoder.h"
 
 namespace lacuna {
 
@@ -16,7 +16,7 @@ class ChatSession {
   /// Borrows all. `show`: the canvas is drawn on standard error while a reply is made. UsageError
   /// when replies of options.gen_length tokens leave no room in the model's length.
   ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
-              const SamplerOptions& options, const ChatTemplate& chat, bool show);
+              const DecodingOptions& options, const ChatTemplate& chat, bool show);
 
   /// The reply to `text`, both kept as history. When the conversation no longer fits, its oldest
   /// turns are forgotten, which is told in the log; Error when the last one alone does not fit.
@@ -27,9 +27,10 @@ class ChatSession {
   std::vector<std::int32_t> prompt();
 
   const ModelSource& source_;
-  SamplerOptions options_;
+  DecodingOptions options_;
+  std::int64_t replies_ = 0;
   ChatFormat format_;
-  std::unique_ptr<TextSampler> sampler_;
+  std::unique_ptr<Decoder> decoder_;
   std::optional<CanvasView> view_;
   Dialogue history_;
 };

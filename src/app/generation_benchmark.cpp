@@ -6,6 +6,7 @@
 #include "app/training_benchmark.h"
 #include "core/philox.h"
 #include "core/stopwatch.h"
+#include "decoding/generate.h"
 #include "kernels/bench/median.h"
 #include "training/flops.h"
 
@@ -32,32 +33,20 @@ Prompts random_prompts(const ModelConfig& model, const GenerationShape& shape) {
 /// Counts the passes of a round by what each left.
 class Counter {
  public:
-  Counter(const ModelConfig& model, const GenerationShape& shape, GenerationBenchmark& result)
-      : model_(model), shape_(shape), result_(result) {}
+  Counter(const ModelConfig& model, GenerationBenchmark& result) : model_(model), result_(result) {}
 
-  void operator()(const CanvasStep& step) {
-    if (step.sequence == 0 || step.block != block_ || step.step != step_) ++result_.passes;
+  void operator()(const DecodingStep& step) {
+    if (step.id == 0 || step.block != block_ || step.step != step_) ++result_.passes;
     block_ = step.block;
     step_ = step.step;
-    const bool causal = model_.attention == Attention::causal;
-    const auto length = std::int64_t(step.tokens.size()) - causal;
-    const std::int64_t asked = causal ? 1 : masked_before(step);
-    result_.rows += length;
-    result_.logit_rows += asked;
-    flops_ += forward_flops(model_, 1, length, asked);
+    result_.rows += step.rows;
+    result_.logit_rows += step.logit_rows;
+    flops_ += forward_flops(model_, 1, step.rows, step.logit_rows);
   }
   double flops() const { return flops_; }
 
  private:
-  /// Up to the block's end, before this step filled some.
-  std::int64_t masked_before(const CanvasStep& step) const {
-    const auto end = step.tokens.begin() +
-                     (shape_.prompt_length + (step.block + 1) * shape_.sampler.block_length);
-    return std::count(step.tokens.begin(), end, std::int32_t(model_.mask_token)) +
-           std::int64_t(step.committed.size());
-  }
   const ModelConfig& model_;
-  const GenerationShape& shape_;
   GenerationBenchmark& result_;
   std::int64_t block_ = -1, step_ = -1;
   double flops_ = 0;
@@ -69,19 +58,18 @@ GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
                                          const ModelTensors& weights,
                                          const GenerationShape& shape) {
   const std::int64_t available = ops.memory().available();
-  const std::int64_t canvas = shape.prompt_length + shape.sampler.gen_length;
-  const auto sampler =
-      make_sampler(ops, model, weights, {.tokens = shape.batch * canvas, .sequences = shape.batch});
+  const std::int64_t canvas = shape.prompt_length + shape.decoding.gen_length;
+  Decoder decoder(ops, model, weights, {.tokens = shape.batch * canvas, .sequences = shape.batch});
   const Prompts prompts = random_prompts(model, shape);
   GenerationBenchmark result;
-  Counter counter(model, shape, result);  // in the round that warms up: all are alike
-  for (const auto& text : sampler->generate(prompts, shape.sampler, std::ref(counter)))
+  Counter counter(model, result);  // in the round that warms up: all are alike
+  for (const auto& text : generate(decoder, prompts, shape.decoding, 0, std::ref(counter)))
     result.tokens += std::int64_t(text.size()) - shape.prompt_length;
   ops.synchronize();
   std::vector<double> seconds;
   for (std::int64_t round = 0; round < shape.rounds; ++round) {
     const Stopwatch stopwatch;
-    sampler->generate(prompts, shape.sampler);
+    generate(decoder, prompts, shape.decoding);
     ops.synchronize();
     seconds.push_back(stopwatch.seconds());
   }

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "config/config.h"
-#include "decoding/sampler.h"
+#include "config/decoding_options.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
 
@@ -10,7 +10,7 @@ namespace lacuna {
 
 struct GenerationShape {
   std::int64_t prompt_length = 64, batch = 1, rounds = 3;
-  SamplerOptions sampler;  // gen_length, steps, block_length
+  DecodingOptions decoding;  // gen_length, steps, block_length
 };
 
 /// How fast text is generated: `batch` prompts of random tokens are continued at once, at
@@ -27,7 +27,7 @@ struct GenerationBenchmark {
 };
 
 /// A round to warm up, then shape.rounds that are timed, prompts included, loading not. Borrows the
-/// weights. Errors as TextSampler::generate().
+/// weights. Errors as Decoder's.
 GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
                                          const ModelTensors& weights, const GenerationShape& shape);
 

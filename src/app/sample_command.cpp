@@ -12,13 +12,14 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/live_decoding.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
-#include "decoding/sampler.h"
+#include "decoding/generate.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
 #include "training/model_io.h"
@@ -52,8 +53,8 @@ std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& sour
 }
 
 /// What was asked for, with the defaults that depend on the model and the prompt.
-SamplerOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt) {
-  SamplerOptions o;
+DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt) {
+  DecodingOptions o;
   const std::int64_t room = config.max_length - prompt;
   if (room < 1)
     fail_usage(str("the prompt has ", counted(prompt, "token"),
@@ -71,11 +72,16 @@ SamplerOptions options_of(const Arguments& a, const ModelConfig& config, std::in
   o.seed = a.seed;
   o.remasking =
       a.remasking == word_of(Remasking::random) ? Remasking::random : Remasking::low_confidence;
-  validate(o);
+  if (a.steps == 0 || a.block_length == 0)  // which stands for the default in files alone
+    fail_usage(str(a.steps == 0 ? "--steps" : "--block-length", " is 0; it must be at least 1"));
+  validate(o, [](std::string field) {
+    std::replace(field.begin(), field.end(), '_', '-');
+    return "--" + field;
+  });
   return o;
 }
 
-void warn_of_idle_options(const Arguments& a, const SamplerOptions& o, bool causal) {
+void warn_of_idle_options(const Arguments& a, const DecodingOptions& o, bool causal) {
   if (causal &&
       (a.steps || a.block_length || o.cfg_scale > 0 || o.remasking != Remasking::low_confidence))
     log_warning(
@@ -134,7 +140,7 @@ void chat(const Arguments& a) {
         std::min(kDefaultLength, std::max<std::int64_t>(1, source.config.max_length / 2));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
   if (!a.block_length && *defaults.gen_length % kChatBlock == 0) defaults.block_length = kChatBlock;
-  const SamplerOptions options = options_of(defaults, source.config, 0);
+  const DecodingOptions options = options_of(defaults, source.config, 0);
   warn_of_idle_options(a, options, source.config.attention == Attention::causal);
   const ChatTemplate chat_template = load_chat_template(a.chat_template);
   const std::unique_ptr<Ops> backend = a.backend.make();
@@ -158,7 +164,7 @@ void sample(const Arguments& a) {
   if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
   const auto length = std::int64_t(prompt.size());
-  SamplerOptions options = options_of(a, config, length);
+  DecodingOptions options = options_of(a, config, length);
   const bool causal = config.attention == Attention::causal;
   warn_of_idle_options(a, options, causal);
 
@@ -169,25 +175,20 @@ void sample(const Arguments& a) {
   const std::int64_t canvas = length + options.gen_length;
   const std::int64_t at_once =
       a.show ? 1 : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, a.samples);
-  const auto sampler =
-      make_sampler(ops, config, weights, {at_once * canvas, at_once, options.cfg_scale > 0});
+  Decoder decoder(ops, config, weights, {at_once * canvas, at_once, options.cfg_scale > 0});
   Printer print(a, source, length);
-  std::optional<CanvasView> view;
-  CanvasObserver observer;
   if (a.show) {
-    view.emplace(stderr, *source.tokenizer, config);
-    observer = [&](const CanvasStep& step) { view->show(step); };
+    CanvasView view(stderr, *source.tokenizer, config);
+    for (std::int64_t i = 0; i < a.samples; ++i)
+      print(decode_live(decoder, {.tokens = prompt, .options = options, .sample = i}, &view,
+                        a.samples > 1 ? str("sample ", i + 1, " of ", a.samples) : "",
+                        !isatty(STDOUT_FILENO)));
+    return;
   }
   for (std::int64_t done = 0; done < a.samples; done += at_once) {
     const std::int64_t n = std::min(at_once, a.samples - done);
-    options.first_sample = done;
-    if (view)
-      view->begin(a.samples > 1 ? str("sample ", done + 1, " of ", a.samples) : "", prompt,
-                  options);
-    const auto canvases = sampler->generate(
-        std::vector<std::vector<std::int32_t>>(std::size_t(n), prompt), options, observer);
-    if (view) view->end(!isatty(STDOUT_FILENO));
-    for (const std::vector<std::int32_t>& tokens : canvases) print(tokens);
+    const std::vector<std::vector<std::int32_t>> prompts(std::size_t(n), prompt);
+    for (const auto& text : generate(decoder, prompts, options, done)) print(text);
   }
 }
 

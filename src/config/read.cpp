@@ -65,6 +65,11 @@ class Assign {
         hint = str("; write ", std::int64_t(x));
     wrong("an integer", hint);
   }
+  void operator()(std::uint64_t& field) const {
+    const auto* integer = node_.as_integer();
+    if (!integer || **integer < 0) wrong("an integer, 0 or more");
+    field = std::uint64_t(**integer);
+  }
   void operator()(double& field) const {
     if (const auto* number = node_.as_floating_point())
       field = **number;
@@ -317,10 +322,19 @@ void validate_task(const TaskConfig& c, const std::string& path) {
   need(t.match != MatchRule::regex || !t.pattern.empty(), "task.match = \"regex\" needs a pattern");
   need(t.type != TaskType::reversal || (!t.reverse_prompt.empty() && !t.reverse_answer.empty()),
        "task.type = \"reversal\" needs reverse_prompt and reverse_answer");
-  need(c.sampler.gen_length >= 1 && c.sampler.steps >= 0 && c.sampler.block_length >= 0,
-       "sampler.gen_length must be at least 1, steps and block_length not negative");
-  need(c.sampler.seed >= 0 && c.likelihood.seed >= 0, "seeds must not be negative");
+  need(c.likelihood.seed >= 0, "likelihood.seed must not be negative");
   need(c.likelihood.samples >= 1, "likelihood.samples must be at least 1");
+  const auto named = [&](const std::string& field) { return "sampler." + field; };
+  const bool generates =
+      t.type == TaskType::generation || (t.type == TaskType::reversal && t.distractors == 0);
+  try {
+    if (generates)
+      validate(c.sampler, named);
+    else
+      validate_values(c.sampler, named);
+  } catch (const UsageError& e) {
+    need(false, e.what());
+  }
 }
 
 std::string text_of(const std::string& path) {

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "config/decoding_options.h"
 
 namespace lacuna {
 
@@ -80,29 +81,6 @@ struct TaskSection {
   }
 };
 
-/// How answers are generated (decoding/sampler.h).
-struct TaskSampler {
-  std::int64_t gen_length = 128;
-  std::int64_t steps = 0;
-  std::int64_t block_length = 0;
-  double temperature = 0;
-  bool random_remasking = false;
-  double cfg_scale = 0;
-  std::int64_t seed = 1;
-
-  bool operator==(const TaskSampler&) const = default;
-  template <class Self, class Visitor>
-  static void fields(Self& c, Visitor&& visit) {
-    visit(c.gen_length, "gen_length", "tokens of an answer");
-    visit(c.steps, "steps", "forward passes; 0: gen_length");
-    visit(c.block_length, "block_length", "tokens filled before those after them; 0: gen_length");
-    visit(c.temperature, "temperature", "0: the likeliest token");
-    visit(c.random_remasking, "random_remasking", "random instead of low-confidence remasking");
-    visit(c.cfg_scale, "cfg_scale", "classifier-free guidance; 0: none");
-    visit(c.seed, "seed", "of every random number");
-  }
-};
-
 /// How likelihoods are bounded (diffusion/likelihood.h).
 struct TaskLikelihood {
   std::int64_t samples = 128;
@@ -123,7 +101,7 @@ struct TaskLikelihood {
 /// The header of a task, a TOML file.
 struct TaskConfig {
   TaskSection task;
-  TaskSampler sampler;
+  DecodingOptions sampler;
   TaskLikelihood likelihood;
 
   bool operator==(const TaskConfig&) const = default;

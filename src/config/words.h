@@ -13,6 +13,7 @@ namespace lacuna {
 /// A basic TOML string: quotes, backslashes and control characters are escaped.
 std::string toml_string(std::string_view text);
 std::string toml_value(std::int64_t value);
+std::string toml_value(std::uint64_t value);
 /// The shortest digits that read back as the same double; always with a point or an exponent.
 std::string toml_value(double value);
 std::string toml_value(bool value);

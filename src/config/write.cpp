@@ -48,6 +48,7 @@ std::string toml_string(std::string_view text) {
 }
 
 std::string toml_value(std::int64_t value) { return std::to_string(value); }
+std::string toml_value(std::uint64_t value) { return std::to_string(value); }
 
 std::string toml_value(bool value) { return value ? "true" : "false"; }
 

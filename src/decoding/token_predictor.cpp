@@ -8,8 +8,6 @@
 namespace lacuna {
 namespace {
 
-constexpr int kPositionBits = 20;
-
 std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                       Place place) {
   return std::min(head_chunk_rows(config, dtype, place), limits.head_rows);
@@ -22,18 +20,11 @@ Tensor view(const std::vector<T>& v) {
 
 }  // namespace
 
-std::int64_t noise_key(std::int64_t sample, std::int64_t position) {
-  CHECK(position < std::int64_t{1} << kPositionBits, "position ", position,
-        " of a text; at most 2^", kPositionBits, " can be sampled");
-  return sample << kPositionBits | position;
-}
-
 Plan TokenPredictor::make_plan(const ModelLimits& limits, Slots& slots) {
   Plan plan;
-  slots.inputs = plan.add("sampler/inputs", {limits.rows}, DType::i32);
-  slots.keys = plan.add("sampler/keys", {limits.head_rows}, DType::i64);
-  slots.tokens = plan.add("sampler/tokens", {limits.head_rows}, DType::i32);
-  slots.confidence = plan.add("sampler/confidence", {limits.head_rows});
+  slots.keys = plan.add("decoding/keys", {limits.head_rows}, DType::i64);
+  slots.tokens = plan.add("decoding/tokens", {limits.head_rows}, DType::i32);
+  slots.confidence = plan.add("decoding/confidence", {limits.head_rows});
   return plan;
 }
 
@@ -56,33 +47,52 @@ std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits&
   return sum;
 }
 
-TokenPredictor::Draws TokenPredictor::predict(const std::vector<std::int32_t>& tokens,
-                                              const Sequences& sequences,
-                                              const std::vector<std::int64_t>& row_keys,
-                                              const SamplingParameters& parameters,
-                                              double cfg_scale) {
-  const auto M = std::int64_t(row_keys.size());
-  const bool guided = cfg_scale > 0;
-  CHECK(std::int64_t(sequences.head_rows.size()) == (guided ? 2 * M : M), "draws at ", M,
-        " rows from ", sequences.head_rows.size(), " rows of logits");
+void TokenPredictor::place_rows(const DecodingBatch& batch) {
+  model_.place(view(batch.tokens), batch.sequences);
+  ops_.copy(arena_[slots_.keys].row_range(0, batch.draws()), view(batch.keys));
+}
+
+void TokenPredictor::place(const DecodingBatch& batch) {
+  place_rows(batch);
+  ops_.synchronize();
+}
+
+void TokenPredictor::draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later) {
+  for (std::int64_t at = 0; at < batch.draws(); at += head_.chunk_rows())
+    draw_chunk(batch, hidden, at, std::min(head_.chunk_rows(), batch.draws() - at), later);
+}
+
+void TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at,
+                                std::int64_t n, std::uint64_t later) {
+  const Tensor logits = head_.logits(hidden.row_range(at, n));
+  const std::int64_t guided = std::clamp<std::int64_t>(batch.guided - at, 0, n);
+  Tensor unconditional;
+  if (guided > 0) unconditional = head_.second_logits(hidden.row_range(batch.draws() + at, guided));
+  std::int64_t begin = at;
+  for (const DrawRun& run : batch.runs) {
+    const std::int64_t rows = std::min(run.end, at + n) - begin;
+    if (rows <= 0) continue;
+    const Tensor own = logits.row_range(begin - at, rows);
+    if (run.cfg_scale > 0)
+      ops_.guide(own, unconditional.row_range(begin - at, rows), float(run.cfg_scale));
+    SamplingParameters parameters = run.parameters;
+    parameters.step += later;
+    ops_.sample_tokens(arena_[slots_.tokens].row_range(begin, rows),
+                       arena_[slots_.confidence].row_range(begin, rows), own,
+                       arena_[slots_.keys].row_range(begin, rows), parameters);
+    begin += rows;
+  }
+}
+
+Draws TokenPredictor::predict(const DecodingBatch& batch) {
+  const std::int64_t M = batch.draws();
   tokens_.resize(std::size_t(M));
   confidence_.resize(std::size_t(M));
   if (M == 0) return {tokens_, confidence_};
-  const Tensor inputs = arena_[slots_.inputs].row_range(0, std::int64_t(tokens.size()));
-  ops_.copy(inputs, view(tokens));
-  ops_.copy(arena_[slots_.keys].row_range(0, M), view(row_keys));
-  const Tensor hidden = model_.forward(inputs, sequences);
-  for (std::int64_t at = 0; at < M; at += head_.chunk_rows()) {
-    const std::int64_t n = std::min(head_.chunk_rows(), M - at);
-    const Tensor logits = head_.logits(hidden.row_range(at, n));
-    if (guided)
-      ops_.guide(logits, head_.second_logits(hidden.row_range(M + at, n)), float(cfg_scale));
-    ops_.sample_tokens(arena_[slots_.tokens].row_range(at, n),
-                       arena_[slots_.confidence].row_range(at, n), logits,
-                       arena_[slots_.keys].row_range(at, n), parameters);
-  }
-  ops_.copy(view(tokens_), arena_[slots_.tokens].row_range(0, M));
-  ops_.copy(view(confidence_), arena_[slots_.confidence].row_range(0, M));
+  place_rows(batch);
+  draw(batch, model_.run());
+  ops_.copy(view(tokens_), drawn_tokens(M));
+  ops_.copy(view(confidence_), confidence(M));
   ops_.synchronize();
   for (const float c : confidence_) CHECK(std::isfinite(c), kNotFinite);
   return {tokens_, confidence_};

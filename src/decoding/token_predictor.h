@@ -1,16 +1,16 @@
 #pragma once
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/arena.h"
+#include "decoding/batch.h"
 #include "kernels/ops.h"
 #include "model/head.h"
 #include "model/model.h"
 
 namespace lacuna {
 
-/// Draws tokens at chosen rows of a forward pass: what every way of generating text shares.
+/// Draws a token at each logit row of a forward pass.
 class TokenPredictor {
  public:
   /// `limits` of one forward pass. Borrows `weights`. `shares` as in Model: every rank draws, and
@@ -21,26 +21,29 @@ class TokenPredictor {
   static std::int64_t bytes(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                             Place place, ModelShare share);
 
-  /// One per drawn row, on the host, valid until the next call.
-  struct Draws {
-    std::span<const std::int32_t> tokens;
-    std::span<const float> confidence;  // softmax(logits)[token], without noise or temperature
-  };
-  /// Draws at sequences.head_rows by Ops::sample_tokens; row_keys name each row's noise. With
-  /// cfg_scale > 0 the head rows are those of M conditional rows, then the M unconditional ones
-  /// that guide them (Ops::guide), and M tokens are drawn. Throws Error when logits are not finite.
-  Draws predict(const std::vector<std::int32_t>& tokens, const Sequences& sequences,
-                const std::vector<std::int64_t>& row_keys, const SamplingParameters& parameters,
-                double cfg_scale = 0);
+  /// A forward pass of the batch and its draws, on the host, valid until the next call. Throws
+  /// Error when logits are not finite.
+  Draws predict(const DecodingBatch& batch);
 
+  // The same in parts, for steps that follow each other on a device.
+  /// Where operations run, what the model and draw() read. Returns once the batch is copied.
+  void place(const DecodingBatch& batch);
+  /// Queues the draws (Ops::sample_tokens) at `hidden`, the result of model().run(). Noise steps
+  /// are `later` than the batch's.
+  void draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later = 0);
+  Tensor drawn_tokens(std::int64_t n) const { return arena_[slots_.tokens].row_range(0, n); }
+  Tensor confidence(std::int64_t n) const { return arena_[slots_.confidence].row_range(0, n); }
   Model& model() { return model_; }
-  Head& head() { return head_; }
 
  private:
   struct Slots {
-    Slot inputs, keys, tokens, confidence;
+    Slot keys, tokens, confidence;
   };
   static Plan make_plan(const ModelLimits& limits, Slots& slots);
+  void place_rows(const DecodingBatch& batch);
+  /// Draws [at, at + n), all of one chunk of the head.
+  void draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at, std::int64_t n,
+                  std::uint64_t later);
 
   Ops& ops_;
   Slots slots_;
@@ -50,8 +53,5 @@ class TokenPredictor {
   std::vector<std::int32_t> tokens_;
   std::vector<float> confidence_;
 };
-
-/// The key of the noise at `position` of sample `sample`: the same wherever it is computed.
-std::int64_t noise_key(std::int64_t sample, std::int64_t position);
 
 }  // namespace lacuna

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/check.h"
+#include "decoding/generate.h"
 #include "evaluation/choices.h"
 #include "evaluation/encode_text.h"
 #include "tokenizer/answer_text.h"
@@ -111,28 +112,23 @@ std::vector<Likelihood> Answers::score(const TaskText& prompt,
   return score(texts, number * kMostChoices);
 }
 
+Decoder& Answers::decoder() {
+  if (!decoder_)
+    decoder_ = std::make_unique<Decoder>(
+        subject_.ops, subject_.config, subject_.weights,
+        DecoderLimits{.tokens = max_length(), .guidance = task_.sampler.cfg_scale > 0});
+  return *decoder_;
+}
+
 std::string Answers::generate(const TaskText& prompt, const Record& record, std::int64_t number) {
-  const TaskSampler& s = task_.sampler;
-  SamplerOptions options;
-  options.gen_length = s.gen_length;
-  options.steps = s.steps ? s.steps : s.gen_length;
-  options.block_length = s.block_length ? s.block_length : s.gen_length;
-  options.temperature = s.temperature;
-  options.remasking = s.random_remasking ? Remasking::random : Remasking::low_confidence;
-  options.cfg_scale = s.cfg_scale;
-  options.seed = std::uint64_t(s.seed);
-  options.first_sample = number;
-  validate(options);
   std::vector<std::int32_t> ids = prompt_ids(prompt);
   const auto length = std::int64_t(ids.size());
-  if (const std::int64_t excess = length + s.gen_length - max_length(); excess > 0) {
+  if (const std::int64_t excess = length + task_.sampler.gen_length - max_length(); excess > 0) {
     cut(ids, length, excess, record);
     ++cut_prompts_;
   }
-  if (!sampler_)
-    sampler_ = make_sampler(subject_.ops, subject_.config, subject_.weights,
-                            {max_length(), 1, s.cfg_scale > 0});
-  const std::vector<std::int32_t> canvas = sampler_->generate({ids}, options).front();
+  const std::vector<std::int32_t> canvas =
+      lacuna::generate(decoder(), {ids}, task_.sampler, number).front();
   std::string text = answer_text(subject_.tokenizer, std::span(canvas).subspan(ids.size()),
                                  {subject_.config.eos_token, chat_ ? chat_->end_of_reply() : -1});
   if (!task_.task.stop.empty()) text = text.substr(0, text.find(task_.task.stop));
@@ -141,11 +137,13 @@ std::string Answers::generate(const TaskText& prompt, const Record& record, std:
 
 std::vector<std::int32_t> Answers::fill(const std::vector<std::int32_t>& canvas,
                                         std::int64_t record) {
-  if (!infiller_)
-    infiller_ =
-        std::make_unique<Infiller>(subject_.ops, subject_.config, subject_.weights, max_length());
-  return infiller_->fill(canvas, {task_.sampler.steps, task_.sampler.temperature,
-                                  std::uint64_t(task_.sampler.seed), record});
+  // All gaps at once, those of the highest confidence first: blocks and guidance are for answers.
+  const DecodingOptions options{.steps = task_.sampler.steps,
+                                .temperature = task_.sampler.temperature,
+                                .seed = task_.sampler.seed};
+  return decode(decoder(),
+                {{.tokens = canvas, .options = options, .sample = record, .infill = true}})
+      .front();
 }
 
 }  // namespace lacuna

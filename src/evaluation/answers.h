@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "core/prompted_text.h"
-#include "decoding/infill.h"
-#include "decoding/sampler.h"
+#include "decoding/decoder.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/evaluator.h"
 #include "evaluation/record.h"
@@ -37,6 +36,7 @@ class Answers {
   std::int64_t max_length() const { return subject_.config.max_length; }
 
  private:
+  Decoder& decoder();
   TaskText solved(const Record& example) const;
   std::vector<std::int32_t> prompt_ids(const TaskText& prompt) const;
   PromptedText scored(const TaskText& prompt, const std::string& choice) const;
@@ -49,8 +49,7 @@ class Answers {
   TaskText shots_;
   std::optional<ChatFormat> chat_;
   std::unique_ptr<LikelihoodEstimator> estimator_;
-  std::unique_ptr<TextSampler> sampler_;
-  std::unique_ptr<Infiller> infiller_;
+  std::unique_ptr<Decoder> decoder_;
   std::int64_t cut_prompts_ = 0;
 };
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "config/config.h"
-#include "decoding/sampler.h"
+#include "decoding/decoder.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -27,7 +27,8 @@ class SampleText {
   const Config& config_;
   const Tokenizer& tokenizer_;
   std::vector<std::int32_t> prompt_;
-  std::unique_ptr<TextSampler> sampler_;
+  DecodingOptions options_;
+  std::unique_ptr<Decoder> decoder_;
 };
 
 }  // namespace lacuna

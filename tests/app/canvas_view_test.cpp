@@ -30,9 +30,20 @@ class View : public ::testing::Test {
     setenv("TERM", "xterm", 1);
     unsetenv("NO_COLOR");
   }
-  static void show(CanvasView& view, const Tokens& tokens, const Tokens& committed) {
-    view.show({0, 0, 0, tokens, committed});
+  /// A canvas that `steps` steps are to fill.
+  void begin(CanvasView& view, const std::string& title, const Tokens& tokens,
+             std::int64_t prompt_length, std::int64_t steps) {
+    state_ = {.of = steps};
+    state_.tokens = tokens;
+    view.begin(title, prompt_length, state_);
   }
+  void show(CanvasView& view, const Tokens& tokens, const Tokens& committed) {
+    ++state_.done;
+    state_.tokens = tokens;
+    state_.committed = committed;
+    view.show(state_);
+  }
+  DecodingStep state_;
   Tokenizer tokenizer_ = Tokenizer::from_json(testing::byte_tokenizer_json(), "test");
   ModelConfig config_;
 };
@@ -41,7 +52,7 @@ TEST_F(View, RedrawsInPlace) {
   Terminal terminal(30, 10);
   std::fputs("$ lacuna sample\n", terminal.file());
   CanvasView view(terminal.file(), tokenizer_, config_);
-  view.begin("", Tokens{A, kMask, kMask, kMask}, 1, 3);
+  begin(view, "", Tokens{A, kMask, kMask, kMask}, 1, 3);
   EXPECT_EQ(terminal.lines(), (Lines{"$ lacuna sample", "a░░░", "step 0 of 3, 3 masked"}));
   show(view, {A, kMask, kNewline, kMask}, {2});
   EXPECT_EQ(terminal.lines(), (Lines{"$ lacuna sample", "a░↵", "░", "step 1 of 3, 2 masked"}));
@@ -58,14 +69,14 @@ TEST_F(View, RedrawsInPlace) {
 TEST_F(View, KeepsTheCanvasWithoutItsHighlights) {
   Terminal terminal(30, 10);
   CanvasView view(terminal.file(), tokenizer_, config_);
-  view.begin("sample 2 of 3", Tokens{kMask, kMask}, 0, 1);
+  begin(view, "sample 2 of 3", Tokens{kMask, kMask}, 0, 1);
   show(view, {A, B}, {0, 1});
   const std::size_t before = terminal.received().size();
   view.end(true);
   EXPECT_EQ(terminal.lines(), (Lines{"ab", "sample 2 of 3, step 1 of 1"}));
   EXPECT_EQ(terminal.received().substr(before).find("\x1b[30;42m"), std::string::npos);
   // The next one is drawn below it.
-  view.begin("", Tokens{kMask}, 0, 1);
+  begin(view, "", Tokens{kMask}, 0, 1);
   EXPECT_EQ(terminal.lines(),
             (Lines{"ab", "sample 2 of 3, step 1 of 1", "░", "step 0 of 1, 1 masked"}));
 }
@@ -74,7 +85,7 @@ TEST_F(View, TokensThatAreNoText) {
   Terminal terminal(30, 10);
   CanvasView view(terminal.file(), tokenizer_, config_);
   // The bytes of a wide character one by one, and an id that the tokenizer does not know.
-  view.begin("", Tokens{kMask, kMask, kMask, kUnknown}, 0, 3);
+  begin(view, "", Tokens{kMask, kMask, kMask, kUnknown}, 0, 3);
   EXPECT_EQ(terminal.lines()[0], "░░░·");
   show(view, {0xE4, kMask, kMask, kUnknown}, {0});
   EXPECT_EQ(terminal.lines()[0], "\uFFFD░░·");
@@ -90,7 +101,7 @@ TEST_F(View, NarrowTerminals) {
     Terminal terminal(columns, 20);
     CanvasView view(terminal.file(), tokenizer_, config_);
     Tokens tokens(12, kMask);
-    view.begin("", tokens, 0, 12);
+    begin(view, "", tokens, 0, 12);
     for (std::int32_t i = 0; i < 12; i += 3) {
       std::copy_n(Tokens{0xE4, 0xBD, 0xA0}.begin(), 3, tokens.begin() + i);  // 你
       show(view, tokens, {i, i + 1, i + 2});
@@ -113,7 +124,7 @@ TEST_F(View, ACanvasTallerThanTheTerminalScrollsToWhatIsFilled) {
   // Ten lines: each "a" but for line i, which gets filled with "b" in step i.
   Tokens tokens;
   for (int i = 0; i < 10; ++i) tokens.insert(tokens.end(), {kMask, A, kNewline});
-  view.begin("", tokens, 0, 10);
+  begin(view, "", tokens, 0, 10);
   EXPECT_EQ(terminal.lines(),
             (Lines{"░a", "░a", "░a", "░a", "step 0 of 10, 10 masked, lines 1-4 of 10"}));
   const int scrolled = terminal.scrolled();  // to make room, once
@@ -140,7 +151,7 @@ TEST_F(View, NoColoursWhereTheyAreNotWanted) {
   setenv("NO_COLOR", "1", 1);
   Terminal terminal(30, 10);
   CanvasView view(terminal.file(), tokenizer_, config_);
-  view.begin("", Tokens{A, kMask}, 1, 1);
+  begin(view, "", Tokens{A, kMask}, 1, 1);
   show(view, {A, B}, {1});
   EXPECT_EQ(terminal.lines(), (Lines{"ab", "step 1 of 1"}));
   const std::string& bytes = terminal.received();
@@ -176,7 +187,7 @@ class PlainView : public View, public ::testing::WithParamInterface<bool> {
 TEST_P(PlainView, ShowsTheCanvasAtEachQuarterWithoutEscapes) {
   const std::string text = written([&](CanvasView& view) {
     Tokens tokens(8, kMask);
-    view.begin("sample 1 of 2", tokens, 0, 8);
+    begin(view, "sample 1 of 2", tokens, 0, 8);
     for (std::int32_t i = 0; i < 8; ++i) {
       tokens[std::size_t(i)] = i == 5 ? kNewline : A;
       show(view, tokens, {i});
@@ -192,7 +203,7 @@ TEST_P(PlainView, ShowsTheCanvasAtEachQuarterWithoutEscapes) {
 
 TEST_P(PlainView, FewStepsAreAllShown) {
   const std::string text = written([&](CanvasView& view) {
-    view.begin("", Tokens{A, kMask}, 1, 1);
+    begin(view, "", Tokens{A, kMask}, 1, 1);
     show(view, {A, B}, {1});
   });
   EXPECT_EQ(text, "step 1 of 1:\nab\n\n");

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "decoding/sampler.h"
+#include "decoding/generate.h"
 #include "tests/cuda/support.h"
 #include "tests/cuda/training.h"
 
@@ -87,10 +87,11 @@ TEST_P(CudaSamplerTest, NoticesDamagedWeights) {
   const ModelConfig config = tiny(48, 3, 1);
   ModelTensors weights(device().memory(), config, "weights");
   device().fill(weights.flat(), NAN);
-  SamplerOptions options;
+  DecodingOptions options;
   options.gen_length = options.block_length = options.steps = 4;
-  const auto sampler = make_sampler(device(), config, weights, {64, 2, false});
-  EXPECT_TRUE(contains(error_of([&] { sampler->generate({{1}}, options); }), "are not finite"));
+  Decoder decoder(device(), config, weights, {64, 2, false});
+  EXPECT_TRUE(contains(error_of([&] { generate(decoder, {{1}}, options); }), "are not finite"));
+  EXPECT_TRUE(decoder.idle());
 }
 
 TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
@@ -99,7 +100,7 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   initialise(here, config, 5, host);
   for (std::size_t i = 0; i < here.named().size(); ++i)
     device().copy(there.named()[i].tensor, here.named()[i].tensor);
-  SamplerOptions options;
+  DecodingOptions options;
   options.gen_length = 16;
   options.block_length = 8;
   options.steps = 8;
@@ -108,29 +109,53 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   using Step = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::vector<std::int32_t>,
                           std::vector<std::int32_t>>;
   std::vector<Step> steps;
-  const CanvasObserver observer = [&](const CanvasStep& s) {
-    steps.emplace_back(s.sequence, s.block, s.step,
+  const DecodingObserver observer = [&](const DecodingStep& s) {
+    steps.emplace_back(s.id, s.block, s.step,
                        std::vector<std::int32_t>(s.tokens.begin(), s.tokens.end()),
                        std::vector<std::int32_t>(s.committed.begin(), s.committed.end()));
   };
-  const auto generate = [&](Ops& ops, const ModelTensors& weights, bool observed) {
+  const auto texts = [&](Ops& ops, const ModelTensors& weights, bool observed) {
     steps.clear();
-    return make_sampler(ops, config, weights, {64, 2, true})
-        ->generate(prompts, options, observed ? observer : CanvasObserver());
+    Decoder decoder(ops, config, weights, {64, 2, true});
+    return generate(decoder, prompts, options, 0, observed ? observer : DecodingObserver());
   };
   for (const Remasking remasking : {Remasking::low_confidence, Remasking::random})
     for (const double guidance : {0.0, 1.5}) {
       options.remasking = remasking;
       options.cfg_scale = guidance;
-      const auto expected = generate(host, here, true);
+      const auto expected = texts(host, here, true);
       const std::vector<Step> expected_steps = steps;
-      EXPECT_EQ(generate(device(), there, false), expected);
-      EXPECT_EQ(generate(device(), there, true), expected);
+      EXPECT_EQ(texts(device(), there, false), expected);
+      EXPECT_EQ(texts(device(), there, true), expected);
       EXPECT_EQ(steps, expected_steps);
     }
   options.remasking = Remasking::low_confidence;
   options.temperature = 0.8;
-  EXPECT_EQ(generate(device(), there, false), generate(host, here, false));
+  EXPECT_EQ(texts(device(), there, false), texts(host, here, false));
+}
+
+/// Rounds of texts with other seeds, temperatures, guidance and lengths, some of which end sooner.
+TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
+  const ModelConfig config = tiny(48, 3, 1);
+  ModelTensors here(host.memory(), config, "weights"), there(device().memory(), config, "weights");
+  initialise(here, config, 5, host);
+  for (std::size_t i = 0; i < here.named().size(); ++i)
+    device().copy(there.named()[i].tensor, here.named()[i].tensor);
+  std::vector<DecodingRequest> requests;
+  for (std::int64_t i = 0; i < 4; ++i)  // without a prompt, all rows would be equal
+    requests.push_back(
+        {.tokens = std::vector<std::int32_t>(std::size_t(i + 1), std::int32_t(7 + i)),
+         .options = {.gen_length = 8 + 4 * (i % 2),
+                     .block_length = 4,
+                     .temperature = 0.4 * double(i % 3),
+                     .cfg_scale = i % 2 ? 1.5 : 0.0,
+                     .seed = std::uint64_t(i)},
+         .sample = i});
+  const auto texts = [&](Ops& ops, const ModelTensors& weights) {
+    Decoder decoder(ops, config, weights, {64, 3, true});
+    return decode(decoder, requests);
+  };
+  EXPECT_EQ(texts(device(), there), texts(host, here));
 }
 
 }  // namespace

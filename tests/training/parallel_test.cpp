@@ -2,7 +2,7 @@
 // part.
 #include <gtest/gtest.h>
 
-#include "decoding/sampler.h"
+#include "decoding/generate.h"
 #include "tests/data/support.h"
 #include "tests/training/parallel_support.h"
 #include "training/run_plan.h"
@@ -204,13 +204,13 @@ TEST_F(Layouts, ValidationIsShared) {
 // Every kind of sampling, with few rows at a time and with many; every rank gets the texts.
 TEST_F(Layouts, TextsAreThoseOfOneRank) {
   const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {4}};
-  SamplerOptions greedy{.gen_length = 12, .steps = 6, .block_length = 6};
-  SamplerOptions noisy = greedy, guided = greedy;
+  DecodingOptions greedy{.gen_length = 12, .steps = 6, .block_length = 6};
+  DecodingOptions noisy = greedy, guided = greedy;
   noisy.temperature = 1;
   noisy.remasking = Remasking::random;
   guided.temperature = 0.5;
   guided.cfg_scale = 1;
-  const SamplerLimits limits{28, 2, true};
+  const DecoderLimits limits{28, 2, true};
   for (const Variant& variant : kVariants)
     for (const Layout& layout : layouts(world_->size())) {
       if (layout.micro_batch != 1 || layout.zero != 0) continue;
@@ -223,12 +223,10 @@ TEST_F(Layouts, TextsAreThoseOfOneRank) {
       const Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
       Grid grid(testing::world(), layout.tensor);
       const Trainer trainer(run_.in(str("together-", number_++), layout), run_.ops, on(grid));
-      const auto sampler =
-          make_sampler(run_.ops, trainer.config().model, trainer.weights(), limits, &grid.tensor());
-      const auto expected =
-          make_sampler(run_.ops, reference.config().model, reference.weights(), limits);
-      for (const SamplerOptions& options : {greedy, noisy, guided})
-        EXPECT_EQ(sampler->generate(prompts, options), expected->generate(prompts, options));
+      Decoder decoder(run_.ops, trainer.config().model, trainer.weights(), limits, &grid.tensor());
+      Decoder expected(run_.ops, reference.config().model, reference.weights(), limits);
+      for (const DecodingOptions& options : {greedy, noisy, guided})
+        EXPECT_EQ(generate(decoder, prompts, options), generate(expected, prompts, options));
     }
 }
 

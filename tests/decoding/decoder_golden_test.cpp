@@ -2,8 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "decoding/autoregressive.h"
-#include "decoding/sampler.h"
+#include "decoding/generate.h"
 #include "tests/support/oracle.h"
 
 namespace lacuna {
@@ -19,17 +18,17 @@ Tokens row_of(const Tensor& t, std::int64_t row) {
 }
 
 /// The cases of scripts/golden/sampler.py.
-class GoldenSampler : public ::testing::Test {
+class GoldenDecoding : public ::testing::Test {
  protected:
-  GoldenSampler() : cases_(nlohmann::json::parse(golden_.metadata("cases"))) {}
+  GoldenDecoding() : cases_(nlohmann::json::parse(golden_.metadata("cases"))) {}
 
   ModelConfig config(bool causal) const {
     ModelConfig c = golden_config(golden_, causal);
     c.eos_token = std::stoll(golden_.metadata("eos_token"));
     return c;
   }
-  SamplerOptions options(const nlohmann::json& c) const {
-    SamplerOptions o;
+  DecodingOptions options(const nlohmann::json& c) const {
+    DecodingOptions o;
     o.seed = std::stoull(golden_.metadata("seed"));
     o.temperature = c["temperature"];
     o.remasking = c["remasking"] == "random" ? Remasking::random : Remasking::low_confidence;
@@ -45,14 +44,14 @@ class GoldenSampler : public ::testing::Test {
 };
 
 // Every canvas after every step is that of LLaDA's generate().
-TEST_F(GoldenSampler, CanvasesStepByStep) {
+TEST_F(GoldenDecoding, CanvasesStepByStep) {
   ASSERT_GE(cases_.size(), 10u);
   const ModelConfig c = config(false);
   for (const auto& [name, expected] : cases_.items()) {
     SCOPED_TRACE(name);
     ModelTensors weights(cpu().memory(), c, "weights");
     read_weights(golden_, expected["weights"].get<std::string>() + "/", weights);
-    const SamplerOptions o = options(expected);
+    const DecodingOptions o = options(expected);
     const Tensor canvases = golden_[name + "/canvases"];  // [steps, prompts, T]
     const std::int64_t B = canvases.shape[1], T = canvases.shape[2], P = expected["prompt_length"];
     const Tensor rows = canvases.reshaped({canvases.shape[0] * B, T});
@@ -67,16 +66,16 @@ TEST_F(GoldenSampler, CanvasesStepByStep) {
       last[std::size_t(b)].resize(std::size_t(T), std::int32_t(c.mask_token));
     }
     std::vector<std::int64_t> seen(last.size(), 0);
-    Sampler sampler(cpu(), c, weights, {B * T, B, o.cfg_scale > 0});
-    const auto result = sampler.generate(prompts, o, [&](const CanvasStep& step) {
+    Decoder sampler(cpu(), c, weights, {B * T, B, o.cfg_scale > 0});
+    const auto result = generate(sampler, prompts, o, 0, [&](const DecodingStep& step) {
       const std::int64_t at = step.block * steps_per_block + step.step;
-      Tokens& before = last[std::size_t(step.sequence)];
+      Tokens& before = last[std::size_t(step.id)];
       // Steps that are not reported change nothing.
-      for (std::int64_t& i = seen[std::size_t(step.sequence)]; i < at; ++i)
-        EXPECT_EQ(row_of(rows, i * B + step.sequence), before) << "step " << i;
-      seen[std::size_t(step.sequence)] = at + 1;
+      for (std::int64_t& i = seen[std::size_t(step.id)]; i < at; ++i)
+        EXPECT_EQ(row_of(rows, i * B + step.id), before) << "step " << i;
+      seen[std::size_t(step.id)] = at + 1;
       const Tokens after(step.tokens.begin(), step.tokens.end());
-      EXPECT_EQ(after, row_of(rows, at * B + step.sequence)) << "step " << at;
+      EXPECT_EQ(after, row_of(rows, at * B + step.id)) << "step " << at;
       Tokens filled;
       for (std::int32_t i = 0; i < T; ++i)
         if (before[std::size_t(i)] != after[std::size_t(i)]) filled.push_back(i);
@@ -92,29 +91,29 @@ TEST_F(GoldenSampler, CanvasesStepByStep) {
 }
 
 // Canvases of the same settings but other lengths, filled together without padding.
-TEST_F(GoldenSampler, CanvasesOfDifferentLengthsTogether) {
+TEST_F(GoldenDecoding, CanvasesOfDifferentLengthsTogether) {
   const ModelConfig c = config(false);
   ModelTensors weights(cpu().memory(), c, "weights");
   read_weights(golden_, "plain/", weights);
-  SamplerOptions o;
+  DecodingOptions o;
   o.gen_length = o.steps = o.block_length = 8;
   std::vector<Tokens> prompts = {row_of(golden_["one_token_per_step/prompts"], 0),
                                  row_of(golden_["blocks/prompts"], 1),
                                  row_of(golden_["short_prompt/prompts"], 0)};
-  Sampler sampler(cpu(), c, weights, {3 * 24, 3});
-  const auto together = sampler.generate(prompts, o);
+  Decoder sampler(cpu(), c, weights, {3 * 24, 3});
+  const auto together = generate(sampler, prompts, o);
   const Tensor canvases = golden_["one_token_per_step/canvases"];
   EXPECT_EQ(together[0], row_of(canvases.reshaped({canvases.shape[0], canvases.shape[2]}),
                                 canvases.shape[0] - 1));
   for (std::size_t i = 0; i < prompts.size(); ++i)
-    EXPECT_EQ(together[i], sampler.generate({prompts[i]}, o)[0]) << i;
+    EXPECT_EQ(together[i], generate(sampler, {prompts[i]}, o)[0]) << i;
 }
 
-TEST_F(GoldenSampler, AutoregressiveDecoding) {
+TEST_F(GoldenDecoding, AutoregressiveDecoding) {
   const ModelConfig c = config(true);
   ModelTensors weights(cpu().memory(), c, "weights");
   read_weights(golden_, "causal/", weights);
-  SamplerOptions o;
+  DecodingOptions o;
   o.gen_length = 12;
   std::vector<Tokens> prompts, expected;
   for (const std::int64_t length : {4, 0, 7}) {
@@ -123,10 +122,10 @@ TEST_F(GoldenSampler, AutoregressiveDecoding) {
     prompts.emplace_back(ids, ids + length);
     expected.emplace_back(ids, ids + t.count());
   }
-  AutoregressiveSampler sampler(cpu(), c, weights, {11 + 3 * 12, 3});
-  EXPECT_EQ(sampler.generate(prompts, o), expected);
+  Decoder sampler(cpu(), c, weights, {11 + 3 * 12, 3});
+  EXPECT_EQ(generate(sampler, prompts, o), expected);
   for (std::size_t i = 0; i < prompts.size(); ++i)
-    EXPECT_EQ(sampler.generate({prompts[i]}, o)[0], expected[i]) << i;
+    EXPECT_EQ(generate(sampler, {prompts[i]}, o)[0], expected[i]) << i;
 }
 
 }  // namespace

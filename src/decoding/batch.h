@@ -1,0 +1,48 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "decoding/strategy.h"
+#include "kernels/ops.h"
+#include "model/sequences.h"
+
+namespace lacuna {
+
+/// Draws that share their parameters: those before `end`, from the end of the run before.
+struct DrawRun {
+  std::int64_t end;
+  SamplingParameters parameters;
+  double cfg_scale;
+};
+
+/// The rows of one forward pass: those that the plans of its canvases ask for, end to end; and
+/// behind them those of guided canvases once more, as the unconditional branch sees them.
+struct DecodingBatch {
+  std::vector<std::int32_t> tokens;
+  Sequences sequences;  // head_rows: of the M draws, then of the `guided` unconditional ones
+  std::vector<std::int64_t> keys;          // [M], of each draw's noise (noise_key())
+  std::vector<std::int64_t> draw_offsets;  // [canvases + 1], of the draws
+  std::vector<DrawRun> runs;               // of the draws
+  std::int64_t guided = 0;                 // of the draws, the first ones
+
+  std::int64_t canvases() const { return std::int64_t(draw_offsets.size()) - 1; }
+  std::int64_t draws() const { return std::int64_t(keys.size()); }
+};
+
+/// A canvas and its next step.
+struct PlannedStep {
+  const Canvas* canvas;
+  const DecodingOptions* options;
+  std::int64_t sample;
+  StepPlan plan;
+};
+
+/// `steps` has the guided ones first. `mask_token` hides what the unconditional branch must not
+/// see.
+DecodingBatch batch_of(std::span<const PlannedStep> steps, std::int32_t mask_token);
+
+/// The key of the noise at `position` of sample `sample`: the same wherever it is computed.
+std::int64_t noise_key(std::int64_t sample, std::int64_t position);
+
+}  // namespace lacuna

@@ -1,0 +1,81 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "decoding/canvas.h"
+#include "kernels/ops.h"
+#include "model/share.h"
+#include "model/weights.h"
+
+namespace lacuna {
+
+/// What a step left on one text.
+struct DecodingStep {
+  std::int64_t id = 0;                           // of its request
+  std::int64_t block = 0, step = 0;              // step within the block, from 0
+  std::int64_t done = 0, of = 0;                 // steps so far, this one included; at most, in all
+  std::int64_t rows = 0;                         // that the step computed of this text
+  std::int64_t logit_rows = 0;                   // of them, rows whose logits it needed
+  std::span<const std::int32_t> tokens = {};     // prompt and what follows
+  std::span<const std::int32_t> committed = {};  // positions filled by this step, increasing
+};
+using DecodingObserver = std::function<void(const DecodingStep&)>;
+
+/// A text that is done: its prompt and what follows, or the filled text.
+struct DecodingResult {
+  std::int64_t id;
+  std::vector<std::int32_t> tokens;
+};
+
+/// The most that one forward pass may be asked for.
+struct DecoderLimits {
+  std::int64_t tokens;         // of all texts together, with what is to be generated
+  std::int64_t sequences = 1;  // texts
+  bool guidance = false;       // whether cfg_scale may be more than 0: twice the activations
+};
+
+/// Generates texts: one loop for every model and strategy (decoding/strategy.h). Each text has its
+/// own length, options, seed and phase; nothing is padded, and no text depends on those beside it,
+/// but for rounding. A step is one forward pass over all texts in progress, up to the limits; one
+/// that is done makes room for the next that waits. A causal model decodes from left to right
+/// (gen_length, temperature and seed count), any other as LLaDA's generate() does.
+class Decoder {
+ public:
+  /// Borrows `weights`. `shares` as in Model: all those ranks make the same calls, and get the same
+  /// texts. Throws UsageError when a model that is not causal has no mask token.
+  Decoder(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+          const DecoderLimits& limits, Communicator* shares = nullptr);
+  ~Decoder();
+  /// Bytes of what that allocates, with weights of `dtype` and the given share on a device of
+  /// `place`.
+  static std::int64_t bytes(const ModelConfig& config, DType dtype, Place place, ModelShare share,
+                            const DecoderLimits& limits);
+
+  /// Queues a request; returns its id, counted from 0. An empty prompt of a causal model continues
+  /// model.eos_token, which is what precedes a document. Throws UsageError for options that
+  /// validate() refuses, an empty prompt without an end token, and infilling by a causal model;
+  /// Error for a text that exceeds the limits or model.max_length.
+  std::int64_t add(DecodingRequest request);
+  /// Where a text in the queue or in progress stands, valid until the next call of another member.
+  DecodingStep state(std::int64_t id) const;
+  /// Advances the texts in progress: by one step; on a device, where what is committed can be
+  /// decided there, by all steps of their blocks. The observer is called for each text after each
+  /// step. Throws Error when logits are not finite; the texts in progress are then gone.
+  void step(const DecodingObserver& observer = {});
+  /// Whether no text is queued or in progress.
+  bool idle() const;
+  /// The texts that were done since the last call.
+  std::vector<DecodingResult> collect();
+  /// Forgets a request, wherever it is; nothing for one that is done.
+  void cancel(std::int64_t id);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,15 @@
+#include "decoding/left_to_right.h"
+
+namespace lacuna {
+
+StepPlan LeftToRight::plan(const Canvas& canvas) const {
+  const auto next = std::int32_t(canvas.rows());
+  return {.rows = next, .logit_rows = {next - 1}, .open = {next}, .noise_step = 0};
+}
+
+void LeftToRight::advance(const Canvas& canvas) {
+  progress_.step = ++progress_.done;
+  progress_.finished = progress_.done == progress_.of || canvas.tokens.back() == end_token_;
+}
+
+}  // namespace lacuna

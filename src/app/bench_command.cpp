@@ -10,6 +10,7 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/decoding_arguments.h"
 #include "app/generation_benchmark.h"
 #include "app/known_config.h"
 #include "app/training_benchmark.h"
@@ -165,10 +166,7 @@ GenerationShape generation_of(const BenchOptions& options, const ModelConfig& mo
   s.gen_length = options.gen_length.value_or(std::min(room, kGenerated));
   s.steps = options.steps.value_or(s.gen_length);
   s.block_length = options.block_length.value_or(s.gen_length);
-  validate(s, [](std::string field) {
-    std::replace(field.begin(), field.end(), '_', '-');
-    return "--" + field;
-  });
+  validate(s, option_name);
   return shape;
 }
 

@@ -12,6 +12,7 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/decoding_arguments.h"
 #include "app/live_decoding.h"
 #include "app/model_source.h"
 #include "app/standard_io.h"
@@ -33,12 +34,9 @@ constexpr std::int64_t kBatchTokens = 4096;
 constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {
-  std::string checkpoint, prompt, tokens, chat_template,
-      remasking = word_of(Remasking::low_confidence);
-  std::optional<std::int64_t> gen_length, steps, block_length;
+  std::string checkpoint, prompt, tokens, chat_template;
+  DecodingArguments decoding;
   std::int64_t samples = 1;
-  double temperature = 0, cfg_scale = 0;
-  std::uint64_t seed = 1;
   BackendOptions backend;
   bool chat = false, ids = false, show = false, echo = false;
 };
@@ -52,38 +50,26 @@ std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& sour
   return ids;
 }
 
-/// What was asked for, with the defaults that depend on the model and the prompt.
-DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt) {
-  DecodingOptions o;
+/// What was asked for, with `length` tokens where it says nothing else.
+DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt,
+                           std::int64_t length) {
   const std::int64_t room = config.max_length - prompt;
   if (room < 1)
     fail_usage(str("the prompt has ", counted(prompt, "token"),
                    ", which leaves no room for an answer: ", "model.max_length is ",
                    config.max_length));
-  o.gen_length = a.gen_length.value_or(std::min(room, kDefaultLength));
+  const DecodingOptions o = a.decoding.options({.gen_length = std::min(room, length)});
   if (o.gen_length > room)
     fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ",
                    counted(prompt, "token"), " it must be at most ", room, " (model.max_length is ",
                    config.max_length, ")"));
-  o.steps = a.steps.value_or(o.gen_length);
-  o.block_length = a.block_length.value_or(o.gen_length);
-  o.temperature = a.temperature;
-  o.cfg_scale = a.cfg_scale;
-  o.seed = a.seed;
-  o.remasking =
-      a.remasking == word_of(Remasking::random) ? Remasking::random : Remasking::low_confidence;
-  if (a.steps == 0 || a.block_length == 0)  // which stands for the default in files alone
-    fail_usage(str(a.steps == 0 ? "--steps" : "--block-length", " is 0; it must be at least 1"));
-  validate(o, [](std::string field) {
-    std::replace(field.begin(), field.end(), '_', '-');
-    return "--" + field;
-  });
+  validate(o, option_name);
   return o;
 }
 
 void warn_of_idle_options(const Arguments& a, const DecodingOptions& o, bool causal) {
-  if (causal &&
-      (a.steps || a.block_length || o.cfg_scale > 0 || o.remasking != Remasking::low_confidence))
+  if (causal && (a.decoding.gives("steps") || a.decoding.gives("block_length") || o.cfg_scale > 0 ||
+                 o.remasking != Remasking::low_confidence))
     log_warning(
         "the checkpoint is autoregressive and is read from left to right: --steps, "
         "--block-length, --remasking and --cfg-scale change nothing");
@@ -134,13 +120,13 @@ void chat(const Arguments& a) {
   if (a.samples > 1 || a.ids || a.echo)
     fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
   const ModelSource source(a.checkpoint);
-  Arguments defaults = a;
-  if (!a.gen_length)
-    defaults.gen_length =
-        std::min(kDefaultLength, std::max<std::int64_t>(1, source.config.max_length / 2));
+  const std::int64_t half = std::max<std::int64_t>(1, source.config.max_length / 2);
+  DecodingOptions options = options_of(a, source.config, 0, std::min(kDefaultLength, half));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
-  if (!a.block_length && *defaults.gen_length % kChatBlock == 0) defaults.block_length = kChatBlock;
-  const DecodingOptions options = options_of(defaults, source.config, 0);
+  if (!a.decoding.gives("block_length") && options.gen_length % kChatBlock == 0) {
+    options.block_length = kChatBlock;
+    validate(options, option_name);
+  }
   warn_of_idle_options(a, options, source.config.attention == Attention::causal);
   const ChatTemplate chat_template = load_chat_template(a.chat_template);
   const std::unique_ptr<Ops> backend = a.backend.make();
@@ -164,7 +150,7 @@ void sample(const Arguments& a) {
   if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
   const auto length = std::int64_t(prompt.size());
-  DecodingOptions options = options_of(a, config, length);
+  DecodingOptions options = options_of(a, config, length, kDefaultLength);
   const bool causal = config.attention == Attention::causal;
   warn_of_idle_options(a, options, causal);
 
@@ -209,27 +195,7 @@ void add_sample_command(Command app) {
                      "chat: JSON file of begin, message and reply instead of LLaDA's template");
   prompt.excludes(tokens);
   tokens.excludes(chat);
-  command.add_option("--gen-length", a->gen_length,
-                     "tokens to generate [what fits in the model's length, at most 128]");
-  command.add_option("--steps", a->steps,
-                     "forward passes, a multiple of the blocks' number [--gen-length]");
-  command.add_option("--block-length", a->block_length,
-                     "tokens filled before those after them; divides --gen-length [--gen-length]");
-  command
-      .add_option("--temperature", a->temperature,
-                  "0: the likeliest token; more: Gumbel noise on the logits")
-      .show_default();
-  command
-      .add_option("--remasking", a->remasking,
-                  "which tokens a step fills: the most confident (low_confidence remains masked) "
-                  "or random ones")
-      .one_of({word_of(Remasking::low_confidence), word_of(Remasking::random)})
-      .show_default();
-  command
-      .add_option("--cfg-scale", a->cfg_scale,
-                  "classifier-free guidance by the prompt; 0: none, else twice the work")
-      .show_default();
-  command.add_option("--seed", a->seed, "of every random number").whole_number().show_default();
+  a->decoding.add_to(command, "what fits in the model's length, at most 128");
   command.add_option("--num-samples", a->samples, "texts to generate")
       .between(1, std::int64_t{1} << 32)
       .show_default();

@@ -18,8 +18,8 @@ struct EnumWords<Remasking> {
 /// keys of a task's [sampler] and the sample texts of training follow it.
 struct DecodingOptions {
   std::int64_t gen_length = 128;
-  std::int64_t steps = 0;
-  std::int64_t block_length = 0;
+  std::int64_t steps = 0;         // 0: the default
+  std::int64_t block_length = 0;  // 0: the default
   double temperature = 0;
   Remasking remasking = Remasking::low_confidence;
   double cfg_scale = 0;
@@ -30,9 +30,9 @@ struct DecodingOptions {
   static void fields(Self& c, Visitor&& visit) {
     visit(c.gen_length, "gen_length", "tokens to generate");
     visit(c.steps, "steps",
-          "forward passes, a multiple of the number of blocks; 0: as many as tokens");
+          "forward passes, a multiple of the number of blocks; by default one per token");
     visit(c.block_length, "block_length",
-          "tokens filled before those after them, a divisor of gen_length; 0: gen_length");
+          "tokens filled before those after them, a divisor of gen_length; by default all");
     visit(c.temperature, "temperature", "0: the likeliest token; more: Gumbel noise on the logits");
     visit(c.remasking, "remasking",
           "which tokens a step fills: the most confident (low_confidence remains masked) or random "

@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "config/decoding_options.h"
 #include "tests/app/byte_tokenizer.h"
 #include "tests/app/program.h"
 #include "tests/support/golden.h"
@@ -125,6 +126,18 @@ TEST_F(SampleIds, WithoutATokenizerThereAreOnlyIds) {
   EXPECT_TRUE(fails({"sample", "--checkpoint", k, "--ids", "--show"}, 2, "tokenizer"));
 }
 
+TEST(SampleHelp, HasAnOptionForEveryFieldOfTheDecoding) {
+  const std::string help = output_of({"sample", "--help"}),
+                    tasks = output_of({"evaluate", "--help"});
+  DecodingOptions any;
+  DecodingOptions::fields(any, [&](auto&, std::string key, const char* meaning) {
+    EXPECT_TRUE(contains(tasks, key)) << key;
+    std::replace(key.begin(), key.end(), '_', '-');
+    EXPECT_TRUE(contains(help, "--" + key)) << key;
+    EXPECT_TRUE(contains(help, meaning)) << key;
+  });
+}
+
 /// A model that knows four tokens, whatever it sees: two letters, half of a character, the end.
 class SampleText : public ::testing::Test {
  protected:
@@ -227,6 +240,8 @@ TEST_F(SampleText, WrongOptionsAreNamed) {
     return fails(sample(more), 2, part);
   };
   EXPECT_TRUE(wrong({"--gen-length", "0"}, "--gen-length is 0"));
+  EXPECT_TRUE(wrong({"--steps", "0"}, "--steps is 0"));
+  EXPECT_TRUE(wrong({"--block-length", "-1"}, "--block-length is -1"));
   EXPECT_TRUE(wrong({"--gen-length", "301"}, "at most 300"));
   EXPECT_TRUE(wrong({"--gen-length", "many"}, "--gen-length"));
   EXPECT_TRUE(wrong({"--gen-length", "10", "--block-length", "3"}, "--block-length 3"));

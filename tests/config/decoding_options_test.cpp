@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "config/task.h"
 #include "core/check.h"
 #include "tests/support/support.h"
 
@@ -45,6 +46,40 @@ TEST(DecodingOptions, StepsAreSharedByBlocks) {
   EXPECT_EQ(o.steps_per_block(), 4);
   o.steps = 6;
   EXPECT_EQ(o.steps_per_block(), 2);
+}
+
+/// What is wrong with a task of that type and [sampler].
+std::string task_error(const std::string& type, const std::string& sampler,
+                       const std::vector<std::string>& overrides = {}) {
+  const Folder folder;
+  folder.write("t.toml", "[task]\ntype = \"" + type +
+                             "\"\ndata = \"d.jsonl\"\nprompt = \"{q}\"\nreverse_prompt = \"{a}\"\n"
+                             "reverse_answer = \"{q}\"\n[sampler]\n" +
+                             sampler);
+  return error_of<UsageError>([&] { (void)read_task(folder / "t.toml", overrides); });
+}
+
+// By the key of the file, before any work.
+TEST(DecodingOptions, OfATaskAreCheckedAsItIsRead) {
+  const std::string uneven = "gen_length = 12\nblock_length = 4\nsteps = 7\n";
+  for (const char* type : {"generation", "reversal"}) {
+    const std::string error = task_error(type, uneven);
+    EXPECT_TRUE(contains(error,
+                         "t.toml: sampler.steps 7 cannot be shared evenly by 3 blocks "
+                         "(sampler.gen_length 12 / sampler.block_length 4)"));
+    EXPECT_FALSE(contains(error, "--"));
+  }
+  EXPECT_EQ(task_error("generation", uneven, {"sampler.steps=6"}), "");
+  // Gaps are no blocks, and nothing else generates.
+  for (const char* type : {"infilling", "multiple_choice", "perplexity"}) {
+    EXPECT_EQ(task_error(type, uneven), "") << type;
+    EXPECT_TRUE(contains(task_error(type, "temperature = -1.0"), "sampler.temperature is -1"));
+  }
+  EXPECT_TRUE(
+      contains(task_error("generation", "seed = -1"), "sampler.seed must be an integer, 0"));
+  EXPECT_TRUE(contains(task_error("generation", "remasking = \"high\""),
+                       "sampler.remasking must be low_confidence or random"));
+  EXPECT_EQ(task_error("generation", "remasking = \"random\"\nseed = 9223372036854775807"), "");
 }
 
 }  // namespace

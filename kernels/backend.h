@@ -16,7 +16,10 @@ struct DeviceOptions {
   bool tune_products = false;
   /// cuda: attention by wgmma and TMA where the GPU has them (sm_90), or else by mma.sync. Without
   /// a value, where the program has code of sm_90a too; with true, it is an error if it has not.
-  std::optional<bool> hopper_attention;
+  std::optional<bool> hopper_attention = std::nullopt;
+  /// With hopper_attention: the backward pass in one kernel of five GEMMs instead of two of seven,
+  /// and the forward pass with ping-pong scheduling. Run in the emulator, but not yet on a GPU.
+  bool fused_hopper_attention = false;
 };
 
 /// The backend that parallel.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA

@@ -80,7 +80,7 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
   if (fits_tensor_cores(shape, {q, k, v, out})) {
     const auto a = arguments_of<BFloat16>(q, k, v, out, lse, shape);
     if (hopper_attention_ && q.rows() > 0 && k.rows() > 0)
-      return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows());
+      return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows(), fused_hopper_);
     return attention_mma_forward(c.op(), stream(), a, q.rows());
   }
   check_shared(c, device_, shape, false);
@@ -98,11 +98,17 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
   check_head_dim(c, shape);
   const bool tensor_cores = fits_tensor_cores(shape, {q, k, v, out, dq, dk, dv, dout});
   if (!tensor_cores) check_shared(c, device_, shape, true);
-  const std::int64_t hulls =
-      tile_slots(q.rows(), shape.query_offsets.count() - 1, kLeastHullHeight);
-  const std::int64_t hull_bytes = hulls * std::int64_t{sizeof(KeyIntervals)};
-  auto* workspace = static_cast<unsigned char*>(
-      device_.workspace(c.op(), hull_bytes + lse.count() * std::int64_t{sizeof(float)}));
+  const bool hopper = tensor_cores && hopper_attention_ && q.rows() > 0 && k.rows() > 0;
+  const std::int64_t segments = shape.query_offsets.count() - 1;
+  const std::int64_t hopper_bytes =
+      hopper && fused_hopper_
+          ? attention_hopper_fused_workspace(q.rows(), segments, shape.heads, shape.head_dim)
+          : 0;
+  const std::int64_t hull_bytes =
+      tile_slots(q.rows(), segments, kLeastHullHeight) * std::int64_t{sizeof(KeyIntervals)};
+  auto* hopper_workspace = static_cast<unsigned char*>(device_.workspace(
+      c.op(), hopper_bytes + hull_bytes + lse.count() * std::int64_t{sizeof(float)}));
+  unsigned char* workspace = hopper_workspace + hopper_bytes;
   visit_float(q.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     auto a = arguments_of<T>(q, k, v, out, lse, shape);
@@ -120,8 +126,10 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
     launch({c.op(), blocks_for_vector(lse.count() * kWarpSize, kThreads, 1), kThreads, 0, stream()},
            attention_delta_kernel<T>, a, lse.count());
     if constexpr (std::is_same_v<T, BFloat16>) {
-      if (tensor_cores && hopper_attention_ && q.rows() > 0 && k.rows() > 0)
-        return attention_hopper_backward(c.op(), stream(), a, q.rows(), k.rows());
+      if (hopper && fused_hopper_)
+        return attention_hopper_fused_backward(c.op(), stream(), a, q.rows(), k.rows(),
+                                               hopper_workspace);
+      if (hopper) return attention_hopper_backward(c.op(), stream(), a, q.rows(), k.rows());
       if (tensor_cores) return attention_mma_backward(c.op(), stream(), a, q.rows(), k.rows());
     }
     attention_simple_backward(c.op(), stream(), a, q.rows(), k.rows());

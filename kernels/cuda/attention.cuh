@@ -134,21 +134,26 @@ struct KeyTiles {
   __device__ __forceinline__ int operator[](int t) const {
     return t < count0 ? first0 + t : first1 + t - count0;
   }
+  /// How many of them come before `tile`, which is one.
+  __device__ __forceinline__ int before(int tile) const {
+    return tile < first0 + count0 ? tile - first0 : count0 + tile - first1;
+  }
 };
 
 /// Steps over the query heads that share a key head and, for each, over the tiles of `height`
 /// queries of a segment in which a query may see one of the keys [key_begin, key_end).
 struct QuerySteps {
   const KeyIntervals* hulls;  // of the segment's tiles
-  int height, tiles, first_tile, first_query, queries, key_begin, key_end, first_head, last_head;
+  int height, tiles, first_tile, first_query, queries, key_begin, key_end;
+  int kv_head, first_head, last_head;
 
   struct Step {
     int head, tile;
   };
   template <class T>
-  __device__ QuerySteps(const AttentionArguments<T>& a, int segment, int tile_height, int kv_head,
-                        int begin, int end)
-      : height(tile_height), key_begin(begin), key_end(end) {
+  __device__ QuerySteps(const AttentionArguments<T>& a, int segment, int tile_height,
+                        int of_kv_head, int begin, int end)
+      : height(tile_height), key_begin(begin), key_end(end), kv_head(of_kv_head) {
     const int heads_each = a.heads / a.kv_heads;
     first_head = kv_head * heads_each;
     last_head = first_head + heads_each - 1;
@@ -175,6 +180,11 @@ struct QuerySteps {
   }
   /// Of the tile's queries among the segment's.
   __device__ int begin(const Step& s) const { return s.tile * height; }
+  __device__ const KeyIntervals& hull(const Step& s) const { return hulls[s.tile]; }
+  /// Of the tile.
+  __device__ int slot(const AttentionMask& a, const Step& s) const {
+    return int(hulls - a.hulls) + s.tile;
+  }
 };
 
 /// delta, a warp per query and head.
@@ -217,11 +227,20 @@ void attention_mma_backward(const char* op, CUstream_st* stream,
 bool has_hopper_code(Device& device);
 /// The same by wgmma and TMA, for sm_90a: attention_hopper_….cu. Where the device runs other code
 /// of them, they trap.
+/// `in_turns`: the warpgroups of a block begin their GEMMs in turns (FlashAttention-3's ping-pong
+/// scheduling).
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
-                              std::int64_t keys);
+                              std::int64_t keys, bool in_turns);
 void attention_hopper_backward(const char* op, CUstream_st* stream,
                                const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                std::int64_t keys);
+/// The same in one kernel, with `workspace`: attention_hopper_fused_workspace() bytes of device
+/// memory, aligned to 256.
+void attention_hopper_fused_backward(const char* op, CUstream_st* stream,
+                                     const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                                     std::int64_t keys, void* workspace);
+std::int64_t attention_hopper_fused_workspace(std::int64_t queries, std::int64_t segments,
+                                              std::int64_t heads, std::int64_t head_dim);
 
 }  // namespace lacuna

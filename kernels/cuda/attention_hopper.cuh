@@ -55,32 +55,60 @@ __device__ __forceinline__ void load_tile(unsigned char* tile, int rows, const T
     tma_load(tile + box * rows * kBoxRowBytes, map, column + box * kBoxColumns, row, barrier);
 }
 
+/// Makes all rows but the first `valid` of a tile of n rows zero. The swizzle leaves rows where
+/// they are. One warp calls.
+template <int D, int n>
+__device__ __forceinline__ void clear_rows(unsigned char* tile, int valid) {
+  constexpr int kPacks = kBoxRowBytes / int(sizeof(Pack<std::uint32_t, 4>));
+  for (int box = 0; box < D / kBoxColumns; ++box) {
+    auto* rows = reinterpret_cast<std::uint32_t*>(tile + (box * n + valid) * kBoxRowBytes);
+    for (int i = int(threadIdx.x) % kWarpSize; i < (n - valid) * kPacks; i += kWarpSize)
+      store_pack<4>(rows + 4 * i, Pack<std::uint32_t, 4>{});
+  }
+}
+/// What a warp has stored in shared memory is there for products, and for others that wait for
+/// `here`.
+__device__ __forceinline__ void arrive_with_stores(MemoryBarrier* here) {
+  fence_proxy_async();
+  __syncwarp();
+  if (threadIdx.x % kWarpSize == 0) barrier_arrive(here);
+}
 /// For `tiles` tiles of n rows, one behind the other, of which the first `valid` are of the
 /// segment: once `copied` has counted their bytes, makes the others zero, then arrives at `here`.
-/// The swizzle leaves rows where they are. One warp calls.
+/// One warp calls.
 template <int D, int n, int tiles>
 __device__ __forceinline__ void clear_tail(unsigned char* tile, int valid, MemoryBarrier* copied,
                                            unsigned parity, MemoryBarrier* here) {
-  constexpr int kPacks = kBoxRowBytes / int(sizeof(Pack<std::uint32_t, 4>));
-  const int lane = int(threadIdx.x) % kWarpSize;
   barrier_wait(copied, parity);
-  for (int box = 0; box < tiles * D / kBoxColumns; ++box) {
-    auto* rows = reinterpret_cast<std::uint32_t*>(tile + (box * n + valid) * kBoxRowBytes);
-    for (int i = lane; i < (n - valid) * kPacks; i += kWarpSize)
-      store_pack<4>(rows + 4 * i, Pack<std::uint32_t, 4>{});
-  }
-  fence_proxy_async();
-  __syncwarp();
-  if (lane == 0) barrier_arrive(here);
+  for (int i = 0; i < tiles; ++i) clear_rows<D, n>(tile + i * tile_bytes<D>(n), valid);
+  arrive_with_stores(here);
 }
 
-/// sync_warpgroup of a computing warpgroup, 0 or 1.
+/// All threads of a computing warpgroup, 0 or 1, come here.
 __device__ __forceinline__ void sync_computing(int warpgroup) {
   static_assert(kComputing == 2);
   if (warpgroup == 0)
-    sync_warpgroup<1>();
+    sync_warpgroups<1>();
   else
-    sync_warpgroup<2>();
+    sync_warpgroups<2>();
+}
+/// The computing warpgroups begin their products in turns, so that one takes its softmax while the
+/// other multiplies: a warpgroup waits for its turn, and gives the next one to the other.
+__device__ __forceinline__ void wait_for_products(int warpgroup) {
+  if (warpgroup == 0)
+    sync_warpgroups<4, kComputing * kWarpgroup>();
+  else
+    sync_warpgroups<5, kComputing * kWarpgroup>();
+}
+__device__ __forceinline__ void give_products_away(int warpgroup) {
+  if (warpgroup == 0)
+    arrive_warpgroups<5, kComputing * kWarpgroup>();
+  else
+    arrive_warpgroups<4, kComputing * kWarpgroup>();
+}
+/// All threads of both.
+__device__ __forceinline__ void sync_all_computing() {
+  sync_warpgroups<3, kComputing * kWarpgroup>();
 }
 
 /// Begins sums = own rows times `other` rows, transposed: scores. `own` and `other` are addresses

@@ -35,7 +35,8 @@ CudaOps::CudaOps(const DeviceOptions& options)
     : device_(options.index),
       products_(device_, options.tune_products),
       hopper_attention_(options.hopper_attention.value_or(true) && device_.has_wgmma() &&
-                        has_hopper_code(device_)) {
+                        has_hopper_code(device_)),
+      fused_hopper_(options.fused_hopper_attention) {
   CHECK(hopper_attention_ || !options.hopper_attention.value_or(false) || !device_.has_wgmma(),
         "cuda: attention_kernels \"hopper\" needs code of sm_90a, which this program has not: ",
         device_.architecture_advice(), ", or choose attention_kernels \"portable\"");
@@ -44,7 +45,9 @@ CudaOps::CudaOps(const DeviceOptions& options)
 CudaOps::~CudaOps() = default;
 
 std::string CudaOps::description() const {
-  return device_.description() + (hopper_attention_ ? ", attention by wgmma" : "");
+  return device_.description() + (!hopper_attention_ ? ""
+                                  : fused_hopper_    ? ", attention by wgmma, fused backward"
+                                                     : ", attention by wgmma");
 }
 
 void CudaOps::fill(Tensor x, float value) {

@@ -79,7 +79,7 @@ class CudaOps final : public Ops {
 
   Device device_;
   Products products_;
-  const bool hopper_attention_;
+  const bool hopper_attention_, fused_hopper_;
 };
 
 }  // namespace lacuna

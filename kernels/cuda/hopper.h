@@ -101,17 +101,62 @@ template <int n>
 __device__ __forceinline__ void more_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
 }
-/// __syncthreads of a warpgroup alone; id 1 to 15, constant: for one in a register ptxas reserves
-/// all 16 barriers of the multiprocessor.
-template <int id>
-__device__ __forceinline__ void sync_warpgroup() {
-  asm volatile("bar.sync %0,128;" ::"n"(id) : "memory");
+/// __syncthreads of a warpgroup alone, or of more; id 1 to 15, constant: for one in a register
+/// ptxas reserves all 16 barriers of the multiprocessor.
+template <int id, int threads = 128>
+__device__ __forceinline__ void sync_warpgroups() {
+  asm volatile("bar.sync %0,%1;" ::"n"(id), "n"(threads) : "memory");
+}
+/// Counts as one that waits there, but does not wait.
+template <int id, int threads>
+__device__ __forceinline__ void arrive_warpgroups() {
+  asm volatile("bar.arrive %0,%1;" ::"n"(id), "n"(threads) : "memory");
 }
 /// Makes what this thread has stored in shared memory visible to products and to copies by the TMA
 /// unit, which reach it by another way (the asynchronous proxy). Then a barrier, for other
 /// threads'.
 __device__ __forceinline__ void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// Begins to copy shared memory to global memory, or to add it there, in multiples of 16 bytes,
+/// both aligned to 16. What threads have stored there needs fence_proxy_async before.
+__device__ __forceinline__ void bulk_store(float* global, const float* shared, unsigned bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0],[%1],%2;" ::"l"(global),
+               "r"(window_address(shared)), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void bulk_add(float* global, const float* shared, unsigned bytes) {
+  asm volatile(
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0],[%1],%2;" ::"l"(global),
+      "r"(window_address(shared)), "r"(bytes)
+      : "memory");
+}
+__device__ __forceinline__ void bulk_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+/// Until what this thread has committed has been read from shared memory.
+__device__ __forceinline__ void bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+/// Until it is done.
+__device__ __forceinline__ void bulk_wait() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+// Blocks that take turns. A block may wait for those alone that have a lower ticket: they run
+// already, or have ended, whatever order the GPU starts blocks in.
+
+/// 0, 1, 2, … for the blocks of a launch.
+__device__ __forceinline__ int take_ticket(std::int32_t* tickets) { return atomicAdd(tickets, 1); }
+/// Until `mine` turns have ended; what was written in them is then there.
+__device__ __forceinline__ void wait_for_turn(const std::int32_t* turns, int mine) {
+  int ended;
+  do asm volatile("ld.acquire.gpu.global.s32 %0,[%1];" : "=r"(ended) : "l"(turns) : "memory");
+  while (ended != mine);
+}
+__device__ __forceinline__ void end_turn(std::int32_t* turns) {
+  asm volatile("red.release.gpu.global.add.s32 [%0],1;" ::"l"(turns) : "memory");
 }
 
 /// The compiler computes `x` before, and uses it after. To it the instructions below name memory
@@ -200,6 +245,26 @@ __device__ __forceinline__ void wgmma_columns(float (&d)[64], const std::uint32_
       : LACUNA_F32(d, 0), LACUNA_F32(d, 32)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
 }
+/// d = a b or, if `accumulate`, d += a b: a [64,16], by columns too, that is [16,64] by rows; b
+/// [16,N].
+__device__ __forceinline__ void wgmma_columns(float (&d)[32], std::uint64_t a, std::uint64_t b,
+                                              bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%34,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LACUNA_PLACES_32
+      "},%32,%33,p,1,1,1,1;\n}"
+      : LACUNA_F32(d, 0)
+      : "l"(a), "l"(b), "r"(int(accumulate)));
+}
+__device__ __forceinline__ void wgmma_columns(float (&d)[64], std::uint64_t a, std::uint64_t b,
+                                              bool accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p,%66,0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LACUNA_PLACES_64
+      "},%64,%65,p,1,1,1,1;\n}"
+      : LACUNA_F32(d, 0), LACUNA_F32(d, 32)
+      : "l"(a), "l"(b), "r"(int(accumulate)));
+}
 #undef LACUNA_F8
 #undef LACUNA_F32
 #undef LACUNA_PLACES_32
@@ -246,11 +311,29 @@ template <int n>
 void more_registers() {
   emulator::set_registers(n, true);
 }
-template <int id>
-void sync_warpgroup() {
-  emulator::named_barrier(id, 128);
+template <int id, int threads = 128>
+void sync_warpgroups() {
+  emulator::named_barrier(id, threads, true);
+}
+template <int id, int threads>
+void arrive_warpgroups() {
+  emulator::named_barrier(id, threads, false);
 }
 inline void fence_proxy_async() { emulator::fence_generic_stores(); }
+inline void bulk_store(float* global, const float* shared, unsigned bytes) {
+  emulator::bulk_begin(global, shared, bytes, false);
+}
+inline void bulk_add(float* global, const float* shared, unsigned bytes) {
+  emulator::bulk_begin(global, shared, bytes, true);
+}
+inline void bulk_commit() { emulator::bulk_commit(); }
+inline void bulk_wait_read() { emulator::bulk_wait(true); }
+inline void bulk_wait() { emulator::bulk_wait(false); }
+inline int take_ticket(std::int32_t* tickets) { return (*tickets)++; }
+inline void wait_for_turn(const std::int32_t* turns, int mine) {
+  if (*turns != mine) emulator::fail_kernel("a block waits for a turn that no block has ended");
+}
+inline void end_turn(std::int32_t* turns) { ++*turns; }
 template <class... Registers>
 void wgmma_fence(Registers&... registers) {
   emulator::products_fence({{&registers, sizeof registers}...});
@@ -262,11 +345,15 @@ void wgmma_wait(Registers&... registers) {
 }
 template <int n>
 void wgmma_rows(float (&d)[n], std::uint64_t a, std::uint64_t b, bool accumulate) {
-  emulator::product_begin({d, 2 * n, true, false, accumulate, a, nullptr, {}, b});
+  emulator::product_begin({d, 2 * n, true, false, false, accumulate, a, nullptr, {}, b});
 }
 template <int n>
 void wgmma_columns(float (&d)[n], const std::uint32_t (&a)[4], std::uint64_t b) {
-  emulator::product_begin({d, 2 * n, false, true, true, 0, a, {a[0], a[1], a[2], a[3]}, b});
+  emulator::product_begin({d, 2 * n, false, false, true, true, 0, a, {a[0], a[1], a[2], a[3]}, b});
+}
+template <int n>
+void wgmma_columns(float (&d)[n], std::uint64_t a, std::uint64_t b, bool accumulate) {
+  emulator::product_begin({d, 2 * n, true, true, true, accumulate, a, nullptr, {}, b});
 }
 
 }  // namespace lacuna

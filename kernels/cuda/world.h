@@ -13,7 +13,7 @@
 //   - launched by launch({op, grid, block, shared, stream}, kernel, arguments…), not <<<…>>>
 //   - PTX only through the functions below; 16-byte accesses through load_pack and store_pack
 //   - dynamic shared memory through dynamic_shared<T>(), not extern __shared__
-//   - no block waits for another
+//   - no block waits for another, but for one that took an earlier ticket (hopper.h)
 
 namespace lacuna {
 

@@ -63,6 +63,18 @@ BoxCopy copies[kMostCopies];
 int copy_count = 0;
 std::uint32_t lottery = 1;
 
+/// A copy to global memory; `values` once shared memory has been read.
+struct BulkCopy {
+  unsigned thread, bytes;
+  float* global;
+  const float* shared;
+  bool add, committed, read;
+  float values[32 * 1024 / sizeof(float)];
+};
+constexpr int kMostBulkCopies = 4;
+BulkCopy bulk_copies[kMostBulkCopies];
+int bulk_count = 0;
+
 struct NamedBarrier {
   unsigned threads, arrived;
   char order[2];
@@ -188,7 +200,46 @@ void box_copy(void* shared, const unsigned char* map, int column, int row, std::
   copies[copy_count++] = c;
 }
 
-void named_barrier(unsigned id, unsigned count) {
+void bulk_begin(float* global, const float* shared, unsigned bytes, bool add) {
+  if (bulk_count == kMostBulkCopies) fail_kernel("too many bulk copies under way");
+  BulkCopy& c = bulk_copies[bulk_count++];
+  if (bytes % kChunk || bytes > sizeof c.values) fail_kernel("a bulk copy of a wrong size");
+  check_aligned(global, kChunk);
+  check_aligned(shared, kChunk);
+  if (is_stored(shared, bytes))
+    fail_kernel("a bulk copy of what a thread stored without fence.proxy.async");
+  c.thread = hopper_thread();
+  c.bytes = bytes;
+  c.global = global;
+  c.shared = shared;
+  c.add = add;
+  c.committed = c.read = false;
+}
+
+void bulk_commit() {
+  for (int i = 0; i < bulk_count; ++i)
+    if (bulk_copies[i].thread == hopper_thread()) bulk_copies[i].committed = true;
+}
+
+void bulk_wait(bool read) {
+  int kept = 0;
+  for (int i = 0; i < bulk_count; ++i) {
+    BulkCopy& c = bulk_copies[i];
+    const bool due = c.committed && c.thread == hopper_thread();
+    if (due && !c.read) std::memcpy(c.values, c.shared, c.bytes);
+    c.read = c.read || due;
+    if (!due || read) {
+      if (kept != i) std::memcpy(&bulk_copies[kept], &c, sizeof c);
+      ++kept;
+      continue;
+    }
+    for (unsigned n = 0; n < c.bytes / sizeof(float); ++n)
+      c.global[n] = c.add ? c.global[n] + c.values[n] : c.values[n];
+  }
+  bulk_count = kept;
+}
+
+void named_barrier(unsigned id, unsigned count, bool wait) {
   if (id == 0 || id > 15) fail_kernel("a named barrier that is not 1 to 15");
   used = true;
   meet_warp(WarpFunction::named_barrier);
@@ -201,10 +252,10 @@ void named_barrier(unsigned id, unsigned count) {
     b.arrived = 0;
     ++b.passed;
     wake(&b);
-  } else {
+  } else if (wait) {
     sleep_on(&b);
   }
-  happens_after(order);
+  if (wait) happens_after(order);
 }
 
 void set_registers(unsigned registers, bool more) {
@@ -245,6 +296,7 @@ void begin_block_of_hopper() {
   stored_chunks = 0;
   if (used) {
     copy_count = 0;
+    bulk_count = 0;
     history_count = 0;
     std::memset(named, 0, sizeof named);
     forget_products();
@@ -272,6 +324,7 @@ bool run_late_copy() {
 const char* unfinished_in_block() {
   if (!used) return nullptr;
   if (copy_count) return "a block ended with copies of boxes under way";
+  if (bulk_count) return "a thread ended with bulk copies under way";
   if (products_under_way()) return "a thread ended with products under way";
   for (unsigned i = 0; i < kMostThreads; ++i)
     if (registers_of[i] != registers_of[i / kWarpgroup * kWarpgroup])

@@ -37,8 +37,16 @@ static_assert(sizeof(BoxMap) <= sizeof(TensorMap));
 /// Begins a copy; `map` is a TensorMap's content.
 void box_copy(void* shared, const unsigned char* map, int column, int row, std::uint64_t* barrier);
 
-/// bar.sync id, threads.
-void named_barrier(unsigned id, unsigned threads);
+/// cp.async.bulk of f32 from shared to global memory, or cp.reduce.async.bulk with .add. The
+/// shared memory is read at the wait for that at the earliest, and the global written at the wait
+/// for the whole.
+void bulk_begin(float* global, const float* shared, unsigned bytes, bool add);
+void bulk_commit();
+/// For the calling thread's committed groups; `read`: until they have read shared memory.
+void bulk_wait(bool read);
+
+/// bar.sync id, threads; or bar.arrive, which does not wait.
+void named_barrier(unsigned id, unsigned threads, bool wait);
 /// setmaxnreg.inc (`more`) or .dec: waits until the block has as many to give.
 void set_registers(unsigned registers, bool more);
 /// fence.proxy.async, for this thread's stores by store_pack.
@@ -49,7 +57,8 @@ struct WarpgroupProduct {
   float* d;     // N / 2 of them
   int columns;  // N
   bool a_in_shared_memory;
-  bool b_by_columns;  // else by rows
+  bool a_by_columns;  // of shared memory; else by rows
+  bool b_by_columns;
   bool accumulate;
   std::uint64_t a_descriptor;
   const std::uint32_t* a_registers;  // what `a` holds, or nullptr

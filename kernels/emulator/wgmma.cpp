@@ -87,14 +87,17 @@ void multiply_warp_rows(WarpSlots& slots) {
   const WarpgroupProduct& p = *lanes[0];
   for (const WarpgroupProduct* other : lanes)
     if (other->columns != p.columns || other->a_in_shared_memory != p.a_in_shared_memory ||
-        other->b_by_columns != p.b_by_columns || other->accumulate != p.accumulate ||
-        other->a_descriptor != p.a_descriptor || other->b_descriptor != p.b_descriptor)
+        other->a_by_columns != p.a_by_columns || other->b_by_columns != p.b_by_columns ||
+        other->accumulate != p.accumulate || other->a_descriptor != p.a_descriptor ||
+        other->b_descriptor != p.b_descriptor)
       fail_kernel("lanes of one warp ask for different products");
   const unsigned warp = linear_thread() / 32 % 4;
   if (p.a_in_shared_memory) {
     const Tile tile(p.a_descriptor);
     for (unsigned row = 0; row < 16; ++row)
-      for (unsigned k = 0; k < 16; ++k) a[row][k] = tile.by_rows(16 * warp + row, k);
+      for (unsigned k = 0; k < 16; ++k)
+        a[row][k] =
+            p.a_by_columns ? tile.by_columns(16 * warp + row, k) : tile.by_rows(16 * warp + row, k);
   } else {
     for (unsigned lane = 0; lane < 32; ++lane)
       for (unsigned i = 0; i < 4; ++i) {

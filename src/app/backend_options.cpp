@@ -12,7 +12,10 @@ std::vector<std::string> words() {
 
 std::optional<bool> hopper_attention(std::string_view kernels) {
   if (kernels == word_of(AttentionKernels::automatic)) return std::nullopt;
-  return kernels == word_of(AttentionKernels::hopper);
+  return kernels != word_of(AttentionKernels::portable);
+}
+bool fused_hopper_attention(std::string_view kernels) {
+  return kernels == word_of(AttentionKernels::hopper_fused);
 }
 
 }  // namespace
@@ -21,7 +24,8 @@ DeviceOptions device_options(const ParallelConfig& config) {
   return {.index = 0,
           .threads = int(config.threads),
           .tune_products = config.tune_products,
-          .hopper_attention = hopper_attention(word_of(config.attention_kernels))};
+          .hopper_attention = hopper_attention(word_of(config.attention_kernels)),
+          .fused_hopper_attention = fused_hopper_attention(word_of(config.attention_kernels))};
 }
 
 void BackendOptions::add_to(Command command) {
@@ -41,7 +45,9 @@ void BackendOptions::add_to(Command command) {
 void BackendOptions::add_tuning_to(Command command) {
   command.add_flag("--tune-products", tune_products,
                    "cuda: as parallel.tune_products: take the fastest algorithms");
-  command.add_option("--attention-kernels", attention_kernels, "cuda: portable, hopper or auto")
+  command
+      .add_option("--attention-kernels", attention_kernels,
+                  "cuda: auto, portable, hopper or hopper_fused")
       .one_of(words<AttentionKernels>())
       .show_default();
 }
@@ -52,7 +58,8 @@ std::unique_ptr<Ops> BackendOptions::make() const {
   return make_ops(device, {.index = 0,
                            .threads = threads,
                            .tune_products = tune_products,
-                           .hopper_attention = hopper_attention(attention_kernels)});
+                           .hopper_attention = hopper_attention(attention_kernels),
+                           .fused_hopper_attention = fused_hopper_attention(attention_kernels)});
 }
 
 DType BackendOptions::type() const {

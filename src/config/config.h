@@ -37,10 +37,10 @@ template <>
 struct EnumWords<Precision> {
   static constexpr const char* words[] = {"f32", "bf16"};
 };
-enum class AttentionKernels : std::uint8_t { automatic, portable, hopper };
+enum class AttentionKernels : std::uint8_t { automatic, portable, hopper, hopper_fused };
 template <>
 struct EnumWords<AttentionKernels> {
-  static constexpr const char* words[] = {"auto", "portable", "hopper"};
+  static constexpr const char* words[] = {"auto", "portable", "hopper", "hopper_fused"};
 };
 enum class Transport : std::uint8_t { automatic, mpi, nccl };
 template <>
@@ -260,10 +260,10 @@ struct ParallelConfig {
         c.tune_products, "tune_products",
         "cuda: before the first step, time the algorithms of matrix products and take the fastest; "
         "they are kept beside the run, and other runs may differ by rounding");
-    visit(
-        c.attention_kernels, "attention_kernels",
-        "cuda: portable (mma.sync), hopper (wgmma, on sm_90), or auto: hopper where the GPU is of "
-        "sm_90");
+    visit(c.attention_kernels, "attention_kernels",
+          "cuda: portable (mma.sync), hopper (wgmma, on sm_90), hopper_fused (its backward pass in "
+          "one "
+          "kernel; not yet run on a GPU), or auto: hopper where the GPU is of sm_90");
   }
 };
 

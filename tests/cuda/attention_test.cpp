@@ -291,20 +291,30 @@ TEST_P(CudaAttentionTest, NoRows) {
                "attention_forward: head_dim is 512; it must be 1 to 256"));
 }
 
-/// By wgmma and TMA: tiles of 128 rows, two under way at a time.
+/// By wgmma and TMA: tiles of 128 rows, two under way at a time. By the separate backward kernels,
+/// then by the fused one.
 class HopperAttentionTest : public CudaAttentionTest {
  protected:
   void SetUp() override {
     CudaAttentionTest::SetUp();
     if (IsSkipped()) return;
-    hopper_ = std::make_unique<CudaOps>(DeviceOptions{.hopper_attention = true});
-    if (!contains(hopper_->description(), "attention by wgmma"))
-      GTEST_SKIP() << hopper_->description() << " has no wgmma";
+    for (const bool fused : {false, true})
+      hopper_.push_back(std::make_unique<CudaOps>(
+          DeviceOptions{.hopper_attention = true, .fused_hopper_attention = fused}));
+    if (!contains(hopper_[0]->description(), "attention by wgmma"))
+      GTEST_SKIP() << hopper_[0]->description() << " has no wgmma";
   }
-  CudaOps& ops() override { return *hopper_; }
+  CudaOps& ops() override { return *hopper_[kernels_]; }
+  void check(const AttentionCase& c) {
+    for (kernels_ = 0; kernels_ < hopper_.size(); ++kernels_) {
+      SCOPED_TRACE(ops().description());
+      CudaAttentionTest::check(c);
+    }
+  }
 
  private:
-  std::unique_ptr<CudaOps> hopper_;
+  std::vector<std::unique_ptr<CudaOps>> hopper_;
+  std::size_t kernels_ = 0;
 };
 INSTANTIATE_TEST_SUITE_P(Cuda, HopperAttentionTest, ::testing::ValuesIn(bf16_cases()), case_name);
 

@@ -35,8 +35,11 @@ enum class Fault : std::uint8_t {
   copy_over_a_store
 };
 
-/// c = a b^T, or a b with `a` from registers, for two tiles of 64 rows and columns.
-template <Fault fault, bool by_columns>
+/// How the factors lie: c = a b^T of rows; a b with `a` from registers; a^T b.
+enum class Factors : std::uint8_t { rows, registers, columns };
+
+/// Of two tiles of 64 rows and columns.
+template <Fault fault, Factors factors>
 __global__ void product(float* c, const __grid_constant__ TensorMap a_map,
                         const __grid_constant__ TensorMap b_map) {
   auto* memory = dynamic_shared<unsigned char>();
@@ -73,8 +76,12 @@ __global__ void product(float* c, const __grid_constant__ TensorMap a_map,
   for (int i = 0; i < 32; ++i) sums[i] = others[i] = 0;
   if constexpr (fault != Fault::no_fence) wgmma_fence(sums, others, weights);
   for (std::uint32_t k = 0; k < 4; ++k) {
-    if constexpr (by_columns)
-      wgmma_columns(sums, weights[k], matrix_descriptor(window_address(b) + k * 16 * kBoxRowBytes));
+    const std::uint64_t columns = matrix_descriptor(window_address(b) + k * 16 * kBoxRowBytes);
+    if constexpr (factors == Factors::registers)
+      wgmma_columns(sums, weights[k], columns);
+    else if constexpr (factors == Factors::columns)
+      wgmma_columns(sums, matrix_descriptor(window_address(a) + k * 16 * kBoxRowBytes), columns,
+                    k > 0);
     else
       wgmma_rows(sums, matrix_descriptor(window_address(a) + k * 32),
                  matrix_descriptor(window_address(b) + k * 32), k > 0);
@@ -103,17 +110,17 @@ class HopperEmulatorTest : public EmulatorTest {
       b_[i] = to_bf16(float(i * 53 % 97 - 48));
     }
   }
-  template <Fault fault, bool by_columns = false>
+  template <Fault fault, Factors factors = Factors::rows>
   std::vector<float> run() {
     std::vector<float> c(std::size_t(kRows * kRows), 0);
-    launch({"an_op", 1, kWarpgroup, kShared, nullptr}, product<fault, by_columns>, c.data(),
+    launch({"an_op", 1, kWarpgroup, kShared, nullptr}, product<fault, factors>, c.data(),
            tensor_map("an_op", a_, kRows, kRows, kRows, kRows),
            tensor_map("an_op", b_, kRows, kRows, kRows, kRows));
     return c;
   }
-  template <Fault fault, bool by_columns = false>
+  template <Fault fault, Factors factors = Factors::rows>
   std::string error() {
-    return error_of([&] { run<fault, by_columns>(); });
+    return error_of([&] { run<fault, factors>(); });
   }
   alignas(64) BFloat16 a_[kRows * kRows], b_[kRows * kRows];
 };
@@ -121,15 +128,19 @@ INSTANTIATE_TEST_SUITE_P(Orders, HopperEmulatorTest, ::testing::ValuesIn(testing
                          testing::order_name);
 
 TEST_P(HopperEmulatorTest, Products) {
-  const std::vector<float> by_rows = run<Fault::none>(), by_columns = run<Fault::none, true>();
+  const std::vector<float> by_rows = run<Fault::none>();
+  const std::vector<float> registers = run<Fault::none, Factors::registers>();
+  const std::vector<float> by_columns = run<Fault::none, Factors::columns>();
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kRows; ++j) {
-      float rows = 0, columns = 0;  // of integers below 2^24: exact
+      float rows = 0, mixed = 0, columns = 0;  // of integers below 2^24: exact
       for (int k = 0; k < kRows; ++k) {
         rows += to_float(a_[i * kRows + k]) * to_float(b_[j * kRows + k]);
-        columns += to_float(a_[i * kRows + k]) * to_float(b_[k * kRows + j]);
+        mixed += to_float(a_[i * kRows + k]) * to_float(b_[k * kRows + j]);
+        columns += to_float(a_[k * kRows + i]) * to_float(b_[k * kRows + j]);
       }
       ASSERT_EQ(by_rows[std::size_t(i * kRows + j)], rows) << i << "," << j;
+      ASSERT_EQ(registers[std::size_t(i * kRows + j)], mixed) << i << "," << j;
       ASSERT_EQ(by_columns[std::size_t(i * kRows + j)], columns) << i << "," << j;
     }
 }
@@ -137,11 +148,12 @@ TEST_P(HopperEmulatorTest, Products) {
 TEST_P(HopperEmulatorTest, SaysWhatAProductDoesWrong) {
   constexpr const char* unfenced = "registers were not named in a wgmma.fence";
   EXPECT_TRUE(contains(error<Fault::no_fence>(), unfenced));
-  EXPECT_TRUE(contains(error<Fault::no_fence, true>(), unfenced));
+  EXPECT_TRUE(contains(error<Fault::no_fence, Factors::registers>(), unfenced));
   EXPECT_TRUE(contains(error<Fault::wait_names_nothing>(), "a wait that does not name"));
   EXPECT_TRUE(contains(error<Fault::wait_names_too_early>(), "of a product still under way"));
   EXPECT_TRUE(contains(error<Fault::sums_written>(), "sums were written while it was under way"));
-  EXPECT_TRUE(contains(error<Fault::factor_written, true>(), "first factor was written"));
+  EXPECT_TRUE(
+      contains(error<Fault::factor_written, Factors::registers>(), "first factor was written"));
   EXPECT_TRUE(contains(error<Fault::commit_diverges>(), "call different warp functions"));
   EXPECT_TRUE(contains(error<Fault::wait_diverges>(), "waits at wgmma.wait_group"));
   EXPECT_TRUE(contains(error<Fault::store_without_proxy_fence>(),
@@ -221,6 +233,51 @@ TEST_P(HopperEmulatorTest, MemoryBarriers) {
   EXPECT_TRUE(contains(error_alone(too_many_bytes), "expects 2^20 bytes or more"));
 }
 
+// --- copies to global memory ---------------------------------------------------------------------
+
+enum class BulkFault : std::uint8_t { none, no_proxy_fence, no_wait, turn_too_late };
+
+/// to[i] = 3 i, by one copy and one that adds twice as much.
+template <BulkFault fault>
+__global__ void bulk_copies(float* to, std::int32_t* turns) {
+  auto* from = dynamic_shared<float>();
+  const int i = int(threadIdx.x);
+  store_pack<1>(from + i, Pack<float, 1>{{float(i)}});
+  store_pack<1>(from + 64 + i, Pack<float, 1>{{2.0f * float(i)}});
+  if constexpr (fault != BulkFault::no_proxy_fence) fence_proxy_async();
+  __syncthreads();
+  if (i != 0) return;
+  for (int turn = 0; turn < 2; ++turn) {
+    wait_for_turn(turns, fault == BulkFault::turn_too_late ? turn + 1 : turn);
+    if (turn == 0)
+      bulk_store(to, from, 64 * sizeof(float));
+    else
+      bulk_add(to, from + 64, 64 * sizeof(float));
+    bulk_commit();
+    bulk_wait_read();
+    from[64 * turn] = -1;  // read by now
+    if (fault == BulkFault::no_wait) return;
+    bulk_wait();
+    end_turn(turns);
+  }
+}
+
+TEST_P(HopperEmulatorTest, BulkCopies) {
+  alignas(16) float to[64];
+  std::int32_t turns = 0;
+  const auto error = [&](auto kernel) {
+    turns = 0;
+    return error_of([&] { launch({"an_op", 1, 64, 512, nullptr}, kernel, to, &turns); });
+  };
+  EXPECT_EQ(error(bulk_copies<BulkFault::none>), "");
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(to[i], 3.0f * float(i));
+  EXPECT_EQ(turns, 2);
+  EXPECT_TRUE(contains(error(bulk_copies<BulkFault::no_proxy_fence>),
+                       "a bulk copy of what a thread stored without fence.proxy.async"));
+  EXPECT_TRUE(contains(error(bulk_copies<BulkFault::no_wait>), "with bulk copies under way"));
+  EXPECT_TRUE(contains(error(bulk_copies<BulkFault::turn_too_late>), "a turn that no block"));
+}
+
 // --- registers and named barriers ----------------------------------------------------------------
 
 /// Of three warpgroups that start with 168 each: 504 in all.
@@ -235,13 +292,31 @@ __global__ void one_warp_gives_registers() {
   if (threadIdx.x < 32) fewer_registers<24>();
 }
 __global__ void half_a_warp_syncs() {
-  if (threadIdx.x % 32 < 16) sync_warpgroup<1>();
+  if (threadIdx.x % 32 < 16) sync_warpgroups<1>();
 }
 __global__ void warpgroups_sync() {
   if (threadIdx.x < kWarpgroup)
-    sync_warpgroup<1>();
+    sync_warpgroups<1>();
   else
-    sync_warpgroup<2>();
+    sync_warpgroups<2>();
+}
+
+/// What the second warpgroup has done before the first goes on.
+__global__ void one_warpgroup_arrives(int* seen) {
+  auto* done = dynamic_shared<int>();
+  if (threadIdx.x < kWarpgroup) {
+    sync_warpgroups<1, 2 * kWarpgroup>();
+    if (threadIdx.x == 0) *seen = *done;
+  } else {
+    if (threadIdx.x == kWarpgroup) *done = 7;
+    arrive_warpgroups<1, 2 * kWarpgroup>();
+  }
+}
+
+TEST_P(HopperEmulatorTest, OneWarpgroupWaitsForAnother) {
+  int seen = 0;
+  launch({"an_op", 1, 2 * kWarpgroup, 64, nullptr}, one_warpgroup_arrives, &seen);
+  EXPECT_EQ(seen, 7);
 }
 
 TEST_P(HopperEmulatorTest, WarpgroupsShareRegisters) {

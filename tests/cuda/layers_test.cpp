@@ -227,9 +227,10 @@ TEST_P(CudaLayersTest, Linear) {
         host.linear_backward_input(dx_product, dy, w, GradMode::overwrite);
         host.linear_backward_weight(dw_product, dy, x);
         const bool adds = mode == GradMode::accumulate;
-        const auto error = [](bool adds, const HostArray& product, DType type, std::int64_t terms) {
+        const auto error = [](bool added, const HostArray& product, DType type,
+                              std::int64_t terms) {
           // Products of two normal numbers, below 20.
-          return sum_error(terms, 20) + (adds ? one_rounding(type) * largest(product) : 0.0);
+          return sum_error(terms, 20) + (added ? one_rounding(type) * largest(product) : 0.0);
         };
         EXPECT_TRUE(is_close(d_y.read(), y, one_rounding(wide), error(adds, y_product, wide, in)));
         EXPECT_TRUE(is_close(d_dx.read(), dx, rounding(), error(adds, dx_product, type(), out)));

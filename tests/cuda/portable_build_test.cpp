@@ -33,15 +33,16 @@ TEST(PortableBuild, HopperKernelsTrap) {
     AttentionArguments<BFloat16> a{};
     a.head_dim = head_dim;
     a.segments = a.heads = a.kv_heads = 1;
+    void* workspace = device.workspace("test", attention_hopper_fused_workspace(0, 1, 1, head_dim));
     const auto error = [&](auto attention) {
       return error_of([&] {
         attention();
         device.synchronize("test");
       });
     };
-    EXPECT_TRUE(
-        contains(error([&] { attention_hopper_forward("forward", device.stream(), a, 1, 1); }),
-                 "forward: emulator: a trap"));
+    EXPECT_TRUE(contains(
+        error([&] { attention_hopper_forward("forward", device.stream(), a, 1, 1, false); }),
+        "forward: emulator: a trap"));
     // Its two kernels: by keys, then by queries.
     EXPECT_TRUE(
         contains(error([&] { attention_hopper_backward("keys", device.stream(), a, 0, 1); }),
@@ -49,6 +50,11 @@ TEST(PortableBuild, HopperKernelsTrap) {
     EXPECT_TRUE(
         contains(error([&] { attention_hopper_backward("queries", device.stream(), a, 1, 0); }),
                  "queries: emulator: a trap"));
+    EXPECT_TRUE(contains(error([&] {
+                           attention_hopper_fused_backward("fused", device.stream(), a, 0, 1,
+                                                           workspace);
+                         }),
+                         "fused: emulator: a trap"));
   }
 }
 

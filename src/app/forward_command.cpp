@@ -81,7 +81,7 @@ void run(const Arguments& a) {
             HeadUse::logits);
 
   Sequences sequences = Sequences::equal(1, length);
-  for (std::int32_t row = 0; row < length; ++row) sequences.head_rows.push_back(row);
+  for (std::int32_t row = 0; row < length; ++row) sequences.logit_rows.push_back(row);
   const Tensor tokens(const_cast<std::int32_t*>(ids.data()), {length});
   write_logits(a.output, ops, head, model.forward(tokens, sequences), config.vocab_size);
   std::printf("%s: /logits [%lld,%lld] f32\n", printable(a.output).c_str(), (long long)length,

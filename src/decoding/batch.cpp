@@ -22,7 +22,7 @@ std::int32_t append_rows(DecodingBatch& batch, const PlannedStep& step) {
 
 void append_draws(DecodingBatch& batch, const PlannedStep& step, std::int32_t first) {
   for (const std::int32_t row : step.plan.logit_rows)
-    batch.sequences.head_rows.push_back(first + row);
+    batch.sequences.logit_rows.push_back(first + row);
   for (const std::int32_t row : step.plan.open)
     batch.keys.push_back(noise_key(step.sample, row - step.canvas->hidden));
   batch.draw_offsets.push_back(batch.draws());
@@ -58,7 +58,7 @@ DecodingBatch batch_of(std::span<const PlannedStep> steps, std::int32_t mask_tok
   }
   // The unconditional rows lie as far behind their own as the branches' first rows are apart.
   for (std::int64_t m = 0; m < batch.guided; ++m)
-    batch.sequences.head_rows.push_back(batch.sequences.head_rows[std::size_t(m)] + shift);
+    batch.sequences.logit_rows.push_back(batch.sequences.logit_rows[std::size_t(m)] + shift);
   return batch;
 }
 

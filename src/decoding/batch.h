@@ -20,7 +20,7 @@ struct DrawRun {
 /// behind them those of guided canvases once more, as the unconditional branch sees them.
 struct DecodingBatch {
   std::vector<std::int32_t> tokens;
-  Sequences sequences;  // head_rows: of the M draws, then of the `guided` unconditional ones
+  Sequences sequences;  // logit_rows: of the M draws, then of the `guided` unconditional ones
   std::vector<std::int64_t> keys;          // [M], of each draw's noise (noise_key())
   std::vector<std::int64_t> draw_offsets;  // [canvases + 1], of the draws
   std::vector<DrawRun> runs;               // of the draws

@@ -14,7 +14,7 @@ Tensor view(const std::vector<T>& v) {
 
 Plan DeviceRounds::make_plan(const ModelLimits& limits, Slots& slots) {
   Plan plan;
-  const std::int64_t M = limits.head_rows;
+  const std::int64_t M = limits.logit_rows;
   slots.rows = plan.add("decoding/rows", {M}, DType::i32);
   slots.other_rows = plan.add("decoding/unconditional rows", {M}, DType::i32);
   slots.offsets = plan.add("decoding/offsets", {limits.sequences + 1}, DType::i32);
@@ -45,10 +45,10 @@ void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<std::int3
   batch_ = &batch;
   guided_canvases_ = batch.sequences.count() - canvases;
   const std::vector<std::int32_t> offsets(batch.draw_offsets.begin(), batch.draw_offsets.end());
-  const Tensor head_rows = view(batch.sequences.head_rows);
-  ops_.copy(first(slots_.rows, draws), head_rows.row_range(0, draws));
+  const Tensor logit_rows = view(batch.sequences.logit_rows);
+  ops_.copy(first(slots_.rows, draws), logit_rows.row_range(0, draws));
   if (batch.guided > 0)
-    ops_.copy(first(slots_.other_rows, batch.guided), head_rows.row_range(draws, batch.guided));
+    ops_.copy(first(slots_.other_rows, batch.guided), logit_rows.row_range(draws, batch.guided));
   ops_.copy(first(slots_.offsets, canvases + 1), view(offsets));
   ops_.copy(first(slots_.counts, std::int64_t(counts.size())), view(counts));
   const std::vector<std::int32_t> fine = {0};

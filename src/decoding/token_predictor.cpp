@@ -10,7 +10,7 @@ namespace {
 
 std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                       Place place) {
-  return std::min(head_chunk_rows(config, dtype, place), limits.head_rows);
+  return std::min(head_chunk_rows(config, dtype, place), limits.logit_rows);
 }
 
 template <class T>
@@ -22,9 +22,9 @@ Tensor view(const std::vector<T>& v) {
 
 Plan TokenPredictor::make_plan(const ModelLimits& limits, Slots& slots) {
   Plan plan;
-  slots.keys = plan.add("decoding/keys", {limits.head_rows}, DType::i64);
-  slots.tokens = plan.add("decoding/tokens", {limits.head_rows}, DType::i32);
-  slots.confidence = plan.add("decoding/confidence", {limits.head_rows});
+  slots.keys = plan.add("decoding/keys", {limits.logit_rows}, DType::i64);
+  slots.tokens = plan.add("decoding/tokens", {limits.logit_rows}, DType::i32);
+  slots.confidence = plan.add("decoding/confidence", {limits.logit_rows});
   return plan;
 }
 

@@ -37,7 +37,7 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
       buckets_(limits.rows, ops.place()),
       model_(ops, config, weights, buckets_.with_padding(limits, config.max_length), shares),
       head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.head_rows),
+            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.logit_rows),
             shares, HeadUse::loss, buckets_.unit()),
       arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 

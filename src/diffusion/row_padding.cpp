@@ -31,7 +31,7 @@ std::vector<std::int64_t> RowBuckets::sizes() const {
 }
 
 ModelLimits RowBuckets::with_padding(ModelLimits limits, std::int64_t max_length) const {
-  limits.head_rows = padded(limits.head_rows);
+  limits.logit_rows = padded(limits.logit_rows);
   limits.sequences += (unit_ - 1 + max_length - 1) / max_length;
   return limits;
 }
@@ -53,7 +53,7 @@ void PaddedBatch::fill(const NoisyBatch& batch, const RowBuckets& buckets,
 /// The batch's, and as many of the last rows that are not among them as `count` asks for.
 void PaddedBatch::add_head_rows(const NoisyBatch& batch, std::int64_t count) {
   const std::size_t M = batch.rows.size();
-  sequences.head_rows.assign(std::size_t(count), 0);
+  sequences.logit_rows.assign(std::size_t(count), 0);
   targets.assign(std::size_t(count), 0);
   weights.assign(std::size_t(count), 0.0f);
   places.resize(M);
@@ -61,7 +61,7 @@ void PaddedBatch::add_head_rows(const NoisyBatch& batch, std::int64_t count) {
   std::int32_t row = sequences.offsets.back();  // the last one taken
   for (std::size_t i = std::size_t(count); i-- > 0;) {
     row = padding > 0 ? row - 1 : batch.rows[m - 1];
-    sequences.head_rows[i] = row;
+    sequences.logit_rows[i] = row;
     if (m == 0 || row != batch.rows[m - 1]) {
       --padding;
       continue;

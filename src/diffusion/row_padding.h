@@ -30,14 +30,14 @@ class RowBuckets {
 };
 
 /// A micro-batch as the model gets it: tokens padded by sequences of their own, which no other
-/// sees, and head rows by rows that are in no loss. Their weights are 0, so that what they add to
+/// sees, and logit rows by rows that are in no loss. Their weights are 0, so that what they add to
 /// loss and gradients is 0.
 struct PaddedBatch {
   Sequences sequences;
   std::vector<std::int32_t> tokens;   // of all rows
-  std::vector<std::int32_t> targets;  // of all head rows
+  std::vector<std::int32_t> targets;  // of all logit rows
   std::vector<float> weights;
-  std::vector<std::int32_t> places;  // [M]: which head row is row m of the batch
+  std::vector<std::int32_t> places;  // [M]: which logit row is row m of the batch
 
   /// Of sequences of at most `max_length` tokens. Keeps the memory it has.
   void fill(const NoisyBatch& batch, const RowBuckets& buckets, std::int64_t max_length);

@@ -6,12 +6,12 @@ namespace lacuna {
 
 Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DType dtype,
                             ModelShare share, Slots& slots) {
-  CHECK(limits.rows > 0 && limits.sequences > 0 && limits.head_rows >= 0 &&
-            limits.head_rows <= limits.rows,
+  CHECK(limits.rows > 0 && limits.sequences > 0 && limits.logit_rows >= 0 &&
+            limits.logit_rows <= limits.rows,
         "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
-        limits.head_rows, " head rows; there must be rows, and no more head rows than rows");
+        limits.logit_rows, " logit rows; there must be rows, and no more logit rows than rows");
   const ShareExtents own(m, share);
-  const std::int64_t N = limits.rows, M = limits.head_rows, S = limits.sequences, C = m.width,
+  const std::int64_t N = limits.rows, M = limits.logit_rows, S = limits.sequences, C = m.width,
                      F = own.ffn_width, H = own.heads, D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
   // Of N rows: those of one rank where they are split, and room for equal parts.
@@ -20,20 +20,20 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
                      padded = split ? share.count * each : N;
   Plan plan;
 
-  // The wanted rows' hidden states need M rows of h and, backward, of d_x; the last block's keys
+  // Hidden states that get logits need M rows of h and, backward, of d_x; the last block's keys
   // and values at the same time need all N.
   slots.h = plan.add("scratch/h", {padded, C}, dtype);
-  slots.wanted_h = plan.add("scratch/wanted_h", {M, C}, dtype);
+  slots.logit_h = plan.add("scratch/logit_h", {M, C}, dtype);
   const Slot wide = plan.add(
       "scratch/wide", {N, limits.training ? std::max(F, packed) : std::max(F, H * D)}, dtype);
   slots.hidden = plan.alias(wide, "scratch/hidden", {N, F}, dtype);
   if (limits.training) {
     slots.d_x = plan.add("scratch/d_x", {padded, C}, dtype);
-    slots.wanted_d_x = plan.add("scratch/wanted_d_x", {M, C}, dtype);
+    slots.logit_d_x = plan.add("scratch/logit_d_x", {M, C}, dtype);
     slots.d_qkv = plan.alias(wide, "scratch/d_qkv", {N, packed}, dtype);
     slots.d_attended = plan.alias(slots.h, "scratch/d_attended", {N, H * D}, dtype);
-    slots.wanted_d_attended =
-        plan.alias(slots.wanted_h, "scratch/wanted_d_attended", {M, H * D}, dtype);
+    slots.logit_d_attended =
+        plan.alias(slots.logit_h, "scratch/logit_d_attended", {M, H * D}, dtype);
   }
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
@@ -75,18 +75,20 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
   } else {
     slots.blocks.assign(std::size_t(m.layers), passing());
-    slots.final_x = slots.blocks.back().middle = plan.add("activations/wanted_x", {M, C}, dtype);
+    slots.final_x = slots.blocks.back().middle = plan.add("activations/logit_x", {M, C}, dtype);
     slots.final_rstd = slots.blocks.back().ffn_rstd;
   }
 
   slots.tokens = plan.add("sequences/tokens", {N}, DType::i32);
-  slots.positions = plan.add("sequences/positions", {N}, DType::i32);
-  slots.offsets = plan.add("sequences/offsets", {S + 1}, DType::i32);
-  slots.query_keys = plan.add("sequences/query_keys", {N, 4}, DType::i32);
-  slots.wanted_rows = plan.add("sequences/wanted_rows", {M}, DType::i32);
-  slots.wanted_positions = plan.add("sequences/wanted_positions", {M}, DType::i32);
-  slots.wanted_offsets = plan.add("sequences/wanted_offsets", {S + 1}, DType::i32);
-  slots.wanted_keys = plan.add("sequences/wanted_keys", {M, 4}, DType::i32);
+  const auto queries = [&](const std::string& name, std::int64_t rows) {
+    return QuerySlots{.rows = {},
+                      .positions = plan.add(name + "_positions", {rows}, DType::i32),
+                      .offsets = plan.add(name + "_offsets", {S + 1}, DType::i32),
+                      .keys = plan.add(name + "_keys", {rows, 4}, DType::i32)};
+  };
+  slots.all = queries("sequences/all", N);
+  slots.logit = queries("sequences/logit", M);
+  slots.logit.rows = plan.add("sequences/logit_rows", {M}, DType::i32);
   slots.rope_table = plan.add("sequences/rope_table", {std::min(m.max_length, N), D}, DType::f32);
   if (share.count > 1) {
     slots.own_ids = plan.add("sequences/own_ids", {N}, DType::i32);
@@ -107,16 +109,16 @@ Plan Activations::plan(const ModelConfig& config, const ModelLimits& limits, DTy
   return make_plan(config, limits, dtype, share, slots);
 }
 
-void Activations::resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences) {
+void Activations::resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t sequences) {
   rows_ = rows;
-  wanted_rows_ = wanted_rows;
+  logit_rows_ = logit_rows;
   sequences_ = sequences;
 }
 
 BlockActivations Activations::block(std::size_t l) const {
   const BlockSlots& b = slots_.blocks[l];
   const bool last = l + 1 == slots_.blocks.size();
-  const std::int64_t n = rows_, m = last ? wanted_rows_ : rows_;
+  const std::int64_t n = rows_, m = last ? logit_rows_ : rows_;
   BlockActivations a;
   std::int64_t entering = n, stream = m;
   if (split() && !last) {
@@ -142,7 +144,7 @@ BlockActivations Activations::block(std::size_t l) const {
 }
 
 FinalActivations Activations::final() const {
-  return {.x = first(slots_.final_x, wanted_rows_), .rstd = first(slots_.final_rstd, wanted_rows_)};
+  return {.x = first(slots_.final_x, logit_rows_), .rstd = first(slots_.final_rstd, logit_rows_)};
 }
 
 Scratch Activations::scratch() const {
@@ -162,26 +164,35 @@ Scratch Activations::scratch() const {
   return s;
 }
 
-Scratch Activations::wanted_scratch() const {
-  return {.h = first(slots_.wanted_h, wanted_rows_),
-          .d_x = first(slots_.wanted_d_x, wanted_rows_),
-          .hidden = first(slots_.hidden, wanted_rows_),
+Scratch Activations::whole_scratch() const {
+  Scratch s = scratch();
+  s.h_parts = s.d_x_parts = {};
+  s.own = {};
+  return s;
+}
+
+Scratch Activations::logit_scratch() const {
+  return {.h = first(slots_.logit_h, logit_rows_),
+          .d_x = first(slots_.logit_d_x, logit_rows_),
+          .hidden = first(slots_.hidden, logit_rows_),
           .d_qkv = first(slots_.d_qkv, rows_),
-          .d_attended = first(slots_.wanted_d_attended, wanted_rows_),
+          .d_attended = first(slots_.logit_d_attended, logit_rows_),
           .h_parts = {},
           .d_x_parts = {},
           .own = {}};
 }
 
+QueryTensors Activations::queries(const QuerySlots& slots, std::int64_t rows) const {
+  return {.rows = first(slots.rows, rows),
+          .positions = first(slots.positions, rows),
+          .keys = first(slots.keys, rows),
+          .offsets = first(slots.offsets, sequences_ + 1)};
+}
+
 SequenceTensors Activations::sequences() const {
   return {.tokens = first(slots_.tokens, rows_),
-          .positions = first(slots_.positions, rows_),
-          .offsets = first(slots_.offsets, sequences_ + 1),
-          .query_keys = first(slots_.query_keys, rows_),
-          .wanted_rows = first(slots_.wanted_rows, wanted_rows_),
-          .wanted_positions = first(slots_.wanted_positions, wanted_rows_),
-          .wanted_keys = first(slots_.wanted_keys, wanted_rows_),
-          .wanted_offsets = first(slots_.wanted_offsets, sequences_ + 1)};
+          .all = queries(slots_.all, rows_),
+          .logit = queries(slots_.logit, logit_rows_)};
 }
 
 Tensor Activations::first(Slot slot, std::int64_t rows) const {

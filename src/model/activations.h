@@ -9,10 +9,9 @@
 
 namespace lacuna {
 
-/// What a block's backward pass needs of its forward pass. N rows enter; M of them ask: all of
-/// them, but in the last block only those whose hidden states are wanted. H, K and F are this
-/// rank's. Where rows are split, all but the last block have x, middle and their rstd of this
-/// rank's rows alone.
+/// What a block's backward pass needs of its forward pass. N rows enter; M of them are queries: all
+/// of them, but in the last block only those that get logits. H, K and F are this rank's. Where
+/// rows are split, all but the last block have x, middle and their rstd of this rank's rows alone.
 struct BlockActivations {
   Tensor x;               // [N,C] the residual stream as it enters
   Tensor attention_rstd;  // [N]
@@ -58,16 +57,17 @@ class Activations {
   static Plan plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                    ModelShare share);
 
-  /// Views from now on are for N rows, of which M are wanted, in S sequences.
-  void resize(std::int64_t rows, std::int64_t wanted_rows, std::int64_t sequences);
+  /// Views from now on are for N rows, of which M get logits, in S sequences.
+  void resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t sequences);
 
   BlockActivations block(std::size_t l) const;
   FinalActivations final() const;
   /// All rows of the first block's x and of the last one's; with room for equal parts of those.
   Tensor first_x() const { return first(slots_.blocks.front().x, rows_); }
   Tensor last_x_parts() const { return first(slots_.blocks.back().x, padded(rows_)); }
-  Scratch scratch() const;         // of all rows: M = N
-  Scratch wanted_scratch() const;  // of the wanted rows: for the last block
+  Scratch scratch() const;        // of all rows: M = N
+  Scratch whole_scratch() const;  // the same where all ranks have all rows, in the last block
+  Scratch logit_scratch() const;  // of the rows that get logits, in the last block
   SequenceTensors sequences() const;
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
@@ -84,12 +84,15 @@ class Activations {
   struct BlockSlots {
     Slot x, attention_rstd, qkv, attended, lse, middle, ffn_rstd, gate_up;
   };
+  struct QuerySlots {
+    Slot rows, positions, offsets, keys;
+  };
   struct Slots {
     std::vector<BlockSlots> blocks;
     Slot final_x, final_rstd;
-    Slot h, d_x, d_attended, wanted_h, wanted_d_x, wanted_d_attended, hidden, d_qkv;
-    Slot tokens, positions, offsets, query_keys, rope_table;
-    Slot wanted_rows, wanted_positions, wanted_offsets, wanted_keys;
+    Slot h, d_x, d_attended, logit_h, logit_d_x, logit_d_attended, hidden, d_qkv;
+    QuerySlots all, logit;
+    Slot tokens, rope_table;
     Slot own_ids, own_rows;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
@@ -97,6 +100,7 @@ class Activations {
   std::int64_t padded(std::int64_t rows) const {
     return split() ? share_.count * RowPart(rows, share_).each : rows;
   }
+  QueryTensors queries(const QuerySlots& slots, std::int64_t rows) const;
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
 
@@ -104,7 +108,7 @@ class Activations {
   bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;
-  std::int64_t rows_ = 0, wanted_rows_ = 0, sequences_ = 0;
+  std::int64_t rows_ = 0, logit_rows_ = 0, sequences_ = 0;
 };
 
 }  // namespace lacuna

@@ -32,83 +32,83 @@ struct PackedWeights {
         kv(qkv.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim)) {}
 };
 
+/// Queries, keys and values of the normalised stream, rotated. One product where all rows are
+/// queries; else one of the keys and values, and one of the queries' rows, which s.h then holds.
+void project(const Pass& pass, const QueryRows& queries, const Packed& x, Tensor qkv, Tensor w,
+             const Scratch& keys, const Scratch& s) {
+  Ops& ops = pass.ops;
+  if (queries.are_all()) {
+    ops.linear_forward(qkv, keys.h, w);
+    ops.rope(x.q_and_k, queries.positions, pass.rope_table, Rotation::forward);
+    return;
+  }
+  const PackedWeights part(w, queries.attention);
+  ops.linear_forward(x.kv, keys.h, part.kv);
+  ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
+  ops.gather_rows(s.h, keys.h, queries.rows);
+  ops.linear_forward(x.q, s.h, part.q);
+  ops.rope(x.q, queries.positions, pass.rope_table, Rotation::forward);
+}
+
+/// Takes the rotation off the gradients again.
+void rotate_back(const Pass& pass, const QueryRows& queries, const Packed& d) {
+  if (queries.are_all())
+    return pass.ops.rope(d.q_and_k, queries.positions, pass.rope_table, Rotation::inverse);
+  pass.ops.rope(d.q, queries.positions, pass.rope_table, Rotation::inverse);
+  pass.ops.rope(d.k, pass.all.positions, pass.rope_table, Rotation::inverse);
+}
+
+/// keys.h: in, the normalised stream; out, its gradient, given that of the projection.
+void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d, Tensor d_qkv,
+                      Tensor w, Tensor dw, const Scratch& keys, const Scratch& s) {
+  Ops& ops = pass.ops;
+  if (queries.are_all()) {
+    ops.linear_backward_weight(dw, d_qkv, keys.h);
+    ops.linear_backward_input(keys.h, d_qkv, w, GradMode::overwrite);
+    return;
+  }
+  const PackedWeights part(w, queries.attention), d_part(dw, queries.attention);
+  ops.gather_rows(s.h, keys.h, queries.rows);
+  ops.linear_backward_weight(d_part.q, d.q, s.h);
+  ops.linear_backward_weight(d_part.kv, d.kv, keys.h);
+  ops.linear_backward_input(s.h, d.q, part.q, GradMode::overwrite);
+  ops.linear_backward_input(keys.h, d.kv, part.kv, GradMode::overwrite);
+  ops.scatter_add_rows(keys.h, s.h, queries.rows);
+}
+
 }  // namespace
 
-void attention_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
-                       const Scratch& s) {
-  Ops& ops = pass.ops;
-  const Packed x(a.qkv, pass.attention, a.qkv.rows());
-  ops.linear_forward(a.qkv, s.h, w.qkv);
-  ops.rope(x.q_and_k, pass.sequences.positions, pass.rope_table, Rotation::forward);
-  ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, pass.attention);
-  ops.linear_forward(s.h, a.attended, w.attention_out);
+void attention_forward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+                       const BlockActivations& a, const Scratch& keys, const Scratch& s) {
+  const Packed x(a.qkv, queries.attention, s.h.rows());
+  project(pass, queries, x, a.qkv, w.qkv, keys, s);
+  pass.ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, queries.attention);
+  pass.ops.linear_forward(s.h, a.attended, w.attention_out);
   sum_h(pass, s);
 }
 
-void attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
-                        const BlockActivations& a, const Scratch& s) {
+void attention_backward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+                        BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
+                        const Scratch& s) {
   Ops& ops = pass.ops;
-  const Packed x(a.qkv, pass.attention, a.qkv.rows());
-  const Packed d(s.d_qkv, pass.attention, a.qkv.rows());
+  const Packed x(a.qkv, queries.attention, s.h.rows());
+  const Packed d(keys.d_qkv, queries.attention, s.h.rows());
   gather_rows_of(pass, s, s.d_x_parts);
   ops.linear_backward_weight(dw.attention_out, s.d_x, a.attended);
   ops.linear_backward_input(s.d_attended, s.d_x, w.attention_out, GradMode::overwrite);
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attended, a.lse, x.q, x.k, x.v,
-                         pass.attention);
-  ops.rope(d.q_and_k, pass.sequences.positions, pass.rope_table, Rotation::inverse);
-  const Tensor h = own_rows(s, s.h);
+                         queries.attention);
+  rotate_back(pass, queries, d);
+
+  const Tensor h = own_rows(keys, keys.h);
   ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
-  gather_rows_of(pass, s, s.h_parts);
-  ops.linear_backward_weight(dw.qkv, s.d_qkv, s.h);
-  ops.linear_backward_input(s.h, s.d_qkv, w.qkv, GradMode::overwrite);
-  sum_h(pass, s);
-  ops.rmsnorm_backward(own_rows(s, s.d_x), dw.attention_norm, h, a.x, a.attention_rstd,
-                       w.attention_norm, GradMode::accumulate);
-}
-
-void wanted_attention_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
-                              const Scratch& all, const Scratch& wanted) {
-  Ops& ops = pass.ops;
-  const SequenceTensors& rows = pass.sequences;
-  const Packed x(a.qkv, pass.wanted_attention, wanted.h.rows());
-  const PackedWeights project(w.qkv, pass.wanted_attention);
-  ops.linear_forward(x.kv, all.h, project.kv);
-  ops.rope(x.k, rows.positions, pass.rope_table, Rotation::forward);
-  ops.gather_rows(wanted.h, all.h, rows.wanted_rows);
-  ops.linear_forward(x.q, wanted.h, project.q);
-  ops.rope(x.q, rows.wanted_positions, pass.rope_table, Rotation::forward);
-  ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, pass.wanted_attention);
-  ops.linear_forward(wanted.h, a.attended, w.attention_out);
-  sum_over_shares(pass.shares, wanted.h);
-}
-
-void wanted_attention_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
-                               const BlockActivations& a, const Scratch& all,
-                               const Scratch& wanted) {
-  Ops& ops = pass.ops;
-  const SequenceTensors& rows = pass.sequences;
-  const Packed x(a.qkv, pass.wanted_attention, wanted.h.rows());
-  const Packed d(all.d_qkv, pass.wanted_attention, wanted.h.rows());
-  const PackedWeights project(w.qkv, pass.wanted_attention);
-  const PackedWeights d_project(dw.qkv, pass.wanted_attention);
-  ops.linear_backward_weight(dw.attention_out, wanted.d_x, a.attended);
-  ops.linear_backward_input(wanted.d_attended, wanted.d_x, w.attention_out, GradMode::overwrite);
-  ops.attention_backward(d.q, d.k, d.v, wanted.d_attended, a.attended, a.lse, x.q, x.k, x.v,
-                         pass.wanted_attention);
-  ops.rope(d.q, rows.wanted_positions, pass.rope_table, Rotation::inverse);
-  ops.rope(d.k, rows.positions, pass.rope_table, Rotation::inverse);
-
-  ops.rmsnorm_forward(all.h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
-  ops.gather_rows(wanted.h, all.h, rows.wanted_rows);
-  ops.linear_backward_weight(d_project.q, d.q, wanted.h);
-  ops.linear_backward_weight(d_project.kv, d.kv, all.h);
-  ops.linear_backward_input(wanted.h, d.q, project.q, GradMode::overwrite);
-  ops.linear_backward_input(all.h, d.kv, project.kv, GradMode::overwrite);
-  ops.scatter_add_rows(all.h, wanted.h, rows.wanted_rows);
-  sum_over_shares(pass.shares, all.h);
-  ops.rmsnorm_backward(all.d_x, dw.attention_norm, all.h, a.x, a.attention_rstd, w.attention_norm,
-                       GradMode::overwrite);
-  ops.scatter_add_rows(all.d_x, wanted.d_x, rows.wanted_rows);
+  gather_rows_of(pass, keys, keys.h_parts);
+  project_backward(pass, queries, d, keys.d_qkv, w.qkv, dw.qkv, keys, s);
+  sum_h(pass, keys);
+  ops.rmsnorm_backward(own_rows(keys, keys.d_x), dw.attention_norm, h, a.x, a.attention_rstd,
+                       w.attention_norm,
+                       queries.are_all() ? GradMode::accumulate : GradMode::overwrite);
+  if (!queries.are_all()) ops.scatter_add_rows(keys.d_x, s.d_x, queries.rows);
 }
 
 }  // namespace lacuna

@@ -75,16 +75,23 @@ struct Model::State {
     sum_over_shares(shares, gradients.ffn_norm);
   }
 
+  QueryRows query_rows(const QueryTensors& queries, const QueryTensors& all) const {
+    QueryRows q{queries.rows, queries.positions, attention};
+    q.attention.key_offsets = all.offsets;
+    q.attention.query_offsets = queries.offsets;
+    q.attention.query_keys = queries.keys;
+    return q;
+  }
+
   Pass pass() const {
-    const SequenceTensors sequences = activations.sequences();
-    Pass p{ops,       shares,   float(config.norm_eps), activations.rope_table(), sequences,
-           attention, attention};
-    p.attention.key_offsets = p.wanted_attention.key_offsets = sequences.offsets;
-    p.attention.query_offsets = sequences.offsets;
-    p.attention.query_keys = sequences.query_keys;
-    p.wanted_attention.query_offsets = sequences.wanted_offsets;
-    p.wanted_attention.query_keys = sequences.wanted_keys;
-    return p;
+    const SequenceTensors s = activations.sequences();
+    return {ops,
+            shares,
+            float(config.norm_eps),
+            activations.rope_table(),
+            s.tokens,
+            query_rows(s.all, s.all),
+            query_rows(s.logit, s.all)};
   }
 };
 
@@ -125,7 +132,7 @@ void Model::place(Tensor tokens, const Sequences& sequences) {
   CHECK(tokens.count() == sequences.rows() && tokens.dtype == DType::i32, "tokens is ", tokens,
         "; the sequences have ", sequences.rows(), " i32 tokens");
   s.kept = false;
-  s.activations.resize(sequences.rows(), std::int64_t(sequences.head_rows.size()),
+  s.activations.resize(sequences.rows(), std::int64_t(sequences.logit_rows.size()),
                        sequences.count());
   s.placer.place(s.ops, s.activations.sequences(), tokens, sequences);
 }
@@ -134,14 +141,14 @@ Tensor Model::run() {
   State& s = *state_;
   const ModelTensors& w = s.weights;
   const Pass pass = s.pass();
-  const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
+  const Scratch all = s.activations.scratch(), logit = s.activations.logit_scratch();
   BlockActivations a = s.activations.block(0);
-  s.embedding.forward(s.activations.first_x(), pass.sequences.tokens, w.embedding);
+  s.embedding.forward(s.activations.first_x(), pass.tokens, w.embedding);
   const Tensor h = own_rows(all, all.h);
   s.ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
   gather_rows_of(pass, all, all.h_parts);
   for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
-    block_forward(pass, w.blocks[l], a, all);
+    block_forward(pass, pass.all, w.blocks[l], a, all, all);
     const BlockActivations next = s.activations.block(l + 1);
     const bool last = l + 2 == w.blocks.size();  // whose tensors are of all rows
     s.ops.add_rmsnorm_forward(last ? own_rows(all, next.x) : next.x, h,
@@ -151,12 +158,12 @@ Tensor Model::run() {
     if (last) gather_rows_of(pass, all, s.activations.last_x_parts());
     a = next;
   }
-  last_block_forward(pass, w.blocks.back(), a, all, wanted);
+  block_forward(pass, pass.logit, w.blocks.back(), a, s.activations.whole_scratch(), logit);
   const FinalActivations last = s.activations.final();
-  s.ops.add_rmsnorm_forward(last.x, wanted.h, last.rstd, a.middle, wanted.h, w.final_norm,
+  s.ops.add_rmsnorm_forward(last.x, logit.h, last.rstd, a.middle, logit.h, w.final_norm,
                             pass.norm_eps);
   s.kept = s.limits.training;
-  return wanted.h;
+  return logit.h;
 }
 
 void Model::complete(ModelTensors& gradients) {
@@ -175,21 +182,23 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
     if (observer) observer(lowest);
   };
   const Pass pass = s.pass();
-  const Scratch all = s.activations.scratch(), wanted = s.activations.wanted_scratch();
+  const Scratch all = s.activations.scratch(), whole = s.activations.whole_scratch(),
+                logit = s.activations.logit_scratch();
   const FinalActivations last = s.activations.final();
-  s.ops.rmsnorm_backward(wanted.d_x, gradients.final_norm, d_hidden, last.x, last.rstd,
-                         w.final_norm, GradMode::overwrite);
+  s.ops.rmsnorm_backward(logit.d_x, gradients.final_norm, d_hidden, last.x, last.rstd, w.final_norm,
+                         GradMode::overwrite);
   complete(gradients.final_norm);
-  last_block_backward(pass, w.blocks.back(), gradients.blocks.back(),
-                      s.activations.block(w.blocks.size() - 1), all, wanted);
+  block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
+                 s.activations.block(w.blocks.size() - 1), whole, logit);
   complete(gradients.blocks.back().attention_norm);
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
-    block_backward(pass, w.blocks[l], gradients.blocks[l], s.activations.block(l), all);
+    block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
+                   all);
     if (observer) s.add_up_norms(gradients.blocks[l]);
     complete(gradients.blocks[l].attention_norm);
   }
   gather_rows_of(pass, all, all.d_x_parts);
-  s.embedding.backward(gradients.embedding, all.d_x, pass.sequences.tokens);
+  s.embedding.backward(gradients.embedding, all.d_x, pass.tokens);
   complete(gradients.embedding);
 }
 

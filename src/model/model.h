@@ -18,8 +18,8 @@ namespace lacuna {
 using GradientObserver = std::function<void(const Tensor& lowest)>;
 
 /// LLaDA's transformer (arXiv:2502.09992, appendix B; a LLaMA without a causal mask): the one
-/// forward pass that training, validation, sampling and scoring call. Only the wanted rows pass
-/// through the last block's queries, feed-forward and the final norm.
+/// forward pass that training, validation, sampling and scoring call. Only the rows that get logits
+/// pass through the last block's queries, feed-forward and the final norm.
 class Model {
  public:
   /// Borrows `weights`. Allocates everything once; throws Error with the memory table when that
@@ -30,7 +30,7 @@ class Model {
   ~Model();
 
   /// tokens i32 [N], on the host or in ops.place(). Returns the hidden states [M,C] of
-  /// sequences.head_rows after the final norm, valid until the next call. Throws Error for more
+  /// sequences.logit_rows after the final norm, valid until the next call. Throws Error for more
   /// than the limits allow or a sequence longer than config.max_length, UsageError never.
   Tensor forward(Tensor tokens, const Sequences& sequences);
   /// The same in two parts, for many passes over sequences of one shape: place() says what is seen,

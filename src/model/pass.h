@@ -5,15 +5,24 @@
 
 namespace lacuna {
 
+/// The queries of a block. Keys and values are of all N rows.
+struct QueryRows {
+  Tensor rows;       // i32 [M], which rows, increasing; none where it is all of them, in order
+  Tensor positions;  // i32 [M]
+  AttentionShape attention;
+
+  bool are_all() const { return rows.data == nullptr; }
+};
+
 /// What every layer of one forward or backward pass shares.
 struct Pass {
   Ops& ops;
   Communicator& shares;  // the ranks that share the model
   float norm_eps;
   Tensor rope_table;  // f32 [P,D]
-  SequenceTensors sequences;
-  AttentionShape attention;         // every row asks
-  AttentionShape wanted_attention;  // the wanted rows ask: in the last block
+  Tensor tokens;      // i32 [N]
+  QueryRows all;      // the queries of every block but the last
+  QueryRows logit;    // those of the last: the rows that get logits
 };
 
 /// x = the sum of what every rank's part of a projection gives. Nothing where one rank has it all.

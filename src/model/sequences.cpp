@@ -28,55 +28,65 @@ void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_lengt
   }
   CHECK(s.rows() <= limits.rows, "sequences: ", s.rows(), " tokens where at most ", limits.rows,
         " were announced");
-  const auto wanted = std::int64_t(s.head_rows.size());
-  CHECK(wanted <= limits.head_rows, "sequences: ", wanted, " head rows where at most ",
-        limits.head_rows, " were announced");
-  for (std::size_t i = 0; i < s.head_rows.size(); ++i) {
-    const std::int32_t row = s.head_rows[i];
-    CHECK(row >= 0 && row < s.rows(), "sequences: head row ", row, " of ", s.rows(), " rows");
-    CHECK(i == 0 || row > s.head_rows[i - 1], "sequences: head rows must increase; ", row,
-          " follows ", s.head_rows[i - 1]);
+  const auto logit_rows = std::int64_t(s.logit_rows.size());
+  CHECK(logit_rows <= limits.logit_rows, "sequences: ", logit_rows, " logit rows where at most ",
+        limits.logit_rows, " were announced");
+  for (std::size_t i = 0; i < s.logit_rows.size(); ++i) {
+    const std::int32_t row = s.logit_rows[i];
+    CHECK(row >= 0 && row < s.rows(), "sequences: logit row ", row, " of ", s.rows(), " rows");
+    CHECK(i == 0 || row > s.logit_rows[i - 1], "sequences: logit rows must increase; ", row,
+          " follows ", s.logit_rows[i - 1]);
   }
+}
+
+void SequencePlacer::Queries::reserve(std::int64_t rows, std::int64_t sequences) {
+  positions.reserve(std::size_t(rows));
+  keys.reserve(std::size_t(rows));
+  offsets.reserve(std::size_t(sequences) + 1);
+}
+
+void SequencePlacer::Queries::clear() {
+  positions.clear();
+  keys.clear();
+  offsets.assign(1, 0);
+}
+
+void SequencePlacer::Queries::add(std::int32_t position, const KeyIntervals& row_keys) {
+  positions.push_back(position);
+  keys.push_back(row_keys);
+}
+
+void SequencePlacer::Queries::copy(Ops& ops, const QueryTensors& to) const {
+  ops.copy(to.positions, view(positions));
+  ops.copy(to.offsets, view(offsets));
+  ops.copy(to.keys, tensor_of(keys));
 }
 
 SequencePlacer::SequencePlacer(const ModelLimits& limits, Attention attention)
     : attention_(attention) {
-  positions_.reserve(std::size_t(limits.rows));
-  query_keys_.reserve(std::size_t(limits.rows));
-  wanted_keys_.reserve(std::size_t(limits.head_rows));
-  wanted_positions_.reserve(std::size_t(limits.head_rows));
-  wanted_offsets_.reserve(std::size_t(limits.sequences) + 1);
+  all_.reserve(limits.rows, limits.sequences);
+  logit_.reserve(limits.logit_rows, limits.sequences);
 }
 
 void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
                            const Sequences& sequences) {
-  positions_.clear();
-  wanted_positions_.clear();
-  wanted_offsets_.assign(1, 0);
-  query_keys_.clear();
-  wanted_keys_.clear();
-  auto head_row = sequences.head_rows.begin();
+  all_.clear();
+  logit_.clear();
+  auto logit_row = sequences.logit_rows.begin();
   for (std::size_t s = 0; s + 1 < sequences.offsets.size(); ++s) {
     const std::int32_t begin = sequences.offsets[s], end = sequences.offsets[s + 1];
-    for (std::int32_t row = begin; row < end; ++row) {
-      positions_.push_back(row - begin);
-      query_keys_.push_back(attention_ == Attention::causal ? causal_keys(begin, row - begin)
+    for (std::int32_t row = begin; row < end; ++row)
+      all_.add(row - begin, attention_ == Attention::causal ? causal_keys(begin, row - begin)
                                                             : bidirectional_keys(begin, end));
-    }
-    for (; head_row != sequences.head_rows.end() && *head_row < end; ++head_row) {
-      wanted_positions_.push_back(*head_row - begin);
-      wanted_keys_.push_back(query_keys_[std::size_t(*head_row)]);
-    }
-    wanted_offsets_.push_back(std::int32_t(wanted_positions_.size()));
+    for (; logit_row != sequences.logit_rows.end() && *logit_row < end; ++logit_row)
+      logit_.add(*logit_row - begin, all_.keys[std::size_t(*logit_row)]);
+    all_.end_sequence();
+    logit_.end_sequence();
   }
   ops.copy(to.tokens, tokens);
-  ops.copy(to.positions, view(positions_));
-  ops.copy(to.offsets, view(sequences.offsets));
-  ops.copy(to.query_keys, tensor_of(query_keys_));
-  ops.copy(to.wanted_rows, view(sequences.head_rows));
-  ops.copy(to.wanted_positions, view(wanted_positions_));
-  ops.copy(to.wanted_keys, tensor_of(wanted_keys_));
-  ops.copy(to.wanted_offsets, view(wanted_offsets_));
+  all_.copy(ops, to.all);
+  ops.copy(to.logit.rows, view(sequences.logit_rows));
+  logit_.copy(ops, to.logit);
 }
 
 }  // namespace lacuna

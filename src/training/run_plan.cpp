@@ -72,7 +72,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
 }
 
 /// Sums over a row of hidden states in a micro-batch's passes, in rows: see model/attention.cpp,
-/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M are wanted. Split rows are gathered as
+/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M get logits. Split rows are gathered as
 /// often as they are summed forward, twice as often backward, each half of a whole sum; and once
 /// more before the first block, before the last, in which they come together, and at the embedding.
 double summed_rows(double layers, double N, double M, bool split) {

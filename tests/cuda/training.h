@@ -61,7 +61,7 @@ inline Batch batch_of(const ModelConfig& config, std::uint64_t seed) {
   b.sequences.offsets = {0, 17, 18, 48};
   b.tokens = integers(48, config.vocab_size - 1, seed);
   for (std::int32_t i = 0; i < 48; i += 2) {
-    b.sequences.head_rows.push_back(i);
+    b.sequences.logit_rows.push_back(i);
     b.targets.push_back(b.tokens[std::size_t(i)]);
     b.tokens[std::size_t(i)] = std::int32_t(config.mask_token);
     b.weights.push_back(float(i % 5 + 1) / 48);

@@ -37,7 +37,7 @@ TEST(RowBuckets, InMainMemoryNothingIsPadded) {
   for (const std::int64_t rows : {1, 7, 999, 1000}) EXPECT_EQ(buckets.padded(rows), rows);
   const ModelLimits limits = buckets.with_padding({1000, 3, 1000, true}, 64);
   EXPECT_EQ(limits.sequences, 3);
-  EXPECT_EQ(limits.head_rows, 1000);
+  EXPECT_EQ(limits.logit_rows, 1000);
 }
 
 NoisyBatch batch_of(std::vector<std::int32_t> offsets, std::vector<std::int32_t> rows) {
@@ -80,7 +80,7 @@ TEST(PaddedBatch, KeepsTheBatchAndAddsRowsWithoutWeight) {
       EXPECT_EQ(std::int64_t(padded.tokens.size()), padded.sequences.rows());
       EXPECT_TRUE(std::equal(batch.tokens.begin(), batch.tokens.end(), padded.tokens.begin()));
       EXPECT_TRUE(std::equal(offsets.begin(), offsets.end(), padded.sequences.offsets.begin()));
-      const std::size_t heads = padded.sequences.head_rows.size();
+      const std::size_t heads = padded.sequences.logit_rows.size();
       EXPECT_EQ(std::int64_t(heads), buckets.padded(std::int64_t(rows.size())));
       ASSERT_EQ(padded.targets.size(), heads);
       ASSERT_EQ(padded.weights.size(), heads);
@@ -88,7 +88,7 @@ TEST(PaddedBatch, KeepsTheBatchAndAddsRowsWithoutWeight) {
       std::vector<float> left = padded.weights;
       for (std::size_t m = 0; m < rows.size(); ++m) {
         const auto at = std::size_t(padded.places[m]);
-        EXPECT_EQ(padded.sequences.head_rows[at], rows[m]);
+        EXPECT_EQ(padded.sequences.logit_rows[at], rows[m]);
         EXPECT_EQ(padded.targets[at], batch.targets[m]);
         EXPECT_EQ(padded.weights[at], float(batch.weights[m]));
         left[at] = 0;

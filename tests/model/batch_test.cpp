@@ -46,10 +46,10 @@ TEST_P(Batch, WantedRowsAreThoseOfTheFullResult) {
   Tiny full(config, {5, 1, 9, 3}, every_row(18));
   const std::vector<float> all = elements(full.forward());
   // None of the second sequence.
-  const std::vector<std::int32_t> wanted = {1, 4, 6, 7, 13, 14, 17};
-  Tiny some(config, {5, 1, 9, 3}, wanted);
+  const std::vector<std::int32_t> logit_rows = {1, 4, 6, 7, 13, 14, 17};
+  Tiny some(config, {5, 1, 9, 3}, logit_rows);
   std::vector<float> expected;
-  for (std::int32_t row : wanted)
+  for (std::int32_t row : logit_rows)
     expected.insert(expected.end(), all.begin() + row * 24, all.begin() + (row + 1) * 24);
   EXPECT_LT(relative_error(some.forward(), view(expected)), kOtherOrder);
 }

@@ -39,10 +39,10 @@ TEST(ModelMemory, WithTraining) {
   constexpr std::int64_t before = C + 1 + (H + 2 * K) * D, behind = H * D + H + C + 1 + 2 * F;
   EXPECT_EQ(kinds.at("activations"),
             (L - 1) * N * (before + behind) + N * before + M * behind + M * (C + 1));
-  // The stream's gradient and one norm's result, of all rows and of the wanted ones; one wide
+  // The stream's gradient and one norm's result, of all rows and of those that get logits; one wide
   // buffer.
   EXPECT_EQ(kinds.at("scratch"), 2 * (N + M) * C + N * std::max(F, (H + 2 * K) * D));
-  // A token, a position and two key intervals per row; a row, a position and intervals per wanted
+  // A token, a position and two key intervals per row; a row, a position and intervals per logit
   // one.
   EXPECT_EQ(kinds.at("sequences"), (2 + 4) * (N + M) + 2 * (S + 1) + 48 * D);
   EXPECT_EQ(model.plan().bytes(),
@@ -89,7 +89,7 @@ TEST(ModelMemory, LimitsMustMakeSense) {
   };
   EXPECT_TRUE(contains(made({0, 1, 0, true}), "there must be rows"));
   EXPECT_TRUE(contains(made({4, 0, 4, true}), "0 sequences"));
-  EXPECT_TRUE(contains(made({4, 1, 5, true}), "no more head rows than rows"));
+  EXPECT_TRUE(contains(made({4, 1, 5, true}), "no more logit rows than rows"));
 }
 
 }  // namespace

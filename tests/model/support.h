@@ -89,11 +89,11 @@ struct Tiny {
     randomise(*weights, seed);
     sequences.offsets = {0};
     for (int length : lengths) sequences.offsets.push_back(sequences.offsets.back() + length);
-    sequences.head_rows = std::move(rows);
+    sequences.logit_rows = std::move(rows);
     const CounterRng rng{seed, Purpose::benchmark, 1u << 20};
     for (std::int64_t i = 0; i < sequences.rows(); ++i)
       tokens.push_back(std::int32_t(rng.below(std::uint64_t(c.vocab_size), std::uint32_t(i))));
-    for (std::uint32_t i = 0; i < sequences.head_rows.size(); ++i) {
+    for (std::uint32_t i = 0; i < sequences.logit_rows.size(); ++i) {
       targets.push_back(std::int32_t(rng.below(std::uint64_t(c.vocab_size), 1000 + i)));
       row_weights.push_back(0.1f + rng.uniform(8000 + i));
     }
@@ -101,7 +101,7 @@ struct Tiny {
     head = std::make_unique<Head>(cpu(), config, *weights, 3);  // so that the rows take several
   }
   ModelLimits limits(bool training) const {
-    return {sequences.rows(), sequences.count(), std::int64_t(sequences.head_rows.size()),
+    return {sequences.rows(), sequences.count(), std::int64_t(sequences.logit_rows.size()),
             training};
   }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares the stand-ins for NVIDIA's headers (kernels/emulator/toolkit/*.h) with the real ones of
+# Compares the stand-ins for NVIDIA's headers (kernels/platform/emulated/toolkit/*.h) with the real ones of
 # a CUDA toolkit: every constant has the same value, every function the same signature, every struct
 # that is read or written as bytes the same size. Compiles one file; needs no GPU.
 #
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 real=${1:-/usr/local/cuda/include}
 [ -f "$real/cuda_runtime.h" ] && [ -f "$real/cublasLt.h" ] ||
   { echo "no cuda_runtime.h and cublasLt.h in $real: skipped"; exit 77; }
-stand_ins=kernels/emulator/toolkit
+stand_ins=kernels/platform/emulated/toolkit
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 

@@ -1,7 +1,7 @@
 #pragma once
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/world.h"
 #include "kernels/key_intervals.h"
+#include "kernels/platform/intrinsics.h"
 
 // What the attention kernels have in common. Rows of a segment are cut into tiles of fixed height;
 // one block works on one tile of queries or of keys, and, of the heads, on blockIdx.y.

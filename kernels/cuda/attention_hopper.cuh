@@ -1,12 +1,12 @@
 #pragma once
 #include "kernels/cuda/attention_mma.cuh"
-#include "kernels/cuda/hopper.h"
+#include "kernels/platform/hopper_intrinsics.h"
 
 // What the kernels for sm_90a have in common. A block is three warpgroups: one copies tiles to
 // shared memory by the TMA unit, two compute, each with 64 rows of its own, in the manner of
 // FlashAttention-3 (arXiv:2407.08608) and ThunderKittens (arXiv:2410.20399). A tile of n rows is
-// D / 64 boxes of [n, 64] one behind the other (kernels/cuda/hopper.h); a thread's part of a sum
-// [64, columns] is `float x[columns / 2]` as wgmma hands it out.
+// D / 64 boxes of [n, 64] one behind the other (kernels/platform/hopper_intrinsics.h); a thread's
+// part of a sum [64, columns] is `float x[columns / 2]` as wgmma hands it out.
 //
 // A tile that reaches beyond its segment is copied with rows of the next one, or zeros beyond the
 // tensor. Keys and queries that do not exist get weights of exactly 0, but 0 times the NaN or

@@ -5,9 +5,9 @@
 
 #include "kernels/backend.h"
 #include "kernels/checks.h"
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/products.h"
 #include "kernels/ops.h"
+#include "kernels/platform/device.h"
+#include "kernels/platform/gemm.h"
 
 namespace lacuna {
 
@@ -36,9 +36,9 @@ class CudaOps final : public Ops {
   void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override {
     device_.repeat(recording, work);
   }
-  void tune_products(const std::function<void()>& work) override { products_.tune(work); }
-  std::string product_algorithms() const override { return products_.algorithms(); }
-  void use_product_algorithms(const std::string& text) override { products_.use_algorithms(text); }
+  void tune_products(const std::function<void()>& work) override { gemms_.tune(work); }
+  std::string product_algorithms() const override { return gemms_.algorithms(); }
+  void use_product_algorithms(const std::string& text) override { gemms_.use_algorithms(text); }
 
   void copy(Tensor dst, Tensor src) override;
   void fill(Tensor x, float value) override;
@@ -78,7 +78,7 @@ class CudaOps final : public Ops {
   static Checks checks(const char* op) { return {op, Place::device, true}; }
 
   Device device_;
-  Products products_;
+  GemmRunner gemms_;
   const bool hopper_attention_, fused_hopper_;
 };
 

@@ -3,7 +3,7 @@
 #include <initializer_list>
 
 #include "kernels/checks.h"
-#include "kernels/cuda/world.h"
+#include "kernels/platform/intrinsics.h"
 
 // From the run-time types and addresses of tensors to the kernel compiled for them.
 

@@ -1,5 +1,5 @@
 #include "kernels/cuda/attention.cuh"
-#include "kernels/cuda/hopper.h"
+#include "kernels/platform/hopper_intrinsics.h"
 
 namespace lacuna {
 namespace {

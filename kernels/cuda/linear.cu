@@ -4,9 +4,9 @@
 namespace lacuna {
 namespace {
 
-void multiply(Products& products, const Checks& c, const Tensor& result, GradMode mode,
+void multiply(GemmRunner& products, const Checks& c, const Tensor& result, GradMode mode,
               const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
-  Product p{};
+  Gemm p{};
   p.transpose_a = transpose_a;
   p.transpose_b = transpose_b;
   p.m = result.rows();
@@ -31,19 +31,19 @@ void multiply(Products& products, const Checks& c, const Tensor& result, GradMod
 void CudaOps::linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) {
   const Checks c = checks("linear_forward");
   check_linear(c, "y", y, "x", x, "w", w, y);
-  multiply(products_, c, y, mode, x, false, w, true);
+  multiply(gemms_, c, y, mode, x, false, w, true);
 }
 
 void CudaOps::linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) {
   const Checks c = checks("linear_backward_input");
   check_linear(c, "dy", dy, "dx", dx, "w", w, dx);
-  multiply(products_, c, dx, mode, dy, false, w, false);
+  multiply(gemms_, c, dx, mode, dy, false, w, false);
 }
 
 void CudaOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x) {
   const Checks c = checks("linear_backward_weight");
   check_linear(c, "dy", dy, "x", x, "dw", dw, dw);
-  multiply(products_, c, dw, GradMode::accumulate, dy, true, x, false);
+  multiply(gemms_, c, dw, GradMode::accumulate, dy, true, x, false);
 }
 
 }  // namespace lacuna

@@ -1,5 +1,5 @@
 #pragma once
-#include "kernels/cuda/world.h"
+#include "kernels/platform/intrinsics.h"
 
 // Sums and maxima over the threads of a warp or block. Every thread gets the same result, and the
 // order of the additions is fixed. A block must be a multiple of 32 threads, all of which call.

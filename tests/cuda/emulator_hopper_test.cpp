@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/cuda/hopper.h"
+#include "kernels/platform/hopper_intrinsics.h"
 #include "tests/cuda/emulator_orders.h"
 #include "tests/support/support.h"
 

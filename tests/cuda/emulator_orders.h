@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "kernels/emulator/emulator.h"
+#include "kernels/platform/emulated/emulator.h"
 
 namespace lacuna::testing {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/stream.h"
-#include "kernels/emulator/device_memory.h"
+#include "kernels/platform/emulated/device_memory.h"
+#include "kernels/platform/stream.h"
 #include "tests/cuda/emulator_orders.h"
 #include "tests/support/support.h"
 

@@ -1,5 +1,5 @@
 // Two streams of one device: those of two CudaOps.
-#include "kernels/cuda/stream.h"
+#include "kernels/platform/stream.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 
 #include "core/philox.h"
 #if !defined(LACUNA_CUDA)
-#include "kernels/emulator/emulator.h"
+#include "kernels/platform/emulated/emulator.h"
 #endif
 
 namespace lacuna::testing {

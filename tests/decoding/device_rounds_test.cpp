@@ -3,7 +3,7 @@
 
 #include "decoding/generate.h"
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/emulator/counters.h"
+#include "kernels/platform/emulated/counters.h"
 #include "tests/model/support.h"
 
 namespace lacuna {

@@ -7,8 +7,8 @@
 
 #include "core/philox.h"
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/product_table.h"
-#include "kernels/emulator/counters.h"
+#include "kernels/platform/emulated/counters.h"
+#include "kernels/platform/gemm_table.h"
 #include "tests/support/device.h"
 #include "tests/training/parallel_support.h"
 
@@ -200,7 +200,7 @@ TEST_F(Tuning, IsKeptBesideTheRun) {
   EXPECT_EQ(read_file(table()), text);
   for (const std::string& other :
        {std::string("nonsense"), text.substr(0, text.size() / 2),
-        ProductTable("cuda, NVIDIA H100 80GB HBM3").text(), std::string("\0\xff", 2)}) {
+        GemmTable("cuda, NVIDIA H100 80GB HBM3").text(), std::string("\0\xff", 2)}) {
     write_table(other);
     const Result again = train(true, true);
     EXPECT_EQ(again.tuned, first.tuned);

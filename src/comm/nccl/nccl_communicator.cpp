@@ -15,7 +15,7 @@
 #include "comm/nccl/nccl_watch.h"
 #include "core/log.h"
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/stream.h"
+#include "kernels/platform/stream.h"
 
 namespace lacuna {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "comm/collective.h"
-#include "kernels/cuda/stream.h"
+#include "kernels/platform/stream.h"
 
 namespace lacuna {
 

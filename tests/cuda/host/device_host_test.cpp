@@ -1,12 +1,13 @@
-// kernels/cuda/device.cpp and stream.cpp: what they ask of the CUDA runtime, in which order.
+// kernels/platform/gpu/device.cpp and stream.cpp: what they ask of the CUDA runtime, in which
+// order.
 #include <cstring>
 #include <numeric>
 #include <vector>
 
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/products.h"
-#include "kernels/cuda/stream.h"
-#include "kernels/cuda/world.h"
+#include "kernels/platform/device.h"
+#include "kernels/platform/gemm.h"
+#include "kernels/platform/intrinsics.h"
+#include "kernels/platform/stream.h"
 #include "tests/cuda/host/stand_ins.h"
 
 namespace lacuna::testing {
@@ -293,13 +294,13 @@ TEST_F(Repeats, TellsWhyWorkCannotBeRecorded) {
 }
 
 TEST_F(Repeats, ProductsToo) {
-  Products products(*device, false);
+  GemmRunner products(*device, false);
   auto* x = static_cast<float*>(device->memory().allocate(3 * 256));
   const float ones[64] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   float y[4] = {};
   device->copy("an_op", x, Place::device, 256, ones, Place::host, 256, 256, 1);
   device->copy("an_op", x + 64, Place::device, 256, ones, Place::host, 256, 256, 1);
-  const Product p{false, false, 8, 8, 8, x, 8, x + 64, 8, x + 128, 8, DType::f32, DType::f32, true};
+  const Gemm p{false, false, 8, 8, 8, x, 8, x + 64, 8, x + 128, 8, DType::f32, DType::f32, true};
   for (int turn = 1; turn <= 4; ++turn) {
     repeat([&] { products.multiply("an_op", p); });
     device->copy("an_op", y, Place::host, 4, x + 128, Place::device, 4, 4, 1);

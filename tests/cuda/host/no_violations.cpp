@@ -1,7 +1,7 @@
 // Tests of tests/cuda that know nothing of stand-ins run in this program, too.
 #include <gtest/gtest.h>
 
-#include "kernels/emulator/toolkit/toolkit.h"
+#include "kernels/platform/emulated/toolkit/toolkit.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/world.h"
+#include "kernels/platform/intrinsics.h"
 
 namespace lacuna::testing {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "kernels/emulator/toolkit/toolkit.h"
+#include "kernels/platform/emulated/toolkit/toolkit.h"
 #include "tests/support/support.h"
 
 namespace lacuna::testing {

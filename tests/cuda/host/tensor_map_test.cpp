@@ -1,12 +1,12 @@
-// kernels/cuda/tensor_map.cpp, and the rules of the call that it makes.
-#include "kernels/cuda/tensor_map.h"
+// kernels/platform/gpu/tensor_map.cpp, and the rules of the call that it makes.
+#include "kernels/platform/tensor_map.h"
 
 #include <cuda.h>
 
 #include <cstring>
 #include <functional>
 
-#include "kernels/emulator/hopper.h"
+#include "kernels/platform/emulated/hopper.h"
 #include "tests/cuda/host/stand_ins.h"
 
 namespace lacuna::testing {

@@ -17,8 +17,8 @@
 #include "comm/nccl/emulated/peers.h"
 #include "comm/nccl/nccl_library.h"
 #include "core/check.h"
-#include "kernels/emulator/device_memory.h"
-#include "kernels/emulator/queue.h"
+#include "kernels/platform/emulated/device_memory.h"
+#include "kernels/platform/emulated/queue.h"
 
 // NCCL between emulated GPUs, in processes of one machine. What matters to its caller is as with
 // NCCL: work is queued on a stream and returns at once; the output is undefined (NaN bits) from

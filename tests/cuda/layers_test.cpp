@@ -278,7 +278,7 @@ TEST(Backend, IsChosenByName) {
   const char* missing = "cuda-emulated";
 #else
   const char* missing = "cuda";
-  EXPECT_EQ(make_ops("cuda-emulated")->description(), "cuda-emulated");
+  EXPECT_EQ(make_ops("cuda-emulated", {.hopper_attention = false})->description(), "cuda-emulated");
   EXPECT_TRUE(
       contains(error_of([] { make_ops("cuda-emulated", {.index = 3}); }), "there is no device 3"));
 #endif

@@ -22,7 +22,7 @@ struct DeviceOptions {
   bool fused_hopper_attention = false;
 };
 
-/// The backend that parallel.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA
+/// The backend that compute.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA
 /// kernels run by the host, to try them out; slow). Throws UsageError for another word, or one this
 /// build does not have: one with CUDA has "cuda", one without "cuda-emulated". Throws Error when
 /// there is no usable GPU.

@@ -14,11 +14,11 @@ awk 'BEGIN { srand(1); for (i = 0; i < 400000; ++i) printf "w%d ", int(exp(rand(
 cat >bench.toml <<'END'
 [model]
 vocab_size = 4096
-layers = 4
-width = 256
-heads = 4
-ffn_width = 704
-max_length = 256
+num_layers = 4
+hidden_size = 256
+num_heads = 4
+intermediate_size = 704
+max_seq_length = 256
 [data]
 train = "train.h5"
 sequence_length = 256
@@ -36,7 +36,7 @@ END
 
 # run RANKS THREADS SETTINGS…: a fresh run, each rank with so many threads
 run() {
-  local ranks=$1 settings=(--set "parallel.threads=$2"); shift 2
+  local ranks=$1 settings=(--set "compute.threads=$2"); shift 2
   rm -rf run
   for s in "$@"; do settings+=(--set "$s"); done
   local launcher=()

@@ -51,7 +51,7 @@ for ((round = 1; round <= rounds; ++round)); do
   all_reduce 1 >>tensor.figure  # 4 x 256 rows of 256
   measure one 1
   measure data 2
-  measure tensor 2 parallel.tensor=2
+  measure tensor 2 parallel.tensor_parallel=2
 done
 
 figure() { median <"$1.figure"; }
@@ -64,7 +64,7 @@ awk -v r="$rounds" -v a="$peak1" -v b="$peak2" -v d="$data" -v t="$tensor" 'BEGI
 
 # predict RANKS TENSOR TFLOPS GB/S: seconds of a step, then of waiting
 predict() {
-  "$lacuna" plan bench.toml --ranks "$1" --set parallel.tensor="$2" --tflops "$3" \
+  "$lacuna" plan bench.toml --ranks "$1" --set parallel.tensor_parallel="$2" --tflops "$3" \
     --node-bandwidth "$4" --json |
     sed -n 's/.*"waiting_seconds":\([0-9.e+-]*\).*"step_seconds":\([0-9.e+-]*\).*/\2 \1/p'
 }

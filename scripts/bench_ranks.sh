@@ -15,18 +15,18 @@ run_shared() {
 
 echo "$cores cores; the median of 9 steps; 3 rounds, in turns"
 for round in 1 2 3; do
-  for layout in "1 tensor=1" "2 tensor=1" "2 tensor=1 zero=1" "2 tensor=2" "4 tensor=1" "4 tensor=2"; do
+  for layout in "1" "2" "2 zero_stage=1" "2 tensor_parallel=2" "4" "4 tensor_parallel=2"; do
     read -r ranks words <<<"$layout"
     settings=()
     for w in $words; do settings+=("parallel.$w"); done
     run_shared "$ranks" "${settings[@]}"
-    printf '%s: %.0f tokens/s\n' "$ranks ranks, $words" "$(metric tokens_per_second)"
+    printf '%s: %.0f tokens/s\n' "$ranks ranks${words:+, $words}" "$(metric tokens_per_second)"
   done
 done
 
 echo
 echo "a checkpoint of 42 million parameters (weights and moments)"
-big=(model.width=512 model.heads=8 model.ffn_width=1408 model.layers=12 train.steps=1
+big=(model.hidden_size=512 model.num_heads=8 model.intermediate_size=1408 model.num_layers=12 train.steps=1
      train.batch_size=4 train.micro_batch_size=1)
 for ranks in 1 4; do
   run_shared $ranks "${big[@]}"

@@ -31,8 +31,8 @@ def rope(x, theta):
 def logits_of(w, tokens, m):
     """Logits [B, T, V] of tokens [B, T] by the weights `w` and the config's [model] `m`."""
     B, T = tokens.shape
-    width, heads, eps = m["width"], m["heads"], m["norm_eps"]
-    kv_heads, head_dim = m["kv_heads"] or heads, width // heads
+    width, heads, eps = m["hidden_size"], m["num_heads"], m["rms_norm_eps"]
+    kv_heads, head_dim = m["num_kv_heads"] or heads, width // heads
     transformer = "model.transformer."
 
     def split(x, n):

@@ -97,7 +97,7 @@ def sft(runs, output):
 def flops_per_token(config):
     """6 for each weight outside the embedding but with the head, and attention."""
     m = config["model"]
-    c, f, layers, v = m["width"], m["ffn_width"], m["layers"], m["vocab_size"]
+    c, f, layers, v = m["hidden_size"], m["intermediate_size"], m["num_layers"], m["vocab_size"]
     keys = config["data"]["sequence_length"] / (2 if m["attention"] == "causal" else 1)
     return 6 * (layers * (4 * c * c + 3 * c * f) + v * c) + 12 * layers * c * keys
 

@@ -15,7 +15,7 @@ for size in "64 2 192 2e-3" "128 4 352 2e-3" "192 6 512 1.3e-3"; do
     [ $kind = diffusion ] || options=("${autoregressive[@]}")
     pretrain scaling-$kind-$width 3000 --set data.train="$data/kjv-train.h5" \
       --set data.validation="$data/kjv-validation.h5" --set train.eval_samples=256 \
-      --set model.width="$width" --set model.heads="$heads" --set model.ffn_width="$ffn" \
+      --set model.hidden_size="$width" --set model.num_heads="$heads" --set model.intermediate_size="$ffn" \
       --set optimizer.learning_rate="$rate" "${options[@]}"
   done
 done

@@ -20,10 +20,10 @@ bool fused_hopper_attention(std::string_view kernels) {
 
 }  // namespace
 
-DeviceOptions device_options(const ParallelConfig& config) {
+DeviceOptions device_options(const ComputeConfig& config) {
   return {.index = 0,
           .threads = int(config.threads),
-          .tune_products = config.tune_products,
+          .tune_products = config.tune_gemms,
           .hopper_attention = hopper_attention(word_of(config.attention_kernels)),
           .fused_hopper_attention = fused_hopper_attention(word_of(config.attention_kernels))};
 }

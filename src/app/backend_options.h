@@ -8,8 +8,8 @@
 
 namespace lacuna {
 
-/// What [parallel] says of the device.
-DeviceOptions device_options(const ParallelConfig& config);
+/// What [compute] says of the device.
+DeviceOptions device_options(const ComputeConfig& config);
 
 /// --device, --dtype and --threads: where and in which type a command computes.
 struct BackendOptions {

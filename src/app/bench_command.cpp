@@ -147,8 +147,9 @@ Subject subject_of(const BenchOptions& options) {
   }
   if (options.config.empty()) {
     ModelConfig model = model_of(bench_shape(options.shape));
-    model.max_length = std::max(model.max_length, options.generation.prompt_length +
-                                                      options.gen_length.value_or(kGenerated));
+    model.max_seq_length =
+        std::max(model.max_seq_length,
+                 options.generation.prompt_length + options.gen_length.value_or(kGenerated));
     return {"shape " + options.shape, model, nullptr};
   }
   const KnownConfig known = known_config(options.config, options.overrides);
@@ -158,10 +159,10 @@ Subject subject_of(const BenchOptions& options) {
 
 GenerationShape generation_of(const BenchOptions& options, const ModelConfig& model) {
   GenerationShape shape = options.generation;
-  const std::int64_t room = model.max_length - shape.prompt_length;
+  const std::int64_t room = model.max_seq_length - shape.prompt_length;
   if (room < 1)
-    fail_usage(str("--prompt-length ", shape.prompt_length, " leaves no room: model.max_length is ",
-                   model.max_length));
+    fail_usage(str("--prompt-length ", shape.prompt_length,
+                   " leaves no room: model.max_seq_length is ", model.max_seq_length));
   DecodingOptions& s = shape.decoding;
   s.gen_length = options.gen_length.value_or(std::min(room, kGenerated));
   s.steps = options.steps.value_or(s.gen_length);

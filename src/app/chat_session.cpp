@@ -21,24 +21,24 @@ ChatSession::ChatSession(const ModelSource& source, Ops& ops, const ModelTensors
     : source_(source),
       options_(options),
       format_(chat, source.need_tokenizer("a conversation needs one")) {
-  if (options.gen_length >= source.config.max_length)
+  if (options.gen_length >= source.config.max_seq_length)
     fail_usage(str("--gen-length is ", options.gen_length,
-                   ", which leaves no room for a question: model.max_length is ",
-                   source.config.max_length));
+                   ", which leaves no room for a question: model.max_seq_length is ",
+                   source.config.max_seq_length));
   decoder_ = std::make_unique<Decoder>(
       ops, source.config, weights,
-      DecoderLimits{.tokens = source.config.max_length, .guidance = options.cfg_scale > 0});
+      DecoderLimits{.tokens = source.config.max_seq_length, .guidance = options.cfg_scale > 0});
   if (show) view_.emplace(stderr, *source.tokenizer, source.config);
 }
 
 std::vector<std::int32_t> ChatSession::prompt() {
-  const std::int64_t room = source_.config.max_length - options_.gen_length;
+  const std::int64_t room = source_.config.max_seq_length - options_.gen_length;
   std::vector<std::int32_t> ids = format_.prompt(history_);
   std::size_t forgotten = 0;
   while (std::int64_t(ids.size()) > room) {
     CHECK(history_.size() >= 3, "the question has ", counted(std::int64_t(ids.size()), "token"),
           "; with replies of ", options_.gen_length, " there is room for ", room,
-          " (model.max_length is ", source_.config.max_length, ")");
+          " (model.max_seq_length is ", source_.config.max_seq_length, ")");
     history_.erase(history_.begin(), history_.begin() + 2);
     ++forgotten;
     ids = format_.prompt(history_);

@@ -30,9 +30,9 @@ struct Arguments {
 std::vector<std::int32_t> sequence(const Arguments& a, const ModelConfig& model) {
   std::vector<std::int32_t> ids = parse_token_ids(a.tokens, model.vocab_size);
   if (ids.empty()) fail_usage("--tokens: give at least one token id, as in \"1 2 3\"");
-  if (std::int64_t(ids.size()) > model.max_length)
-    fail_usage(str("--tokens: ", ids.size(), " tokens; the model takes at most ", model.max_length,
-                   " (model.max_length)"));
+  if (std::int64_t(ids.size()) > model.max_seq_length)
+    fail_usage(str("--tokens: ", ids.size(), " tokens; the model takes at most ",
+                   model.max_seq_length, " (model.max_seq_length)"));
   return ids;
 }
 

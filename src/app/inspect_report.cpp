@@ -58,10 +58,11 @@ std::string parameter_summary(const std::vector<Row>& rows) {
 }
 
 std::string model_summary(const ModelConfig& m) {
-  return str(counted(m.layers, "layer"), ", width ", m.width, ", ", counted(m.heads, "head"), " (",
-             m.key_heads(), " for keys and values), feed-forward ", m.ffn_width, ", length ",
-             m.max_length, ", vocabulary ", with_commas(m.vocab_size), ", ", word_of(m.attention),
-             " attention", m.tied_embeddings ? ", tied embeddings" : "");
+  return str(counted(m.num_layers, "layer"), ", width ", m.hidden_size, ", ",
+             counted(m.num_heads, "head"), " (", m.kv_heads(),
+             " for keys and values), feed-forward ", m.intermediate_size, ", length ",
+             m.max_seq_length, ", vocabulary ", with_commas(m.vocab_size), ", ",
+             word_of(m.attention), " attention", m.tie_embeddings ? ", tied embeddings" : "");
 }
 
 std::string shortened(const std::string& text) {

@@ -7,11 +7,17 @@
 #include "core/text.h"
 #include "data/token_file.h"
 #include "training/model_io.h"
+#include "training/run_length.h"
 
 namespace lacuna {
 namespace {
 
 constexpr std::int64_t kAssumedVocabulary = 4096;  // the quick start's
+
+/// Of one pass: examples of sft, or windows.
+std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
+  return data.has_responses() ? data.documents() : data.tokens() / sequence_length;
+}
 
 }  // namespace
 
@@ -27,16 +33,40 @@ KnownConfig known_config(const std::string& path, const std::vector<std::string>
   if (c.model == ModelConfig{})
     known.assumed.push_back(
         "no [model] is described and no train.init named: the model is the default one");
-  if (c.model.vocab_size > 0) return known;
+  if (c.train.epochs == 0) known.steps = last_step(c.train, 0);
+  const bool complete = c.model.vocab_size > 0 && known.steps;
+  if (complete) return known;
   if (std::filesystem::exists(c.data.train)) {
-    c.model.vocab_size = TokenFile(c.data.train).vocab_size();
+    const TokenFile data(c.data.train);
+    if (c.model.vocab_size == 0) c.model.vocab_size = data.vocab_size();
+    known.steps = last_step(c.train, samples_of(data, c.data.sequence_length));
     return known;
   }
+  if (!known.steps)
+    known.assumed.push_back(str("no number of steps: train.epochs = ", c.train.epochs,
+                                " are passes over data.train = ", c.data.train,
+                                ", which is not there yet"));
+  if (c.model.vocab_size > 0) return known;
   c.model.vocab_size = kAssumedVocabulary;
   known.assumed.push_back(str("the vocabulary is that of data.train = ", c.data.train,
                               ", which is not there yet: ", with_commas(kAssumedVocabulary),
                               " ids (or --set model.vocab_size=...)"));
   return known;
+}
+
+Config read_sft_config(const std::string& path, const std::vector<std::string>& overrides,
+                       const std::string& init) {
+  return read_config(path, overrides, [&](Config& config) {
+    if (!init.empty()) config.train.init = init;
+    if (config.train.init.empty())
+      fail_usage("fine-tuning starts from a checkpoint: give --init, or train.init");
+    if (config.model != ModelConfig{}) return std::string();
+    const auto reader = open_model(resolve_checkpoint(config.train.init));
+    config.model = config_of_checkpoint(*reader).model;
+    if (config.model.attention == Attention::causal)
+      config.train.objective = Objective::autoregressive;
+    return ", with the model of " + reader->path();
+  });
 }
 
 }  // namespace lacuna

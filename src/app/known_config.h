@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,11 +11,18 @@ namespace lacuna {
 /// A configuration whose model is complete, for commands that need no data: plan and bench.
 struct KnownConfig {
   Config config;
-  std::vector<std::string> assumed;  // where it leaves something to files that are missing
+  std::optional<std::int64_t> steps;  // of the run; none where train.epochs needs missing data
+  std::vector<std::string> assumed;   // where it leaves something to files that are missing
 };
 
 /// The model is the configuration's, or that of train.init where it describes none; the vocabulary
 /// is that of data.train, if it is there, and otherwise assumed. Errors as read_config's.
 KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// The configuration of lacuna sft: `init`, if not empty, instead of train.init; the model is that
+/// checkpoint's where the configuration describes none. Errors as read_config's; UsageError when no
+/// checkpoint is named.
+Config read_sft_config(const std::string& path, const std::vector<std::string>& overrides,
+                       const std::string& init);
 
 }  // namespace lacuna

@@ -9,9 +9,9 @@
 
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/device_memory.h"
 #include "app/known_config.h"
 #include "core/check.h"
-#include "core/machine.h"
 #include "core/text.h"
 #include "kernels/backend.h"
 #include "kernels/bench/peak.h"
@@ -31,7 +31,7 @@ struct PlanOptions {
 /// What a rank has. The defaults are an H100 SXM's of 80 GB, and this machine's for a run on CPUs.
 struct Machine {
   int ranks = 1, per_node = 8;
-  std::int64_t memory = std::int64_t{79} << 30;  // of 80 GB, what the driver leaves
+  std::int64_t memory = kGpuMemory;
   double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
   std::string flops_source = "assumed";
 };
@@ -41,18 +41,19 @@ constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
 
 Machine machine_for(const Config& config, const PlanOptions& options) {
   Machine m;
-  const bool host = config.parallel.device == DeviceKind::cpu;
+  const bool host = config.compute.device == DeviceKind::cpu;
   if (options.memory) m.memory = std::int64_t(*options.memory);
   if (options.ranks)
     m.ranks = *options.ranks;
   else if (host)
-    m.ranks = int(config.parallel.tensor);
+    m.ranks = int(config.parallel.tensor_parallel);
   else
-    m.ranks = fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor));
+    m.ranks =
+        fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor_parallel));
   m.per_node = options.per_node.value_or(host ? m.ranks : 8);
   const int here = std::min(m.ranks, m.per_node);
   if (host) {
-    if (!options.memory) m.memory = usable_memory() / here;
+    if (!options.memory) m.memory = memory_of_device(config, here);
     m.node_bytes = kHostNodeBytes;
     m.network_bytes = kHostNetworkBytes;
   }
@@ -60,7 +61,7 @@ Machine machine_for(const Config& config, const PlanOptions& options) {
     m.flops = *options.tflops * 1e12;
     m.flops_source = "given";
   } else if (host) {
-    const int threads = int(config.parallel.threads);
+    const int threads = int(config.compute.threads);
     const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
     m.flops = measure_matmul_peak(*ops) / (threads > 0 ? 1 : here);
     m.flops_source = "what matrix products reach here";
@@ -101,7 +102,8 @@ double tokens_of(const Config& c) {
   return double(c.train.batch_size) * double(c.data.sequence_length);
 }
 
-void print_time(const StepTime& time, const Config& config, const Machine& m) {
+void print_time(const StepTime& time, const Config& config, std::optional<std::int64_t> steps,
+                const Machine& m) {
   std::printf("predicted step, at %s per rank (%s)", with_prefix(m.flops, "FLOP/s").c_str(),
               m.flops_source.c_str());
   if (m.ranks > 1) std::printf(", %s within a node", with_prefix(m.node_bytes, "B/s").c_str());
@@ -115,8 +117,9 @@ void print_time(const StepTime& time, const Config& config, const Machine& m) {
   std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",
               human_time(time.total()).c_str(), 100 * time.efficiency(),
               with_commas(std::int64_t(tokens_of(config) / time.total())).c_str());
-  std::printf("  %s take %s\n", counted(config.train.steps, "step").c_str(),
-              human_time(time.total() * double(config.train.steps)).c_str());
+  if (steps)
+    std::printf("  %s take %s\n", counted(*steps, "step").c_str(),
+                human_time(time.total() * double(*steps)).c_str());
 }
 
 void print_json(const std::string& path, const RunPlan& plan, const Config& config,
@@ -174,7 +177,7 @@ void plan(const std::string& path, const PlanOptions& options) {
     std::printf("sent and received per rank and step\n");
     print_parts(communication_parts(plan));
   }
-  print_time(step_time(plan, machine), known.config, machine);
+  print_time(step_time(plan, machine), known.config, known.steps, machine);
 }
 
 void plan_all(const PlanOptions& options) {
@@ -202,7 +205,8 @@ void add_plan_command(Command app) {
   command
       .add_option("--ranks", options->ranks,
                   "ranks in all, one per device [on GPUs the fewest that hold the run, of "
-                  "parallel.tensor times a power of two; on CPUs parallel.tensor]")
+                  "parallel.tensor_parallel times a power of two; on CPUs "
+                  "parallel.tensor_parallel]")
       .between(1, 1 << 20);
   command
       .add_option("--gpus-per-node", options->per_node,

@@ -41,7 +41,7 @@ void pretrain(const RunOptions& options, const MpiSession& mpi) {
   if (mpi.rank() > 0) return;
   if (result.stopped)
     std::printf("stopped after step %lld of %lld, saved as %s; to go on:\n  %s\n",
-                static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
+                static_cast<long long>(result.step), static_cast<long long>(result.steps),
                 printable(result.checkpoint.string()).c_str(),
                 printable(resume_command(options)).c_str());
   else

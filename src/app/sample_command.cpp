@@ -53,16 +53,16 @@ std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& sour
 /// What was asked for, with `length` tokens where it says nothing else.
 DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt,
                            std::int64_t length) {
-  const std::int64_t room = config.max_length - prompt;
+  const std::int64_t room = config.max_seq_length - prompt;
   if (room < 1)
     fail_usage(str("the prompt has ", counted(prompt, "token"),
-                   ", which leaves no room for an answer: ", "model.max_length is ",
-                   config.max_length));
+                   ", which leaves no room for an answer: ", "model.max_seq_length is ",
+                   config.max_seq_length));
   const DecodingOptions o = a.decoding.options({.gen_length = std::min(room, length)});
   if (o.gen_length > room)
     fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ",
-                   counted(prompt, "token"), " it must be at most ", room, " (model.max_length is ",
-                   config.max_length, ")"));
+                   counted(prompt, "token"), " it must be at most ", room,
+                   " (model.max_seq_length is ", config.max_seq_length, ")"));
   validate(o, option_name);
   return o;
 }
@@ -120,7 +120,7 @@ void chat(const Arguments& a) {
   if (a.samples > 1 || a.ids || a.echo)
     fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
   const ModelSource source(a.checkpoint);
-  const std::int64_t half = std::max<std::int64_t>(1, source.config.max_length / 2);
+  const std::int64_t half = std::max<std::int64_t>(1, source.config.max_seq_length / 2);
   DecodingOptions options = options_of(a, source.config, 0, std::min(kDefaultLength, half));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
   if (!a.decoding.gives("block_length") && options.gen_length % kChatBlock == 0) {

@@ -65,8 +65,9 @@ std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
       CHECK(!text.empty(), record.place(), ": field \"text\" is empty; there is nothing to score");
       items.push_back(from_strings(source, record.text_or("prompt", ""), text));
       const auto length = std::int64_t(items.back().text.tokens.size());
-      CHECK(length <= source.config.max_length, record.place(), ": ", length,
-            " tokens; the model takes at most ", source.config.max_length, " (model.max_length)");
+      CHECK(length <= source.config.max_seq_length, record.place(), ": ", length,
+            " tokens; the model takes at most ", source.config.max_seq_length,
+            " (model.max_seq_length)");
     }
     return items;
   }

@@ -5,13 +5,13 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/known_config.h"
 #include "app/run_options.h"
 #include "app/train_on_ranks.h"
 #include "comm/mpi_session.h"
 #include "config/config.h"
 #include "core/check.h"
 #include "core/text.h"
-#include "training/model_io.h"
 
 namespace lacuna {
 namespace {
@@ -21,30 +21,15 @@ struct SftOptions {
   std::string init;
 };
 
-/// The config, with the model of the checkpoint it starts from where it describes none.
-Config config_of(const SftOptions& options) {
-  return read_config(options.run.config, options.run.overrides, [&](Config& config) {
-    if (!options.init.empty()) config.train.init = options.init;
-    if (config.train.init.empty())
-      fail_usage("fine-tuning starts from a checkpoint: give --init, or train.init");
-    if (config.model != ModelConfig{}) return std::string();
-    const auto reader = open_model(resolve_checkpoint(config.train.init));
-    config.model = config_of_checkpoint(*reader).model;
-    if (config.model.attention == Attention::causal)
-      config.train.objective = Objective::autoregressive;
-    return ", with the model of " + reader->path();
-  });
-}
-
 void sft(const SftOptions& options, const MpiSession& mpi) {
-  const Config config = config_of(options);
+  const Config config = read_sft_config(options.run.config, options.run.overrides, options.init);
   options.run.check_trace();
   const TrainResult result = train_on_ranks(
       config, mpi, {.resume = options.run.resume, .trace = options.run.trace, .sft = true},
       to_toml(config) + options.run.agreed());
   if (mpi.rank() > 0) return;
   std::printf("%s: step %lld of %lld, saved as %s%s\n", result.stopped ? "stopped" : "done",
-              static_cast<long long>(result.step), static_cast<long long>(config.train.steps),
+              static_cast<long long>(result.step), static_cast<long long>(result.steps),
               printable(result.checkpoint.string()).c_str(),
               result.stopped ? "; go on with --resume" : "");
 }

@@ -21,14 +21,14 @@ TrainResult train_on_ranks(const Config& config, const MpiSession& mpi, TrainerO
   share_machine(node.local_size);
   // The same on all ranks: how sums are cut among threads must not differ between ranks that
   // compute the same.
-  DeviceOptions device = device_options(config.parallel);
-  const char* kind = word_of(config.parallel.device);
+  DeviceOptions device = device_options(config.compute);
+  const char* kind = word_of(config.compute.device);
   // Launchers let ranks see all GPUs of their machine, or each its own alone.
   device.index = node.local_rank % device_count(kind);
   if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
   const std::unique_ptr<Ops> ops = make_ops(kind, device);
   world = world_communicator(mpi, ops.get(), communication, config.parallel.transport);
-  Grid grid(std::move(world), config.parallel.tensor, node.index);
+  Grid grid(std::move(world), config.parallel.tensor_parallel, node.index);
   options.grid = &grid;
   Trainer trainer(config, *ops, options);
   const StopSignal signal(mpi.rank(), mpi.size());

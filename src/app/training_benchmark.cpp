@@ -22,12 +22,12 @@ constexpr std::int64_t kWarmUp = 3;
 ModelConfig model_of(const BenchShape& s) {
   ModelConfig m;
   m.vocab_size = s.vocab;
-  m.layers = s.layers;
-  m.width = s.dim;
-  m.heads = s.heads;
-  m.kv_heads = s.kv_heads;
-  m.ffn_width = s.ffn;
-  m.max_length = s.length;
+  m.num_layers = s.layers;
+  m.hidden_size = s.dim;
+  m.num_heads = s.heads;
+  m.num_kv_heads = s.kv_heads;
+  m.intermediate_size = s.ffn;
+  m.max_seq_length = s.length;
   m.mask_token = s.vocab - 1;
   return m;
 }

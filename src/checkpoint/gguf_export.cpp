@@ -143,13 +143,13 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType t
   const auto count = [&](const char* key, std::int64_t value) {
     keys.add(p + key, std::uint32_t(value));
   };
-  count("block_count", model.layers);
-  count("context_length", model.max_length);
-  count("embedding_length", model.width);
-  count("feed_forward_length", model.ffn_width);
-  count("attention.head_count", model.heads);
-  count("attention.head_count_kv", model.key_heads());
-  keys.add(p + "attention.layer_norm_rms_epsilon", float(model.norm_eps));
+  count("block_count", model.num_layers);
+  count("context_length", model.max_seq_length);
+  count("embedding_length", model.hidden_size);
+  count("feed_forward_length", model.intermediate_size);
+  count("attention.head_count", model.num_heads);
+  count("attention.head_count_kv", model.kv_heads());
+  keys.add(p + "attention.layer_norm_rms_epsilon", float(model.rms_norm_eps));
   count("rope.dimension_count", model.head_dim());
   keys.add(p + "rope.freq_base", float(model.rope_theta));
   count("vocab_size", model.vocab_size);
@@ -192,9 +192,9 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
     read_as(reader, info.name, Tensor(elements.data(), info.shape));
     const std::int64_t cols = info.shape[info.shape.rank - 1];
     if (info.name.ends_with(".q_proj.weight"))
-      interleave_rows(elements, model.heads, cols, scratch);
+      interleave_rows(elements, model.num_heads, cols, scratch);
     if (info.name.ends_with(".k_proj.weight"))
-      interleave_rows(elements, model.key_heads(), cols, scratch);
+      interleave_rows(elements, model.kv_heads(), cols, scratch);
     const std::int64_t rows = std::max<std::int64_t>(1, kWriteElements / cols) * cols;
     for (std::int64_t at = 0; at < info.shape.count(); at += rows)
       writer.write(elements.data() + at, std::min(rows, info.shape.count() - at));

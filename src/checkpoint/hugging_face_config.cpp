@@ -146,20 +146,20 @@ void check_fixed(const Json& json, const Keys& keys, const std::string& file) {
 /// The keys that say what a model is, with their values.
 Json sizes_of(const ModelConfig& model) {
   const auto token = [](std::int64_t id) { return id >= 0 ? Json(id) : Json(nullptr); };
-  return {{"d_model", model.width},
+  return {{"d_model", model.hidden_size},
           {"embedding_size", model.vocab_size},
           {"eos_token_id", token(model.eos_token)},
           {"mask_token_id", token(model.mask_token)},
-          {"max_sequence_length", model.max_length},
-          {"mlp_hidden_size", model.ffn_width},
-          {"n_heads", model.heads},
-          {"n_kv_heads", model.key_heads()},
-          {"n_layers", model.layers},
+          {"max_sequence_length", model.max_seq_length},
+          {"mlp_hidden_size", model.intermediate_size},
+          {"n_heads", model.num_heads},
+          {"n_kv_heads", model.kv_heads()},
+          {"n_layers", model.num_layers},
           {"pad_token_id", token(model.pad_token)},
-          {"rms_norm_eps", model.norm_eps},
+          {"rms_norm_eps", model.rms_norm_eps},
           {"rope_theta", model.rope_theta},
           {"vocab_size", model.vocab_size},
-          {"weight_tying", model.tied_embeddings}};
+          {"weight_tying", model.tie_embeddings}};
 }
 
 }  // namespace
@@ -169,22 +169,23 @@ ModelConfig model_config_from_hugging_face(const std::string& text, const std::s
   const Keys keys(json, file);
   check_fixed(json, keys, file);
   ModelConfig m;
-  m.layers = keys.integer("n_layers");
-  m.width = keys.integer("d_model");
-  m.heads = keys.integer("n_heads");
+  m.num_layers = keys.integer("n_layers");
+  m.hidden_size = keys.integer("d_model");
+  m.num_heads = keys.integer("n_heads");
   const bool single = keys.flag("multi_query_attention", false);
-  m.kv_heads = keys.integer("n_kv_heads", single ? 1 : m.heads);
-  CHECK(!single || m.kv_heads == 1, file,
-        ": multi_query_attention = true contradicts n_kv_heads = ", m.kv_heads);
+  m.num_kv_heads = keys.integer("n_kv_heads", single ? 1 : m.num_heads);
+  CHECK(!single || m.num_kv_heads == 1, file,
+        ": multi_query_attention = true contradicts n_kv_heads = ", m.num_kv_heads);
   const double ratio = keys.number("mlp_ratio", 4);
   CHECK(ratio > 0 && ratio < 1000, file, ": mlp_ratio = ", ratio, " is not a sensible ratio");
-  m.ffn_width = keys.integer("mlp_hidden_size", std::llround(ratio * double(m.width)));
-  m.max_length = keys.integer("max_sequence_length");
+  m.intermediate_size =
+      keys.integer("mlp_hidden_size", std::llround(ratio * double(m.hidden_size)));
+  m.max_seq_length = keys.integer("max_sequence_length");
   // The embedding may have more rows than the vocabulary, so that they divide well.
   m.vocab_size = keys.integer(keys.has("embedding_size") ? "embedding_size" : "vocab_size");
   m.rope_theta = keys.number("rope_theta", 10000);
-  m.norm_eps = keys.number("rms_norm_eps", 1e-5);
-  m.tied_embeddings = keys.flag("weight_tying", false);
+  m.rms_norm_eps = keys.number("rms_norm_eps", 1e-5);
+  m.tie_embeddings = keys.flag("weight_tying", false);
   m.mask_token = keys.token("mask_token_id");
   m.eos_token = keys.token("eos_token_id");
   m.pad_token = keys.token("pad_token_id");
@@ -217,14 +218,14 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
 }
 
 std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& m, DType dtype) {
-  const std::int64_t c = m.width, f = m.ffn_width, kv = m.key_heads() * m.head_dim();
+  const std::int64_t c = m.hidden_size, f = m.intermediate_size, kv = m.kv_heads() * m.head_dim();
   const std::string root = "model.transformer.";
   std::vector<TensorInfo> tensors;
   const auto add = [&](const std::string& name, Shape shape) {
     tensors.push_back({root + name + ".weight", shape, dtype});
   };
   add("wte", {m.vocab_size, c});
-  for (std::int64_t i = 0; i < m.layers; ++i) {
+  for (std::int64_t i = 0; i < m.num_layers; ++i) {
     const std::string block = str("blocks.", i, ".");
     add(block + "attn_norm", {c});
     add(block + "q_proj", {c, c});
@@ -237,7 +238,7 @@ std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& m, DType dtype) 
     add(block + "ff_out", {c, f});
   }
   add("ln_f", {c});
-  if (!m.tied_embeddings) add("ff_out", {m.vocab_size, c});
+  if (!m.tie_embeddings) add("ff_out", {m.vocab_size, c});
   return tensors;
 }
 

@@ -51,7 +51,7 @@ void add_tokenizer_files(Files& files, const ModelConfig& model, const std::stri
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"add_bos_token", model.add_bos_token},
                  {"clean_up_tokenization_spaces", false},
-                 {"model_max_length", model.max_length}};
+                 {"model_max_length", model.max_seq_length}};
   config.update(special);
   if (const std::string chat = llada_chat_template(added); !chat.empty())
     config["chat_template"] = chat;
@@ -138,7 +138,7 @@ void round_to(const float* from, const Tensor& out, const std::string& what) {
 
 ModelConfig model_of(const ModelReader& reader) {
   try {
-    ModelConfig model = parse_config(reader.info().config, reader.path() + ": config").model;
+    ModelConfig model = parse_stored_config(reader.info().config, reader.path() + ": config").model;
     if (model.vocab_size == 0)
       model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
     validate(model);

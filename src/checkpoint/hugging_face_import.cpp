@@ -117,7 +117,7 @@ CheckpointInfo info_of(const fs::path& folder) {
   info.extra[kConfigAttribute] = read_file(config_path);
   Config config;
   config.model = model_config_from_hugging_face(info.extra[kConfigAttribute], config_path.string());
-  config.data.sequence_length = std::min(config.data.sequence_length, config.model.max_length);
+  config.data.sequence_length = std::min(config.data.sequence_length, config.model.max_seq_length);
   info.config = to_toml(config);
   info.seed = config.train.seed;
   info.tokenizer = tokenizer_of(folder);

@@ -25,8 +25,8 @@ Grid::Grid(std::unique_ptr<Communicator> world, std::int64_t tensor, int machine
   if (tensor < 1 || ranks % tensor != 0) {
     const std::string start =
         tensor > 1 ? str("; or start a multiple of ", tensor, " ranks (mpirun -n)") : "";
-    fail_usage(str("parallel.tensor = ", tensor, " does not divide the ", counted(ranks, "rank"),
-                   " of this run: make it ", divisors_of(ranks), start));
+    fail_usage(str("parallel.tensor_parallel = ", tensor, " does not divide the ",
+                   counted(ranks, "rank"), " of this run: make it ", divisors_of(ranks), start));
   }
   const int rank = world_->rank(), copy = int(rank / tensor), share = int(rank % tensor);
   tensor_ = world_->split(copy, rank, "tensor");
@@ -35,7 +35,7 @@ Grid::Grid(std::unique_ptr<Communicator> world, std::int64_t tensor, int machine
   const double highest = reduced(*tensor_, machine, Reduce::max);
   const double spread = reduced(*world_, highest > machine ? 1 : 0);
   if (spread > 0 && rank == 0)
-    log_warning(str("parallel.tensor = ", tensor,
+    log_warning(str("parallel.tensor_parallel = ", tensor,
                     ": ranks of one model copy run on different machines,"
                     " which is slow; let the ranks of a machine be neighbours and a multiple of ",
                     tensor));

@@ -49,7 +49,7 @@ TransportChoice choose_transport(Transport wanted, const std::vector<std::string
   if (wanted == Transport::mpi) return {};
   if (!all_have_one(gpus)) {
     if (wanted == Transport::nccl)
-      fail_usage("parallel.transport = \"nccl\" needs parallel.device = \"cuda\"");
+      fail_usage("parallel.transport = \"nccl\" needs compute.device = \"cuda\"");
     return {};
   }
   const std::string shared = shared_gpu(gpus), obstacle = shared.empty() ? no_nccl : shared;

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -57,8 +58,8 @@ const char* word_of(E e) {
   return EnumWords<E>::words[int(e)];
 }
 
-/// Updates at one end of a run: a whole number of them, or a share of train.steps in [0, 1). In
-/// TOML an integer or a number with a point, as Hugging Face's warmup_steps.
+/// A length of a run's schedule in updates: a whole number of them, or a share of the run in
+/// [0, 1). In TOML an integer or a number with a point, as Hugging Face's warmup_steps, eval_steps.
 class StepCount {
  public:
   template <std::integral T>
@@ -74,6 +75,11 @@ class StepCount {
   std::int64_t of(std::int64_t run) const {
     return is_share_ ? std::llround(share_ * double(run)) : steps_;
   }
+  /// As an interval of a run of `run` updates, for which a share above 0 is at least one update.
+  std::int64_t interval(std::int64_t run) const {
+    return is_share_ && share_ > 0 ? std::max<std::int64_t>(1, of(run)) : of(run);
+  }
+  bool is_zero() const { return is_share_ ? share_ == 0 : steps_ == 0; }
   bool operator==(const StepCount&) const = default;
 
  private:
@@ -87,15 +93,15 @@ class StepCount {
 
 struct ModelConfig {
   std::int64_t vocab_size = 0;
-  std::int64_t layers = 4;
-  std::int64_t width = 256;
-  std::int64_t heads = 4;
-  std::int64_t kv_heads = 0;
-  std::int64_t ffn_width = 704;
-  std::int64_t max_length = 256;
+  std::int64_t num_layers = 4;
+  std::int64_t hidden_size = 256;
+  std::int64_t num_heads = 4;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t intermediate_size = 704;
+  std::int64_t max_seq_length = 256;
   double rope_theta = 10000;
-  double norm_eps = 1e-5;
-  bool tied_embeddings = false;
+  double rms_norm_eps = 1e-5;
+  bool tie_embeddings = false;
   bool add_bos_token = false;
   Attention attention = Attention::full;
   std::int64_t mask_token = -1;
@@ -106,15 +112,16 @@ struct ModelConfig {
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.vocab_size, "vocab_size", "rows of the embedding; 0: as many as the tokenizer has ids");
-    visit(c.layers, "layers", "transformer blocks");
-    visit(c.width, "width", "model width C, a multiple of heads");
-    visit(c.heads, "heads", "query heads");
-    visit(c.kv_heads, "kv_heads", "key and value heads, a divisor of heads; 0: as many as heads");
-    visit(c.ffn_width, "ffn_width", "hidden width F of the SwiGLU feed-forward");
-    visit(c.max_length, "max_length", "longest sequence the model is made for, in tokens");
+    visit(c.num_layers, "num_layers", "transformer blocks");
+    visit(c.hidden_size, "hidden_size", "width C of the residual stream, a multiple of num_heads");
+    visit(c.num_heads, "num_heads", "query heads");
+    visit(c.num_kv_heads, "num_kv_heads",
+          "key and value heads, a divisor of num_heads; 0: num_heads");
+    visit(c.intermediate_size, "intermediate_size", "width F of the SwiGLU feed-forward layer");
+    visit(c.max_seq_length, "max_seq_length", "longest sequence in tokens");
     visit(c.rope_theta, "rope_theta", "base of the rotary position angles");
-    visit(c.norm_eps, "norm_eps", "added to the mean square in RMSNorm");
-    visit(c.tied_embeddings, "tied_embeddings", "whether the head reuses the embedding's weights");
+    visit(c.rms_norm_eps, "rms_norm_eps", "added to the mean square in RMSNorm");
+    visit(c.tie_embeddings, "tie_embeddings", "whether the head reuses the embedding's weights");
     visit(c.add_bos_token, "add_bos_token",
           "whether the model expects <|startoftext|> before every text; true once the training "
           "texts all begin with it");
@@ -123,8 +130,8 @@ struct ModelConfig {
     visit(c.eos_token, "eos_token", "id that ends a text; -1: the tokenizer's");
     visit(c.pad_token, "pad_token", "id that fills up a batch; -1: the tokenizer's");
   }
-  std::int64_t key_heads() const { return kv_heads ? kv_heads : heads; }
-  std::int64_t head_dim() const { return width / heads; }
+  std::int64_t kv_heads() const { return num_kv_heads ? num_kv_heads : num_heads; }
+  std::int64_t head_dim() const { return hidden_size / num_heads; }
 };
 
 struct DataConfig {
@@ -137,26 +144,30 @@ struct DataConfig {
   static void fields(Self& c, Visitor&& visit) {
     visit(c.train, "train", "token file to learn from (lacuna prepare)");
     visit(c.validation, "validation", "token file to validate on; empty: no validation");
-    visit(c.sequence_length, "sequence_length", "tokens per sequence T, at most model.max_length");
+    visit(c.sequence_length, "sequence_length",
+          "tokens per sequence T, at most model.max_seq_length");
   }
 };
 
 struct TrainConfig {
+  static constexpr std::int64_t kDefaultSteps = 1000;  // where neither steps nor epochs is given
+
   Objective objective = Objective::masked_diffusion;
   std::string output = "runs/default";
   std::string init;
-  std::int64_t steps = 1000;
+  std::int64_t steps = -1;
+  double epochs = 0;
   std::int64_t batch_size = 32;
   std::int64_t micro_batch_size = 8;
   double random_length_fraction = 0.01;
   double min_mask_probability = 0.001;
   std::int64_t seed = 1;
-  std::int64_t eval_every = 250;
+  StepCount eval_every = 250;
   std::int64_t eval_samples = 128;
-  std::int64_t log_every = 10;
-  std::int64_t checkpoint_every = 500;
+  StepCount log_every = 10;
+  StepCount checkpoint_every = 500;
   std::int64_t keep_checkpoints = 2;
-  std::int64_t sample_every = 0;
+  StepCount sample_every = 0;
   std::int64_t sample_length = 64;
   std::string sample_prompt;
   std::int64_t max_bad_steps = 10;
@@ -167,7 +178,8 @@ struct TrainConfig {
     visit(c.objective, "objective", "masked_diffusion or autoregressive");
     visit(c.output, "output", "folder of the run: config, metrics, checkpoints");
     visit(c.init, "init", "checkpoint to start the weights from; empty: random");
-    visit(c.steps, "steps", "optimizer updates in all");
+    visit(c.steps, "steps", "optimizer updates in all; -1: those of epochs, or 1000 without");
+    visit(c.epochs, "epochs", "passes over data.train, instead of steps; 0: steps decides");
     visit(c.batch_size, "batch_size",
           "sequences per step, over all ranks; a multiple of micro_batch_size");
     visit(c.micro_batch_size, "micro_batch_size", "sequences per forward pass, per rank");
@@ -175,13 +187,15 @@ struct TrainConfig {
           "share of the steps whose sequences are cut to a random length");
     visit(c.min_mask_probability, "min_mask_probability", "eps in p = (1 - eps) t + eps");
     visit(c.seed, "seed", "of every random number of the run");
-    visit(c.eval_every, "eval_every", "steps between validations; 0: only at the end");
+    visit(c.eval_every, "eval_every",
+          "steps between validations, or a share of the run below 1.0; 0: only at the end");
     visit(c.eval_samples, "eval_samples", "validation sequences, each with a fixed mask");
-    visit(c.log_every, "log_every", "steps between lines of the log and metrics.jsonl");
-    visit(c.checkpoint_every, "checkpoint_every", "steps between checkpoints; 0: only at the end");
-    visit(c.keep_checkpoints, "keep_checkpoints",
-          "how many to keep; older ones are removed; 0: all");
-    visit(c.sample_every, "sample_every", "steps between sample texts in the log; 0: none");
+    visit(c.log_every, "log_every", "steps between lines of the log and metrics.jsonl, or a share");
+    visit(c.checkpoint_every, "checkpoint_every",
+          "steps between checkpoints, or a share; 0: only at the end");
+    visit(c.keep_checkpoints, "keep_checkpoints", "newest checkpoints to keep; 0: all");
+    visit(c.sample_every, "sample_every",
+          "steps between sample texts in the log, or a share; 0: none");
     visit(c.sample_length, "sample_length", "tokens of such a text");
     visit(c.sample_prompt, "sample_prompt", "how such a text begins");
     visit(c.max_bad_steps, "max_bad_steps",
@@ -206,8 +220,8 @@ struct OptimizerConfig {
   bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
-    visit(c.learning_rate, "learning_rate", "the highest one");
-    visit(c.min_learning_rate, "min_learning_rate", "where wsd and cosine end");
+    visit(c.learning_rate, "learning_rate", "peak learning rate");
+    visit(c.min_learning_rate, "min_learning_rate", "final learning rate of wsd and cosine");
     visit(c.beta1, "beta1", "AdamW: decay of the first moment");
     visit(c.beta2, "beta2", "AdamW: decay of the second moment");
     visit(c.eps, "eps", "AdamW: added to the root of the second moment");
@@ -217,53 +231,60 @@ struct OptimizerConfig {
           "whether the embedding decays (an untied head does)");
     visit(c.clip_norm, "clip_norm", "largest global gradient norm; 0: no clipping");
     visit(c.schedule, "schedule", "wsd (warm-up, stable, linear decay), cosine or constant");
-    visit(
-        c.warmup_steps, "warmup_steps",
-        "linear from 0 to learning_rate over these: a share of train.steps below 1.0, or a number "
-        "of steps");
+    visit(c.warmup_steps, "warmup_steps",
+          "linear warm-up from 0 to learning_rate: a share of the run below 1.0, or a number of "
+          "steps");
     visit(c.decay_steps, "decay_steps",
-          "wsd: linear to min_learning_rate over the last of them: a share or a number");
+          "wsd: linear decay to min_learning_rate at the end: a share or a number of steps");
   }
 };
 
 struct ParallelConfig {
-  std::int64_t tensor = 1;
-  bool split_rows = false;
-  std::int64_t zero = 0;
-  DeviceKind device = DeviceKind::cpu;
-  Precision dtype = Precision::f32;
-  std::int64_t threads = 0;
+  std::int64_t tensor_parallel = 1;
+  bool sequence_parallel = false;
+  std::int64_t zero_stage = 0;
   double timeout = 600;
   Transport transport = Transport::automatic;
-  bool tune_products = false;
-  AttentionKernels attention_kernels = AttentionKernels::automatic;
 
   bool operator==(const ParallelConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
-    visit(c.tensor, "tensor",
-          "ranks that share each layer (tensor parallel); the rest is data parallel");
-    visit(c.split_rows, "split_rows",
-          "tensor parallel: each rank keeps the residual stream of its own rows (sequence "
-          "parallel): less memory, half as much communication again in the backward pass");
-    visit(c.zero, "zero", "1: optimizer states and master weights are sharded over data ranks");
-    visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
-    visit(c.dtype, "dtype",
-          "of weights and activations: f32, or bf16 (not on cpu) with f32 master weights");
-    visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
+    visit(c.tensor_parallel, "tensor_parallel",
+          "ranks of a tensor parallel group; the rest is data parallel");
+    visit(c.sequence_parallel, "sequence_parallel",
+          "with tensor parallelism, shard the residual stream by rows: less memory, 1.5 times the "
+          "communication in the backward pass");
+    visit(c.zero_stage, "zero_stage",
+          "1: optimizer states and master weights are sharded over data parallel ranks (ZeRO-1)");
     visit(c.timeout, "timeout",
           "seconds a rank waits for another before the run ends with a message; 0: for ever");
     visit(c.transport, "transport",
           "cuda: what carries tensors between GPUs: nccl, mpi (through host memory), or auto: nccl "
           "where each rank has a GPU of its own");
-    visit(
-        c.tune_products, "tune_products",
-        "cuda: before the first step, time the algorithms of matrix products and take the fastest; "
-        "they are kept beside the run, and other runs may differ by rounding");
+  }
+};
+
+/// What a rank computes with.
+struct ComputeConfig {
+  DeviceKind device = DeviceKind::cpu;
+  Precision dtype = Precision::f32;
+  std::int64_t threads = 0;
+  bool tune_gemms = false;
+  AttentionKernels attention_kernels = AttentionKernels::automatic;
+
+  bool operator==(const ComputeConfig&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
+    visit(c.dtype, "dtype",
+          "of weights and activations: f32, or bf16 (not on cpu) with f32 master weights");
+    visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
+    visit(c.tune_gemms, "tune_gemms",
+          "cuda: before the first step, time the GEMM algorithms and take the fastest; they are "
+          "kept beside the run, and other runs may differ by rounding");
     visit(c.attention_kernels, "attention_kernels",
           "cuda: portable (mma.sync), hopper (wgmma, on sm_90), hopper_fused (its backward pass in "
-          "one "
-          "kernel; not yet run on a GPU), or auto: hopper where the GPU is of sm_90");
+          "one kernel; not yet run on a GPU), or auto: hopper where the GPU is of sm_90");
   }
 };
 
@@ -271,9 +292,6 @@ struct ParallelConfig {
 struct SftConfig {
   PadLoss pad_loss = PadLoss::eos;
   std::int64_t pad_group = 2;
-  std::int64_t lora_rank = 0;
-  double lora_alpha = 0;
-  std::string lora_targets = "q_proj,v_proj";
 
   bool operator==(const SftConfig&) const = default;
   template <class Self, class Visitor>
@@ -282,12 +300,22 @@ struct SftConfig {
           "eos: end tokens that fill an example up to its group's longest count as response, as in "
           "LLaDA; none: there are no such tokens");
     visit(c.pad_group, "pad_group", "eos: examples that are filled up to the same length");
-    visit(c.lora_rank, "lora_rank",
-          "of the low-rank adapters that learn instead; 0: all weights do");
-    visit(c.lora_alpha, "lora_alpha", "adapters count alpha / rank times; 0: once");
-    visit(
-        c.lora_targets, "lora_targets",
-        "matrices that have adapters: q_proj, k_proj, v_proj, attn_out, ff_proj, up_proj, ff_out");
+  }
+};
+
+/// Low-rank adapters (lacuna sft).
+struct LoraConfig {
+  std::int64_t rank = 0;
+  double alpha = 0;
+  std::vector<std::string> targets = {"q_proj", "v_proj"};
+
+  bool operator==(const LoraConfig&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.rank, "rank", "rank of the low-rank adapters (LoRA); 0: full fine-tuning");
+    visit(c.alpha, "alpha", "adapters are scaled by alpha / rank; 0: by 1");
+    visit(c.targets, "targets",
+          "matrices with adapters: q_proj, k_proj, v_proj, attn_out, ff_proj, up_proj, ff_out");
   }
 };
 
@@ -298,7 +326,9 @@ struct Config {
   TrainConfig train;
   OptimizerConfig optimizer;
   SftConfig sft;
+  LoraConfig lora;
   ParallelConfig parallel;
+  ComputeConfig compute;
 
   bool operator==(const Config&) const = default;
   /// visit(section, "name") for each section, in the order they are written.
@@ -309,20 +339,25 @@ struct Config {
     visit(c.train, "train");
     visit(c.optimizer, "optimizer");
     visit(c.sft, "sft");
+    visit(c.lora, "lora");
     visit(c.parallel, "parallel");
+    visit(c.compute, "compute");
   }
 };
 
 /// Reads a TOML file, then applies overrides "section.key=value" (the value as TOML, or a bare word
 /// or path for a string). Throws UsageError with file, line and column for malformed TOML, an
-/// unknown section or key (naming the nearest known one) or a value of the wrong type; and what
-/// validate() finds.
+/// unknown section or key (naming the nearest known one, or a renamed key's new name) or a value of
+/// the wrong type; and what validate() finds. In an override a list is a,b or [a, b].
 /// `complete`, where given, changes the config before it is validated; what it returns follows the
 /// file's name in what validate() finds.
 Config read_config(const std::string& path, const std::vector<std::string>& overrides,
                    const std::function<std::string(Config&)>& complete = {});
 /// The same from text; `name` stands for the file in messages. Does not call validate().
 Config parse_config(const std::string& text, const std::string& name);
+/// The same of text that this program wrote, into a checkpoint: keys and forms of earlier versions
+/// (config/renamed_keys.h) are understood, which are errors elsewhere.
+Config parse_stored_config(const std::string& text, const std::string& name);
 void apply_override(Config& config, const std::string& override_text);
 /// Checks every rule that needs no file: ranges, divisibility, lengths. Throws UsageError naming
 /// the key, its value and what would be right.

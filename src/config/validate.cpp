@@ -86,11 +86,25 @@ void check_special_tokens(const ModelConfig& c, const Rules& rules) {
     rules.broken("mask_token", c.mask_token, "must differ from model.pad_token");
 }
 
+void check_step_count(const Rules& rules, const char* key, const StepCount& count) {
+  if (!count.is_share()) return rules.between(key, count.steps(), 0);
+  const double share = count.share();
+  if (share >= 0 && share < 1) return;
+  const bool whole = share >= 1 && share <= double(kMany) && share == std::floor(share);
+  rules.broken(key, count,
+               str("must be a share of the run in [0, 1), or a whole number of steps",
+                   whole ? str("; write ", std::int64_t(share)) : std::string()));
+}
+
 void check_train(const Config& c) {
   const TrainConfig& t = c.train;
   const Rules rules("train");
   rules.not_empty("output", t.output);
-  rules.between("steps", t.steps, 1);
+  if (t.steps != -1) rules.between("steps", t.steps, 1);
+  rules.not_negative("epochs", t.epochs);
+  rules.between("epochs", t.epochs, 0.0, double(kMany));
+  if (t.steps != -1 && t.epochs > 0)
+    rules.broken("steps", t.steps, "and " + rules.named("epochs", t.epochs) + ": give one of them");
   rules.between("batch_size", t.batch_size, 1);
   rules.between("micro_batch_size", t.micro_batch_size, 1);
   if (t.batch_size % t.micro_batch_size != 0)
@@ -99,32 +113,24 @@ void check_train(const Config& c) {
   rules.between("random_length_fraction", t.random_length_fraction, 0.0, 1.0);
   rules.between("min_mask_probability", t.min_mask_probability, kLeastMaskProbability, 1.0);
   rules.between("seed", t.seed, 0, std::numeric_limits<std::int64_t>::max());
-  rules.between("eval_every", t.eval_every, 0);
+  check_step_count(rules, "eval_every", t.eval_every);
   rules.between("eval_samples", t.eval_samples, 1);
-  rules.between("log_every", t.log_every, 1);
-  rules.between("checkpoint_every", t.checkpoint_every, 0);
+  check_step_count(rules, "log_every", t.log_every);
+  if (t.log_every.is_zero()) rules.broken("log_every", t.log_every, "must be at least 1");
+  check_step_count(rules, "checkpoint_every", t.checkpoint_every);
   rules.between("keep_checkpoints", t.keep_checkpoints, 0);
-  rules.between("sample_every", t.sample_every, 0);
+  check_step_count(rules, "sample_every", t.sample_every);
   rules.between("sample_length", t.sample_length, 1);
-  if (t.sample_every > 0 && t.sample_length > c.model.max_length)
-    rules.broken("sample_length", t.sample_length,
-                 "must be at most " + Rules("model").named("max_length", c.model.max_length));
+  if (!t.sample_every.is_zero() && t.sample_length > c.model.max_seq_length)
+    rules.broken(
+        "sample_length", t.sample_length,
+        "must be at most " + Rules("model").named("max_seq_length", c.model.max_seq_length));
   rules.between("max_bad_steps", t.max_bad_steps, 1);
   const bool causal = c.model.attention == Attention::causal;
   if (t.objective == Objective::autoregressive && !causal)
     rules.broken("objective", t.objective, "needs model.attention = \"causal\"");
   if (t.objective == Objective::masked_diffusion && causal)
     rules.broken("objective", t.objective, "needs model.attention = \"full\"");
-}
-
-void check_step_count(const Rules& rules, const char* key, const StepCount& count) {
-  if (!count.is_share()) return rules.between(key, count.steps(), 0);
-  const double share = count.share();
-  if (share >= 0 && share < 1) return;
-  const bool whole = share >= 1 && share <= double(kMany) && share == std::floor(share);
-  rules.broken(key, count,
-               str("must be a share of train.steps in [0, 1), or a whole number of steps",
-                   whole ? str("; write ", std::int64_t(share)) : std::string()));
 }
 
 void check_optimizer(const OptimizerConfig& o) {
@@ -159,27 +165,38 @@ void check_optimizer(const OptimizerConfig& o) {
 void check_sft(const SftConfig& s) {
   const Rules rules("sft");
   rules.between("pad_group", s.pad_group, 1, 1 << 20);
-  rules.between("lora_rank", s.lora_rank, 0);
-  rules.f32_not_negative("lora_alpha", s.lora_alpha);
 }
 
-void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
+void check_lora(const LoraConfig& l) {
+  const Rules rules("lora");
+  rules.between("rank", l.rank, 0);
+  rules.f32_not_negative("alpha", l.alpha);
+  if (l.rank > 0 && l.targets.empty())
+    rules.broken("targets", l.targets, "names no matrix, but " + rules.named("rank", l.rank));
+}
+
+void check_parallel(const ParallelConfig& p, const Config& config) {
   const Rules rules("parallel");
-  rules.between("tensor", p.tensor, 1);
+  rules.between("tensor_parallel", p.tensor_parallel, 1);
   const auto divides = [&](const char* key, std::int64_t value) {
-    if (value % p.tensor != 0)
-      rules.broken("tensor", p.tensor, "must divide " + Rules("model").named(key, value));
+    if (value % p.tensor_parallel != 0)
+      rules.broken("tensor_parallel", p.tensor_parallel,
+                   "must divide " + Rules("model").named(key, value));
   };
-  divides("heads", model.heads);
-  divides("kv_heads", model.key_heads());
-  divides("ffn_width", model.ffn_width);
-  rules.between("zero", p.zero, 0, 1);
-  if (p.dtype == Precision::bf16 && p.device == DeviceKind::cpu)
-    rules.broken("dtype", p.dtype, "needs parallel.device = \"cuda\"; the CPU computes in f32");
-  if (p.transport == Transport::nccl && p.device == DeviceKind::cpu)
-    rules.broken("transport", p.transport, "needs parallel.device = \"cuda\"");
-  rules.between("threads", p.threads, 0, 1 << 16);
+  divides("num_heads", config.model.num_heads);
+  divides("num_kv_heads", config.model.kv_heads());
+  divides("intermediate_size", config.model.intermediate_size);
+  rules.between("zero_stage", p.zero_stage, 0, 1);
+  if (p.transport == Transport::nccl && config.compute.device == DeviceKind::cpu)
+    rules.broken("transport", p.transport, "needs compute.device = \"cuda\"");
   rules.not_negative("timeout", p.timeout);
+}
+
+void check_compute(const ComputeConfig& c) {
+  const Rules rules("compute");
+  if (c.dtype == Precision::bf16 && c.device == DeviceKind::cpu)
+    rules.broken("dtype", c.dtype, "needs compute.device = \"cuda\"; the CPU computes in f32");
+  rules.between("threads", c.threads, 0, 1 << 16);
 }
 
 }  // namespace
@@ -187,26 +204,29 @@ void check_parallel(const ParallelConfig& p, const ModelConfig& model) {
 void validate(const ModelConfig& c) {
   const Rules rules("model");
   rules.between("vocab_size", c.vocab_size, 0, kWidest);
-  rules.between("layers", c.layers, 1, 1 << 16);
-  rules.between("width", c.width, 1, kWidest);
-  rules.between("heads", c.heads, 1, kWidest);
-  rules.between("kv_heads", c.kv_heads, 0, kWidest);
-  rules.between("ffn_width", c.ffn_width, 1, kWidest);
-  rules.between("max_length", c.max_length, 1);
-  if (c.width % c.heads != 0)
-    rules.broken("width", c.width, "must be a multiple of " + rules.named("heads", c.heads));
+  rules.between("num_layers", c.num_layers, 1, 1 << 16);
+  rules.between("hidden_size", c.hidden_size, 1, kWidest);
+  rules.between("num_heads", c.num_heads, 1, kWidest);
+  rules.between("num_kv_heads", c.num_kv_heads, 0, kWidest);
+  rules.between("intermediate_size", c.intermediate_size, 1, kWidest);
+  rules.between("max_seq_length", c.max_seq_length, 1);
+  if (c.hidden_size % c.num_heads != 0)
+    rules.broken("hidden_size", c.hidden_size,
+                 "must be a multiple of " + rules.named("num_heads", c.num_heads));
   if (c.head_dim() % 2 != 0)
-    fail_usage(str(rules.named("width", c.width), " over ", rules.named("heads", c.heads),
-                   " makes heads ", c.head_dim(), " wide; rotary positions need an even number"));
-  if (c.heads % c.key_heads() != 0)
-    rules.broken("kv_heads", c.kv_heads, "must divide " + rules.named("heads", c.heads));
+    fail_usage(str(rules.named("hidden_size", c.hidden_size), " over ",
+                   rules.named("num_heads", c.num_heads), " makes heads ", c.head_dim(),
+                   " wide; rotary positions need an even number"));
+  if (c.num_heads % c.kv_heads() != 0)
+    rules.broken("num_kv_heads", c.num_kv_heads,
+                 "must divide " + rules.named("num_heads", c.num_heads));
   rules.f32_above_zero("rope_theta", c.rope_theta);
-  rules.f32_above_zero("norm_eps", c.norm_eps);
+  rules.f32_above_zero("rms_norm_eps", c.rms_norm_eps);
   check_special_tokens(c, rules);
   // Beyond this, sizes in bytes no longer fit 64 bits.
-  const double parameters =
-      double(c.layers) * double(c.width) * (4 * double(c.width) + 3 * double(c.ffn_width)) +
-      2 * double(c.vocab_size) * double(c.width);
+  const double parameters = double(c.num_layers) * double(c.hidden_size) *
+                                (4 * double(c.hidden_size) + 3 * double(c.intermediate_size)) +
+                            2 * double(c.vocab_size) * double(c.hidden_size);
   if (parameters > 1e15)
     fail_usage(str("[model] describes ", parameters, " parameters; at most 1e15 are possible"));
 }
@@ -218,13 +238,16 @@ void validate(const Config& c) {
   // The autoregressive objective predicts the next token, so needs two.
   data.between("sequence_length", c.data.sequence_length,
                c.train.objective == Objective::autoregressive ? 2 : 1);
-  if (c.data.sequence_length > c.model.max_length)
-    data.broken("sequence_length", c.data.sequence_length,
-                "must be at most " + Rules("model").named("max_length", c.model.max_length));
+  if (c.data.sequence_length > c.model.max_seq_length)
+    data.broken(
+        "sequence_length", c.data.sequence_length,
+        "must be at most " + Rules("model").named("max_seq_length", c.model.max_seq_length));
   check_train(c);
   check_optimizer(c.optimizer);
   check_sft(c.sft);
-  check_parallel(c.parallel, c.model);
+  check_lora(c.lora);
+  check_parallel(c.parallel, c);
+  check_compute(c.compute);
 }
 
 }  // namespace lacuna

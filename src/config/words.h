@@ -22,6 +22,14 @@ inline std::string toml_value(const std::string& value) { return toml_string(val
 template <class E>
 requires std::is_enum_v<E> std::string toml_value(E value) { return toml_string(word_of(value)); }
 
+/// "[1, 2]", of whatever a field may be a list of.
+template <class T>
+std::string toml_value(const std::vector<T>& list) {
+  std::string text;
+  for (const T& value : list) text += (text.empty() ? "" : ", ") + toml_value(value);
+  return "[" + text + "]";
+}
+
 /// "full or causal".
 template <class E>
 std::string words_of() {

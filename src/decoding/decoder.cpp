@@ -105,16 +105,16 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
   if (request.infill) {
     if (causal) fail_usage("a causal model cannot fill gaps: it does not see what follows them");
     validate_values(o);
-    CHECK(room <= config.max_length, "a text with gaps of ", counted(room, "token"),
-          "; model.max_length is ", config.max_length);
+    CHECK(room <= config.max_seq_length, "a text with gaps of ", counted(room, "token"),
+          "; model.max_seq_length is ", config.max_seq_length);
   } else {
     if (causal)
       validate_values(o);
     else
       validate(o);
-    CHECK(room <= config.max_length, "a prompt of ", counted(length, "token"), " and ",
-          o.gen_length, " generated ones make ", room, ", more than model.max_length ",
-          config.max_length);
+    CHECK(room <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
+          o.gen_length, " generated ones make ", room, ", more than model.max_seq_length ",
+          config.max_seq_length);
     if (causal && length == 0 && config.eos_token < 0)
       fail_usage("an autoregressive model without an end token needs a prompt");
   }

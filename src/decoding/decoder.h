@@ -58,7 +58,7 @@ class Decoder {
   /// Queues a request; returns its id, counted from 0. An empty prompt of a causal model continues
   /// model.eos_token, which is what precedes a document. Throws UsageError for options that
   /// validate() refuses, an empty prompt without an end token, and infilling by a causal model;
-  /// Error for a text that exceeds the limits or model.max_length.
+  /// Error for a text that exceeds the limits or model.max_seq_length.
   std::int64_t add(DecodingRequest request);
   /// Where a text in the queue or in progress stands, valid until the next call of another member.
   DecodingStep state(std::int64_t id) const;

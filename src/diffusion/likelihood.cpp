@@ -115,10 +115,10 @@ void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
   const bool causal = config_.attention == Attention::causal;
   if (causal && text.prompt == 0 && config_.eos_token < 0)
     fail_usage("an autoregressive model without an end token scores only what follows a prompt");
-  const std::int64_t most = std::min(config_.max_length, rows_);
+  const std::int64_t most = std::min(config_.max_seq_length, rows_);
   CHECK(tokens + (causal && text.prompt == 0 ? 1 : 0) <= most, "text ", number, ": ", tokens,
-        " tokens are more than the ", most, " that can be scored (model.max_length is ",
-        config_.max_length, ")");
+        " tokens are more than the ", most, " that can be scored (model.max_seq_length is ",
+        config_.max_seq_length, ")");
   for (const std::int32_t id : text.tokens)
     CHECK(id >= 0 && id < config_.vocab_size, "text ", number, ": token ", id,
           " is not one of the model's ", config_.vocab_size);

@@ -67,10 +67,10 @@ class LikelihoodEstimator {
 
   /// One result per text. Text i is number first_text + i, which names its masks, so that neither
   /// the other texts nor `rows` change a result but for rounding. Throws Error for a text that is
-  /// longer than model.max_length or `rows`, or has no response, and when logits are not finite;
-  /// UsageError for a number of samples below 1, or a causal model without an end token and a text
-  /// without a prompt. Passes are filled with several texts, and `observe` is called for text after
-  /// text, as soon as the passes that it takes part in are done.
+  /// longer than model.max_seq_length or `rows`, or has no response, and when logits are not
+  /// finite; UsageError for a number of samples below 1, or a causal model without an end token and
+  /// a text without a prompt. Passes are filled with several texts, and `observe` is called for
+  /// text after text, as soon as the passes that it takes part in are done.
   std::vector<Likelihood> score(const std::vector<PromptedText>& texts,
                                 const LikelihoodOptions& options, std::int64_t first_text = 0,
                                 const LikelihoodObserver& observe = {});

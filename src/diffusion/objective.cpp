@@ -35,7 +35,7 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
     : ops_(ops),
       limits_(limits),
       buckets_(limits.rows, ops.place()),
-      model_(ops, config, weights, buckets_.with_padding(limits, config.max_length), shares),
+      model_(ops, config, weights, buckets_.with_padding(limits, config.max_seq_length), shares),
       head_(ops, config, weights,
             std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.logit_rows),
             shares, HeadUse::loss, buckets_.unit()),
@@ -51,7 +51,7 @@ ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType d
       make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
   if (share.count > 1) workspace += SharedCrossEntropy::plan(chunk).bytes();
   const ModelLimits limits =
-      RowBuckets(rows, place).with_padding({rows, sequences, rows, true}, config.max_length);
+      RowBuckets(rows, place).with_padding({rows, sequences, rows, true}, config.max_seq_length);
   return {Activations::plan(config, limits, dtype, share), workspace};
 }
 
@@ -59,7 +59,7 @@ Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
   CHECK(std::int64_t(batch.tokens.size()) <= limits_.rows && batch.sequences <= limits_.sequences,
         "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
-  padded_.fill(batch, buckets_, model_.config().max_length);
+  padded_.fill(batch, buckets_, model_.config().max_seq_length);
   const Tensor tokens = arena_[slots_.tokens].row_range(0, std::int64_t(padded_.tokens.size()));
   ops_.copy(tokens, view(padded_.tokens));
   ops_.copy(head_rows_of(slots_.targets), view(padded_.targets));
@@ -118,7 +118,8 @@ NoisyBatch ObjectiveRunner::example_of(std::int64_t rows) const {
   const CounterRng rng{1, Purpose::benchmark, std::uint64_t(rows)};
   NoisyBatch batch;
   for (batch.offsets = {0}; batch.offsets.back() < rows; ++batch.sequences)
-    batch.offsets.push_back(std::int32_t(std::min(rows, batch.offsets.back() + config.max_length)));
+    batch.offsets.push_back(
+        std::int32_t(std::min(rows, batch.offsets.back() + config.max_seq_length)));
   for (std::int64_t row = 0; row < rows; ++row) {
     batch.rows.push_back(std::int32_t(row));
     batch.tokens.push_back(

@@ -58,7 +58,7 @@ std::vector<std::int32_t> Answers::prompt_ids(const TaskText& prompt) const {
 void Answers::cut(std::vector<std::int32_t>& tokens, std::int64_t length, std::int64_t excess,
                   const Record& record) const {
   CHECK(excess < length, record.place(), ": an answer of ", max_length() - length + excess,
-        " tokens leaves no room for its prompt in model.max_length = ", max_length());
+        " tokens leaves no room for its prompt in model.max_seq_length = ", max_length());
   tokens.erase(tokens.begin(), tokens.begin() + excess);
 }
 

@@ -33,7 +33,7 @@ class Answers {
 
   /// Prompts that lost their beginning, each counted once, whatever the number of its choices.
   std::int64_t cut_prompts() const { return cut_prompts_; }
-  std::int64_t max_length() const { return subject_.config.max_length; }
+  std::int64_t max_length() const { return subject_.config.max_seq_length; }
 
  private:
   Decoder& decoder();

@@ -53,7 +53,8 @@ void check_task(const TaskConfig& task);
 ///   multiple_choice  acc (of the least nats), acc_norm (of the least nats per character of the
 ///                    choice, a code point), acc_bytes (per byte of its UTF-8)
 ///   generation       accuracy
-///   perplexity       bits_per_byte, nats_per_token: a text longer than model.max_length is scored
+///   perplexity       bits_per_byte, nats_per_token: a text longer than model.max_seq_length is
+///   scored
 ///                    in pieces of that length, each on its own
 ///   infilling        gaps, records: the share of gaps, and of records wholly, that are right
 ///   reversal         forward, reverse: accuracy in each direction

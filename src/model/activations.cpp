@@ -11,11 +11,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
         limits.logit_rows, " logit rows; there must be rows, and no more logit rows than rows");
   const ShareExtents own(m, share);
-  const std::int64_t N = limits.rows, M = limits.logit_rows, S = limits.sequences, C = m.width,
-                     F = own.ffn_width, H = own.heads, D = own.head_dim;
+  const std::int64_t N = limits.rows, M = limits.logit_rows, S = limits.sequences,
+                     C = m.hidden_size, F = own.ffn_width, H = own.heads, D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
   // Of N rows: those of one rank where they are split, and room for equal parts.
-  const bool split = share.splits_rows(m.layers);
+  const bool split = share.splits_rows(m.num_layers);
   const std::int64_t each = split ? RowPart(N, share).each : N,
                      padded = split ? share.count * each : N;
   Plan plan;
@@ -39,7 +39,7 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
   // block's room for all.
   const auto keeping = [&](std::int64_t l) {
-    const bool last = l + 1 == m.layers;
+    const bool last = l + 1 == m.num_layers;
     const std::int64_t rows = last ? M : N, stream = last ? M : each;
     const auto add = [&](const char* name, Shape shape, DType type) {
       return plan.add(str("activations/blocks.", l, ".", name), shape, type);
@@ -70,11 +70,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype)};
   };
   if (limits.training) {
-    for (std::int64_t l = 0; l < m.layers; ++l) slots.blocks.push_back(keeping(l));
+    for (std::int64_t l = 0; l < m.num_layers; ++l) slots.blocks.push_back(keeping(l));
     slots.final_x = plan.add("activations/final_x", {M, C}, dtype);
     slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
   } else {
-    slots.blocks.assign(std::size_t(m.layers), passing());
+    slots.blocks.assign(std::size_t(m.num_layers), passing());
     slots.final_x = slots.blocks.back().middle = plan.add("activations/logit_x", {M, C}, dtype);
     slots.final_rstd = slots.blocks.back().ffn_rstd;
   }
@@ -89,7 +89,8 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   slots.all = queries("sequences/all", N);
   slots.logit = queries("sequences/logit", M);
   slots.logit.rows = plan.add("sequences/logit_rows", {M}, DType::i32);
-  slots.rope_table = plan.add("sequences/rope_table", {std::min(m.max_length, N), D}, DType::f32);
+  slots.rope_table =
+      plan.add("sequences/rope_table", {std::min(m.max_seq_length, N), D}, DType::f32);
   if (share.count > 1) {
     slots.own_ids = plan.add("sequences/own_ids", {N}, DType::i32);
     slots.own_rows = plan.add("sequences/own_rows", {N}, DType::i32);

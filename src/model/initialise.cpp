@@ -49,7 +49,7 @@ double sigma_of(const NamedWeight& w, const ModelConfig& m) {
   // attn_out and a block's ff_out write to the residual stream: the deeper, the smaller.
   const bool writes =
       w.block >= 0 && (w.name.ends_with(".attn_out.weight") || w.name.ends_with(".ff_out.weight"));
-  if (!writes) return 1 / std::sqrt(double(m.width));
+  if (!writes) return 1 / std::sqrt(double(m.hidden_size));
   return 1 / std::sqrt(2.0 * (w.block + 1) * double(Tensor(nullptr, w.whole).cols()));
 }
 

@@ -87,7 +87,7 @@ struct Model::State {
     const SequenceTensors s = activations.sequences();
     return {ops,
             shares,
-            float(config.norm_eps),
+            float(config.rms_norm_eps),
             activations.rope_table(),
             s.tokens,
             query_rows(s.all, s.all),
@@ -97,14 +97,14 @@ struct Model::State {
 
 Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
              const ModelLimits& limits, Communicator* shares) {
-  CHECK(config.head_dim() % 2 == 0, "model.width / model.heads is ", config.head_dim(),
+  CHECK(config.head_dim() % 2 == 0, "model.hidden_size / model.num_heads is ", config.head_dim(),
         "; rotary positions need an even head width");
   const ModelShare share = weights.share();
-  const Shape embedding{ShareExtents(config, share).ids, config.width};
-  CHECK(
-      std::int64_t(weights.blocks.size()) == config.layers && weights.embedding.shape == embedding,
-      "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
-      weights.embedding, "; the config says ", config.layers, " blocks and ", embedding);
+  const Shape embedding{ShareExtents(config, share).ids, config.hidden_size};
+  CHECK(std::int64_t(weights.blocks.size()) == config.num_layers &&
+            weights.embedding.shape == embedding,
+        "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
+        weights.embedding, "; the config says ", config.num_layers, " blocks and ", embedding);
   CHECK(
       share.count == (shares ? shares->size() : 1) && share.index == (shares ? shares->rank() : 0),
       "the weights are part ", share.index, " of ", share.count,
@@ -128,7 +128,7 @@ Tensor Model::placed_tokens() const { return state_->activations.sequences().tok
 
 void Model::place(Tensor tokens, const Sequences& sequences) {
   State& s = *state_;
-  check(sequences, s.limits, s.config.max_length);
+  check(sequences, s.limits, s.config.max_seq_length);
   CHECK(tokens.count() == sequences.rows() && tokens.dtype == DType::i32, "tokens is ", tokens,
         "; the sequences have ", sequences.rows(), " i32 tokens");
   s.kept = false;

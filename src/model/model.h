@@ -31,7 +31,7 @@ class Model {
 
   /// tokens i32 [N], on the host or in ops.place(). Returns the hidden states [M,C] of
   /// sequences.logit_rows after the final norm, valid until the next call. Throws Error for more
-  /// than the limits allow or a sequence longer than config.max_length, UsageError never.
+  /// than the limits allow or a sequence longer than config.max_seq_length, UsageError never.
   Tensor forward(Tensor tokens, const Sequences& sequences);
   /// The same in two parts, for many passes over sequences of one shape: place() says what is seen,
   /// run() computes, as often as one likes. The result and placed_tokens() stay where they are

@@ -24,7 +24,7 @@ void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_lengt
     const std::int64_t length = std::int64_t{s.offsets[i]} - s.offsets[i - 1];
     CHECK(length >= 1, "sequences: sequence ", i - 1, " is empty");
     CHECK(length <= max_length, "sequences: sequence ", i - 1, " has ", length,
-          " tokens; model.max_length is ", max_length);
+          " tokens; model.max_seq_length is ", max_length);
   }
   CHECK(s.rows() <= limits.rows, "sequences: ", s.rows(), " tokens where at most ", limits.rows,
         " were announced");

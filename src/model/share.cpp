@@ -7,24 +7,25 @@ namespace {
 
 std::int64_t part_of(const char* key, std::int64_t whole, ModelShare share) {
   if (whole % share.count != 0)
-    fail_usage(str("parallel.tensor = ", share.count, " must divide model.", key, " = ", whole));
+    fail_usage(
+        str("parallel.tensor_parallel = ", share.count, " must divide model.", key, " = ", whole));
   return whole / share.count;
 }
 
 }  // namespace
 
 ShareExtents::ShareExtents(const ModelConfig& m, ModelShare share)
-    : heads(part_of("heads", m.heads, share)),
-      key_heads(part_of("kv_heads", m.key_heads(), share)),
+    : heads(part_of("num_heads", m.num_heads, share)),
+      key_heads(part_of("num_kv_heads", m.kv_heads(), share)),
       head_dim(m.head_dim()),
-      ffn_width(part_of("ffn_width", m.ffn_width, share)),
+      ffn_width(part_of("intermediate_size", m.intermediate_size, share)),
       first_id(m.vocab_size * share.index / share.count),
       ids(m.vocab_size * (share.index + 1) / share.count - first_id) {
   CHECK(share.index >= 0 && share.index < share.count, "part ", share.index, " of a model in ",
         share.count, " parts");
   if (m.vocab_size < share.count)
-    fail_usage(
-        str("parallel.tensor = ", share.count, " is more than model.vocab_size = ", m.vocab_size));
+    fail_usage(str("parallel.tensor_parallel = ", share.count,
+                   " is more than model.vocab_size = ", m.vocab_size));
 }
 
 }  // namespace lacuna

@@ -22,16 +22,16 @@ struct Layout {
   Layout(const ModelConfig& m, const std::string& kind, DType dtype, ModelShare share,
          std::int64_t multiple) {
     CHECK(m.vocab_size > 0, "model.vocab_size is ", m.vocab_size, "; it must be known by now");
-    CHECK(m.layers > 0, "model.layers is ", m.layers, "; there must be a block");
+    CHECK(m.num_layers > 0, "model.num_layers is ", m.num_layers, "; there must be a block");
     const ShareExtents own(m, share);
-    const std::int64_t c = m.width, queries = own.heads * own.head_dim,
+    const std::int64_t c = m.hidden_size, queries = own.heads * own.head_dim,
                        keys = own.key_heads * own.head_dim;
     const auto add = [&](const std::string& name, Shape shape) {
       plan.align(kAlignedElements * size_of(dtype));
       return plan.add(str(kind, "/", name), shape, dtype);
     };
     embedding = add("embedding", {own.ids, c});
-    for (std::int64_t l = 0; l < m.layers; ++l) {
+    for (std::int64_t l = 0; l < m.num_layers; ++l) {
       const std::string block = str("blocks.", l, ".");
       blocks.push_back({.attention_norm = add(block + "attention_norm", {c}),
                         .qkv = add(block + "qkv", {queries + 2 * keys, c}),
@@ -41,7 +41,7 @@ struct Layout {
                         .ffn_out = add(block + "ffn_out", {c, own.ffn_width})});
     }
     final_norm = add("final_norm", {c});
-    head = m.tied_embeddings ? embedding : add("head", {own.ids, c});
+    head = m.tie_embeddings ? embedding : add("head", {own.ids, c});
     plan.align(std::lcm(kAlignedElements, multiple) * size_of(dtype));
   }
 };
@@ -72,7 +72,7 @@ std::vector<NamedWeight> list(const ModelTensors& t, const ModelConfig& m, Model
         tensor.cols() * share.index);
   };
   const auto by_ids = [&](const char* name, const Tensor& tensor, WeightKind kind) {
-    add(name, tensor, kind, {m.vocab_size, m.width}, own.first_id);
+    add(name, tensor, kind, {m.vocab_size, m.hidden_size}, own.first_id);
   };
   by_ids("wte", t.embedding, WeightKind::embedding);
   for (const BlockTensors& b : t.blocks) {
@@ -89,7 +89,7 @@ std::vector<NamedWeight> list(const ModelTensors& t, const ModelConfig& m, Model
   }
   l = -1;
   norm("ln_f", t.final_norm);
-  if (!m.tied_embeddings) by_ids("ff_out", t.head, WeightKind::matrix);
+  if (!m.tie_embeddings) by_ids("ff_out", t.head, WeightKind::matrix);
   return named;
 }
 

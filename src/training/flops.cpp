@@ -7,10 +7,10 @@ namespace {
 /// width.
 double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted, double per_weight, double attention) {
-  const auto C = double(m.width), F = double(m.ffn_width), V = double(m.vocab_size);
+  const auto C = double(m.hidden_size), F = double(m.intermediate_size), V = double(m.vocab_size);
   const double N = double(sequences) * double(length), M = double(predicted);
-  const double full_blocks = double(m.layers - 1);
-  const double key_value = 2 * C * double(m.key_heads() * m.head_dim());
+  const double full_blocks = double(m.num_layers - 1);
+  const double key_value = 2 * C * double(m.kv_heads() * m.head_dim());
   const double rest = 2 * C * C + 3 * C * F;
   const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
   const double weights =

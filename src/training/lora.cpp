@@ -5,14 +5,15 @@
 #include <limits>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "checkpoint/checksum.h"
 #include "checkpoint/damage.h"
+#include "checkpoint/hugging_face.h"
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/philox.h"
+#include "core/text.h"
 #include "training/finite.h"
 
 namespace lacuna {
@@ -40,21 +41,11 @@ void check_intact(const SafetensorsFile& file) {
                ": damaged: the adapters do not match their checksum");
 }
 
-std::set<std::string> names_in(const std::string& list) {
-  std::set<std::string> names;
-  std::istringstream words(list);
-  for (std::string name; std::getline(words, name, ',');) {
-    name.erase(std::remove(name.begin(), name.end(), ' '), name.end());
-    if (!name.empty()) names.insert(name);
-  }
-  return names;
-}
-
-/// "q_proj" of model.transformer.blocks.0.q_proj.weight; "" outside the blocks.
-std::string part_of(const NamedWeight& w) {
-  if (w.block < 0 || w.kind != WeightKind::matrix) return "";
-  const std::size_t end = w.name.rfind('.'), begin = w.name.rfind('.', end - 1) + 1;
-  return w.name.substr(begin, end - begin);
+/// "q_proj" of model.transformer.blocks.0.q_proj.weight; "" outside the blocks, and of norms.
+std::string part_of(const std::string& name, const Shape& shape) {
+  const std::size_t end = name.rfind('.'), begin = name.rfind('.', end - 1) + 1;
+  const bool in_block = name.find(".blocks.") != std::string::npos;
+  return in_block && shape.rank == 2 ? name.substr(begin, end - begin) : "";
 }
 
 }  // namespace
@@ -82,18 +73,32 @@ void prune_adapters(const std::filesystem::path& folder) {
   }
 }
 
-Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
-  const std::int64_t rank = config.sft.lora_rank;
-  std::set<std::string> wanted = names_in(config.sft.lora_targets), known;
-  for (const NamedWeight& w : weights.named())
-    if (!part_of(w).empty()) known.insert(part_of(w));
-  for (const std::string& name : wanted) {
-    std::string list;
-    for (const std::string& k : known) list += (list.empty() ? "" : ", ") + k;
-    if (!known.count(name))
-      fail_usage(str("sft.lora_targets: '", name, "' is no matrix of a block; there are ", list));
+void check_lora(const Config& config) {
+  const LoraConfig& lora = config.lora;
+  const auto need = [&](bool holds, const std::string& what) {
+    if (!holds) fail_usage(str("lora.rank = ", lora.rank, what));
+  };
+  need(config.parallel.tensor_parallel == 1 && config.parallel.zero_stage == 0,
+       " needs parallel.tensor_parallel = 1 and zero_stage = 0: every rank holds all adapters");
+  need(config.compute.dtype == Precision::f32, " needs compute.dtype = \"f32\"");
+  std::vector<std::string> known;
+  for (const TensorInfo& t : hugging_face_tensors(config.model, DType::f32)) {
+    const std::string part = part_of(t.name, t.shape);
+    if (part.empty()) continue;
+    if (std::find(known.begin(), known.end(), part) == known.end()) known.push_back(part);
+    if (std::find(lora.targets.begin(), lora.targets.end(), part) != lora.targets.end())
+      need(lora.rank < std::min(t.shape[0], t.shape[1]),
+           str(" must be below both extents of ", t.name, ' ', t.shape));
   }
-  if (wanted.empty()) fail_usage("sft.lora_targets names no matrix, but sft.lora_rank is above 0");
+  for (const std::string& name : lora.targets)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      fail_usage(str("lora.targets: '", name, "' is no matrix of a block; there are ",
+                     listed(known, "and")));
+}
+
+Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
+  const std::int64_t rank = config.lora.rank;
+  const std::set<std::string> targets(config.lora.targets.begin(), config.lora.targets.end());
   Plan plan;
   const auto factor = [&](const std::string& name, Shape shape) {
     return Factor{plan.add("lora/" + name, shape), plan.add("lora gradients/" + name, shape),
@@ -102,11 +107,8 @@ Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
   };
   for (std::size_t i = 0; i < weights.named().size(); ++i) {
     const NamedWeight& w = weights.named()[i];
-    if (!wanted.count(part_of(w))) continue;
+    if (!targets.count(part_of(w.name, w.tensor.shape))) continue;
     const std::int64_t out = w.tensor.rows(), in = w.tensor.cols();
-    if (rank >= std::min(out, in))
-      fail_usage(str("sft.lora_rank = ", rank, " must be below both extents of ", w.name, ' ',
-                     w.tensor.shape));
     adapters_.push_back({w.name, w.tensor, i, plan.add("lora base/" + w.name, w.tensor.shape),
                          factor(w.name + ".lora_A", {rank, in}),
                          factor(w.name + ".lora_B", {out, rank})});
@@ -117,17 +119,15 @@ Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
 Lora::Lora(Ops& ops, const Config& config, const ModelTensors& weights)
     : ops_(ops),
       optimizer_(config.optimizer),
-      scale_(config.sft.lora_alpha > 0 ? config.sft.lora_alpha / double(config.sft.lora_rank) : 1),
+      scale_(config.lora.alpha > 0 ? config.lora.alpha / double(config.lora.rank) : 1),
       norm_(ops, optimizer_.clip_norm, "lora") {
-  if (weights.flat().dtype != DType::f32)
-    fail_usage(str("sft.lora_rank = ", config.sft.lora_rank, " needs parallel.dtype = \"f32\""));
+  check_lora(config);
   // The factors A learn at other constants, which AdamW's loops hold in f32 too.
   const double most = std::numeric_limits<float>::max(), least = std::numeric_limits<float>::min(),
                decay = optimizer_.weight_decay, step = optimizer_.learning_rate * scale_;
   if (!(optimizer_.eps / scale_ >= least && optimizer_.eps / scale_ <= most &&
         decay / scale_ <= most && step / (1 - optimizer_.beta1) <= most && scale_ <= most))
-    fail_usage(str("sft.lora_alpha = ", config.sft.lora_alpha,
-                   " over sft.lora_rank = ", config.sft.lora_rank,
+    fail_usage(str("lora.alpha = ", config.lora.alpha, " over lora.rank = ", config.lora.rank,
                    " leaves optimizer.eps, weight_decay or learning_rate no f32"));
   const Plan plan = make_plan(config, weights);
   arena_ = std::make_unique<Arena>(ops.memory(), plan);
@@ -258,10 +258,9 @@ void Lora::load(const std::filesystem::path& path) {
   for (const auto& [name, slot] : stored()) {
     const Tensor t = (*arena_)[slot];
     CHECK(file.has(name), path.string(), ": has no tensor ", name,
-          "; sft.lora_targets must stay as they were");
+          "; lora.targets must stay as they were");
     CHECK(file.shape(name) == t.shape && file.dtype(name) == DType::f32, path.string(), ": ", name,
-          " is ", file.dtype(name), ' ', file.shape(name), "; sft.lora_rank makes it f32 ",
-          t.shape);
+          " is ", file.dtype(name), ' ', file.shape(name), "; lora.rank makes it f32 ", t.shape);
     ops_.copy(t, file.view(name));
   }
   ops_.synchronize();

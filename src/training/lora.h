@@ -24,7 +24,12 @@ struct LoraFactors {
   Matrix a_gradient, b_gradient;
 };
 
-/// Low-rank adaptation (LoRA, arXiv:2106.09685) of the matrices that sft.lora_targets names: W = W0
+/// Throws UsageError, naming the key of [lora], when a target is no matrix of a block or the rank
+/// is not below both extents of one, and when the layout or the dtype is one that adapters cannot
+/// have.
+void check_lora(const Config& config);
+
+/// Low-rank adaptation (LoRA, arXiv:2106.09685) of the matrices that lora.targets names: W = W0
 /// + B A, where A [r,in] stands for the paper's A times alpha/r, and only A and B learn, by AdamW.
 /// The model sees W itself, merged anew after each update, so that checkpoints, samples and exports
 /// need to know nothing of adapters. Gradients are those of W, from which A's and B's follow:
@@ -33,8 +38,7 @@ struct LoraFactors {
 /// wd on the paper's A = (our A)/s; the norm that is clipped is that of the paper's gradients.
 class Lora {
  public:
-  /// Borrows `weights`, f32. Throws UsageError naming sft.lora_targets when a name is no matrix of
-  /// a block, or the rank is not below both extents of one.
+  /// Borrows `weights`, f32. Throws what check_lora() does.
   Lora(Ops& ops, const Config& config, const ModelTensors& weights);
 
   /// W0 becomes what the weights are now; A uniform on +-s/sqrt(in) as in the paper's code, B zero.

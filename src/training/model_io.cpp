@@ -31,7 +31,7 @@ void check_tensors(const ModelReader& reader, const ModelConfig& model) {
 Config config_of_checkpoint(const ModelReader& reader) {
   Config config;
   try {
-    config = parse_config(reader.info().config, reader.path());
+    config = parse_stored_config(reader.info().config, reader.path());
     CHECK(reader.has("model", kEmbedding), reader.path(), ": tensor /model/", kEmbedding,
           " is missing");
     if (config.model.vocab_size == 0)

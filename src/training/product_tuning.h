@@ -7,7 +7,7 @@
 
 namespace lacuna {
 
-/// The GEMM algorithms that were chosen by timing (parallel.tune_products), kept in a
+/// The GEMM algorithms that were chosen by timing (compute.tune_gemms), kept in a
 /// file beside the run: what was timed once on a kind of GPU is not timed again when the run is
 /// resumed, which then also computes the same bits. Does nothing where nothing is tuned.
 class ProductTuning {

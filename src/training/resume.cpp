@@ -42,13 +42,13 @@ bool is_one_of(std::string_view key, std::span<const std::string_view> keys) {
 
 // A change of these gives tensors of other shapes, or weights that mean something else.
 constexpr std::array<std::string_view, 7> kShape = {
-    "model.vocab_size", "model.layers",    "model.width",          "model.heads",
-    "model.kv_heads",   "model.ffn_width", "model.tied_embeddings"};
+    "model.vocab_size",   "model.num_layers",        "model.hidden_size",   "model.num_heads",
+    "model.num_kv_heads", "model.intermediate_size", "model.tie_embeddings"};
 constexpr std::array<std::string_view, 3> kMeaning = {"model.attention", "model.mask_token",
                                                       "train.objective"};
 // These say where things are and how they are computed, not what.
 constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
-                                                     "parallel.threads", "parallel.timeout"};
+                                                     "compute.threads", "parallel.timeout"};
 
 [[noreturn]] void refuse(const std::string& key, const std::string& now, const std::string& before,
                          const std::string& what) {
@@ -56,8 +56,8 @@ constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init
                  "; set it to that, or begin a new run in another train.output"));
 }
 
-Config with_key_heads(Config config) {
-  config.model.kv_heads = config.model.key_heads();
+Config with_kv_heads(Config config) {
+  config.model.num_kv_heads = config.model.kv_heads();
   return config;
 }
 
@@ -65,7 +65,7 @@ Config with_key_heads(Config config) {
 
 Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_token) {
   ModelConfig& m = config.model;
-  m.kv_heads = m.key_heads();
+  m.num_kv_heads = m.kv_heads();
   if (m.vocab_size == 0) m.vocab_size = data.vocab_size();
   if (m.vocab_size < data.vocab_size())
     fail_usage(str("model.vocab_size = ", m.vocab_size, ", but ", data.path(), " holds ids up to ",
@@ -109,19 +109,19 @@ std::vector<std::string> differences(const Config& before, const Config& now) {
 
 std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
                                            const std::string& what) {
-  const auto old_values = values_of(with_key_heads(before));
-  for (const auto& [key, value] : values_of(with_key_heads(now)))
+  const auto old_values = values_of(with_kv_heads(before));
+  for (const auto& [key, value] : values_of(with_kv_heads(now)))
     if (old_values.at(key) != value && (is_one_of(key, kShape) || is_one_of(key, kMeaning)))
       refuse(key, value, old_values.at(key), what);
-  return differences(with_key_heads(before), with_key_heads(now));
+  return differences(with_kv_heads(before), with_kv_heads(now));
 }
 
 void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what) {
   Config a, b;
   a.model = before;
   b.model = now;
-  const auto old_values = values_of(with_key_heads(a));
-  for (const auto& [key, value] : values_of(with_key_heads(b)))
+  const auto old_values = values_of(with_kv_heads(a));
+  for (const auto& [key, value] : values_of(with_kv_heads(b)))
     if (is_one_of(key, kShape) && old_values.at(key) != value)
       fail_usage(str(key, " = ", value, ", but train.init = ", what, " holds a model of ", key,
                      " = ", old_values.at(key)));
@@ -134,6 +134,17 @@ bool same_tokenizer(const std::string& a, const std::string& b) {
   } catch (const Error&) {  // what is not JSON is equal byte for byte or not at all
     return false;
   }
+}
+
+void check_validation_data(const Config& config, const TokenFile& validation,
+                           const TokenFile& train) {
+  if (validation.vocab_size() > config.model.vocab_size)
+    fail_usage(str("data.validation = ", config.data.validation, " holds ids up to ",
+                   validation.vocab_size() - 1, ", but model.vocab_size is ",
+                   config.model.vocab_size));
+  if (!same_tokenizer(validation.tokenizer_json(), train.tokenizer_json()))
+    fail_usage(str("data.validation = ", config.data.validation, " and data.train = ",
+                   config.data.train, " were made with different tokenizers"));
 }
 
 }  // namespace lacuna

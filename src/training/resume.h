@@ -31,4 +31,9 @@ void check_same_model(const ModelConfig& before, const ModelConfig& now, const s
 /// Whether two tokenizer.json texts say the same, whatever their spacing.
 bool same_tokenizer(const std::string& a, const std::string& b);
 
+/// Throws UsageError when data.validation has ids that the model lacks, or another tokenizer than
+/// data.train. `config` as resolved.
+void check_validation_data(const Config& config, const TokenFile& validation,
+                           const TokenFile& train);
+
 }  // namespace lacuna

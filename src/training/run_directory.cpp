@@ -35,8 +35,9 @@ void set_aside(const FoundCheckpoint::Skipped& skipped) {
   rename_to(skipped.path, skipped.companion ? good : damaged);
 }
 
-/// UsageError when `run` is no folder, or holds a run that is not to be resumed.
-void check_folder(const fs::path& run, bool resume) {
+}  // namespace
+
+void check_run_folder(const fs::path& run, bool resume) {
   std::error_code error;
   if (fs::exists(run, error) && !fs::is_directory(run, error))
     fail_usage("train.output = " + run.string() + " is a file, not a folder");
@@ -48,12 +49,10 @@ void check_folder(const fs::path& run, bool resume) {
                    "(--set train.output=...)"));
 }
 
-}  // namespace
-
 RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team, bool adapters)
     : path_(path), resume_(resume) {
   const bool first = team.rank() == 0;
-  if (first) check_folder(path_, resume);
+  if (first) check_run_folder(path_, resume);
   if (!resume) return;
   std::error_code error;
   if (first && fs::is_directory(path_, error)) lock();
@@ -78,7 +77,7 @@ void RunDirectory::lock() {
 
 /// A folder that did not exist could not be locked before it was looked at, nor one without locks.
 void RunDirectory::check_unchanged() const {
-  if (!resume_) return check_folder(path_, false);
+  if (!resume_) return check_run_folder(path_, false);
   for (const fs::path& saved : saved_checkpoints(path_)) {
     if (saved == found_.newest) return;
     const bool known = std::any_of(found_.skipped.begin(), found_.skipped.end(),

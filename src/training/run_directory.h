@@ -9,6 +9,10 @@
 
 namespace lacuna {
 
+/// Throws UsageError when `run`, a run's folder, is a file, or holds a run that is not to be
+/// resumed.
+void check_run_folder(const std::filesystem::path& run, bool resume);
+
 /// The folder of a run, train.output: config.toml as resolved, metrics.jsonl, TensorBoard's event
 /// files, checkpoints/.
 class RunDirectory {

@@ -21,23 +21,25 @@ std::string rounded(const char* pattern, double value) {
 
 }  // namespace
 
-RunLog::RunLog(const Config& config, const std::filesystem::path& directory,
+RunLog::RunLog(const Config& config, std::int64_t steps, const std::filesystem::path& directory,
                std::int64_t resumed_step, double matmul_peak)
     : config_(config),
+      steps_(steps),
+      log_every_(config.train.log_every.interval(steps)),
       first_step_(resumed_step),
       matmul_peak_(matmul_peak),
       metrics_(directory / "metrics.jsonl", resumed_step),
       tensorboard_(directory, resumed_step),
       elapsed_before_(metrics_.elapsed()),
-      window_(config.train.log_every) {}
+      window_(log_every_) {}
 
 void RunLog::step(const TrainingState& state, const StepResult& result) {
   window_.add(result.record);
   if (result.skipped)
     log_warning(str("step ", state.step, " skipped: its loss is ", result.loss,
                     " and its gradient norm ", result.grad_norm));
-  const bool last = state.step == config_.train.steps;
-  const bool logged = last || state.step % config_.train.log_every == 0;
+  const bool last = state.step == steps_;
+  const bool logged = last || state.step % log_every_ == 0;
   const Progress now = progress(state, result);
   if (log_is_terminal() && !last) {
     if (drawn_.seconds() >= kRedrawSeconds) {
@@ -96,14 +98,14 @@ void RunLog::sample(std::int64_t step, const std::string& text) {
 Progress RunLog::progress(const TrainingState& state, const StepResult& result) const {
   const double per_step = session_.seconds() / double(state.step - first_step_);
   return {.step = state.step,
-          .steps = config_.train.steps,
+          .steps = steps_,
           .loss = window_.mean_loss(),
           .grad_norm = result.grad_norm,
           .learning_rate = result.learning_rate,
           .tokens_per_second = window_.tokens_per_second(),
           .utilisation = matmul_peak_ > 0 ? window_.flops_per_second() / matmul_peak_ : 0,
           .elapsed = elapsed(),
-          .remaining = per_step * double(config_.train.steps - state.step),
+          .remaining = per_step * double(steps_ - state.step),
           .bad_steps = state.bad_steps};
 }
 

@@ -23,10 +23,10 @@ struct StepResult {
 /// Everything a run tells: the progress line, metrics.jsonl, TensorBoard.
 class RunLog {
  public:
-  /// In folder `directory`, after step `resumed_step`. `matmul_peak` in FLOP/s is what utilisation
-  /// is a share of.
-  RunLog(const Config& config, const std::filesystem::path& directory, std::int64_t resumed_step,
-         double matmul_peak);
+  /// Of a run of `steps`, in folder `directory`, after step `resumed_step`. `matmul_peak` in FLOP/s
+  /// is what utilisation is a share of.
+  RunLog(const Config& config, std::int64_t steps, const std::filesystem::path& directory,
+         std::int64_t resumed_step, double matmul_peak);
 
   /// After each step. Every train.log_every steps, and after the last, a line is written; on a
   /// terminal the progress line is redrawn more often.
@@ -41,6 +41,7 @@ class RunLog {
   double elapsed() const { return elapsed_before_ + session_.seconds(); }
 
   const Config& config_;
+  const std::int64_t steps_, log_every_;
   const std::int64_t first_step_;  // of this session
   const double matmul_peak_;
   MetricsLog metrics_;

@@ -27,29 +27,30 @@ constexpr std::int64_t kContextBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{96} << 20;
 constexpr std::int64_t kNcclBytes = std::int64_t{1536} << 20;
 
-std::int64_t runtime_bytes(const ParallelConfig& parallel, int data, int tensor) {
-  if (parallel.device != DeviceKind::cuda) return 0;
+std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
+  if (c.compute.device != DeviceKind::cuda) return 0;
   std::int64_t bytes = kContextBytes + kWorkspaceBytes;
-  if (parallel.transport == Transport::mpi || data * tensor == 1) return bytes;
+  if (c.parallel.transport == Transport::mpi || data * tensor == 1) return bytes;
   const int communicators = 1 + (data > 1) + (tensor > 1);  // all ranks, and the grid's two
   return bytes + communicators * kNcclBytes;
 }
 
 DType type_of(const Config& c) {
-  return c.parallel.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
+  return c.compute.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
 /// Of rank `tensor_rank` of those that share a model, in data rank `data_rank`: their parts are of
 /// the same size, no rank has more samples than the last, and the first draws sample texts.
 RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
-  const ModelShare share{tensor_rank, int(c.parallel.tensor), c.parallel.split_rows};
+  const ModelShare share{tensor_rank, int(c.parallel.tensor_parallel),
+                         c.parallel.sequence_parallel};
   const DType type = type_of(c);
   const std::int64_t multiple = Buckets::multiple(data);
   const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
   const std::int64_t elements = weights.bytes() / size_of(type);
   const Buckets buckets(elements, data, kBucketBytes / size_of(DType::f32));
   std::vector<FlatRange> updated = {{0, elements}};
-  if (c.parallel.zero == 1 && data > 1) updated = buckets.parts(0);
+  if (c.parallel.zero_stage == 1 && data > 1) updated = buckets.parts(0);
   const std::int64_t sequences = std::min(
       c.train.micro_batch_size, share_of_samples(c.train.batch_size, data_rank, data).count);
 
@@ -58,16 +59,16 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   memory.gradients = ModelTensors::plan(c.model, "gradients", DType::f32, share, multiple).bytes();
   const std::int64_t states = type == DType::f32 ? 2 : 3;  // moments, and f32 masters
   memory.optimizer = states * OwnedTensors::plan(updated, "moment").bytes();
-  const Place place = c.parallel.device == DeviceKind::cpu ? Place::host : Place::device;
+  const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const ObjectiveRunner::Plans plans =
       ObjectiveRunner::plans(c.model, type, place, share, sequences, c.data.sequence_length);
   memory.activations = plans.model.bytes();
   memory.workspace = plans.workspace;
-  if (c.train.sample_every > 0 && data_rank == 0)
+  if (!c.train.sample_every.is_zero() && data_rank == 0)
     memory.sampling = SampleText::most_bytes(c, type, place, share);
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
-  memory.runtime = runtime_bytes(c.parallel, data, share.count);
+  memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }
 
@@ -84,9 +85,9 @@ double summed_rows(double layers, double N, double M, bool split) {
 Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool split_rows,
             std::int64_t tensor) {
   c.train.micro_batch_size = micro_batch;
-  c.parallel.zero = zero;
-  c.parallel.split_rows = split_rows;
-  c.parallel.tensor = tensor;
+  c.parallel.zero_stage = zero;
+  c.parallel.sequence_parallel = split_rows;
+  c.parallel.tensor_parallel = tensor;
   return c;
 }
 
@@ -102,10 +103,11 @@ bool fits(const Config& config, int ranks, std::int64_t memory) {
 
 RunPlan plan_run(const Config& c, int ranks) {
   validate(c);
-  const auto tensor = int(c.parallel.tensor);
+  const auto tensor = int(c.parallel.tensor_parallel);
   CHECK(ranks >= 1, "a run on ", ranks, " ranks");
   if (ranks % tensor != 0)
-    fail_usage(str("parallel.tensor = ", tensor, " does not divide ", counted(ranks, "rank")));
+    fail_usage(
+        str("parallel.tensor_parallel = ", tensor, " does not divide ", counted(ranks, "rank")));
   RunPlan plan;
   plan.tensor = tensor;
   plan.data = ranks / tensor;
@@ -127,18 +129,19 @@ RunPlan plan_run(const Config& c, int ranks) {
     return causal ? sequences * (T - 1) : sequences * T / 2;
   };
   plan.flops = training_flops(c.model, B, T, predicted(B));
-  const ModelShare share{0, tensor, c.parallel.split_rows};
+  const ModelShare share{0, tensor, c.parallel.sequence_parallel};
   const Plan whole = ModelTensors::plan(c.model, "weights");
   for (const Plan::Entry& e : whole.entries()) plan.parameters += e.shape.count();
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
-  const bool sharded = c.parallel.zero == 1 && plan.data > 1;
+  const bool sharded = c.parallel.zero_stage == 1 && plan.data > 1;
   plan.gradient_bytes = (sharded ? 1 : 2) * others * local;
   plan.weight_bytes = sharded ? others * local * size / 4 : 0;
-  plan.activation_bytes = 2 * sharing * size * double(c.model.width) *
-                          summed_rows(double(c.model.layers), double(most * T),
-                                      double(predicted(most)), share.splits_rows(c.model.layers));
+  plan.activation_bytes =
+      2 * sharing * size * double(c.model.hidden_size) *
+      summed_rows(double(c.model.num_layers), double(most * T), double(predicted(most)),
+                  share.splits_rows(c.model.num_layers));
   return plan;
 }
 
@@ -157,7 +160,7 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
 }
 
 std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory) {
-  for (std::int64_t ranks = config.parallel.tensor; ranks <= kMostRanks; ranks *= 2)
+  for (std::int64_t ranks = config.parallel.tensor_parallel; ranks <= kMostRanks; ranks *= 2)
     if (fits(config, int(ranks), memory)) return int(ranks);
   return std::nullopt;
 }
@@ -170,20 +173,20 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
     std::string text;
     const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
     if (on != ranks) add(counted(on, "rank"));
-    if (changed.parallel.tensor != config.parallel.tensor)
-      add(str("parallel.tensor = ", changed.parallel.tensor));
-    if (changed.parallel.split_rows != config.parallel.split_rows)
-      add("parallel.split_rows = true");
-    if (changed.parallel.zero != config.parallel.zero) add("parallel.zero = 1");
+    if (changed.parallel.tensor_parallel != config.parallel.tensor_parallel)
+      add(str("parallel.tensor_parallel = ", changed.parallel.tensor_parallel));
+    if (changed.parallel.sequence_parallel != config.parallel.sequence_parallel)
+      add("parallel.sequence_parallel = true");
+    if (changed.parallel.zero_stage != config.parallel.zero_stage) add("parallel.zero_stage = 1");
     if (changed.train.micro_batch_size != config.train.micro_batch_size)
       add(str("train.micro_batch_size = ", changed.train.micro_batch_size));
     return text;
   };
   for (int on = ranks; on <= kMostRanks; on *= 2)
-    for (std::int64_t tensor = config.parallel.tensor; tensor <= on; tensor *= 2)
-      for (int split = config.parallel.split_rows;
-           split <= int(tensor > 1 || config.parallel.split_rows); ++split)
-        for (std::int64_t zero = config.parallel.zero; zero <= 1; ++zero)
+    for (std::int64_t tensor = config.parallel.tensor_parallel; tensor <= on; tensor *= 2)
+      for (int split = config.parallel.sequence_parallel;
+           split <= int(tensor > 1 || config.parallel.sequence_parallel); ++split)
+        for (std::int64_t zero = config.parallel.zero_stage; zero <= 1; ++zero)
           for (const std::int64_t micro : micro_batches)
             if (const Config changed = with(config, micro, zero, split != 0, tensor);
                 fits(changed, on, memory))

@@ -55,8 +55,8 @@ struct StepTime {
 };
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 
-/// The fewest ranks, of parallel.tensor times a power of two, on which a run fits into `memory`
-/// bytes per rank as it is configured. None when no such number does.
+/// The fewest ranks, of parallel.tensor_parallel times a power of two, on which a run fits into
+/// `memory` bytes per rank as it is configured. None when no such number does.
 std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a

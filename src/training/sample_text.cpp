@@ -28,10 +28,10 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weigh
       prompt_(tokenizer.encode(config.train.sample_prompt)),
       options_(sample_options(config.train)) {
   const std::int64_t tokens = std::int64_t(prompt_.size()) + config.train.sample_length;
-  if (tokens > config.model.max_length)
+  if (tokens > config.model.max_seq_length)
     fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
                    counted(std::int64_t(prompt_.size()), "token"),
-                   " exceeds model.max_length = ", config.model.max_length));
+                   " exceeds model.max_seq_length = ", config.model.max_seq_length));
   decoder_ = std::make_unique<Decoder>(ops, config.model, weights, DecoderLimits{.tokens = tokens},
                                        shares);
 }
@@ -41,7 +41,7 @@ std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place pla
   const std::int64_t tokens =
       std::int64_t(config.train.sample_prompt.size()) + config.train.sample_length;
   return Decoder::bytes(config.model, dtype, place, share,
-                        {.tokens = std::min(tokens, config.model.max_length)});
+                        {.tokens = std::min(tokens, config.model.max_seq_length)});
 }
 
 std::string SampleText::draw() {

@@ -14,7 +14,7 @@ namespace lacuna {
 class SampleText {
  public:
   /// Borrows all. `shares` as in Model. UsageError when prompt and train.sample_length exceed
-  /// model.max_length.
+  /// model.max_seq_length.
   SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
              const Tokenizer& tokenizer, Communicator* shares = nullptr);
   /// Bytes of what that allocates at most on a rank with that share of the model: what a tokenizer

@@ -57,8 +57,8 @@ std::string schedule_shortening(const OptimizerConfig& o, std::int64_t steps) {
   cut("warmup_steps", o.warmup_steps, warmup);
   if (o.schedule == Schedule::wsd) cut("decay_steps", o.decay_steps, decay);
   if (text.empty()) return "";
-  return str("train.steps = ", steps, " is shorter than the schedule: ", text,
-             "; a share such as 0.1 follows train.steps");
+  return str("a run of ", counted(steps, "step"), " is shorter than its schedule: ", text,
+             "; a share such as 0.1 follows the run's length");
 }
 
 double scheduled_learning_rate(const OptimizerConfig& o, std::int64_t steps, std::int64_t n) {

@@ -11,6 +11,7 @@
 #include "training/product_tuning.h"
 #include "training/response_source.h"
 #include "training/resume.h"
+#include "training/run_length.h"
 #include "training/schedule.h"
 #include "training/trace.h"
 #include "training/window_source.h"
@@ -28,6 +29,7 @@ Config resolved(const Config& config, const TokenFile& data,
   Config all = resolve_model(config, data, tokenizer ? tokenizer->pad_token() : -1);
   const auto begin = tokenizer ? tokenizer->id_of(ChatTemplate{}.begin) : std::nullopt;
   if (begin && all_begin_with(*begin, data)) all.model.add_bos_token = true;
+  if (all.train.steps == -1 && all.train.epochs == 0) all.train.steps = TrainConfig::kDefaultSteps;
   return all;
 }
 
@@ -35,10 +37,14 @@ DType type_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
-bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+/// Whether something that happens every so many steps of a run of `steps` does after this one.
+bool due(std::int64_t step, const StepCount& every, std::int64_t steps) {
+  const std::int64_t interval = every.interval(steps);
+  return interval > 0 && step % interval == 0;
+}
 
 ModelShare model_share(const Grid& grid, const Config& config) {
-  return {grid.tensor().rank(), grid.tensor().size(), config.parallel.split_rows};
+  return {grid.tensor().rank(), grid.tensor().size(), config.parallel.sequence_parallel};
 }
 
 }  // namespace
@@ -55,13 +61,12 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
       own_grid_(std::move(own_grid)),
       grid_(own_grid_ ? *own_grid_ : *options.grid),
       world_(grid_.world()),
-      directory_(config.train.output, options.resume, world_,
-                 options.sft && config.sft.lora_rank > 0),
+      directory_(config.train.output, options.resume, world_, options.sft && config.lora.rank > 0),
       data_(config.data.train),
       tokenizer_(tokenizer_of(data_)),
       config_(resolved(config, data_, tokenizer_)),
       source_(make_source(options.sft)),
-      weights_(ops.memory(), config_.model, "weights", type_of(config_.parallel.dtype),
+      weights_(ops.memory(), config_.model, "weights", type_of(config_.compute.dtype),
                model_share(grid_, config_), Buckets::multiple(grid_.data().size())),
       gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_, config_),
                  Buckets::multiple(grid_.data().size())),
@@ -69,7 +74,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                grid_.data().size() > 1 ? options.bucket_bytes / size_of(DType::f32)
                                        : gradients_.flat().count()),
       parts_(buckets_.parts(grid_.data().rank())),
-      data_parallel_(grid_.data(), buckets_, config_.parallel.zero == 1),
+      data_parallel_(grid_.data(), buckets_, config_.parallel.zero_stage == 1),
       samples_(
           share_of_samples(config_.train.batch_size, grid_.data().rank(), grid_.data().size())),
       batch_((check_batch(), ops), config_, weights_, *source_, samples_, &grid_.tensor()),
@@ -79,15 +84,15 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                           str("tokens = ", data_.tokens(), "\nids = ", data_.vocab_size(), "\n"),
                           "the data in data.train");
   if (!config_.data.validation.empty()) open_validation(options.sft);
-  if (config_.train.sample_every > 0) {
+  if (!config_.train.sample_every.is_zero()) {
     if (!tokenizer_)
-      fail_usage(str("train.sample_every = ", config_.train.sample_every,
-                     " needs a tokenizer, and ", data_.path(), " has none"));
+      fail_usage(str("train.sample_every needs a tokenizer, and ", data_.path(), " has none"));
     // One copy of the model draws; the ranks of the others go on, and wait for it in the next step.
     if (grid_.data().rank() == 0)
       sample_text_.emplace(ops_, config_, weights_, *tokenizer_, &grid_.tensor());
   }
   take_weights();
+  steps_ = last_step(config_.train, source_->samples_per_epoch(), state_);
   log_setup();
   ProductTuning tuning(ops_, grid_.world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(gradients_);
@@ -96,7 +101,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
                           : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
   if (first_rank()) {
     directory_.open(config_);
-    log_ = std::make_unique<RunLog>(config_, directory_.path(), state_.step, peak);
+    log_ = std::make_unique<RunLog>(config_, steps_, directory_.path(), state_.step, peak);
     validated_step_ = log_->last_validation();
   }
   tuning.save();
@@ -116,25 +121,16 @@ std::unique_ptr<BatchSource> Trainer::make_source(bool sft) {
 }
 
 void Trainer::make_optimizer(bool sft) {
-  if (!sft || config_.sft.lora_rank == 0) {
+  if (!sft || config_.lora.rank == 0) {
     optimizer_.emplace(ops_, config_.optimizer, weights_, update_share());
     return;
   }
-  if (config_.parallel.tensor > 1 || config_.parallel.zero > 0)
-    fail_usage(str("sft.lora_rank = ", config_.sft.lora_rank,
-                   " needs parallel.tensor = 1 and zero = 0: every rank holds all adapters"));
   lora_.emplace(ops_, config_, weights_);
 }
 
 void Trainer::open_validation(bool sft) {
   validation_data_.emplace(config_.data.validation);
-  if (validation_data_->vocab_size() > config_.model.vocab_size)
-    fail_usage(str("data.validation = ", config_.data.validation, " holds ids up to ",
-                   validation_data_->vocab_size() - 1, ", but model.vocab_size is ",
-                   config_.model.vocab_size));
-  if (!same_tokenizer(validation_data_->tokenizer_json(), data_.tokenizer_json()))
-    fail_usage(str("data.validation = ", config_.data.validation, " and data.train = ",
-                   config_.data.train, " were made with different tokenizers"));
+  check_validation_data(config_, *validation_data_, data_);
   if (sft)
     response_validator_.emplace(config_, *validation_data_);
   else
@@ -170,27 +166,27 @@ Trainer::~Trainer() = default;
 TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   const TrainConfig& train = config_.train;
   // A session that was stopped right after its last step left this to us.
-  if (state_.step > 0 && due(state_.step, train.eval_every)) validate();
+  if (state_.step > 0 && due(state_.step, train.eval_every, steps_)) validate();
   bool stopping = false, to_save = false;
-  while (state_.step < train.steps) {
+  while (state_.step < steps_) {
     const StepResult result = step();
     if (log_) log_->step(state_, result);
     check_bad_steps(result);
-    const bool last = state_.step == train.steps;
+    const bool last = state_.step == steps_;
     stopping = stopping || (stop_requested && agreed(stop_requested()));
-    to_save |= last || stopping || due(state_.step, train.checkpoint_every);
+    to_save |= last || stopping || due(state_.step, train.checkpoint_every, steps_);
     if (!last && stopping && bad_in_a_row_ == 0) {
       save();
-      return {state_.step, true, checkpoint_};
+      return {state_.step, steps_, true, checkpoint_};
     }
-    if (last || due(state_.step, train.eval_every)) validate();
+    if (last || due(state_.step, train.eval_every, steps_)) validate();
     // After a bad step nothing is known to be better than what was saved before: it waits for a
     // good one, as a wish to stop does, or for the end of the run by max_bad_steps.
     if (to_save && bad_in_a_row_ == 0) {
       save();
       to_save = false;
     }
-    if (sample_text_ && (last || due(state_.step, train.sample_every))) {
+    if (sample_text_ && (last || due(state_.step, train.sample_every, steps_))) {
       const std::string text = sample_text_->draw();
       if (log_) log_->sample(state_.step, text);
     }
@@ -198,7 +194,7 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   CHECK(bad_in_a_row_ == 0, "the loss or gradient was not finite in the last step, ", state_.step,
         bad_in_a_row_ > 1 ? str(", and ", bad_in_a_row_ - 1, " before it") : std::string(),
         ": no checkpoint was saved after it", advice_after_bad_steps());
-  return {state_.step, false, checkpoint_};
+  return {state_.step, steps_, false, checkpoint_};
 }
 
 bool Trainer::agreed(bool here) { return reduced(grid_.world(), here ? 1 : 0, Reduce::max) > 0; }
@@ -239,8 +235,7 @@ StepResult Trainer::step() {
     lora_->measure(gradients_);
   else
     optimizer_->measure(gradients_);
-  result.learning_rate =
-      scheduled_learning_rate(config_.optimizer, config_.train.steps, state_.step + 1);
+  result.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
   if (!trace_.empty()) {
@@ -376,13 +371,17 @@ void Trainer::log_setup() {
                validator_            ? counted(validator_->sequences(), "sequence")
                : response_validator_ ? counted(response_validator_->sequences(), "example")
                                      : "none"));
-  log_info(schedule_summary(config_.optimizer, config_.train.steps));
-  if (const std::string cut = schedule_shortening(config_.optimizer, config_.train.steps);
+  if (const std::string epochs =
+          epochs_summary(config_.train, source_->samples_per_epoch(), steps_);
+      !epochs.empty())
+    log_info(epochs);
+  log_info(schedule_summary(config_.optimizer, steps_));
+  if (const std::string cut = schedule_shortening(config_.optimizer, steps_);
       !cut.empty() && first_rank())
     log_warning(cut);
   if (lora_)
-    log_info(str("adapters of rank ", config_.sft.lora_rank, ": ", with_commas(lora_->parameters()),
-                 " parameters learn"));
+    log_info(str("LoRA rank ", config_.lora.rank, ": ", with_commas(lora_->parameters()),
+                 " trainable parameters"));
   if (const int ranks = grid_.world().size(); ranks > 1)
     log_info(str(ranks, " ranks: ", grid_.data().size(), " data parallel, each with ",
                  grid_.tensor().size() > 1
@@ -394,9 +393,8 @@ void Trainer::log_setup() {
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));
-  if (state_.step >= config_.train.steps)
-    log_info(str("already at step ", state_.step, " of train.steps = ", config_.train.steps,
-                 ": nothing to do"));
+  if (state_.step >= steps_)
+    log_info(str("already at step ", state_.step, " of ", steps_, ": nothing to do"));
 }
 
 }  // namespace lacuna

@@ -42,7 +42,8 @@ struct TrainerOptions {
 /// How a run ended, other than by an exception.
 struct TrainResult {
   std::int64_t step = 0;
-  bool stopped = false;              // before train.steps, because it was asked to
+  std::int64_t steps = 0;            // of the whole run, by train.steps or train.epochs
+  bool stopped = false;              // before the last of them, because it was asked to
   std::filesystem::path checkpoint;  // the newest one
 };
 
@@ -62,7 +63,7 @@ class Trainer {
   Trainer(const Config& config, Ops& ops, const TrainerOptions& options = {});
   ~Trainer();
 
-  /// To train.steps, or until `stop_requested` says so on any rank after a step: then saves and
+  /// To the last step, or until `stop_requested` says so on any rank after a step: then saves and
   /// returns. Given on all ranks or on none. A skipped step is never the last before a checkpoint:
   /// saving and stopping wait for one that is not. Throws Error after train.max_bad_steps skipped
   /// steps in a row or when the last is skipped, when weights or moments are not finite as they are
@@ -74,6 +75,8 @@ class Trainer {
   /// As resolved.
   const Config& config() const { return config_; }
   const TrainingState& state() const { return state_; }
+  /// Of the whole run, by train.steps or train.epochs.
+  std::int64_t steps() const { return steps_; }
   const ModelTensors& weights() const { return weights_; }
   const ModelTensors& gradients() const { return gradients_; }
   /// Not with adapters, which have moments of their own.
@@ -129,6 +132,7 @@ class Trainer {
   std::filesystem::path trace_;  // until it is written
 
   TrainingState state_;
+  std::int64_t steps_ = 0;                       // of the whole run
   std::map<std::string, std::string> imported_;  // what an import kept for export
   std::filesystem::path checkpoint_;             // the newest
   std::int64_t saved_step_ = -1, validated_step_ = -1, bad_in_a_row_ = 0;

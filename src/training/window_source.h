@@ -15,6 +15,7 @@ class WindowSource final : public BatchSource {
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
   bool next(NoisyBatch& batch) override;
+  std::int64_t samples_per_epoch() const override { return loader_.windows(); }
   std::string description() const override;
 
  private:

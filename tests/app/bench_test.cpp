@@ -20,10 +20,11 @@ class BenchGenerate : public ::testing::Test {
     return nlohmann::json::parse(program.out());
   }
   std::string config(const std::string& more = "") {
-    return folder_.write("c.toml",
-                         "[model]\nvocab_size = 50\nlayers = 2\nwidth = 16\nheads = 2\n"
-                         "ffn_width = 24\nmax_length = 64\n" +
-                             more);
+    return folder_.write(
+        "c.toml",
+        "[model]\nvocab_size = 50\nnum_layers = 2\nhidden_size = 16\nnum_heads = 2\n"
+        "intermediate_size = 24\nmax_seq_length = 64\n" +
+            more);
   }
   Folder folder_;
 };

@@ -9,7 +9,7 @@
 #include "core/input_file.h"
 #include "tests/support/device.h"
 
-// For tests of the program with parallel.device.
+// For tests of the program with compute.device.
 
 namespace lacuna::testing {
 

@@ -11,7 +11,7 @@
 #include "tests/app/program.h"
 #include "tests/support/support.h"
 
-// The program with --device and parallel.device: a GPU in builds with CUDA, the emulator in others.
+// The program with --device and compute.device: a GPU in builds with CUDA, the emulator in others.
 
 namespace lacuna {
 namespace {
@@ -39,9 +39,9 @@ class DeviceRun : public ::testing::Test {
     // Heads 64 wide: tensor cores take them in bf16.
     config_ = folder_.write(
         "c.toml",
-        str("[model]\nlayers = 2\nwidth = 128\nheads = 2\n",
-            "kv_heads = 1\nffn_width = 40\nmax_length = 16\n", "[data]\ntrain = \"", data,
-            "\"\nvalidation = \"", data, "\"\nsequence_length = 16\n", "[train]\nsteps = 4\n",
+        str("[model]\nnum_layers = 2\nhidden_size = 128\nnum_heads = 2\n",
+            "num_kv_heads = 1\nintermediate_size = 40\nmax_seq_length = 16\n", "[data]\ntrain = \"",
+            data, "\"\nvalidation = \"", data, "\"\nsequence_length = 16\n", "[train]\nsteps = 4\n",
             "batch_size = 4\nmicro_batch_size = 2\nlog_every = 1\n", "eval_samples = 4\n",
             "[optimizer]\nwarmup_steps = 0\n", "decay_steps = 0\n"));
   }
@@ -77,19 +77,19 @@ class DeviceRun : public ::testing::Test {
 
   Folder folder_;
   std::string config_;
-  const std::string device_ = str("parallel.device=", kDevice);
+  const std::string device_ = str("compute.device=", kDevice);
 };
 
 /// f32: sums in another order; bf16: as tests/cuda/model_test.cpp derives for two blocks.
 TEST_F(DeviceRun, TrainsAsTheCpuDoes) {
-  const std::string cpu = pretrain("cpu", {"parallel.threads=1"});
+  const std::string cpu = pretrain("cpu", {"compute.threads=1"});
   expect_close(pretrain("f32", {device_}), cpu, 1e-4);
-  expect_close(pretrain("bf16", {device_, "parallel.dtype=bf16"}), cpu,
+  expect_close(pretrain("bf16", {device_, "compute.dtype=bf16"}), cpu,
                3 * 0x1p-9 * std::sqrt(40.0));
 }
 
 TEST_F(DeviceRun, SamplesAndComputesLogitsAsTheCpuDoes) {
-  const std::string run = pretrain("run", {"parallel.threads=1"});
+  const std::string run = pretrain("run", {"compute.threads=1"});
   const auto sample = [&](const Arguments& where) {
     Arguments all = {"sample", "--checkpoint", run,  "--tokens", "1 2 3",
                      "--ids",  "--gen-length", "12", "--steps",  "6"};
@@ -120,9 +120,9 @@ TEST_F(DeviceRun, SamplesAndComputesLogitsAsTheCpuDoes) {
 
 /// Weights are rounded, their masters are not: only they make a resumed run go on as it would have.
 TEST_F(DeviceRun, Bf16RunsResumeBitForBit) {
-  const Arguments bf16 = {device_, "parallel.dtype=bf16"};
+  const Arguments bf16 = {device_, "compute.dtype=bf16"};
   const CheckpointReader whole(resolve_checkpoint(pretrain("whole", bf16)));
-  pretrain("parts", {device_, "parallel.dtype=bf16", "train.steps=2"});
+  pretrain("parts", {device_, "compute.dtype=bf16", "train.steps=2"});
   const CheckpointReader parts(resolve_checkpoint(pretrain("parts", bf16, {"--resume"})));
   EXPECT_EQ(parts.info().step, 4);
   bool rounded = false;

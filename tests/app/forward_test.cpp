@@ -19,12 +19,12 @@ class Forward : public ::testing::Test {
   Forward() : golden_("model_full") {
     Config config;
     config.model.vocab_size = number("vocab_size");
-    config.model.layers = number("layers");
-    config.model.width = number("width");
-    config.model.heads = number("heads");
-    config.model.kv_heads = number("kv_heads");
-    config.model.ffn_width = number("ffn_width");
-    config.model.max_length = 8;
+    config.model.num_layers = number("layers");
+    config.model.hidden_size = number("width");
+    config.model.num_heads = number("heads");
+    config.model.num_kv_heads = number("kv_heads");
+    config.model.intermediate_size = number("ffn_width");
+    config.model.max_seq_length = 8;
     CheckpointInfo info;
     info.config = to_toml(config);
     CheckpointTensors tensors;

@@ -87,7 +87,7 @@ TEST(HostileFiles, NamesAndTextsGiveATerminalNoCommands) {
   EXPECT_TRUE(fails_without_escapes(
       {"tokenizer", "encode", "--tokenizer", folder.write("t.json", json)}, 1, "owned"));
   const std::string config =
-      folder.write("c.toml", std::string("[model]\nlayers = \"") + kTitleInJson + "\"\n");
+      folder.write("c.toml", std::string("[model]\nnum_layers = \"") + kTitleInJson + "\"\n");
   EXPECT_TRUE(fails_without_escapes({"plan", "--config", config}, 2, "owned"));
   EXPECT_TRUE(fails_without_escapes({"plan", "--config", config, "--set", "model." + kTitle + "=1"},
                                     2, "owned"));

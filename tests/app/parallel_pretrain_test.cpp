@@ -37,11 +37,11 @@ class ParallelPretrain : public ::testing::Test {
     writer.finish();
     writer.commit();
     config_ = folder_.write("c.toml", R"([model]
-layers = 1
-width = 16
-heads = 4
-ffn_width = 16
-max_length = 16
+num_layers = 1
+hidden_size = 16
+num_heads = 4
+intermediate_size = 16
+max_seq_length = 16
 [data]
 train = ")" + folder_ / "data.h5" + R"("
 sequence_length = 16
@@ -55,7 +55,7 @@ checkpoint_every = 0
 [optimizer]
 warmup_steps = 0
 decay_steps = 0
-[parallel]
+[compute]
 threads = 1
 timeout = 60
 )");
@@ -115,7 +115,7 @@ timeout = 60
 
 // As Slurm does before a time limit: every rank gets the signal.
 TEST_F(ParallelPretrain, SigtermSavesOnceAndEnds) {
-  const auto job = start(4, {"parallel.tensor=2", "parallel.zero=1"});
+  const auto job = start(4, {"parallel.tensor_parallel=2", "parallel.zero_stage=1"});
   job->wait_for("step 3/");
   for (const auto& [rank, process] : ranks_of(*job)) kill(process, SIGTERM);
   EXPECT_EQ(job->wait(), 0) << job->err();
@@ -162,10 +162,11 @@ TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
   std::int64_t saved = 0;
   for (int round = 0; round < 3; ++round) {
     // Large enough that a good part of the time is spent on saving.
-    const auto job = start(4,
-                           {"train.checkpoint_every=1", "model.ffn_width=8192",
-                            "train.batch_size=4", "train.micro_batch_size=1", "parallel.zero=1"},
-                           round > 0);
+    const auto job =
+        start(4,
+              {"train.checkpoint_every=1", "model.intermediate_size=8192", "train.batch_size=4",
+               "train.micro_batch_size=1", "parallel.zero_stage=1"},
+              round > 0);
     const auto newer = [&] {
       const Words names = checkpoints();
       return !names.empty() && std::stoll(names.back().substr(std::strlen("step-"))) > saved;
@@ -185,7 +186,8 @@ TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
     saved = newest;
   }
   EXPECT_GT(partial, 0) << "no kill fell into a save: the test tested nothing";
-  const auto resumed = start(2, {"model.ffn_width=8192", str("train.steps=", saved + 1)}, true);
+  const auto resumed =
+      start(2, {"model.intermediate_size=8192", str("train.steps=", saved + 1)}, true);
   EXPECT_EQ(resumed->wait(), 0) << resumed->err();
   EXPECT_TRUE(checkpoints(".partial").empty());
 }
@@ -228,8 +230,10 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
     EXPECT_TRUE(contains(lines[0], message));
   };
   fails(2, {"train.stesp=3"}, "nearest known is 'steps'");
-  fails(4, {"parallel.tensor=3"}, "parallel.tensor = 3 must divide model.heads = 4");
-  fails(2, {"parallel.tensor=4"}, "parallel.tensor = 4 does not divide the 2 ranks of this run");
+  fails(4, {"parallel.tensor_parallel=3"},
+        "parallel.tensor_parallel = 3 must divide model.num_heads = 4");
+  fails(2, {"parallel.tensor_parallel=4"},
+        "parallel.tensor_parallel = 4 does not divide the 2 ranks of this run");
   fails(2, {"train.batch_size=1", "train.micro_batch_size=1"},
         "train.batch_size = 1 is too small for 2 data parallel ranks");
   EXPECT_FALSE(fs::exists(run_));
@@ -238,7 +242,7 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
 // A limit on the size of files stands for the disk. Ranks share memory through files, so these talk
 // over TCP.
 TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
-  Words settings = {"train.steps=2", "model.width=64", "model.ffn_width=1024"};
+  Words settings = {"train.steps=2", "model.hidden_size=64", "model.intermediate_size=1024"};
   const auto whole = start(2, settings);
   ASSERT_EQ(whole->wait(), 0) << whole->err();
   const Words saved = checkpoints();
@@ -274,9 +278,9 @@ class RanksOnDevices : public ParallelPretrain {
                               bool resume = false) const {
     // Heads 64 wide: tensor cores take them in bf16.
     settings.insert(settings.begin(),
-                    {str("parallel.device=", testing::kDevice), "model.layers=2", "model.width=128",
-                     "model.heads=2", "model.ffn_width=40", "train.output=" + folder_ / name,
-                     str("train.steps=", steps)});
+                    {str("compute.device=", testing::kDevice), "model.num_layers=2",
+                     "model.hidden_size=128", "model.num_heads=2", "model.intermediate_size=40",
+                     "train.output=" + folder_ / name, str("train.steps=", steps)});
     const auto job = start(ranks, settings, resume);
     EXPECT_EQ(job->wait(), 0) << job->err();
     const std::vector<double> found = testing::losses(folder_ / name);
@@ -286,19 +290,21 @@ class RanksOnDevices : public ParallelPretrain {
   /// Layouts of 2 and 4 ranks against one rank.
   void expect_as_one(const std::string& transport) const {
     const std::string by = "parallel.transport=" + transport;
-    testing::expect_close(trained("f32 of 4", 4, 3, {by, "parallel.tensor=2", "parallel.zero=1"}),
-                          trained("f32 of 1", 1, 3, {}), 1e-5);
+    testing::expect_close(
+        trained("f32 of 4", 4, 3, {by, "parallel.tensor_parallel=2", "parallel.zero_stage=1"}),
+        trained("f32 of 1", 1, 3, {}), 1e-5);
     // The same samples go through the same weights; what differs is the order in which f32
     // gradients are summed, which at times rounds a weight to its neighbour in bf16.
-    const Words bf16 = {"parallel.dtype=bf16"};
+    const Words bf16 = {"compute.dtype=bf16"};
     const std::vector<double> one = trained("bf16 of 1", 1, 4, bf16);
-    trained("bf16 of 2", 2, 2, {bf16[0], by, "parallel.zero=1"});
+    trained("bf16 of 2", 2, 2, {bf16[0], by, "parallel.zero_stage=1"});
     testing::expect_close(trained("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
     // Sums over the ranks that share a model are rounded to bf16: as tests/cuda/model_test.cpp
     // derives.
     testing::expect_close(
         trained("bf16 of 4", 4, 4,
-                {bf16[0], by, "parallel.zero=1", "parallel.tensor=2", "parallel.split_rows=true"}),
+                {bf16[0], by, "parallel.zero_stage=1", "parallel.tensor_parallel=2",
+                 "parallel.sequence_parallel=true"}),
         one, 3 * 0x1p-9 * std::sqrt(40.0));
   }
 };
@@ -322,7 +328,8 @@ TEST_F(RanksOnDevices, TrainAsOneDoesWithADeviceEachByNccl) {
 TEST_F(RanksOnDevices, NcclRunsAreReproducible) {
   const testing::Devices devices(4);
   if (!devices.why_not.empty()) GTEST_SKIP() << devices.why_not;
-  const Words settings = {"parallel.transport=nccl", "parallel.tensor=2", "parallel.zero=1"};
+  const Words settings = {"parallel.transport=nccl", "parallel.tensor_parallel=2",
+                          "parallel.zero_stage=1"};
   EXPECT_EQ(trained("first", 4, 4, settings), trained("second", 4, 4, settings));
 }
 
@@ -343,10 +350,10 @@ TEST_F(ParallelPretrain, TheSampleTextDoesNotDependOnTheRanks) {
                  "train.sample_every=1",
                  "train.sample_prompt=abc",
                  "train.sample_length=10",
-                 "model.layers=2",
-                 "model.width=128",
-                 "model.heads=2",
-                 "model.ffn_width=40"};
+                 "model.num_layers=2",
+                 "model.hidden_size=128",
+                 "model.num_heads=2",
+                 "model.intermediate_size=40"};
     all.insert(all.end(), settings.begin(), settings.end());
     const auto job = start(ranks, all);
     EXPECT_EQ(job->wait(), 0) << job->err();
@@ -359,15 +366,16 @@ TEST_F(ParallelPretrain, TheSampleTextDoesNotDependOnTheRanks) {
   const std::string alone = text(1, {});
   EXPECT_TRUE(contains(alone, "sample after step 1:\n  abc"));
   EXPECT_TRUE(contains(alone, "sample after step 2:\n  abc"));
-  EXPECT_EQ(text(2, {"parallel.tensor=2"}), alone);
-  EXPECT_EQ(text(4, {"parallel.tensor=2", "parallel.zero=1"}), alone);
-  const std::string device = str("parallel.device=", testing::kDevice);
+  EXPECT_EQ(text(2, {"parallel.tensor_parallel=2"}), alone);
+  EXPECT_EQ(text(4, {"parallel.tensor_parallel=2", "parallel.zero_stage=1"}), alone);
+  const std::string device = str("compute.device=", testing::kDevice);
   try {
     make_ops(testing::kDevice);
   } catch (const Error& e) {
     GTEST_SKIP() << e.what();
   }
-  EXPECT_EQ(text(2, {device, "parallel.tensor=2", "parallel.split_rows=true"}), alone);
+  EXPECT_EQ(text(2, {device, "parallel.tensor_parallel=2", "parallel.sequence_parallel=true"}),
+            alone);
 }
 
 TEST_F(ParallelPretrain, OtherCommandsRunOnOneRank) {

@@ -12,13 +12,9 @@ namespace fs = std::filesystem;
 using testing::contains;
 using testing::fails;
 using testing::Folder;
+using testing::output_of;
 using testing::Program;
 
-std::string output_of(const std::vector<std::string>& arguments) {
-  Program program(arguments);
-  EXPECT_EQ(program.wait(), 0) << program.err();
-  return program.out();
-}
 std::string config(const std::string& name) { return LACUNA_SOURCE "/configs/" + name + ".toml"; }
 
 TEST(Plan, EveryConfigThatComesWithTheProgramFits) {
@@ -40,6 +36,16 @@ TEST(Plan, TheFewestRanksAreChosen) {
   EXPECT_TRUE(fails({"plan", config("llada-8b"), "--ranks", "4"}, 1,
                     "does not fit on 4 ranks: a rank needs "));
   EXPECT_TRUE(fails({"plan", config("llada-8b"), "--ranks", "1"}, 1, "does not fit on 1 rank: "));
+}
+
+TEST(Plan, EpochsNeedTheDataToBecomeSteps) {
+  const Folder folder;
+  const std::string path = folder.write("c.toml", "[train]\nepochs = 3\n");
+  const std::string text = output_of({"plan", path, "--set", "data.train=none"});
+  EXPECT_TRUE(contains(text,
+                       "assumed: no number of steps: train.epochs = 3 are passes over "
+                       "data.train = none"));
+  EXPECT_FALSE(contains(text, " steps take "));
 }
 
 // A run on a CPU is measured by this machine, not by a GPU.

@@ -26,11 +26,11 @@ class Pretrain : public ::testing::Test {
   void SetUp() override {
     write_tokens(folder_ / "data.h5", 2000, 10);
     config_ = folder_.write("c.toml", R"([model]
-layers = 1
-width = 8
-heads = 2
-ffn_width = 8
-max_length = 16
+num_layers = 1
+hidden_size = 8
+num_heads = 2
+intermediate_size = 8
+max_seq_length = 16
 [data]
 train = ")" + folder_ / "data.h5" + R"("
 sequence_length = 16
@@ -142,10 +142,10 @@ TEST_F(Pretrain, KilledItGoesOnFromTheLastCheckpoint) {
 TEST_F(Pretrain, AskedForWhatIsThereAlready) {
   EXPECT_EQ(Program(set({"train.steps=1"})).wait(), 0);
   EXPECT_TRUE(fails(with(), 2, "holds a run already: add --resume"));
-  EXPECT_TRUE(fails(with({"--resume", "--set", "model.width=16"}), 2,
-                    "model.width = 16, but " + run_ +
+  EXPECT_TRUE(fails(with({"--resume", "--set", "model.hidden_size=16"}), 2,
+                    "model.hidden_size = 16, but " + run_ +
                         "/checkpoints/step-00000001.h5 holds a model "
-                        "of model.width = 8"));
+                        "of model.hidden_size = 8"));
   fs::resize_file(run_ + "/checkpoints/step-00000001.h5", 1000);
   EXPECT_TRUE(fails(with({"--resume"}), 1, "none of the checkpoints is valid"));
   EXPECT_EQ(checkpoints(), Arguments{"step-00000001.h5"});
@@ -171,11 +171,11 @@ TEST_F(Pretrain, MistakesInTheCommandLine) {
   EXPECT_TRUE(fails(set({"steps"}), 2, "steps"));
   EXPECT_TRUE(fails(set({"train.steps=many"}), 2, "train.steps"));
   EXPECT_TRUE(fails(set({"train.steps=0"}), 2, "train.steps = 0 must be at least 1"));
-  EXPECT_TRUE(fails(set({"model.width=9"}), 2, "model.width = 9"));
+  EXPECT_TRUE(fails(set({"model.hidden_size=9"}), 2, "model.hidden_size = 9"));
   EXPECT_TRUE(fails(set({"data.sequence_length=32"}), 2, "data.sequence_length = 32"));
   EXPECT_TRUE(
-      fails(set({"parallel.dtype=bf16"}), 2, "parallel.dtype = \"bf16\" needs parallel.device"));
-  EXPECT_TRUE(fails(set({"parallel.tensor=2"}), 2, "parallel.tensor = 2"));
+      fails(set({"compute.dtype=bf16"}), 2, "compute.dtype = \"bf16\" needs compute.device"));
+  EXPECT_TRUE(fails(set({"parallel.tensor_parallel=2"}), 2, "parallel.tensor_parallel = 2"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / "none/t.h5"}), 2, "there is no folder"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / ""}), 2, "is a folder"));
   EXPECT_TRUE(fails(with({"--trace", ""}), 2, "--trace: names no file"));
@@ -190,7 +190,7 @@ TEST_F(Pretrain, MistakesInTheConfiguration) {
   EXPECT_TRUE(fails_with("[train]\n\nstep = 5\n", "bad.toml:3"));
   EXPECT_TRUE(fails_with("[train]\n\nstep = 5\n", "steps"));
   EXPECT_TRUE(fails_with("[optimiser]\n", "optimizer"));
-  EXPECT_TRUE(fails_with("[model]\nlayers = \"two\"\n", "bad.toml:2"));
+  EXPECT_TRUE(fails_with("[model]\nnum_layers = \"two\"\n", "bad.toml:2"));
   EXPECT_TRUE(fails_with("[optimizer]\nschedule = \"linear\"\n", "wsd, cosine or constant"));
 }
 

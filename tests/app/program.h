@@ -114,4 +114,11 @@ inline ::testing::AssertionResult fails(const std::vector<std::string>& argument
   return contains(err.substr(line), part);
 }
 
+/// What the program writes to standard output, when its exit code is 0; otherwise a failure.
+inline std::string output_of(const std::vector<std::string>& arguments) {
+  Program program(arguments);
+  EXPECT_EQ(program.wait(), 0) << program.err();
+  return program.out();
+}
+
 }  // namespace lacuna::testing

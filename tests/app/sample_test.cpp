@@ -148,7 +148,7 @@ class SampleText : public ::testing::Test {
     logits[kByteEnd] = 0;
     Oracle oracle(logits);  // which has one more token, 258, not known to the tokenizer
     oracle.config.mask_token = kByteMask;
-    oracle.config.max_length = 300;
+    oracle.config.max_seq_length = 300;
     std::vector<NamedTensor> tensors;
     for (const NamedWeight& w : oracle.weights.named()) tensors.push_back({w.name, w.tensor});
     save(checkpoint_, oracle.config, byte_tokenizer_json(), tensors);

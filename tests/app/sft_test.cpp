@@ -79,11 +79,11 @@ class SftProgram : public ::testing::Test {
   static void save_untrained(const std::string& tokenizer) {
     Config config;
     config.model.vocab_size = 262;
-    config.model.layers = 2;
-    config.model.width = 32;
-    config.model.heads = 2;
-    config.model.ffn_width = 64;
-    config.model.max_length = 48;
+    config.model.num_layers = 2;
+    config.model.hidden_size = 32;
+    config.model.num_heads = 2;
+    config.model.intermediate_size = 64;
+    config.model.max_seq_length = 48;
     config.model.mask_token = kByteMask;
     config.model.eos_token = kByteEnd;
     CpuOps ops(1);

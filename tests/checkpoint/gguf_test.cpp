@@ -23,8 +23,8 @@ class Gguf : public ::testing::Test {
   Gguf() {
     ModelConfig& m = config_.model;
     m = golden_extents(golden_);
-    m.max_length = number("max_length");
-    m.norm_eps = std::stod(golden_.metadata("norm_eps"));
+    m.max_seq_length = number("max_length");
+    m.rms_norm_eps = std::stod(golden_.metadata("norm_eps"));
     m.rope_theta = std::stod(golden_.metadata("rope_theta"));
     m.mask_token = number("mask_token");
     m.eos_token = number("eos_token");
@@ -69,10 +69,10 @@ TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
   Config config;
   ModelConfig& m = config.model;
   m.vocab_size = 5;
-  m.layers = 1;
-  m.width = 24;
-  m.heads = 2;
-  m.ffn_width = 64;
+  m.num_layers = 1;
+  m.hidden_size = 24;
+  m.num_heads = 2;
+  m.intermediate_size = 64;
   info_.config = to_toml(config);
   info_.tokenizer = "";
   CheckpointTensors tensors;

@@ -45,11 +45,11 @@ TEST(HuggingFaceExport, import_then_export_gives_every_tensor_and_file_back) {
 /// A checkpoint of our own: f32 masters, bf16 weights.
 struct OwnModel {
   OwnModel() {
-    config.model.layers = 2;
-    config.model.width = 8;
-    config.model.heads = 2;
-    config.model.ffn_width = 6;
-    config.model.max_length = 32;
+    config.model.num_layers = 2;
+    config.model.hidden_size = 8;
+    config.model.num_heads = 2;
+    config.model.intermediate_size = 6;
+    config.model.max_seq_length = 32;
     config.model.mask_token = 9;
     config.model.eos_token = 8;
     config.model.pad_token = 8;
@@ -94,7 +94,7 @@ TEST(HuggingFaceExport, a_model_of_our_own) {
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(config[key], value) << key;
   ModelConfig back = model.config.model;
   back.vocab_size = 10;
-  back.kv_heads = 2;
+  back.num_kv_heads = 2;
   EXPECT_EQ(model_config_from_hugging_face(config.dump(), "config.json"), back);
   const auto tokenizer = Json::parse(read_file(folder / "out/tokenizer_config.json"));
   EXPECT_EQ(tokenizer["tokenizer_class"], "PreTrainedTokenizerFast");
@@ -166,7 +166,7 @@ TEST(HuggingFaceExport, checkpoints_that_do_not_fit) {
   };
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tensors.model.pop_back(); }),
                        "has no tensor /model/model.transformer.ff_out.weight"));
-  EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.config.model.ffn_width = 7; }),
+  EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.config.model.intermediate_size = 7; }),
                        "/model/model.transformer.blocks.0.ff_proj.weight has shape [6,8]; its "
                        "config makes it [7,8]"));
   EXPECT_TRUE(

@@ -33,14 +33,14 @@ std::string mistake_with(const Json& changes) {
 TEST(HuggingFaceConfig, what_it_says) {
   ModelConfig expected;
   expected.vocab_size = 16;  // rows of the embedding, not the tokens in use
-  expected.layers = 2;
-  expected.width = 8;
-  expected.heads = 4;
-  expected.kv_heads = 2;
-  expected.ffn_width = 12;
-  expected.max_length = 64;
+  expected.num_layers = 2;
+  expected.hidden_size = 8;
+  expected.num_heads = 4;
+  expected.num_kv_heads = 2;
+  expected.intermediate_size = 12;
+  expected.max_seq_length = 64;
   expected.rope_theta = 500000;
-  expected.norm_eps = 1e-5;
+  expected.rms_norm_eps = 1e-5;
   expected.mask_token = 9;
   expected.eos_token = 8;
   expected.pad_token = 8;
@@ -48,15 +48,15 @@ TEST(HuggingFaceConfig, what_it_says) {
 }
 
 TEST(HuggingFaceConfig, what_may_be_left_out) {
-  EXPECT_EQ(model_with({{"mlp_hidden_size", nullptr}}).ffn_width, 32);  // mlp_ratio 4
-  EXPECT_EQ(model_with({{"mlp_hidden_size", nullptr}, {"mlp_ratio", 2.5}}).ffn_width, 20);
-  EXPECT_EQ(model_with({{"n_kv_heads", nullptr}}).kv_heads, 4);
-  EXPECT_EQ(model_with({{"n_kv_heads", nullptr}, {"multi_query_attention", true}}).kv_heads, 1);
+  EXPECT_EQ(model_with({{"mlp_hidden_size", nullptr}}).intermediate_size, 32);  // mlp_ratio 4
+  EXPECT_EQ(model_with({{"mlp_hidden_size", nullptr}, {"mlp_ratio", 2.5}}).intermediate_size, 20);
+  EXPECT_EQ(model_with({{"n_kv_heads", nullptr}}).num_kv_heads, 4);
+  EXPECT_EQ(model_with({{"n_kv_heads", nullptr}, {"multi_query_attention", true}}).num_kv_heads, 1);
   EXPECT_EQ(model_with({{"embedding_size", nullptr}}).vocab_size, 10);
   EXPECT_EQ(model_with({{"rope_theta", nullptr}}).rope_theta, 10000);
   EXPECT_EQ(model_with({{"mask_token_id", nullptr}}).mask_token, -1);
   EXPECT_EQ(model_with({{"eos_token_id", {3, 4}}}).eos_token, 3);
-  EXPECT_TRUE(model_with({{"weight_tying", true}}).tied_embeddings);
+  EXPECT_TRUE(model_with({{"weight_tying", true}}).tie_embeddings);
 }
 
 TEST(HuggingFaceConfig, what_this_program_cannot_be) {
@@ -89,7 +89,7 @@ TEST(HuggingFaceConfig, mistakes) {
     EXPECT_NE(mistake_with({{key, -8}}), "");
   }
   EXPECT_EQ(mistake_with({{"n_heads", 3}}),
-            "config.json: model.width = 8 must be a multiple of model.heads = 3");
+            "config.json: model.hidden_size = 8 must be a multiple of model.num_heads = 3");
   EXPECT_EQ(mistake_with({{"rope_theta", "x"}}), "config.json: rope_theta = \"x\" is not a number");
   EXPECT_EQ(mistake_with({{"weight_tying", 1}}),
             "config.json: weight_tying = 1 is neither true nor false");

@@ -65,7 +65,7 @@ struct SampleCheckpoint {
     info.tokens = 1000 * step;
     info.bad_steps = step / 2;
     info.seed = 5;
-    info.config = "[model]\nlayers = 2\n";
+    info.config = "[model]\nnum_layers = 2\n";
     info.tokenizer = std::string(300, 't') + "\xc3\xa9";
     info.extra = {{"hf_config", "{}"}, {"hf_file:a.txt", std::string(70'000, 'x')}};
     for (const char* name : {"model.transformer.wte.weight", "model.transformer.ln_f.weight"}) {

@@ -198,9 +198,10 @@ TEST(Agreement, RanksWithOtherConfigurationsAreRefused) {
 }
 
 TEST(Agreement, AGridThatDoesNotDivideIsRefused) {
-  expect_message(run_ranks_with("grid"), 2,
-                 "parallel.tensor = 3 does not divide the 4 ranks of this run: make it 1, 2 or 4; "
-                 "or start a multiple of 3 ranks (mpirun -n)");
+  expect_message(
+      run_ranks_with("grid"), 2,
+      "parallel.tensor_parallel = 3 does not divide the 4 ranks of this run: make it 1, 2 or 4; "
+      "or start a multiple of 3 ranks (mpirun -n)");
 }
 
 TEST(Faults, OneRankNeedsNoLauncher) {

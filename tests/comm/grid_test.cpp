@@ -49,9 +49,9 @@ TEST(Grid, RefusesWhatDoesNotDivide) {
   const std::string choices = n == 1 ? "1" : n == 2 ? "1 or 2" : "1, 2 or 4";
   ASSERT_TRUE(n == 1 || n == 2 || n == 4);
   EXPECT_EQ(error(8),
-            str("parallel.tensor = 8 does not divide the ", n, n == 1 ? " rank" : " ranks",
+            str("parallel.tensor_parallel = 8 does not divide the ", n, n == 1 ? " rank" : " ranks",
                 " of this run: make it ", choices, "; or start a multiple of 8 ranks (mpirun -n)"));
-  EXPECT_TRUE(contains(error(0), "parallel.tensor = 0 does not divide"));
+  EXPECT_TRUE(contains(error(0), "parallel.tensor_parallel = 0 does not divide"));
 }
 
 TEST(Agreement, NamesTheFirstLineThatDiffers) {

@@ -34,7 +34,7 @@ TEST(Transport, MpiWhereItIsWantedOrThereAreNoGpus) {
   EXPECT_TRUE(contains(error_of<UsageError>([] {
                          choose_transport(Transport::nccl, {"a", ""}, "");
                        }),
-                       "parallel.transport = \"nccl\" needs parallel.device = \"cuda\""));
+                       "parallel.transport = \"nccl\" needs compute.device = \"cuda\""));
 }
 
 TEST(Transport, RanksThatShareAGpuAreNamed) {

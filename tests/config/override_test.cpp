@@ -22,7 +22,7 @@ TEST(Override, numbers_words_and_paths) {
   EXPECT_EQ(with("train.seed=0x10").train.seed, 16);
   EXPECT_EQ(with("optimizer.learning_rate=3e-4").optimizer.learning_rate, 3e-4);
   EXPECT_EQ(with("optimizer.clip_norm=2").optimizer.clip_norm, 2.0);
-  EXPECT_EQ(with("model.tied_embeddings=true").model.tied_embeddings, true);
+  EXPECT_EQ(with("model.tie_embeddings=true").model.tie_embeddings, true);
   EXPECT_EQ(with("model.attention=causal").model.attention, Attention::causal);
   EXPECT_EQ(with("model.attention=\"causal\"").model.attention, Attention::causal);
 }
@@ -36,6 +36,24 @@ TEST(Override, a_string_is_taken_as_it_stands_unless_it_is_quoted) {
   EXPECT_EQ(with("train.output=5").train.output, "5");
   EXPECT_EQ(with("data.validation=").data.validation, "");
   EXPECT_EQ(with("data.validation=\"\"").data.validation, "");
+}
+
+TEST(Override, a_list_is_words_between_commas_with_or_without_brackets) {
+  using Words = std::vector<std::string>;
+  const auto targets = [](const std::string& value) {
+    return with("lora.targets=" + value).lora.targets;
+  };
+  for (const char* value : {"q_proj,k_proj", " q_proj , k_proj ", "[q_proj, k_proj]",
+                            "[\"q_proj\", 'k_proj']", "\"q_proj\", k_proj"})
+    EXPECT_EQ(targets(value), (Words{"q_proj", "k_proj"})) << value;
+  EXPECT_EQ(targets("q_proj"), Words{"q_proj"});
+  EXPECT_EQ(targets("'a, b', \"c]\\u0041\""), (Words{"a, b", "c]A"}));
+  EXPECT_EQ(targets("[]"), Words{});
+  EXPECT_EQ(targets(""), Words{});
+  for (const char* value : {"a,,b", ",", "a,", "[a,]"})
+    EXPECT_EQ(mistake_in(str("lora.targets=", value)),
+              str("--set lora.targets=", value, ": an element of the list is empty"));
+  EXPECT_EQ(mistake_in("lora.targets=\"a"), "--set lora.targets=\"a: a quote is not closed");
 }
 
 TEST(Override, other_keys_stay) {
@@ -64,8 +82,8 @@ TEST(Override, wrong_names_and_types) {
             "--set trian.steps=1: unknown section [trian]; the nearest known is [train]");
   EXPECT_EQ(mistake_in("train.steps=1.5"),
             "--set train.steps=1.5: train.steps must be an integer; found the number 1.5");
-  EXPECT_EQ(mistake_in("parallel.device=tpu"),
-            "--set parallel.device=tpu: parallel.device must be cpu, cuda or cuda-emulated; found "
+  EXPECT_EQ(mistake_in("compute.device=tpu"),
+            "--set compute.device=tpu: compute.device must be cpu, cuda or cuda-emulated; found "
             "the string 'tpu'");
 }
 

@@ -18,8 +18,8 @@ TEST(ReadConfig, every_kind_of_value) {
   const Config c = parse_config(R"(
 # a comment
 [model]
-width = 512
-tied_embeddings = true
+hidden_size = 512
+tie_embeddings = true
 attention = "causal"
 rope_theta = 500_000
 [data]
@@ -33,8 +33,8 @@ warmup_steps = 2_000
 decay_steps = 0.25
 )",
                                 "run.toml");
-  EXPECT_EQ(c.model.width, 512);
-  EXPECT_TRUE(c.model.tied_embeddings);
+  EXPECT_EQ(c.model.hidden_size, 512);
+  EXPECT_TRUE(c.model.tie_embeddings);
   EXPECT_EQ(c.model.attention, Attention::causal);
   EXPECT_EQ(c.model.rope_theta, 500000.0);  // an integer where a number is wanted
   EXPECT_EQ(c.data.train, "a\\b.h5");
@@ -43,8 +43,8 @@ decay_steps = 0.25
   EXPECT_EQ(c.optimizer.schedule, Schedule::cosine);
   EXPECT_EQ(c.optimizer.warmup_steps, StepCount(2000));
   EXPECT_EQ(c.optimizer.decay_steps, StepCount(0.25));
-  EXPECT_EQ(c.model.layers, ModelConfig{}.layers);
-  EXPECT_EQ(parse_config("train.steps = 7\nmodel = {layers = 2}\n", "x").train.steps, 7);
+  EXPECT_EQ(c.model.num_layers, ModelConfig{}.num_layers);
+  EXPECT_EQ(parse_config("train.steps = 7\nmodel = {num_layers = 2}\n", "x").train.steps, 7);
 }
 
 TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
@@ -57,13 +57,13 @@ TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
             "run.toml:2:1: unknown key 'batchsize' in [train]; the nearest known is 'batch_size'");
   EXPECT_EQ(mistake_in("[train]\n\nlearning_rate = 5\n"),
             "run.toml:3:1: unknown key 'learning_rate' in [train]; it belongs in [optimizer]");
-  EXPECT_EQ(mistake_in("[modle]\nwidth = 5\n"),
+  EXPECT_EQ(mistake_in("[modle]\nhidden_size = 5\n"),
             "run.toml:1:2: unknown section [modle]; the nearest known is [model]");
   EXPECT_EQ(mistake_in("\nsteps = 5\n"),
             "run.toml:2:1: unknown section [steps]; 'steps' is a key of [train]");
   EXPECT_EQ(mistake_in("[zzzzzzzzzzzz]"),
             "run.toml:1:2: unknown section [zzzzzzzzzzzz]; known are model, data, train, "
-            "optimizer, sft, parallel");
+            "optimizer, sft, lora, parallel, compute");
 }
 
 TEST(ReadConfig, the_first_mistake_of_the_file_is_told) {
@@ -83,9 +83,9 @@ TEST(ReadConfig, values_of_another_type) {
             "run.toml:2:7: optimizer.eps must be a number; found the boolean true");
   EXPECT_EQ(mistake_in("[optimizer]\nwarmup_steps = '5%'"),
             "run.toml:2:16: optimizer.warmup_steps must be a number of steps, or a share of "
-            "train.steps below 1.0; found the string '5%'");
-  EXPECT_EQ(mistake_in("[model]\ntied_embeddings = 1"),
-            "run.toml:2:19: model.tied_embeddings must be true or false; found the integer 1");
+            "the run below 1.0; found the string '5%'");
+  EXPECT_EQ(mistake_in("[model]\ntie_embeddings = 1"),
+            "run.toml:2:18: model.tie_embeddings must be true or false; found the integer 1");
   EXPECT_EQ(mistake_in("[optimizer]\nschedule = 'linear'"),
             "run.toml:2:12: optimizer.schedule must be wsd, cosine or constant; found the string "
             "'linear'");
@@ -97,7 +97,7 @@ TEST(ReadConfig, values_of_another_type) {
             "run.toml:1:1: train.steps must be an integer; found a table");
   EXPECT_EQ(mistake_in("model = 3"),
             "run.toml:1:1: [model] must be a section; found the integer 3");
-  EXPECT_EQ(mistake_in("[[model]]\nwidth = 3"),
+  EXPECT_EQ(mistake_in("[[model]]\nhidden_size = 3"),
             "run.toml:1:3: [model] must be a section; found a list");
 }
 

@@ -30,23 +30,24 @@ TEST(Validate, model) {
   const Case cases[] = {
       {{"model.vocab_size=-1"}, "model.vocab_size = -1 must be at least 0"},
       {{"model.vocab_size=16777217"}, "model.vocab_size = 16777217 must be at most 16777216"},
-      {{"model.layers=0"}, "model.layers = 0 must be at least 1"},
-      {{"model.width=0"}, "model.width = 0 must be at least 1"},
-      {{"model.heads=0"}, "model.heads = 0 must be at least 1"},
-      {{"model.heads=3"}, "model.width = 256 must be a multiple of model.heads = 3"},
-      {{"model.width=12", "model.heads=4"},
-       "model.width = 12 over model.heads = 4 makes heads 3 wide; rotary positions need an even "
+      {{"model.num_layers=0"}, "model.num_layers = 0 must be at least 1"},
+      {{"model.hidden_size=0"}, "model.hidden_size = 0 must be at least 1"},
+      {{"model.num_heads=0"}, "model.num_heads = 0 must be at least 1"},
+      {{"model.num_heads=3"}, "model.hidden_size = 256 must be a multiple of model.num_heads = 3"},
+      {{"model.hidden_size=12", "model.num_heads=4"},
+       "model.hidden_size = 12 over model.num_heads = 4 makes heads 3 wide; rotary positions need "
+       "an even "
        "number"},
-      {{"model.kv_heads=-1"}, "model.kv_heads = -1 must be at least 0"},
-      {{"model.kv_heads=3"}, "model.kv_heads = 3 must divide model.heads = 4"},
-      {{"model.kv_heads=8"}, "model.kv_heads = 8 must divide model.heads = 4"},
-      {{"model.kv_heads=2"}, ""},
-      {{"model.ffn_width=0"}, "model.ffn_width = 0 must be at least 1"},
-      {{"model.max_length=0"}, "model.max_length = 0 must be at least 1"},
+      {{"model.num_kv_heads=-1"}, "model.num_kv_heads = -1 must be at least 0"},
+      {{"model.num_kv_heads=3"}, "model.num_kv_heads = 3 must divide model.num_heads = 4"},
+      {{"model.num_kv_heads=8"}, "model.num_kv_heads = 8 must divide model.num_heads = 4"},
+      {{"model.num_kv_heads=2"}, ""},
+      {{"model.intermediate_size=0"}, "model.intermediate_size = 0 must be at least 1"},
+      {{"model.max_seq_length=0"}, "model.max_seq_length = 0 must be at least 1"},
       {{"model.rope_theta=0"}, "model.rope_theta = 0.0 must be above 0"},
       {{"model.rope_theta=nan"}, "model.rope_theta = nan must be a finite number"},
-      {{"model.norm_eps=0"}, "model.norm_eps = 0.0 must be above 0"},
-      {{"model.norm_eps=-inf"}, "model.norm_eps = -inf must be a finite number"},
+      {{"model.rms_norm_eps=0"}, "model.rms_norm_eps = 0.0 must be above 0"},
+      {{"model.rms_norm_eps=-inf"}, "model.rms_norm_eps = -inf must be a finite number"},
       {{"model.mask_token=-2"}, "model.mask_token = -2 must be at least -1"},
       {{"model.vocab_size=10", "model.mask_token=10"},
        "model.mask_token = 10 must be below model.vocab_size = 10"},
@@ -55,7 +56,7 @@ TEST(Validate, model) {
        "model.mask_token = 9 must differ from model.eos_token"},
       {{"model.mask_token=9", "model.pad_token=9"},
        "model.mask_token = 9 must differ from model.pad_token"},
-      {{"model.width=16777216", "model.ffn_width=16777216", "model.layers=65536"},
+      {{"model.hidden_size=16777216", "model.intermediate_size=16777216", "model.num_layers=65536"},
        "[model] describes 1.29127e+20 parameters; at most 1e15 are possible"},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
@@ -66,9 +67,15 @@ TEST(Validate, data_and_train) {
       {{"data.train="}, "data.train = \"\" must not be empty"},
       {{"data.sequence_length=0"}, "data.sequence_length = 0 must be at least 1"},
       {{"data.sequence_length=257"},
-       "data.sequence_length = 257 must be at most model.max_length = 256"},
+       "data.sequence_length = 257 must be at most model.max_seq_length = 256"},
       {{"train.output="}, "train.output = \"\" must not be empty"},
       {{"train.steps=0"}, "train.steps = 0 must be at least 1"},
+      {{"train.steps=-1"}, ""},  // by default 1000
+      {{"train.steps=-2"}, "train.steps = -2 must be at least 1"},
+      {{"train.epochs=3"}, ""},
+      {{"train.epochs=0.25", "train.steps=-1"}, ""},
+      {{"train.epochs=-1"}, "train.epochs = -1.0 must not be negative"},
+      {{"train.epochs=1e10"}, "train.epochs = 1e+10 must lie between 0.0 and 2147483647.0"},
       {{"train.steps=2147483648"}, "train.steps = 2147483648 must be at most 2147483647"},
       {{"train.batch_size=0"}, "train.batch_size = 0 must be at least 1"},
       {{"train.micro_batch_size=0"}, "train.micro_batch_size = 0 must be at least 1"},
@@ -89,13 +96,20 @@ TEST(Validate, data_and_train) {
       {{"train.eval_every=-1"}, "train.eval_every = -1 must be at least 0"},
       {{"train.eval_samples=0"}, "train.eval_samples = 0 must be at least 1"},
       {{"train.log_every=0"}, "train.log_every = 0 must be at least 1"},
+      {{"train.log_every=0.0"}, "train.log_every = 0.0 must be at least 1"},
+      {{"train.eval_every=0.1", "train.checkpoint_every=0.5", "train.sample_every=0.25",
+        "train.log_every=0.01"},
+       ""},
+      {{"train.eval_every=1.0"},
+       "train.eval_every = 1.0 must be a share of the run in [0, 1), or a whole number of steps; "
+       "write 1"},
       {{"train.checkpoint_every=-1"}, "train.checkpoint_every = -1 must be at least 0"},
       {{"train.keep_checkpoints=-1"}, "train.keep_checkpoints = -1 must be at least 0"},
       {{"train.sample_every=-1"}, "train.sample_every = -1 must be at least 0"},
       {{"train.sample_length=0"}, "train.sample_length = 0 must be at least 1"},
       {{"train.sample_length=300"}, ""},  // no samples are asked for
       {{"train.sample_length=300", "train.sample_every=5"},
-       "train.sample_length = 300 must be at most model.max_length = 256"},
+       "train.sample_length = 300 must be at most model.max_seq_length = 256"},
       {{"train.max_bad_steps=0"}, "train.max_bad_steps = 0 must be at least 1"},
       {{"train.objective=autoregressive"},
        "train.objective = \"autoregressive\" needs model.attention = \"causal\""},
@@ -106,6 +120,25 @@ TEST(Validate, data_and_train) {
        "data.sequence_length = 1 must be at least 2"},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
+}
+
+TEST(Validate, steps_or_epochs) {
+  Config both;
+  both.train.steps = 100;
+  both.train.epochs = 3;
+  EXPECT_EQ(error_of<UsageError>([&] { validate(both); }),
+            "train.steps = 100 and train.epochs = 3.0: give one of them");
+  // Of a file that says one, an override may choose the other.
+  Config config;
+  config.train.steps = 100;
+  apply_override(config, "train.epochs=3");
+  EXPECT_EQ(config.train.steps, -1);
+  EXPECT_EQ(config.train.epochs, 3);
+  apply_override(config, "train.steps=50");
+  EXPECT_EQ(config.train.steps, 50);
+  EXPECT_EQ(config.train.epochs, 0);
+  apply_override(config, "train.seed=2");
+  EXPECT_EQ(config.train.steps, 50);
 }
 
 TEST(Validate, optimizer_and_parallel) {
@@ -139,22 +172,22 @@ TEST(Validate, optimizer_and_parallel) {
       {{"train.steps=1", "optimizer.warmup_steps=100", "optimizer.decay_steps=200"}, ""},
       {{"optimizer.warmup_steps=0.999", "optimizer.decay_steps=0.0"}, ""},
       {{"optimizer.warmup_steps=1.0"},
-       "optimizer.warmup_steps = 1.0 must be a share of train.steps in [0, 1), or a whole number "
+       "optimizer.warmup_steps = 1.0 must be a share of the run in [0, 1), or a whole number "
        "of steps; write 1"},
       {{"optimizer.decay_steps=200.0"},
-       "optimizer.decay_steps = 200.0 must be a share of train.steps in [0, 1), or a whole number "
+       "optimizer.decay_steps = 200.0 must be a share of the run in [0, 1), or a whole number "
        "of steps; write 200"},
       {{"optimizer.decay_steps=1.5"},
-       "optimizer.decay_steps = 1.5 must be a share of train.steps in [0, 1), or a whole number of "
+       "optimizer.decay_steps = 1.5 must be a share of the run in [0, 1), or a whole number of "
        "steps"},
       {{"optimizer.warmup_steps=-0.1"},
-       "optimizer.warmup_steps = -0.1 must be a share of train.steps in [0, 1), or a whole number "
+       "optimizer.warmup_steps = -0.1 must be a share of the run in [0, 1), or a whole number "
        "of steps"},
       {{"optimizer.warmup_steps=nan"},
-       "optimizer.warmup_steps = nan must be a share of train.steps in [0, 1), or a whole number "
+       "optimizer.warmup_steps = nan must be a share of the run in [0, 1), or a whole number "
        "of steps"},
       {{"optimizer.decay_steps=inf"},
-       "optimizer.decay_steps = inf must be a share of train.steps in [0, 1), or a whole number of "
+       "optimizer.decay_steps = inf must be a share of the run in [0, 1), or a whole number of "
        "steps"},
       {{"optimizer.warmup_steps=0.6", "optimizer.decay_steps=0.5"},
        "optimizer.warmup_steps = 0.6 and optimizer.decay_steps = 0.5 are shares of a run; together "
@@ -162,16 +195,19 @@ TEST(Validate, optimizer_and_parallel) {
       {{"optimizer.warmup_steps=0.6", "optimizer.decay_steps=0.5", "optimizer.schedule=cosine"},
        ""},
       {{"sft.pad_group=0"}, "sft.pad_group = 0 must be at least 1"},
-      {{"sft.lora_rank=-1"}, "sft.lora_rank = -1 must be at least 0"},
-      {{"sft.lora_alpha=-1"}, "sft.lora_alpha = -1.0 must not be negative"},
-      {{"parallel.tensor=0"}, "parallel.tensor = 0 must be at least 1"},
-      {{"parallel.tensor=3"}, "parallel.tensor = 3 must divide model.heads = 4"},
-      {{"parallel.tensor=4", "model.kv_heads=2"},
-       "parallel.tensor = 4 must divide model.kv_heads = 2"},
-      {{"parallel.tensor=4", "model.ffn_width=702"},
-       "parallel.tensor = 4 must divide model.ffn_width = 702"},
-      {{"parallel.zero=2"}, "parallel.zero = 2 must be at most 1"},
-      {{"parallel.threads=-1"}, "parallel.threads = -1 must be at least 0"},
+      {{"lora.rank=-1"}, "lora.rank = -1 must be at least 0"},
+      {{"lora.alpha=-1"}, "lora.alpha = -1.0 must not be negative"},
+      {{"lora.targets=[]"}, ""},
+      {{"lora.targets=[]", "lora.rank=2"}, "lora.targets = [] names no matrix, but lora.rank = 2"},
+      {{"parallel.tensor_parallel=0"}, "parallel.tensor_parallel = 0 must be at least 1"},
+      {{"parallel.tensor_parallel=3"},
+       "parallel.tensor_parallel = 3 must divide model.num_heads = 4"},
+      {{"parallel.tensor_parallel=4", "model.num_kv_heads=2"},
+       "parallel.tensor_parallel = 4 must divide model.num_kv_heads = 2"},
+      {{"parallel.tensor_parallel=4", "model.intermediate_size=702"},
+       "parallel.tensor_parallel = 4 must divide model.intermediate_size = 702"},
+      {{"parallel.zero_stage=2"}, "parallel.zero_stage = 2 must be at most 1"},
+      {{"compute.threads=-1"}, "compute.threads = -1 must be at least 0"},
       {{"parallel.timeout=-1"}, "parallel.timeout = -1.0 must not be negative"},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
@@ -191,7 +227,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 13);
+    EXPECT_EQ(numbers, 14);
   }
 }
 

@@ -28,6 +28,11 @@ class Random {
     x = bits() % 2 ? StepCount(std::int64_t(bits())) : StepCount(share);
   }
   void operator()(bool& x) { x = bits() % 2; }
+  template <class T>
+  void operator()(std::vector<T>& x) {
+    x.resize(bits() % 4);
+    for (T& element : x) (*this)(element);
+  }
   void operator()(std::string& x) {
     x.clear();
     for (std::uint64_t n = bits() % 20; n > 0; --n) x += character();
@@ -79,7 +84,7 @@ TEST(WriteConfig, doubles_keep_every_bit) {
 
 TEST(WriteConfig, is_what_a_person_would_write) {
   const std::string text = to_toml(Config{});
-  EXPECT_TRUE(text.starts_with("[model]\nvocab_size = 0\nlayers = 4\n")) << text;
+  EXPECT_TRUE(text.starts_with("[model]\nvocab_size = 0\nnum_layers = 4\n")) << text;
   EXPECT_TRUE(contains(text, "\n\n[train]\nobjective = \"masked_diffusion\"\n"));
   EXPECT_TRUE(contains(text, "\nlearning_rate = 0.001\n"));
   EXPECT_TRUE(contains(text, "\ndecay_norms = false\n"));

@@ -18,12 +18,12 @@ inline ModelConfig tiny(std::int64_t width, std::int64_t heads, std::int64_t kv_
                         Attention attention = Attention::full) {
   ModelConfig c;
   c.vocab_size = 101;
-  c.layers = 2;
-  c.width = width;
-  c.heads = heads;
-  c.kv_heads = kv_heads;
-  c.ffn_width = 88;
-  c.max_length = 64;
+  c.num_layers = 2;
+  c.hidden_size = width;
+  c.num_heads = heads;
+  c.num_kv_heads = kv_heads;
+  c.intermediate_size = 88;
+  c.max_seq_length = 64;
   c.mask_token = 100;
   c.attention = attention;
   return c;

@@ -37,7 +37,7 @@ struct Random {
   }
   static ModelConfig make_config(bool causal) {
     ModelConfig c = tiny_config(causal);
-    c.max_length = 64;
+    c.max_seq_length = 64;
     c.mask_token = c.vocab_size - 1;
     c.eos_token = c.vocab_size - 2;
     return c;
@@ -196,7 +196,7 @@ TEST_P(AnyDecoder, LimitsAreNamed) {
     return error_of([&] { generate(some, {prompt}, o); });
   };
   EXPECT_TRUE(contains(error(1, {1}, options(22, 22, 22)), "23 tokens where at most 22"));
-  EXPECT_TRUE(contains(error(9, {1, 2}, options(63, 63, 63)), "model.max_length 64"));
+  EXPECT_TRUE(contains(error(9, {1, 2}, options(63, 63, 63)), "model.max_seq_length 64"));
   EXPECT_TRUE(contains(error(1, {99}, noisy()), "99"));
 }
 
@@ -307,7 +307,7 @@ TEST(MaskedDecoding, FillsBlocksInOrderByTheSchedule) {
 // An oracle that knows only the mask token: nothing is ever filled, and the loop still ends.
 TEST(MaskedDecoding, AModelThatPredictsOnlyMasksLeavesThem) {
   Oracle oracle({0, 0, 0});
-  oracle.weights.head.as<float>()[oracle.config.mask_token * oracle.config.width] = 5;
+  oracle.weights.head.as<float>()[oracle.config.mask_token * oracle.config.hidden_size] = 5;
   Decoder sampler(cpu(), oracle.config, oracle.weights, {8, 1});
   std::int64_t steps = 0;
   const Tokens canvas =
@@ -322,10 +322,10 @@ TEST(MaskedDecoding, AModelThatPredictsOnlyMasksLeavesThem) {
 TEST(MaskedDecoding, ManyRowsTakeSeveralChunksOfTheHead) {
   ModelConfig config = Random::make_config(false);
   config.vocab_size = 1 << 18;
-  config.width = 4;
-  config.heads = config.kv_heads = 1;
-  config.ffn_width = 4;
-  config.layers = 1;
+  config.hidden_size = 4;
+  config.num_heads = config.num_kv_heads = 1;
+  config.intermediate_size = 4;
+  config.num_layers = 1;
   ASSERT_EQ(head_chunk_rows(config), 64);
   ModelTensors weights(cpu().memory(), config, "weights");
   randomise(weights, 2);

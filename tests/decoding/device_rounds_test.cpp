@@ -28,7 +28,7 @@ class DeviceRounds : public ::testing::Test {
   }
   static ModelConfig make_config() {
     ModelConfig c = tiny_config();
-    c.max_length = 64;
+    c.max_seq_length = 64;
     c.mask_token = c.vocab_size - 1;
     return c;
   }

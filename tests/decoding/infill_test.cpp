@@ -48,7 +48,7 @@ TEST(Infill, DrawsFromTheModelsDistribution) {
 TEST(Infill, AGapThatIsPredictedToBeAGapStays) {
   Oracle oracle({0, 0, 0});
   const std::int32_t mask = 3;
-  oracle.weights.head.as<float>()[mask * oracle.config.width] = 5;
+  oracle.weights.head.as<float>()[mask * oracle.config.hidden_size] = 5;
   Decoder decoder(cpu(), oracle.config, oracle.weights, {16});
   std::int64_t steps = 0;
   const std::vector<Tokens> texts =

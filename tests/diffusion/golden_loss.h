@@ -29,10 +29,11 @@ class GoldenLoss : public ::testing::TestWithParam<const char*> {
   std::int64_t number(const char* key) const { return std::stoll(golden_.metadata(key)); }
   double loss() const { return golden_["loss"].as<double>()[0]; }
   /// Products in a row of a forward pass.
-  double forward() const { return double(6 * config_.layers + 1); }
+  double forward() const { return double(6 * config_.num_layers + 1); }
   /// As derived in tests/model/golden_test.cpp, for products in a row and the sums of a loss.
   double tolerance(double products) const {
-    const double n = double(std::max({config_.width, config_.ffn_width, config_.vocab_size}));
+    const double n =
+        double(std::max({config_.hidden_size, config_.intermediate_size, config_.vocab_size}));
     return 4 * std::sqrt(products) * (std::sqrt(n) + 4) * kUnit;
   }
   /// That the masked tokens are the file's.

@@ -107,7 +107,7 @@ TEST(PaddedBatch, AddsNothingToLossAndGradients) {
   const RowBuckets buckets(kMost, Place::device);
   const ModelLimits limits{kMost, 4, kMost, true};
   ObjectiveRunner plain(cpu(), config, weights, limits);
-  Model model(cpu(), config, weights, buckets.with_padding(limits, config.max_length));
+  Model model(cpu(), config, weights, buckets.with_padding(limits, config.max_seq_length));
   Head head(cpu(), config, weights, kMost, nullptr, HeadUse::loss, buckets.unit());
   PaddedBatch padded;
   for (const auto& rows : choices(31)) {
@@ -115,7 +115,7 @@ TEST(PaddedBatch, AddsNothingToLossAndGradients) {
     cpu().fill(gradients.flat(), 0);
     cpu().fill(padded_gradients.flat(), 0);
     plain.loss_and_gradients(batch, gradients);
-    padded.fill(batch, buckets, config.max_length);
+    padded.fill(batch, buckets, config.max_seq_length);
     std::vector<float> losses(padded.targets.size()), real;
     const Tensor hidden = model.forward(view(padded.tokens), padded.sequences);
     head.loss_and_gradient(view(losses), hidden, padded_gradients.head, hidden,

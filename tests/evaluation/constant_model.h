@@ -27,17 +27,17 @@ class ConstantModel {
         ops(1),
         weights(ops.memory(), config, "weights") {
     for (std::int64_t id = 0; id < config.vocab_size; ++id)
-      weights.embedding.as<float>()[id * config.width] = 1;
+      weights.embedding.as<float>()[id * config.hidden_size] = 1;
     for (const Tensor& norm :
          {weights.blocks[0].attention_norm, weights.blocks[0].ffn_norm, weights.final_norm})
-      std::fill_n(norm.as<float>(), config.width, 1.0f);
+      std::fill_n(norm.as<float>(), config.hidden_size, 1.0f);
     for (const auto& [word, logit] : words) set_logit(*tokenizer.id_of(word), logit);
   }
 
   void set_logit(std::int32_t id, float logit) const {
     // What RMSNorm makes of (1, 0, …).
-    const double hidden = 1 / std::sqrt(1 / double(config.width) + config.norm_eps);
-    weights.head.as<float>()[id * config.width] = float(double(logit) / hidden);
+    const double hidden = 1 / std::sqrt(1 / double(config.hidden_size) + config.rms_norm_eps);
+    weights.head.as<float>()[id * config.hidden_size] = float(double(logit) / hidden);
   }
   void break_weights() const {
     weights.final_norm.as<float>()[0] = std::numeric_limits<float>::quiet_NaN();
@@ -65,11 +65,11 @@ class ConstantModel {
   static ModelConfig config_of(const Tokenizer& tokenizer, std::int64_t max_length) {
     ModelConfig c;
     c.vocab_size = tokenizer.vocab_size();
-    c.layers = 1;
-    c.width = 8;
-    c.heads = 1;
-    c.ffn_width = 8;
-    c.max_length = max_length;
+    c.num_layers = 1;
+    c.hidden_size = 8;
+    c.num_heads = 1;
+    c.intermediate_size = 8;
+    c.max_seq_length = max_length;
     c.mask_token = kByteMask;
     c.eos_token = kByteEnd;
     return c;

@@ -74,7 +74,7 @@ TEST(TaskFile, ReadsBackWhatItWrites) {
   EXPECT_EQ(read_task(folder.write("t.toml", to_toml(task))), task);
   const std::string file = folder.write("u.toml", "[task]\ndata = \"d\"\nprompt = \"p\"\n");
   EXPECT_EQ(read_task(file, {"task.limit=5"}).task.limit, 5);
-  EXPECT_TRUE(contains(error_of<UsageError>([&] { read_task(file, {"model.width=5"}); }),
+  EXPECT_TRUE(contains(error_of<UsageError>([&] { read_task(file, {"model.hidden_size=5"}); }),
                        "unknown section [model]"));
   EXPECT_TRUE(contains(task_help(), "shots_data"));
 }

@@ -118,6 +118,7 @@ void read_config(std::string_view input) {
     if (parse_config(to_toml(config), "again") != config) std::abort();
     validate(config);
   });
+  tolerant([&] { parse_stored_config(std::string(input), "c.h5"); });
 }
 
 void read_task(std::string_view input) {

@@ -22,8 +22,8 @@ TEST_P(Batch, ASequenceDoesNotDependOnItsNeighbours) {
                        end = together.sequences.offsets[s + 1];
     Tiny alone(config, {end - begin}, every_row(end - begin));
     alone.tokens.assign(together.tokens.begin() + begin, together.tokens.begin() + end);
-    const std::vector<float> part(all.begin() + begin * config.width,
-                                  all.begin() + end * config.width);
+    const std::vector<float> part(all.begin() + begin * config.hidden_size,
+                                  all.begin() + end * config.hidden_size);
     EXPECT_LT(relative_error(alone.forward(), view(part)), kOtherOrder) << "sequence " << s;
   }
 }
@@ -168,9 +168,9 @@ TEST(Model, RefusesWeightsOfAnotherModel) {
     return error_of([&] { Model(cpu(), config, weights, {8, 1, 8, false}); });
   };
   EXPECT_EQ(made([](ModelConfig&) {}), "");
-  EXPECT_TRUE(contains(made([](ModelConfig& c) { c.layers = 2; }), "the config says 2 blocks"));
+  EXPECT_TRUE(contains(made([](ModelConfig& c) { c.num_layers = 2; }), "the config says 2 blocks"));
   EXPECT_TRUE(contains(made([](ModelConfig& c) { c.vocab_size = 30; }), "[30,24]"));
-  EXPECT_TRUE(contains(made([](ModelConfig& c) { c.heads = 8; }), "even head width"));
+  EXPECT_TRUE(contains(made([](ModelConfig& c) { c.num_heads = 8; }), "even head width"));
 }
 
 TEST(Model, NamesATokenOutsideTheVocabulary) {

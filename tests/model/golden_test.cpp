@@ -14,7 +14,7 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
   GoldenModel() : golden_(str("model_", GetParam())) {
     config_ = golden_extents(golden_);
     config_.attention = number("causal") ? Attention::causal : Attention::full;
-    config_.tied_embeddings = number("tied");
+    config_.tie_embeddings = number("tied");
     std::istringstream lengths(golden_.metadata("lengths"));
     std::vector<int> each;
     for (int n; lengths >> n;) each.push_back(n);
@@ -41,11 +41,12 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
   /// products are independent too. With a factor of 4 for what a step makes of the error that
   /// reaches it.
   double tolerance(int products) const {
-    const double n = double(std::max({config_.width, config_.ffn_width, config_.vocab_size}));
+    const double n =
+        double(std::max({config_.hidden_size, config_.intermediate_size, config_.vocab_size}));
     return 4 * std::sqrt(products) * (std::sqrt(n) + 4) * kUnit;
   }
   // Through a block: qkv, scores, values, out, gate and up, down.
-  int forward_products() const { return int(6 * config_.layers); }
+  int forward_products() const { return int(6 * config_.num_layers); }
 
   Golden golden_;
   ModelConfig config_;

@@ -144,11 +144,11 @@ TEST(HeadLogits, PiecesAreWholeUnits) {
   ModelTensors weights(ops.memory(), config, "weights");
   const auto pieces_of = [&](std::int64_t rows, std::int64_t chunk, std::int64_t unit) {
     std::vector<float> losses(std::size_t(rows), 0.0f),
-        hidden(std::size_t(rows * config.width), 0.0f);
+        hidden(std::size_t(rows * config.hidden_size), 0.0f);
     const std::vector<std::int32_t> targets(std::size_t(rows), 0);
     ops.pieces.clear();
     Head(ops, config, weights, chunk, nullptr, HeadUse::loss, unit)
-        .loss(view(losses), view(hidden).reshaped({rows, config.width}), view(targets));
+        .loss(view(losses), view(hidden).reshaped({rows, config.hidden_size}), view(targets));
     return ops.pieces;
   };
   using Pieces = std::vector<std::int64_t>;

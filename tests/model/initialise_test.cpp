@@ -10,10 +10,10 @@ using namespace testing;  // NOLINT
 ModelConfig config() {
   ModelConfig c;
   c.vocab_size = 512;
-  c.layers = 3;
-  c.width = 64;
-  c.heads = 4;
-  c.ffn_width = 192;
+  c.num_layers = 3;
+  c.hidden_size = 64;
+  c.num_heads = 4;
+  c.intermediate_size = 192;
   return c;
 }
 

@@ -13,12 +13,12 @@ constexpr std::int64_t N = 96, M = 32, S = 15, C = 64, H = 4, K = 2, D = 16, F =
 ModelConfig config() {
   ModelConfig c;
   c.vocab_size = V;
-  c.layers = L;
-  c.width = C;
-  c.heads = H;
-  c.kv_heads = K;
-  c.ffn_width = F;
-  c.max_length = 48;
+  c.num_layers = L;
+  c.hidden_size = C;
+  c.num_heads = H;
+  c.num_kv_heads = K;
+  c.intermediate_size = F;
+  c.max_seq_length = 48;
   return c;
 }
 
@@ -52,7 +52,7 @@ TEST(ModelMemory, WithTraining) {
 TEST(ModelMemory, WithoutTrainingBlocksShareIt) {
   for (const std::int64_t layers : {std::int64_t{1}, L}) {
     ModelConfig c = config();
-    c.layers = layers;
+    c.num_layers = layers;
     const ModelTensors weights(cpu().memory(), c, "weights");
     const Model model(cpu(), c, weights, {N, S, M, false});
     const auto kinds = floats_by_kind(model.plan());
@@ -73,7 +73,7 @@ TEST(ModelMemory, NamesTensors) {
 
 TEST(ModelMemory, TooMuchOfItIsAnErrorWithTheTable) {
   ModelConfig c = config();
-  c.max_length = std::int64_t{1} << 40;
+  c.max_seq_length = std::int64_t{1} << 40;
   const ModelTensors weights(cpu().memory(), c, "weights");
   const std::string error = error_of([&] {
     Model(cpu(), c, weights, {std::int64_t{1} << 40, 1, std::int64_t{1} << 40, true});

@@ -29,7 +29,7 @@ TEST(Sequences, WhatIsRefused) {
   EXPECT_TRUE(contains(refusal({1, 4}, {}), "offsets must begin with 0"));
   EXPECT_TRUE(contains(refusal({0, 4, 4}, {}), "sequence 1 is empty"));
   EXPECT_TRUE(contains(refusal({0, 4, 2}, {}), "sequence 1 is empty"));
-  EXPECT_TRUE(contains(refusal({0, 9}, {}), "has 9 tokens; model.max_length is 8"));
+  EXPECT_TRUE(contains(refusal({0, 9}, {}), "has 9 tokens; model.max_seq_length is 8"));
   EXPECT_TRUE(contains(refusal({0, 6, 12}, {}), "12 tokens where at most 10"));
   EXPECT_TRUE(contains(refusal({0, 1, 2, 3}, {}), "3 of them where at most 2"));
   EXPECT_TRUE(contains(refusal({0, 8}, {0, 1, 2, 3, 4}), "5 logit rows where at most 4"));

@@ -129,13 +129,13 @@ struct Tiny {
 inline ModelConfig tiny_config(bool causal = false, bool tied = false, int kv_heads = 2) {
   ModelConfig c;
   c.vocab_size = 29;
-  c.layers = 3;
-  c.width = 24;
-  c.heads = 4;
-  c.kv_heads = kv_heads;
-  c.ffn_width = 36;
-  c.max_length = 16;
-  c.tied_embeddings = tied;
+  c.num_layers = 3;
+  c.hidden_size = 24;
+  c.num_heads = 4;
+  c.num_kv_heads = kv_heads;
+  c.intermediate_size = 36;
+  c.max_seq_length = 16;
+  c.tie_embeddings = tied;
   c.attention = causal ? Attention::causal : Attention::full;
   return c;
 }

@@ -79,10 +79,10 @@ class Addresses final : public Memory {
 TEST(WeightsOfLlada8b, Count) {
   ModelConfig c;
   c.vocab_size = 126464;
-  c.layers = 32;
-  c.width = 4096;
-  c.heads = 32;
-  c.ffn_width = 12288;
+  c.num_layers = 32;
+  c.hidden_size = 4096;
+  c.num_heads = 32;
+  c.intermediate_size = 12288;
   Addresses addresses;
   const ModelTensors weights(addresses, c, "weights");
   EXPECT_EQ(weights.parameters(), 8'015'581'184);

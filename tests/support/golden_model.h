@@ -9,11 +9,11 @@ inline ModelConfig golden_extents(const Golden& golden) {
   const auto number = [&](const char* key) { return std::stoll(golden.metadata(key)); };
   ModelConfig c;
   c.vocab_size = number("vocab_size");
-  c.layers = number("layers");
-  c.width = number("width");
-  c.heads = number("heads");
-  c.kv_heads = number("kv_heads");
-  c.ffn_width = number("ffn_width");
+  c.num_layers = number("layers");
+  c.hidden_size = number("width");
+  c.num_heads = number("heads");
+  c.num_kv_heads = number("kv_heads");
+  c.intermediate_size = number("ffn_width");
   return c;
 }
 

@@ -15,10 +15,10 @@ namespace lacuna::testing {
 inline ModelConfig golden_config(const Golden& golden, bool causal) {
   const auto number = [&](const char* key) { return std::stoll(golden.metadata(key)); };
   ModelConfig c = golden_extents(golden);
-  c.tied_embeddings = number("tied") != 0;
+  c.tie_embeddings = number("tied") != 0;
   c.mask_token = number("mask_token");
   c.attention = causal ? Attention::causal : Attention::full;
-  c.max_length = 64;
+  c.max_seq_length = 64;
   return c;
 }
 inline void read_weights(const Golden& golden, const std::string& prefix, ModelTensors& weights) {
@@ -43,22 +43,22 @@ struct Oracle {
     }
     // A causal model sees ordinary tokens: they all look the same.
     for (std::int64_t v = 0; v < config.vocab_size; ++v)
-      weights.embedding.as<float>()[v * config.width] = 1;
-    const double scale = std::sqrt(0.25 + config.norm_eps);
+      weights.embedding.as<float>()[v * config.hidden_size] = 1;
+    const double scale = std::sqrt(0.25 + config.rms_norm_eps);
     for (std::size_t v = 0; v < logits.size(); ++v)
-      weights.head.as<float>()[v * std::size_t(config.width)] = float(logits[v] * scale);
-    weights.head.as<float>()[logits.size() * std::size_t(config.width)] = float(-1e4 * scale);
+      weights.head.as<float>()[v * std::size_t(config.hidden_size)] = float(logits[v] * scale);
+    weights.head.as<float>()[logits.size() * std::size_t(config.hidden_size)] = float(-1e4 * scale);
   }
 
  private:
   static ModelConfig make_config(std::int64_t vocab_size, Attention attention) {
     ModelConfig c;
     c.vocab_size = vocab_size;
-    c.layers = 1;
-    c.width = 4;
-    c.heads = 1;
-    c.ffn_width = 4;
-    c.max_length = 4096;
+    c.num_layers = 1;
+    c.hidden_size = 4;
+    c.num_heads = 1;
+    c.intermediate_size = 4;
+    c.max_seq_length = 4096;
     c.mask_token = vocab_size - 1;
     c.attention = attention;
     return c;

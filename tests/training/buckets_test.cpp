@@ -40,10 +40,10 @@ TEST(Buckets, RefuseWhatCannotBeCut) {
 TEST(OwnedTensors, HaveEveryElementOnce) {
   ModelConfig config;
   config.vocab_size = 19;
-  config.layers = 2;
-  config.width = 12;
-  config.heads = 2;
-  config.ffn_width = 20;
+  config.num_layers = 2;
+  config.hidden_size = 12;
+  config.num_heads = 2;
+  config.intermediate_size = 20;
   constexpr int kRanks = 3;
   const ModelTensors weights(host_memory(), config, "weights", DType::f32, {},
                              Buckets::multiple(kRanks));

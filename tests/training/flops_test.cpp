@@ -11,11 +11,11 @@ namespace {
 ModelConfig model() {
   ModelConfig m;
   m.vocab_size = 50;
-  m.layers = 3;
-  m.width = 24;
-  m.heads = 6;
-  m.kv_heads = 2;
-  m.ffn_width = 40;
+  m.num_layers = 3;
+  m.hidden_size = 24;
+  m.num_heads = 6;
+  m.num_kv_heads = 2;
+  m.intermediate_size = 40;
   return m;
 }
 

@@ -61,9 +61,9 @@ struct Fixture {
   static Config make_config() {
     Config c;
     c.model = tiny_config();
-    c.sft.lora_rank = 3;
-    c.sft.lora_alpha = 6;
-    c.sft.lora_targets = "q_proj, ff_out";
+    c.lora.rank = 3;
+    c.lora.alpha = 6;
+    c.lora.targets = {"q_proj", "ff_out"};
     c.optimizer.weight_decay = 0.3;
     c.optimizer.clip_norm = 0.5;
     c.optimizer.eps = 1e-3;
@@ -161,13 +161,13 @@ TEST(LoraTest, GoesOnFromAFileBitForBit) {
   other.update(0.01, 2);
   EXPECT_TRUE(same_bits(g.weights.flat(), f.weights.flat()));
 
-  g.config.sft.lora_targets = "k_proj";
+  g.config.lora.targets = {"k_proj"};
   Lora third(cpu(), g.config, g.weights);
-  EXPECT_TRUE(contains(error_of([&] { third.load(folder / "x.safetensors"); }), "lora_targets"));
-  g.config.sft.lora_targets = "q_proj";
-  g.config.sft.lora_rank = 2;
+  EXPECT_TRUE(contains(error_of([&] { third.load(folder / "x.safetensors"); }), "lora.targets"));
+  g.config.lora.targets = {"q_proj"};
+  g.config.lora.rank = 2;
   Lora fourth(cpu(), g.config, g.weights);
-  EXPECT_TRUE(contains(error_of([&] { fourth.load(folder / "x.safetensors"); }), "lora_rank"));
+  EXPECT_TRUE(contains(error_of([&] { fourth.load(folder / "x.safetensors"); }), "lora.rank"));
 }
 
 TEST(LoraTest, EveryFlippedBitIsNoticedOrHarmless) {
@@ -217,10 +217,10 @@ TEST(LoraTest, NumbersThatAreNotFiniteAreNotSaved) {
 TEST(LoraTest, AnAlphaThatLeavesNoEps) {
   Fixture f;
   for (const double alpha : {1e38, 1e-38}) {
-    f.config.sft.lora_alpha = alpha;
+    f.config.lora.alpha = alpha;
     f.config.optimizer.eps = alpha > 1 ? 1e-8 : 1e8;
-    EXPECT_TRUE(contains(error_of<UsageError>([&] { Lora(cpu(), f.config, f.weights); }),
-                         "sft.lora_alpha"));
+    EXPECT_TRUE(
+        contains(error_of<UsageError>([&] { Lora(cpu(), f.config, f.weights); }), "lora.alpha"));
   }
 }
 
@@ -229,13 +229,11 @@ TEST(LoraTest, TargetsThatAreNone) {
   const auto refused = [&] {
     return error_of<UsageError>([&] { Lora(cpu(), f.config, f.weights); });
   };
-  f.config.sft.lora_targets = "query";
-  EXPECT_TRUE(contains(refused(), "'query' is no matrix of a block; there are attn_out, ff_out"));
-  f.config.sft.lora_targets = " ,";
-  EXPECT_TRUE(contains(refused(), "names no matrix"));
-  f.config.sft.lora_targets = "q_proj";
-  f.config.sft.lora_rank = 24;
-  EXPECT_TRUE(contains(refused(), "sft.lora_rank = 24 must be below both extents"));
+  f.config.lora.targets = {"query"};
+  EXPECT_TRUE(contains(refused(), "'query' is no matrix of a block; there are q_proj, k_proj"));
+  f.config.lora.targets = {"q_proj"};
+  f.config.lora.rank = 24;
+  EXPECT_TRUE(contains(refused(), "lora.rank = 24 must be below both extents"));
 }
 
 TEST(LoraTest, AdaptersWithoutACheckpointAreRemoved) {

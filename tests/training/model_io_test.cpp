@@ -18,10 +18,10 @@ class ModelIo : public ::testing::Test {
  protected:
   ModelIo() : ops_(1) {
     config_.model.vocab_size = 11;
-    config_.model.layers = 2;
-    config_.model.width = 8;
-    config_.model.heads = 2;
-    config_.model.ffn_width = 12;
+    config_.model.num_layers = 2;
+    config_.model.hidden_size = 8;
+    config_.model.num_heads = 2;
+    config_.model.intermediate_size = 12;
     weights_ = std::make_unique<ModelTensors>(host_memory(), config_.model, "weights");
     initialise(*weights_, config_.model, 5, ops_);
     for (const NamedWeight& w : weights_->named()) tensors_.model.push_back({w.name, w.tensor});
@@ -112,7 +112,7 @@ TEST_F(ModelIo, TensorsThatTheConfigDoesNotDescribe) {
   tensor(kQuery).tensor = tensor(kQuery).tensor.row_range(0, 6);
   EXPECT_TRUE(contains(refusal(), str("/model/", kQuery, " has shape [6,8]")));
   tensors_.model = whole;
-  config_.model.layers = 1;
+  config_.model.num_layers = 1;
   info_.config = to_toml(config_);
   EXPECT_TRUE(contains(refusal(), "model.transformer.blocks.1."));
   EXPECT_TRUE(contains(refusal(), "has no place in the model"));
@@ -120,7 +120,7 @@ TEST_F(ModelIo, TensorsThatTheConfigDoesNotDescribe) {
 
 TEST_F(ModelIo, ABadConfigIsTheFilesFault) {
   for (const char* text :
-       {"model = 3", "[model]\nlayers = 2\nwidht = 8\n", "[model]\nheads = 3\n"}) {
+       {"model = 3", "[model]\nnum_layers = 2\nwidht = 8\n", "[model]\nnum_heads = 3\n"}) {
     info_.config = text;
     const CheckpointReader reader = saved();
     try {

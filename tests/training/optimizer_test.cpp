@@ -20,11 +20,11 @@ using testing::same_bits;
 ModelConfig golden_model() {
   ModelConfig config;
   config.vocab_size = 10;
-  config.layers = 2;
-  config.width = 8;
-  config.heads = 2;
-  config.kv_heads = 1;
-  config.ffn_width = 12;
+  config.num_layers = 2;
+  config.hidden_size = 8;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.intermediate_size = 12;
   return config;
 }
 
@@ -99,7 +99,7 @@ class Decay : public ::testing::Test {
   /// Names of the weights that shrank, of all ones.
   std::vector<std::string> shrunk(OptimizerConfig config, bool tied) {
     ModelConfig model = golden_model();
-    model.tied_embeddings = tied;
+    model.tie_embeddings = tied;
     CpuOps ops(1);
     const ModelTensors weights(ops.memory(), model, "weights");
     const ModelTensors gradients(ops.memory(), model, "gradients");

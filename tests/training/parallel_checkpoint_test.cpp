@@ -66,8 +66,8 @@ TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) {
     if (layout.micro_batch != 1) continue;
     SCOPED_TRACE(str(layout));
     Config here = config;
-    here.parallel.tensor = layout.tensor;
-    here.parallel.zero = layout.zero;
+    here.parallel.tensor_parallel = layout.tensor;
+    here.parallel.zero_stage = layout.zero;
     Grid grid(testing::world(), layout.tensor);
     const Trainer trainer(here, run_.ops, on(grid, /*resume=*/true));
     ASSERT_EQ(trainer.state().step, 3);
@@ -88,8 +88,8 @@ std::vector<double> resumed(Communicator& world, const SharedRun& run, const Con
                             const std::string& name, int ranks, const Layout& layout, int steps) {
   Config here = config;
   here.train.output = run.path(name);
-  here.parallel.tensor = layout.tensor;
-  here.parallel.zero = layout.zero;
+  here.parallel.tensor_parallel = layout.tensor;
+  here.parallel.zero_stage = layout.zero;
   here.train.micro_batch_size = layout.micro_batch;
   if (world.rank() == 0) {
     std::filesystem::create_directories(here.train.output);

@@ -42,7 +42,7 @@ class SharedRun {
   explicit SharedRun(Communicator& group)
       : group_(group), folder_(shared_text(group, own_.folder / "")) {
     config = own_.config;
-    config.model.heads = 4;                     // so that four ranks can share them
+    config.model.num_heads = 4;                 // so that four ranks can share them
     config.model.vocab_size = kVocabulary + 1;  // and must hold unequal numbers of ids
     config.data.train = folder_ + "train.h5";
     config.data.validation = folder_ + "validation.h5";
@@ -60,9 +60,9 @@ class SharedRun {
     Config other = config;
     other.train.output = folder_ + name;
     other.train.micro_batch_size = layout.micro_batch;
-    other.parallel.tensor = layout.tensor;
-    other.parallel.zero = layout.zero;
-    other.parallel.split_rows = layout.split_rows;
+    other.parallel.tensor_parallel = layout.tensor;
+    other.parallel.zero_stage = layout.zero;
+    other.parallel.sequence_parallel = layout.split_rows;
     return other;
   }
   std::string path(const std::string& name) const { return folder_ + name; }

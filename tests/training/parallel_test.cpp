@@ -21,7 +21,7 @@ struct Variant {
 };
 const Variant kVariants[] = {
     {"plain", [](Config&) {}},
-    {"tied", [](Config& c) { c.model.tied_embeddings = true; }},
+    {"tied", [](Config& c) { c.model.tie_embeddings = true; }},
     {"causal",
      [](Config& c) {
        c.model.attention = Attention::causal;
@@ -100,7 +100,7 @@ TEST_F(Layouts, SoDoVariantsOfTheModel) {
 // keeps its own rows alone.
 TEST_F(Layouts, FewRowsAreSplitToo) {
   const Variant short_and_deep = {"short and deep", [](Config& c) {
-                                    c.model.layers = 4;
+                                    c.model.num_layers = 4;
                                     c.data.sequence_length = 3;
                                     c.train.random_length_fraction = 0;
                                   }};
@@ -113,14 +113,14 @@ TEST_F(Layouts, SplitRowsTakeLessMemory) {
   const int ranks = world_->size();
   if (ranks == 1) return;
   Config config = run_.in("memory", {ranks, 0, 1});
-  config.model.layers = 12;
+  config.model.num_layers = 12;
   const std::int64_t whole = plan_run(config, ranks).memory.activations;
-  config.parallel.split_rows = true;
+  config.parallel.sequence_parallel = true;
   const std::int64_t split = plan_run(config, ranks).memory.activations;
   const std::int64_t rows = config.data.sequence_length, others = rows - (rows + ranks - 1) / ranks;
   // Of 11 blocks middle and two rstd (the last block's stay), of 10 also x; every tensor is rounded
   // up.
-  const std::int64_t saved = 4 * others * (config.model.width * (11 + 10) + 11 * 2);
+  const std::int64_t saved = 4 * others * (config.model.hidden_size * (11 + 10) + 11 * 2);
   EXPECT_NEAR(double(whole - split), double(saved), 43 * 64.0);
   EXPECT_GT(whole - split, saved / 2);
 }
@@ -307,10 +307,10 @@ TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
     change(config);
     return error_of<UsageError>([&] { Trainer(config, run_.ops, on(grid)); });
   };
-  EXPECT_EQ(refused("odd heads", [](Config& c) { c.model.heads = 1; }),
-            str("parallel.tensor = ", ranks, " must divide model.heads = 1"));
-  EXPECT_EQ(refused("one key head", [](Config& c) { c.model.kv_heads = 1; }),
-            str("parallel.tensor = ", ranks, " must divide model.kv_heads = 1"));
+  EXPECT_EQ(refused("odd heads", [](Config& c) { c.model.num_heads = 1; }),
+            str("parallel.tensor_parallel = ", ranks, " must divide model.num_heads = 1"));
+  EXPECT_EQ(refused("one key head", [](Config& c) { c.model.num_kv_heads = 1; }),
+            str("parallel.tensor_parallel = ", ranks, " must divide model.num_kv_heads = 1"));
   Grid wide(testing::world(), 1);
   Config few = run_.in("few", {});
   few.train.batch_size = few.train.micro_batch_size = 1;
@@ -404,7 +404,7 @@ TEST_F(Layouts, SumsOfActivationsAreThoseOfThePlan) {
   if (n == 1) return;
   kVariants[2].apply(run_.config);
   run_.config.train.random_length_fraction = 0;
-  run_.config.model.layers = 3;
+  run_.config.model.num_layers = 3;
   for (const bool split : {false, true}) {
     const Config config = run_.in(str("sums-", split), {n, 0, 3, split});
     Grid grid(testing::world(), n);

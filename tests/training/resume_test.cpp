@@ -32,7 +32,7 @@ TEST(ResolveModel, TakesWhatIsNotSetFromTheData) {
   EXPECT_EQ(m.mask_token, 16);
   EXPECT_EQ(m.eos_token, 17);
   EXPECT_EQ(m.pad_token, 17);  // LLaDA pads with the end token
-  EXPECT_EQ(m.kv_heads, Config().model.heads);
+  EXPECT_EQ(m.num_kv_heads, Config().model.num_heads);
   EXPECT_EQ(resolve_model(Config(), file, 3).model.pad_token, 3);
   Config padded;
   padded.model.vocab_size = 64;
@@ -90,11 +90,12 @@ TEST(ResolveModel, DiffusionNeedsAMask) {
 TEST(ChangesOnResume, AreTold) {
   Config before, now;
   EXPECT_TRUE(changes_on_resume(before, now, "k.h5").empty());
+  before.train.steps = 1000;
   now.train.steps = 2000;
   now.optimizer.learning_rate = 2.5e-3;
   now.optimizer.schedule = Schedule::cosine;
   now.train.output = "elsewhere";  // moved: no change of the run
-  now.parallel.threads = 3;
+  now.compute.threads = 3;
   EXPECT_EQ(changes_on_resume(before, now, "k.h5"),
             (std::vector<std::string>{"optimizer.learning_rate: 0.001 -> 0.0025",
                                       "optimizer.schedule: \"wsd\" -> \"cosine\"",
@@ -103,13 +104,13 @@ TEST(ChangesOnResume, AreTold) {
 
 TEST(ChangesOnResume, OfTheModelAreRefused) {
   const std::vector<std::pair<std::function<void(Config&)>, std::string>> changes = {
-      {[](Config& c) { c.model.width = 512; }, "model.width = 512"},
-      {[](Config& c) { c.model.layers = 5; }, "model.layers = 5"},
-      {[](Config& c) { c.model.heads = 8; }, "model.heads = 8"},
-      {[](Config& c) { c.model.kv_heads = 2; }, "model.kv_heads = 2"},
-      {[](Config& c) { c.model.ffn_width = 8; }, "model.ffn_width = 8"},
+      {[](Config& c) { c.model.hidden_size = 512; }, "model.hidden_size = 512"},
+      {[](Config& c) { c.model.num_layers = 5; }, "model.num_layers = 5"},
+      {[](Config& c) { c.model.num_heads = 8; }, "model.num_heads = 8"},
+      {[](Config& c) { c.model.num_kv_heads = 2; }, "model.num_kv_heads = 2"},
+      {[](Config& c) { c.model.intermediate_size = 8; }, "model.intermediate_size = 8"},
       {[](Config& c) { c.model.vocab_size = 8; }, "model.vocab_size = 8"},
-      {[](Config& c) { c.model.tied_embeddings = true; }, "model.tied_embeddings = true"},
+      {[](Config& c) { c.model.tie_embeddings = true; }, "model.tie_embeddings = true"},
       {[](Config& c) { c.model.attention = Attention::causal; }, "model.attention = \"causal\""},
       {[](Config& c) { c.model.mask_token = 3; }, "model.mask_token = 3"},
       {[](Config& c) { c.train.objective = Objective::autoregressive; },
@@ -124,7 +125,7 @@ TEST(ChangesOnResume, OfTheModelAreRefused) {
     EXPECT_TRUE(contains(error, message));
   }
   Config same;
-  same.model.kv_heads = same.model.heads;  // what 0 stands for
+  same.model.num_kv_heads = same.model.num_heads;  // what 0 stands for
   EXPECT_TRUE(changes_on_resume(Config(), same, "k.h5").empty());
 }
 
@@ -133,9 +134,10 @@ TEST(CheckSameModel, ShapesAlone) {
   now.attention = Attention::causal;
   now.rope_theta = 1e6;
   check_same_model(before, now, "k.h5");
-  now.ffn_width = 1408;
+  now.intermediate_size = 1408;
   EXPECT_EQ(error_of<UsageError>([&] { check_same_model(before, now, "k.h5"); }),
-            "model.ffn_width = 1408, but train.init = k.h5 holds a model of model.ffn_width = 704");
+            "model.intermediate_size = 1408, but train.init = k.h5 holds a model of "
+            "model.intermediate_size = 704");
 }
 
 TEST(SameTokenizer, WhateverTheSpacing) {

@@ -13,13 +13,13 @@ constexpr std::int64_t kParameters = 8'015'581'184;  // of LLaDA 8B
 
 Config llada_8b() {
   return read_config(LACUNA_SOURCE "/configs/llada-8b.toml",
-                     {"parallel.dtype=f32", "parallel.device=cpu"});
+                     {"compute.dtype=f32", "compute.device=cpu"});
 }
 
 // f32 weights and gradients, two f32 moments, cut among 64 ranks when sharded.
 TEST(RunPlan, Llada8b) {
   Config config = llada_8b();
-  config.parallel.zero = 0;
+  config.parallel.zero_stage = 0;
   const RunPlan whole = plan_run(config, 64);
   EXPECT_EQ(whole.parameters, kParameters);
   EXPECT_EQ(whole.data, 64);
@@ -31,7 +31,7 @@ TEST(RunPlan, Llada8b) {
   EXPECT_EQ(whole.activation_bytes, 0);
   EXPECT_EQ(whole.micro_batches, 20);  // 1280 / 64, one at a time
 
-  config.parallel.zero = 1;
+  config.parallel.zero_stage = 1;
   const RunPlan sharded = plan_run(config, 64);
   EXPECT_NEAR(double(sharded.memory.optimizer), 8.0 * kParameters / 64, 1e6);
   EXPECT_EQ(sharded.memory.weights, whole.memory.weights);
@@ -41,7 +41,7 @@ TEST(RunPlan, Llada8b) {
 TEST(RunPlan, ASharedModel) {
   Config config = llada_8b();
   const RunPlan alone = plan_run(config, 64);
-  config.parallel.tensor = 4;
+  config.parallel.tensor_parallel = 4;
   const RunPlan shared = plan_run(config, 64);
   EXPECT_EQ(shared.data, 16);
   EXPECT_EQ(shared.parameters, kParameters);
@@ -57,10 +57,10 @@ TEST(RunPlan, ASharedModel) {
 // GPUs that share a model hold what arrives by NCCL beside their arenas.
 TEST(RunPlan, NcclsExchangeIsCounted) {
   Config config = llada_8b();
-  config.parallel.tensor = 4;
+  config.parallel.tensor_parallel = 4;
   const RunPlan on_hosts = plan_run(config, 64);
   EXPECT_EQ(on_hosts.memory.exchange, 0);
-  config.parallel.device = DeviceKind::cuda;
+  config.compute.device = DeviceKind::cuda;
   const RunPlan on_gpus = plan_run(config, 64);
   EXPECT_EQ(on_gpus.memory.exchange, std::int64_t{32} << 20);
   config.parallel.transport = Transport::mpi;
@@ -69,18 +69,18 @@ TEST(RunPlan, NcclsExchangeIsCounted) {
   EXPECT_EQ(on_gpus.memory.total() - on_gpus.memory.runtime,
             by_mpi.memory.total() - by_mpi.memory.runtime + (std::int64_t{32} << 20));
   config.parallel.transport = Transport::nccl;
-  config.parallel.tensor = 1;
+  config.parallel.tensor_parallel = 1;
   EXPECT_EQ(plan_run(config, 64).memory.exchange, 0);
 }
 
 // What a process has on a GPU beside its arenas: a context always, NCCL's buffers by communicator.
 TEST(RunPlan, TheRuntimeIsCounted) {
   Config config = llada_8b();
-  config.parallel.tensor = 1;
+  config.parallel.tensor_parallel = 1;
   EXPECT_EQ(plan_run(config, 8).memory.runtime, 0);
-  config.parallel.device = DeviceKind::cuda;
+  config.compute.device = DeviceKind::cuda;
   const auto runtime = [&](int ranks, int tensor) {
-    config.parallel.tensor = tensor;
+    config.parallel.tensor_parallel = tensor;
     return plan_run(config, ranks).memory.runtime;
   };
   const std::int64_t alone = runtime(1, 1), nccl = runtime(4, 4) - alone;
@@ -91,7 +91,7 @@ TEST(RunPlan, TheRuntimeIsCounted) {
   EXPECT_EQ(runtime(4, 2) - alone, nccl / 2 * 3);
   config.parallel.transport = Transport::mpi;
   EXPECT_EQ(runtime(4, 2), alone);
-  config.parallel.device = DeviceKind::cuda_emulated;
+  config.compute.device = DeviceKind::cuda_emulated;
   EXPECT_EQ(runtime(4, 2), 0);
 }
 
@@ -108,13 +108,13 @@ TEST(RunPlan, Llada8bFitsTheGpusItNames) {
 TEST(RunPlan, TheFewestRanksThatFit) {
   Config config;
   config.model.vocab_size = 1000;
-  config.parallel.zero = 1;
+  config.parallel.zero_stage = 1;
   const auto total = [&](int ranks) { return plan_run(config, ranks).memory.total(); };
   ASSERT_GT(total(2), total(4));
   EXPECT_EQ(fewest_ranks_that_fit(config, total(1)), 1);
   EXPECT_EQ(fewest_ranks_that_fit(config, total(4)), 4);
   EXPECT_EQ(fewest_ranks_that_fit(config, 1000), std::nullopt);
-  config.parallel.tensor = 4;
+  config.parallel.tensor_parallel = 4;
   EXPECT_EQ(fewest_ranks_that_fit(config, total(4)), 4);
 }
 
@@ -144,12 +144,12 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   Config config;
   config.model.vocab_size = 1000;
   config.train.micro_batch_size = 8;
-  config.parallel.zero = 0;
+  config.parallel.zero_stage = 0;
   const auto total = [&](std::int64_t micro, std::int64_t zero, std::int64_t tensor) {
     Config c = config;
     c.train.micro_batch_size = micro;
-    c.parallel.zero = zero;
-    c.parallel.tensor = tensor;
+    c.parallel.zero_stage = zero;
+    c.parallel.tensor_parallel = tensor;
     return plan_run(c, 4).memory.total();
   };
   EXPECT_EQ(change_that_fits(config, 4, total(4, 0, 1)), "train.micro_batch_size = 4");
@@ -160,38 +160,38 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   while (total(micro, 1, 1) > less) micro /= 2;
   ASSERT_LT(micro, 8);
   EXPECT_EQ(change_that_fits(config, 4, less),
-            str("parallel.zero = 1, train.micro_batch_size = ", micro));
+            str("parallel.zero_stage = 1, train.micro_batch_size = ", micro));
   // Next, the model on two ranks, with whatever micro-batch and states fit.
   const auto shared = change_that_fits(config, 4, total(1, 1, 1) - 1);
   ASSERT_TRUE(shared.has_value());
-  EXPECT_TRUE(shared->starts_with("parallel.tensor = 2")) << *shared;
+  EXPECT_TRUE(shared->starts_with("parallel.tensor_parallel = 2")) << *shared;
   EXPECT_EQ(change_that_fits(config, 4, 1000), std::nullopt);
   // Where two ranks share it already: split rows, before four of them do.
-  config.parallel.tensor = 2;
+  config.parallel.tensor_parallel = 2;
   const auto split = change_that_fits(config, 4, total(1, 1, 2) - 1);
   ASSERT_TRUE(split.has_value());
-  EXPECT_TRUE(split->starts_with("parallel.split_rows = true")) << *split;
+  EXPECT_TRUE(split->starts_with("parallel.sequence_parallel = true")) << *split;
 }
 
 TEST(RunPlan, WhatTrainingRefusesIsRefused) {
   Config config = llada_8b();
-  config.parallel.tensor = 4;
+  config.parallel.tensor_parallel = 4;
   EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 6); }),
-                       "parallel.tensor = 4 does not divide 6 ranks"));
-  config.parallel.tensor = 1;
+                       "parallel.tensor_parallel = 4 does not divide 6 ranks"));
+  config.parallel.tensor_parallel = 1;
   EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 2000); }),
                        "train.batch_size = 1280 is too small for 2000"));
-  config.parallel.tensor = 64;
+  config.parallel.tensor_parallel = 64;
   EXPECT_TRUE(contains(error_of<UsageError>([&] { plan_run(config, 64); }),
-                       "must divide model.heads = 32"));
+                       "must divide model.num_heads = 32"));
 }
 
 // bf16 weights, f32 masters beside the moments.
 TEST(RunPlan, RoundedWeights) {
   Config config = llada_8b();
   const RunPlan exact = plan_run(config, 64);
-  config.parallel.device = DeviceKind::cuda;
-  config.parallel.dtype = Precision::bf16;
+  config.compute.device = DeviceKind::cuda;
+  config.compute.dtype = Precision::bf16;
   const RunPlan rounded = plan_run(config, 64);
   EXPECT_NEAR(double(rounded.memory.weights), 2.0 * kParameters, 1e6);
   EXPECT_EQ(rounded.memory.gradients, exact.memory.gradients);

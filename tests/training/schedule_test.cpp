@@ -81,9 +81,10 @@ TEST(Schedule, ShortRunsCutNumbersOfSteps) {
   EXPECT_DOUBLE_EQ(lr(200, 150), (kHigh + kLow) / 2);
   EXPECT_DOUBLE_EQ(lr(200, 200), kLow);
   EXPECT_EQ(schedule_shortening(config, 350), "");
-  EXPECT_EQ(schedule_shortening(config, 200),
-            "train.steps = 200 is shorter than the schedule: optimizer.decay_steps = 250 is cut to "
-            "100; a share such as 0.1 follows train.steps");
+  EXPECT_EQ(
+      schedule_shortening(config, 200),
+      "a run of 200 steps is shorter than its schedule: optimizer.decay_steps = 250 is cut to "
+      "100; a share such as 0.1 follows the run's length");
   for (const std::int64_t n : {1, 25, 50})  // warm-up alone
     EXPECT_DOUBLE_EQ(lr(50, n), kHigh * double(n) / 50);
   EXPECT_TRUE(contains(schedule_shortening(config, 50),

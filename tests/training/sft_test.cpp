@@ -140,6 +140,14 @@ TEST_F(Sft, LearnsAndResumesBitForBit) {
   EXPECT_TRUE(same_bits(whole.weights(), second.weights()));
 }
 
+TEST_F(Sft, AnEpochIsEveryExampleOnce) {
+  const SftExamples examples(TokenFile(config.data.train), 16, 0);
+  config.train.steps = -1;
+  config.train.epochs = 2;
+  const std::int64_t batch = config.train.batch_size;
+  EXPECT_EQ(sft(config).steps(), (2 * examples.size() + batch - 1) / batch);
+}
+
 TEST_F(Sft, ValidationIsTheExactMeanForACausalModel) {
   config.model.attention = Attention::causal;
   config.train.objective = Objective::autoregressive;
@@ -164,8 +172,8 @@ TEST_F(Sft, AdaptersLearnAndResumeBitForBit) {
   base.train.steps = 10;
   sft(base).run();
   config.train.init = base.train.output;
-  config.sft.lora_rank = 4;
-  config.sft.lora_targets = "q_proj,v_proj,up_proj";
+  config.lora.rank = 4;
+  config.lora.targets = {"q_proj", "v_proj", "up_proj"};
   config.train.steps = 20;
   config.train.eval_every = 0;
   config.train.checkpoint_every = 10;

@@ -60,11 +60,11 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
         grid_(testing::world({}, &ops_), session().size()),
         run_(grid_.world()) {
     config_ = run_.config;
-    config_.parallel.tensor = session().size();
-    config_.parallel.device = DeviceKind::cuda_emulated;
-    config_.parallel.dtype = GetParam();
+    config_.parallel.tensor_parallel = session().size();
+    config_.compute.device = DeviceKind::cuda_emulated;
+    config_.compute.dtype = GetParam();
     // Heads of 64, which tensor cores take in bf16.
-    config_.model.width = GetParam() == Precision::bf16 ? 256 : 16;
+    config_.model.hidden_size = GetParam() == Precision::bf16 ? 256 : 16;
     config_.data.validation.clear();
     config_.train.steps = 100;
     config_.train.batch_size = 4;
@@ -138,8 +138,8 @@ class Tuning : public ::testing::Test {
  protected:
   Tuning() : devices_(session().size()), world_(testing::world()), run_(*world_) {
     config_ = run_.config;
-    config_.parallel.tensor = session().size();
-    config_.parallel.device = DeviceKind::cuda_emulated;
+    config_.parallel.tensor_parallel = session().size();
+    config_.compute.device = DeviceKind::cuda_emulated;
     config_.data.validation.clear();
     config_.train.steps = 3;  // the last one by run(), which saves
   }

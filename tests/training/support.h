@@ -59,11 +59,11 @@ class TinyRun {
   TinyRun() {
     write_cycle(folder / "train.h5", 4000);
     write_cycle(folder / "validation.h5", 1000);
-    config.model.layers = 2;
-    config.model.width = 16;
-    config.model.heads = 2;
-    config.model.ffn_width = 24;
-    config.model.max_length = 32;
+    config.model.num_layers = 2;
+    config.model.hidden_size = 16;
+    config.model.num_heads = 2;
+    config.model.intermediate_size = 24;
+    config.model.max_seq_length = 32;
     config.data.train = folder / "train.h5";
     config.data.validation = folder / "validation.h5";
     config.data.sequence_length = 32;

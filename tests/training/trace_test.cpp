@@ -191,9 +191,9 @@ TEST(Trace, OfAdapters) {
   };
   Trainer(base, run.ops, options(false, "")).run();
   run.config.train.init = base.train.output;
-  run.config.sft.lora_rank = 3;
-  run.config.sft.lora_alpha = 6;
-  run.config.sft.lora_targets = "q_proj,ff_out";
+  run.config.lora.rank = 3;
+  run.config.lora.alpha = 6;
+  run.config.lora.targets = {"q_proj", "ff_out"};
   run.config.train.checkpoint_every = 2;
   Trainer(run.config, run.ops, options(false, "")).run([] { return true; });
   const std::string path = run.folder / "trace.h5";

@@ -69,6 +69,42 @@ TEST(Trainer, ResumingIsBitExact) {
   }
 }
 
+TEST(Trainer, EpochsSetTheStepsAndAResumedRunKeepsThem) {
+  TinyRun run;
+  const Config steps = run.in("steps");
+  run_to_end(run, steps, 0);
+  // 4000 tokens are 125 windows of 32: 0.3 passes are 38 samples, 10 batches of 4.
+  run.config.train.steps = -1;
+  run.config.train.epochs = 0.3;
+  run.config.train.eval_every = 0.5;
+  run.config.train.checkpoint_every = 0.5;
+  run.config.train.log_every = 0.1;
+  run.config.optimizer.warmup_steps = 0.3;
+  run.config.optimizer.decay_steps = 0.4;
+  for (const std::int64_t stop_after : {0, 3}) {
+    const Config epochs = run.in(str("epochs", stop_after));
+    const TrainerOptions options{.resume = true, .trace = {}, .matmul_peak = 1e9};
+    if (stop_after > 0) {
+      Trainer first(epochs, run.ops, options);
+      EXPECT_EQ(first.run([&] { return first.state().step == stop_after; }).steps, 10);
+    }
+    Trainer second(epochs, run.ops, options);
+    EXPECT_EQ(second.steps(), 10);
+    EXPECT_EQ(second.run().step, 10);
+    for (const std::int64_t step : {5, 10})
+      expect_same_tensors(checkpoint_path(steps.train.output, step),
+                          checkpoint_path(epochs.train.output, step));
+    EXPECT_EQ(untimed_metrics(steps.train.output + "/metrics.jsonl"),
+              untimed_metrics(epochs.train.output + "/metrics.jsonl"));
+    // What is stored is what was asked for.
+    const Config stored = parse_config(
+        CheckpointReader(checkpoint_path(epochs.train.output, 10)).info().config, "stored");
+    EXPECT_EQ(stored.train.epochs, 0.3);
+    EXPECT_EQ(stored.train.steps, -1);
+    EXPECT_EQ(error_of([&] { validate(stored); }), "");
+  }
+}
+
 TEST(Trainer, ResumingAfterACrashIsBitExact) {
   TinyRun run;
   const Config whole = run.in("whole");
@@ -269,8 +305,8 @@ TEST(Trainer, NothingIsSavedAfterABadStep) {
 // A model that only counts would reach the unigram entropy ln 16; the corpus has almost none.
 TEST(Trainer, LearnsMoreThanFrequencies) {
   TinyRun run;
-  run.config.model.width = 32;
-  run.config.model.ffn_width = 64;
+  run.config.model.hidden_size = 32;
+  run.config.model.intermediate_size = 64;
   run.config.train.steps = 300;
   run.config.train.batch_size = 16;
   run.config.train.micro_batch_size = 16;
@@ -306,10 +342,10 @@ TEST(Trainer, StartsFromACheckpoint) {
     for (std::int64_t i = 0; i < trainer.weights().flat().count(); ++i)
       ASSERT_EQ(trainer.optimizer().first_moment().flat().as<float>()[i], 0);
   }
-  second.model.layers = 3;
+  second.model.num_layers = 3;
   second.train.output = run.folder / "third";
   EXPECT_TRUE(contains(error_of<UsageError>([&] { Trainer trainer(second, run.ops); }),
-                       "model.layers = 3, but train.init"));
+                       "model.num_layers = 3, but train.init"));
   EXPECT_FALSE(fs::exists(run.folder / "third"));
 }
 
@@ -317,10 +353,11 @@ TEST(Trainer, RefusesToOverwriteOrToChangeAModel) {
   TinyRun run;
   run.trainer().run();
   EXPECT_TRUE(contains(error_of<UsageError>([&] { run.trainer(); }), "add --resume"));
-  run.config.model.ffn_width = 48;
-  EXPECT_TRUE(contains(error_of<UsageError>([&] { run.trainer(true); }),
-                       "model.ffn_width = 48, but " + run.output("checkpoints/step-00000010.h5")));
-  run.config.model.ffn_width = 24;
+  run.config.model.intermediate_size = 48;
+  EXPECT_TRUE(
+      contains(error_of<UsageError>([&] { run.trainer(true); }),
+               "model.intermediate_size = 48, but " + run.output("checkpoints/step-00000010.h5")));
+  run.config.model.intermediate_size = 24;
   run.config.train.steps = 12;
   run.config.optimizer.learning_rate = 1e-3;
   EXPECT_EQ(run.trainer(true).run().step, 12);

@@ -1,0 +1,17 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace lacuna {
+
+struct KeyName {
+  std::string section, key;
+};
+
+/// The name of today of a key that an earlier version had; none for every other key. Checkpoints
+/// written with the old name are read by it; elsewhere the old name is an error that states the new
+/// one.
+std::optional<KeyName> renamed_key(std::string_view section, std::string_view key);
+
+}  // namespace lacuna

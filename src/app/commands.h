@@ -8,6 +8,7 @@ class MpiSession;
 // Each adds its subcommand, whose callback runs it. Errors leave as exceptions; main.cpp prints
 // them.
 void add_bench_command(Command app);
+void add_config_command(Command app);
 void add_evaluate_command(Command app);
 void add_export_command(Command app);
 void add_forward_command(Command app);

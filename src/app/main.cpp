@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     app.require_subcommand();
     lacuna::add_tokenizer_command(app);
     lacuna::add_plan_command(app);
+    lacuna::add_config_command(app);
     lacuna::add_prepare_command(app);
     lacuna::add_pretrain_command(app, session);
     lacuna::add_sft_command(app, session);

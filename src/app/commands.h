@@ -9,6 +9,7 @@ class MpiSession;
 // them.
 void add_bench_command(Command app);
 void add_config_command(Command app);
+void add_doctor_command(Command app);
 void add_evaluate_command(Command app);
 void add_export_command(Command app);
 void add_forward_command(Command app);

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
     lacuna::add_export_command(app);
     lacuna::add_inspect_command(app);
     lacuna::add_bench_command(app);
+    lacuna::add_doctor_command(app);
     refuse_several_ranks(app, session);
     const std::string answer = line.run(argc, argv);
     if (session.rank() == 0 && !answer.empty()) {

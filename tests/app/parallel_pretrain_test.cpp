@@ -55,9 +55,10 @@ checkpoint_every = 0
 [optimizer]
 warmup_steps = 0
 decay_steps = 0
+[parallel]
+timeout = 60
 [compute]
 threads = 1
-timeout = 60
 )");
   }
   static Words mpirun(int ranks) {

@@ -29,9 +29,10 @@ ARROWS = {
     "checkpoint": ["core"],
     "data": ["tokenizer", "checkpoint"],
     "model": ["comm"],
+    "model_io": ["model", "checkpoint", "tokenizer"],
     "diffusion": ["model"],
     "decoding": ["model"],
-    "training": ["diffusion", "decoding", "data", "checkpoint"],
+    "training": ["diffusion", "decoding", "data", "model_io"],
     "evaluation": ["diffusion", "decoding", "data", "checkpoint"],
     "app": ["training", "evaluation"],
 }

@@ -14,7 +14,6 @@
 #include "app/generation_benchmark.h"
 #include "app/known_config.h"
 #include "app/training_benchmark.h"
-#include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -22,7 +21,8 @@
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
 #include "kernels/cpu/blas.h"
-#include "training/model_io.h"
+#include "model_io/loaded_model.h"
+#include "model_io/tensor_io.h"
 
 namespace lacuna {
 namespace {
@@ -136,25 +136,24 @@ void bench_training(const BenchOptions& options) {
 struct Subject {
   std::string name;
   ModelConfig model;
-  std::unique_ptr<const ModelReader> reader;  // none: weights are drawn at random
+  std::optional<ModelSource> source;  // none: weights are drawn at random
 };
 
 Subject subject_of(const BenchOptions& options) {
   if (!options.checkpoint.empty()) {
-    auto reader = open_model(resolve_checkpoint(options.checkpoint));
-    const ModelConfig model = config_of_checkpoint(*reader).model;
-    return {reader->path(), model, std::move(reader)};
+    ModelSource source(options.checkpoint);
+    return {source.reader.path(), source.config, std::move(source)};
   }
   if (options.config.empty()) {
     ModelConfig model = model_of(bench_shape(options.shape));
     model.max_seq_length =
         std::max(model.max_seq_length,
                  options.generation.prompt_length + options.gen_length.value_or(kGenerated));
-    return {"shape " + options.shape, model, nullptr};
+    return {"shape " + options.shape, model, std::nullopt};
   }
   const KnownConfig known = known_config(options.config, options.overrides);
   for (const std::string& assumption : known.assumed) log_info("assumed: " + assumption);
-  return {options.config, known.config.model, nullptr};
+  return {options.config, known.config.model, std::nullopt};
 }
 
 GenerationShape generation_of(const BenchOptions& options, const ModelConfig& model) {
@@ -182,8 +181,8 @@ void bench_generation(const BenchOptions& options) {
   Ops& ops = *backend;
   const DType type = options.backend.type();
   const ModelTensors weights(ops.memory(), model, "weights", type);
-  if (subject.reader)
-    read_tensors(*subject.reader, "model", weights, ops);
+  if (subject.source)
+    read_tensors(subject.source->reader, "model", weights, ops);
   else
     initialise(weights, model, 1, ops);
   const GenerationBenchmark r = benchmark_generation(ops, model, weights, shape);

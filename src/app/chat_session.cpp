@@ -16,19 +16,20 @@
 
 namespace lacuna {
 
-ChatSession::ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
-                         const DecodingOptions& options, const ChatTemplate& chat, bool show)
-    : source_(source),
+ChatSession::ChatSession(const LoadedModel& model, const DecodingOptions& options,
+                         const ChatTemplate& chat, bool show)
+    : source_(model.source),
       options_(options),
-      format_(chat, source.need_tokenizer("a conversation needs one")) {
-  if (options.gen_length >= source.config.max_seq_length)
+      format_(chat, source_.need_tokenizer("a conversation needs one")) {
+  const ModelConfig& config = model.config();
+  if (options.gen_length >= config.max_seq_length)
     fail_usage(str("--gen-length is ", options.gen_length,
                    ", which leaves no room for a question: model.max_seq_length is ",
-                   source.config.max_seq_length));
+                   config.max_seq_length));
   decoder_ = std::make_unique<Decoder>(
-      ops, source.config, weights,
-      DecoderLimits{.tokens = source.config.max_seq_length, .guidance = options.cfg_scale > 0});
-  if (show) view_.emplace(stderr, *source.tokenizer, source.config);
+      *model.ops, config, model.weights,
+      DecoderLimits{.tokens = config.max_seq_length, .guidance = options.cfg_scale > 0});
+  if (show) view_.emplace(stderr, *source_.tokenizer, config);
 }
 
 std::vector<std::int32_t> ChatSession::prompt() {

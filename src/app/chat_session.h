@@ -4,9 +4,9 @@
 #include <string>
 
 #include "app/canvas_view.h"
-#include "app/model_source.h"
 #include "data/chat_template.h"
 #include "decoding/decoder.h"
+#include "model_io/loaded_model.h"
 
 namespace lacuna {
 
@@ -15,8 +15,8 @@ class ChatSession {
  public:
   /// Borrows all. `show`: the canvas is drawn on standard error while a reply is made. UsageError
   /// when replies of options.gen_length tokens leave no room in the model's length.
-  ChatSession(const ModelSource& source, Ops& ops, const ModelTensors& weights,
-              const DecodingOptions& options, const ChatTemplate& chat, bool show);
+  ChatSession(const LoadedModel& model, const DecodingOptions& options, const ChatTemplate& chat,
+              bool show);
 
   /// The reply to `text`, both kept as history. When the conversation no longer fits, its oldest
   /// turns are forgotten, which is told in the log; Error when the last one alone does not fit.

@@ -9,7 +9,6 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/evaluation_report.h"
-#include "app/model_source.h"
 #include "app/standard_io.h"
 #include "checkpoint/hugging_face.h"
 #include "config/task.h"
@@ -21,7 +20,7 @@
 #include "core/version.h"
 #include "data/sha256.h"
 #include "evaluation/evaluator.h"
-#include "training/model_io.h"
+#include "model_io/loaded_model.h"
 
 namespace lacuna {
 namespace {
@@ -92,13 +91,11 @@ void warn_about(const TaskReport& task) {
 
 void run(const Arguments& a) {
   std::vector<TaskReport> tasks = read_tasks(a);
-  const ModelSource source(a.checkpoint);
-  const Tokenizer& tokenizer = source.need_tokenizer("tasks are texts, which need one");
-  const std::unique_ptr<Ops> backend = a.backend.make();
-  Ops& ops = *backend;
-  ModelTensors weights(ops.memory(), source.config, "weights", a.backend.type());
-  read_tensors(source.reader, "model", weights, ops);
-  const Subject subject{ops, source.config, weights, tokenizer,
+  ModelSource opened(a.checkpoint);
+  (void)opened.need_tokenizer("tasks are texts, which need one");
+  const LoadedModel model = load_model(std::move(opened), a.backend.make(), a.backend.type());
+  const ModelSource& source = model.source;
+  const Subject subject{*model.ops, source.config, model.weights, *source.tokenizer,
                         load_chat_template(a.chat_template)};
 
   StandardOutput out;
@@ -129,7 +126,7 @@ void run(const Arguments& a) {
   const Json json = {{"model",
                       {{"checkpoint", source.reader.path()},
                        {"sha256", hash_of(source.reader, source.config)},
-                       {"parameters", weights.parameters()},
+                       {"parameters", model.weights.parameters()},
                        {"step", info.step},
                        {"tokens", info.tokens},
                        {"attention", word_of(source.config.attention)},

@@ -10,14 +10,13 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/token_ids.h"
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "model/head.h"
 #include "model/model.h"
-#include "training/model_io.h"
+#include "model_io/loaded_model.h"
 
 namespace lacuna {
 namespace {
@@ -65,16 +64,14 @@ void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
 }
 
 void run(const Arguments& a) {
-  const std::unique_ptr<const ModelReader> opened = open_model(resolve_checkpoint(a.checkpoint));
-  const ModelReader& reader = *opened;
-  const ModelConfig config = config_of_checkpoint(reader).model;
-  const std::vector<std::int32_t> ids = sequence(a, config);
+  ModelSource source(a.checkpoint);
+  const std::vector<std::int32_t> ids = sequence(a, source.config);
   const auto length = std::int64_t(ids.size());
 
-  const std::unique_ptr<Ops> backend = a.backend.make();
-  Ops& ops = *backend;
-  ModelTensors weights(ops.memory(), config, "weights", a.backend.type());
-  read_tensors(reader, "model", weights, ops);
+  const LoadedModel loaded = load_model(std::move(source), a.backend.make(), a.backend.type());
+  Ops& ops = *loaded.ops;
+  const ModelConfig& config = loaded.config();
+  const ModelTensors& weights = loaded.weights;
   Model model(ops, config, weights, {length, 1, length, false});
   Head head(ops, config, weights,
             std::min(length, head_chunk_rows(config, weights.head.dtype, ops.place())), nullptr,

@@ -6,6 +6,7 @@
 
 #include "app/inspect_detail.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
 #include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
@@ -13,7 +14,6 @@
 #include "core/text.h"
 #include "data/token_file.h"
 #include "tokenizer/tokenizer.h"
-#include "training/model_io.h"
 
 namespace lacuna {
 namespace {

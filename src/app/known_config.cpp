@@ -3,16 +3,23 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "data/token_file.h"
-#include "training/model_io.h"
 #include "training/run_length.h"
 
 namespace lacuna {
 namespace {
 
 constexpr std::int64_t kAssumedVocabulary = 4096;  // the quick start's
+
+/// Returns what messages about the config add.
+std::string take_model_of_init(Config& config) {
+  const auto reader = open_model(resolve_checkpoint(config.train.init));
+  config.model = config_of_checkpoint(*reader).model;
+  return ", with the model of " + reader->path();
+}
 
 /// Of one pass: examples of sft, or windows.
 std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
@@ -25,9 +32,7 @@ KnownConfig known_config(const std::string& path, const std::vector<std::string>
   KnownConfig known;
   known.config = read_config(path, overrides, [&](Config& c) {
     if (c.model != ModelConfig{} || c.train.init.empty()) return std::string();
-    const auto reader = open_model(resolve_checkpoint(c.train.init));
-    c.model = config_of_checkpoint(*reader).model;
-    return ", with the model of " + reader->path();
+    return take_model_of_init(c);
   });
   Config& c = known.config;
   if (c.model == ModelConfig{})
@@ -61,11 +66,10 @@ Config read_sft_config(const std::string& path, const std::vector<std::string>& 
     if (config.train.init.empty())
       fail_usage("fine-tuning starts from a checkpoint: give --init, or train.init");
     if (config.model != ModelConfig{}) return std::string();
-    const auto reader = open_model(resolve_checkpoint(config.train.init));
-    config.model = config_of_checkpoint(*reader).model;
+    const std::string taken = take_model_of_init(config);
     if (config.model.attention == Attention::causal)
       config.train.objective = Objective::autoregressive;
-    return ", with the model of " + reader->path();
+    return taken;
   });
 }
 

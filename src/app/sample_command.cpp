@@ -14,16 +14,15 @@
 #include "app/commands.h"
 #include "app/decoding_arguments.h"
 #include "app/live_decoding.h"
-#include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "decoding/generate.h"
+#include "model_io/loaded_model.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
-#include "training/model_io.h"
 
 namespace lacuna {
 namespace {
@@ -119,7 +118,7 @@ class Printer {
 void chat(const Arguments& a) {
   if (a.samples > 1 || a.ids || a.echo)
     fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
-  const ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint);
   const std::int64_t half = std::max<std::int64_t>(1, source.config.max_seq_length / 2);
   DecodingOptions options = options_of(a, source.config, 0, std::min(kDefaultLength, half));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
@@ -129,12 +128,9 @@ void chat(const Arguments& a) {
   }
   warn_of_idle_options(a, options, source.config.attention == Attention::causal);
   const ChatTemplate chat_template = load_chat_template(a.chat_template);
-  const std::unique_ptr<Ops> backend = a.backend.make();
-  Ops& ops = *backend;
-  ModelTensors weights(ops.memory(), source.config, "weights", a.backend.type());
-  read_tensors(source.reader, "model", weights, ops);
+  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
   const bool show = a.show || (isatty(STDERR_FILENO) && isatty(STDIN_FILENO));
-  ChatSession session(source, ops, weights, options, chat_template, show);
+  ChatSession session(model, options, chat_template, show);
   if (a.prompt.empty()) return converse(session);
   StandardOutput out;
   out.write(session.ask(a.prompt) + "\n");
@@ -144,27 +140,25 @@ void chat(const Arguments& a) {
 void sample(const Arguments& a) {
   if (a.chat) return chat(a);
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
-  const ModelSource source(a.checkpoint);
-  const ModelConfig& config = source.config;
+  ModelSource source(a.checkpoint);
   if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
   if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
   const auto length = std::int64_t(prompt.size());
-  DecodingOptions options = options_of(a, config, length, kDefaultLength);
-  const bool causal = config.attention == Attention::causal;
+  DecodingOptions options = options_of(a, source.config, length, kDefaultLength);
+  const bool causal = source.config.attention == Attention::causal;
   warn_of_idle_options(a, options, causal);
 
-  const std::unique_ptr<Ops> backend = a.backend.make();
-  Ops& ops = *backend;
-  ModelTensors weights(ops.memory(), config, "weights", a.backend.type());
-  read_tensors(source.reader, "model", weights, ops);
+  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
+  const ModelConfig& config = model.config();
   const std::int64_t canvas = length + options.gen_length;
   const std::int64_t at_once =
       a.show ? 1 : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, a.samples);
-  Decoder decoder(ops, config, weights, {at_once * canvas, at_once, options.cfg_scale > 0});
-  Printer print(a, source, length);
+  Decoder decoder(*model.ops, config, model.weights,
+                  {at_once * canvas, at_once, options.cfg_scale > 0});
+  Printer print(a, model.source, length);
   if (a.show) {
-    CanvasView view(stderr, *source.tokenizer, config);
+    CanvasView view(stderr, *model.source.tokenizer, config);
     for (std::int64_t i = 0; i < a.samples; ++i)
       print(decode_live(decoder, {.tokens = prompt, .options = options, .sample = i}, &view,
                         a.samples > 1 ? str("sample ", i + 1, " of ", a.samples) : "",

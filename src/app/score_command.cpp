@@ -11,7 +11,6 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
-#include "app/model_source.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
@@ -20,7 +19,7 @@
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
 #include "evaluation/record.h"
-#include "training/model_io.h"
+#include "model_io/loaded_model.h"
 
 namespace lacuna {
 namespace {
@@ -117,7 +116,7 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
 }
 
 void score(const Arguments& a) {
-  const ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint);
   const bool causal = source.config.attention == Attention::causal;
   const std::vector<Item> items = read_items(a, source);
   std::int64_t rows = a.batch_tokens;
@@ -131,11 +130,8 @@ void score(const Arguments& a) {
         "the checkpoint is autoregressive and its likelihood exact: --form and "
         "--independent change nothing");
 
-  const std::unique_ptr<Ops> backend = a.backend.make();
-  Ops& ops = *backend;
-  ModelTensors weights(ops.memory(), source.config, "weights", a.backend.type());
-  read_tensors(source.reader, "model", weights, ops);
-  LikelihoodEstimator estimator(ops, source.config, weights, rows);
+  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
+  LikelihoodEstimator estimator(*model.ops, model.config(), model.weights, rows);
   StandardOutput out;
   std::vector<PromptedText> texts;
   for (const Item& item : items) texts.push_back(item.text);

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "checkpoint/checkpoint_config.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
 #include "core/check.h"
@@ -174,7 +175,7 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
                        GgufType type) {
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
-  const ModelConfig model = model_of(reader);
+  const ModelConfig model = config_of_checkpoint(reader).model;
   const std::vector<TensorInfo> infos = tensors_of(reader, model, DType::f32);
   GgufExport result;
   std::vector<GgufTensor> tensors;

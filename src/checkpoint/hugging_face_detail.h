@@ -19,10 +19,7 @@ namespace lacuna {
 inline constexpr const char* kConfigAttribute = "hf_config";    // config.json
 inline constexpr std::string_view kFileAttribute = "hf_file:";  // any other small file, by name
 
-/// The checkpoint's model, with vocab_size filled in.
-ModelConfig model_of(const ModelReader& reader);
-/// Every weight, of the shape it is stored in, which must be the model's. `dtype`: instead of the
-/// one that it is stored in.
+/// Every weight of the checkpoint's model. `dtype`: instead of the one that it is stored in.
 std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype);
 /// out = `from`, rounded to bf16 or f16. Error, naming `what`, when a finite number does not fit.

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <set>
 
+#include "checkpoint/checkpoint_config.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
 #include "checkpoint/staged_folder.h"
@@ -113,9 +114,6 @@ std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig&
                                    std::optional<DType> dtype) {
   std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
   for (TensorInfo& t : tensors) {
-    const Shape shape = reader.shape("model", t.name);
-    CHECK(shape == t.shape, reader.path(), ": /model/", t.name, " has shape ", shape,
-          "; its config makes it ", t.shape);
     t.dtype = dtype.value_or(reader.dtype("model", t.name));
   }
   return tensors;
@@ -133,19 +131,6 @@ void round_to(const float* from, const Tensor& out, const std::string& what) {
     to[i] = to_f16(from[i]);
     CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(to[i])), what, " holds ", from[i],
           ", which f16 cannot; export as bf16 or f32");
-  }
-}
-
-ModelConfig model_of(const ModelReader& reader) {
-  try {
-    ModelConfig model = parse_stored_config(reader.info().config, reader.path() + ": config").model;
-    if (model.vocab_size == 0)
-      model.vocab_size = reader.shape("model", "model.transformer.wte.weight")[0];
-    validate(model);
-    return model;
-  } catch (const UsageError& e) {  // not the user's, but the file's mistake
-    const std::string what = e.what();
-    fail(what.starts_with(reader.path()) ? what : reader.path() + ": config: " + what);
   }
 }
 
@@ -196,7 +181,7 @@ void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
                          const ExportOptions& options) {
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
-  const ModelConfig model = model_of(reader);
+  const ModelConfig model = config_of_checkpoint(reader).model;
   const std::vector<TensorInfo> tensors = tensors_of(reader, model, options.dtype);
   const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "training/model_io.h"
+#include "model_io/tensor_io.h"
 
 namespace lacuna {
 namespace {

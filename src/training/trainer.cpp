@@ -2,12 +2,13 @@
 
 #include <cmath>
 
+#include "checkpoint/checkpoint_config.h"
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "data/chat_template.h"
 #include "kernels/bench/peak.h"
-#include "training/model_io.h"
+#include "model_io/tensor_io.h"
 #include "training/product_tuning.h"
 #include "training/response_source.h"
 #include "training/resume.h"

@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "model_io/tensor_io.h"
 #include "training/finite.h"
-#include "training/model_io.h"
 
 namespace lacuna {
 

@@ -165,17 +165,17 @@ TEST(HuggingFaceExport, checkpoints_that_do_not_fit) {
     return message;
   };
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tensors.model.pop_back(); }),
-                       "has no tensor /model/model.transformer.ff_out.weight"));
+                       "tensor /model/model.transformer.ff_out.weight is missing"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.config.model.intermediate_size = 7; }),
-                       "/model/model.transformer.blocks.0.ff_proj.weight has shape [6,8]; its "
-                       "config makes it [7,8]"));
+                       "/model/model.transformer.blocks.0.ff_proj.weight has shape [6,8]; the "
+                       "checkpoint's config makes it [7,8]"));
   EXPECT_TRUE(
       contains(mistake_after([](OwnModel& m) { m.config.model.attention = Attention::causal; }),
                "attention = causal has no counterpart"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tokenizer.resize(9); }),
                        "k.h5: tokenizer: malformed JSON"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tensors.model.clear(); }),
-                       "has no tensor /model/model.transformer.wte.weight"));
+                       "tensor /model/model.transformer.wte.weight is missing"));
 }
 
 TEST(HuggingFaceExport, odd_but_valid_files_of_a_tokenizer_and_a_config) {

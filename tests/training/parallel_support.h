@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "comm/grid.h"
+#include "model_io/tensor_io.h"
 #include "tests/support/ranks.h"
 #include "tests/training/support.h"
-#include "training/model_io.h"
 
 namespace lacuna::testing {
 

@@ -1,7 +1,9 @@
-#include "app/model_source.h"
+#include "model_io/loaded_model.h"
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
 #include "core/check.h"
-#include "training/model_io.h"
+#include "model_io/tensor_io.h"
 
 namespace lacuna {
 
@@ -29,6 +31,17 @@ void ModelSource::check_ids(const std::vector<std::int32_t>& ids) const {
   for (const std::int32_t id : ids)
     CHECK(id < config.vocab_size, reader.path(), ": its tokenizer gives token ", id,
           ", but its model knows ", config.vocab_size, " tokens");
+}
+
+LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype)
+    : source(std::move(from)),
+      ops(std::move(on)),
+      weights(ops->memory(), source.config, "weights", dtype) {
+  read_tensors(source.reader, "model", weights, *ops);
+}
+
+LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype) {
+  return LoadedModel(std::move(source), std::move(ops), dtype);
 }
 
 }  // namespace lacuna

@@ -1,7 +1,9 @@
-#include "training/model_io.h"
+#include "model_io/tensor_io.h"
 
 #include <cstring>
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
 #include "core/half.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/support/support.h"

@@ -4,22 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "config/config.h"
+#include "checkpoint/model_reader.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
 
 namespace lacuna {
 
-/// The config a checkpoint holds, with model.vocab_size filled in. Error naming the file when it
-/// does not parse or does not describe the stored tensors.
-Config config_of_checkpoint(const ModelReader& reader);
-
 /// Fills pieces of `weights` (which may lie elsewhere: their moments) from a group of the
-/// checkpoint
-/// ("model", "first_moment"…): floats from f32, bf16 or f16 ("master" is preferred over a rounded
-/// "model"). Error naming the first tensor that is missing or of another shape. The checksum is
-/// compared where a piece is a whole tensor; of others, ModelReader::verify() did that.
+/// checkpoint ("model", "first_moment"…): floats from f32, bf16 or f16 ("master" is preferred over
+/// a rounded "model"). Error naming the first tensor that is missing or of another shape. The
+/// checksum is compared where a piece is a whole tensor; of others, ModelReader::verify() did that.
 void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
                  const std::vector<WeightPiece>& pieces, Ops& ops);
 /// All that `tensors` hold.

@@ -1,49 +1,15 @@
-#include "training/model_io.h"
+#include "model_io/tensor_io.h"
 
 #include <algorithm>
-#include <set>
 
-#include "checkpoint/hugging_face.h"
+#include "core/check.h"
 
 namespace lacuna {
 namespace {
 
 constexpr std::int64_t kStaged = std::int64_t{1} << 22;  // elements copied at a time
 
-const char* const kEmbedding = "model.transformer.wte.weight";
-
-void check_tensors(const ModelReader& reader, const ModelConfig& model) {
-  const std::vector<std::string> names = reader.names("model");
-  std::set<std::string> unknown(names.begin(), names.end());
-  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
-    CHECK(unknown.erase(wanted.name) == 1, reader.path(), ": tensor /model/", wanted.name,
-          " is missing");
-    const Shape shape = reader.shape("model", wanted.name);
-    CHECK(shape == wanted.shape, reader.path(), ": /model/", wanted.name, " has shape ", shape,
-          "; the checkpoint's config makes it ", wanted.shape);
-  }
-  CHECK(unknown.empty(), reader.path(), ": /model/", *unknown.begin(),
-        " has no place in the model that the checkpoint's config describes");
-}
-
 }  // namespace
-
-Config config_of_checkpoint(const ModelReader& reader) {
-  Config config;
-  try {
-    config = parse_stored_config(reader.info().config, reader.path());
-    CHECK(reader.has("model", kEmbedding), reader.path(), ": tensor /model/", kEmbedding,
-          " is missing");
-    if (config.model.vocab_size == 0)
-      config.model.vocab_size = reader.shape("model", kEmbedding)[0];
-    validate(config.model);
-  } catch (const UsageError& e) {  // not the user's, but the file's mistake
-    const std::string what = e.what();
-    fail(what.find(reader.path()) == std::string::npos ? str(reader.path(), ": ", what) : what);
-  }
-  check_tensors(reader, config.model);
-  return config;
-}
 
 void for_boxes(const NamedWeight& weight, const WeightPiece& piece, std::int64_t most,
                const std::function<void(std::int64_t, std::int64_t, Tensor)>& visit) {

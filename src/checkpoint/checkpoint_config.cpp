@@ -1,0 +1,46 @@
+#include "checkpoint/checkpoint_config.h"
+
+#include <set>
+
+#include "checkpoint/hugging_face.h"
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+const char* const kEmbedding = "model.transformer.wte.weight";
+
+void check_tensors(const ModelReader& reader, const ModelConfig& model) {
+  const std::vector<std::string> names = reader.names("model");
+  std::set<std::string> unknown(names.begin(), names.end());
+  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
+    CHECK(unknown.erase(wanted.name) == 1, reader.path(), ": tensor /model/", wanted.name,
+          " is missing");
+    const Shape shape = reader.shape("model", wanted.name);
+    CHECK(shape == wanted.shape, reader.path(), ": /model/", wanted.name, " has shape ", shape,
+          "; the checkpoint's config makes it ", wanted.shape);
+  }
+  CHECK(unknown.empty(), reader.path(), ": /model/", *unknown.begin(),
+        " has no place in the model that the checkpoint's config describes");
+}
+
+}  // namespace
+
+Config config_of_checkpoint(const ModelReader& reader) {
+  Config config;
+  try {
+    config = parse_stored_config(reader.info().config, reader.path());
+    CHECK(reader.has("model", kEmbedding), reader.path(), ": tensor /model/", kEmbedding,
+          " is missing");
+    if (config.model.vocab_size == 0)
+      config.model.vocab_size = reader.shape("model", kEmbedding)[0];
+    validate(config.model);
+  } catch (const UsageError& e) {  // not the user's, but the file's mistake
+    const std::string what = e.what();
+    fail(what.find(reader.path()) == std::string::npos ? str(reader.path(), ": ", what) : what);
+  }
+  check_tensors(reader, config.model);
+  return config;
+}
+
+}  // namespace lacuna

@@ -24,9 +24,12 @@ struct SftOptions {
 void sft(const SftOptions& options, const MpiSession& mpi) {
   const Config config = read_sft_config(options.run.config, options.run.overrides, options.init);
   options.run.check_trace();
-  const TrainResult result = train_on_ranks(
-      config, mpi, {.resume = options.run.resume, .trace = options.run.trace, .sft = true},
-      to_toml(config) + options.run.agreed());
+  const TrainResult result = train_on_ranks(config, mpi,
+                                            {.resume = options.run.resume,
+                                             .trace = options.run.trace,
+                                             .task = sft_task,
+                                             .updater = sft_updater(config.lora)},
+                                            to_toml(config) + options.run.agreed());
   if (mpi.rank() > 0) return;
   std::printf("%s: step %lld of %lld, saved as %s%s\n", result.stopped ? "stopped" : "done",
               static_cast<long long>(result.step), static_cast<long long>(result.steps),

@@ -31,11 +31,11 @@ SampleRange share_of_samples(std::int64_t count, int index, int parts) {
 }
 
 BatchRunner::BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights,
-                         BatchSource& source, SampleRange share, Communicator* shares)
+                         const Task& task, SampleRange share, Communicator* tensor_parallel)
     : config_(config),
-      source_(source),
+      source_(task.source()),
       share_(share),
-      objective_(ops, config.model, weights, source.limits(share.count), shares) {}
+      objective_(task.objective(ops, weights, share.count, tensor_parallel)) {}
 
 BatchResult BatchRunner::run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                              const BatchObserver& observer, const GradientObserver& complete) {

@@ -5,7 +5,7 @@
 
 #include "config/config.h"
 #include "diffusion/objective.h"
-#include "training/batch_source.h"
+#include "training/task.h"
 
 namespace lacuna {
 
@@ -31,10 +31,10 @@ using BatchObserver = std::function<void(const NoisyBatch&)>;
 /// ranks does not depend on the cut.
 class BatchRunner {
  public:
-  /// Borrows all. `share`: which of a batch's samples are this rank's. `shares`: who shares the
-  /// model, as in Model. Throws Error with the memory table when the activations do not fit.
-  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, BatchSource& source,
-              SampleRange share, Communicator* shares = nullptr);
+  /// Borrows all. `share`: which of a batch's samples are this rank's. `tensor_parallel` as in
+  /// Task::objective(). Throws Error with the memory table when the activations do not fit.
+  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Task& task,
+              SampleRange share, Communicator* tensor_parallel = nullptr);
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
   /// 0. Adds to `gradients`. `complete` is told of the last micro-batch's backward pass.

@@ -11,7 +11,7 @@ Tensor elements(const ModelTensors& tensors, const FlatRange& range) {
 
 void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket) {
   const Tensor all = elements(gradients, bucket);
-  if (sharded_ && !whole_sums_)
+  if (sharded_)
     ranks_.reduce_scatter(elements(gradients, buckets_.part(bucket, ranks_.rank())), all,
                           Reduce::sum);
   else

@@ -22,8 +22,6 @@ class DataParallel {
       : ranks_(ranks), buckets_(buckets), sharded_(sharded && ranks.size() > 1) {}
 
   bool sharded() const { return sharded_; }
-  /// Sums of every element on every rank even so, for as long as it is set.
-  void want_whole_sums(bool wanted) { whole_sums_ = wanted; }
 
   /// For the backward pass of the last micro-batch: begins to add up the buckets that are complete.
   void gradients_complete(const ModelTensors& gradients, const Tensor& lowest);
@@ -38,7 +36,6 @@ class DataParallel {
   Communicator& ranks_;
   const Buckets& buckets_;
   const bool sharded_;
-  bool whole_sums_ = false;
   std::size_t begun_ = 0;  // buckets of this step
 };
 

@@ -13,8 +13,10 @@ std::int64_t length_of(const ResponseExample& example) {
 
 }  // namespace
 
-ResponseSource::ResponseSource(const Config& config, const SftExamples& examples)
-    : config_(config), noise_(noise_options(config)), examples_(examples) {}
+ResponseSource::ResponseSource(const Config& config, const TokenFile& file)
+    : config_(config),
+      noise_(noise_options(config)),
+      examples_(file, config.data.sequence_length, noise_.seed) {}
 
 ModelLimits ResponseSource::limits(std::int64_t count) const {
   const std::int64_t rows =

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "data/sft_examples.h"
+#include "data/token_file.h"
 #include "diffusion/responses.h"
 #include "training/batch_source.h"
 
@@ -17,8 +18,8 @@ namespace lacuna {
 /// depend on the order alone. "none", and the autoregressive objective: no padding.
 class ResponseSource final : public BatchSource {
  public:
-  /// Borrows all.
-  ResponseSource(const Config& config, const SftExamples& examples);
+  /// Borrows `config`. Error when the file cannot be used.
+  ResponseSource(const Config& config, const TokenFile& file);
 
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
@@ -31,7 +32,7 @@ class ResponseSource final : public BatchSource {
 
   const Config& config_;
   const NoiseOptions noise_;
-  const SftExamples& examples_;
+  const SftExamples examples_;
   std::vector<ResponseExample> step_;  // longest first
   std::size_t done_ = 0;
   std::int64_t room_ = 0;  // tokens of a micro-batch

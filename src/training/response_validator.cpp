@@ -1,18 +1,21 @@
 #include "training/response_validator.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "core/text.h"
 #include "diffusion/responses.h"
 #include "diffusion/validation.h"
 #include "training/batch_runner.h"
 
 namespace lacuna {
+
 ResponseValidator::ResponseValidator(const Config& config, const TokenFile& file)
     : config_(config),
       examples_(file, config.data.sequence_length, /*seed=*/0),
       count_(std::min(config.train.eval_samples, examples_.size())) {}
 
-double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
+ValidationResult ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   NoiseOptions noise = noise_options(config_);
   noise.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(count_);
@@ -37,7 +40,9 @@ double ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) c
     p.push_back(mask_probability(ratios[std::size_t(i)], noise.min_mask_probability));
   }
   if (!batch.empty()) flush();
-  return reduced(ranks, sum);
+  return {.bound = reduced(ranks, sum), .bits_per_byte = {}};
 }
+
+std::string ResponseValidator::description() const { return counted(count_, "example"); }
 
 }  // namespace lacuna

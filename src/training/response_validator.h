@@ -1,25 +1,24 @@
 #pragma once
-#include <vector>
+#include <cstdint>
+#include <string>
 
-#include "comm/communicator.h"
 #include "config/config.h"
 #include "data/sft_examples.h"
-#include "diffusion/objective.h"
+#include "training/validator.h"
 
 namespace lacuna {
 
-/// The validation of fine-tuning: the objective on train.eval_samples held-out examples, evenly
+/// Fine-tuning's: the objective on train.eval_samples held-out examples, evenly
 /// spaced, without padding, with ratios and masks that depend on nothing but each example's number
 /// and how many there are. Masked diffusion: a bound on -log p(response | prompt), in nats per
 /// response token, a mean over examples. Autoregressive: the exact mean.
-class ResponseValidator {
+class ResponseValidator final : public Validator {
  public:
   /// Borrows `config`. Error when the file cannot be used.
   ResponseValidator(const Config& config, const TokenFile& file);
 
-  /// `ranks` divide the examples among themselves; all get the result.
-  double run(ObjectiveRunner& objective, Communicator& ranks) const;
-  std::int64_t sequences() const { return count_; }
+  ValidationResult run(ObjectiveRunner& objective, Communicator& ranks) const override;
+  std::string description() const override;
 
  private:
   const Config& config_;

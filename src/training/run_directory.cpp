@@ -49,15 +49,15 @@ void check_run_folder(const fs::path& run, bool resume) {
                    "(--set train.output=...)"));
 }
 
-RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team, bool adapters)
+RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team,
+                           const std::function<void(const fs::path&)>& verify_companion)
     : path_(path), resume_(resume) {
   const bool first = team.rank() == 0;
   if (first) check_run_folder(path_, resume);
   if (!resume) return;
   std::error_code error;
   if (first && fs::is_directory(path_, error)) lock();
-  const auto verify = [](const fs::path& checkpoint) { verify_adapters(adapter_path(checkpoint)); };
-  found_ = adapters ? find_checkpoint(path_, team, verify) : find_checkpoint(path_, team);
+  found_ = find_checkpoint(path_, team, verify_companion);
   CHECK(!first || found_.newest || found_.skipped.empty(), (path_ / "checkpoints").string(),
         ": none of the checkpoints is valid, so there is nothing to resume from; to begin anew, "
         "choose another train.output or remove them");

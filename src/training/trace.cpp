@@ -23,19 +23,6 @@ void append(std::vector<T>& to, const std::vector<T>& from, std::size_t begin, s
   to.insert(to.end(), from.begin() + std::ptrdiff_t(begin), from.begin() + std::ptrdiff_t(end));
 }
 
-/// Adapters and their gradients, by the name of a dataset.
-std::vector<std::pair<std::string, LoraFactors::Matrix>> adapters_of(const Lora* lora) {
-  std::vector<std::pair<std::string, LoraFactors::Matrix>> all;
-  if (!lora) return all;
-  for (LoraFactors& x : lora->factors()) {
-    all.emplace_back("/lora/" + x.weight + ".lora_A", std::move(x.a));
-    all.emplace_back("/lora/" + x.weight + ".lora_B", std::move(x.b));
-    all.emplace_back("/lora_gradients/" + x.weight + ".lora_A", std::move(x.a_gradient));
-    all.emplace_back("/lora_gradients/" + x.weight + ".lora_B", std::move(x.b_gradient));
-  }
-  return all;
-}
-
 }  // namespace
 
 void Trace::add(const NoisyBatch& batch) {
@@ -144,14 +131,15 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
                                        {"objective", word_of(config.train.objective)},
                                        {"mask_token_id", config.model.mask_token},
                                        {"config", to_toml(config)}};
-  if (result.lora) attributes.emplace_back("lora_scale", result.lora->scale());
+  const TraceAdditions& added = result.additions;
+  attributes.insert(attributes.end(), added.attributes.begin(), added.attributes.end());
   const Place place = this->place(share.first, team);
   std::vector<SharedFile::Dataset> datasets = batch_datasets(config, place);
   const std::size_t scalars = datasets.size();
   datasets.push_back({"/loss", {}, DType::f64});
   datasets.push_back({"/grad_norm", {}, DType::f64});
-  const auto adapters = adapters_of(result.lora);
-  for (const auto& [name, matrix] : adapters) datasets.push_back({name, matrix.shape, DType::f32});
+  for (const TraceAdditions::Named& tensor : added.tensors)
+    datasets.push_back({tensor.dataset, tensor.shape, DType::f32});
   const std::size_t first_tensor = datasets.size();
   for (const auto& [group, tensors] :
        {std::pair{"/gradients/", &result.gradients}, {"/model/", &result.weights}})
@@ -164,10 +152,8 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
   if (team.rank() == 0) {
     file.write(scalars, 0, 0, Tensor(const_cast<double*>(&result.loss), {}));
     file.write(scalars + 1, 0, 0, Tensor(const_cast<double*>(&result.grad_norm), {}));
-    for (std::size_t i = 0; i < adapters.size(); ++i) {
-      const LoraFactors::Matrix& matrix = adapters[i].second;
-      file.write(scalars + 2 + i, 0, 0, view(matrix.values, matrix.shape));
-    }
+    for (std::size_t i = 0; i < added.tensors.size(); ++i)
+      file.write(scalars + 2 + i, 0, 0, view(added.tensors[i].values, added.tensors[i].shape));
   }
   std::size_t number = first_tensor;
   for (const ModelTensors* tensors : {&result.gradients, &result.weights}) {

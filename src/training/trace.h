@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "checkpoint/shared_file.h"
@@ -8,9 +9,20 @@
 #include "config/config.h"
 #include "diffusion/noise.h"
 #include "model/weights.h"
-#include "training/lora.h"
 
 namespace lacuna {
+
+/// What an updater of something else than the model's own weights adds to a trace: attributes of
+/// "/", and f32 tensors under the names of their datasets. The same on all ranks.
+struct TraceAdditions {
+  struct Named {
+    std::string dataset;
+    Shape shape;
+    std::vector<float> values;
+  };
+  SharedFile::Attributes attributes;
+  std::vector<Named> tensors;
+};
 
 /// What one training step computed, to be compared with any other framework. An HDF5 file:
 ///   /clean [B,T] i32, /masked [B,T] u8, /p_mask [B,T] f32   the step's whole batch and its noise
@@ -45,7 +57,7 @@ class Trace {
     double loss = 0, grad_norm = 0;
     const ModelTensors& gradients;
     const ModelTensors& weights;
-    const Lora* lora = nullptr;  // of which all ranks hold the same
+    TraceAdditions additions;
   };
   /// Atomically: on any Error nothing appears. Collective.
   void write(const std::filesystem::path& path, const Config& config, const Result& result,

@@ -1,42 +1,22 @@
 #include "training/trainer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "checkpoint/checkpoint_config.h"
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
-#include "data/chat_template.h"
 #include "kernels/bench/peak.h"
 #include "model_io/tensor_io.h"
 #include "training/product_tuning.h"
-#include "training/response_source.h"
 #include "training/resume.h"
 #include "training/run_length.h"
 #include "training/schedule.h"
 #include "training/trace.h"
-#include "training/window_source.h"
 
 namespace lacuna {
 namespace {
-
-std::optional<Tokenizer> tokenizer_of(const TokenFile& data) {
-  if (data.tokenizer_json().empty()) return std::nullopt;
-  return Tokenizer::from_json(data.tokenizer_json(), data.path() + ": its tokenizer");
-}
-
-Config resolved(const Config& config, const TokenFile& data,
-                const std::optional<Tokenizer>& tokenizer) {
-  Config all = resolve_model(config, data, tokenizer ? tokenizer->pad_token() : -1);
-  const auto begin = tokenizer ? tokenizer->id_of(ChatTemplate{}.begin) : std::nullopt;
-  if (begin && all_begin_with(*begin, data)) all.model.add_bos_token = true;
-  if (all.train.steps == -1 && all.train.epochs == 0) all.train.steps = TrainConfig::kDefaultSteps;
-  return all;
-}
-
-DType type_of(Precision precision) {
-  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
-}
 
 /// Whether something that happens every so many steps of a run of `steps` does after this one.
 bool due(std::int64_t step, const StepCount& every, std::int64_t steps) {
@@ -44,122 +24,68 @@ bool due(std::int64_t step, const StepCount& every, std::int64_t steps) {
   return interval > 0 && step % interval == 0;
 }
 
-ModelShare model_share(const Grid& grid, const Config& config) {
-  return {grid.tensor().rank(), grid.tensor().size(), config.parallel.sequence_parallel};
+/// The caller's ranks, or this one alone.
+std::shared_ptr<const Grid> grid_of(const TrainerOptions& options, Ops& ops) {
+  if (options.grid) return {std::shared_ptr<const Grid>(), options.grid};
+  return std::make_shared<const Grid>(std::make_unique<SelfCommunicator>("world", &ops), 1);
+}
+
+/// UsageError when a step has fewer samples than there are data-parallel ranks.
+SampleRange samples_of_rank(const Config& config, const Grid& grid) {
+  const int ranks = grid.data().size();
+  if (config.train.batch_size < ranks)
+    fail_usage(str("train.batch_size = ", config.train.batch_size, " is too small for ", ranks,
+                   " data parallel ranks; make it ", ranks, " or more"));
+  return share_of_samples(config.train.batch_size, grid.data().rank(), ranks);
+}
+
+/// One replica of the model draws; the ranks of the others go on, and wait for it in the next step.
+std::unique_ptr<SampleText> sample_text_of(const TrainingData& data, const ModelReplica& replica,
+                                           const Grid& grid, Ops& ops) {
+  if (data.config.train.sample_every.is_zero()) return nullptr;
+  if (!data.tokenizer)
+    fail_usage(str("train.sample_every needs a tokenizer, and ", data.file.path(), " has none"));
+  if (grid.data().rank() > 0) return nullptr;
+  return std::make_unique<SampleText>(ops, data.config, replica.weights, *data.tokenizer,
+                                      &grid.tensor());
 }
 
 }  // namespace
 
 Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
-    : Trainer(config, ops, options,
-              options.grid
-                  ? nullptr
-                  : std::make_unique<Grid>(std::make_unique<SelfCommunicator>("world", &ops), 1)) {}
-
-Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
-                 std::unique_ptr<Grid> own_grid)
     : ops_(ops),
-      own_grid_(std::move(own_grid)),
-      grid_(own_grid_ ? *own_grid_ : *options.grid),
-      world_(grid_.world()),
-      directory_(config.train.output, options.resume, world_, options.sft && config.lora.rank > 0),
-      data_(config.data.train),
-      tokenizer_(tokenizer_of(data_)),
-      config_(resolved(config, data_, tokenizer_)),
-      source_(make_source(options.sft)),
-      weights_(ops.memory(), config_.model, "weights", type_of(config_.compute.dtype),
-               model_share(grid_, config_), Buckets::multiple(grid_.data().size())),
-      gradients_(ops.memory(), config_.model, "gradients", DType::f32, model_share(grid_, config_),
-                 Buckets::multiple(grid_.data().size())),
-      buckets_(gradients_.flat().count(), grid_.data().size(),
-               grid_.data().size() > 1 ? options.bucket_bytes / size_of(DType::f32)
-                                       : gradients_.flat().count()),
-      parts_(buckets_.parts(grid_.data().rank())),
-      data_parallel_(grid_.data(), buckets_, config_.parallel.zero_stage == 1),
-      samples_(
-          share_of_samples(config_.train.batch_size, grid_.data().rank(), grid_.data().size())),
-      batch_((check_batch(), ops), config_, weights_, *source_, samples_, &grid_.tensor()),
+      grid_(grid_of(options, ops)),
+      team_(grid_->world()),
+      directory_(config.train.output, options.resume, team_, options.updater.verify),
+      data_(config),
+      config_(data_.config),
+      task_(options.task(data_, grid_->world())),
+      samples_(samples_of_rank(config_, *grid_)),
+      replica_(ops, config_, *grid_, options.bucket_bytes),
+      batch_(ops, config_, replica_.weights, task_, samples_, &grid_->tensor()),
+      updater_(options.updater.make({ops, config_, *grid_, team_, replica_})),
+      sample_text_(sample_text_of(data_, replica_, *grid_, ops)),
       trace_(options.trace) {
-  make_optimizer(options.sft);
-  check_same_on_all_ranks(grid_.world(),
-                          str("tokens = ", data_.tokens(), "\nids = ", data_.vocab_size(), "\n"),
-                          "the data in data.train");
-  if (!config_.data.validation.empty()) open_validation(options.sft);
-  if (!config_.train.sample_every.is_zero()) {
-    if (!tokenizer_)
-      fail_usage(str("train.sample_every needs a tokenizer, and ", data_.path(), " has none"));
-    // One copy of the model draws; the ranks of the others go on, and wait for it in the next step.
-    if (grid_.data().rank() == 0)
-      sample_text_.emplace(ops_, config_, weights_, *tokenizer_, &grid_.tensor());
-  }
+  check_same_on_all_ranks(
+      grid_->world(),
+      str("tokens = ", data_.file.tokens(), "\nids = ", data_.file.vocab_size(), "\n"),
+      "the data in data.train");
   take_weights();
-  steps_ = last_step(config_.train, source_->samples_per_epoch(), state_);
+  steps_ = last_step(config_.train, task_.source().samples_per_epoch(), state_);
   log_setup();
-  ProductTuning tuning(ops_, grid_.world(), directory_.path() / "product_algorithms.txt");
-  batch_.objective().prepare(gradients_);
-  const double peak = options.matmul_peak > 0
-                          ? options.matmul_peak
-                          : reduced(grid_.world(), measure_matmul_peak(ops_, weights_.head.dtype));
+  ProductTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
+  batch_.objective().prepare(replica_.gradients);
+  const double peak =
+      options.matmul_peak > 0
+          ? options.matmul_peak
+          : reduced(grid_->world(), measure_matmul_peak(ops_, replica_.weights.head.dtype));
   if (first_rank()) {
     directory_.open(config_);
     log_ = std::make_unique<RunLog>(config_, steps_, directory_.path(), state_.step, peak);
     validated_step_ = log_->last_validation();
   }
   tuning.save();
-  validated_step_ = std::int64_t(reduced(grid_.world(), double(validated_step_), Reduce::max));
-}
-
-std::unique_ptr<BatchSource> Trainer::make_source(bool sft) {
-  const auto seed = std::uint64_t(config_.train.seed);
-  if (sft) {
-    examples_.emplace(data_, config_.data.sequence_length, seed);
-    return std::make_unique<ResponseSource>(config_, *examples_);
-  }
-  if (data_.has_responses() && first_rank())
-    log_warning(data_.path() + ": was made for lacuna sft; here prompts are learnt like responses");
-  loader_.emplace(data_, config_.data.sequence_length, seed);
-  return std::make_unique<WindowSource>(config_, *loader_);
-}
-
-void Trainer::make_optimizer(bool sft) {
-  if (!sft || config_.lora.rank == 0) {
-    optimizer_.emplace(ops_, config_.optimizer, weights_, update_share());
-    return;
-  }
-  lora_.emplace(ops_, config_, weights_);
-}
-
-void Trainer::open_validation(bool sft) {
-  validation_data_.emplace(config_.data.validation);
-  check_validation_data(config_, *validation_data_, data_);
-  if (sft)
-    response_validator_.emplace(config_, *validation_data_);
-  else
-    validator_.emplace(config_, *validation_data_, tokenizer_ ? &*tokenizer_ : nullptr);
-}
-
-void Trainer::check_batch() const {
-  const int ranks = grid_.data().size();
-  if (config_.train.batch_size < ranks)
-    fail_usage(str("train.batch_size = ", config_.train.batch_size, " is too small for ", ranks,
-                   " data parallel ranks; make it ", ranks, " or more"));
-}
-
-/// Gradients of norms are the same on all ranks that share a model: the first counts them.
-UpdateShare Trainer::update_share() const {
-  const FlatRange everything{0, weights_.flat().count()};
-  UpdateShare share;
-  share.updated = data_parallel_.sharded() ? parts_ : std::vector<FlatRange>{everything};
-  share.counted = parts_;
-  if (grid_.tensor().rank() > 0) {
-    share.counted.clear();
-    for (const WeightPiece& piece : pieces_within(weights_, parts_))
-      if (const NamedWeight& w = weights_.named()[piece.weight]; !w.replicated())
-        share.counted.push_back(
-            {weights_.flat_index(w.tensor) + piece.first, piece.values.count()});
-  }
-  if (grid_.world().size() > 1) share.ranks = &grid_.world();
-  return share;
+  validated_step_ = std::int64_t(reduced(grid_->world(), double(validated_step_), Reduce::max));
 }
 
 Trainer::~Trainer() = default;
@@ -198,22 +124,18 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   return {state_.step, steps_, false, checkpoint_};
 }
 
-bool Trainer::agreed(bool here) { return reduced(grid_.world(), here ? 1 : 0, Reduce::max) > 0; }
+bool Trainer::agreed(bool here) { return reduced(grid_->world(), here ? 1 : 0, Reduce::max) > 0; }
 
 double Trainer::communication_seconds() const {
-  return grid_.world().stats().waited_seconds + grid_.data().stats().waited_seconds +
-         grid_.tensor().stats().waited_seconds;
-}
-
-double Trainer::gradient_norm() const {
-  return lora_ ? lora_->gradient_norm() : optimizer_->gradient_norm();
+  return grid_->world().stats().waited_seconds + grid_->data().stats().waited_seconds +
+         grid_->tensor().stats().waited_seconds;
 }
 
 /// Ranks that share a model have the same figures.
 void Trainer::sum_over_ranks(BatchResult& batch) {
   double sums[] = {batch.loss, double(batch.tokens), batch.flops};
-  grid_.data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
-  grid_.data().join();
+  grid_->data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
+  grid_->data().join();
   batch.loss = sums[0];
   batch.tokens = std::int64_t(sums[1]);
   batch.flops = sums[2];
@@ -222,42 +144,28 @@ void Trainer::sum_over_ranks(BatchResult& batch) {
 StepResult Trainer::step() {
   const Stopwatch stopwatch;
   const double waited_before = communication_seconds();
+  ModelTensors& gradients = replica_.gradients;
   Trace trace;
   const auto observer = [&](const NoisyBatch& batch) { trace.add(batch); };
-  ops_.fill(gradients_.flat(), 0);
+  ops_.fill(gradients.flat(), 0);
   BatchResult batch = batch_.run(
-      state_.step, state_.samples, gradients_, trace_.empty() ? BatchObserver() : observer,
-      [&](const Tensor& lowest) { data_parallel_.gradients_complete(gradients_, lowest); });
-  data_parallel_.finish(gradients_);
+      state_.step, state_.samples, gradients, trace_.empty() ? BatchObserver() : observer,
+      [&](const Tensor& lowest) { replica_.data_parallel.gradients_complete(gradients, lowest); });
+  replica_.data_parallel.finish(gradients);
   sum_over_ranks(batch);
+  updater_->measure(gradients);
   StepResult result;
   result.loss = batch.loss;
-  if (lora_)
-    lora_->measure(gradients_);
-  else
-    optimizer_->measure(gradients_);
   result.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
-  if (!trace_.empty()) {
-    trace.write(trace_, config_,
-                {state_.step + 1, result.loss, gradient_norm(), gradients_, weights_,
-                 lora_ ? &*lora_ : nullptr},
-                {samples_.first, parts_}, world_, ops_);
-    log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
-    trace_.clear();
-  }
+  if (!trace_.empty()) write_trace(trace, result.loss);
   const double aside_seconds = batch.wait_seconds + aside.seconds();
   const double waited_aside = communication_seconds() - waited_in_passes;
   // A norm that is not finite is found on the device, which then updates nothing.
   const bool finite_loss = std::isfinite(result.loss);
-  if (finite_loss && lora_) {
-    lora_->update(result.learning_rate, state_.updates() + 1);
-  } else if (finite_loss) {
-    optimizer_->update(gradients_, result.learning_rate, state_.updates() + 1);
-    data_parallel_.gather(weights_);
-  }
-  result.grad_norm = gradient_norm();
+  if (finite_loss) updater_->update(gradients, result.learning_rate, state_.updates() + 1);
+  result.grad_norm = updater_->gradient_norm();
   result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
   ++state_.step;
   state_.bad_steps += result.skipped;
@@ -270,6 +178,15 @@ StepResult Trainer::step() {
                    .data_seconds = batch.wait_seconds,
                    .communication_seconds = communication_seconds() - waited_before - waited_aside};
   return result;
+}
+
+void Trainer::write_trace(const Trace& trace, double loss) {
+  trace.write(trace_, config_,
+              {state_.step + 1, loss, updater_->gradient_norm(), replica_.gradients,
+               replica_.weights, updater_->trace()},
+              {samples_.first, replica_.parts}, team_, ops_);
+  log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
+  trace_.clear();
 }
 
 void Trainer::check_bad_steps(const StepResult& result) {
@@ -285,12 +202,8 @@ std::string Trainer::advice_after_bad_steps() const {
 }
 
 void Trainer::validate() {
-  if ((!validator_ && !response_validator_) || validated_step_ >= state_.step) return;
-  ValidationResult result;
-  if (validator_)
-    result = validator_->run(batch_.objective(), grid_.data());
-  else
-    result.bound = response_validator_->run(batch_.objective(), grid_.data());
+  if (!task_.validator() || validated_step_ >= state_.step) return;
+  const ValidationResult result = task_.validator()->run(batch_.objective(), grid_->data());
   if (log_) log_->validation(state_.step, result);
   validated_step_ = state_.step;
 }
@@ -298,48 +211,32 @@ void Trainer::validate() {
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
   const std::filesystem::path path = checkpoint_path(config_.train.output, state_.step);
-  // Adapters before the checkpoint: one that is there can be resumed from.
-  if (lora_ && first_rank()) lora_->save(adapter_path(path));
-  save_training(path, state_, config_, data_.tokenizer_json(), imported_, weights_,
-                optimizer_ ? &*optimizer_ : nullptr, parts_, world_, ops_);
+  updater_->save(path, state_, data_.file.tokenizer_json(), imported_);
   checkpoint_ = path;
   saved_step_ = state_.step;
   if (!first_rank()) return;
   prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
-  if (lora_) prune_adapters(checkpoint_.parent_path());
+  updater_->prune(checkpoint_.parent_path());
 }
 
 void Trainer::take_weights() {
+  if (directory_.checkpoint()) return resume_from(*directory_.checkpoint());
   const auto seed = std::uint64_t(config_.train.seed);
-  if (directory_.checkpoint())
-    resume_from(*directory_.checkpoint());
-  else if (!config_.train.init.empty())
-    initialise_from(config_.train.init);
-  else if (lora_)
-    initialise(weights_, config_.model, seed, ops_);
+  if (config_.train.init.empty())
+    initialise(updater_->first_weights(), replica_.weights, config_.model, seed, ops_);
   else
-    initialise(optimizer_->master().pieces(), weights_, config_.model, seed, ops_);
-  if (lora_) {
-    if (!directory_.checkpoint()) lora_->start(seed);
-    return;
-  }
-  optimizer_->round_master();
-  data_parallel_.gather(weights_);
+    initialise_from(config_.train.init);
+  updater_->start(seed);
 }
 
 void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   const std::string name = checkpoint.string();
   const auto changes = changes_on_resume(config_of_checkpoint(reader), config_, name);
-  if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()))
-    fail_usage(str("data.train = ", data_.path(), " was made with another tokenizer than ", name));
-  if (lora_) {  // the checkpoint holds the sum; adapters belong on what they were begun on
-    initialise_from(config_.train.init);
-    lora_->load(adapter_path(checkpoint));
-    state_ = load_state(reader);
-  } else {
-    state_ = load_training(reader, weights_, *optimizer_, ops_);
-  }
+  if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()))
+    fail_usage(
+        str("data.train = ", data_.file.path(), " was made with another tokenizer than ", name));
+  state_ = updater_->load(reader, [this] { initialise_from(config_.train.init); });
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
   saved_step_ = state_.step;
@@ -349,48 +246,41 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
 
 void Trainer::initialise_from(const std::string& init) {
   const std::string path =
-      shared_text(grid_.world(), first_rank() ? resolve_checkpoint(init).string() : "");
+      shared_text(grid_->world(), first_rank() ? resolve_checkpoint(init).string() : "");
   const std::unique_ptr<const ModelReader> opened = open_model(path);
   const ModelReader& reader = *opened;
   check_same_model(config_of_checkpoint(reader).model, config_.model, path);
-  if (!same_tokenizer(reader.info().tokenizer, data_.tokenizer_json()) && first_rank())
-    log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.path(),
+  if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()) && first_rank())
+    log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.file.path(),
                     ": the same ids may mean other text"));
   // Of tensors of which each rank reads parts.
-  if (world_.size() > 1) verify_checkpoint(path, world_);
-  if (lora_)
-    read_tensors(reader, "model", weights_, ops_);
-  else
-    read_pieces(reader, "model", weights_, optimizer_->master().pieces(), ops_);
+  if (team_.size() > 1) verify_checkpoint(path, team_);
+  read_pieces(reader, "model", replica_.weights, updater_->first_weights(), ops_);
   imported_ = reader.info().extra;
   log_info("weights from " + path);
 }
 
 void Trainer::log_setup() {
-  log_info(str("model: ", counted(weights_.parameters(), "parameter"), "; data: ",
-               counted(data_.tokens(), "token"), ", ", source_->description(), "; validation: ",
-               validator_            ? counted(validator_->sequences(), "sequence")
-               : response_validator_ ? counted(response_validator_->sequences(), "example")
-                                     : "none"));
+  log_info(str("model: ", counted(replica_.weights.parameters(), "parameter"), "; data: ",
+               counted(data_.file.tokens(), "token"), ", ", task_.source().description(),
+               "; validation: ", task_.validator() ? task_.validator()->description() : "none"));
   if (const std::string epochs =
-          epochs_summary(config_.train, source_->samples_per_epoch(), steps_);
+          epochs_summary(config_.train, task_.source().samples_per_epoch(), steps_);
       !epochs.empty())
     log_info(epochs);
   log_info(schedule_summary(config_.optimizer, steps_));
   if (const std::string cut = schedule_shortening(config_.optimizer, steps_);
       !cut.empty() && first_rank())
     log_warning(cut);
-  if (lora_)
-    log_info(str("LoRA rank ", config_.lora.rank, ": ", with_commas(lora_->parameters()),
-                 " trainable parameters"));
-  if (const int ranks = grid_.world().size(); ranks > 1)
-    log_info(str(ranks, " ranks: ", grid_.data().size(), " data parallel, each with ",
-                 grid_.tensor().size() > 1
-                     ? str("a copy of the model on ", grid_.tensor().size(), " ranks")
+  if (const std::string updated = updater_->description(); !updated.empty()) log_info(updated);
+  if (const int ranks = grid_->world().size(); ranks > 1)
+    log_info(str(ranks, " ranks: ", grid_->data().size(), " data parallel, each with ",
+                 grid_->tensor().size() > 1
+                     ? str("a copy of the model on ", grid_->tensor().size(), " ranks")
                      : str("a copy of the model"),
-                 data_parallel_.sharded() ? "; optimizer states are sharded" : ""));
-  const std::int64_t owned = weights_.flat().bytes() + gradients_.flat().bytes() +
-                             (lora_ ? lora_->bytes() : optimizer_->bytes());
+                 replica_.data_parallel.sharded() ? "; optimizer states are sharded" : ""));
+  const std::int64_t owned =
+      replica_.weights.flat().bytes() + replica_.gradients.flat().bytes() + updater_->bytes();
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));

@@ -4,29 +4,23 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "comm/grid.h"
 #include "config/config.h"
-#include "data/loader.h"
-#include "data/sft_examples.h"
-#include "data/token_file.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
-#include "tokenizer/tokenizer.h"
 #include "training/batch_runner.h"
-#include "training/buckets.h"
 #include "training/data_parallel.h"
-#include "training/lora.h"
-#include "training/optimizer.h"
+#include "training/model_replica.h"
 #include "training/rank_team.h"
-#include "training/response_validator.h"
 #include "training/run_directory.h"
 #include "training/run_log.h"
 #include "training/sample_text.h"
+#include "training/task.h"
+#include "training/training_data.h"
 #include "training/training_state.h"
-#include "training/validator.h"
+#include "training/updater.h"
 
 namespace lacuna {
 
@@ -36,7 +30,8 @@ struct TrainerOptions {
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
   Grid* grid = nullptr;         // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
-  bool sft = false;                          // fine-tuning: the data are prompts with responses
+  TaskFactory task = pretrain_task;          // what the model is trained on
+  UpdaterKind updater = all_weights();       // what of it is updated
 };
 
 /// How a run ended, other than by an exception.
@@ -47,7 +42,7 @@ struct TrainResult {
   std::filesystem::path checkpoint;  // the newest one
 };
 
-/// Pretraining or fine-tuning, from a config to the last checkpoint. Step s (from 0) uses samples
+/// A task, from a config to the last checkpoint. Step s (from 0) uses samples
 /// [s batch_size, (s + 1) batch_size) of the loader's order; randomness depends on seed, step and
 /// sample alone. So a run that is stopped and resumed gives the weights, moments and metrics of one
 /// that was not.
@@ -73,63 +68,44 @@ class Trainer {
   StepResult step();
 
   /// As resolved.
-  const Config& config() const { return config_; }
+  const Config& config() const { return data_.config; }
   const TrainingState& state() const { return state_; }
   /// Of the whole run, by train.steps or train.epochs.
   std::int64_t steps() const { return steps_; }
-  const ModelTensors& weights() const { return weights_; }
-  const ModelTensors& gradients() const { return gradients_; }
-  /// Not with adapters, which have moments of their own.
-  const Optimizer& optimizer() const { return *optimizer_; }
+  const ModelTensors& weights() const { return replica_.weights; }
+  const ModelTensors& gradients() const { return replica_.gradients; }
+  const Updater& updater() const { return *updater_; }
   /// Time that ranks spent waiting for each other so far, on this rank.
   double communication_seconds() const;
 
  private:
-  Trainer(const Config& config, Ops& ops, const TrainerOptions& options,
-          std::unique_ptr<Grid> own_grid);
-  bool first_rank() const { return grid_.world().rank() == 0; }
-  UpdateShare update_share() const;
-  void check_batch() const;
-  std::unique_ptr<BatchSource> make_source(bool sft);
-  void make_optimizer(bool sft);
-  void open_validation(bool sft);
-  double gradient_norm() const;
+  bool first_rank() const { return grid_->world().rank() == 0; }
   void sum_over_ranks(BatchResult& batch);
   bool agreed(bool here);
   void take_weights();
   void resume_from(const std::filesystem::path& checkpoint);
   void initialise_from(const std::string& checkpoint);
   void log_setup();
+  void write_trace(const Trace& trace, double loss);
   void check_bad_steps(const StepResult& result);
   std::string advice_after_bad_steps() const;
   void validate();
   void save();
 
-  // In the order they are made: each may borrow those above it.
+  // Each may borrow those above it.
   Ops& ops_;
-  std::unique_ptr<Grid> own_grid_;
-  Grid& grid_;
-  RankTeam world_;  // as those who read and write files together
+  const std::shared_ptr<const Grid> grid_;
+  RankTeam team_;
   RunDirectory directory_;
-  TokenFile data_;
-  std::optional<Tokenizer> tokenizer_;  // none in data made without one
-  const Config config_;
-  std::optional<Loader> loader_;         // pretraining
-  std::optional<SftExamples> examples_;  // fine-tuning
-  std::unique_ptr<BatchSource> source_;
-  ModelTensors weights_, gradients_;
-  const Buckets buckets_;
-  const std::vector<FlatRange> parts_;  // this rank's, of the buckets
-  DataParallel data_parallel_;
-  std::optional<Optimizer> optimizer_;
-  std::optional<Lora> lora_;   // then there is no optimizer_
+  const TrainingData data_;
+  const Config& config_;  // as resolved
+  const Task task_;
   const SampleRange samples_;  // this rank's, of a step
+  ModelReplica replica_;
   BatchRunner batch_;
-  std::optional<TokenFile> validation_data_;
-  std::optional<Validator> validator_;
-  std::optional<ResponseValidator> response_validator_;
-  std::optional<SampleText> sample_text_;
-  std::filesystem::path trace_;  // until it is written
+  const std::unique_ptr<Updater> updater_;
+  std::unique_ptr<SampleText> sample_text_;  // null on ranks that draw none
+  std::filesystem::path trace_;              // until it is written
 
   TrainingState state_;
   std::int64_t steps_ = 0;                       // of the whole run
@@ -137,7 +113,7 @@ class Trainer {
   std::filesystem::path checkpoint_;             // the newest
   std::int64_t saved_step_ = -1, validated_step_ = -1, bad_in_a_row_ = 0;
   std::unique_ptr<RunLog> log_;  // rank 0's
-  const AbortOnException abort_on_exception_{grid_.world()};
+  const AbortOnException abort_on_exception_{grid_->world()};
 };
 
 }  // namespace lacuna

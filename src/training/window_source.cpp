@@ -33,10 +33,10 @@ NoiseOptions noise_options(const Config& config) {
           .mask_token = std::int32_t(config.model.mask_token)};
 }
 
-WindowSource::WindowSource(const Config& config, const Loader& loader)
+WindowSource::WindowSource(const Config& config, const TokenFile& file)
     : config_(config),
       noise_(noise_options(config)),
-      loader_(loader),
+      loader_(file, config.data.sequence_length, noise_.seed),
       tokens_(tokens_of_micro_batch(config)) {}
 
 ModelLimits WindowSource::limits(std::int64_t count) const {

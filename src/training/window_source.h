@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "data/token_file.h"
 #include "training/batch_source.h"
 
 namespace lacuna {
@@ -9,8 +10,8 @@ namespace lacuna {
 /// Pretraining's: windows of data.sequence_length tokens, cut to a random length in some steps.
 class WindowSource final : public BatchSource {
  public:
-  /// Borrows all.
-  WindowSource(const Config& config, const Loader& loader);
+  /// Borrows both. Error when the file cannot be used.
+  WindowSource(const Config& config, const TokenFile& file);
 
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
@@ -21,7 +22,7 @@ class WindowSource final : public BatchSource {
  private:
   const Config& config_;
   const NoiseOptions noise_;
-  const Loader& loader_;
+  Loader loader_;
   std::vector<std::int32_t> tokens_;                // a micro-batch
   std::int64_t length_ = 0, sample_ = 0, end_ = 0;  // of this step
 };

@@ -36,7 +36,7 @@ std::map<std::string, std::string> contents(const std::string& path) {
 void save(const std::string& path, const Trainer& trainer, Grid& grid, Ops& ops) {
   RankTeam team(grid.world());
   save_training(path, trainer.state(), trainer.config(), "", {}, trainer.weights(),
-                &trainer.optimizer(), parts(trainer, grid), team, ops);
+                trainer.updater().optimizer(), parts(trainer, grid), team, ops);
 }
 
 class ManyRankCheckpoints : public ::testing::Test {
@@ -217,8 +217,9 @@ TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
       world_->barrier();
     }
     const std::string name = str(sft ? "sft-" : "pretrain-", "alone-", world_->rank());
+    const TaskFactory task = sft ? sft_task : pretrain_task;
     TrainerOptions options{
-        .resume = false, .trace = run_.path(name + ".h5"), .matmul_peak = 1e9, .sft = sft};
+        .resume = false, .trace = run_.path(name + ".h5"), .matmul_peak = 1e9, .task = task};
     Trainer(run_.in(name, {}), run_.ops, options).step();
     const h5::File expected = h5::File::open(options.trace);
     for (const Layout& layout : layouts(world_->size())) {
@@ -226,7 +227,7 @@ TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
       SCOPED_TRACE(str(layout));
       Grid grid(testing::world(), layout.tensor);
       options = on(grid);
-      options.sft = sft;
+      options.task = task;
       options.trace = run_.path(str("trace-", number_, ".h5"));
       Trainer(run_.in(str("traced-", number_++), layout), run_.ops, options).step();
       expect_same_step(h5::File::open(options.trace), expected, batch);

@@ -138,8 +138,8 @@ TEST_F(Layouts, ShardedStatesChangeNoBit) {
     }
     EXPECT_TRUE(same_bits(plain.weights(), sharded.weights()));
     // And less memory: one part for each data rank.
-    EXPECT_EQ(sharded.optimizer().first_moment().flat().count() * grid.data().size(),
-              plain.optimizer().first_moment().flat().count());
+    EXPECT_EQ(sharded.updater().optimizer()->first_moment().flat().count() * grid.data().size(),
+              plain.updater().optimizer()->first_moment().flat().count());
   }
 }
 

@@ -8,6 +8,7 @@
 #include "core/atomic_file.h"
 #include "tests/support/support.h"
 #include "training/lora.h"
+#include "training/updater.h"
 
 namespace lacuna {
 namespace {
@@ -157,7 +158,7 @@ TEST(RunDirectory, ADamagedAdapterTakesThePairBefore) {
   save_adapters(worse, true);
   fs::resize_file(worse, 100);
   {
-    RunDirectory directory(run, true, alone, true);
+    RunDirectory directory(run, true, alone, lora_adapters().verify);
     EXPECT_EQ(directory.checkpoint(), good);
     directory.open(config_in(run));
   }
@@ -167,7 +168,7 @@ TEST(RunDirectory, ADamagedAdapterTakesThePairBefore) {
   EXPECT_TRUE(fs::exists(adapter_path(worse).string() + ".set-aside"));
   // Missing is not damaged.
   fs::remove(adapter_path(good));
-  EXPECT_TRUE(contains(error_of([&] { RunDirectory(run, true, alone, true); }),
+  EXPECT_TRUE(contains(error_of([&] { RunDirectory(run, true, alone, lora_adapters().verify); }),
                        adapter_path(good).string() + ": No such file"));
 }
 

@@ -25,14 +25,13 @@ class Sft : public TinyRun, public ::testing::Test {
     config.train.micro_batch_size = 3;
   }
   Trainer sft(const Config& c, bool resume = false) {
-    return Trainer(c, ops, {.resume = resume, .trace = {}, .matmul_peak = 1e9, .sft = true});
+    return Trainer(c, ops, sft_options(c, resume));
   }
   /// The examples of step `step`, by sample: tokens with padding, as masked, and weights.
   std::vector<NoisyBatch> batches(const Config& c, std::int64_t step, std::int64_t first,
                                   std::int64_t count) {
     const TokenFile file(c.data.train);
-    const SftExamples examples(file, c.data.sequence_length, std::uint64_t(c.train.seed));
-    ResponseSource source(c, examples);
+    ResponseSource source(c, file);
     source.begin(step, first, count);
     std::vector<NoisyBatch> all;
     for (NoisyBatch batch; source.next(batch);) all.push_back(batch);
@@ -154,7 +153,7 @@ TEST_F(Sft, ValidationIsTheExactMeanForACausalModel) {
   Trainer trainer = sft(config);
   const TokenFile file(config.data.validation);
   const ResponseValidator validator(trainer.config(), file);
-  EXPECT_EQ(validator.sequences(), 8);
+  EXPECT_EQ(validator.description(), "8 examples");
   ObjectiveRunner runner(ops, trainer.config().model, trainer.weights(), {64, 16, 64, false});
   const SftExamples examples(file, 16, 0);
   double mean = 0;
@@ -164,7 +163,7 @@ TEST_F(Sft, ValidationIsTheExactMeanForACausalModel) {
         runner.loss(make_response_batch(noise_options(trainer.config()), std::vector{one}, -1, 8));
   }
   SelfCommunicator alone;
-  EXPECT_NEAR(validator.run(runner, alone), mean, 1e-5 * mean);
+  EXPECT_NEAR(validator.run(runner, alone).bound, mean, 1e-5 * mean);
 }
 
 TEST_F(Sft, AdaptersLearnAndResumeBitForBit) {

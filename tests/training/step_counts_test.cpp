@@ -71,8 +71,8 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
     config_.train.micro_batch_size = 4;  // 128 rows: 8 buckets
     config_.train.random_length_fraction = 0.5;
   }
-  TrainerOptions options(bool sft = false) {
-    return {.resume = false, .trace = {}, .matmul_peak = 1e9, .grid = &grid_, .sft = sft};
+  TrainerOptions options(TaskFactory task = pretrain_task) {
+    return {.resume = false, .trace = {}, .matmul_peak = 1e9, .grid = &grid_, .task = task};
   }
   /// That nothing grows after the first of these steps, which differ in what is masked. The first
   /// may wait once more: ranks connect their GPUs at the first collective.
@@ -129,7 +129,7 @@ TEST_P(StepCounts, OfFineTuningDoNotDependOnLengths) {
   config_.model.mask_token = kMask;
   config_.model.eos_token = kEnd;
   config_.data.sequence_length = 32;  // so many that a step's examples are one micro-batch
-  Trainer trainer(config_, ops_, options(true));
+  Trainer trainer(config_, ops_, options(sft_task));
   expect_constant(trainer, 8);
 }
 

@@ -85,6 +85,15 @@ class TinyRun {
   Trainer trainer(bool resume = false) {
     return Trainer(config, ops, {.resume = resume, .trace = {}, .matmul_peak = 1e9});
   }
+  /// Of fine-tuning.
+  static TrainerOptions sft_options(const Config& c, bool resume = false,
+                                    const std::string& trace = "") {
+    return {.resume = resume,
+            .trace = trace,
+            .matmul_peak = 1e9,
+            .task = sft_task,
+            .updater = sft_updater(c.lora)};
+  }
   /// The same run in another folder.
   Config in(const std::string& name) const {
     Config other = config;

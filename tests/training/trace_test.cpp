@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "checkpoint/hdf5.h"
+#include "data/loader.h"
+#include "data/sft_examples.h"
 #include "tests/data/support.h"
 #include "tests/support/support.h"
 #include "tests/training/support.h"
@@ -26,8 +28,9 @@ std::vector<T> read(const h5::File& file, const std::string& dataset) {
 /// The trace of a run's first step.
 h5::File trace_of(TinyRun& run, const Config& config, bool sft = false) {
   const std::string path = run.folder / "trace.h5";
-  Trainer trainer(config, run.ops,
-                  {.resume = false, .trace = path, .matmul_peak = 1e9, .sft = sft});
+  TrainerOptions options{.resume = false, .trace = path, .matmul_peak = 1e9};
+  if (sft) options = TinyRun::sft_options(config, false, path);
+  Trainer trainer(config, run.ops, options);
   trainer.step();
   EXPECT_TRUE(std::filesystem::exists(path));
   std::filesystem::remove(run.folder / "second.h5");
@@ -162,7 +165,7 @@ TEST(Trace, OfFineTuningHoldsTheSequencesEndToEnd) {
   EXPECT_GT(count, 0);
   EXPECT_EQ(file.int_attribute("mask_token_id"), kMask);
   Config other = run.in("other");
-  Trainer fresh(other, run.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9, .sft = true});
+  Trainer fresh(other, run.ops, TinyRun::sft_options(other));
   const StepResult step = fresh.step();
   EXPECT_EQ(read<double>(file, "/loss").at(0), step.loss);
   EXPECT_EQ(read<double>(file, "/grad_norm").at(0), step.grad_norm);
@@ -186,18 +189,15 @@ TEST(Trace, OfAdapters) {
   TinySft run;
   Config base = run.in("base");
   base.train.steps = 2;
-  const auto options = [&](bool resume, const std::string& trace) {
-    return TrainerOptions{.resume = resume, .trace = trace, .matmul_peak = 1e9, .sft = true};
-  };
-  Trainer(base, run.ops, options(false, "")).run();
+  Trainer(base, run.ops, TinyRun::sft_options(base)).run();
   run.config.train.init = base.train.output;
   run.config.lora.rank = 3;
   run.config.lora.alpha = 6;
   run.config.lora.targets = {"q_proj", "ff_out"};
   run.config.train.checkpoint_every = 2;
-  Trainer(run.config, run.ops, options(false, "")).run([] { return true; });
+  Trainer(run.config, run.ops, TinyRun::sft_options(run.config)).run([] { return true; });
   const std::string path = run.folder / "trace.h5";
-  Trainer(run.config, run.ops, options(true, path)).step();
+  Trainer(run.config, run.ops, TinyRun::sft_options(run.config, true, path)).step();
   const h5::File file = h5::File::open(path);
   EXPECT_EQ(std::get<double>(file.attribute("/", "lora_scale")), 2);
   const auto names = file.list("/lora");

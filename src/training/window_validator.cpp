@@ -1,14 +1,18 @@
-#include "training/validator.h"
+#include "training/window_validator.h"
 
 #include <numbers>
+#include <utility>
 #include <vector>
 
+#include "core/text.h"
 #include "training/batch_runner.h"
 
 namespace lacuna {
 
-Validator::Validator(const Config& config, const TokenFile& file, const Tokenizer* tokenizer)
-    : config_(config), loader_(file, config.data.sequence_length, /*seed=*/0) {
+WindowValidator::WindowValidator(const Config& config, TokenFile file, const Tokenizer* tokenizer)
+    : config_(config),
+      file_(std::move(file)),
+      loader_(file_, config.data.sequence_length, /*seed=*/0) {
   const std::int64_t wanted = config.train.eval_samples;
   set_.sequences = loader_.validation_windows(wanted);
   set_.length = config.data.sequence_length;
@@ -23,7 +27,7 @@ Validator::Validator(const Config& config, const TokenFile& file, const Tokenize
   }
 }
 
-ValidationResult Validator::run(ObjectiveRunner& objective, Communicator& ranks) const {
+ValidationResult WindowValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
   result.bound =
@@ -34,5 +38,7 @@ ValidationResult Validator::run(ObjectiveRunner& objective, Communicator& ranks)
         result.bound * double(set_.sequences * set_.length) / (double(bytes_) * std::numbers::ln2);
   return result;
 }
+
+std::string WindowValidator::description() const { return counted(set_.sequences, "sequence"); }
 
 }  // namespace lacuna

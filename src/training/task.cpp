@@ -1,0 +1,54 @@
+#include "training/task.h"
+
+#include <utility>
+
+#include "core/log.h"
+#include "training/response_source.h"
+#include "training/response_validator.h"
+#include "training/resume.h"
+#include "training/window_source.h"
+#include "training/window_validator.h"
+
+namespace lacuna {
+namespace {
+
+TokenFile open_validation(const TrainingData& data) {
+  TokenFile file(data.config.data.validation);
+  check_validation_data(data.config, file, data.file);
+  return file;
+}
+
+}  // namespace
+
+Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
+           std::unique_ptr<const Validator> validator)
+    : config_(config), source_(std::move(source)), validator_(std::move(validator)) {}
+
+ObjectiveRunner Task::objective(Ops& ops, const ModelTensors& weights, std::int64_t samples,
+                                Communicator* tensor_parallel) const {
+  return {ops, config_.model, weights, source_->limits(samples), tensor_parallel};
+}
+
+Task pretrain_task(const TrainingData& data, Communicator& world) {
+  const Config& config = data.config;
+  if (data.file.has_responses() && world.rank() == 0)
+    log_warning(data.file.path() +
+                ": was made for lacuna sft; here prompts are learnt like responses");
+  auto source = std::make_unique<WindowSource>(config, data.file);
+  std::unique_ptr<const Validator> validator;
+  if (!config.data.validation.empty())
+    validator = std::make_unique<WindowValidator>(config, open_validation(data),
+                                                  data.tokenizer ? &*data.tokenizer : nullptr);
+  return {config, std::move(source), std::move(validator)};
+}
+
+Task sft_task(const TrainingData& data, Communicator&) {
+  const Config& config = data.config;
+  auto source = std::make_unique<ResponseSource>(config, data.file);
+  std::unique_ptr<const Validator> validator;
+  if (!config.data.validation.empty())
+    validator = std::make_unique<ResponseValidator>(config, open_validation(data));
+  return {config, std::move(source), std::move(validator)};
+}
+
+}  // namespace lacuna

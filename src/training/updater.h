@@ -1,0 +1,91 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/team.h"
+#include "comm/grid.h"
+#include "config/config.h"
+#include "kernels/ops.h"
+#include "training/model_replica.h"
+#include "training/optimizer.h"
+#include "training/trace.h"
+#include "training/training_state.h"
+
+namespace lacuna {
+
+/// What a run updates of its model: all weights, or adapters of some of them. Owns what that takes
+/// (moments, master weights, adapters). Every rank has one and makes the same calls.
+class Updater {
+ public:
+  virtual ~Updater() = default;
+
+  /// Where a run's first weights are to be written, before start(): pieces of the model's weights,
+  /// or of their f32 masters.
+  virtual std::vector<WeightPiece> first_weights() const = 0;
+  /// Begins with the weights written there; `seed` for what is drawn.
+  virtual void start(std::uint64_t seed) = 0;
+  /// Begins with what save() left with a checkpoint. `begin_again` writes the run's first weights
+  /// (train.init) once more, for an updater whose own state is relative to them. Error naming what
+  /// is missing or of another shape.
+  virtual TrainingState load(const CheckpointReader& reader,
+                             const std::function<void()>& begin_again) = 0;
+
+  /// Measures the gradients: the next update() scales by min(1, clip_norm / norm). Queued, like
+  /// update(): the host does not wait for the norm.
+  virtual void measure(const ModelTensors& gradients) = 0;
+  /// The norm of the gradients last measured, before clipping; the same on every rank; NaN or
+  /// infinite when one of them is. Waits.
+  virtual double gradient_norm() const = 0;
+  /// One update from the gradients last measured, after which every rank has the new weights.
+  /// `number` counts updates from 1. Changes nothing when the norm is not finite.
+  virtual void update(const ModelTensors& gradients, double learning_rate, std::int64_t number) = 0;
+
+  /// Writes a checkpoint that load() resumes from; `tokenizer` and `extra` as in save_training().
+  /// Error, and no checkpoint, when a number to be saved is not finite. Collective.
+  virtual void save(const std::filesystem::path& checkpoint, const TrainingState& state,
+                    const std::string& tokenizer,
+                    const std::map<std::string, std::string>& extra) const = 0;
+  /// Removes what save() left beside checkpoints that are gone. By one rank.
+  virtual void prune(const std::filesystem::path& /*checkpoints*/) const {}
+
+  /// For the log, or "": "LoRA rank 8: 1,024 trainable parameters".
+  virtual std::string description() const { return {}; }
+  /// Of memory that it owns.
+  virtual std::int64_t bytes() const = 0;
+  /// The moments of the model's own weights; null when those are not what is updated.
+  virtual const Optimizer* optimizer() const { return nullptr; }
+  /// What it has to add to a trace of the gradients last measured.
+  virtual TraceAdditions trace() const { return {}; }
+};
+
+/// What updaters work with; they borrow all of it.
+struct UpdaterContext {
+  Ops& ops;
+  const Config& config;
+  const Grid& grid;
+  Team& team;  // the ranks of the grid's world
+  ModelReplica& replica;
+};
+
+/// A kind of updater, which is known before the model is.
+struct UpdaterKind {
+  std::unique_ptr<Updater> (*make)(const UpdaterContext& context);
+  /// Checks what save() left beside a checkpoint, as find_checkpoint() asks; null: nothing is.
+  void (*verify)(const std::filesystem::path& checkpoint) = nullptr;
+};
+
+/// AdamW on all weights, with optimizer states sharded over the data-parallel ranks when
+/// parallel.zero_stage is 1 (training/optimizer.h).
+UpdaterKind all_weights();
+/// AdamW on adapters of the weights in lora.targets (training/lora.h).
+UpdaterKind lora_adapters();
+/// What fine-tuning updates: adapters when lora.rank is above 0, else all weights.
+UpdaterKind sft_updater(const LoraConfig& config);
+
+}  // namespace lacuna

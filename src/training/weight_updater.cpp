@@ -1,0 +1,80 @@
+#include "training/updater.h"
+
+namespace lacuna {
+namespace {
+
+/// A rank's part of an update. Gradients of norms are the same on all ranks of a tensor-parallel
+/// group: the first counts them.
+UpdateShare update_share(const Grid& grid, const ModelReplica& replica) {
+  const FlatRange everything{0, replica.weights.flat().count()};
+  UpdateShare share;
+  share.updated =
+      replica.data_parallel.sharded() ? replica.parts : std::vector<FlatRange>{everything};
+  share.counted = replica.parts;
+  if (grid.tensor().rank() > 0) {
+    share.counted.clear();
+    for (const WeightPiece& piece : pieces_within(replica.weights, replica.parts))
+      if (const NamedWeight& w = replica.weights.named()[piece.weight]; !w.replicated())
+        share.counted.push_back(
+            {replica.weights.flat_index(w.tensor) + piece.first, piece.values.count()});
+  }
+  if (grid.world().size() > 1) share.ranks = &grid.world();
+  return share;
+}
+
+class WeightUpdater final : public Updater {
+ public:
+  explicit WeightUpdater(const UpdaterContext& context)
+      : context_(context),
+        replica_(context.replica),
+        optimizer_(context.ops, context.config.optimizer, replica_.weights,
+                   update_share(context.grid, replica_)) {}
+
+  std::vector<WeightPiece> first_weights() const override { return optimizer_.master().pieces(); }
+  void start(std::uint64_t /*seed*/) override {
+    optimizer_.round_master();
+    replica_.data_parallel.gather(replica_.weights);
+  }
+  TrainingState load(const CheckpointReader& reader,
+                     const std::function<void()>& /*begin_again*/) override {
+    const TrainingState state = load_training(reader, replica_.weights, optimizer_, context_.ops);
+    replica_.data_parallel.gather(replica_.weights);
+    return state;
+  }
+
+  void measure(const ModelTensors& gradients) override { optimizer_.measure(gradients); }
+  double gradient_norm() const override { return optimizer_.gradient_norm(); }
+  void update(const ModelTensors& gradients, double learning_rate, std::int64_t number) override {
+    optimizer_.update(gradients, learning_rate, number);
+    replica_.data_parallel.gather(replica_.weights);
+  }
+
+  void save(const std::filesystem::path& checkpoint, const TrainingState& state,
+            const std::string& tokenizer,
+            const std::map<std::string, std::string>& extra) const override {
+    save_training(checkpoint, state, context_.config, tokenizer, extra, replica_.weights,
+                  &optimizer_, replica_.parts, context_.team, context_.ops);
+  }
+
+  std::int64_t bytes() const override { return optimizer_.bytes(); }
+  const Optimizer* optimizer() const override { return &optimizer_; }
+
+ private:
+  const UpdaterContext context_;
+  ModelReplica& replica_;
+  Optimizer optimizer_;
+};
+
+}  // namespace
+
+UpdaterKind all_weights() {
+  return {.make = [](const UpdaterContext& context) -> std::unique_ptr<Updater> {
+    return std::make_unique<WeightUpdater>(context);
+  }};
+}
+
+UpdaterKind sft_updater(const LoraConfig& config) {
+  return config.rank > 0 ? lora_adapters() : all_weights();
+}
+
+}  // namespace lacuna

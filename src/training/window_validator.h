@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "config/config.h"
+#include "data/loader.h"
+#include "data/token_file.h"
+#include "diffusion/validation.h"
+#include "tokenizer/tokenizer.h"
+#include "training/validator.h"
+
+namespace lacuna {
+
+/// Pretraining's: train.eval_samples windows of data.validation, evenly spaced.
+class WindowValidator final : public Validator {
+ public:
+  /// Borrows `config`. `tokenizer` null: bits per byte stay unknown. Error when the file cannot be
+  /// used.
+  WindowValidator(const Config& config, TokenFile file, const Tokenizer* tokenizer);
+  WindowValidator(const WindowValidator&) = delete;
+  WindowValidator& operator=(const WindowValidator&) = delete;
+
+  ValidationResult run(ObjectiveRunner& objective, Communicator& ranks) const override;
+  std::string description() const override;
+
+ private:
+  const Config& config_;
+  const TokenFile file_;
+  Loader loader_;
+  ValidationSet set_;
+  std::int64_t bytes_ = 0;  // of text in the set; 0: unknown
+};
+
+}  // namespace lacuna

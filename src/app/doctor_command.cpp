@@ -37,7 +37,9 @@ std::string text_of(const MachineReport& report) {
   for (const Requirement& r : report.requirements) {
     const bool ready = r.missing.empty();
     text += std::string(ready ? "  ok       " : "  missing  ") + r.commands + "\n";
-    if (!ready) text += "           needs " + printable_line(r.missing + ": " + r.remedy) + "\n";
+    if (ready) continue;
+    text += "           needs   " + printable_line(r.missing) + "\n";
+    text += "           get it  " + printable_line(r.remedy) + "\n";
   }
   for (const std::string& warning : report.warnings)
     text += "warning: " + printable_line(warning) + "\n";

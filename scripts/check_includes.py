@@ -26,8 +26,9 @@ ARROWS = {
     "kernels/backend.cpp": ["kernels/cpu", "kernels/cuda"],
     "comm": ["kernels"],
     "tokenizer": ["core"],
-    "checkpoint": ["core"],
-    "data": ["tokenizer", "checkpoint"],
+    "formats": ["core"],
+    "checkpoint": ["formats"],
+    "data": ["tokenizer", "formats"],
     "model": ["comm"],
     "model_io": ["model", "checkpoint", "tokenizer"],
     "diffusion": ["model"],
@@ -45,7 +46,7 @@ ALONE = {
 # Third-party headers and the only places that may see them.
 RESERVED = {
     r"mpi\.h": ["src/comm/"],
-    r"hdf5\.h|H5\w*\.h": ["src/checkpoint/hdf5"],
+    r"hdf5\.h|H5\w*\.h": ["src/formats/hdf5"],
     r"(cuda|cublas|nccl)\w*\.h": ["kernels/platform/gpu/", "kernels/platform/emulated/toolkit/", "src/comm/nccl"],
     r"toml\+\+/.*": ["src/config/"],
     r"pcre2\.h": ["src/tokenizer/"],

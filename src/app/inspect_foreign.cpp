@@ -1,11 +1,11 @@
 #include <algorithm>
 
 #include "app/inspect_detail.h"
-#include "checkpoint/gguf_file.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
 #include "core/input_file.h"
 #include "core/text.h"
+#include "formats/gguf_file.h"
 
 namespace lacuna {
 namespace {

@@ -7,12 +7,12 @@
 #include "app/inspect_detail.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
-#include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
 #include "core/input_file.h"
 #include "core/text.h"
 #include "data/token_file.h"
+#include "formats/damage.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {

@@ -12,13 +12,13 @@
 #include <optional>
 #include <thread>
 
-#include "checkpoint/hdf5_version.h"
 #include "comm/mpi_version.h"
 #include "core/check.h"
 #include "core/machine.h"
 #include "core/processor.h"
 #include "core/text.h"
 #include "core/version.h"
+#include "formats/hdf5_version.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/simd.h"

@@ -44,7 +44,7 @@ std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& te
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
-                                   const std::vector<StoredTensor>& tensors, Team& team)
+                                   const std::vector<StoredTensor>& tensors, ProcessGroup& team)
     : file_(path, attributes_of(info, path.string()), datasets_of(tensors, path.string()), team) {}
 
 void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
@@ -61,7 +61,7 @@ void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& in
   add("first_moment", tensors.first_moment);
   add("second_moment", tensors.second_moment);
   add("master", tensors.master);
-  Alone alone;
+  SingleProcess alone;
   CheckpointWriter writer(path, info, stored, alone);
   for (std::size_t i = 0; i < values.size(); ++i) writer.write(i, 0, 0, values[i]);
   writer.commit();

@@ -7,11 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/hdf5.h"
 #include "checkpoint/model_reader.h"
-#include "checkpoint/shared_file.h"
-#include "checkpoint/team.h"
 #include "core/tensor.h"
+#include "formats/hdf5.h"
+#include "formats/named_tensor.h"
+#include "formats/process_group.h"
+#include "formats/shared_file.h"
 
 namespace lacuna {
 
@@ -23,11 +24,6 @@ namespace lacuna {
 // and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, tokens, bad_steps,
 // seed, config (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as
 // in hdf5.h.
-
-struct NamedTensor {
-  std::string name;
-  Tensor tensor;
-};
 
 /// Views of host tensors. Groups may be empty: an imported model has no optimizer states.
 struct CheckpointTensors {
@@ -43,13 +39,13 @@ struct StoredTensor {
 
 /// Writes a checkpoint under a temporary name, flushes it to disk and renames it. On any Error (a
 /// full disk, a folder that cannot be written) nothing appears, and a file already there stays.
-/// Several processes may write it together, each parts of the tensors (checkpoint/shared_file.h).
+/// Several processes may write it together, each parts of the tensors (formats/shared_file.h).
 class CheckpointWriter {
  public:
   /// The tensors are the same on all members of the team, which make the same calls but for
   /// write().
   CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
-                   const std::vector<StoredTensor>& tensors, Team& team);
+                   const std::vector<StoredTensor>& tensors, ProcessGroup& team);
   /// Elements of tensor number `tensor`, as SharedFile::write.
   void write(std::size_t tensor, std::int64_t row, std::int64_t col, const Tensor& box) {
     file_.write(tensor, row, col, box);
@@ -96,7 +92,7 @@ std::int64_t step_of_name(const std::string& file, std::string_view suffix = ".h
 std::vector<std::filesystem::path> saved_checkpoints(const std::filesystem::path& run_dir);
 /// Verifies all of it, each member of the team a part. What one finds is thrown on all:
 /// DamagedFile, or another Error when one could not read it.
-void verify_checkpoint(const std::filesystem::path& path, Team& team);
+void verify_checkpoint(const std::filesystem::path& path, ProcessGroup& team);
 
 /// What find_checkpoint found. The same on all members of a team.
 struct FoundCheckpoint {
@@ -112,7 +108,7 @@ struct FoundCheckpoint {
 /// since it may be good. `verify_companion` looks at what belongs to a checkpoint, on the first
 /// member alone, and throws the same kinds of errors. The members share the work.
 FoundCheckpoint find_checkpoint(
-    const std::filesystem::path& run_dir, Team& team,
+    const std::filesystem::path& run_dir, ProcessGroup& team,
     const std::function<void(const std::filesystem::path&)>& verify_companion = {});
 /// The newest of them, by this process alone.
 std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir);

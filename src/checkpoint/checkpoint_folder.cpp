@@ -4,10 +4,10 @@
 #include <string_view>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
 #include "core/input_file.h"
 #include "core/log.h"
+#include "formats/damage.h"
 
 namespace lacuna {
 namespace {
@@ -43,7 +43,7 @@ void throw_findings(const std::vector<std::string>& of_all) {
 }
 
 /// Verifies one and what belongs to it. `companion` tells which of them an error is about.
-void verify_all(const fs::path& path, Team& team,
+void verify_all(const fs::path& path, ProcessGroup& team,
                 const std::function<void(const fs::path&)>& verify_companion, bool& companion) {
   companion = false;
   verify_checkpoint(path, team);
@@ -109,12 +109,12 @@ std::vector<fs::path> saved_checkpoints(const fs::path& run_dir) {
   return paths;
 }
 
-void verify_checkpoint(const fs::path& path, Team& team) {
+void verify_checkpoint(const fs::path& path, ProcessGroup& team) {
   throw_findings(
       team.gather(finding(path, [&] { open_model(path)->verify(team.rank(), team.size()); })));
 }
 
-FoundCheckpoint find_checkpoint(const fs::path& run_dir, Team& team,
+FoundCheckpoint find_checkpoint(const fs::path& run_dir, ProcessGroup& team,
                                 const std::function<void(const fs::path&)>& verify_companion) {
   for (int listing = 1;; ++listing) {
     // As the first member sees the folder.
@@ -148,7 +148,7 @@ FoundCheckpoint find_checkpoint(const fs::path& run_dir, Team& team,
 }
 
 std::optional<fs::path> newest_valid_checkpoint(const fs::path& run_dir) {
-  Alone alone;
+  SingleProcess alone;
   return find_checkpoint(run_dir, alone).newest;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <filesystem>
 
-#include "checkpoint/gguf.h"
+#include "formats/gguf.h"
 
 namespace lacuna {
 

@@ -4,8 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "formats/safetensors.h"
 
 namespace lacuna {
 

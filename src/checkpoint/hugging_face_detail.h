@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/safetensors.h"
 #include "config/config.h"
+#include "formats/safetensors.h"
 
 namespace lacuna {
 
@@ -22,9 +22,6 @@ inline constexpr std::string_view kFileAttribute = "hf_file:";  // any other sma
 /// Every weight of the checkpoint's model. `dtype`: instead of the one that it is stored in.
 std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
                                    std::optional<DType> dtype);
-/// out = `from`, rounded to bf16 or f16. Error, naming `what`, when a finite number does not fit.
-void round_to(const float* from, const Tensor& out, const std::string& what);
-
 /// out = a weight, rounded to out.dtype from what it was before it was rounded, where there is
 /// such.
 void read_as(const ModelReader& reader, const std::string& name, const Tensor& out);

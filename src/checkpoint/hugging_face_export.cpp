@@ -4,12 +4,13 @@
 #include "checkpoint/checkpoint_config.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
-#include "checkpoint/staged_folder.h"
 #include "core/atomic_file.h"
 #include "core/half.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"
+#include "formats/rounding.h"
+#include "formats/staged_folder.h"
 
 namespace lacuna {
 namespace {
@@ -117,21 +118,6 @@ std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig&
     t.dtype = dtype.value_or(reader.dtype("model", t.name));
   }
   return tensors;
-}
-
-void round_to(const float* from, const Tensor& out, const std::string& what) {
-  const std::int64_t n = out.count();
-  if (out.dtype == DType::bf16) {
-    auto* to = out.as<BFloat16>();
-    for (std::int64_t i = 0; i < n; ++i) to[i] = to_bf16(from[i]);
-    return;
-  }
-  auto* to = out.as<Float16>();
-  for (std::int64_t i = 0; i < n; ++i) {
-    to[i] = to_f16(from[i]);
-    CHECK(!std::isfinite(from[i]) || std::isfinite(to_float(to[i])), what, " holds ", from[i],
-          ", which f16 cannot; export as bf16 or f32");
-  }
 }
 
 void read_as(const ModelReader& reader, const std::string& name, const Tensor& out) {

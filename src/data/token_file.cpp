@@ -4,10 +4,10 @@
 #include <limits>
 #include <utility>
 
-#include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "data/sha256.h"
+#include "formats/hdf5.h"
 
 namespace lacuna {
 namespace {

@@ -6,14 +6,14 @@
 #include <map>
 #include <set>
 
-#include "checkpoint/checksum.h"
-#include "checkpoint/damage.h"
 #include "checkpoint/hugging_face.h"
-#include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/philox.h"
 #include "core/text.h"
+#include "formats/checksum.h"
+#include "formats/damage.h"
+#include "formats/safetensors.h"
 #include "training/finite.h"
 
 namespace lacuna {

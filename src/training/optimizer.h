@@ -29,7 +29,7 @@ struct UpdateShare {
 /// rounds (arXiv:1710.03740, section 3.1).
 class Optimizer {
  public:
-  /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
+  /// Borrows `weights`. Gradients may be of either type. SingleProcess, or as one of several ranks.
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights);
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
             UpdateShare share);

@@ -1,11 +1,11 @@
 #pragma once
-#include "checkpoint/team.h"
 #include "comm/communicator.h"
+#include "formats/process_group.h"
 
 namespace lacuna {
 
 /// The ranks of a group as those who write a file together.
-class RankTeam final : public Team {
+class RankTeam final : public ProcessGroup {
  public:
   /// Borrows the group.
   explicit RankTeam(Communicator& group) : group_(group) {}

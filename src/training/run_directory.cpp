@@ -49,7 +49,7 @@ void check_run_folder(const fs::path& run, bool resume) {
                    "(--set train.output=...)"));
 }
 
-RunDirectory::RunDirectory(const std::string& path, bool resume, Team& team,
+RunDirectory::RunDirectory(const std::string& path, bool resume, ProcessGroup& team,
                            const std::function<void(const fs::path&)>& verify_companion)
     : path_(path), resume_(resume) {
   const bool first = team.rank() == 0;

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/team.h"
 #include "config/config.h"
+#include "formats/process_group.h"
 
 namespace lacuna {
 
@@ -24,7 +24,7 @@ class RunDirectory {
   /// what belongs to one, as in find_checkpoint(). Error when another process trains there, when
   /// there are checkpoints but none is valid, and when one may be good but cannot be read.
   /// The ranks that train together share the search; the first looks for all, and open()s it.
-  RunDirectory(const std::string& path, bool resume, Team& team,
+  RunDirectory(const std::string& path, bool resume, ProcessGroup& team,
                const std::function<void(const std::filesystem::path&)>& verify_companion = {});
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;

@@ -7,8 +7,8 @@
 #include <chrono>
 #include <cstring>
 
-#include "checkpoint/checksum.h"
 #include "core/check.h"
+#include "formats/checksum.h"
 
 namespace lacuna {
 namespace {

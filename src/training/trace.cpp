@@ -67,7 +67,7 @@ Trace::Tokens Trace::in_order() const {
   return sorted;
 }
 
-Trace::Place Trace::place(std::int64_t first_sequence, Team& team) const {
+Trace::Place Trace::place(std::int64_t first_sequence, ProcessGroup& team) const {
   std::map<std::int64_t, std::int64_t> tokens;  // by the first sequence of a share
   for (const std::string& of_rank : team.gather(str(first_sequence, ' ', tokens_.clean.size()))) {
     std::istringstream words(of_rank);
@@ -124,7 +124,7 @@ void Trace::write_batch(SharedFile& file, const Share& share, const Place& place
 }
 
 void Trace::write(const std::filesystem::path& path, const Config& config, const Result& result,
-                  const Share& share, Team& team, Ops& ops) const {
+                  const Share& share, ProcessGroup& team, Ops& ops) const {
   SharedFile::Attributes attributes = {{"format", "lacuna-trace"},
                                        {"version", std::int64_t{1}},
                                        {"step", result.step},

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/shared_file.h"
-#include "checkpoint/team.h"
 #include "config/config.h"
 #include "diffusion/noise.h"
+#include "formats/process_group.h"
+#include "formats/shared_file.h"
 #include "model/weights.h"
 
 namespace lacuna {
@@ -61,7 +61,7 @@ class Trace {
   };
   /// Atomically: on any Error nothing appears. Collective.
   void write(const std::filesystem::path& path, const Config& config, const Result& result,
-             const Share& share, Team& team, Ops& ops) const;
+             const Share& share, ProcessGroup& team, Ops& ops) const;
 
  private:
   struct Tokens {
@@ -82,7 +82,7 @@ class Trace {
   std::vector<Sequence> by_sample() const;
   /// The tokens in the order of their samples.
   Tokens in_order() const;
-  Place place(std::int64_t first_sequence, Team& team) const;
+  Place place(std::int64_t first_sequence, ProcessGroup& team) const;
   std::vector<SharedFile::Dataset> batch_datasets(const Config& config, const Place& place) const;
   void write_batch(SharedFile& file, const Share& share, const Place& place) const;
 

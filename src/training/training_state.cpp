@@ -12,8 +12,8 @@ namespace lacuna {
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer* optimizer, const std::vector<FlatRange>& written, Team& team,
-                   Ops& ops) {
+                   const Optimizer* optimizer, const std::vector<FlatRange>& written,
+                   ProcessGroup& team, Ops& ops) {
   const CheckpointInfo info{.step = state.step,
                             .samples = state.samples,
                             .tokens = state.tokens,

@@ -30,8 +30,8 @@ struct TrainingState {
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer* optimizer, const std::vector<FlatRange>& written, Team& team,
-                   Ops& ops);
+                   const Optimizer* optimizer, const std::vector<FlatRange>& written,
+                   ProcessGroup& team, Ops& ops);
 
 /// The reverse, into the weights and moments that the optimizer updates. Error naming what is
 /// missing or of another shape.

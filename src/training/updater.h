@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/team.h"
 #include "comm/grid.h"
 #include "config/config.h"
+#include "formats/process_group.h"
 #include "kernels/ops.h"
 #include "training/model_replica.h"
 #include "training/optimizer.h"
@@ -69,7 +69,7 @@ struct UpdaterContext {
   Ops& ops;
   const Config& config;
   const Grid& grid;
-  Team& team;  // the ranks of the grid's world
+  ProcessGroup& team;  // the ranks of the grid's world
   ModelReplica& replica;
 };
 

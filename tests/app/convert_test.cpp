@@ -1,11 +1,11 @@
 // lacuna import, export and inspect, as a user runs them.
 #include <cmath>
 
-#include "checkpoint/hdf5.h"
 #include "checkpoint/hugging_face.h"
-#include "checkpoint/safetensors.h"
 #include "core/half.h"
 #include "data/token_file.h"
+#include "formats/hdf5.h"
+#include "formats/safetensors.h"
 #include "tests/app/program.h"
 #include "tests/checkpoint/hugging_face_support.h"
 

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/hdf5.h"
 #include "core/atomic_file.h"
 #include "data/token_file.h"
+#include "formats/hdf5.h"
 #include "kernels/backend.h"
 #include "tests/app/device_runs.h"
 #include "tests/app/program.h"

@@ -3,8 +3,8 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/hdf5.h"
 #include "config/config.h"
+#include "formats/hdf5.h"
 #include "tests/support/golden.h"
 #include "tests/support/support.h"
 

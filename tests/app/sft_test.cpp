@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/hdf5.h"
 #include "config/config.h"
 #include "core/atomic_file.h"
+#include "formats/hdf5.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "model/weights.h"
 #include "tests/app/byte_tokenizer.h"

@@ -1,4 +1,4 @@
-#include "checkpoint/damage.h"
+#include "formats/damage.h"
 #include "tests/checkpoint/support.h"
 
 namespace lacuna {
@@ -102,7 +102,7 @@ TEST(CheckpointFolder, what_belongs_to_a_checkpoint_must_be_valid_too) {
   const RunFolder run;
   const fs::path first = run.save(10), second = run.save(20), third = run.save(30);
   damage(run.save(40));
-  Alone alone;
+  SingleProcess alone;
   const auto found = find_checkpoint(run.dir, alone, [&](const fs::path& path) {
     if (path == third) throw DamagedFile("companion");
   });

@@ -8,7 +8,7 @@
 
 #include <csignal>
 
-#include "checkpoint/safetensors.h"
+#include "formats/safetensors.h"
 #include "tests/checkpoint/support.h"
 
 namespace lacuna {

@@ -1,7 +1,7 @@
 #include "data/token_file.h"
 
-#include "checkpoint/hdf5.h"
 #include "data/sha256.h"
+#include "formats/hdf5.h"
 #include "tests/data/support.h"
 
 namespace lacuna {

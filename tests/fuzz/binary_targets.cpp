@@ -1,11 +1,11 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/gguf_file.h"
-#include "checkpoint/hdf5.h"
-#include "checkpoint/safetensors.h"
 #include "core/input_file.h"
 #include "data/token_file.h"
+#include "formats/gguf_file.h"
+#include "formats/hdf5.h"
+#include "formats/safetensors.h"
 #include "tests/fuzz/targets.h"
 
 namespace lacuna::fuzz {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "formats/safetensors.h"
 
 namespace lacuna::testing {
 

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <limits>
 
-#include "checkpoint/damage.h"
-#include "checkpoint/safetensors.h"
 #include "core/atomic_file.h"
+#include "formats/damage.h"
+#include "formats/safetensors.h"
 #include "tests/model/support.h"
 
 namespace lacuna {

@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/safetensors.h"
 #include "core/atomic_file.h"
+#include "formats/safetensors.h"
 #include "tests/support/support.h"
 #include "training/lora.h"
 #include "training/updater.h"
@@ -23,7 +23,7 @@ Config config_in(const std::string& output) {
   return config;
 }
 
-Alone alone;
+SingleProcess alone;
 
 namespace fs = std::filesystem;
 

@@ -4,8 +4,8 @@
 #include <map>
 #include <vector>
 
-#include "checkpoint/checksum.h"
 #include "core/atomic_file.h"
+#include "formats/checksum.h"
 #include "tests/data/support.h"
 #include "tests/support/support.h"
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "checkpoint/hdf5.h"
 #include "data/loader.h"
 #include "data/sft_examples.h"
+#include "formats/hdf5.h"
 #include "tests/data/support.h"
 #include "tests/support/support.h"
 #include "tests/training/support.h"

@@ -1,0 +1,172 @@
+#include "formats/gguf.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "core/check.h"
+#include "core/half.h"
+#include "formats/rounding.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::uint32_t kVersion = 3;
+constexpr std::int64_t kAlignment = 32;
+// Numbers of the types of values.
+constexpr std::uint32_t kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9;
+
+template <class T>
+void append(std::string& bytes, T value) {
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+void append_string(std::string& bytes, const std::string& text) {
+  append(bytes, std::uint64_t(text.size()));
+  bytes += text;
+}
+
+std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+void to_q8(const float* from, std::int64_t count, char* out) {
+  for (std::int64_t block = 0; block < count; block += kQ8Block, out += kQ8Bytes) {
+    const float* x = from + block;
+    float largest = 0;
+    for (int i = 0; i < kQ8Block; ++i) largest = std::max(largest, std::abs(x[i]));
+    const float scale = largest / 127, inverse = scale != 0 ? 1 / scale : 0;
+    const Float16 half = to_f16(scale);
+    std::memcpy(out, &half, 2);
+    for (int i = 0; i < kQ8Block; ++i) out[2 + i] = char(std::int8_t(std::round(x[i] * inverse)));
+  }
+}
+
+}  // namespace
+
+const char* name_of(GgufType type) {
+  switch (type) {
+    case GgufType::f32:
+      return "f32";
+    case GgufType::f16:
+      return "f16";
+    case GgufType::bf16:
+      return "bf16";
+    case GgufType::q8_0:
+      return "q8_0";
+  }
+  return "?";
+}
+
+std::int64_t gguf_bytes(GgufType type, std::int64_t count) {
+  if (type == GgufType::q8_0) return count / kQ8Block * kQ8Bytes;
+  return count * (type == GgufType::f32 ? 4 : 2);
+}
+
+void convert_to_gguf(GgufType type, const float* from, std::int64_t count, char* out,
+                     const std::string& what) {
+  if (type == GgufType::f32) {
+    std::memcpy(out, from, std::size_t(count) * sizeof(float));
+    return;
+  }
+  if (type == GgufType::q8_0) {
+    CHECK(count % kQ8Block == 0, what, ": ", count, " elements are not whole blocks of ", kQ8Block);
+    return to_q8(from, count, out);
+  }
+  round_to(from, Tensor(out, {count}, type == GgufType::bf16 ? DType::bf16 : DType::f16), what);
+}
+
+void GgufKeys::begin(const std::string& key, std::uint32_t type) {
+  append_string(bytes_, key);
+  append(bytes_, type);
+  ++count_;
+}
+void GgufKeys::add(const std::string& key, std::uint32_t value) {
+  begin(key, kU32);
+  append(bytes_, value);
+}
+void GgufKeys::add(const std::string& key, float value) {
+  begin(key, kF32);
+  append(bytes_, value);
+}
+void GgufKeys::add(const std::string& key, bool value) {
+  begin(key, kBool);
+  append(bytes_, std::uint8_t(value));
+}
+void GgufKeys::add(const std::string& key, const std::string& value) {
+  begin(key, kString);
+  append_string(bytes_, value);
+}
+void GgufKeys::add(const std::string& key, const std::vector<std::string>& values) {
+  begin(key, kArray);
+  append(bytes_, kString);
+  append(bytes_, std::uint64_t(values.size()));
+  for (const std::string& value : values) append_string(bytes_, value);
+}
+void GgufKeys::add(const std::string& key, const std::vector<std::int32_t>& values) {
+  begin(key, kArray);
+  append(bytes_, kI32);
+  append(bytes_, std::uint64_t(values.size()));
+  for (const std::int32_t value : values) append(bytes_, value);
+}
+
+GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufKeys& keys,
+                       std::vector<GgufTensor> tensors)
+    : file_(path), name_(path.string()), tensors_(std::move(tensors)) {
+  std::string header = "GGUF";
+  append(header, kVersion);
+  append(header, std::uint64_t(tensors_.size()));
+  append(header, keys.count());
+  header += keys.bytes();
+  std::int64_t offset = 0;
+  for (const GgufTensor& t : tensors_) {
+    append_string(header, t.name);
+    append(header, std::uint32_t(t.shape.rank));
+    for (int i = t.shape.rank - 1; i >= 0; --i) append(header, std::uint64_t(t.shape[i]));
+    append(header, std::uint32_t(t.type));
+    append(header, std::uint64_t(offset));
+    offset = aligned(offset + gguf_bytes(t.type, t.shape.count()));
+  }
+  out_.open(file_.partial(), std::ios::binary);
+  CHECK(out_, name_, ": cannot write: ", std::strerror(errno));
+  put(header.data(), std::int64_t(header.size()));
+  pad();
+}
+
+void GgufWriter::put(const void* data, std::int64_t bytes) {
+  errno = 0;
+  out_.write(static_cast<const char*>(data), bytes);
+  CHECK(out_, name_, ": cannot write: ", std::strerror(errno));
+  position_ += bytes;
+}
+
+void GgufWriter::pad() {
+  const char zeros[kAlignment] = {};
+  put(zeros, aligned(position_) - position_);
+}
+
+void GgufWriter::write(const float* elements, std::int64_t count) {
+  CHECK(tensor_ < tensors_.size(), name_, ": more tensors than announced");
+  const GgufTensor& t = tensors_[tensor_];
+  CHECK(written_ + count <= t.shape.count(), name_, ": tensor '", t.name, "' was announced as ",
+        t.shape, "; ", written_ + count, " elements came");
+  buffer_.resize(std::size_t(gguf_bytes(t.type, count)));
+  convert_to_gguf(t.type, elements, count, buffer_.data(), name_ + ": tensor '" + t.name + "'");
+  put(buffer_.data(), std::int64_t(buffer_.size()));
+  written_ += count;
+  if (written_ < t.shape.count()) return;
+  pad();
+  written_ = 0;
+  ++tensor_;
+}
+
+void GgufWriter::commit() {
+  CHECK(tensor_ == tensors_.size(), name_, ": only ", tensor_, " of ", tensors_.size(),
+        " tensors were written");
+  errno = 0;
+  out_.close();
+  CHECK(out_, name_, ": cannot write: ", std::strerror(errno));
+  file_.commit();
+}
+
+}  // namespace lacuna

@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace lacuna {
+
+/// What the header of a GGUF file says (format: formats/gguf.h): versions 2 and 3, any types of
+/// values and tensors. Elements are not read. Error, naming the file, when it is cut short or no
+/// such header: lengths and numbers are believed only as far as the file has bytes for them.
+class GgufFile {
+ public:
+  struct Value {
+    std::string key, type;    // "u32", "str", "[str]"
+    std::string text;         // strings and numbers whole, of an array its first elements
+    std::uint64_t count = 1;  // elements of an array
+  };
+  struct TensorEntry {
+    std::string name;
+    std::vector<std::int64_t> shape;  // outermost first
+    std::string type;                 // "q8_0"; "type 99" where it is not known
+    std::int64_t elements = 0;
+    std::int64_t bytes = -1;  // -1 where the type is not known
+  };
+
+  explicit GgufFile(const std::filesystem::path& path);
+
+  std::uint32_t version() const { return version_; }
+  const std::vector<Value>& values() const { return values_; }
+  const std::vector<TensorEntry>& tensors() const { return tensors_; }
+  /// The text of a value, or "".
+  std::string text(const std::string& key) const;
+
+ private:
+  std::uint32_t version_ = 0;
+  std::vector<Value> values_;
+  std::vector<TensorEntry> tensors_;
+};
+
+}  // namespace lacuna

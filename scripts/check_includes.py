@@ -27,9 +27,10 @@ ARROWS = {
     "comm": ["kernels"],
     "tokenizer": ["core"],
     "formats": ["core"],
-    "checkpoint": ["formats"],
+    "model/weight_spec": ["core"],
+    "checkpoint": ["formats", "model/weight_spec"],
     "data": ["tokenizer", "formats"],
-    "model": ["comm"],
+    "model": ["comm", "model/weight_spec"],
     "model_io": ["model", "checkpoint", "tokenizer"],
     "diffusion": ["model"],
     "decoding": ["model"],
@@ -67,6 +68,9 @@ def reachable(folder):
 
 def folder_of(name):
     """The folder of the arrows that a file, or a header as it is included, is of."""
+    stem = name.removeprefix("src/").rpartition(".")[0]
+    if stem in ARROWS:
+        return stem
     parts = name.removeprefix("src/").split("/")
     if name in ARROWS or parts[0] != "kernels" or len(parts) == 2:
         return name if name in ARROWS else parts[0]

@@ -10,7 +10,6 @@
 #include "app/commands.h"
 #include "app/evaluation_report.h"
 #include "app/standard_io.h"
-#include "checkpoint/hugging_face.h"
 #include "config/task.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -38,7 +37,7 @@ struct Arguments {
 std::string hash_of(const ModelReader& reader, const ModelConfig& model) {
   Sha256 hash;
   std::vector<float> elements;
-  for (const TensorInfo& t : hugging_face_tensors(model, DType::f32)) {
+  for (const ModelWeight& t : model_weights(model)) {
     elements.resize(std::size_t(t.shape.count()));
     reader.read("model", t.name, Tensor(elements.data(), t.shape));
     hash.update(t.name + '\0');

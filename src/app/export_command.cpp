@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 namespace {
@@ -49,7 +50,7 @@ void write_gguf(const Arguments& a) {
   if (a.dtype == "f16") type = GgufType::f16;
   if (a.dtype == "q8_0") type = GgufType::q8_0;
   if (a.dtype.empty()) {  // as the weights are stored
-    const DType stored = open_model(checkpoint)->dtype("model", "model.transformer.wte.weight");
+    const DType stored = open_model(checkpoint)->dtype("model", embedding_name());
     if (stored == DType::bf16) type = GgufType::bf16;
     if (stored == DType::f16) type = GgufType::f16;
   }

@@ -2,18 +2,16 @@
 
 #include <set>
 
-#include "checkpoint/hugging_face.h"
 #include "core/check.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 namespace {
 
-const char* const kEmbedding = "model.transformer.wte.weight";
-
 void check_tensors(const ModelReader& reader, const ModelConfig& model) {
   const std::vector<std::string> names = reader.names("model");
   std::set<std::string> unknown(names.begin(), names.end());
-  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
+  for (const ModelWeight& wanted : model_weights(model)) {
     CHECK(unknown.erase(wanted.name) == 1, reader.path(), ": tensor /model/", wanted.name,
           " is missing");
     const Shape shape = reader.shape("model", wanted.name);
@@ -28,12 +26,12 @@ void check_tensors(const ModelReader& reader, const ModelConfig& model) {
 
 Config config_of_checkpoint(const ModelReader& reader) {
   Config config;
+  const std::string embedding = embedding_name();
   try {
     config = parse_stored_config(reader.info().config, reader.path());
-    CHECK(reader.has("model", kEmbedding), reader.path(), ": tensor /model/", kEmbedding,
+    CHECK(reader.has("model", embedding), reader.path(), ": tensor /model/", embedding,
           " is missing");
-    if (config.model.vocab_size == 0)
-      config.model.vocab_size = reader.shape("model", kEmbedding)[0];
+    if (config.model.vocab_size == 0) config.model.vocab_size = reader.shape("model", embedding)[0];
     validate(config.model);
   } catch (const UsageError& e) {  // not the user's, but the file's mistake
     const std::string what = e.what();

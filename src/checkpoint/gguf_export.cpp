@@ -1,7 +1,6 @@
 #include "checkpoint/gguf_export.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "checkpoint/checkpoint_config.h"
@@ -10,6 +9,7 @@
 #include "core/check.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 namespace {
@@ -34,24 +34,6 @@ std::uint32_t file_type(GgufType type) {
   return 0;
 }
 
-/// llama.cpp's name of a weight with the given Hugging Face name.
-std::string gguf_name(const std::string& name) {
-  static const std::map<std::string, std::string> outside = {
-      {"wte", "token_embd"}, {"ln_f", "output_norm"}, {"ff_out", "output"}};
-  static const std::map<std::string, std::string> in_block = {
-      {"attn_norm", "attn_norm"}, {"q_proj", "attn_q"},        {"k_proj", "attn_k"},
-      {"v_proj", "attn_v"},       {"attn_out", "attn_output"}, {"ff_norm", "ffn_norm"},
-      {"ff_proj", "ffn_gate"},    {"up_proj", "ffn_up"},       {"ff_out", "ffn_down"}};
-  const std::string root = "model.transformer.", blocks = root + "blocks.", end = ".weight";
-  CHECK(name.starts_with(root) && name.ends_with(end), "no GGUF name for ", name);
-  if (!name.starts_with(blocks))
-    return outside.at(name.substr(root.size(), name.size() - root.size() - end.size())) + end;
-  const std::size_t dot = name.find('.', blocks.size());
-  const std::string block = name.substr(blocks.size(), dot - blocks.size());
-  return "blk." + block + "." +
-         in_block.at(name.substr(dot + 1, name.size() - dot - 1 - end.size())) + end;
-}
-
 /// [heads * D, C] with the rows of each head reordered from halves to neighbouring pairs: row 2j +
 /// s of a head is its former row s D/2 + j.
 void interleave_rows(std::vector<float>& matrix, std::int64_t heads, std::int64_t cols,
@@ -65,10 +47,9 @@ void interleave_rows(std::vector<float>& matrix, std::int64_t heads, std::int64_
                     matrix.begin() + (h * D + 2 * j + s) * cols);
 }
 
-GgufType type_of(const TensorInfo& info, GgufType wanted) {
-  if (info.shape.rank < 2) return GgufType::f32;
-  if (wanted == GgufType::q8_0 && info.shape[info.shape.rank - 1] % kQ8Block != 0)
-    return GgufType::f16;
+GgufType type_of(const Shape& shape, GgufType wanted) {
+  if (shape.rank < 2) return GgufType::f32;
+  if (wanted == GgufType::q8_0 && shape[shape.rank - 1] % kQ8Block != 0) return GgufType::f16;
   return wanted;
 }
 
@@ -176,29 +157,28 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
-  const std::vector<TensorInfo> infos = tensors_of(reader, model, DType::f32);
+  const std::vector<ModelWeight> weights = model_weights(model);
   GgufExport result;
   std::vector<GgufTensor> tensors;
-  for (const TensorInfo& info : infos) {
-    tensors.push_back({gguf_name(info.name), info.shape, type_of(info, type)});
-    result.parameters += info.shape.count();
-    result.wider_tensors += info.shape.rank == 2 && tensors.back().type != type;
+  for (const ModelWeight& w : weights) {
+    tensors.push_back({w.spec->name(NameScheme::gguf, w.block), w.shape, type_of(w.shape, type)});
+    result.parameters += w.shape.count();
+    result.wider_tensors += w.shape.rank == 2 && tensors.back().type != type;
   }
   GgufWriter writer(file, keys_of(reader, model, type), tensors);
   std::vector<float> elements, scratch;
-  for (std::size_t i = 0; i < infos.size(); ++i) {
-    const TensorInfo& info = infos[i];
-    log_progress(str("exporting tensor ", i + 1, " of ", infos.size()));
-    elements.resize(std::size_t(info.shape.count()));
-    read_as(reader, info.name, Tensor(elements.data(), info.shape));
-    const std::int64_t cols = info.shape[info.shape.rank - 1];
-    if (info.name.ends_with(".q_proj.weight"))
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const ModelWeight& w = weights[i];
+    log_progress(str("exporting tensor ", i + 1, " of ", weights.size()));
+    elements.resize(std::size_t(w.shape.count()));
+    read_as(reader, w.name, Tensor(elements.data(), w.shape));
+    const std::int64_t cols = w.shape[w.shape.rank - 1];
+    if (w.spec->role == WeightRole::query)
       interleave_rows(elements, model.num_heads, cols, scratch);
-    if (info.name.ends_with(".k_proj.weight"))
-      interleave_rows(elements, model.kv_heads(), cols, scratch);
+    if (w.spec->role == WeightRole::key) interleave_rows(elements, model.kv_heads(), cols, scratch);
     const std::int64_t rows = std::max<std::int64_t>(1, kWriteElements / cols) * cols;
-    for (std::int64_t at = 0; at < info.shape.count(); at += rows)
-      writer.write(elements.data() + at, std::min(rows, info.shape.count() - at));
+    for (std::int64_t at = 0; at < w.shape.count(); at += rows)
+      writer.write(elements.data() + at, std::min(rows, w.shape.count() - at));
   }
   log_progress("");
   result.bytes = writer.bytes();

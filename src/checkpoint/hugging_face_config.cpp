@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 namespace {
@@ -218,27 +219,8 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
 }
 
 std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& m, DType dtype) {
-  const std::int64_t c = m.hidden_size, f = m.intermediate_size, kv = m.kv_heads() * m.head_dim();
-  const std::string root = "model.transformer.";
   std::vector<TensorInfo> tensors;
-  const auto add = [&](const std::string& name, Shape shape) {
-    tensors.push_back({root + name + ".weight", shape, dtype});
-  };
-  add("wte", {m.vocab_size, c});
-  for (std::int64_t i = 0; i < m.num_layers; ++i) {
-    const std::string block = str("blocks.", i, ".");
-    add(block + "attn_norm", {c});
-    add(block + "q_proj", {c, c});
-    add(block + "k_proj", {kv, c});
-    add(block + "v_proj", {kv, c});
-    add(block + "attn_out", {c, c});
-    add(block + "ff_norm", {c});
-    add(block + "ff_proj", {f, c});
-    add(block + "up_proj", {f, c});
-    add(block + "ff_out", {c, f});
-  }
-  add("ln_f", {c});
-  if (!m.tie_embeddings) add("ff_out", {m.vocab_size, c});
+  for (const ModelWeight& w : model_weights(m)) tensors.push_back({w.name, w.shape, dtype});
   return tensors;
 }
 

@@ -46,10 +46,7 @@ void for_runs(const NamedWeight& w, std::int64_t begin, std::int64_t end, auto&&
 }
 
 double sigma_of(const NamedWeight& w, const ModelConfig& m) {
-  // attn_out and a block's ff_out write to the residual stream: the deeper, the smaller.
-  const bool writes =
-      w.block >= 0 && (w.name.ends_with(".attn_out.weight") || w.name.ends_with(".ff_out.weight"));
-  if (!writes) return 1 / std::sqrt(double(m.hidden_size));
+  if (w.spec->scale == InitialScale::reads_residual) return 1 / std::sqrt(double(m.hidden_size));
   return 1 / std::sqrt(2.0 * (w.block + 1) * double(Tensor(nullptr, w.whole).cols()));
 }
 
@@ -62,7 +59,7 @@ void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weig
   std::vector<float> staging;
   for (const WeightPiece& piece : pieces) {
     const NamedWeight& w = weights.named()[piece.weight];
-    if (w.kind == WeightKind::norm) {
+    if (w.spec->scale == InitialScale::ones) {
       ops.fill(piece.values, 1.0f);
       continue;
     }

@@ -2,114 +2,121 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 
 namespace lacuna {
 namespace {
 
-// Tensors begin at multiples of this, so that their places in flat() do not depend on the dtype: 64
+// Tensors begin at multiples of this, so that their parts in flat() do not depend on the dtype: 64
 // bytes of the narrowest float.
 constexpr std::int64_t kAlignedElements = 32;
 
-/// The slots of a ModelTensors, and the plan they are in.
+/// Where each weight of the table lies.
 struct Layout {
-  struct Block {
-    Slot attention_norm, qkv, attention_out, ffn_norm, gate_up, ffn_out;
+  struct Part {
+    Slot slot;            // of the packed tensor
+    std::int64_t row;     // of that, at which it begins
+    Shape shape;          // what this rank holds of it
+    std::int64_t at = 0;  // its first row or column in the whole
   };
   Plan plan;
-  Slot embedding, final_norm, head;
-  std::vector<Block> blocks;
+  std::vector<ModelWeight> weights;
+  std::vector<Part> parts;
 
   Layout(const ModelConfig& m, const std::string& kind, DType dtype, ModelShare share,
          std::int64_t multiple) {
     CHECK(m.vocab_size > 0, "model.vocab_size is ", m.vocab_size, "; it must be known by now");
     CHECK(m.num_layers > 0, "model.num_layers is ", m.num_layers, "; there must be a block");
     const ShareExtents own(m, share);
-    const std::int64_t c = m.hidden_size, queries = own.heads * own.head_dim,
-                       keys = own.key_heads * own.head_dim;
-    const auto add = [&](const std::string& name, Shape shape) {
+    weights = model_weights(m);
+    for (const ModelWeight& w : weights) parts.push_back(part_of(w, own, share));
+    for (std::size_t first = 0, end = 0; first < weights.size(); first = end) {
+      Shape packed = parts[first].shape;
+      packed.extent[0] = 0;
+      for (; end < weights.size() && packed_together(weights[first], weights[end]); ++end) {
+        parts[end].row = packed[0];
+        packed.extent[0] += parts[end].shape[0];
+      }
       plan.align(kAlignedElements * size_of(dtype));
-      return plan.add(str(kind, "/", name), shape, dtype);
-    };
-    embedding = add("embedding", {own.ids, c});
-    for (std::int64_t l = 0; l < m.num_layers; ++l) {
-      const std::string block = str("blocks.", l, ".");
-      blocks.push_back({.attention_norm = add(block + "attention_norm", {c}),
-                        .qkv = add(block + "qkv", {queries + 2 * keys, c}),
-                        .attention_out = add(block + "attention_out", {c, queries}),
-                        .ffn_norm = add(block + "ffn_norm", {c}),
-                        .gate_up = add(block + "gate_up", {2 * own.ffn_width, c}),
-                        .ffn_out = add(block + "ffn_out", {c, own.ffn_width})});
+      const std::string block =
+          weights[first].block < 0 ? "" : str("blocks.", weights[first].block, ".");
+      const Slot slot = plan.add(str(kind, "/", block, weights[first].spec->packed), packed, dtype);
+      for (std::size_t i = first; i < end; ++i) parts[i].slot = slot;
     }
-    final_norm = add("final_norm", {c});
-    head = m.tie_embeddings ? embedding : add("head", {own.ids, c});
     plan.align(std::lcm(kAlignedElements, multiple) * size_of(dtype));
+  }
+
+  static bool packed_together(const ModelWeight& a, const ModelWeight& b) {
+    return a.block == b.block && std::string_view(a.spec->packed) == b.spec->packed;
+  }
+
+  static Part part_of(const ModelWeight& w, const ShareExtents& own, ModelShare share) {
+    Part part{{}, 0, w.shape};
+    std::int64_t& rows = part.shape.extent[0];
+    switch (w.spec->axis) {
+      case ParallelAxis::none:
+        break;
+      case ParallelAxis::rows:
+        part.at = (rows /= share.count) * share.index;
+        break;
+      case ParallelAxis::columns:
+        part.at = (part.shape.extent[1] /= share.count) * share.index;
+        break;
+      case ParallelAxis::ids:
+        rows = own.ids;
+        part.at = own.first_id;
+    }
+    return part;
   }
 };
 
-/// The parts of the packed tensors under the names that Hugging Face's LLaDA gives them.
-std::vector<NamedWeight> list(const ModelTensors& t, const ModelConfig& m, ModelShare share) {
-  const ShareExtents own(m, share);
-  const std::int64_t queries = own.heads * own.head_dim, keys = own.key_heads * own.head_dim,
-                     ffn = own.ffn_width;
-  std::vector<NamedWeight> named;
-  int l = -1;
-  const auto add = [&](const std::string& name, const Tensor& tensor, WeightKind kind, Shape whole,
-                       std::int64_t row = 0, std::int64_t col = 0) {
-    const std::string block = l < 0 ? "" : str("blocks.", l, ".");
-    named.push_back(
-        {str("model.transformer.", block, name, ".weight"), tensor, kind, l, whole, row, col});
-  };
-  const auto norm = [&](const char* name, const Tensor& tensor) {
-    add(name, tensor, WeightKind::norm, tensor.shape);
-  };
-  // Equal parts of the outputs, or of the inputs.
-  const auto by_rows = [&](const char* name, const Tensor& tensor) {
-    add(name, tensor, WeightKind::matrix, {tensor.rows() * share.count, tensor.cols()},
-        tensor.rows() * share.index);
-  };
-  const auto by_columns = [&](const char* name, const Tensor& tensor) {
-    add(name, tensor, WeightKind::matrix, {tensor.rows(), tensor.cols() * share.count}, 0,
-        tensor.cols() * share.index);
-  };
-  const auto by_ids = [&](const char* name, const Tensor& tensor, WeightKind kind) {
-    add(name, tensor, kind, {m.vocab_size, m.hidden_size}, own.first_id);
-  };
-  by_ids("wte", t.embedding, WeightKind::embedding);
-  for (const BlockTensors& b : t.blocks) {
-    ++l;
-    norm("attn_norm", b.attention_norm);
-    by_rows("q_proj", b.qkv.row_range(0, queries));
-    by_rows("k_proj", b.qkv.row_range(queries, keys));
-    by_rows("v_proj", b.qkv.row_range(queries + keys, keys));
-    by_columns("attn_out", b.attention_out);
-    norm("ff_norm", b.ffn_norm);
-    by_rows("ff_proj", b.gate_up.row_range(0, ffn));
-    by_rows("up_proj", b.gate_up.row_range(ffn, ffn));
-    by_columns("ff_out", b.ffn_out);
+/// The tensor that the forward pass knows a weight by.
+Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
+  const auto block = [&]() -> BlockTensors& { return t.blocks[std::size_t(w.block)]; };
+  switch (w.spec->role) {
+    case WeightRole::embedding:
+      return t.embedding;
+    case WeightRole::attention_norm:
+      return block().attention_norm;
+    case WeightRole::query:
+    case WeightRole::key:
+    case WeightRole::value:
+      return block().qkv;
+    case WeightRole::attention_out:
+      return block().attention_out;
+    case WeightRole::ffn_norm:
+      return block().ffn_norm;
+    case WeightRole::gate:
+    case WeightRole::up:
+      return block().gate_up;
+    case WeightRole::ffn_out:
+      return block().ffn_out;
+    case WeightRole::final_norm:
+      return t.final_norm;
+    case WeightRole::head:
+      return t.head;
   }
-  l = -1;
-  norm("ln_f", t.final_norm);
-  if (!m.tie_embeddings) by_ids("ff_out", t.head, WeightKind::matrix);
-  return named;
+  fail("a weight that is no tensor of the model");
 }
 
 }  // namespace
 
 ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
                            DType dtype, ModelShare share, std::int64_t multiple)
-    : share_(share), arena_(memory, plan(config, kind, dtype, share, multiple)) {
+    : blocks(std::size_t(std::max<std::int64_t>(0, config.num_layers))),
+      share_(share),
+      arena_(memory, plan(config, kind, dtype, share, multiple)) {
   const Layout layout(config, kind, dtype, share, multiple);
-  embedding = arena_[layout.embedding];
-  for (const Layout::Block& b : layout.blocks)
-    blocks.push_back({.attention_norm = arena_[b.attention_norm],
-                      .qkv = arena_[b.qkv],
-                      .attention_out = arena_[b.attention_out],
-                      .ffn_norm = arena_[b.ffn_norm],
-                      .gate_up = arena_[b.gate_up],
-                      .ffn_out = arena_[b.ffn_out]});
-  final_norm = arena_[layout.final_norm];
-  head = arena_[layout.head];
-  named_ = list(*this, config, share);
+  for (std::size_t i = 0; i < layout.weights.size(); ++i) {
+    const ModelWeight& w = layout.weights[i];
+    const Layout::Part& part = layout.parts[i];
+    const Tensor packed = tensor_of(*this, w) = arena_[part.slot];
+    const bool columns = w.spec->axis == ParallelAxis::columns;
+    const Tensor own = w.shape.rank == 1 ? packed : packed.row_range(part.row, part.shape[0]);
+    named_.push_back(
+        {w.spec, w.name, w.block, w.shape, own, columns ? 0 : part.at, columns ? part.at : 0});
+  }
+  if (config.tie_embeddings) head = embedding;
 }
 
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,

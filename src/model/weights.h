@@ -8,6 +8,7 @@
 #include "core/tensor.h"
 #include "kernels/ops.h"
 #include "model/share.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 
@@ -22,20 +23,19 @@ struct BlockTensors {
   Tensor ffn_out;         // [C, F]
 };
 
-enum class WeightKind : std::uint8_t { matrix, norm, embedding };
-
-/// A weight under its name in Hugging Face LLaDA files. Packed tensors are listed by their parts
-/// (q_proj, k_proj, v_proj; ff_proj is the gate, up_proj), each contiguous.
+/// A weight of the table and where it lies. Packed tensors are listed by their parts (q_proj,
+/// k_proj, v_proj; ff_proj is the gate, up_proj), each contiguous.
 struct NamedWeight {
-  std::string name;
-  Tensor tensor;  // what this rank holds of it
-  WeightKind kind;
+  const WeightSpec* spec;
+  std::string name;               // in Hugging Face LLaDA files
   int block;                      // -1 outside the blocks
   Shape whole;                    // on all ranks together
+  Tensor tensor;                  // what this rank holds of it
   std::int64_t row = 0, col = 0;  // where `tensor` begins in the whole; a vector is one row
 
+  WeightKind kind() const { return spec->kind; }
   /// Whether every rank that shares the model holds all of it.
-  bool replicated() const { return kind == WeightKind::norm; }
+  bool replicated() const { return spec->axis == ParallelAxis::none; }
 };
 
 /// Consecutive elements [begin, begin + size) of ModelTensors::flat().
@@ -61,7 +61,7 @@ class ModelTensors {
   Tensor final_norm;  // [C]
   Tensor head;        // like the embedding, which it is when tied
 
-  /// In the order of the forward pass; a tied head is not listed again.
+  /// As model_weights() lists them.
   const std::vector<NamedWeight>& named() const { return named_; }
   /// Every element as one vector, with zeros where alignment left gaps. Elements lie in the same
   /// places whatever the dtype, in the order of the forward pass; a tied head is the embedding.
@@ -89,9 +89,7 @@ struct WeightPiece {
 std::vector<WeightPiece> pieces_within(const ModelTensors& tensors,
                                        const std::vector<FlatRange>& ranges);
 
-/// LLaDA's initialisation (its "mitchell"): normal, cut at 3 sigma; sigma = 1/sqrt(C) for the
-/// embedding, the head and the projections that read the residual stream, 1/sqrt(2 (l+1) d_in) for
-/// attention_out and ffn_out of block l (counted from 0), whose input is d_in wide; norms are 1.
+/// LLaDA's initialisation (its "mitchell"): InitialScale of each weight, normals cut at 3 sigma.
 /// Depends on the seed and each element's place in the whole named tensor alone.
 void initialise(const ModelTensors& weights, const ModelConfig& config, std::uint64_t seed,
                 Ops& ops);

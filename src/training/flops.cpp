@@ -1,5 +1,7 @@
 #include "training/flops.h"
 
+#include "model/weight_spec.h"
+
 namespace lacuna {
 namespace {
 
@@ -7,14 +9,18 @@ namespace {
 /// width.
 double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted, double per_weight, double attention) {
-  const auto C = double(m.hidden_size), F = double(m.intermediate_size), V = double(m.vocab_size);
+  const auto C = double(m.hidden_size);
   const double N = double(sequences) * double(length), M = double(predicted);
   const double full_blocks = double(m.num_layers - 1);
-  const double key_value = 2 * C * double(m.kv_heads() * m.head_dim());
-  const double rest = 2 * C * C + 3 * C * F;
+  double key_value = 0, rest = 0;  // elements of a block's matrices
+  for (const WeightSpec& spec : weight_table()) {
+    if (!spec.in_block() || spec.kind != WeightKind::matrix) continue;
+    const bool by_keys = spec.role == WeightRole::key || spec.role == WeightRole::value;
+    (by_keys ? key_value : rest) += double(spec.shape(m).count());
+  }
+  const auto head = double(weight_spec(WeightRole::head).shape(m).count());
   const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
-  const double weights =
-      N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * V * C;
+  const double weights = N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * head;
   return per_weight * weights + attention * C * (N * full_blocks + M) * keys;
 }
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "checkpoint/hugging_face.h"
+#include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/philox.h"
@@ -39,13 +39,6 @@ void check_intact(const SafetensorsFile& file) {
   for (const std::string& name : file.names()) tensors[name] = file.view(name);
   CHECK_INTACT(stored->second == checksum_of(tensors), file.path(),
                ": damaged: the adapters do not match their checksum");
-}
-
-/// "q_proj" of model.transformer.blocks.0.q_proj.weight; "" outside the blocks, and of norms.
-std::string part_of(const std::string& name, const Shape& shape) {
-  const std::size_t end = name.rfind('.'), begin = name.rfind('.', end - 1) + 1;
-  const bool in_block = name.find(".blocks.") != std::string::npos;
-  return in_block && shape.rank == 2 ? name.substr(begin, end - begin) : "";
 }
 
 }  // namespace
@@ -82,13 +75,13 @@ void check_lora(const Config& config) {
        " needs parallel.tensor_parallel = 1 and zero_stage = 0: every rank holds all adapters");
   need(config.compute.dtype == Precision::f32, " needs compute.dtype = \"f32\"");
   std::vector<std::string> known;
-  for (const TensorInfo& t : hugging_face_tensors(config.model, DType::f32)) {
-    const std::string part = part_of(t.name, t.shape);
-    if (part.empty()) continue;
+  for (const ModelWeight& w : model_weights(config.model)) {
+    if (!w.spec->lora) continue;
+    const std::string part = w.spec->llada;
     if (std::find(known.begin(), known.end(), part) == known.end()) known.push_back(part);
     if (std::find(lora.targets.begin(), lora.targets.end(), part) != lora.targets.end())
-      need(lora.rank < std::min(t.shape[0], t.shape[1]),
-           str(" must be below both extents of ", t.name, ' ', t.shape));
+      need(lora.rank < std::min(w.shape[0], w.shape[1]),
+           str(" must be below both extents of ", w.name, ' ', w.shape));
   }
   for (const std::string& name : lora.targets)
     if (std::find(known.begin(), known.end(), name) == known.end())
@@ -107,7 +100,7 @@ Plan Lora::make_plan(const Config& config, const ModelTensors& weights) {
   };
   for (std::size_t i = 0; i < weights.named().size(); ++i) {
     const NamedWeight& w = weights.named()[i];
-    if (!targets.count(part_of(w.name, w.tensor.shape))) continue;
+    if (!w.spec->lora || !targets.count(w.spec->llada)) continue;
     const std::int64_t out = w.tensor.rows(), in = w.tensor.cols();
     adapters_.push_back({w.name, w.tensor, i, plan.add("lora base/" + w.name, w.tensor.shape),
                          factor(w.name + ".lora_A", {rank, in}),

@@ -59,7 +59,7 @@ void Optimizer::update(const ModelTensors& gradients, double learning_rate, std:
          .v = second_.pieces()[i].values,
          .g = gradient.reshaped({gradient.count()}).row_range(w.first, w.values.count()),
          .rounded = master_ ? own_weights_.pieces()[i].values : Tensor(),
-         .decays = decays(weights_.named()[w.weight].kind, config_)});
+         .decays = decays(weights_.named()[w.weight].kind(), config_)});
   }
   ops_.adamw(pieces, norm_.scale(),
              {.learning_rate = learning_rate,

@@ -130,8 +130,7 @@ RunPlan plan_run(const Config& c, int ranks) {
   };
   plan.flops = training_flops(c.model, B, T, predicted(B));
   const ModelShare share{0, tensor, c.parallel.sequence_parallel};
-  const Plan whole = ModelTensors::plan(c.model, "weights");
-  for (const Plan::Entry& e : whole.entries()) plan.parameters += e.shape.count();
+  plan.parameters = count_parameters(c.model);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;

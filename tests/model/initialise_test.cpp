@@ -41,7 +41,7 @@ TEST(Initialise, SigmasAreLladas) {
   const auto [variance, fourth] = cut_normal();
   for (const NamedWeight& w : weights->named()) {
     const std::vector<float> x = elements(w.tensor);
-    if (w.kind == WeightKind::norm) {
+    if (w.kind() == WeightKind::norm) {
       for (const float v : x) ASSERT_EQ(v, 1) << w.name;
       continue;
     }
@@ -100,7 +100,7 @@ TEST(Initialise, TensorsAreIndependent) {
   const std::vector<NamedWeight>& named = weights->named();
   for (std::size_t i = 0; i < named.size(); ++i)
     for (std::size_t j = i + 1; j < named.size(); ++j) {
-      if (named[i].kind == WeightKind::norm || named[j].kind == WeightKind::norm) continue;
+      if (named[i].kind() == WeightKind::norm || named[j].kind() == WeightKind::norm) continue;
       const std::int64_t n = std::min(named[i].tensor.count(), named[j].tensor.count());
       double xy = 0, xx = 0, yy = 0;
       for (std::int64_t e = 0; e < n; ++e) {

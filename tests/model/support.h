@@ -64,10 +64,10 @@ inline void randomise(ModelTensors& weights, std::uint64_t seed) {
     const NamedWeight& w = weights.named()[i];
     const CounterRng rng{seed, Purpose::benchmark, i};
     const double scale =
-        w.kind == WeightKind::norm ? 0.3 : 1.5 / std::sqrt(double(w.tensor.cols()));
+        w.kind() == WeightKind::norm ? 0.3 : 1.5 / std::sqrt(double(w.tensor.cols()));
     for (std::int64_t e = 0; e < w.tensor.count(); ++e)
       w.tensor.as<float>()[e] = float(scale * rng.normal_pair(std::uint32_t(e))[0] +
-                                      (w.kind == WeightKind::norm ? 1 : 0));
+                                      (w.kind() == WeightKind::norm ? 1 : 0));
   }
 }
 

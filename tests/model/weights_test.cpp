@@ -23,8 +23,8 @@ TEST_P(Weights, AreNamedAsInHuggingFaceFiles) {
     EXPECT_EQ(w.name, expected[i].name);
     EXPECT_EQ(w.tensor.shape, expected[i].shape) << w.name;
     EXPECT_TRUE(w.tensor.contiguous()) << w.name;
-    EXPECT_EQ(w.kind == WeightKind::norm, w.tensor.shape.rank == 1) << w.name;
-    EXPECT_EQ(w.kind == WeightKind::embedding, i == 0) << w.name;
+    EXPECT_EQ(w.kind() == WeightKind::norm, w.tensor.shape.rank == 1) << w.name;
+    EXPECT_EQ(w.kind() == WeightKind::embedding, i == 0) << w.name;
     EXPECT_EQ(w.block, w.name.find("blocks.") == std::string::npos
                            ? -1
                            : w.name[w.name.find("blocks.") + 7] - '0');

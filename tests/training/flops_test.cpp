@@ -23,7 +23,7 @@ double matrix_parameters(const ModelConfig& m) {
   const ModelTensors weights(host_memory(), m, "weights");
   double n = 0;
   for (const NamedWeight& w : weights.named())
-    if (w.kind == WeightKind::matrix) n += double(w.tensor.count());
+    if (w.kind() == WeightKind::matrix) n += double(w.tensor.count());
   return n;
 }
 

@@ -1,0 +1,128 @@
+#include "model/weight_spec.h"
+
+#include <array>
+
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+using Role = WeightRole;
+using E = Extent;
+using Kind = WeightKind;
+using Axis = ParallelAxis;
+using Scale = InitialScale;
+
+// clang-format off
+constexpr std::array kTable = {
+    WeightSpec{Role::embedding, "embedding", "model.transformer.wte", "model.embed_tokens", "token_embd",
+               E::vocabulary, E::hidden, Kind::embedding, Axis::ids, Scale::reads_residual, false},
+
+    WeightSpec{Role::attention_norm, "attention_norm", "attn_norm", "input_layernorm", "attn_norm",
+               E::hidden, E::none, Kind::norm, Axis::none, Scale::ones, false},
+    WeightSpec{Role::query, "qkv", "q_proj", "self_attn.q_proj", "attn_q",
+               E::queries, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::key, "qkv", "k_proj", "self_attn.k_proj", "attn_k",
+               E::keys, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::value, "qkv", "v_proj", "self_attn.v_proj", "attn_v",
+               E::keys, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::attention_out, "attention_out", "attn_out", "self_attn.o_proj", "attn_output",
+               E::hidden, E::queries, Kind::matrix, Axis::columns, Scale::writes_residual, true},
+    WeightSpec{Role::ffn_norm, "ffn_norm", "ff_norm", "post_attention_layernorm", "ffn_norm",
+               E::hidden, E::none, Kind::norm, Axis::none, Scale::ones, false},
+    WeightSpec{Role::gate, "gate_up", "ff_proj", "mlp.gate_proj", "ffn_gate",
+               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::up, "gate_up", "up_proj", "mlp.up_proj", "ffn_up",
+               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::ffn_out, "ffn_out", "ff_out", "mlp.down_proj", "ffn_down",
+               E::hidden, E::intermediate, Kind::matrix, Axis::columns, Scale::writes_residual, true},
+
+    WeightSpec{Role::final_norm, "final_norm", "model.transformer.ln_f", "model.norm", "output_norm",
+               E::hidden, E::none, Kind::norm, Axis::none, Scale::ones, false},
+    WeightSpec{Role::head, "head", "model.transformer.ff_out", "lm_head", "output",
+               E::vocabulary, E::hidden, Kind::matrix, Axis::ids, Scale::reads_residual, false},
+};
+// clang-format on
+
+std::int64_t extent_of(Extent extent, const ModelConfig& m) {
+  switch (extent) {
+    case Extent::none:
+      return 0;
+    case Extent::vocabulary:
+      return m.vocab_size;
+    case Extent::hidden:
+      return m.hidden_size;
+    case Extent::queries:
+      return m.num_heads * m.head_dim();
+    case Extent::keys:
+      return m.kv_heads() * m.head_dim();
+    case Extent::intermediate:
+      return m.intermediate_size;
+  }
+  fail("unknown extent of a weight");
+}
+
+const char* blocks_of(NameScheme scheme) {
+  switch (scheme) {
+    case NameScheme::llada:
+      return "model.transformer.blocks.";
+    case NameScheme::llama:
+      return "model.layers.";
+    case NameScheme::gguf:
+      return "blk.";
+  }
+  fail("unknown scheme of names");
+}
+
+}  // namespace
+
+bool WeightSpec::in_block() const {
+  return role != Role::embedding && role != Role::final_norm && role != Role::head;
+}
+
+Shape WeightSpec::shape(const ModelConfig& m) const {
+  if (columns == Extent::none) return {extent_of(rows, m)};
+  return {extent_of(rows, m), extent_of(columns, m)};
+}
+
+std::string WeightSpec::name(NameScheme scheme, int block) const {
+  const char* const own = scheme == NameScheme::llada   ? llada
+                          : scheme == NameScheme::llama ? llama
+                                                        : gguf;
+  if (!in_block()) return str(own, ".weight");
+  return str(blocks_of(scheme), block, '.', own, ".weight");
+}
+
+std::span<const WeightSpec> weight_table() { return kTable; }
+
+const WeightSpec& weight_spec(WeightRole role) {
+  for (const WeightSpec& spec : kTable)
+    if (spec.role == role) return spec;
+  fail("a weight's role without a row in the table");
+}
+
+std::string embedding_name() { return weight_spec(Role::embedding).name(NameScheme::llada, -1); }
+
+std::vector<ModelWeight> model_weights(const ModelConfig& config) {
+  std::vector<ModelWeight> weights;
+  const auto add = [&](const WeightSpec& spec, int block) {
+    weights.push_back({&spec, block, spec.name(NameScheme::llada, block), spec.shape(config)});
+  };
+  const WeightSpec *spec = kTable.begin(), *const end = kTable.end();
+  for (; !spec->in_block(); ++spec) add(*spec, -1);
+  const WeightSpec* const block = spec;
+  while (spec->in_block()) ++spec;
+  for (int l = 0; l < config.num_layers; ++l)
+    for (const WeightSpec* s = block; s != spec; ++s) add(*s, l);
+  for (; spec != end; ++spec)
+    if (spec->role != Role::head || !config.tie_embeddings) add(*spec, -1);
+  return weights;
+}
+
+std::int64_t count_parameters(const ModelConfig& config) {
+  std::int64_t n = 0;
+  for (const ModelWeight& w : model_weights(config)) n += w.shape.count();
+  return n;
+}
+
+}  // namespace lacuna

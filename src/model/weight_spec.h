@@ -1,0 +1,92 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "core/tensor.h"
+
+namespace lacuna {
+
+// The one table of a model's weights. What needs names, shapes or properties of weights reads it:
+// ModelTensors, initialisation, checkpoints, import and export, LoRA, FLOPs and the planner. It
+// needs the config alone.
+
+/// Matrices decay; whether norms and the embedding do is configured (OptimizerConfig).
+enum class WeightKind : std::uint8_t { matrix, norm, embedding };
+
+/// What a weight does in the model.
+enum class WeightRole : std::uint8_t {
+  embedding,
+  attention_norm,
+  query,
+  key,
+  value,
+  attention_out,
+  ffn_norm,
+  gate,
+  up,
+  ffn_out,
+  final_norm,
+  head
+};
+
+/// How a tensor-parallel group shares a weight (arXiv:1909.08053, section 3): every rank holds all
+/// of it, equal parts of its outputs (rows) or inputs (columns), or ids in nearly equal numbers.
+enum class ParallelAxis : std::uint8_t { none, rows, columns, ids };
+
+/// Initial values: ones, or normal with this sigma: 1/sqrt(C) for what reads the residual stream,
+/// 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0.
+enum class InitialScale : std::uint8_t { ones, reads_residual, writes_residual };
+
+/// An extent of a weight, as the config gives it: V, C, H D, K D, F. none: of a vector's columns.
+enum class Extent : std::uint8_t { none, vocabulary, hidden, queries, keys, intermediate };
+
+/// Whose names: LLaDA's and LLaMA's Hugging Face files (Dream's matrices have LLaMA's names), or
+/// GGUF files.
+enum class NameScheme : std::uint8_t { llada, llama, gguf };
+
+/// A row of the table. Names are of a block's tensor, or whole outside of the blocks, without
+/// ".weight".
+struct WeightSpec {
+  WeightRole role;
+  /// The tensor in memory that it is, or, with its neighbours of the same name, a part of:
+  /// consecutive rows.
+  const char* packed;
+  const char *llada, *llama, *gguf;
+  Extent rows, columns;
+  WeightKind kind;
+  ParallelAxis axis;
+  InitialScale scale;
+  bool lora;  // whether lora.targets may name it, by its LLaDA name
+
+  /// Whether each block has one.
+  bool in_block() const;
+  /// [rows, columns] or [rows], on all ranks together.
+  Shape shape(const ModelConfig& config) const;
+  /// With block and ".weight"; `block` -1 outside of the blocks.
+  std::string name(NameScheme scheme, int block) const;
+};
+
+/// In the order of the forward pass: what precedes the blocks, what each has, what follows.
+std::span<const WeightSpec> weight_table();
+/// The row of a role.
+const WeightSpec& weight_spec(WeightRole role);
+/// The embedding's name in our files: its rows are the vocabulary.
+std::string embedding_name();
+
+/// A weight of a certain model.
+struct ModelWeight {
+  const WeightSpec* spec;
+  int block;         // -1 outside of the blocks
+  std::string name;  // NameScheme::llada, that of our files
+  Shape shape;       // on all ranks together
+};
+
+/// Every weight, in the order of the forward pass; a tied head is the embedding, and not listed.
+std::vector<ModelWeight> model_weights(const ModelConfig& config);
+/// Elements of all of them.
+std::int64_t count_parameters(const ModelConfig& config);
+
+}  // namespace lacuna

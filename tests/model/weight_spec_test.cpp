@@ -1,0 +1,112 @@
+#include "model/weight_spec.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+ModelConfig small() {
+  ModelConfig m;
+  m.vocab_size = 50;
+  m.num_layers = 2;
+  m.hidden_size = 24;
+  m.num_heads = 6;
+  m.num_kv_heads = 2;
+  m.intermediate_size = 40;
+  return m;
+}
+
+struct Expected {
+  const char *llada, *llama, *gguf;
+  Shape shape;
+};
+
+// The names of GSAI-ML/LLaDA-8B-Base's and Meta's Llama-3.1-8B's model.safetensors.index.json, and
+// of llama.cpp's gguf-py/gguf/constants.py; a key or value head is four wide.
+TEST(WeightSpec, NamesAndShapesOfEachFamily) {
+  const std::string llada = "model.transformer.blocks.1.", llama = "model.layers.1.",
+                    gguf = "blk.1.";
+  const std::vector<Expected> block = {{"attn_norm", "input_layernorm", "attn_norm", {24}},
+                                       {"q_proj", "self_attn.q_proj", "attn_q", {24, 24}},
+                                       {"k_proj", "self_attn.k_proj", "attn_k", {8, 24}},
+                                       {"v_proj", "self_attn.v_proj", "attn_v", {8, 24}},
+                                       {"attn_out", "self_attn.o_proj", "attn_output", {24, 24}},
+                                       {"ff_norm", "post_attention_layernorm", "ffn_norm", {24}},
+                                       {"ff_proj", "mlp.gate_proj", "ffn_gate", {40, 24}},
+                                       {"up_proj", "mlp.up_proj", "ffn_up", {40, 24}},
+                                       {"ff_out", "mlp.down_proj", "ffn_down", {24, 40}}};
+  const std::vector<ModelWeight> weights = model_weights(small());
+  ASSERT_EQ(weights.size(), 1 + 2 * block.size() + 2);
+  for (std::size_t i = 0; i < block.size(); ++i) {
+    const ModelWeight& w = weights[1 + block.size() + i];  // of the second block
+    EXPECT_EQ(w.block, 1);
+    EXPECT_EQ(w.name, llada + block[i].llada + ".weight");
+    EXPECT_EQ(w.spec->name(NameScheme::llama, w.block), llama + block[i].llama + ".weight");
+    EXPECT_EQ(w.spec->name(NameScheme::gguf, w.block), gguf + block[i].gguf + ".weight");
+    EXPECT_EQ(w.shape, block[i].shape) << w.name;
+  }
+  const std::vector<std::pair<std::size_t, Expected>> outside = {
+      {0, {"model.transformer.wte", "model.embed_tokens", "token_embd", {50, 24}}},
+      {19, {"model.transformer.ln_f", "model.norm", "output_norm", {24}}},
+      {20, {"model.transformer.ff_out", "lm_head", "output", {50, 24}}}};
+  for (const auto& [i, expected] : outside) {
+    EXPECT_EQ(weights[i].block, -1);
+    EXPECT_EQ(weights[i].name, str(expected.llada, ".weight"));
+    EXPECT_EQ(weights[i].spec->name(NameScheme::llama, -1), str(expected.llama, ".weight"));
+    EXPECT_EQ(weights[i].spec->name(NameScheme::gguf, -1), str(expected.gguf, ".weight"));
+    EXPECT_EQ(weights[i].shape, expected.shape);
+  }
+  EXPECT_EQ(embedding_name(), "model.transformer.wte.weight");
+}
+
+TEST(WeightSpec, ATiedHeadIsNotListed) {
+  ModelConfig tied = small();
+  tied.tie_embeddings = true;
+  const std::vector<ModelWeight> weights = model_weights(tied);
+  EXPECT_EQ(weights.back().name, "model.transformer.ln_f.weight");
+  EXPECT_EQ(count_parameters(small()) - count_parameters(tied), 50 * 24);
+}
+
+// arXiv:2502.09992, table 5 and the index of the published files.
+TEST(WeightSpec, ParametersOfLlada8b) {
+  ModelConfig c;
+  c.vocab_size = 126464;
+  c.num_layers = 32;
+  c.hidden_size = 4096;
+  c.num_heads = 32;
+  c.intermediate_size = 12288;
+  EXPECT_EQ(count_parameters(c), 8'015'581'184);
+}
+
+// Only vectors are norms, and none of them is shared, decays by default or has adapters.
+TEST(WeightSpec, KindsAgreeWithShapes) {
+  std::set<std::string> targets;
+  for (const ModelWeight& w : model_weights(small())) {
+    const bool vector = w.shape.rank == 1;
+    EXPECT_EQ(w.spec->kind == WeightKind::norm, vector) << w.name;
+    EXPECT_EQ(w.spec->axis == ParallelAxis::none, vector) << w.name;
+    EXPECT_EQ(w.spec->scale == InitialScale::ones, vector) << w.name;
+    EXPECT_EQ(w.spec->lora, !vector && w.block >= 0) << w.name;
+    EXPECT_EQ(w.spec->in_block(), w.block >= 0) << w.name;
+    EXPECT_EQ(&weight_spec(w.spec->role), w.spec) << w.name;
+    if (w.spec->lora) targets.insert(w.spec->llada);
+  }
+  EXPECT_EQ(targets, (std::set<std::string>{"q_proj", "k_proj", "v_proj", "attn_out", "ff_proj",
+                                            "up_proj", "ff_out"}));
+}
+
+// Megatron's division: what reads the residual stream by outputs, what writes to it by inputs.
+TEST(WeightSpec, WhatWritesToTheResidualStreamIsCutByColumns) {
+  for (const ModelWeight& w : model_weights(small())) {
+    if (w.block < 0 || w.shape.rank == 1) continue;
+    EXPECT_EQ(w.spec->axis == ParallelAxis::columns, w.spec->scale == InitialScale::writes_residual)
+        << w.name;
+  }
+}
+
+}  // namespace
+}  // namespace lacuna

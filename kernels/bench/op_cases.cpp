@@ -7,6 +7,7 @@
 
 #include "core/philox.h"
 #include "core/stopwatch.h"
+#include "core/tensor_of.h"
 #include "kernels/bench/median.h"
 
 namespace lacuna {
@@ -77,7 +78,7 @@ Tensor OpCases::memory(Shape shape, DType type) {
 template <class T>
 Tensor OpCases::values(const std::vector<T>& v) {
   const Tensor t = memory({std::int64_t(v.size())}, dtype_of<T>);
-  ops_.copy(t, Tensor(const_cast<T*>(v.data()), t.shape));
+  ops_.copy(t, tensor_of(v));
   return t;
 }
 

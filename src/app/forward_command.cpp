@@ -12,6 +12,7 @@
 #include "app/token_ids.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/tensor_of.h"
 #include "core/text.h"
 #include "formats/hdf5.h"
 #include "model/head.h"
@@ -79,7 +80,7 @@ void run(const Arguments& a) {
 
   Sequences sequences = Sequences::equal(1, length);
   for (std::int32_t row = 0; row < length; ++row) sequences.logit_rows.push_back(row);
-  const Tensor tokens(const_cast<std::int32_t*>(ids.data()), {length});
+  const Tensor tokens = tensor_of(ids);
   write_logits(a.output, ops, head, model.forward(tokens, sequences), config.vocab_size);
   std::printf("%s: /logits [%lld,%lld] f32\n", printable(a.output).c_str(), (long long)length,
               (long long)config.vocab_size);

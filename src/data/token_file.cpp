@@ -6,6 +6,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/tensor_of.h"
 #include "data/sha256.h"
 #include "formats/hdf5.h"
 
@@ -46,15 +47,14 @@ struct TokenFileWriter::State {
 
   void flush_tokens() {
     if (tokens.empty()) return;
-    file->append("/tokens", Tensor(tokens.data(), Shape{std::int64_t(tokens.size())}));
-    if (responses)
-      file->append("/response", Tensor(response.data(), Shape{std::int64_t(response.size())}));
+    file->append("/tokens", tensor_of(tokens));
+    if (responses) file->append("/response", tensor_of(response));
     tokens.clear();
     response.clear();
   }
   void flush_offsets() {
     if (offsets.empty()) return;
-    file->append("/offsets", Tensor(offsets.data(), Shape{std::int64_t(offsets.size())}));
+    file->append("/offsets", tensor_of(offsets));
     offsets.clear();
   }
 };

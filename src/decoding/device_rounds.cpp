@@ -2,15 +2,9 @@
 
 #include <algorithm>
 
+#include "core/tensor_of.h"
+
 namespace lacuna {
-namespace {
-
-template <class T>
-Tensor view(const std::vector<T>& v) {
-  return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
-}
-
-}  // namespace
 
 Plan DeviceRounds::make_plan(const ModelLimits& limits, Slots& slots) {
   Plan plan;
@@ -45,14 +39,14 @@ void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<std::int3
   batch_ = &batch;
   guided_canvases_ = batch.sequences.count() - canvases;
   const std::vector<std::int32_t> offsets(batch.draw_offsets.begin(), batch.draw_offsets.end());
-  const Tensor logit_rows = view(batch.sequences.logit_rows);
+  const Tensor logit_rows = tensor_of(batch.sequences.logit_rows);
   ops_.copy(first(slots_.rows, draws), logit_rows.row_range(0, draws));
   if (batch.guided > 0)
     ops_.copy(first(slots_.other_rows, batch.guided), logit_rows.row_range(draws, batch.guided));
-  ops_.copy(first(slots_.offsets, canvases + 1), view(offsets));
-  ops_.copy(first(slots_.counts, std::int64_t(counts.size())), view(counts));
+  ops_.copy(first(slots_.offsets, canvases + 1), tensor_of(offsets));
+  ops_.copy(first(slots_.counts, std::int64_t(counts.size())), tensor_of(counts));
   const std::vector<std::int32_t> fine = {0};
-  ops_.copy(arena_[slots_.bad], view(fine));
+  ops_.copy(arena_[slots_.bad], tensor_of(fine));
   predictor_.place(batch);  // after which all of that is copied
 }
 
@@ -76,8 +70,8 @@ const std::vector<std::int32_t>& DeviceRounds::tokens() {
   tokens_.resize(std::size_t(batch_->sequences.offsets[std::size_t(batch_->canvases())]));
   std::vector<std::int32_t> bad(1);
   const Tensor placed = predictor_.model().placed_tokens();
-  ops_.copy(view(tokens_), placed.row_range(0, std::int64_t(tokens_.size())));
-  ops_.copy(view(bad), arena_[slots_.bad]);
+  ops_.copy(tensor_of(tokens_), placed.row_range(0, std::int64_t(tokens_.size())));
+  ops_.copy(tensor_of(bad), arena_[slots_.bad]);
   ops_.synchronize();
   CHECK(bad[0] == 0, kNotFinite);
   return tokens_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/tensor_of.h"
 #include "model/activations.h"
 
 namespace lacuna {
@@ -11,11 +12,6 @@ namespace {
 std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                       Place place) {
   return std::min(head_chunk_rows(config, dtype, place), limits.logit_rows);
-}
-
-template <class T>
-Tensor view(const std::vector<T>& v) {
-  return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
 }
 
 }  // namespace
@@ -48,8 +44,8 @@ std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits&
 }
 
 void TokenPredictor::place_rows(const DecodingBatch& batch) {
-  model_.place(view(batch.tokens), batch.sequences);
-  ops_.copy(arena_[slots_.keys].row_range(0, batch.draws()), view(batch.keys));
+  model_.place(tensor_of(batch.tokens), batch.sequences);
+  ops_.copy(arena_[slots_.keys].row_range(0, batch.draws()), tensor_of(batch.keys));
 }
 
 void TokenPredictor::place(const DecodingBatch& batch) {
@@ -91,8 +87,8 @@ Draws TokenPredictor::predict(const DecodingBatch& batch) {
   if (M == 0) return {tokens_, confidence_};
   place_rows(batch);
   draw(batch, model_.run());
-  ops_.copy(view(tokens_), drawn_tokens(M));
-  ops_.copy(view(confidence_), confidence(M));
+  ops_.copy(tensor_of(tokens_), drawn_tokens(M));
+  ops_.copy(tensor_of(confidence_), confidence(M));
   ops_.synchronize();
   for (const float c : confidence_) CHECK(std::isfinite(c), kNotFinite);
   return {tokens_, confidence_};

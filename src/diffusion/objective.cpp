@@ -3,17 +3,10 @@
 #include <algorithm>
 
 #include "core/philox.h"
+#include "core/tensor_of.h"
 #include "model/activations.h"
 
 namespace lacuna {
-namespace {
-
-template <class T>
-Tensor view(const std::vector<T>& v) {
-  return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
-}
-
-}  // namespace
 
 Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
   Plan plan;
@@ -61,8 +54,8 @@ Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
   padded_.fill(batch, buckets_, model_.config().max_seq_length);
   const Tensor tokens = arena_[slots_.tokens].row_range(0, std::int64_t(padded_.tokens.size()));
-  ops_.copy(tokens, view(padded_.tokens));
-  ops_.copy(head_rows_of(slots_.targets), view(padded_.targets));
+  ops_.copy(tokens, tensor_of(padded_.tokens));
+  ops_.copy(head_rows_of(slots_.targets), tensor_of(padded_.targets));
   return model_.forward(tokens, padded_.sequences);
 }
 
@@ -72,7 +65,7 @@ Tensor ObjectiveRunner::head_rows_of(Slot slot) const {
 
 double ObjectiveRunner::weighted_sum(const NoisyBatch& batch) {
   padded_losses_.resize(padded_.targets.size());
-  ops_.copy(view(padded_losses_), head_rows_of(slots_.losses));
+  ops_.copy(tensor_of(padded_losses_), head_rows_of(slots_.losses));
   ops_.synchronize();
   row_losses_.resize(batch.rows.size());
   double sum = 0;
@@ -103,7 +96,7 @@ double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors
   }
   const Tensor hidden = forward(batch);
   const Tensor weights = head_rows_of(slots_.weights);
-  ops_.copy(weights, view(padded_.weights));
+  ops_.copy(weights, tensor_of(padded_.weights));
   head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
                           head_rows_of(slots_.targets), weights);
   // A tied head is also the embedding, whose gradient is complete last.

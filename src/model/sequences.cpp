@@ -1,13 +1,8 @@
 #include "model/sequences.h"
 
+#include "core/tensor_of.h"
+
 namespace lacuna {
-namespace {
-
-Tensor view(const std::vector<std::int32_t>& v) {
-  return Tensor(const_cast<std::int32_t*>(v.data()), {std::int64_t(v.size())});
-}
-
-}  // namespace
 
 Sequences Sequences::equal(std::int64_t count, std::int64_t length) {
   Sequences s;
@@ -57,8 +52,8 @@ void SequencePlacer::Queries::add(std::int32_t position, const KeyIntervals& row
 }
 
 void SequencePlacer::Queries::copy(Ops& ops, const QueryTensors& to) const {
-  ops.copy(to.positions, view(positions));
-  ops.copy(to.offsets, view(offsets));
+  ops.copy(to.positions, tensor_of(positions));
+  ops.copy(to.offsets, tensor_of(offsets));
   ops.copy(to.keys, tensor_of(keys));
 }
 
@@ -85,7 +80,7 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
   }
   ops.copy(to.tokens, tokens);
   all_.copy(ops, to.all);
-  ops.copy(to.logit.rows, view(sequences.logit_rows));
+  ops.copy(to.logit.rows, tensor_of(sequences.logit_rows));
   logit_.copy(ops, to.logit);
 }
 

@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/tensor_of.h"
+
 namespace lacuna {
 namespace {
 
 // Adds nothing to a softmax, and is finite in every float type.
 constexpr float kNothing = -1e30f;
 
-template <class T>
-Tensor vector_of(std::vector<T>& v) {
-  return Tensor(v.data(), {std::int64_t(v.size())});
+Tensor column_of(std::vector<float>& v) {
+  return tensor_of(v).reshaped({std::int64_t(v.size()), 1});
 }
-Tensor column_of(std::vector<float>& v) { return Tensor(v.data(), {std::int64_t(v.size()), 1}); }
 
 }  // namespace
 
@@ -43,13 +43,13 @@ Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) 
   losses_.resize(rows);
   targets_.resize(rows);
   ops_.synchronize();  // column_ is written again
-  ops_.copy(vector_of(losses_), loss);
+  ops_.copy(tensor_of(losses_), loss);
   ops_.copy(column_of(column_), logits.column_range(0, 1));
-  ops_.copy(vector_of(targets_), targets);
+  ops_.copy(tensor_of(targets_), targets);
   ops_.synchronize();
   for (std::size_t i = 0; i < rows; ++i) losses_[i] += column_[i];
   lse_.resize(ranks * rows);
-  shares_.all_gather(vector_of(lse_), vector_of(losses_));
+  shares_.all_gather(tensor_of(lse_), tensor_of(losses_));
   shares_.join();
 
   for (std::size_t i = 0; i < rows; ++i) {
@@ -65,18 +65,18 @@ Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) 
   }
   ops_.copy(logits.column_range(ids, 1), column_of(column_));
   const Tensor own_targets = arena_[slots_.targets].row_range(0, m);
-  ops_.copy(own_targets, vector_of(targets_));
+  ops_.copy(own_targets, tensor_of(targets_));
   return own_targets;
 }
 
 void SharedCrossEntropy::share_losses(Tensor loss) {
-  ops_.copy(vector_of(losses_), loss);
+  ops_.copy(tensor_of(losses_), loss);
   ops_.synchronize();
   for (std::size_t i = 0; i < losses_.size(); ++i)
     if (targets_[i] == own_.ids) losses_[i] = 0;
-  shares_.all_reduce(vector_of(losses_), Reduce::sum);
+  shares_.all_reduce(tensor_of(losses_), Reduce::sum);
   shares_.join();
-  ops_.copy(loss, vector_of(losses_));
+  ops_.copy(loss, tensor_of(losses_));
   ops_.synchronize();  // losses_ is written again
 }
 

@@ -1,18 +1,14 @@
 #include "model/shared_embedding.h"
 
+#include "core/tensor_of.h"
 #include "model/pass.h"
 
 namespace lacuna {
-namespace {
-
-Tensor view(std::vector<std::int32_t>& v) { return Tensor(v.data(), {std::int64_t(v.size())}); }
-
-}  // namespace
 
 /// Which tokens are this rank's, and where they are.
 void SharedEmbedding::find_own(Tensor tokens) {
   tokens_.resize(std::size_t(tokens.count()));
-  ops_.copy(view(tokens_), tokens);
+  ops_.copy(tensor_of(tokens_), tokens);
   ops_.synchronize();
   ids_.clear();
   rows_.clear();
@@ -23,8 +19,8 @@ void SharedEmbedding::find_own(Tensor tokens) {
     rows_.push_back(std::int32_t(row));
   }
   const auto n = std::int64_t(ids_.size());
-  ops_.copy(activations_.own_ids(n), view(ids_));
-  ops_.copy(activations_.own_rows(n), view(rows_));
+  ops_.copy(activations_.own_ids(n), tensor_of(ids_));
+  ops_.copy(activations_.own_rows(n), tensor_of(rows_));
 }
 
 void SharedEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {

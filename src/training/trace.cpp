@@ -8,15 +8,11 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/tensor_of.h"
 #include "model_io/tensor_io.h"
 
 namespace lacuna {
 namespace {
-
-template <class T>
-Tensor view(const std::vector<T>& v, Shape shape) {
-  return Tensor(const_cast<T*>(v.data()), shape);  // a Tensor is a view of either kind
-}
 
 template <class T>
 void append(std::vector<T>& to, const std::vector<T>& from, std::size_t begin, std::size_t end) {
@@ -105,7 +101,7 @@ void Trace::write_batch(SharedFile& file, const Share& share, const Place& place
   const Shape shape = ragged ? Shape{count} : Shape{count_, length_};
   const auto write = [&](std::size_t number, const auto& values) {
     file.write(number, ragged ? 0 : share.first, ragged ? place.first_token : 0,
-               view(values, shape));
+               tensor_of(values).reshaped(shape));
   };
   write(0, tokens.clean);
   write(1, tokens.masked);
@@ -119,8 +115,7 @@ void Trace::write_batch(SharedFile& file, const Share& share, const Place& place
   std::int64_t end = place.first_token;
   for (const Sequence& s : by_sample())
     offsets.push_back(std::int32_t(end += std::int64_t(s.end - s.begin)));
-  file.write(5, 0, share.first == 0 ? 0 : share.first + 1,
-             view(offsets, Shape{std::int64_t(offsets.size())}));
+  file.write(5, 0, share.first == 0 ? 0 : share.first + 1, tensor_of(offsets));
 }
 
 void Trace::write(const std::filesystem::path& path, const Config& config, const Result& result,
@@ -153,7 +148,8 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
     file.write(scalars, 0, 0, Tensor(const_cast<double*>(&result.loss), {}));
     file.write(scalars + 1, 0, 0, Tensor(const_cast<double*>(&result.grad_norm), {}));
     for (std::size_t i = 0; i < added.tensors.size(); ++i)
-      file.write(scalars + 2 + i, 0, 0, view(added.tensors[i].values, added.tensors[i].shape));
+      file.write(scalars + 2 + i, 0, 0,
+                 tensor_of(added.tensors[i].values).reshaped(added.tensors[i].shape));
   }
   std::size_t number = first_tensor;
   for (const ModelTensors* tensors : {&result.gradients, &result.weights}) {

@@ -13,7 +13,6 @@ namespace {
 using testing::contribution;
 using testing::from_number;
 using testing::same_bits;
-using testing::tensor_of;
 using testing::to_number;
 
 // Small data in one message; blocks of an odd size, many of them; whole blocks.

@@ -15,7 +15,6 @@ namespace {
 
 using testing::contains;
 using testing::error_of;
-using testing::tensor_of;
 
 std::vector<std::int32_t> members(Communicator& group, int rank) {
   std::vector<std::int32_t> mine{rank}, all(std::size_t(group.size()));

@@ -7,14 +7,9 @@
 
 #include "core/half.h"
 #include "core/philox.h"
-#include "core/tensor.h"
+#include "core/tensor_of.h"
 
 namespace lacuna::testing {
-
-template <class T>
-Tensor tensor_of(std::vector<T>& v) {
-  return Tensor(v.data(), Shape{std::int64_t(v.size())});
-}
 
 // Any element type from and to a number.
 template <class T>

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "comm/reduction.h"
+#include "core/tensor_of.h"
 #include "tests/cuda/support.h"
 
 // What adds up the ranks' contributions on a device, against what does it on the host.
@@ -37,11 +38,6 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-template <class T>
-Tensor vector_of(std::vector<T>& x) {
-  return Tensor(x.data(), {std::int64_t(x.size())});
-}
-
 /// The rows lie `gap` elements apart; row `rank`, which is not to be read, holds NaN or -1.
 template <class T>
 void expect_as_on_the_host(CudaOps& ops, std::int64_t count, int ranks, int rank, Layout layout) {
@@ -57,7 +53,7 @@ void expect_as_on_the_host(CudaOps& ops, std::int64_t count, int ranks, int rank
     std::vector<T> expected(std::size_t(count), T{});
     reduce_in_order(expected.data(), contributions, count, dtype_of<T>, operation);
     DeviceArray own(ops, {count}, dtype_of<T>, {0, layout.shift}), out(ops, {count}, dtype_of<T>);
-    ops.copy(own, vector_of(x[std::size_t(rank)]));
+    ops.copy(own, tensor_of(x[std::size_t(rank)]));
     reduce_parts(out, own, parts, rank, operation, ops.stream());
     EXPECT_TRUE(same_bits(out.template read_as<T>(), expected)) << count << " of rank " << rank;
     reduce_parts(own, own, parts, rank, operation, ops.stream());

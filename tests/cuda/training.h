@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/tensor_of.h"
 #include "model/head.h"
 #include "model/model.h"
 #include "tests/cuda/support.h"
@@ -37,7 +38,7 @@ struct Mirror {
     const Slot slot = plan.add("test/values", {std::int64_t(values.size())}, dtype_of<T>);
     arena = std::make_unique<Arena>(ops.memory(), plan);
     tensor = (*arena)[slot];
-    ops.copy(tensor, Tensor(const_cast<T*>(values.data()), tensor.shape));
+    ops.copy(tensor, tensor_of(values));
   }
   std::unique_ptr<Arena> arena;
   Tensor tensor;

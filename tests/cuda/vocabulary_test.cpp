@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "core/philox.h"
+#include "core/tensor_of.h"
 #include "tests/cuda/support.h"
 
 namespace lacuna::testing {
@@ -185,11 +186,8 @@ TEST_P(CudaVocabularyTest, UnmasksAsTheHostDoes) {
     device().unmask(dcanvas, dconfidence, dbad, dtokens, drows, doffsets, dcounts, mask);
     std::vector<std::int32_t> expected = canvas, expected_bad = bad;
     HostArray expected_confidence = confidence;
-    const auto view = [](const std::vector<std::int32_t>& x) {
-      return Tensor(const_cast<std::int32_t*>(x.data()), {std::int64_t(x.size())});
-    };
-    host.unmask(view(expected), expected_confidence, view(expected_bad), view(tokens), view(rows),
-                view(offsets), view(counts), mask);
+    host.unmask(tensor_of(expected), expected_confidence, tensor_of(expected_bad),
+                tensor_of(tokens), tensor_of(rows), tensor_of(offsets), tensor_of(counts), mask);
     EXPECT_NE(expected, canvas);
     EXPECT_EQ(dcanvas.read_as<std::int32_t>(), expected);
     EXPECT_EQ(dbad.read_as<std::int32_t>(), expected_bad);

@@ -1,5 +1,6 @@
 #include "data/token_file.h"
 
+#include "core/tensor_of.h"
 #include "data/sha256.h"
 #include "formats/hdf5.h"
 #include "tests/data/support.h"
@@ -96,8 +97,8 @@ TEST(TokenFile, RefusesOtherFiles) {
     file.set_attribute("eos_token", std::int64_t{99});
     file.set_attribute("tokenizer", "{}");
     file.set_attribute("tokenizer_sha256", sha256("{}"));
-    file.write("/tokens", Tensor(tokens.data(), Shape{std::int64_t(tokens.size())}));
-    file.write("/offsets", Tensor(offsets.data(), Shape{std::int64_t(offsets.size())}));
+    file.write("/tokens", tensor_of(tokens));
+    file.write("/offsets", tensor_of(offsets));
     file.close();
     return folder / name;
   };

@@ -117,12 +117,12 @@ TEST(PaddedBatch, AddsNothingToLossAndGradients) {
     plain.loss_and_gradients(batch, gradients);
     padded.fill(batch, buckets, config.max_seq_length);
     std::vector<float> losses(padded.targets.size()), real;
-    const Tensor hidden = model.forward(view(padded.tokens), padded.sequences);
-    head.loss_and_gradient(view(losses), hidden, padded_gradients.head, hidden,
-                           view(padded.targets), view(padded.weights));
+    const Tensor hidden = model.forward(tensor_of(padded.tokens), padded.sequences);
+    head.loss_and_gradient(tensor_of(losses), hidden, padded_gradients.head, hidden,
+                           tensor_of(padded.targets), tensor_of(padded.weights));
     model.backward(padded_gradients, hidden);
     for (const std::int32_t place : padded.places) real.push_back(losses[std::size_t(place)]);
-    EXPECT_LT(relative_error(view(real), view(plain.row_losses())), 1e-6);
+    EXPECT_LT(relative_error(tensor_of(real), tensor_of(plain.row_losses())), 1e-6);
     for (std::size_t i = 0; i < gradients.named().size(); ++i)
       EXPECT_LT(relative_error(padded_gradients.named()[i].tensor, gradients.named()[i].tensor),
                 1e-5)

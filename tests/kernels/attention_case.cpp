@@ -3,14 +3,9 @@
 #include <cmath>
 #include <utility>
 
+#include "core/tensor_of.h"
+
 namespace lacuna::testing {
-namespace {
-
-Tensor view(const std::vector<std::int32_t>& v) {
-  return Tensor(const_cast<std::int32_t*>(v.data()), {std::int64_t(v.size())});
-}
-
-}  // namespace
 
 AttentionCase::AttentionCase(std::int64_t heads_, std::int64_t kv_heads_, std::int64_t dim_,
                              AttentionRows rows_, double score_scale)
@@ -26,8 +21,8 @@ AttentionCase::AttentionCase(std::int64_t heads_, std::int64_t kv_heads_, std::i
   shape.heads = heads;
   shape.kv_heads = kv_heads;
   shape.head_dim = dim;
-  shape.query_offsets = view(rows.query_offsets);
-  shape.key_offsets = view(rows.key_offsets);
+  shape.query_offsets = tensor_of(rows.query_offsets);
+  shape.key_offsets = tensor_of(rows.key_offsets);
   shape.query_keys = tensor_of(rows.query_keys);
   name = str(heads, "/", kv_heads, " heads of ", dim, ", ", queries, " queries, ", keys, " keys, ",
              rows.query_offsets.size() - 1, " segments");

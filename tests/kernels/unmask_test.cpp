@@ -1,6 +1,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/tensor_of.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/support/support.h"
 
@@ -15,13 +16,9 @@ constexpr std::int32_t kMask = 9;
 
 /// Rows 1, 3, 5, 7 of one canvas of eight tokens, and row 9 of another of two.
 struct Unmask : ::testing::Test {
-  template <class T>
-  static Tensor view(const std::vector<T>& v) {
-    return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
-  }
   void run() {
-    ops.unmask(view(canvas), view(confidence), view(bad), view(tokens), view(rows), view(offsets),
-               view(counts), kMask);
+    ops.unmask(tensor_of(canvas), tensor_of(confidence), tensor_of(bad), tensor_of(tokens),
+               tensor_of(rows), tensor_of(offsets), tensor_of(counts), kMask);
   }
   CpuOps ops{1};
   Numbers canvas = {0, 9, 0, 9, 0, 4, 0, 9, 0, 9}, bad = {0}, tokens = {11, 12, 13, 14, 15},

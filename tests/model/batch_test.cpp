@@ -24,7 +24,7 @@ TEST_P(Batch, ASequenceDoesNotDependOnItsNeighbours) {
     alone.tokens.assign(together.tokens.begin() + begin, together.tokens.begin() + end);
     const std::vector<float> part(all.begin() + begin * config.hidden_size,
                                   all.begin() + end * config.hidden_size);
-    EXPECT_LT(relative_error(alone.forward(), view(part)), kOtherOrder) << "sequence " << s;
+    EXPECT_LT(relative_error(alone.forward(), tensor_of(part)), kOtherOrder) << "sequence " << s;
   }
 }
 
@@ -37,8 +37,8 @@ TEST_P(Batch, OtherTokensElsewhereChangeNothing) {
   const auto middle = [&](const std::vector<float>& v) {
     return std::vector<float>(v.begin() + 5 * 24, v.begin() + 14 * 24);
   };
-  EXPECT_TRUE(same_bits(view(middle(after)), view(middle(before))));
-  EXPECT_FALSE(same_bits(view(after), view(before)));
+  EXPECT_TRUE(same_bits(tensor_of(middle(after)), tensor_of(middle(before))));
+  EXPECT_FALSE(same_bits(tensor_of(after), tensor_of(before)));
 }
 
 TEST_P(Batch, WantedRowsAreThoseOfTheFullResult) {
@@ -51,7 +51,7 @@ TEST_P(Batch, WantedRowsAreThoseOfTheFullResult) {
   std::vector<float> expected;
   for (std::int32_t row : logit_rows)
     expected.insert(expected.end(), all.begin() + row * 24, all.begin() + (row + 1) * 24);
-  EXPECT_LT(relative_error(some.forward(), view(expected)), kOtherOrder);
+  EXPECT_LT(relative_error(some.forward(), tensor_of(expected)), kOtherOrder);
 }
 
 TEST_P(Batch, GradientsOfMicroBatchesAddUp) {
@@ -88,7 +88,7 @@ TEST_P(Batch, BackwardAdds) {
   std::vector<float> twice(once);
   for (float& x : twice) x *= 2;
   // Adding what is there already rounds each sum differently from doubling it.
-  EXPECT_LT(relative_error(tiny.gradients->flat(), view(twice)), kOtherOrder);
+  EXPECT_LT(relative_error(tiny.gradients->flat(), tensor_of(twice)), kOtherOrder);
 }
 
 TEST_P(Batch, RunsAreTheSameBitForBit) {
@@ -138,16 +138,17 @@ TEST(Causal, NoTokenSeesALaterOne) {
   const auto rows = [](const std::vector<float>& v, int from, int to) {
     return std::vector<float>(v.begin() + from * 24, v.begin() + to * 24);
   };
-  EXPECT_TRUE(same_bits(view(rows(after, 0, 5)), view(rows(before, 0, 5))));
+  EXPECT_TRUE(same_bits(tensor_of(rows(after, 0, 5)), tensor_of(rows(before, 0, 5))));
   for (int row = 5; row < 8; ++row)
-    EXPECT_FALSE(same_bits(view(rows(after, row, row + 1)), view(rows(before, row, row + 1))));
-  EXPECT_TRUE(same_bits(view(rows(after, 8, 14)), view(rows(before, 8, 14))));
+    EXPECT_FALSE(
+        same_bits(tensor_of(rows(after, row, row + 1)), tensor_of(rows(before, row, row + 1))));
+  EXPECT_TRUE(same_bits(tensor_of(rows(after, 8, 14)), tensor_of(rows(before, 8, 14))));
 }
 
 TEST(Model, RefusesBackwardWithoutForward) {
   Tiny tiny(tiny_config(), {5, 3}, {2, 6});
   const std::vector<float> gradient(48, 1.0f);
-  const Tensor d_hidden = view(gradient).reshaped({2, 24});
+  const Tensor d_hidden = tensor_of(gradient).reshaped({2, 24});
   const auto backward = [&](Tiny& t) {
     return error_of([&] { t.model->backward(*t.gradients, d_hidden); });
   };

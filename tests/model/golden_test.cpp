@@ -63,7 +63,7 @@ TEST_P(GoldenModel, HiddenStatesAndLogits) {
 
 TEST_P(GoldenModel, HiddenStatesWithoutTraining) {
   Model model(cpu(), config_, *tiny_->weights, tiny_->limits(false));
-  const Tensor hidden = model.forward(view(tiny_->tokens), tiny_->sequences);
+  const Tensor hidden = model.forward(tensor_of(tiny_->tokens), tiny_->sequences);
   EXPECT_LT(relative_error(hidden, golden_["hidden"]), tolerance(forward_products()));
   EXPECT_TRUE(same_bits(hidden, tiny_->forward()));
 }
@@ -71,10 +71,11 @@ TEST_P(GoldenModel, HiddenStatesWithoutTraining) {
 TEST_P(GoldenModel, LossAndGradients) {
   std::vector<float> losses(tiny_->targets.size());
   const Tensor hidden = tiny_->forward();
-  tiny_->head->loss_and_gradient(view(losses), hidden, tiny_->gradients->head, hidden,
-                                 view(tiny_->targets), view(tiny_->row_weights));
+  tiny_->head->loss_and_gradient(tensor_of(losses), hidden, tiny_->gradients->head, hidden,
+                                 tensor_of(tiny_->targets), tensor_of(tiny_->row_weights));
   tiny_->model->backward(*tiny_->gradients, hidden);
-  EXPECT_LT(relative_error(view(losses), golden_["losses"]), tolerance(forward_products() + 1));
+  EXPECT_LT(relative_error(tensor_of(losses), golden_["losses"]),
+            tolerance(forward_products() + 1));
   for (const NamedWeight& w : tiny_->gradients->named()) {
     const Tensor expected = golden_["gradients/" + w.name];
     ASSERT_GT(norm(expected), 1e-3) << w.name;  // else the next line says nothing

@@ -19,7 +19,7 @@ class Heads : public ::testing::TestWithParam<std::int64_t> {
       row_weights_.push_back(rng.uniform(30000 + m));
     }
   }
-  Tensor hidden() { return view(hidden_).reshaped({M, C}); }
+  Tensor hidden() { return tensor_of(hidden_).reshaped({M, C}); }
 
   ModelConfig config_;
   ModelTensors weights_;
@@ -53,23 +53,23 @@ TEST_P(Heads, LossAndGradient) {
   }
   Head head(cpu(), config_, weights_, GetParam());
   std::vector<float> found(M), only_loss(M), found_d_head(V * C, 0.0f), apart(M * C);
-  head.loss(view(only_loss), hidden(), view(targets_));
-  head.loss_and_gradient(view(found), view(apart).reshaped({M, C}),
-                         view(found_d_head).reshaped({V, C}), hidden(), view(targets_),
-                         view(row_weights_));
+  head.loss(tensor_of(only_loss), hidden(), tensor_of(targets_));
+  head.loss_and_gradient(tensor_of(found), tensor_of(apart).reshaped({M, C}),
+                         tensor_of(found_d_head).reshaped({V, C}), hidden(), tensor_of(targets_),
+                         tensor_of(row_weights_));
   // Two products in a row, of sums of at most 29 terms.
   const double tolerance = 4 * 2 * (std::sqrt(29.0) + 4) * kUnit;
-  EXPECT_LT(relative_error(view(found), view(losses)), tolerance);
-  EXPECT_LT(relative_error(view(only_loss), view(losses)), tolerance);
-  EXPECT_LT(relative_error(view(apart), view(d_hidden)), tolerance);
-  EXPECT_LT(relative_error(view(found_d_head), view(d_head)), tolerance);
+  EXPECT_LT(relative_error(tensor_of(found), tensor_of(losses)), tolerance);
+  EXPECT_LT(relative_error(tensor_of(only_loss), tensor_of(losses)), tolerance);
+  EXPECT_LT(relative_error(tensor_of(apart), tensor_of(d_hidden)), tolerance);
+  EXPECT_LT(relative_error(tensor_of(found_d_head), tensor_of(d_head)), tolerance);
 
   // Gradients of the hidden states in their own memory; those of the head are added up.
-  head.loss_and_gradient(view(found), hidden(), view(found_d_head).reshaped({V, C}), hidden(),
-                         view(targets_), view(row_weights_));
-  EXPECT_TRUE(same_bits(view(hidden_), view(apart)));
+  head.loss_and_gradient(tensor_of(found), hidden(), tensor_of(found_d_head).reshaped({V, C}),
+                         hidden(), tensor_of(targets_), tensor_of(row_weights_));
+  EXPECT_TRUE(same_bits(tensor_of(hidden_), tensor_of(apart)));
   for (double& d : d_head) d *= 2;
-  EXPECT_LT(relative_error(view(found_d_head), view(d_head)), tolerance);
+  EXPECT_LT(relative_error(tensor_of(found_d_head), tensor_of(d_head)), tolerance);
 }
 
 TEST_P(Heads, NoRows) {
@@ -77,8 +77,8 @@ TEST_P(Heads, NoRows) {
   std::vector<float> none, d_head(V * C, 0.5f);
   const Tensor empty(static_cast<float*>(nullptr), {0, C});
   const std::vector<std::int32_t> no_targets;
-  head.loss_and_gradient(view(none), empty, view(d_head).reshaped({V, C}), empty, view(no_targets),
-                         view(none));
+  head.loss_and_gradient(tensor_of(none), empty, tensor_of(d_head).reshaped({V, C}), empty,
+                         tensor_of(no_targets), tensor_of(none));
   for (const float d : d_head) EXPECT_EQ(d, 0.5f);
 }
 
@@ -105,8 +105,9 @@ TEST(HeadLogits, AHeadIsMadeForOneUse) {
   Head for_loss(cpu(), tiny.config, *tiny.weights, 3),
       for_logits(cpu(), tiny.config, *tiny.weights, 3, nullptr, HeadUse::logits);
   EXPECT_TRUE(contains(error_of([&] { for_loss.logits(hidden); }), "made for a loss"));
-  EXPECT_TRUE(contains(error_of([&] { for_logits.loss(view(losses), hidden, view(targets)); }),
-                       "made for whole logits"));
+  EXPECT_TRUE(
+      contains(error_of([&] { for_logits.loss(tensor_of(losses), hidden, tensor_of(targets)); }),
+               "made for whole logits"));
 }
 
 // LLaDA's vocabulary over 4 ranks is 31,616 ids and a column for the others', others are of unequal
@@ -148,7 +149,8 @@ TEST(HeadLogits, PiecesAreWholeUnits) {
     const std::vector<std::int32_t> targets(std::size_t(rows), 0);
     ops.pieces.clear();
     Head(ops, config, weights, chunk, nullptr, HeadUse::loss, unit)
-        .loss(view(losses), view(hidden).reshaped({rows, config.hidden_size}), view(targets));
+        .loss(tensor_of(losses), tensor_of(hidden).reshaped({rows, config.hidden_size}),
+              tensor_of(targets));
     return ops.pieces;
   };
   using Pieces = std::vector<std::int64_t>;

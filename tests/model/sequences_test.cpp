@@ -44,17 +44,17 @@ TEST(Sequences, Placed) {
   const auto check = [&](Attention attention, const Values& query_keys, const Values& logit_keys) {
     Values tokens(9, -1), positions(9, -1), offsets(4, -1), keys(36, -1), rows(3, -1),
         row_positions(3, -1), row_keys(12, -1), row_offsets(4, -1);
-    const SequenceTensors to{.tokens = view(tokens),
+    const SequenceTensors to{.tokens = tensor_of(tokens),
                              .all = {.rows = {},
-                                     .positions = view(positions),
+                                     .positions = tensor_of(positions),
                                      .keys = Tensor(keys.data(), {9, 4}),
-                                     .offsets = view(offsets)},
-                             .logit = {.rows = view(rows),
-                                       .positions = view(row_positions),
+                                     .offsets = tensor_of(offsets)},
+                             .logit = {.rows = tensor_of(rows),
+                                       .positions = tensor_of(row_positions),
                                        .keys = Tensor(row_keys.data(), {3, 4}),
-                                       .offsets = view(row_offsets)}};
+                                       .offsets = tensor_of(row_offsets)}};
     SequencePlacer placer({9, 3, 3, false}, attention);
-    placer.place(cpu(), to, view(ids), {{0, 4, 6, 9}, {1, 3, 8}});
+    placer.place(cpu(), to, tensor_of(ids), {{0, 4, 6, 9}, {1, 3, 8}});
     EXPECT_EQ(tokens, ids);
     EXPECT_EQ(positions, (Values{0, 1, 2, 3, 0, 1, 0, 1, 2}));
     EXPECT_EQ(offsets, (Values{0, 4, 6, 9}));

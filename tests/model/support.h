@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/philox.h"
+#include "core/tensor_of.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "model/head.h"
 #include "model/model.h"
@@ -19,11 +20,6 @@ inline constexpr double kUnit = 0x1p-24;  // the largest relative error of one f
 inline Ops& cpu() {
   static CpuOps ops(2);
   return ops;
-}
-
-template <class T>
-Tensor view(const std::vector<T>& v) {
-  return Tensor(const_cast<T*>(v.data()), {std::int64_t(v.size())});
 }
 
 /// ||a - b|| / ||b|| over all elements, in f64. a f32; b f32 or f64.
@@ -105,11 +101,11 @@ struct Tiny {
             training};
   }
 
-  Tensor forward() { return model->forward(view(tokens), sequences); }
+  Tensor forward() { return model->forward(tensor_of(tokens), sequences); }
   /// sum_m row_weights[m] CE[m], in f64 over losses in f32.
   double loss() {
     std::vector<float> losses(targets.size());
-    head->loss(view(losses), forward(), view(targets));
+    head->loss(tensor_of(losses), forward(), tensor_of(targets));
     double sum = 0;
     for (std::size_t m = 0; m < losses.size(); ++m)
       sum += double(row_weights[m]) * double(losses[m]);
@@ -119,8 +115,8 @@ struct Tiny {
   void backward(ModelTensors& sum) {
     std::vector<float> losses(targets.size());
     const Tensor hidden = forward();
-    head->loss_and_gradient(view(losses), hidden, sum.head, hidden, view(targets),
-                            view(row_weights));
+    head->loss_and_gradient(tensor_of(losses), hidden, sum.head, hidden, tensor_of(targets),
+                            tensor_of(row_weights));
     model->backward(sum, hidden);
   }
   void backward() { backward(*gradients); }

@@ -274,7 +274,7 @@ TEST_F(Nccl, TakesNothingAfterAnAbort) {
 }
 
 /// Called in one order, and by chance begun in another if each group had a stream of its own.
-TEST_F(Nccl, OverlapsCollectivesOfTwoGroups) {
+TEST_F(Nccl, KeepsCollectivesOfTwoGroupsApart) {
   const auto world = this->world();
   const auto again = world->split(0, world->rank(), "again");
   const float n = float(world->size());

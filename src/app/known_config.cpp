@@ -36,7 +36,7 @@ KnownConfig known_config(const std::string& path, const std::vector<std::string>
   });
   Config& c = known.config;
   if (c.model == ModelConfig{})
-    known.assumed.push_back(
+    known.assumed.emplace_back(
         "no [model] is described and no train.init named: the model is the default one");
   if (c.train.epochs == 0) known.steps = last_step(c.train, 0);
   const bool complete = c.model.vocab_size > 0 && known.steps;

@@ -2,7 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <ostream>
+#include <string>
 
 #include "core/check.h"
 
@@ -78,12 +78,9 @@ struct Shape {
     return n;
   }
 };
-inline std::ostream& operator<<(std::ostream& out, const Shape& s) {
-  out << '[';
-  for (int i = 0; i < s.rank; ++i) out << (i ? "," : "") << s[i];
-  return out << ']';
-}
-inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name_of(t); }
+/// "[2,3]", for messages.
+std::string text_of(const Shape& shape);
+constexpr const char* text_of(DType type) { return name_of(type); }
 
 /// A view of memory owned by an Arena (or anyone else): copied freely, frees nothing. Row-major.
 /// Seen as a matrix [rows, cols], cols being the last extent, consecutive rows lie `stride`
@@ -109,36 +106,35 @@ struct Tensor {
 
   template <class T>
   T* as() const {
-    CHECK(dtype == dtype_of<T>, "a ", dtype, " tensor ", shape, " was used as ", dtype_of<T>);
+    if (dtype != dtype_of<T>) [[unlikely]]
+      fail_used_as(dtype_of<T>);
     return static_cast<T*>(data);
   }
   /// Rows [from, from + n) of the matrix view: [n, cols]; of a vector, its elements: [n].
-  Tensor row_range(std::int64_t from, std::int64_t n) const {
-    const bool vector = shape.rank == 1;
-    CHECK(from >= 0 && n >= 0 && from + n <= (vector ? count() : rows()), "rows ", from, "+", n,
-          " of ", shape);
-    Tensor t = *this;
-    t.shape = vector ? Shape{n} : Shape{n, cols()};
-    t.stride = vector ? n : stride;
-    t.data = static_cast<char*>(data) + from * (vector ? 1 : stride) * size_of(dtype);
-    return t;
-  }
+  Tensor row_range(std::int64_t from, std::int64_t n) const;
   /// Columns [from, from + n) of every row: [rows, n], strided.
-  Tensor column_range(std::int64_t from, std::int64_t n) const {
-    CHECK(from >= 0 && n >= 0 && from + n <= cols(), "columns ", from, "+", n, " of ", shape);
-    Tensor t = *this;
-    t.shape = Shape{rows(), n};
-    t.data = static_cast<char*>(data) + from * size_of(dtype);
-    return t;
-  }
+  Tensor column_range(std::int64_t from, std::int64_t n) const;
   /// The same contiguous elements under another shape.
-  Tensor reshaped(Shape s) const {
-    CHECK(contiguous() && s.count() == count(), "cannot view ", shape, " as ", s);
-    return Tensor(data, s, dtype, place);
-  }
+  Tensor reshaped(Shape s) const;
+
+ private:
+  [[noreturn]] void fail_used_as(DType type) const;
 };
-inline std::ostream& operator<<(std::ostream& out, const Tensor& t) {
-  return out << t.shape << ' ' << t.dtype;
+/// "[2,3] f32", for messages.
+std::string text_of(const Tensor& tensor);
+
+/// For the messages of tests.
+template <class Stream>
+Stream& operator<<(Stream& out, const Shape& shape) {
+  return out << text_of(shape);
+}
+template <class Stream>
+Stream& operator<<(Stream& out, DType type) {
+  return out << text_of(type);
+}
+template <class Stream>
+Stream& operator<<(Stream& out, const Tensor& tensor) {
+  return out << text_of(tensor);
 }
 
 }  // namespace lacuna

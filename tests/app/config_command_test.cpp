@@ -7,6 +7,7 @@
 #include "core/machine.h"
 #include "data/token_file.h"
 #include "tests/app/program.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -32,9 +33,9 @@ TEST(ConfigCommand, WritesAFileThatIsNotThere) {
   const Folder folder;
   const std::string path = folder / "c.toml";
   EXPECT_EQ(output_of({"config", "--preset", "lora", "--output", path}), "");
-  EXPECT_EQ(read_file(path), read_file(LACUNA_SOURCE "/configs/lora.toml"));
+  EXPECT_EQ(read_file(path), read_file(testing::source_path("configs/lora.toml")));
   EXPECT_TRUE(fails({"config", "--output", path}, 2, path + ": is there already"));
-  EXPECT_EQ(read_file(path), read_file(LACUNA_SOURCE "/configs/lora.toml"));
+  EXPECT_EQ(read_file(path), read_file(testing::source_path("configs/lora.toml")));
 }
 
 class ConfigCheck : public ::testing::Test {

@@ -8,6 +8,7 @@
 #include "formats/safetensors.h"
 #include "tests/app/program.h"
 #include "tests/checkpoint/hugging_face_support.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -243,7 +244,7 @@ TEST_F(Convert, InspectOtherFiles) {
   EXPECT_TRUE(
       contains(output_of({"inspect", from_.folder / "model.safetensors"}), "a safetensors file"));
   const std::string foreign =
-      output_of({"inspect", "--verify", "--tensors", LACUNA_GOLDEN "/hdf5_foreign.h5"});
+      output_of({"inspect", "--verify", "--tensors", testing::golden_path("hdf5_foreign.h5")});
   EXPECT_TRUE(contains(foreign, "2, and 6 of other types"));
   EXPECT_TRUE(contains(foreign, "0 datasets match, 2 have none"));
   EXPECT_TRUE(fails({"inspect", "--config", tokens}, 1, "holds no config"));

@@ -5,6 +5,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/text.h"
 #include "tests/app/program.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 #include "tests/training/support.h"
 
@@ -17,7 +18,7 @@ using testing::Folder;
 using testing::output_of;
 using testing::Program;
 
-const std::string kCheckpoint = LACUNA_SOURCE "/tests/golden/earlier_keys.h5";
+const std::string kCheckpoint = testing::golden_path("earlier_keys.h5");
 
 TEST(EarlierKeys, IsOfTheKindThatTheTestIsAbout) {
   const std::string config = CheckpointReader(kCheckpoint).info().config;

@@ -4,6 +4,7 @@
 
 #include "core/machine.h"
 #include "tests/app/program.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -15,11 +16,13 @@ using testing::Folder;
 using testing::output_of;
 using testing::Program;
 
-std::string config(const std::string& name) { return LACUNA_SOURCE "/configs/" + name + ".toml"; }
+std::string config(const std::string& name) {
+  return testing::source_path("configs/" + name + ".toml");
+}
 
 TEST(Plan, EveryConfigThatComesWithTheProgramFits) {
   std::vector<std::string> arguments = {"plan"};
-  for (const auto& entry : fs::recursive_directory_iterator(LACUNA_SOURCE "/configs"))
+  for (const auto& entry : fs::recursive_directory_iterator(testing::source_path("configs")))
     if (entry.path().extension() == ".toml") arguments.push_back(entry.path().string());
   ASSERT_GE(arguments.size(), 5u);
   const std::string text = output_of(arguments);

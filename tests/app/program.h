@@ -16,6 +16,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna::testing {
@@ -40,7 +41,7 @@ class Program {
     std::vector<std::string> words = launcher;
     // The variable: where a carried build lies (scripts/gpu_check.sh).
     const char* carried = std::getenv("LACUNA_PROGRAM");
-    words.emplace_back(carried ? carried : LACUNA_PROGRAM);
+    words.emplace_back(carried ? std::string(carried) : testing::program_path());
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());

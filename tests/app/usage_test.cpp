@@ -1,6 +1,7 @@
 // What a first try gets wrong: names and arguments of the command line.
 #include "core/version.h"
 #include "tests/app/program.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -47,7 +48,7 @@ TEST(Usage, TheVersionIsTheBuilds) {
   Program program({"--version"});
   EXPECT_EQ(program.wait(), 0);
   EXPECT_EQ(program.out(), std::string(program_version()) + "\n");
-  EXPECT_TRUE(contains(read_file(LACUNA_SOURCE "/CMakeLists.txt"),
+  EXPECT_TRUE(contains(read_file(testing::source_path("CMakeLists.txt")),
                        "project(lacuna VERSION " + std::string(program_version()).substr(7) + " "));
 }
 

@@ -10,6 +10,7 @@
 #include "checkpoint/hugging_face.h"
 #include "core/half.h"
 #include "tests/support/golden_model.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -54,7 +55,8 @@ class Gguf : public ::testing::Test {
 
 TEST_F(Gguf, IsWhatLlamaCppsOwnPackageWrites) {
   for (const GgufType type : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0}) {
-    const std::string expected = read_file(str(LACUNA_GOLDEN, "/gguf_", name_of(type), ".gguf"));
+    const std::string expected =
+        read_file(testing::golden_path(str("gguf_", name_of(type), ".gguf")));
     const std::string written = exported(type);
     const auto [at, other] =
         std::mismatch(written.begin(), written.end(), expected.begin(), expected.end());

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "core/atomic_file.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -16,9 +17,9 @@ TEST(Presets, AreTheFilesOfConfigs) {
   std::set<std::string> names, files;
   for (const Preset& preset : presets()) {
     names.emplace(preset.name);
-    EXPECT_EQ(preset.toml, read_file(str(LACUNA_SOURCE "/configs/", preset.name, ".toml")));
+    EXPECT_EQ(preset.toml, read_file(testing::source_path(str("configs/", preset.name, ".toml"))));
   }
-  for (const auto& entry : std::filesystem::directory_iterator(LACUNA_SOURCE "/configs"))
+  for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
     if (entry.path().extension() == ".toml") files.insert(entry.path().stem().string());
   EXPECT_EQ(names, files);
   EXPECT_EQ(names, (std::set<std::string>{"quickstart", "sft", "lora", "llada-1b", "llada-8b"}));
@@ -51,7 +52,7 @@ TEST(Presets, AreWhatTheirNamesSay) {
 // docs/configuration.md shows what `lacuna config` prints; after a change of a key:
 //   lacuna config, into the block between its ```toml and ```.
 TEST(ConfigurationPage, ListsEveryKeyAsTheProgramDoes) {
-  const std::string page = read_file(LACUNA_SOURCE "/docs/configuration.md");
+  const std::string page = read_file(testing::source_path("docs/configuration.md"));
   const std::string opening = "```toml\n# lacuna config\n", closing = "```\n";
   const std::size_t begin = page.find(opening);
   ASSERT_NE(begin, std::string::npos);

@@ -1,4 +1,5 @@
 #include "config/config.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -155,7 +156,7 @@ TEST(ReadConfig, files_that_cannot_be_read) {
 
 TEST(ReadConfig, the_configs_that_come_with_the_program) {
   int configs = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(LACUNA_SOURCE "/configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs"))) {
     if (entry.path().extension() != ".toml") continue;
     ++configs;
     for (const char* steps : {"train.steps=1", "train.steps=2", "train.steps=100"})

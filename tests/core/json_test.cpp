@@ -51,7 +51,7 @@ TEST(ParseJson, DepthHasALimit) {
   EXPECT_EQ(refusal(std::string(1'000'000, '{')), message);
   EXPECT_EQ(refusal(nested(1'000'000, "{\"a\":", "}")), message);
   // Brackets in strings are text.
-  EXPECT_EQ(refusal("[\"" + std::string(1000, '[') + "\\\"" + std::string(1000, '{') + "\"]"), "");
+  EXPECT_EQ(refusal(str("[\"", std::string(1000, '['), "\\\"", std::string(1000, '{'), "\"]")), "");
   // A list of many is not deep.
   std::string wide = "[[]";
   for (int i = 0; i < 1000; ++i) wide += ",[]";

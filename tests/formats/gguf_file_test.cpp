@@ -3,6 +3,7 @@
 #include "core/atomic_file.h"
 #include "formats/gguf.h"
 #include "tests/support/golden_model.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -41,7 +42,7 @@ class GgufFileTest : public ::testing::Test {
 // Files of the gguf package (scripts/golden/gguf_files.py).
 TEST_F(GgufFileTest, FilesOfTheReferenceImplementation) {
   const Golden golden("gguf");
-  const GgufFile file(LACUNA_GOLDEN "/gguf_q8_0.gguf");
+  const GgufFile file(testing::golden_path("gguf_q8_0.gguf"));
   EXPECT_EQ(file.version(), 3u);
   EXPECT_EQ(file.text("general.architecture"), "llada");
   EXPECT_EQ(file.text("llada.embedding_length"), golden.metadata("width"));
@@ -60,7 +61,7 @@ TEST_F(GgufFileTest, FilesOfTheReferenceImplementation) {
     }
     bytes += (t.bytes + 31) / 32 * 32;
   }
-  const std::string all = read_file(LACUNA_GOLDEN "/gguf_q8_0.gguf");
+  const std::string all = read_file(testing::golden_path("gguf_q8_0.gguf"));
   EXPECT_GT(bytes, 0);
   EXPECT_LT(bytes, std::int64_t(all.size()));
   const auto tokens = std::find_if(file.values().begin(), file.values().end(),
@@ -191,7 +192,7 @@ TEST_F(GgufFileTest, NumbersAreBelievedOnlyAsFarAsThereAreBytes) {
 
 // Whatever is missing or changed: an Error or another reading, and nothing else.
 TEST_F(GgufFileTest, CutAndChangedFiles) {
-  const std::string whole = read_file(LACUNA_GOLDEN "/gguf_f32.gguf");
+  const std::string whole = read_file(testing::golden_path("gguf_f32.gguf"));
   EXPECT_EQ(error(whole), "");
   for (std::size_t length = 0; length < whole.size(); length += 1 + length / 64)
     EXPECT_NE(error(whole.substr(0, length)), "") << length;

@@ -10,6 +10,7 @@
 #include "formats/hdf5.h"
 #include "formats/hdf5_bytes.h"
 #include "tests/checkpoint/support.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -21,7 +22,7 @@ using testing::Tensors;
 
 TEST(Hdf5Foreign, every_way_to_store_and_to_index) {
   for (const char* file_name : {"hdf5_earliest.h5", "hdf5_v110.h5"}) {
-    const h5::File file = h5::File::open(std::string(LACUNA_GOLDEN "/") + file_name);
+    const h5::File file = h5::File::open(testing::golden_path(file_name));
     Tensors own;
     for (const char* name : {"alias", "compact", "single", "fixed", "growing", "matrix",
                              "matrix_growing", "matrix_growing_both_ways"}) {
@@ -55,7 +56,7 @@ TEST(Hdf5Foreign, every_way_to_store_and_to_index) {
 
 TEST(Hdf5Foreign, links_that_lead_elsewhere_are_not_followed) {
   for (const char* file_name : {"hdf5_earliest.h5", "hdf5_v110.h5"}) {
-    const h5::File file = h5::File::open(std::string(LACUNA_GOLDEN "/") + file_name);
+    const h5::File file = h5::File::open(testing::golden_path(file_name));
     for (const char* name : {"external", "soft"}) {
       const std::string error = error_of([&] { file.shape(name); });
       EXPECT_FALSE(file.exists(name));

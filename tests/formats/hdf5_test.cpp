@@ -1,6 +1,7 @@
 #include "formats/hdf5.h"
 
 #include "tests/checkpoint/support.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -201,7 +202,7 @@ TEST(Hdf5, what_cannot_be_opened) {
 }
 
 TEST(Hdf5, files_of_other_programs) {
-  const h5::File file = h5::File::open(LACUNA_GOLDEN "/hdf5_foreign.h5");
+  const h5::File file = h5::File::open(testing::golden_path("hdf5_foreign.h5"));
   EXPECT_EQ(file.string_attribute("text"), "h5py's strings are of variable length: \xc3\xa9");
   EXPECT_EQ(file.string_attribute("fixed"), "fixed");
   EXPECT_EQ(file.int_attribute("small"), -5);

@@ -2,6 +2,7 @@
 
 #include "core/half.h"
 #include "tests/checkpoint/support.h"
+#include "tests/support/paths.h"
 
 namespace lacuna {
 namespace {
@@ -13,7 +14,7 @@ using testing::Folder;
 using testing::same;
 using testing::Tensors;
 
-std::string golden(const std::string& name) { return LACUNA_GOLDEN "/" + name + ".safetensors"; }
+std::string golden(const std::string& name) { return testing::golden_path(name + ".safetensors"); }
 
 /// scripts/golden/safetensors_files.py: element i is (i - 3) / 4, of integers i.
 double expected(std::int64_t i, bool is_float) { return is_float ? double(i - 3) / 4 : double(i); }

@@ -7,6 +7,7 @@
 #include "formats/hdf5.h"
 #include "formats/safetensors.h"
 #include "tests/fuzz/targets.h"
+#include "tests/support/paths.h"
 
 namespace lacuna::fuzz {
 namespace {
@@ -75,7 +76,7 @@ void read_safetensors(std::string_view input) {
 }
 
 void read_safetensors_index(std::string_view input) {
-  static const std::string shard = read_file(LACUNA_GOLDEN "/safetensors_types.safetensors");
+  static const std::string shard = read_file(testing::golden_path("safetensors_types.safetensors"));
   folder_with("model-00001-of-00001.safetensors", shard);
   const std::string folder = folder_with("model.safetensors.index.json", input);
   tolerant([&] {
@@ -98,19 +99,19 @@ std::vector<std::string> hdf5_seeds() { return {}; }
 std::vector<std::string> gguf_seeds() {
   std::vector<std::string> seeds;
   for (const char* dtype : {"f32", "q8_0"})
-    seeds.push_back(read_file(str(LACUNA_GOLDEN "/gguf_", dtype, ".gguf")).substr(0, 8192));
+    seeds.push_back(read_file(testing::golden_path(str("gguf_", dtype, ".gguf"))).substr(0, 8192));
   return seeds;
 }
 
 std::vector<std::string> safetensors_seeds() {
-  return {read_file(LACUNA_GOLDEN "/safetensors_types.safetensors"),
-          read_file(LACUNA_GOLDEN "/safetensors_bf16.safetensors")};
+  return {read_file(testing::golden_path("safetensors_types.safetensors")),
+          read_file(testing::golden_path("safetensors_bf16.safetensors"))};
 }
 
 std::vector<std::string> index_seeds() {
   std::string map;
   for (const std::string& name :
-       SafetensorsFile(LACUNA_GOLDEN "/safetensors_types.safetensors").names())
+       SafetensorsFile(testing::golden_path("safetensors_types.safetensors")).names())
     map += (map.empty() ? "" : ", ") + ('"' + name + "\": \"model-00001-of-00001.safetensors\"");
   return {"{\"metadata\": {\"total_size\": 12}, \"weight_map\": {" + map + "}}"};
 }

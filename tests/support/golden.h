@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "formats/safetensors.h"
+#include "tests/support/paths.h"
 
 namespace lacuna::testing {
 
@@ -13,8 +14,7 @@ namespace lacuna::testing {
 ///   golden["x"]  // a view, to be read only, while `golden` lives
 class Golden {
  public:
-  explicit Golden(const std::string& name)
-      : file_(std::filesystem::path(LACUNA_GOLDEN) / (name + ".safetensors")) {}
+  explicit Golden(const std::string& name) : file_(testing::golden_path(name + ".safetensors")) {}
 
   Tensor operator[](const std::string& tensor) const { return file_.view(tensor); }
   bool has(const std::string& tensor) const { return file_.has(tensor); }

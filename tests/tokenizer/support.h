@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/atomic_file.h"
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 #include "tokenizer/tokenizer.h"
 
@@ -15,7 +16,7 @@ using Ids = std::vector<std::int32_t>;
 
 /// What the `tokenizers` package makes of text: scripts/golden/tokenizer.py.
 inline const nlohmann::json& golden() {
-  static const auto json = nlohmann::json::parse(read_file(LACUNA_GOLDEN "/tokenizer.json"));
+  static const auto json = nlohmann::json::parse(read_file(testing::golden_path("tokenizer.json")));
   return json;
 }
 

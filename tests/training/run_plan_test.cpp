@@ -1,5 +1,6 @@
 #include "training/run_plan.h"
 
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -12,7 +13,7 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 constexpr std::int64_t kParameters = 8'015'581'184;  // of LLaDA 8B
 
 Config llada_8b() {
-  return read_config(LACUNA_SOURCE "/configs/llada-8b.toml",
+  return read_config(testing::source_path("configs/llada-8b.toml"),
                      {"compute.dtype=f32", "compute.device=cpu"});
 }
 
@@ -97,7 +98,7 @@ TEST(RunPlan, TheRuntimeIsCounted) {
 
 // As shipped, on GPUs of 80 GB, of which some 79 GiB can be had.
 TEST(RunPlan, Llada8bFitsTheGpusItNames) {
-  const Config config = read_config(LACUNA_SOURCE "/configs/llada-8b.toml", {});
+  const Config config = read_config(testing::source_path("configs/llada-8b.toml"), {});
   const auto ranks = fewest_ranks_that_fit(config, 79 * kGiB);
   ASSERT_TRUE(ranks.has_value());
   EXPECT_LE(*ranks, 8);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "tests/support/paths.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -137,7 +138,7 @@ TEST(Schedule, EveryLengthOfRunHasPhases) {
 
 // 100 and 800 of 2000 steps, as README's figures were trained.
 TEST(Schedule, OfTheQuickStart) {
-  const Config config = read_config(LACUNA_SOURCE "/configs/quickstart.toml", {});
+  const Config config = read_config(testing::source_path("configs/quickstart.toml"), {});
   const SchedulePhases phases = schedule_phases(config.optimizer, config.train.steps);
   EXPECT_EQ(config.train.steps, 2000);
   EXPECT_EQ(phases.warmup, 100);
@@ -146,10 +147,10 @@ TEST(Schedule, OfTheQuickStart) {
 
 // LLaDA's own numbers of steps.
 TEST(Schedule, OfLlada) {
-  const Config big = read_config(LACUNA_SOURCE "/configs/llada-8b.toml", {});
+  const Config big = read_config(testing::source_path("configs/llada-8b.toml"), {});
   EXPECT_EQ(schedule_phases(big.optimizer, big.train.steps).warmup, 2000);
   EXPECT_EQ(schedule_phases(big.optimizer, big.train.steps).decay, 57220);
-  const Config small = read_config(LACUNA_SOURCE "/configs/llada-1b.toml", {});
+  const Config small = read_config(testing::source_path("configs/llada-1b.toml"), {});
   EXPECT_EQ(schedule_phases(small.optimizer, small.train.steps).warmup, 2000);
   EXPECT_EQ(schedule_phases(small.optimizer, small.train.steps).decay, 2640);
 }

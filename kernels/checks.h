@@ -225,7 +225,8 @@ inline RowsCols check_cross_entropy(const Checks& c, const Tensor& loss, const T
   return {logits.rows(), logits.cols()};
 }
 
-inline RowsCols check_guide(const Checks& c, const Tensor& logits, const Tensor& unconditional) {
+inline RowsCols check_apply_cfg(const Checks& c, const Tensor& logits,
+                                const Tensor& unconditional) {
   c.is_float("logits", logits);
   c.is_contiguous("logits", logits);
   c.is_matrix("unconditional", unconditional, logits.rows(), logits.cols(), logits.dtype);

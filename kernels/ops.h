@@ -60,10 +60,10 @@ struct SamplingParameters {
   std::uint64_t seed = 0, step = 0;
 };
 
-/// What a device has recorded of Ops::repeat.
-class Recording {
+/// What a device has recorded of Ops::run_captured.
+class CapturedGraph {
  public:
-  virtual ~Recording() = default;
+  virtual ~CapturedGraph() = default;
 };
 
 /// Every tensor operation, once. CpuOps computes f32 on the host. All calls are ordered: each sees
@@ -88,7 +88,8 @@ class Ops {
   /// Runs `work`, which calls operations on this device alone, and the same ones on the same
   /// tensors each time. A device may record them in `recording` (empty at first) and from then on
   /// repeat the record, without calling `work` (CUDA graphs).
-  virtual void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+  virtual void run_captured(std::unique_ptr<CapturedGraph>& recording,
+                            const std::function<void()>& work) {
     (void)recording;
     work();
   }
@@ -193,7 +194,7 @@ class Ops {
   // --- diffusion ---------------------------------------------------------------------------------
   /// Classifier-free guidance (arXiv:2502.09992, eq. 16): logits = u + (scale + 1)(logits - u),
   /// u = unconditional. Both [M,V]. scale 0 leaves logits as they are.
-  virtual void guide(Tensor logits, Tensor unconditional, float scale) = 0;
+  virtual void apply_cfg(Tensor logits, Tensor unconditional, float scale) = 0;
   /// tokens[m] = argmax_v of logits[m,v] - temperature * log(-log u), ties to the smallest v;
   /// confidence[m] = softmax(logits[m])[tokens[m]], without noise or temperature.
   /// tokens i32 [M], confidence f32 [M], row_keys i64 [M] (names the row's noise).

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `lacuna plan` predicts of a training step, and what a step takes, on one machine: one rank, two
-# data parallel ones, two that share the model, a thread each. Plan is told what is measured beside
-# the runs, in turns: the matrix product peak of a thread while another computes one, and the
+# data parallel ones, two tensor parallel ones, a thread each. Plan gets what is measured beside
+# the runs, interleaved: the GEMM peak of a thread while another computes one, and the
 # all-reduce bandwidth of two ranks, at the size of a gradient bucket and of a sum of activations.
 # A second prediction has computing from the run on one rank instead, so that only what is divided
 # and sent is predicted.

@@ -13,7 +13,7 @@ run_shared() {
   run "$ranks" $((threads > 0 ? threads : 1)) "$@"
 }
 
-echo "$cores cores; the median of 9 steps; 3 rounds, in turns"
+echo "$cores cores; the median of 9 steps; 3 rounds, interleaved"
 for round in 1 2 3; do
   for layout in "1" "2" "2 zero_stage=1" "2 tensor_parallel=2" "4" "4 tensor_parallel=2"; do
     read -r ranks words <<<"$layout"

@@ -64,7 +64,7 @@ def step_flops(s):
 
 
 def model_flops(s, predicted):
-    """What a step asks of matrix products when a share `predicted` of the tokens has logits, nothing
+    """What a step asks of GEMMs when a share `predicted` of the tokens has logits, nothing
     being computed again: training_flops() of src/training/flops.h."""
     n, c = s["batch"] * s["length"], s["dim"]
     m = predicted * n

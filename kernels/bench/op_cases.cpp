@@ -203,8 +203,8 @@ void OpCases::add_vocabulary() {
   // In place, so later calls see gradients for logits: as many numbers and the same time.
   add("cross_entropy backward", {logits}, 0, double(3 * logits.bytes()),
       [=, &ops] { ops.cross_entropy_backward(loss, logits, targets, weights); });
-  add("guide", {start}, 0, double(3 * logits.bytes()),
-      [=, &ops] { ops.guide(start, logits, 0.5f); });
+  add("apply_cfg", {start}, 0, double(3 * logits.bytes()),
+      [=, &ops] { ops.apply_cfg(start, logits, 0.5f); });
   std::vector<std::int64_t> numbers(std::size_t(m), 0);
   std::iota(numbers.begin(), numbers.end(), 0);
   const Tensor tokens = ints(m, v), confidence = singles({m}), keys = values(numbers);

@@ -50,7 +50,7 @@ class CpuOps : public Ops {
   void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
-  void guide(Tensor logits, Tensor unconditional, float scale) override;
+  void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
   void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                      const SamplingParameters& parameters) override;
   void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,

@@ -33,8 +33,9 @@ class CudaOps final : public Ops {
   /// The stream that everything runs on (a cudaStream_t), for communicators.
   CUstream_st* stream() const { return device_.stream(); }
 
-  void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) override {
-    device_.repeat(recording, work);
+  void run_captured(std::unique_ptr<CapturedGraph>& recording,
+                    const std::function<void()>& work) override {
+    device_.run_captured(recording, work);
   }
   void tune_products(const std::function<void()>& work) override { gemms_.tune(work); }
   std::string product_algorithms() const override { return gemms_.algorithms(); }
@@ -64,7 +65,7 @@ class CudaOps final : public Ops {
   void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
-  void guide(Tensor logits, Tensor unconditional, float scale) override;
+  void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
   void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
                      const SamplingParameters& parameters) override;
   void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,

@@ -53,9 +53,9 @@ class Device {
   void copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
             Place from_place, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
   void synchronize(const char* op);
-  /// Ops::repeat: by a CUDA graph, recorded at the second call; the first brings workspaces to
-  /// their size. The emulator calls `work` each time.
-  void repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work);
+  /// Ops::run_captured: by a CUDA graph, recorded at the second call; the first brings workspaces
+  /// to their size. The emulator calls `work` each time.
+  void run_captured(std::unique_ptr<CapturedGraph>& recording, const std::function<void()>& work);
   /// Scratch memory of at least `bytes`, aligned to 256, for this op alone: the next call's has
   /// the same address. Grows by allocating; then all earlier work is waited for.
   void* workspace(const char* op, std::int64_t bytes);

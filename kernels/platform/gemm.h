@@ -25,7 +25,7 @@ struct Gemm {
   bool accumulate;
 };
 
-/// Matrix products on a device's stream. Implemented twice: kernels/platform/gpu/gemm.cpp asks
+/// GEMMs on a device's stream. Implemented twice: kernels/platform/gpu/gemm.cpp asks
 /// cuBLASLt and keeps its descriptors and the algorithm chosen for each shape
 /// (kernels/platform/gemm_table.h); kernels/platform/emulated/gemm.cpp asks the CPU's BLAS.
 class GemmRunner {

@@ -65,8 +65,8 @@ void bench_ops(const BenchOptions& options) {
   if (!options.json) {
     std::printf("%s; %s, shape %s\n", description_of(ops).c_str(), options.backend.dtype.c_str(),
                 options.shape.c_str());
-    std::printf("matrix products reach %.1f GFLOP/s, copies %.1f GB/s: the 100 %% below\n\n",
-                peak / 1e9, bandwidth / 1e9);
+    std::printf("GEMMs reach %.1f GFLOP/s, copies %.1f GB/s: the 100 %% below\n\n", peak / 1e9,
+                bandwidth / 1e9);
     std::printf("%-24s %-24s %10s %16s %7s\n", "operation", "tensors", "ms", "rate", "share");
   }
   for (const OpCase& c : cases.all()) {
@@ -133,13 +133,13 @@ void bench_training(const BenchOptions& options) {
 }
 
 /// The model that generates, and what describes it.
-struct Subject {
+struct EvalModel {
   std::string name;
   ModelConfig model;
   std::optional<ModelSource> source;  // none: weights are drawn at random
 };
 
-Subject subject_of(const BenchOptions& options) {
+EvalModel subject_of(const BenchOptions& options) {
   if (!options.checkpoint.empty()) {
     ModelSource source(options.checkpoint);
     return {source.reader.path(), source.config, std::move(source)};
@@ -172,7 +172,7 @@ GenerationShape generation_of(const BenchOptions& options, const ModelConfig& mo
 
 /// Whole calls of the sampler: what `lacuna sample` does after loading.
 void bench_generation(const BenchOptions& options) {
-  Subject subject = subject_of(options);
+  EvalModel subject = subject_of(options);
   ModelConfig& model = subject.model;
   if (model.mask_token < 0 && model.attention != Attention::causal)
     model.mask_token = model.vocab_size - 1;
@@ -225,7 +225,7 @@ void bench_generation(const BenchOptions& options) {
   std::printf("%.1f tokens/s, %.2f ms per pass, %s rows/s, peak memory %s\n", tokens_per_second,
               ms_per_pass, with_commas(std::int64_t(rows_per_second)).c_str(),
               human_bytes(r.peak_bytes).c_str());
-  std::printf("%s of multiply-adds, %.0f %% of the %s that matrix products reach\n",
+  std::printf("%s of multiply-adds, %.0f %% of the %s that GEMMs reach\n",
               with_prefix(r.flops_per_s, "FLOP/s").c_str(), 100 * r.flops_per_s / peak,
               with_prefix(peak, "FLOP/s").c_str());
 }

@@ -64,7 +64,7 @@ std::vector<TaskReport> read_tasks(const Arguments& a) {
   return tasks;
 }
 
-std::string json_line(const TaskReport& task, const Outcome& o) {
+std::string json_line(const TaskReport& task, const EvalSample& o) {
   return Json({{"task", task.name},
                {"record", o.place},
                {"prompt", printable(o.prompt)},
@@ -94,8 +94,8 @@ void run(const Arguments& a) {
   (void)opened.need_tokenizer("tasks are texts, which need one");
   const LoadedModel model = load_model(std::move(opened), a.backend.make(), a.backend.type());
   const ModelSource& source = model.source;
-  const Subject subject{*model.ops, source.config, model.weights, *source.tokenizer,
-                        load_chat_template(a.chat_template)};
+  const EvalModel subject{*model.ops, source.config, model.weights, *source.tokenizer,
+                          load_chat_template(a.chat_template)};
 
   StandardOutput out;
   const EvaluationTable table(tasks);
@@ -104,7 +104,7 @@ void run(const Arguments& a) {
   std::string outcomes;
   for (TaskReport& t : tasks) {
     const Stopwatch stopwatch;
-    const auto observe = [&](const Outcome& o) {
+    const auto observe = [&](const EvalSample& o) {
       if (!a.outcomes.empty()) outcomes += json_line(t, o);
     };
     t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observe);

@@ -64,7 +64,7 @@ Machine machine_for(const Config& config, const PlanOptions& options) {
     const int threads = int(config.compute.threads);
     const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
     m.flops = measure_matmul_peak(*ops) / (threads > 0 ? 1 : here);
-    m.flops_source = "what matrix products reach here";
+    m.flops_source = "what GEMMs reach here";
   }
   if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;
   if (options.network_bandwidth) m.network_bytes = *options.network_bandwidth * 1e9;

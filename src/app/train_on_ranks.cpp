@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "app/backend_options.h"
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "comm/world.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -28,7 +28,7 @@ TrainResult train_on_ranks(const Config& config, const MpiSession& mpi, TrainerO
   if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
   const std::unique_ptr<Ops> ops = make_ops(kind, device);
   world = world_communicator(mpi, ops.get(), communication, config.parallel.transport);
-  Grid grid(std::move(world), config.parallel.tensor_parallel, node.index);
+  DeviceMesh grid(std::move(world), config.parallel.tensor_parallel, node.index);
   options.grid = &grid;
   Trainer trainer(config, *ops, options);
   const StopSignal signal(mpi.rank(), mpi.size());

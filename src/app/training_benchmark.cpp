@@ -48,7 +48,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   ModelTensors gradients(ops.memory(), model, "gradients");
   Optimizer optimizer(ops, recipe, weights);
   initialise(optimizer.master().pieces(), weights, model, 1, ops);
-  optimizer.round_master();
+  optimizer.cast_master_weights();
   ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
 
   objective.prepare(gradients);  // nothing is timed or prepared within the steps
@@ -66,7 +66,7 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     const CounterRng rng{1, Purpose::benchmark, std::uint64_t(step)};
     for (std::size_t i = 0; i < clean.size(); ++i)
       clean[i] = std::int32_t(rng.below(std::uint64_t(model.mask_token), std::uint32_t(i)));
-    const NoisyBatch batch =
+    const LossBatch batch =
         make_noisy_batch(noise, Tensor(clean.data(), {shape.batch, shape.length}), shape.length,
                          step * shape.batch, shape.batch, p);
     result.loss = objective.loss_and_gradients(batch, gradients);

@@ -14,7 +14,7 @@ struct Collective {
   Reduce operation = Reduce::sum;
   int root = 0;
   std::int64_t count = 0;   // elements of x, or of `mine`
-  std::int64_t number = 0;  // the how manieth of its group, from 1
+  std::int64_t number = 0;  // sequence number within the group, from 1
 
   bool operator==(const Collective&) const = default;
 };

@@ -126,15 +126,18 @@ std::string text_of(const Tensor& tensor);
 /// For the messages of tests.
 template <class Stream>
 Stream& operator<<(Stream& out, const Shape& shape) {
-  return out << text_of(shape);
+  out << text_of(shape);
+  return out;
 }
 template <class Stream>
 Stream& operator<<(Stream& out, DType type) {
-  return out << text_of(type);
+  out << text_of(type);
+  return out;
 }
 template <class Stream>
 Stream& operator<<(Stream& out, const Tensor& tensor) {
-  return out << text_of(tensor);
+  out << text_of(tensor);
+  return out;
 }
 
 }  // namespace lacuna

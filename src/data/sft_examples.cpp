@@ -45,7 +45,7 @@ PromptedText SftExamples::at(std::int64_t i) const {
   return {{tokens_.begin() + span.begin, tokens_.begin() + span.end}, span.response - span.begin};
 }
 
-std::int64_t SftExamples::dealt(std::int64_t index) const {
+std::int64_t SftExamples::permuted(std::int64_t index) const {
   CHECK(index >= 0, "sample ", index);
   const CounterRng rng{seed_, Purpose::data_order, std::uint64_t(index / size())};
   return Permutation(size(), rng)(index % size());

@@ -28,7 +28,7 @@ class SftExamples {
   PromptedText at(std::int64_t i) const;
   /// Where in the file sample `index` of the training order is: each epoch deals every example
   /// once, in an order that depends on the seed and the epoch alone.
-  std::int64_t dealt(std::int64_t index) const;
+  std::int64_t permuted(std::int64_t index) const;
 
  private:
   struct Span {

@@ -34,8 +34,9 @@ ModelLimits model_limits(const ModelConfig& config, const DecoderLimits& l) {
   return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false};
 }
 
-bool runs_rounds(const ModelConfig& config, Place place, ModelShare share) {
-  // Ranks that share a model wait for each other in every block, which no device can record.
+bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard share) {
+  // Ranks of a tensor parallel group wait for each other in every block, which no device can
+  // record.
   return config.attention != Attention::causal && place == Place::device && share.count == 1;
 }
 
@@ -330,8 +331,8 @@ Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelTensors& weight
 
 Decoder::~Decoder() = default;
 
-std::int64_t Decoder::bytes(const ModelConfig& config, DType dtype, Place place, ModelShare share,
-                            const DecoderLimits& limits) {
+std::int64_t Decoder::bytes(const ModelConfig& config, DType dtype, Place place,
+                            TensorParallelShard share, const DecoderLimits& limits) {
   const ModelLimits model = model_limits(config, limits);
   return TokenPredictor::bytes(config, model, dtype, place, share) +
          (runs_rounds(config, place, share) ? DeviceRounds::plan(model).bytes() : 0);

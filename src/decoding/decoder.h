@@ -8,7 +8,7 @@
 #include "comm/communicator.h"
 #include "decoding/canvas.h"
 #include "kernels/ops.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 #include "model/weights.h"
 
 namespace lacuna {
@@ -52,8 +52,8 @@ class Decoder {
   ~Decoder();
   /// Bytes of what that allocates, with weights of `dtype` and the given share on a device of
   /// `place`.
-  static std::int64_t bytes(const ModelConfig& config, DType dtype, Place place, ModelShare share,
-                            const DecoderLimits& limits);
+  static std::int64_t bytes(const ModelConfig& config, DType dtype, Place place,
+                            TensorParallelShard share, const DecoderLimits& limits);
 
   /// Queues a request; returns its id, counted from 0. An empty prompt of a causal model continues
   /// model.eos_token, which is what precedes a document. Throws UsageError for options that

@@ -51,7 +51,7 @@ void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<std::int3
 }
 
 void DeviceRounds::step(std::int64_t number) {
-  ops_.repeat(forward_, [&] { hidden_ = predictor_.model().run(); });
+  ops_.run_captured(forward_, [&] { hidden_ = predictor_.model().run(); });
   predictor_.draw(*batch_, hidden_, std::uint64_t(number));
   unmask(slots_.rows, batch_->canvases(), number);
   // What is masked in one branch is masked in the other: the same rows are filled.

@@ -10,9 +10,9 @@ namespace lacuna {
 
 /// Rounds of steps that follow each other on a device without waiting for the host: canvases lie in
 /// its memory, and what each step commits is known by count (Strategy::known_counts). The forward
-/// pass has the same shape in each step and is repeated from a record (Ops::repeat): logits are
-/// computed for every row that was open as the round began, which of them a step fills is decided
-/// on the device (Ops::unmask).
+/// pass has the same shape in each step and is repeated from a record (Ops::run_captured): logits
+/// are computed for every row that was open as the round began, which of them a step fills is
+/// decided on the device (Ops::unmask).
 class DeviceRounds {
  public:
   /// Borrows `predictor`. `limits` as it was given.
@@ -48,7 +48,7 @@ class DeviceRounds {
     bool operator==(const PassShape&) const = default;
   };
   PassShape recorded_;
-  std::unique_ptr<Recording> forward_;
+  std::unique_ptr<CapturedGraph> forward_;
   Tensor hidden_;  // what `forward_` computes
   const DecodingBatch* batch_ = nullptr;
   std::int64_t guided_canvases_ = 0;

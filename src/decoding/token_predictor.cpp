@@ -33,13 +33,13 @@ TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelT
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 
 std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits& limits,
-                                   DType dtype, Place place, ModelShare share) {
+                                   DType dtype, Place place, TensorParallelShard share) {
   const std::int64_t chunk = chunk_of(config, limits, dtype, place);
   Slots slots;
   std::int64_t sum = Activations::plan(config, limits, dtype, share).bytes() +
                      Head::plan(config, chunk, dtype, share, HeadUse::logits).bytes() +
                      make_plan(limits, slots).bytes();
-  if (share.count > 1) sum += SharedLogits::plan(config, chunk, dtype, share.count).bytes();
+  if (share.count > 1) sum += VocabParallelLogits::plan(config, chunk, dtype, share.count).bytes();
   return sum;
 }
 
@@ -70,7 +70,7 @@ void TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidden, std::
     if (rows <= 0) continue;
     const Tensor own = logits.row_range(begin - at, rows);
     if (run.cfg_scale > 0)
-      ops_.guide(own, unconditional.row_range(begin - at, rows), float(run.cfg_scale));
+      ops_.apply_cfg(own, unconditional.row_range(begin - at, rows), float(run.cfg_scale));
     SamplingParameters parameters = run.parameters;
     parameters.step += later;
     ops_.sample_tokens(arena_[slots_.tokens].row_range(begin, rows),

@@ -19,7 +19,7 @@ class TokenPredictor {
                  const ModelLimits& limits, Communicator* shares = nullptr);
   /// Bytes of what that allocates.
   static std::int64_t bytes(const ModelConfig& config, const ModelLimits& limits, DType dtype,
-                            Place place, ModelShare share);
+                            Place place, TensorParallelShard share);
 
   /// A forward pass of the batch and its draws, on the host, valid until the next call. Throws
   /// Error when logits are not finite.

@@ -91,7 +91,7 @@ class LikelihoodEstimator {
   ModelConfig config_;
   std::int64_t rows_;
   ObjectiveRunner runner_;
-  NoisyBatch batch_;
+  LossBatch batch_;
   std::vector<Part> parts_;
   std::vector<std::vector<double>> estimates_;  // per text, per mask
 };

@@ -10,7 +10,7 @@ namespace lacuna {
 namespace {
 
 void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t sequences_in_step,
-          const std::vector<float>& p, NoisyBatch& batch) {
+          const std::vector<float>& p, LossBatch& batch) {
   const std::int64_t T = batch.length;
   for (std::int64_t b = 0; b < batch.sequences; ++b) {
     const std::int64_t sample = first_sample + b;
@@ -21,7 +21,7 @@ void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t s
   }
 }
 
-void predict_next(std::int64_t sequences_in_step, NoisyBatch& batch) {
+void predict_next(std::int64_t sequences_in_step, LossBatch& batch) {
   const std::int64_t B = batch.sequences, T = batch.length;
   CHECK(T >= 2, "the autoregressive objective needs sequences of at least 2 tokens, not ", T);
   batch.shift = 1;
@@ -57,7 +57,7 @@ std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::in
 }
 
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
-                   double weight, NoisyBatch& batch) {
+                   double weight, LossBatch& batch) {
   CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
         options.mask_token);
   const CounterRng rng{options.seed, Purpose::mask, std::uint64_t(sequence.sample)};
@@ -75,9 +75,9 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
   }
 }
 
-NoisyBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
-                            std::int64_t first_sample, std::int64_t sequences_in_step,
-                            const std::vector<float>& p) {
+LossBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
+                           std::int64_t first_sample, std::int64_t sequences_in_step,
+                           const std::vector<float>& p) {
   CHECK(clean.shape.rank == 2 && clean.place == Place::host && clean.contiguous(),
         "clean tokens must be a contiguous [B,T] in main memory, not ", clean);
   CHECK(length >= 1 && length <= clean.cols(), "cannot cut ", clean, " to ", length, " tokens");
@@ -85,7 +85,7 @@ NoisyBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int6
   const std::int64_t B = clean.rows(), T = length;
   CHECK(p.empty() || std::int64_t(p.size()) == B, p.size(), " mask probabilities for ", B,
         " sequences");
-  NoisyBatch batch;
+  LossBatch batch;
   batch.sequences = B;
   batch.length = T;
   batch.masked.resize(std::size_t(B * T));

@@ -19,7 +19,7 @@ struct NoiseOptions {
 /// row's cross-entropy counts. All on the host. Row m of the last three is read at rows[m] of
 /// [0, B*T) and predicts the token at rows[m] + shift. Sequences of unequal lengths lie end to end,
 /// without padding; `offsets` then says where, and N = offsets.back() stands for B*T.
-struct NoisyBatch {
+struct LossBatch {
   std::int64_t sequences = 0, length = 0;  // B, T (the longest)
   std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
   std::int64_t shift = 0;                  // 0: a masked token itself; 1: autoregressive
@@ -60,7 +60,7 @@ struct SequenceRows {
 /// host whatever the device: a micro-batch's mask is needed there, and costs a nanosecond or two a
 /// token. Throws Error when the mask token is unknown.
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
-                   double weight, NoisyBatch& batch);
+                   double weight, LossBatch& batch);
 
 /// Examples from clean i32 [B,T0] (host), cut to their first `length` tokens. Row b is global
 /// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
@@ -71,8 +71,8 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
 /// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones); those
 /// should come from mask_probability(t, eps). Throws Error when lengths disagree or the mask token
 /// is unknown.
-NoisyBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
-                            std::int64_t first_sample, std::int64_t sequences_in_step,
-                            const std::vector<float>& p = {});
+LossBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
+                           std::int64_t first_sample, std::int64_t sequences_in_step,
+                           const std::vector<float>& p = {});
 
 }  // namespace lacuna

@@ -35,20 +35,20 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
       arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 
 ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
-                                              ModelShare share, std::int64_t sequences,
+                                              TensorParallelShard share, std::int64_t sequences,
                                               std::int64_t length) {
   const std::int64_t rows = sequences * length,
                      chunk = std::min(head_chunk_rows(config, dtype, place), rows);
   Slots slots;
   std::int64_t workspace =
       make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
-  if (share.count > 1) workspace += SharedCrossEntropy::plan(chunk).bytes();
+  if (share.count > 1) workspace += VocabParallelCrossEntropy::plan(chunk).bytes();
   const ModelLimits limits =
       RowBuckets(rows, place).with_padding({rows, sequences, rows, true}, config.max_seq_length);
   return {Activations::plan(config, limits, dtype, share), workspace};
 }
 
-Tensor ObjectiveRunner::forward(const NoisyBatch& batch) {
+Tensor ObjectiveRunner::forward(const LossBatch& batch) {
   CHECK(std::int64_t(batch.tokens.size()) <= limits_.rows && batch.sequences <= limits_.sequences,
         "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
@@ -63,7 +63,7 @@ Tensor ObjectiveRunner::head_rows_of(Slot slot) const {
   return arena_[slot].row_range(0, std::int64_t(padded_.targets.size()));
 }
 
-double ObjectiveRunner::weighted_sum(const NoisyBatch& batch) {
+double ObjectiveRunner::weighted_sum(const LossBatch& batch) {
   padded_losses_.resize(padded_.targets.size());
   ops_.copy(tensor_of(padded_losses_), head_rows_of(slots_.losses));
   ops_.synchronize();
@@ -76,7 +76,7 @@ double ObjectiveRunner::weighted_sum(const NoisyBatch& batch) {
   return sum;
 }
 
-double ObjectiveRunner::loss(const NoisyBatch& batch) {
+double ObjectiveRunner::loss(const LossBatch& batch) {
   if (batch.rows.empty()) {
     row_losses_.clear();
     return 0;
@@ -86,7 +86,7 @@ double ObjectiveRunner::loss(const NoisyBatch& batch) {
   return weighted_sum(batch);
 }
 
-double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients,
+double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                                            const GradientObserver& observer) {
   CHECK(limits_.training, "gradients of an objective that was made without training");
   if (batch.rows.empty()) {
@@ -106,10 +106,10 @@ double ObjectiveRunner::loss_and_gradients(const NoisyBatch& batch, ModelTensors
 }
 
 /// Random tokens, all of which are predicted.
-NoisyBatch ObjectiveRunner::example_of(std::int64_t rows) const {
+LossBatch ObjectiveRunner::example_of(std::int64_t rows) const {
   const ModelConfig& config = model_.config();
   const CounterRng rng{1, Purpose::benchmark, std::uint64_t(rows)};
-  NoisyBatch batch;
+  LossBatch batch;
   for (batch.offsets = {0}; batch.offsets.back() < rows; ++batch.sequences)
     batch.offsets.push_back(
         std::int32_t(std::min(rows, batch.offsets.back() + config.max_seq_length)));

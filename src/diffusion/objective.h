@@ -27,15 +27,15 @@ class ObjectiveRunner {
     Plan model;
     std::int64_t workspace;
   };
-  static Plans plans(const ModelConfig& config, DType dtype, Place place, ModelShare share,
+  static Plans plans(const ModelConfig& config, DType dtype, Place place, TensorParallelShard share,
                      std::int64_t sequences, std::int64_t length);
 
   /// sum_m weights[m] CE[m] in f64 and in the order of the rows, CE in nats (arXiv:2502.09992,
-  /// eq. 3 with NoisyBatch's weights). 0 for a micro-batch in which nothing is masked.
-  double loss(const NoisyBatch& batch);
+  /// eq. 3 with LossBatch's weights). 0 for a micro-batch in which nothing is masked.
+  double loss(const LossBatch& batch);
   /// The same, and adds its gradient to `gradients`. Needs `training`. The observer is not called
   /// when nothing is masked.
-  double loss_and_gradients(const NoisyBatch& batch, ModelTensors& gradients,
+  double loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                             const GradientObserver& observer = {});
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
   /// later one prepares a product, times an algorithm (Ops::tune_products) or allocates. Leaves
@@ -54,10 +54,10 @@ class ObjectiveRunner {
     Slot tokens, targets, weights, losses;
   };
   static Plan make_plan(std::int64_t rows, Slots& slots);
-  Tensor forward(const NoisyBatch& batch);
+  Tensor forward(const LossBatch& batch);
   Tensor head_rows_of(Slot slot) const;
-  double weighted_sum(const NoisyBatch& batch);
-  NoisyBatch example_of(std::int64_t rows) const;
+  double weighted_sum(const LossBatch& batch);
+  LossBatch example_of(std::int64_t rows) const;
 
   Ops& ops_;
   const ModelLimits limits_;  // of a micro-batch

@@ -8,7 +8,7 @@ namespace lacuna {
 namespace {
 
 void add_predicted(const ResponseExample& example, std::int64_t start, std::int64_t end,
-                   double weight, NoisyBatch& batch) {
+                   double weight, LossBatch& batch) {
   for (std::int64_t i = std::max<std::int64_t>(1, example.text.prompt); i < end - start; ++i) {
     const auto row = std::size_t(start + i);
     batch.masked[row] = 1;
@@ -20,14 +20,14 @@ void add_predicted(const ResponseExample& example, std::int64_t start, std::int6
 
 }  // namespace
 
-NoisyBatch make_response_batch(const NoiseOptions& options,
-                               std::span<const ResponseExample> examples, std::int32_t end_token,
-                               std::int64_t examples_in_step, const std::vector<float>& p) {
+LossBatch make_response_batch(const NoiseOptions& options,
+                              std::span<const ResponseExample> examples, std::int32_t end_token,
+                              std::int64_t examples_in_step, const std::vector<float>& p) {
   CHECK(examples_in_step >= 1, "a step of ", examples_in_step, " examples");
   CHECK(p.empty() || p.size() == examples.size(), p.size(), " mask probabilities for ",
         examples.size(), " examples");
   const bool autoregressive = options.objective == Objective::autoregressive;
-  NoisyBatch batch;
+  LossBatch batch;
   batch.sequences = std::int64_t(examples.size());
   batch.shift = autoregressive;
   batch.offsets.push_back(0);

@@ -24,8 +24,8 @@ struct ResponseExample {
 ///     weight = 1 / (A_b examples_in_step)
 /// `p` overrides the drawn probabilities when not empty (validation's fixed ones). Throws Error
 /// for an example without a response, or padding without an end token.
-NoisyBatch make_response_batch(const NoiseOptions& options,
-                               std::span<const ResponseExample> examples, std::int32_t end_token,
-                               std::int64_t examples_in_step, const std::vector<float>& p = {});
+LossBatch make_response_batch(const NoiseOptions& options,
+                              std::span<const ResponseExample> examples, std::int32_t end_token,
+                              std::int64_t examples_in_step, const std::vector<float>& p = {});
 
 }  // namespace lacuna

@@ -36,8 +36,7 @@ ModelLimits RowBuckets::with_padding(ModelLimits limits, std::int64_t max_length
   return limits;
 }
 
-void PaddedBatch::fill(const NoisyBatch& batch, const RowBuckets& buckets,
-                       std::int64_t max_length) {
+void PaddedBatch::fill(const LossBatch& batch, const RowBuckets& buckets, std::int64_t max_length) {
   tokens = batch.tokens;
   if (batch.offsets.empty())
     sequences = Sequences::equal(batch.sequences, batch.length);
@@ -51,7 +50,7 @@ void PaddedBatch::fill(const NoisyBatch& batch, const RowBuckets& buckets,
 }
 
 /// The batch's, and as many of the last rows that are not among them as `count` asks for.
-void PaddedBatch::add_head_rows(const NoisyBatch& batch, std::int64_t count) {
+void PaddedBatch::add_head_rows(const LossBatch& batch, std::int64_t count) {
   const std::size_t M = batch.rows.size();
   sequences.logit_rows.assign(std::size_t(count), 0);
   targets.assign(std::size_t(count), 0);

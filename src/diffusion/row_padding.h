@@ -40,10 +40,10 @@ struct PaddedBatch {
   std::vector<std::int32_t> places;  // [M]: which logit row is row m of the batch
 
   /// Of sequences of at most `max_length` tokens. Keeps the memory it has.
-  void fill(const NoisyBatch& batch, const RowBuckets& buckets, std::int64_t max_length);
+  void fill(const LossBatch& batch, const RowBuckets& buckets, std::int64_t max_length);
 
  private:
-  void add_head_rows(const NoisyBatch& batch, std::int64_t count);
+  void add_head_rows(const LossBatch& batch, std::int64_t count);
 };
 
 }  // namespace lacuna

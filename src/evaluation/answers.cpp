@@ -16,7 +16,7 @@ constexpr std::int64_t kBatchTokens = 4096;
 
 }  // namespace
 
-Answers::Answers(const Subject& subject, const TaskConfig& task,
+Answers::Answers(const EvalModel& subject, const TaskConfig& task,
                  const std::filesystem::path& folder)
     : subject_(subject), task_(task) {
   if (task.task.chat) chat_.emplace(subject.chat, subject.tokenizer);

@@ -16,7 +16,7 @@ namespace lacuna {
 /// Asks the model: what tasks share. Makes a sampler or estimator when it is first needed.
 class Answers {
  public:
-  Answers(const Subject& subject, const TaskConfig& task, const std::filesystem::path& folder);
+  Answers(const EvalModel& subject, const TaskConfig& task, const std::filesystem::path& folder);
 
   /// The prompt of a record, with the solved examples at its {shots}, or before it.
   TaskText prompt(const std::string& text, const Record& record) const;
@@ -44,7 +44,7 @@ class Answers {
   void cut(std::vector<std::int32_t>& tokens, std::int64_t length, std::int64_t excess,
            const Record& record) const;
 
-  const Subject& subject_;
+  const EvalModel& subject_;
   const TaskConfig& task_;
   TaskText shots_;
   std::optional<ChatFormat> chat_;

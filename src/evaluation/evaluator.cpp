@@ -44,8 +44,8 @@ std::string joined(const std::vector<std::string>& texts) {
 /// A task under way.
 class Run {
  public:
-  Run(const Subject& subject, const TaskConfig& task, const std::filesystem::path& folder,
-      const std::function<void(const Outcome&)>& observe)
+  Run(const EvalModel& subject, const TaskConfig& task, const std::filesystem::path& folder,
+      const std::function<void(const EvalSample&)>& observe)
       : subject_(subject),
         task_(task),
         observe_(observe),
@@ -235,9 +235,9 @@ class Run {
     return canvas;
   }
 
-  const Subject& subject_;
+  const EvalModel& subject_;
   const TaskConfig& task_;
-  const std::function<void(const Outcome&)>& observe_;
+  const std::function<void(const EvalSample&)>& observe_;
   std::vector<Record> records_;
   Answers answers_;
   Matcher matches_;
@@ -253,9 +253,9 @@ void check_task(const TaskConfig& task) {
     fail_usage("task.prompt holds {shots}; task.shot_prompt must say what one of them looks like");
 }
 
-TaskResult evaluate(const Subject& subject, const TaskConfig& task,
+TaskResult evaluate(const EvalModel& subject, const TaskConfig& task,
                     const std::filesystem::path& folder,
-                    const std::function<void(const Outcome&)>& observe) {
+                    const std::function<void(const EvalSample&)>& observe) {
   check_task(task);
   return Run(subject, task, folder, observe)();
 }

@@ -30,7 +30,7 @@ struct TaskResult {
 };
 
 /// A model under test. All are borrowed.
-struct Subject {
+struct EvalModel {
   Ops& ops;
   const ModelConfig& config;
   const ModelTensors& weights;
@@ -39,7 +39,7 @@ struct Subject {
 };
 
 /// What became of one record, for those who want to read along.
-struct Outcome {
+struct EvalSample {
   std::string place, prompt, output, wanted;
   bool right = false;
 };
@@ -60,8 +60,8 @@ void check_task(const TaskConfig& task);
 ///   reversal         forward, reverse: accuracy in each direction
 /// Throws Error naming file and line for records that lack something, and for a prompt that cannot
 /// be cut; UsageError for a task that the model cannot do.
-TaskResult evaluate(const Subject& subject, const TaskConfig& task,
+TaskResult evaluate(const EvalModel& subject, const TaskConfig& task,
                     const std::filesystem::path& folder,
-                    const std::function<void(const Outcome&)>& observe = {});
+                    const std::function<void(const EvalSample&)>& observe = {});
 
 }  // namespace lacuna

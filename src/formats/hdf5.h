@@ -105,7 +105,7 @@ class FileWriter {
   explicit FileWriter(const std::filesystem::path& path);
   FileWriter(FileWriter&& other) noexcept;
   FileWriter& operator=(FileWriter&&) = delete;
-  /// Closes without a word; the file needs close() to be whole.
+  /// Closes without reporting an error; the file needs close() to be whole.
   ~FileWriter();
 
   /// Of "/". Setting replaces.

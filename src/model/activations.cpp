@@ -5,17 +5,17 @@
 namespace lacuna {
 
 Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DType dtype,
-                            ModelShare share, Slots& slots) {
+                            TensorParallelShard share, Slots& slots) {
   CHECK(limits.rows > 0 && limits.sequences > 0 && limits.logit_rows >= 0 &&
             limits.logit_rows <= limits.rows,
         "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
         limits.logit_rows, " logit rows; there must be rows, and no more logit rows than rows");
-  const ShareExtents own(m, share);
+  const ShardDims own(m, share);
   const std::int64_t N = limits.rows, M = limits.logit_rows, S = limits.sequences,
                      C = m.hidden_size, F = own.ffn_width, H = own.heads, D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
   // Of N rows: those of one rank where they are split, and room for equal parts.
-  const bool split = share.splits_rows(m.num_layers);
+  const bool split = share.is_sequence_parallel(m.num_layers);
   const std::int64_t each = split ? RowPart(N, share).each : N,
                      padded = split ? share.count * each : N;
   Plan plan;
@@ -48,9 +48,9 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     return BlockSlots{.x = add("x", {l == 0 || last ? padded : each, C}, dtype),
                       .attention_rstd = add("attention_rstd", {last ? N : each}, DType::f32),
                       .qkv = add("qkv", {N, packed}, dtype),
-                      .attended = add("attended", {rows, H * D}, dtype),
+                      .attn_out = add("attn_out", {rows, H * D}, dtype),
                       .lse = add("lse", {rows, H}, DType::f32),
-                      .middle = add("middle", {stream, C}, dtype),
+                      .residual_mid = add("residual_mid", {stream, C}, dtype),
                       .ffn_rstd = add("ffn_rstd", {stream}, DType::f32),
                       .gate_up = add("gate_up", {rows, 2 * F}, dtype)};
   };
@@ -63,9 +63,9 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         .x = x,
         .attention_rstd = rstd,
         .qkv = plan.alias(qkv_or_gate_up, "activations/qkv", {N, packed}, dtype),
-        .attended = plan.alias(wide, "activations/attended", {N, H * D}, dtype),
+        .attn_out = plan.alias(wide, "activations/attn_out", {N, H * D}, dtype),
         .lse = plan.add("activations/lse", {N, H}, DType::f32),
-        .middle = x,
+        .residual_mid = x,
         .ffn_rstd = rstd,
         .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype)};
   };
@@ -75,7 +75,8 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
   } else {
     slots.blocks.assign(std::size_t(m.num_layers), passing());
-    slots.final_x = slots.blocks.back().middle = plan.add("activations/logit_x", {M, C}, dtype);
+    slots.final_x = slots.blocks.back().residual_mid =
+        plan.add("activations/logit_x", {M, C}, dtype);
     slots.final_rstd = slots.blocks.back().ffn_rstd;
   }
 
@@ -99,13 +100,13 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
 }
 
 Activations::Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits,
-                         DType dtype, ModelShare share)
+                         DType dtype, TensorParallelShard share)
     : share_(share),
       keeping_(limits.training),
       arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
 
 Plan Activations::plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
-                       ModelShare share) {
+                       TensorParallelShard share) {
   Slots slots;
   return make_plan(config, limits, dtype, share, slots);
 }
@@ -130,13 +131,13 @@ BlockActivations Activations::block(std::size_t l) const {
       return whole ? first(slot, n).row_range(own.first, own.count) : first(slot, own.count);
     };
     a.x = rows_of(b.x, !keeping_ || l == 0);
-    a.middle = rows_of(b.middle, !keeping_);
+    a.residual_mid = rows_of(b.residual_mid, !keeping_);
   } else {
     a.x = first(b.x, n);
-    a.middle = first(b.middle, m);
+    a.residual_mid = first(b.residual_mid, m);
   }
   a.qkv = first(b.qkv, n);
-  a.attended = first(b.attended, m);
+  a.attn_out = first(b.attn_out, m);
   a.lse = first(b.lse, m);
   a.gate_up = first(b.gate_up, m);
   a.attention_rstd = first(b.attention_rstd, entering);

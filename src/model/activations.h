@@ -5,7 +5,7 @@
 #include "config/config.h"
 #include "core/arena.h"
 #include "model/sequences.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 
 namespace lacuna {
 
@@ -16,14 +16,14 @@ struct BlockActivations {
   Tensor x;               // [N,C] the residual stream as it enters
   Tensor attention_rstd;  // [N]
   Tensor qkv;             // [N,(H+2K)D] rotated queries, in the first M rows; rotated keys; values
-  Tensor attended;        // [M,H D]
+  Tensor attn_out;        // [M,H D]
   Tensor lse;             // [M,H]
-  Tensor middle;          // [M,C] the residual stream between attention and feed-forward
+  Tensor residual_mid;    // [M,C] the residual stream between attention and feed-forward
   Tensor ffn_rstd;        // [M]
   Tensor gate_up;         // [M,2F]; their gradients in the backward pass
 };
 
-/// Room that every block uses anew.
+/// Buffers that every block reuses.
 struct Scratch {
   Tensor h;           // [M,C] a norm's result, then what attention or feed-forward adds to the
                       // stream; backward: the gradient of a norm's result
@@ -52,10 +52,10 @@ class Activations {
  public:
   /// Throws Error with the memory table when the memory cannot be had.
   Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits, DType dtype,
-              ModelShare share);
+              TensorParallelShard share);
   /// What that allocates.
   static Plan plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
-                   ModelShare share);
+                   TensorParallelShard share);
 
   /// Views from now on are for N rows, of which M get logits, in S sequences.
   void resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t sequences);
@@ -71,8 +71,8 @@ class Activations {
   SequenceTensors sequences() const;
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
-  /// Whether rows are dealt out to the ranks that share the model.
-  bool split() const { return share_.splits_rows(std::int64_t(slots_.blocks.size())); }
+  /// Whether rows are sharded over the ranks of the tensor parallel group.
+  bool split() const { return share_.is_sequence_parallel(std::int64_t(slots_.blocks.size())); }
 
   /// Of the tokens, those whose embeddings this rank holds, at most as many as there are rows; and
   /// room for their embeddings, where no other rank's are. Only of a model that ranks share.
@@ -82,7 +82,7 @@ class Activations {
 
  private:
   struct BlockSlots {
-    Slot x, attention_rstd, qkv, attended, lse, middle, ffn_rstd, gate_up;
+    Slot x, attention_rstd, qkv, attn_out, lse, residual_mid, ffn_rstd, gate_up;
   };
   struct QuerySlots {
     Slot rows, positions, offsets, keys;
@@ -96,7 +96,7 @@ class Activations {
     Slot own_ids, own_rows;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
-                        ModelShare share, Slots& slots);
+                        TensorParallelShard share, Slots& slots);
   std::int64_t padded(std::int64_t rows) const {
     return split() ? share_.count * RowPart(rows, share_).each : rows;
   }
@@ -104,7 +104,7 @@ class Activations {
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
 
-  ModelShare share_;
+  TensorParallelShard share_;
   bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;

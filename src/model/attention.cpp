@@ -1,6 +1,6 @@
 #include "model/attention.h"
 
-#include "model/split_rows.h"
+#include "model/sequence_parallel.h"
 
 namespace lacuna {
 namespace {
@@ -82,8 +82,8 @@ void attention_forward(const Pass& pass, const QueryRows& queries, const BlockTe
                        const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   const Packed x(a.qkv, queries.attention, s.h.rows());
   project(pass, queries, x, a.qkv, w.qkv, keys, s);
-  pass.ops.attention_forward(a.attended, a.lse, x.q, x.k, x.v, queries.attention);
-  pass.ops.linear_forward(s.h, a.attended, w.attention_out);
+  pass.ops.attention_forward(a.attn_out, a.lse, x.q, x.k, x.v, queries.attention);
+  pass.ops.linear_forward(s.h, a.attn_out, w.attention_out);
   sum_h(pass, s);
 }
 
@@ -94,9 +94,9 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockT
   const Packed x(a.qkv, queries.attention, s.h.rows());
   const Packed d(keys.d_qkv, queries.attention, s.h.rows());
   gather_rows_of(pass, s, s.d_x_parts);
-  ops.linear_backward_weight(dw.attention_out, s.d_x, a.attended);
+  ops.linear_backward_weight(dw.attention_out, s.d_x, a.attn_out);
   ops.linear_backward_input(s.d_attended, s.d_x, w.attention_out, GradMode::overwrite);
-  ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attended, a.lse, x.q, x.k, x.v,
+  ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attn_out, a.lse, x.q, x.k, x.v,
                          queries.attention);
   rotate_back(pass, queries, d);
 

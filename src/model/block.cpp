@@ -2,7 +2,7 @@
 
 #include "model/attention.h"
 #include "model/mlp.h"
-#include "model/split_rows.h"
+#include "model/sequence_parallel.h"
 
 namespace lacuna {
 
@@ -11,11 +11,11 @@ void block_forward(const Pass& pass, const QueryRows& queries, const BlockTensor
   attention_forward(pass, queries, w, a, keys, s);
   Tensor x = a.x;
   if (!queries.are_all()) {
-    pass.ops.gather_rows(a.middle, a.x, queries.rows);
-    x = a.middle;
+    pass.ops.gather_rows(a.residual_mid, a.x, queries.rows);
+    x = a.residual_mid;
   }
   const Tensor h = own_rows(s, s.h);
-  pass.ops.add_rmsnorm_forward(a.middle, h, a.ffn_rstd, x, h, w.ffn_norm, pass.norm_eps);
+  pass.ops.add_rmsnorm_forward(a.residual_mid, h, a.ffn_rstd, x, h, w.ffn_norm, pass.norm_eps);
   gather_rows_of(pass, s, s.h_parts);
   mlp_forward(pass, w, a, s);
 }

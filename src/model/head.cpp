@@ -33,8 +33,8 @@ std::int64_t head_chunk_rows(const ModelConfig& config, DType type, Place place)
   return std::max(kLeastRows, bytes / (config.vocab_size * size_of(type)));
 }
 
-Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype, ModelShare share,
-                HeadUse use) {
+Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype,
+                TensorParallelShard share, HeadUse use) {
   CHECK(rows > 0, "a head that computes ", rows, " rows at once");
   Plan plan;
   const std::int64_t columns = columns_of(config, share, use);
@@ -43,29 +43,29 @@ Plan Head::plan(const ModelConfig& config, std::int64_t rows, DType dtype, Model
 }
 
 /// A loss of a shared model has a column for the ids of the other ranks.
-std::int64_t Head::columns_of(const ModelConfig& config, ModelShare share, HeadUse use) {
+std::int64_t Head::columns_of(const ModelConfig& config, TensorParallelShard share, HeadUse use) {
   const bool own = share.count > 1 && use == HeadUse::loss;
-  return own ? ShareExtents(config, share).ids + 1 : config.vocab_size;
+  return own ? ShardDims(config, share).ids + 1 : config.vocab_size;
 }
 
 Head::Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-           std::int64_t chunk_rows, Communicator* shares, HeadUse use, std::int64_t row_unit)
+           std::int64_t chunk_rows, Communicator* tp_group, HeadUse use, std::int64_t row_unit)
     : ops_(ops),
       weights_(weights),
       chunk_rows_(chunk_rows),
       row_unit_(row_unit),
       use_(use),
       columns_(columns_of(config, weights.share(), use)),
-      shares_(shares),
+      tp_group_(tp_group),
       logits_(ops.memory(), plan(config, chunk_rows, weights.head.dtype, weights.share(), use)) {
   if (weights.share().count == 1) return;
-  CHECK(shares, "a head of shared weights without the ranks that share them");
+  CHECK(tp_group, "a head of shared weights without the ranks that share them");
   if (use == HeadUse::logits)
-    gathered_ =
-        std::make_unique<SharedLogits>(ops, *shares, config, chunk_rows, weights.head.dtype);
+    gathered_ = std::make_unique<VocabParallelLogits>(ops, *tp_group, config, chunk_rows,
+                                                      weights.head.dtype);
   else
-    shared_ = std::make_unique<SharedCrossEntropy>(
-        ops, *shares, ShareExtents(config, weights.share()), chunk_rows);
+    shared_ = std::make_unique<VocabParallelCrossEntropy>(
+        ops, *tp_group, ShardDims(config, weights.share()), chunk_rows);
 }
 
 Tensor Head::chunk(const Arena& arena, std::int64_t rows) const {
@@ -124,7 +124,7 @@ void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor
     ops_.linear_backward_input(d_hidden.row_range(first, rows), own, weights_.head,
                                GradMode::overwrite);
   });
-  if (shared_) sum_over_shares(*shares_, d_hidden);
+  if (shared_) sum_over_shares(*tp_group_, d_hidden);
 }
 
 }  // namespace lacuna

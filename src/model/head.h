@@ -4,8 +4,8 @@
 
 #include "core/arena.h"
 #include "kernels/ops.h"
-#include "model/shared_cross_entropy.h"
-#include "model/shared_logits.h"
+#include "model/vocab_parallel_cross_entropy.h"
+#include "model/vocab_parallel_logits.h"
 #include "model/weights.h"
 
 namespace lacuna {
@@ -25,19 +25,20 @@ std::int64_t head_chunk_rows(const ModelConfig& config, DType type = DType::f32,
                              Place place = Place::host);
 
 /// The output head on the rows that need it: logits = hidden w^T, a chunk of rows at a time, so
-/// that [M,V] never exists whole. Loss and gradient are fused in place. Ranks that share the model
-/// each compute the logits of their own ids; a loss leaves them there
-/// (model/shared_cross_entropy.h), logits() gathers them (model/shared_logits.h).
+/// that [M,V] never exists whole. Loss and gradient are fused in place. Ranks of a tensor parallel
+/// group each compute the logits of their own ids; a loss leaves them there
+/// (model/vocab_parallel_cross_entropy.h), logits() gathers them (model/vocab_parallel_logits.h).
 class Head {
  public:
   /// Borrows `weights`. Chunks of at most `chunk_rows` rows, and of a multiple of `row_unit` rows
   /// each where that divides all rows. `shares` as in Model.
   Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights, std::int64_t chunk_rows,
-       Communicator* shares = nullptr, HeadUse use = HeadUse::loss, std::int64_t row_unit = 1);
+       Communicator* tp_group = nullptr, HeadUse use = HeadUse::loss, std::int64_t row_unit = 1);
 
-  /// The logits that it allocates, but for those of SharedLogits and SharedCrossEntropy.
+  /// The logits that it allocates, but for those of VocabParallelLogits and
+  /// VocabParallelCrossEntropy.
   static Plan plan(const ModelConfig& config, std::int64_t chunk_rows, DType dtype,
-                   ModelShare share, HeadUse use = HeadUse::loss);
+                   TensorParallelShard share, HeadUse use = HeadUse::loss);
 
   std::int64_t chunk_rows() const { return chunk_rows_; }
   /// With HeadUse::logits: [m,V] of hidden [m,C], m <= chunk_rows(); valid until the next call. The
@@ -54,7 +55,7 @@ class Head {
                          Tensor row_weights);
 
  private:
-  static std::int64_t columns_of(const ModelConfig& config, ModelShare share, HeadUse use);
+  static std::int64_t columns_of(const ModelConfig& config, TensorParallelShard share, HeadUse use);
   Tensor chunk(const Arena& arena, std::int64_t rows) const;
   Tensor whole_logits(const Arena& arena, Tensor hidden);
   /// The ids of this rank's logits.
@@ -64,10 +65,10 @@ class Head {
   const std::int64_t chunk_rows_, row_unit_;
   const HeadUse use_;
   const std::int64_t columns_;  // of this rank's logits
-  Communicator* shares_;
+  Communicator* tp_group_;
   Arena logits_;
-  std::unique_ptr<SharedCrossEntropy> shared_;
-  std::unique_ptr<SharedLogits> gathered_;
+  std::unique_ptr<VocabParallelCrossEntropy> shared_;
+  std::unique_ptr<VocabParallelLogits> gathered_;
   std::unique_ptr<Arena> second_;
 };
 

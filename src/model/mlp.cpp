@@ -1,6 +1,6 @@
 #include "model/mlp.h"
 
-#include "model/split_rows.h"
+#include "model/sequence_parallel.h"
 
 namespace lacuna {
 
@@ -21,12 +21,12 @@ void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
   ops.swiglu_backward(a.gate_up, s.hidden, s.hidden, a.gate_up);  // hidden: from gradient to value
   ops.linear_backward_weight(dw.ffn_out, s.d_x, s.hidden);
   const Tensor h = own_rows(s, s.h);
-  ops.rmsnorm_forward(h, a.ffn_rstd, a.middle, w.ffn_norm, pass.norm_eps);
+  ops.rmsnorm_forward(h, a.ffn_rstd, a.residual_mid, w.ffn_norm, pass.norm_eps);
   gather_rows_of(pass, s, s.h_parts);
   ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
   ops.linear_backward_input(s.h, a.gate_up, w.gate_up, GradMode::overwrite);
   sum_h(pass, s);
-  ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, h, a.middle, a.ffn_rstd, w.ffn_norm,
+  ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, h, a.residual_mid, a.ffn_rstd, w.ffn_norm,
                        GradMode::accumulate);
 }
 

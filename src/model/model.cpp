@@ -5,8 +5,8 @@
 #include "model/activations.h"
 #include "model/block.h"
 #include "model/pass.h"
-#include "model/shared_embedding.h"
-#include "model/split_rows.h"
+#include "model/sequence_parallel.h"
+#include "model/vocab_parallel_embedding.h"
 
 namespace lacuna {
 namespace {
@@ -27,8 +27,8 @@ std::vector<float> rope_angles(std::int64_t positions, std::int64_t head_dim, do
   return table;
 }
 
-AttentionShape attention_shape(const ModelConfig& config, ModelShare share) {
-  const ShareExtents own(config, share);
+AttentionShape attention_shape(const ModelConfig& config, TensorParallelShard share) {
+  const ShardDims own(config, share);
   AttentionShape shape;
   shape.heads = own.heads;
   shape.kv_heads = own.key_heads;
@@ -44,11 +44,11 @@ struct Model::State {
   const ModelTensors& weights;
   const ModelLimits limits;
   SelfCommunicator alone{"tensor"};
-  Communicator& shares;
+  Communicator& tp_group;
   const AttentionShape attention;
   Activations activations;
   SequencePlacer placer;
-  SharedEmbedding embedding;
+  VocabParallelEmbedding embedding;
   bool kept = false;  // the activations of a forward pass, not yet used up by a backward pass
 
   State(Ops& o, const ModelConfig& c, const ModelTensors& w, const ModelLimits& l,
@@ -57,11 +57,11 @@ struct Model::State {
         config(c),
         weights(w),
         limits(l),
-        shares(sharing ? *sharing : alone),
+        tp_group(sharing ? *sharing : alone),
         attention(attention_shape(c, w.share())),
         activations(o.memory(), c, l, w.embedding.dtype, w.share()),
         placer(l, c.attention),
-        embedding(o, shares, ShareExtents(c, w.share()), activations) {
+        embedding(o, tp_group, ShardDims(c, w.share()), activations) {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
     ops.copy(table, Tensor(angles.data(), table.shape));
@@ -71,8 +71,8 @@ struct Model::State {
   /// Gradients that each rank has of its rows, where rows are split.
   void add_up_norms(const BlockTensors& gradients) {
     if (!activations.split()) return;
-    sum_over_shares(shares, gradients.attention_norm);
-    sum_over_shares(shares, gradients.ffn_norm);
+    sum_over_shares(tp_group, gradients.attention_norm);
+    sum_over_shares(tp_group, gradients.ffn_norm);
   }
 
   QueryRows query_rows(const QueryTensors& queries, const QueryTensors& all) const {
@@ -86,7 +86,7 @@ struct Model::State {
   Pass pass() const {
     const SequenceTensors s = activations.sequences();
     return {ops,
-            shares,
+            tp_group,
             float(config.rms_norm_eps),
             activations.rope_table(),
             s.tokens,
@@ -96,20 +96,20 @@ struct Model::State {
 };
 
 Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
-             const ModelLimits& limits, Communicator* shares) {
+             const ModelLimits& limits, Communicator* tp_group) {
   CHECK(config.head_dim() % 2 == 0, "model.hidden_size / model.num_heads is ", config.head_dim(),
         "; rotary positions need an even head width");
-  const ModelShare share = weights.share();
-  const Shape embedding{ShareExtents(config, share).ids, config.hidden_size};
+  const TensorParallelShard share = weights.share();
+  const Shape embedding{ShardDims(config, share).ids, config.hidden_size};
   CHECK(std::int64_t(weights.blocks.size()) == config.num_layers &&
             weights.embedding.shape == embedding,
         "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
         weights.embedding, "; the config says ", config.num_layers, " blocks and ", embedding);
-  CHECK(
-      share.count == (shares ? shares->size() : 1) && share.index == (shares ? shares->rank() : 0),
-      "the weights are part ", share.index, " of ", share.count,
-      ", and this rank is another one of those that share the model");
-  state_ = std::make_unique<State>(ops, config, weights, limits, shares);
+  CHECK(share.count == (tp_group ? tp_group->size() : 1) &&
+            share.index == (tp_group ? tp_group->rank() : 0),
+        "the weights are part ", share.index, " of ", share.count,
+        ", and this rank is another one of the tensor parallel group");
+  state_ = std::make_unique<State>(ops, config, weights, limits, tp_group);
 }
 
 Model::~Model() = default;
@@ -153,14 +153,14 @@ Tensor Model::run() {
     const bool last = l + 2 == w.blocks.size();  // whose tensors are of all rows
     s.ops.add_rmsnorm_forward(last ? own_rows(all, next.x) : next.x, h,
                               last ? own_rows(all, next.attention_rstd) : next.attention_rstd,
-                              a.middle, h, w.blocks[l + 1].attention_norm, pass.norm_eps);
+                              a.residual_mid, h, w.blocks[l + 1].attention_norm, pass.norm_eps);
     gather_rows_of(pass, all, all.h_parts);
     if (last) gather_rows_of(pass, all, s.activations.last_x_parts());
     a = next;
   }
   block_forward(pass, pass.logit, w.blocks.back(), a, s.activations.whole_scratch(), logit);
   const FinalActivations last = s.activations.final();
-  s.ops.add_rmsnorm_forward(last.x, logit.h, last.rstd, a.middle, logit.h, w.final_norm,
+  s.ops.add_rmsnorm_forward(last.x, logit.h, last.rstd, a.residual_mid, logit.h, w.final_norm,
                             pass.norm_eps);
   s.kept = s.limits.training;
   return logit.h;

@@ -13,7 +13,7 @@
 
 namespace lacuna {
 
-/// Told during a backward pass: the gradients of `lowest` and of all tensors behind it in
+/// Called during a backward pass: the gradients of `lowest` and of all tensors behind it in
 /// ModelTensors::flat() are complete.
 using GradientObserver = std::function<void(const Tensor& lowest)>;
 
@@ -26,7 +26,7 @@ class Model {
   /// does not fit. `shares`: the ranks whose parts of the weights make up the model, in order; all
   /// of them make the same calls, with the same tokens, and get the same results. Null: one rank.
   Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights, const ModelLimits& limits,
-        Communicator* shares = nullptr);
+        Communicator* tp_group = nullptr);
   ~Model();
 
   /// tokens i32 [N], on the host or in ops.place(). Returns the hidden states [M,C] of
@@ -42,9 +42,9 @@ class Model {
   Tensor placed_tokens() const;
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
-  /// limits.training and a forward pass of its own. Where rows are split (ModelShare), gradients of
-  /// norms are of this rank's rows until a backward pass with an observer, or complete(), adds them
-  /// up.
+  /// limits.training and a forward pass of its own. Where rows are split (TensorParallelShard),
+  /// gradients of norms are of this rank's rows until a backward pass with an observer, or
+  /// complete(), adds them up.
   void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {});
   /// In place of the last backward pass of a step, when there is nothing to go back from.
   void complete(ModelTensors& gradients);

@@ -17,7 +17,7 @@ struct QueryRows {
 /// What every layer of one forward or backward pass shares.
 struct Pass {
   Ops& ops;
-  Communicator& shares;  // the ranks that share the model
+  Communicator& tp_group;  // the ranks of the tensor parallel group
   float norm_eps;
   Tensor rope_table;  // f32 [P,D]
   Tensor tokens;      // i32 [N]
@@ -26,10 +26,10 @@ struct Pass {
 };
 
 /// x = the sum of what every rank's part of a projection gives. Nothing where one rank has it all.
-inline void sum_over_shares(Communicator& shares, Tensor x) {
-  if (shares.size() == 1) return;
-  shares.all_reduce(x, Reduce::sum);
-  shares.join();
+inline void sum_over_shares(Communicator& tp_group, Tensor x) {
+  if (tp_group.size() == 1) return;
+  tp_group.all_reduce(x, Reduce::sum);
+  tp_group.join();
 }
 
 }  // namespace lacuna

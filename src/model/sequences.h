@@ -33,7 +33,8 @@ struct ModelLimits {
 /// `max_length`.
 void check(const Sequences& sequences, const ModelLimits& limits, std::int64_t max_length);
 
-/// Rows that are queries, where the operations run: at which positions, and whom they attend to.
+/// Rows that are queries, where the operations run: at which positions, and which keys they attend
+/// to.
 struct QueryTensors {
   Tensor rows;       // i32 [M], which of the N rows, increasing; none where it is all of them
   Tensor positions;  // i32 [M], of each row within its sequence

@@ -23,11 +23,11 @@ struct Layout {
   std::vector<ModelWeight> weights;
   std::vector<Part> parts;
 
-  Layout(const ModelConfig& m, const std::string& kind, DType dtype, ModelShare share,
+  Layout(const ModelConfig& m, const std::string& kind, DType dtype, TensorParallelShard share,
          std::int64_t multiple) {
     CHECK(m.vocab_size > 0, "model.vocab_size is ", m.vocab_size, "; it must be known by now");
     CHECK(m.num_layers > 0, "model.num_layers is ", m.num_layers, "; there must be a block");
-    const ShareExtents own(m, share);
+    const ShardDims own(m, share);
     weights = model_weights(m);
     for (const ModelWeight& w : weights) parts.push_back(part_of(w, own, share));
     for (std::size_t first = 0, end = 0; first < weights.size(); first = end) {
@@ -50,7 +50,7 @@ struct Layout {
     return a.block == b.block && std::string_view(a.spec->packed) == b.spec->packed;
   }
 
-  static Part part_of(const ModelWeight& w, const ShareExtents& own, ModelShare share) {
+  static Part part_of(const ModelWeight& w, const ShardDims& own, TensorParallelShard share) {
     Part part{{}, 0, w.shape};
     std::int64_t& rows = part.shape.extent[0];
     switch (w.spec->axis) {
@@ -102,7 +102,7 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
 }  // namespace
 
 ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
-                           DType dtype, ModelShare share, std::int64_t multiple)
+                           DType dtype, TensorParallelShard share, std::int64_t multiple)
     : blocks(std::size_t(std::max<std::int64_t>(0, config.num_layers))),
       share_(share),
       arena_(memory, plan(config, kind, dtype, share, multiple)) {
@@ -120,7 +120,7 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
 }
 
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
-                        ModelShare share, std::int64_t multiple) {
+                        TensorParallelShard share, std::int64_t multiple) {
   return Layout(config, kind, dtype, share, multiple).plan;
 }
 

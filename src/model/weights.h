@@ -7,7 +7,7 @@
 #include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 #include "model/weight_spec.h"
 
 namespace lacuna {
@@ -34,7 +34,7 @@ struct NamedWeight {
   std::int64_t row = 0, col = 0;  // where `tensor` begins in the whole; a vector is one row
 
   WeightKind kind() const { return spec->kind; }
-  /// Whether every rank that shares the model holds all of it.
+  /// Whether every rank of the tensor parallel group holds all of it.
   bool replicated() const { return spec->axis == ParallelAxis::none; }
 };
 
@@ -51,10 +51,10 @@ class ModelTensors {
   /// flat() is given a multiple of `multiple` elements. Throws UsageError when the model cannot be
   /// shared like that.
   ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
-               DType dtype = DType::f32, ModelShare share = {}, std::int64_t multiple = 1);
+               DType dtype = DType::f32, TensorParallelShard share = {}, std::int64_t multiple = 1);
   /// What that allocates.
   static Plan plan(const ModelConfig& config, const std::string& kind, DType dtype = DType::f32,
-                   ModelShare share = {}, std::int64_t multiple = 1);
+                   TensorParallelShard share = {}, std::int64_t multiple = 1);
 
   Tensor embedding;  // [V,C], or this rank's ids of it
   std::vector<BlockTensors> blocks;
@@ -70,10 +70,10 @@ class ModelTensors {
   std::int64_t flat_index(const Tensor& tensor) const;
   /// Elements of the whole model, without the gaps.
   std::int64_t parameters() const;
-  ModelShare share() const { return share_; }
+  TensorParallelShard share() const { return share_; }
 
  private:
-  ModelShare share_;
+  TensorParallelShard share_;
   Arena arena_;
   std::vector<NamedWeight> named_;
 };

@@ -23,7 +23,7 @@ class BatchSource {
   /// numbers alone, not on the range it is asked for in.
   virtual void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) = 0;
   /// The next micro-batch of them; false when there is none left.
-  virtual bool next(NoisyBatch& batch) = 0;
+  virtual bool next(LossBatch& batch) = 0;
   /// Samples of one pass over the data.
   virtual std::int64_t samples_per_epoch() const = 0;
   /// What there is to learn from, for the log.

@@ -8,8 +8,8 @@
 
 namespace lacuna {
 
-/// Bytes of a bucket of f32 gradients: long enough that messages are, short enough that the last
-/// one, which nothing is left to hide, is a small part of a step.
+/// Bytes of a bucket of f32 gradients: large enough for bandwidth, small enough that the
+/// reduction of the last one, which nothing overlaps, is a small part of a step.
 inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
 
 /// Adds up the gradients of ranks that have copies of the same weights, bucket by bucket while the

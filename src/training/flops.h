@@ -5,13 +5,13 @@
 
 namespace lacuna {
 
-/// Floating-point operations that a training micro-batch asks of matrix products, a multiply-add
+/// Floating-point operations that a training micro-batch asks of GEMMs, a multiply-add
 /// counting 2: forward once, backward twice, what backward computes again not counted. N =
 /// sequences * length tokens, of which M are predicted; the last block's queries, feed-forward and
 /// the head are needed for those alone:
 ///   6 (N (L-1) (2 C^2 + 2 C K D + 3 C F) + N 2 C K D + M (2 C^2 + 3 C F) + M V C)
 ///   + 12 C (N (L-1) + M) S,  S = T keys per query, or (T+1)/2 when causal.
-/// Over the seconds it took and the machine's matrix-product peak this is the utilisation (MFU)
+/// Over the seconds it took and the machine's GEMM peak this is the utilisation (MFU)
 /// that training prints.
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);
@@ -26,7 +26,7 @@ double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int6
 
 /// The formula in words, for --help.
 inline constexpr const char* kUtilisationHelp =
-    "Utilisation (mfu, \"of peak\") = matrix-product operations of a step / seconds / peak, where\n"
+    "Utilisation (mfu, \"of peak\") = GEMM operations of a step / seconds / peak, where\n"
     "operations = 6 (N (L-1) (2 C^2 + 2 C K D + 3 C F) + N 2 C K D + M (2 C^2 + 3 C F) + M V C)\n"
     "             + 12 C (N (L-1) + M) S;\n"
     "N tokens, M of them predicted, L layers, C width, K key/value heads of width D, F "

@@ -7,16 +7,16 @@ DType type_of(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
-ModelTensors tensors_of(Ops& ops, const Config& config, const Grid& grid, const char* kind,
+ModelTensors tensors_of(Ops& ops, const Config& config, const DeviceMesh& grid, const char* kind,
                         DType dtype) {
-  const ModelShare share{grid.tensor().rank(), grid.tensor().size(),
-                         config.parallel.sequence_parallel};
+  const TensorParallelShard share{grid.tensor().rank(), grid.tensor().size(),
+                                  config.parallel.sequence_parallel};
   return {ops.memory(), config.model, kind, dtype, share, Buckets::multiple(grid.data().size())};
 }
 
 }  // namespace
 
-ModelReplica::ModelReplica(Ops& ops, const Config& config, const Grid& grid,
+ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
                            std::int64_t bucket_bytes)
     : weights(tensors_of(ops, config, grid, "weights", type_of(config.compute.dtype))),
       gradients(tensors_of(ops, config, grid, "gradients", DType::f32)),

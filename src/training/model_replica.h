@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
@@ -17,7 +17,7 @@ namespace lacuna {
 struct ModelReplica {
   /// Borrows the grid. Buckets hold `bucket_bytes` of gradients; of one data-parallel rank there is
   /// one. Throws UsageError when the model cannot be sharded over the tensor-parallel ranks.
-  ModelReplica(Ops& ops, const Config& config, const Grid& grid, std::int64_t bucket_bytes);
+  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes);
   ModelReplica(const ModelReplica&) = delete;
   ModelReplica& operator=(const ModelReplica&) = delete;
 

@@ -18,7 +18,7 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
                 {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr}) {}
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
-                     UpdateShare share)
+                     ShardRanges share)
     : ops_(ops),
       config_(config),
       weights_(weights),
@@ -31,7 +31,7 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
     master_.emplace(ops.memory(), weights, share_.updated, "master weights");
 }
 
-void Optimizer::round_master() {
+void Optimizer::cast_master_weights() {
   if (!master_) return;
   for (std::size_t i = 0; i < own_weights_.pieces().size(); ++i)
     ops_.copy(own_weights_.pieces()[i].values, master_->pieces()[i].values);

@@ -8,7 +8,7 @@
 #include "kernels/ops.h"
 #include "model/weights.h"
 #include "training/gradient_norm.h"
-#include "training/owned_tensors.h"
+#include "training/optimizer_shard.h"
 
 namespace lacuna {
 
@@ -17,10 +17,10 @@ namespace lacuna {
 bool decays(WeightKind kind, const OptimizerConfig& config);
 
 /// A rank's part in an update, in ranges of ModelTensors::flat().
-struct UpdateShare {
+struct ShardRanges {
   std::vector<FlatRange> updated;  // which weights it updates
-  std::vector<FlatRange> counted;  // which gradients it counts in the norm
-  Communicator* ranks = nullptr;   // who count the others; null: nobody
+  std::vector<FlatRange> counted;  // whose gradients it counts in the global norm
+  Communicator* ranks = nullptr;   // the group that sums the norm; null: none
 };
 
 /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2; Ops::adamw) over a model's weights,
@@ -29,13 +29,13 @@ struct UpdateShare {
 /// rounds (arXiv:1710.03740, section 3.1).
 class Optimizer {
  public:
-  /// Borrows `weights`. Gradients may be of either type. SingleProcess, or as one of several ranks.
+  /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights);
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
-            UpdateShare share);
+            ShardRanges share);
 
   /// Measures the gradients: what the next update() scales by is min(1, clip_norm / norm).
-  /// Queued, like update(): the norm stays on the device, whom nobody waits for.
+  /// Queued, like update(): the norm stays on the device, without host synchronisation.
   void measure(const ModelTensors& gradients);
   /// One update from the gradients last measured. `number` counts updates from 1, for the bias
   /// correction. Changes nothing when their norm is not finite.
@@ -46,25 +46,25 @@ class Optimizer {
 
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls round_master() next.
-  const OwnedTensors& master() const { return master_ ? *master_ : own_weights_; }
+  const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
   bool has_master() const { return master_.has_value(); }
   /// The model's weights = the masters, rounded. Nothing where they are one.
-  void round_master();
+  void cast_master_weights();
   /// Of the moments and masters.
   std::int64_t bytes() const;
 
   /// Of the same pieces.
-  const OwnedTensors& first_moment() const { return first_; }
-  const OwnedTensors& second_moment() const { return second_; }
+  const OptimizerShard& first_moment() const { return first_; }
+  const OptimizerShard& second_moment() const { return second_; }
 
  private:
   Ops& ops_;
   const OptimizerConfig config_;
   const ModelTensors& weights_;
-  const UpdateShare share_;
-  const OwnedTensors own_weights_;  // those of the model's that are updated
-  std::optional<OwnedTensors> master_;
-  OwnedTensors first_, second_;
+  const ShardRanges share_;
+  const OptimizerShard own_weights_;  // those of the model's that are updated
+  std::optional<OptimizerShard> master_;
+  OptimizerShard first_, second_;
   GradientNorm norm_;
 };
 

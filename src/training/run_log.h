@@ -20,7 +20,7 @@ struct StepResult {
   StepRecord record;
 };
 
-/// Everything a run tells: the progress line, metrics.jsonl, TensorBoard.
+/// The training logger: the progress line, metrics.jsonl, TensorBoard.
 class RunLog {
  public:
   /// Of a run of `steps`, in folder `directory`, after step `resumed_step`. `matmul_peak` in FLOP/s

@@ -6,11 +6,11 @@
 #include "comm/nccl/nccl_communicator.h"
 #include "core/text.h"
 #include "diffusion/objective.h"
-#include "model/share.h"
-#include "training/batch_runner.h"
+#include "model/tensor_parallel_shard.h"
 #include "training/buckets.h"
 #include "training/data_parallel.h"
 #include "training/flops.h"
+#include "training/gradient_accumulator.h"
 #include "training/optimizer.h"
 #include "training/sample_text.h"
 
@@ -39,11 +39,11 @@ DType type_of(const Config& c) {
   return c.compute.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 
-/// Of rank `tensor_rank` of those that share a model, in data rank `data_rank`: their parts are of
+/// Of rank `tensor_rank` of a tensor parallel group, in data rank `data_rank`: their parts are of
 /// the same size, no rank has more samples than the last, and the first draws sample texts.
 RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
-  const ModelShare share{tensor_rank, int(c.parallel.tensor_parallel),
-                         c.parallel.sequence_parallel};
+  const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
+                                  c.parallel.sequence_parallel};
   const DType type = type_of(c);
   const std::int64_t multiple = Buckets::multiple(data);
   const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
@@ -58,7 +58,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   memory.weights = weights.bytes();
   memory.gradients = ModelTensors::plan(c.model, "gradients", DType::f32, share, multiple).bytes();
   const std::int64_t states = type == DType::f32 ? 2 : 3;  // moments, and f32 masters
-  memory.optimizer = states * OwnedTensors::plan(updated, "moment").bytes();
+  memory.optimizer = states * OptimizerShard::plan(updated, "moment").bytes();
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const ObjectiveRunner::Plans plans =
       ObjectiveRunner::plans(c.model, type, place, share, sequences, c.data.sequence_length);
@@ -82,11 +82,11 @@ double summed_rows(double layers, double N, double M, bool split) {
   return embedding + blocks + last_forward + head + last_backward;
 }
 
-Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool split_rows,
+Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool sequence_parallel,
             std::int64_t tensor) {
   c.train.micro_batch_size = micro_batch;
   c.parallel.zero_stage = zero;
-  c.parallel.sequence_parallel = split_rows;
+  c.parallel.sequence_parallel = sequence_parallel;
   c.parallel.tensor_parallel = tensor;
   return c;
 }
@@ -129,7 +129,7 @@ RunPlan plan_run(const Config& c, int ranks) {
     return causal ? sequences * (T - 1) : sequences * T / 2;
   };
   plan.flops = training_flops(c.model, B, T, predicted(B));
-  const ModelShare share{0, tensor, c.parallel.sequence_parallel};
+  const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c)));
@@ -140,7 +140,7 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
       summed_rows(double(c.model.num_layers), double(most * T), double(predicted(most)),
-                  share.splits_rows(c.model.num_layers));
+                  share.is_sequence_parallel(c.model.num_layers));
   return plan;
 }
 

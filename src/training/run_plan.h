@@ -17,7 +17,7 @@ struct RunPlan {
     std::int64_t activations = 0;  // kept for the backward pass, and a block's scratch
     std::int64_t workspace = 0;    // a chunk of logits, a micro-batch's tokens and losses
     std::int64_t sampling = 0;     // of the sample texts in the log, at most
-    // What arrives from GPUs that share the model, by NCCL; not what NCCL itself allocates.
+    // What arrives from GPUs of a tensor parallel group, by NCCL; not what NCCL itself allocates.
     std::int64_t exchange = 0;
     // Estimates, on GPUs: the CUDA context with the kernels' code, the libraries' workspaces, and
     // what NCCL allocates for each communicator.
@@ -45,7 +45,7 @@ RunPlan plan_run(const Config& config, int ranks);
 /// What the prediction of a step's time assumes of a rank's device and of its wires.
 struct MachineFigures {
   double flops_per_second = 0;         // that training reaches, not the data sheet's
-  double tensor_bytes_per_second = 0;  // among ranks that share a model, each way
+  double tensor_bytes_per_second = 0;  // among ranks of a tensor parallel group, each way
   double data_bytes_per_second = 0;    // among data parallel ranks
 };
 struct StepTime {

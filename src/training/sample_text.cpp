@@ -11,7 +11,7 @@
 namespace lacuna {
 namespace {
 
-/// A token per step, each drawn from the model's own distribution: what it has learnt, unpolished.
+/// A token per step, each drawn from the model's own distribution: what it has learned, unpolished.
 DecodingOptions sample_options(const TrainConfig& train) {
   return {.gen_length = train.sample_length,
           .temperature = 1,
@@ -37,7 +37,7 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weigh
 }
 
 std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place place,
-                                    ModelShare share) {
+                                    TensorParallelShard share) {
   const std::int64_t tokens =
       std::int64_t(config.train.sample_prompt.size()) + config.train.sample_length;
   return Decoder::bytes(config.model, dtype, place, share,

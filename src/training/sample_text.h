@@ -19,8 +19,9 @@ class SampleText {
              const Tokenizer& tokenizer, Communicator* shares = nullptr);
   /// Bytes of what that allocates at most on a rank with that share of the model: what a tokenizer
   /// makes of the prompt has no more tokens than it has bytes.
-  static std::int64_t most_bytes(const Config& config, DType dtype, Place place, ModelShare share);
-  /// Up to the end token. All ranks that share the model call it, and get the same.
+  static std::int64_t most_bytes(const Config& config, DType dtype, Place place,
+                                 TensorParallelShard share);
+  /// Up to the end token. All ranks of a tensor parallel group call it, and get the same.
   std::string draw();
 
  private:

@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "core/log.h"
-#include "training/response_source.h"
-#include "training/response_validator.h"
+#include "training/pretrain_batches.h"
+#include "training/pretrain_validator.h"
 #include "training/resume.h"
-#include "training/window_source.h"
-#include "training/window_validator.h"
+#include "training/sft_batches.h"
+#include "training/sft_validator.h"
 
 namespace lacuna {
 namespace {
@@ -33,21 +33,21 @@ Task pretrain_task(const TrainingData& data, Communicator& world) {
   const Config& config = data.config;
   if (data.file.has_responses() && world.rank() == 0)
     log_warning(data.file.path() +
-                ": was made for lacuna sft; here prompts are learnt like responses");
-  auto source = std::make_unique<WindowSource>(config, data.file);
+                ": was made for lacuna sft; here prompts are learned like responses");
+  auto source = std::make_unique<PretrainBatches>(config, data.file);
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
-    validator = std::make_unique<WindowValidator>(config, open_validation(data),
-                                                  data.tokenizer ? &*data.tokenizer : nullptr);
+    validator = std::make_unique<PretrainValidator>(config, open_validation(data),
+                                                    data.tokenizer ? &*data.tokenizer : nullptr);
   return {config, std::move(source), std::move(validator)};
 }
 
 Task sft_task(const TrainingData& data, Communicator&) {
   const Config& config = data.config;
-  auto source = std::make_unique<ResponseSource>(config, data.file);
+  auto source = std::make_unique<SftBatches>(config, data.file);
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
-    validator = std::make_unique<ResponseValidator>(config, open_validation(data));
+    validator = std::make_unique<SftValidator>(config, open_validation(data));
   return {config, std::move(source), std::move(validator)};
 }
 

@@ -38,9 +38,9 @@ class Task {
 /// prints warnings. Throws Error for files, UsageError for a config that they contradict.
 using TaskFactory = Task (*)(const TrainingData& data, Communicator& world);
 
-/// Windows of a corpus, all tokens of which are predicted (WindowSource, WindowValidator).
+/// Windows of a corpus, all tokens of which are predicted (PretrainBatches, PretrainValidator).
 Task pretrain_task(const TrainingData& data, Communicator& world);
-/// Responses given their prompts (ResponseSource, ResponseValidator).
+/// Responses given their prompts (SftBatches, SftValidator).
 Task sft_task(const TrainingData& data, Communicator& world);
 
 }  // namespace lacuna

@@ -21,7 +21,7 @@ void append(std::vector<T>& to, const std::vector<T>& from, std::size_t begin, s
 
 }  // namespace
 
-void Trace::add(const NoisyBatch& batch) {
+void Trace::add(const LossBatch& batch) {
   const std::size_t from = tokens_.clean.size();
   count_ += batch.sequences;
   length_ = batch.length;

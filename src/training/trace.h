@@ -44,7 +44,7 @@ struct TraceAdditions {
 class Trace {
  public:
   /// Takes in the micro-batches of this rank's share of the step, in order.
-  void add(const NoisyBatch& batch);
+  void add(const LossBatch& batch);
   /// What the ranks write: each its sequences, from number `first` of the step's batch on, and its
   /// ranges of ModelTensors::flat(), as in save_training().
   struct Share {

@@ -9,7 +9,7 @@
 #include "core/text.h"
 #include "kernels/bench/peak.h"
 #include "model_io/tensor_io.h"
-#include "training/product_tuning.h"
+#include "training/gemm_tuning.h"
 #include "training/resume.h"
 #include "training/run_length.h"
 #include "training/schedule.h"
@@ -25,13 +25,13 @@ bool due(std::int64_t step, const StepCount& every, std::int64_t steps) {
 }
 
 /// The caller's ranks, or this one alone.
-std::shared_ptr<const Grid> grid_of(const TrainerOptions& options, Ops& ops) {
-  if (options.grid) return {std::shared_ptr<const Grid>(), options.grid};
-  return std::make_shared<const Grid>(std::make_unique<SelfCommunicator>("world", &ops), 1);
+std::shared_ptr<const DeviceMesh> grid_of(const TrainerOptions& options, Ops& ops) {
+  if (options.grid) return {std::shared_ptr<const DeviceMesh>(), options.grid};
+  return std::make_shared<const DeviceMesh>(std::make_unique<SelfCommunicator>("world", &ops), 1);
 }
 
 /// UsageError when a step has fewer samples than there are data-parallel ranks.
-SampleRange samples_of_rank(const Config& config, const Grid& grid) {
+SampleRange samples_of_rank(const Config& config, const DeviceMesh& grid) {
   const int ranks = grid.data().size();
   if (config.train.batch_size < ranks)
     fail_usage(str("train.batch_size = ", config.train.batch_size, " is too small for ", ranks,
@@ -41,7 +41,7 @@ SampleRange samples_of_rank(const Config& config, const Grid& grid) {
 
 /// One replica of the model draws; the ranks of the others go on, and wait for it in the next step.
 std::unique_ptr<SampleText> sample_text_of(const TrainingData& data, const ModelReplica& replica,
-                                           const Grid& grid, Ops& ops) {
+                                           const DeviceMesh& grid, Ops& ops) {
   if (data.config.train.sample_every.is_zero()) return nullptr;
   if (!data.tokenizer)
     fail_usage(str("train.sample_every needs a tokenizer, and ", data.file.path(), " has none"));
@@ -73,7 +73,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   take_weights();
   steps_ = last_step(config_.train, task_.source().samples_per_epoch(), state_);
   log_setup();
-  ProductTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
+  GemmTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(replica_.gradients);
   const double peak =
       options.matmul_peak > 0
@@ -131,7 +131,7 @@ double Trainer::communication_seconds() const {
          grid_->tensor().stats().waited_seconds;
 }
 
-/// Ranks that share a model have the same figures.
+/// Ranks of a tensor parallel group have the same figures.
 void Trainer::sum_over_ranks(BatchResult& batch) {
   double sums[] = {batch.loss, double(batch.tokens), batch.flops};
   grid_->data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
@@ -146,7 +146,7 @@ StepResult Trainer::step() {
   const double waited_before = communication_seconds();
   ModelTensors& gradients = replica_.gradients;
   Trace trace;
-  const auto observer = [&](const NoisyBatch& batch) { trace.add(batch); };
+  const auto observer = [&](const LossBatch& batch) { trace.add(batch); };
   ops_.fill(gradients.flat(), 0);
   BatchResult batch = batch_.run(
       state_.step, state_.samples, gradients, trace_.empty() ? BatchObserver() : observer,

@@ -6,14 +6,14 @@
 #include <memory>
 #include <string>
 
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
-#include "training/batch_runner.h"
 #include "training/data_parallel.h"
+#include "training/gradient_accumulator.h"
 #include "training/model_replica.h"
-#include "training/rank_team.h"
+#include "training/rank_process_group.h"
 #include "training/run_directory.h"
 #include "training/run_log.h"
 #include "training/sample_text.h"
@@ -28,7 +28,7 @@ struct TrainerOptions {
   bool resume = false;          // go on from train.output's newest valid checkpoint, if any
   std::filesystem::path trace;  // where the first step is written to (training/trace.h); or empty
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
-  Grid* grid = nullptr;         // the ranks that train together; null: this one alone
+  DeviceMesh* grid = nullptr;   // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
   TaskFactory task = pretrain_task;          // what the model is trained on
   UpdaterKind updater = all_weights();       // what of it is updated
@@ -94,15 +94,15 @@ class Trainer {
 
   // Each may borrow those above it.
   Ops& ops_;
-  const std::shared_ptr<const Grid> grid_;
-  RankTeam team_;
+  const std::shared_ptr<const DeviceMesh> grid_;
+  RankProcessGroup team_;
   RunDirectory directory_;
   const TrainingData data_;
   const Config& config_;  // as resolved
   const Task task_;
   const SampleRange samples_;  // this rank's, of a step
   ModelReplica replica_;
-  BatchRunner batch_;
+  GradientAccumulator batch_;
   const std::unique_ptr<Updater> updater_;
   std::unique_ptr<SampleText> sample_text_;  // null on ranks that draw none
   std::filesystem::path trace_;              // until it is written

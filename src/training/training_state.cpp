@@ -58,7 +58,7 @@ void save_training(const std::filesystem::path& path, const TrainingState& state
 TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
                             Optimizer& optimizer, Ops& ops) {
   read_pieces(reader, "model", weights, optimizer.master().pieces(), ops);
-  optimizer.round_master();
+  optimizer.cast_master_weights();
   read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), ops);
   read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), ops);
   return load_state(reader);

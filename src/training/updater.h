@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "config/config.h"
 #include "formats/process_group.h"
 #include "kernels/ops.h"
@@ -68,7 +68,7 @@ class Updater {
 struct UpdaterContext {
   Ops& ops;
   const Config& config;
-  const Grid& grid;
+  const DeviceMesh& grid;
   ProcessGroup& team;  // the ranks of the grid's world
   ModelReplica& replica;
 };

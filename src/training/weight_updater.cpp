@@ -5,9 +5,9 @@ namespace {
 
 /// A rank's part of an update. Gradients of norms are the same on all ranks of a tensor-parallel
 /// group: the first counts them.
-UpdateShare update_share(const Grid& grid, const ModelReplica& replica) {
+ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
   const FlatRange everything{0, replica.weights.flat().count()};
-  UpdateShare share;
+  ShardRanges share;
   share.updated =
       replica.data_parallel.sharded() ? replica.parts : std::vector<FlatRange>{everything};
   share.counted = replica.parts;
@@ -32,7 +32,7 @@ class WeightUpdater final : public Updater {
 
   std::vector<WeightPiece> first_weights() const override { return optimizer_.master().pieces(); }
   void start(std::uint64_t /*seed*/) override {
-    optimizer_.round_master();
+    optimizer_.cast_master_weights();
     replica_.data_parallel.gather(replica_.weights);
   }
   TrainingState load(const CheckpointReader& reader,

@@ -300,8 +300,8 @@ class RanksOnDevices : public ParallelPretrain {
     const std::vector<double> one = trained("bf16 of 1", 1, 4, bf16);
     trained("bf16 of 2", 2, 2, {bf16[0], by, "parallel.zero_stage=1"});
     testing::expect_close(trained("bf16 of 2", 1, 4, bf16, true), one, 0x1p-9);
-    // Sums over the ranks that share a model are rounded to bf16: as tests/cuda/model_test.cpp
-    // derives.
+    // Sums over the ranks of the tensor parallel group are rounded to bf16: as
+    // tests/cuda/model_test.cpp derives.
     testing::expect_close(
         trained("bf16 of 4", 4, 4,
                 {bf16[0], by, "parallel.zero_stage=1", "parallel.tensor_parallel=2",

@@ -57,7 +57,7 @@ TEST(Plan, ACpusFiguresAreThisMachines) {
                                         "data.train=none"};
   const std::string text = output_of(run);
   for (const char* part : {"assumed: the vocabulary is that of data.train = none",
-                           " on 1 rank: ", "what matrix products reach here", " 2,000 steps take "})
+                           " on 1 rank: ", "what GEMMs reach here", " 2,000 steps take "})
     EXPECT_TRUE(contains(text, part));
   for (const char* part : {"GB/s", "TFLOP", "waiting", "sent", "runtime", "1 ranks", "e-0"})
     EXPECT_FALSE(contains(text, part)) << part;

@@ -40,7 +40,7 @@ std::string chat_tokenizer() {
 const std::vector<std::pair<std::string, std::string>> kFacts = {
     {"sky", "blue"}, {"sun", "gold"}, {"sea", "teal"}, {"fig", "plum"}};
 
-/// A model that has learnt four facts by heart; made once, for all tests.
+/// A model that has learned four facts by heart; made once, for all tests.
 class SftProgram : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -148,7 +148,7 @@ TEST_F(SftProgram, ChatAnswers) {
     arguments.insert(arguments.end(), {"--prompt", what});
     EXPECT_EQ(output_of(arguments), colour + "\n");
   }
-  // A conversation; the second question begins a new one, as none was learnt with a history.
+  // A conversation; the second question begins a new one, as none was learned with a history.
   EXPECT_EQ(output_of(chat, folder_->write("lines", "sun\n\n/new\nsea\n/quit\nsky\n")),
             "gold\nteal\n");
 }
@@ -165,7 +165,7 @@ TEST_F(SftProgram, ChatForgetsTheOldestTurnsWhenTheyDoNotFit) {
             "there is room for"));
 }
 
-TEST_F(SftProgram, ScoreIsLowForWhatWasLearnt) {
+TEST_F(SftProgram, ScoreIsLowForWhatWasLearned) {
   const std::string prompt =
       "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nsky<|eot_id|>"
       "<|start_header_id|>assistant<|end_header_id|>\n\n";

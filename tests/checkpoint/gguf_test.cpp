@@ -165,7 +165,7 @@ bool adds_bos(const std::string& gguf) {
   return gguf.at(at + key.size() + 4) != 0;  // after the value's type
 }
 
-TEST_F(Gguf, TheStartTokenIsAddedWhereTheModelHasLearntIt) {
+TEST_F(Gguf, TheStartTokenIsAddedWhereTheModelHasLearnedIt) {
   std::string& json = info_.tokenizer;
   json.replace(json.find("<extra>"), 7, "<|startoftext|>");
   EXPECT_FALSE(adds_bos(exported(GgufType::f32)));  // pretrained here, on texts without it

@@ -5,7 +5,7 @@
 #include <thread>
 #include <utility>
 
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "tests/comm/values.h"
 #include "tests/support/ranks.h"

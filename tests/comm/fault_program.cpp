@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "comm/world.h"
 #include "kernels/backend.h"
 #include "tests/support/device.h"
@@ -138,7 +138,7 @@ int run(const std::string& fault, bool nccl, MpiSession& session) {
     check_same_on_all_ranks(*job.world, str("[train]\nseed = ", job.is(2) ? 2 : 1, '\n'),
                             "the configuration");
   } else if (fault == "grid") {
-    Grid(std::move(job.world), 3);
+    DeviceMesh(std::move(job.world), 3);
   } else {
     fail_usage("no fault is called " + fault);
   }

@@ -38,7 +38,7 @@ void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& conf
   Training here(host, config, DType::f32), there(device, config, type);
   initialise(here.weights, config, 1, host);
   initialise(there.optimizer.master().pieces(), there.weights, config, 1, device);
-  there.optimizer.round_master();
+  there.optimizer.cast_master_weights();
   // bf16: each of the two blocks rounds some ten tensors, each by 2^-9 on average, on the way
   // forward and again on the way back; these add up as independent errors do, to about 2^-9
   // sqrt(40). Three times that is allowed.

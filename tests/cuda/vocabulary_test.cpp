@@ -94,8 +94,8 @@ TEST_P(CudaVocabularyTest, Guide) {
     const HostArray x = normal({3, vocab}, 1, type()), u = normal({3, vocab}, 2, type());
     DeviceArray dx(device(), x, type()), du(device(), u, type());
     HostArray expected = x;
-    host.guide(expected, u, 1.5f);
-    device().guide(dx, du, 1.5f);
+    host.apply_cfg(expected, u, 1.5f);
+    device().apply_cfg(dx, du, 1.5f);
     // Terms below 5 times 2.5.
     EXPECT_TRUE(is_close(dx.read(), expected, rounding(), 12.5 * 0x1p-22));
     EXPECT_TRUE(dx.guards_hold());

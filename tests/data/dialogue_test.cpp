@@ -78,7 +78,7 @@ TEST(Dialogue, NullIsAbsent) {
                        "\"role\" is not a string but null"));
 }
 
-TEST(Dialogue, WeightsSayWhichRepliesAreLearnt) {
+TEST(Dialogue, WeightsSayWhichRepliesAreLearned) {
   const auto learn = [](const std::string& keys) {
     return parse(R"({"messages": [{"role": "user", "content": "a"},
                      {"role": "assistant", "content": "b")" +

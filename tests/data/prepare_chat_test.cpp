@@ -322,13 +322,13 @@ TEST(SftExamplesTest, AnEpochDealsEveryExampleOnce) {
   const SftExamples examples(file, 8, 5);
   for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
     std::vector<std::int64_t> dealt;
-    for (std::int64_t i = 0; i < 37; ++i) dealt.push_back(examples.dealt(37 * epoch + i));
+    for (std::int64_t i = 0; i < 37; ++i) dealt.push_back(examples.permuted(37 * epoch + i));
     EXPECT_FALSE(std::is_sorted(dealt.begin(), dealt.end()));
     std::sort(dealt.begin(), dealt.end());
     for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dealt[std::size_t(i)], i);
   }
-  EXPECT_NE(examples.dealt(0) * 37 + examples.dealt(1),
-            examples.dealt(37) * 37 + examples.dealt(38));
+  EXPECT_NE(examples.permuted(0) * 37 + examples.permuted(1),
+            examples.permuted(37) * 37 + examples.permuted(38));
 }
 
 TEST(SftExamplesTest, WhatCannotBeUsed) {

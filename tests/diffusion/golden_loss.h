@@ -37,7 +37,7 @@ class GoldenLoss : public ::testing::TestWithParam<const char*> {
     return 4 * std::sqrt(products) * (std::sqrt(n) + 4) * kUnit;
   }
   /// That the masked tokens are the file's.
-  void expect_masked(const NoisyBatch& batch) const {
+  void expect_masked(const LossBatch& batch) const {
     const Tensor masked = golden_["masked"];
     ASSERT_EQ(std::int64_t(batch.masked.size()), masked.count());
     for (std::int64_t i = 0; i < masked.count(); ++i)

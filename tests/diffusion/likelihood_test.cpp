@@ -126,7 +126,7 @@ struct Enumerated {
   /// The sum of the cross-entropies of the masked tokens of the response.
   double masked_loss(std::uint32_t set) {
     ObjectiveRunner runner(cpu(), config, weights, 1, kPrompt + kResponse, false);
-    NoisyBatch batch;
+    LossBatch batch;
     batch.sequences = 1;
     batch.length = kPrompt + kResponse;
     batch.tokens = text.tokens;

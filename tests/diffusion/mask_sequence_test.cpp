@@ -19,8 +19,8 @@ NoiseOptions noise(std::uint64_t seed, std::int32_t mask_token = 5000) {
 }
 
 /// A batch of clean tokens, nothing masked yet.
-NoisyBatch clean_batch(std::vector<std::int32_t> tokens) {
-  NoisyBatch batch;
+LossBatch clean_batch(std::vector<std::int32_t> tokens) {
+  LossBatch batch;
   batch.masked.resize(tokens.size());
   batch.tokens = std::move(tokens);
   return batch;
@@ -31,9 +31,9 @@ std::vector<std::int32_t> tokens(std::int64_t count) {
   return clean;
 }
 /// Sequences of `length` tokens, one for each probability.
-NoisyBatch masked_batch(const NoiseOptions& options, std::int64_t length,
-                        const std::vector<float>& p, const std::vector<std::int64_t>& samples) {
-  NoisyBatch batch = clean_batch(tokens(length * std::int64_t(p.size())));
+LossBatch masked_batch(const NoiseOptions& options, std::int64_t length,
+                       const std::vector<float>& p, const std::vector<std::int64_t>& samples) {
+  LossBatch batch = clean_batch(tokens(length * std::int64_t(p.size())));
   for (std::size_t b = 0; b < p.size(); ++b) {
     const std::int64_t begin = std::int64_t(b) * length;
     mask_sequence(options, {samples[b], begin, begin, begin + length}, p[b], 1, batch);
@@ -48,7 +48,7 @@ TEST(MaskSequence, AgreesWithTheSecondImplementation) {
       noise(std::stoull(golden.metadata("seed")), std::stoi(golden.metadata("mask_token")));
   const Tensor clean = golden["clean"];
   const auto* values = clean.as<std::int32_t>();
-  NoisyBatch batch = clean_batch({values, values + clean.count()});
+  LossBatch batch = clean_batch({values, values + clean.count()});
   for (std::int64_t b = 0; b < clean.rows(); ++b) {
     const std::int64_t begin = b * clean.cols();
     mask_sequence(options,
@@ -68,7 +68,7 @@ TEST(MaskSequence, IsWhatTheGeneratorSays) {
   const CounterRng rng{11, Purpose::mask, std::uint64_t(sample)};
   for (const float p : {0.25f, 0.5f, 0.999f})
     for (const std::int64_t given : {0, 1, 2, 3, 4, 5, 600, 601}) {
-      NoisyBatch batch = clean_batch(tokens(3 + length + 2));
+      LossBatch batch = clean_batch(tokens(3 + length + 2));
       mask_sequence(noise(11), {sample, 3, 3 + given, 3 + length}, p, 0.125, batch);
       std::size_t m = 0;
       for (std::int64_t row = 0; row < 3 + length + 2; ++row) {
@@ -97,7 +97,7 @@ TEST(MaskSequence, MasksTheShareAskedFor) {
   std::vector<std::int64_t> samples(std::size_t(rows), 0);
   std::iota(samples.begin(), samples.end(), 0);
   for (const float ratio : {0.001f, 0.15f, 0.5f, 0.9f}) {
-    const NoisyBatch batch =
+    const LossBatch batch =
         masked_batch(noise(3), cols, std::vector<float>(std::size_t(rows), ratio), samples);
     const auto at = [&](std::int64_t b, std::int64_t i) {
       return batch.masked[std::size_t(b * cols + i)];
@@ -116,7 +116,7 @@ TEST(MaskSequence, MasksTheShareAskedFor) {
 }
 
 TEST(MaskSequence, MasksNothingAtZeroAndEverythingAtOne) {
-  const NoisyBatch batch = masked_batch(noise(5), 3000, {0.0f, 1.0f}, {0, 0});
+  const LossBatch batch = masked_batch(noise(5), 3000, {0.0f, 1.0f}, {0, 0});
   for (std::size_t i = 0; i < 3000; ++i) {
     ASSERT_EQ(batch.masked[i], 0);
     ASSERT_EQ(batch.masked[3000 + i], 1);
@@ -124,19 +124,19 @@ TEST(MaskSequence, MasksNothingAtZeroAndEverythingAtOne) {
 }
 
 TEST(MaskSequence, MasksMoreAsTheRatioGrows) {
-  const NoisyBatch batch = masked_batch(noise(5), 3000, {0.3f, 0.6f}, {4, 4});
+  const LossBatch batch = masked_batch(noise(5), 3000, {0.3f, 0.6f}, {4, 4});
   for (std::size_t i = 0; i < 3000; ++i) ASSERT_LE(batch.masked[i], batch.masked[3000 + i]);
 }
 
 // A sequence's mask depends on its global number and positions, not on what else is in the batch.
 TEST(MaskSequence, DoesNotDependOnTheBatch) {
-  const NoisyBatch together = masked_batch(noise(5), 301, {0.5f, 0.4f, 0.3f}, {7, 8, 9}),
-                   alone = masked_batch(noise(5), 100, {0.3f}, {9});
+  const LossBatch together = masked_batch(noise(5), 301, {0.5f, 0.4f, 0.3f}, {7, 8, 9}),
+                  alone = masked_batch(noise(5), 100, {0.3f}, {9});
   for (std::size_t i = 0; i < 100; ++i) ASSERT_EQ(alone.masked[i], together.masked[602 + i]);
 }
 
 TEST(MaskSequence, OfNothing) {
-  NoisyBatch batch = clean_batch({1, 2, 3});
+  LossBatch batch = clean_batch({1, 2, 3});
   mask_sequence(noise(1), {0, 2, 2, 2}, 1, 1, batch);
   mask_sequence(noise(1), {0, 0, 3, 3}, 1, 1, batch);
   EXPECT_EQ(batch.tokens, (std::vector<std::int32_t>{1, 2, 3}));
@@ -144,7 +144,7 @@ TEST(MaskSequence, OfNothing) {
 }
 
 TEST(MaskSequence, NeedsAMaskToken) {
-  NoisyBatch batch = clean_batch({1, 2, 3});
+  LossBatch batch = clean_batch({1, 2, 3});
   EXPECT_TRUE(contains(error_of([&] {
                          mask_sequence(noise(1, -7), {0, 0, 0, 3}, 1, 1, batch);
                        }),

@@ -86,7 +86,7 @@ TEST(Masks, ShareMatchesProbability) {
   std::vector<float> p;
   for (std::int64_t b = 0; b < B; ++b)
     p.push_back(mask_probability(0.05 + 0.9 * double(b) / double(B), 0));
-  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B, p);
+  const LossBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B, p);
   double sum = 0, variance = 0, spread = 0, spread_variance = 0;
   std::vector<double> by_position(T), position_variance(T);
   for (std::int64_t b = 0; b < B; ++b) {
@@ -114,7 +114,7 @@ TEST(Masks, ShareMatchesProbability) {
 TEST(Masks, BatchSaysWhatWasMasked) {
   const std::int64_t B = 5, T = 12;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
-  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 30, 40);
+  const LossBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 30, 40);
   EXPECT_EQ(batch.sequences, B);
   EXPECT_EQ(batch.length, T);
   EXPECT_EQ(batch.shift, 0);
@@ -145,8 +145,8 @@ TEST(Weights, AreUnbiasedOverAllMasks) {
   const double cost[T] = {0.3, 2.0, 5.0, 1.25};
   for (const double t : {0.2, 0.5, 0.7}) {
     const float p = mask_probability(t, 0);
-    const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, 1,
-                                              std::vector<float>(std::size_t(B), p));
+    const LossBatch batch = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, 1,
+                                             std::vector<float>(std::size_t(B), p));
     std::map<unsigned, double> sums;  // by mask
     std::vector<double> sum_of_sequence(std::size_t(B), 0.0);
     for (std::size_t m = 0; m < batch.rows.size(); ++m)
@@ -196,8 +196,8 @@ TEST(Weights, IntegrateToTheEntropy) {
     const float p = mask_probability((s + 0.5) / steps, 0);
     double weight = 0;  // of a masked token: the same for all
     for (std::int64_t sample = 0; weight == 0; sample += 16) {
-      const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 16), T, sample, 1,
-                                                std::vector<float>(16, p));
+      const LossBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 16), T, sample, 1,
+                                               std::vector<float>(16, p));
       if (!batch.weights.empty()) weight = batch.weights[0];
     }
     for (unsigned mask = 0; mask < 8; ++mask) {
@@ -210,7 +210,7 @@ TEST(Weights, IntegrateToTheEntropy) {
   EXPECT_NEAR(bound, entropy / T, 1e-6);
 }
 
-void expect_same_rows(const NoisyBatch& whole, const NoisyBatch& part, std::int64_t first) {
+void expect_same_rows(const LossBatch& whole, const LossBatch& part, std::int64_t first) {
   const std::int64_t offset = first * whole.length;
   std::size_t from = 0;
   while (from < whole.rows.size() && whole.rows[from] < offset) ++from;
@@ -230,13 +230,13 @@ TEST(Layout, AnyCutIntoMicroBatchesGivesTheSame) {
   const std::int64_t B = 12, T = 33;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
   for (const NoiseOptions& options : {diffusion(), autoregressive()}) {
-    const NoisyBatch whole = make_noisy_batch(options, matrix(tokens, B), T, 100, B);
+    const LossBatch whole = make_noisy_batch(options, matrix(tokens, B), T, 100, B);
     for (const std::int64_t size : {1, 5, 12}) {
       std::size_t rows = 0;
       for (std::int64_t at = 0; at < B; at += size) {
         const std::int64_t n = std::min(size, B - at);
         const Tensor part(tokens.data() + at * T, {n, T});
-        const NoisyBatch batch = make_noisy_batch(options, part, T, 100 + at, B);
+        const LossBatch batch = make_noisy_batch(options, part, T, 100 + at, B);
         expect_same_rows(whole, batch, at);
         rows += batch.rows.size();
       }
@@ -248,8 +248,8 @@ TEST(Layout, AnyCutIntoMicroBatchesGivesTheSame) {
 TEST(Layout, CuttingTheLengthKeepsTheMasksOfWhatIsLeft) {
   const std::int64_t B = 6, T = 40, cut = 17;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);
-  const NoisyBatch whole = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B);
-  const NoisyBatch part = make_noisy_batch(diffusion(), matrix(tokens, B), cut, 0, B);
+  const LossBatch whole = make_noisy_batch(diffusion(), matrix(tokens, B), T, 0, B);
+  const LossBatch part = make_noisy_batch(diffusion(), matrix(tokens, B), cut, 0, B);
   ASSERT_EQ(part.tokens.size(), std::size_t(B * cut));
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t i = 0; i < cut; ++i)
@@ -275,15 +275,15 @@ TEST(Layout, SeedsAndSamplesDiffer) {
 TEST(NothingMasked, IsABatchWithoutRows) {
   std::vector<std::int32_t> tokens = clean_tokens(8);
   // Masked with probability 2^-24 each.
-  const NoisyBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 2), 4, 0, 2,
-                                            {mask_probability(0, 0), mask_probability(0, 0)});
+  const LossBatch batch = make_noisy_batch(diffusion(), matrix(tokens, 2), 4, 0, 2,
+                                           {mask_probability(0, 0), mask_probability(0, 0)});
   EXPECT_TRUE(batch.rows.empty());
   EXPECT_EQ(batch.tokens, tokens);
 }
 
 TEST(Autoregressive, EveryTokenButTheFirstIsPredicted) {
   std::vector<std::int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8};
-  const NoisyBatch batch = make_noisy_batch(autoregressive(), matrix(tokens, 2), 3, 0, 10);
+  const LossBatch batch = make_noisy_batch(autoregressive(), matrix(tokens, 2), 3, 0, 10);
   EXPECT_EQ(batch.shift, 1);
   EXPECT_EQ(batch.tokens, (std::vector<std::int32_t>{1, 2, 3, 5, 6, 7}));
   EXPECT_EQ(batch.rows, (std::vector<std::int32_t>{0, 1, 3, 4}));

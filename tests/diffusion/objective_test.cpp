@@ -16,7 +16,7 @@ class GoldenObjective : public GoldenLoss {
  protected:
   GoldenObjective() : GoldenLoss("objective_") {}
   /// Sequences [first, first + count) of the batch.
-  NoisyBatch batch(std::int64_t first, std::int64_t count) {
+  LossBatch batch(std::int64_t first, std::int64_t count) {
     return make_noisy_batch(options_, golden_["clean"].row_range(first, count), number("length"),
                             number("first_sample") + first, number("sequences_in_step"));
   }
@@ -24,7 +24,7 @@ class GoldenObjective : public GoldenLoss {
 };
 
 TEST_P(GoldenObjective, NoiseIsThatOfTheSecondImplementation) {
-  const NoisyBatch noisy = batch(0, sequences());
+  const LossBatch noisy = batch(0, sequences());
   if (causal_) {  // nothing is drawn
     EXPECT_EQ(noisy.p, std::vector<float>(std::size_t(sequences()), 1.0f));
     return;
@@ -37,7 +37,7 @@ TEST_P(GoldenObjective, NoiseIsThatOfTheSecondImplementation) {
 
 TEST_P(GoldenObjective, LossAndGradients) {
   ObjectiveRunner runner(cpu(), config_, weights_, sequences(), number("length"), true);
-  const NoisyBatch noisy = batch(0, sequences());
+  const LossBatch noisy = batch(0, sequences());
   EXPECT_NEAR(runner.loss(noisy), loss(), loss() * tolerance(forward()));
   EXPECT_EQ(runner.loss_and_gradients(noisy, gradients_), runner.loss(noisy));
   expect_row_losses(runner);
@@ -83,7 +83,7 @@ TEST(Objective, NothingMaskedIsNoLossAndNoGradient) {
   randomise(weights, 1);
   std::vector<std::int32_t> tokens = random_tokens(16, config.vocab_size - 1);
   const std::vector<float> rarely(2, mask_probability(0, 0));
-  const NoisyBatch batch =
+  const LossBatch batch =
       make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2, rarely);
   ASSERT_TRUE(batch.rows.empty());
   ObjectiveRunner runner(cpu(), config, weights, 2, 8, true);
@@ -92,8 +92,8 @@ TEST(Objective, NothingMaskedIsNoLossAndNoGradient) {
   EXPECT_EQ(norm(gradients.flat()), 0);
   EXPECT_TRUE(runner.row_losses().empty());
   // And in one sequence only, beside others that have something.
-  const NoisyBatch mixed = make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8,
-                                            0, 2, {mask_probability(0, 0), 1.0f});
+  const LossBatch mixed = make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0,
+                                           2, {mask_probability(0, 0), 1.0f});
   EXPECT_EQ(mixed.rows.size(), 8u);
   EXPECT_GT(runner.loss_and_gradients(mixed, gradients), 0);
   EXPECT_GT(norm(gradients.flat()), 0);
@@ -105,14 +105,14 @@ TEST(Objective, LimitsAreNamed) {
   ModelTensors gradients(cpu().memory(), config, "gradients");
   ObjectiveRunner runner(cpu(), config, weights, 1, 8, false);
   std::vector<std::int32_t> tokens = random_tokens(16, config.vocab_size - 1);
-  const NoisyBatch batch =
+  const LossBatch batch =
       make_noisy_batch(options_for(config), Tensor(tokens.data(), {2, 8}), 8, 0, 2);
   EXPECT_TRUE(contains(error_of([&] { runner.loss(batch); }), "2 x 8 tokens"));
   EXPECT_TRUE(contains(error_of([&] { runner.loss_and_gradients(batch, gradients); }), "training"));
 }
 
 /// The least loss that one distribution for all rows can reach: their targets' entropy, weighted.
-double context_free_loss(const NoisyBatch& batch) {
+double context_free_loss(const LossBatch& batch) {
   std::map<std::int32_t, double> share;
   double sum = 0, loss = 0;
   for (std::size_t m = 0; m < batch.rows.size(); ++m) {
@@ -137,7 +137,7 @@ TEST_P(Overfit, ATinyModelLearnsABatchByHeart) {
   std::vector<std::int32_t> tokens = random_tokens(B * T, config.vocab_size - 1);
   for (std::int64_t b = 0; b < B; ++b) tokens[std::size_t(b * T)] = std::int32_t(b);
   // Half of each sequence is masked, so that something tells the sequences apart.
-  const NoisyBatch batch =
+  const LossBatch batch =
       make_noisy_batch(options_for(config), Tensor(tokens.data(), {B, T}), T, 0, B,
                        GetParam() ? std::vector<float>{} : std::vector<float>(B, 0.5f));
   ObjectiveRunner runner(cpu(), config, weights, B, T, true);

@@ -24,7 +24,7 @@ class GoldenResponses : public GoldenLoss {
       ids += row[0];
     }
   }
-  NoisyBatch batch(std::size_t first, std::size_t count) const {
+  LossBatch batch(std::size_t first, std::size_t count) const {
     return make_response_batch(options_, std::span(examples_).subspan(first, count),
                                std::int32_t(number("eos_token")), number("examples_in_step"));
   }
@@ -33,7 +33,7 @@ class GoldenResponses : public GoldenLoss {
 };
 
 TEST_P(GoldenResponses, MasksLossAndGradients) {
-  const NoisyBatch all = batch(0, examples_.size());
+  const LossBatch all = batch(0, examples_.size());
   ASSERT_NO_FATAL_FAILURE(expect_masked(all));
   ObjectiveRunner runner(cpu(), config_, weights_, ModelLimits{60, 6, 60, true});
   EXPECT_NEAR(runner.loss_and_gradients(all, gradients_), loss(), loss() * tolerance(forward()));
@@ -73,7 +73,7 @@ TEST(Responses, MasksNeverTouchAPrompt) {
       e.padding = draw(0, 4);
       e.sample = draw(0, 1 << 20);
     }
-    const NoisyBatch batch = make_response_batch(options, examples, end, 7);
+    const LossBatch batch = make_response_batch(options, examples, end, 7);
     ASSERT_EQ(batch.offsets.size(), examples.size() + 1);
     std::size_t row = 0;
     for (std::size_t b = 0; b < examples.size(); ++b) {
@@ -109,15 +109,15 @@ TEST(Responses, MasksNeverTouchAPrompt) {
 TEST(Responses, DependOnTheSampleNotOnTheBatch) {
   const NoiseOptions options{.seed = 9, .mask_token = 50};
   const ResponseExample a{{{1, 2, 3, 4, 5, 6, 7, 8}, 3}, 4, 11}, b{{{9, 8, 7}, 1}, 0, 12};
-  const NoisyBatch together = make_response_batch(options, std::vector{b, a}, 49, 2);
-  const NoisyBatch alone = make_response_batch(options, std::vector{a}, 49, 2);
+  const LossBatch together = make_response_batch(options, std::vector{b, a}, 49, 2);
+  const LossBatch alone = make_response_batch(options, std::vector{a}, 49, 2);
   EXPECT_EQ(std::vector(together.tokens.begin() + 3, together.tokens.end()), alone.tokens);
   EXPECT_EQ(together.p[1], alone.p[0]);
 }
 
 TEST(Responses, TheFirstTokenOfATextWithoutPromptIsGivenToACausalModel) {
   const NoiseOptions options{.objective = Objective::autoregressive};
-  const NoisyBatch batch =
+  const LossBatch batch =
       make_response_batch(options, std::vector<ResponseExample>{{{{5, 6, 7}, 0}}}, -1, 1);
   EXPECT_EQ(batch.rows, (std::vector<std::int32_t>{0, 1}));
   EXPECT_EQ(batch.targets, (std::vector<std::int32_t>{6, 7}));

@@ -40,8 +40,8 @@ TEST(RowBuckets, InMainMemoryNothingIsPadded) {
   EXPECT_EQ(limits.logit_rows, 1000);
 }
 
-NoisyBatch batch_of(std::vector<std::int32_t> offsets, std::vector<std::int32_t> rows) {
-  NoisyBatch batch;
+LossBatch batch_of(std::vector<std::int32_t> offsets, std::vector<std::int32_t> rows) {
+  LossBatch batch;
   batch.sequences = std::int64_t(offsets.size()) - 1;
   for (std::int32_t i = 0; i < offsets.back(); ++i) batch.tokens.push_back(1 + i % 20);
   for (const std::int32_t row : rows) {
@@ -71,7 +71,7 @@ TEST(PaddedBatch, KeepsTheBatchAndAddsRowsWithoutWeight) {
   for (const std::vector<std::int32_t>& offsets :
        std::vector<std::vector<std::int32_t>>{{0, 1}, {0, 9, 11}, {0, 5, 14, 23, 31}, {0, 9, 18}})
     for (const auto& rows : choices(offsets.back())) {
-      const NoisyBatch batch = batch_of(offsets, rows);
+      const LossBatch batch = batch_of(offsets, rows);
       padded.fill(batch, buckets, kMaxLength);
       // What the model demands of sequences, within what it was told.
       check(padded.sequences,
@@ -111,7 +111,7 @@ TEST(PaddedBatch, AddsNothingToLossAndGradients) {
   Head head(cpu(), config, weights, kMost, nullptr, HeadUse::loss, buckets.unit());
   PaddedBatch padded;
   for (const auto& rows : choices(31)) {
-    const NoisyBatch batch = batch_of({0, 5, 14, 23, 31}, rows);
+    const LossBatch batch = batch_of({0, 5, 14, 23, 31}, rows);
     cpu().fill(gradients.flat(), 0);
     cpu().fill(padded_gradients.flat(), 0);
     plain.loss_and_gradients(batch, gradients);

@@ -121,7 +121,7 @@ TEST(Validation, OfTheAutoregressiveBaselineIsExact) {
   Fixture f(true);
   randomise(f.weights, 3);
   ObjectiveRunner runner(cpu(), f.config, f.weights, Fixture::kSequences, Fixture::kLength, false);
-  const NoisyBatch batch =
+  const LossBatch batch =
       make_noisy_batch(f.options, Tensor(f.tokens.data(), {Fixture::kSequences, Fixture::kLength}),
                        Fixture::kLength, 0, 1);
   runner.loss(batch);

@@ -25,7 +25,7 @@ struct Asked {
 
   Folder folder;
   ConstantModel model;
-  Subject subject;
+  EvalModel subject;
   TaskConfig task;
 };
 

@@ -19,15 +19,15 @@ class Evaluation {
   Evaluation(const ConstantModel& model, TaskConfig task, const std::string& records) {
     folder_.write("r.jsonl", records);
     task.task.data = "r.jsonl";
-    const Subject subject{
+    const EvalModel subject{
         const_cast<CpuOps&>(model.ops), model.config, model.weights, model.tokenizer, {}};
     result =
-        evaluate(subject, task, folder_ / "", [&](const Outcome& o) { outcomes.push_back(o); });
+        evaluate(subject, task, folder_ / "", [&](const EvalSample& o) { outcomes.push_back(o); });
     for (const Metric& m : result.metrics) value[m.name] = m.value;
   }
 
   TaskResult result;
-  std::vector<Outcome> outcomes;
+  std::vector<EvalSample> outcomes;
   std::map<std::string, double> value;
 
  private:

@@ -34,10 +34,10 @@ TEST_P(Batch, OtherTokensElsewhereChangeNothing) {
   for (std::size_t i = 0; i < 17; ++i)
     if (i < 5 || i >= 14) tiny.tokens[i] = (tiny.tokens[i] + 1) % 29;
   const std::vector<float> after = elements(tiny.forward());
-  const auto middle = [&](const std::vector<float>& v) {
+  const auto residual_mid = [&](const std::vector<float>& v) {
     return std::vector<float>(v.begin() + 5 * 24, v.begin() + 14 * 24);
   };
-  EXPECT_TRUE(same_bits(tensor_of(middle(after)), tensor_of(middle(before))));
+  EXPECT_TRUE(same_bits(tensor_of(residual_mid(after)), tensor_of(residual_mid(before))));
   EXPECT_FALSE(same_bits(tensor_of(after), tensor_of(before)));
 }
 

@@ -35,7 +35,7 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
     to.assign(from.as<T>(), from.as<T>() + from.count());
   }
 
-  /// Norm-wise relative error of a result behind `products` matrix products in a row, of f32 sums
+  /// Norm-wise relative error of a result behind `products` GEMMs in a row, of f32 sums
   /// of at most n terms. A sum is off by sqrt(n) units when its roundings are independent; the
   /// norms, softmax and SiLU between two products round some four times more; errors of different
   /// products are independent too. With a factor of 4 for what a step makes of the error that

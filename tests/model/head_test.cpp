@@ -120,11 +120,11 @@ TEST(HeadLogits, RowsBeginAtMultiplesOf64Elements) {
         config.vocab_size = vocab;
         const Plan plan = Head::plan(config, 5, DType::bf16, {rank, ranks});
         const std::int64_t stride = plan.entries().front().shape[1],
-                           columns = ShareExtents(config, {rank, ranks}).ids + (ranks > 1);
+                           columns = ShardDims(config, {rank, ranks}).ids + (ranks > 1);
         EXPECT_EQ(stride % 64, 0) << vocab << ' ' << ranks;
         EXPECT_GE(stride, columns) << vocab << ' ' << ranks;
         EXPECT_LT(stride, columns + 64) << vocab << ' ' << ranks;
-        const Plan gathered = SharedLogits::plan(config, 5, DType::bf16, ranks);
+        const Plan gathered = VocabParallelLogits::plan(config, 5, DType::bf16, ranks);
         EXPECT_EQ(gathered.entries().front().shape.count() % (5 * ranks * 64), 0);
       }
 }

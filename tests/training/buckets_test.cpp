@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "training/owned_tensors.h"
+#include "training/optimizer_shard.h"
 
 namespace lacuna {
 namespace {
@@ -37,7 +37,7 @@ TEST(Buckets, RefuseWhatCannotBeCut) {
 }
 
 // However a model is cut, the owners' pieces are every element of every weight once.
-TEST(OwnedTensors, HaveEveryElementOnce) {
+TEST(OptimizerShard, HaveEveryElementOnce) {
   ModelConfig config;
   config.vocab_size = 19;
   config.num_layers = 2;
@@ -51,7 +51,7 @@ TEST(OwnedTensors, HaveEveryElementOnce) {
   ASSERT_GT(buckets.ranges().size(), 3u);
   for (int rank = 0; rank < kRanks; ++rank) {
     const std::vector<FlatRange> parts = buckets.parts(rank);
-    const OwnedTensors own(host_memory(), weights, parts, "moment"), master(weights, parts);
+    const OptimizerShard own(host_memory(), weights, parts, "moment"), master(weights, parts);
     EXPECT_EQ(own.flat().count() * kRanks, weights.flat().count());
     ASSERT_EQ(own.pieces().size(), master.pieces().size());
     for (std::size_t i = 0; i < own.pieces().size(); ++i) {

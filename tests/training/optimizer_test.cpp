@@ -44,7 +44,7 @@ void fill_from(const ModelTensors& tensors, const Golden& golden, const std::str
 }
 
 /// Both sides round to f32: within 2e-6 of the tensor's scale, some steps' worth of roundings.
-void expect_near(const ModelTensors& weights, const OwnedTensors& tensors, const Golden& golden,
+void expect_near(const ModelTensors& weights, const OptimizerShard& tensors, const Golden& golden,
                  const std::string& group) {
   ASSERT_EQ(tensors.pieces().size(), weights.named().size());
   for (const WeightPiece& piece : tensors.pieces()) {

@@ -6,7 +6,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "tests/training/parallel_support.h"
-#include "training/rank_team.h"
+#include "training/rank_process_group.h"
 
 namespace lacuna {
 namespace {
@@ -33,8 +33,8 @@ std::map<std::string, std::string> contents(const std::string& path) {
   return all;
 }
 
-void save(const std::string& path, const Trainer& trainer, Grid& grid, Ops& ops) {
-  RankTeam team(grid.world());
+void save(const std::string& path, const Trainer& trainer, DeviceMesh& grid, Ops& ops) {
+  RankProcessGroup team(grid.world());
   save_training(path, trainer.state(), trainer.config(), "", {}, trainer.weights(),
                 trainer.updater().optimizer(), parts(trainer, grid), team, ops);
 }
@@ -68,7 +68,7 @@ TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) {
     Config here = config;
     here.parallel.tensor_parallel = layout.tensor;
     here.parallel.zero_stage = layout.zero;
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     const Trainer trainer(here, run_.ops, on(grid, /*resume=*/true));
     ASSERT_EQ(trainer.state().step, 3);
     const std::string copy = run_.path(str("copy-", number_++, ".h5"));
@@ -100,7 +100,7 @@ std::vector<double> resumed(Communicator& world, const SharedRun& run, const Con
   auto group = world.split(world.rank() < ranks ? 0 : 1, world.rank(), "world");
   if (world.rank() < ranks) {
     CpuOps ops(1);
-    Grid grid(std::move(group), layout.tensor);
+    DeviceMesh grid(std::move(group), layout.tensor);
     Trainer trainer(here, ops, on(grid, /*resume=*/true));
     EXPECT_EQ(trainer.state().samples, trainer.state().step * config.train.batch_size);
     for (int i = 0; i < steps; ++i) losses.push_back(trainer.step().loss);
@@ -119,13 +119,13 @@ TEST_F(ManyRankCheckpoints, AnyLayoutGoesOn) {
   config.train.steps = 3;
   std::vector<double> expected;
   {
-    Grid grid(testing::world(), saving.tensor);
+    DeviceMesh grid(testing::world(), saving.tensor);
     Trainer trainer(config, run_.ops, on(grid));
     trainer.run();
   }
   config.train.steps = 10;
   {
-    Grid grid(testing::world(), saving.tensor);
+    DeviceMesh grid(testing::world(), saving.tensor);
     Trainer trainer(config, run_.ops, on(grid, /*resume=*/true));
     for (int i = 0; i < 3; ++i) expected.push_back(trainer.step().loss);
   }
@@ -168,7 +168,7 @@ TEST_F(ManyRankCheckpoints, InitialiseOtherRuns) {
     SCOPED_TRACE(str(layout));
     Config config = run_.in(str("initialised-", number_++), layout);
     config.train.init = path;
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     const Trainer trainer(config, run_.ops, on(grid));
     EXPECT_EQ(relative_difference(everything(trainer.weights()), trainer.weights(), whole), 0);
   }
@@ -225,7 +225,7 @@ TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
     for (const Layout& layout : layouts(world_->size())) {
       if (layout.micro_batch != 1) continue;
       SCOPED_TRACE(str(layout));
-      Grid grid(testing::world(), layout.tensor);
+      DeviceMesh grid(testing::world(), layout.tensor);
       options = on(grid);
       options.task = task;
       options.trace = run_.path(str("trace-", number_, ".h5"));

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 #include "model_io/tensor_io.h"
 #include "tests/support/ranks.h"
 #include "tests/training/support.h"
@@ -15,12 +15,13 @@ namespace lacuna::testing {
 struct Layout {
   int tensor = 1;
   std::int64_t zero = 0, micro_batch = 2;
-  bool split_rows = false;
+  bool sequence_parallel = false;
 };
-inline std::ostream& operator<<(std::ostream& out, const Layout& l) {
-  return out << "tensor " << l.tensor << ", zero " << l.zero << ", micro-batch " << l.micro_batch
-             << (l.split_rows ? ", split rows" : "");
+inline std::string text_of(const Layout& l) {
+  return str("tensor ", l.tensor, ", zero ", l.zero, ", micro-batch ", l.micro_batch,
+             l.sequence_parallel ? ", sequence parallel" : "");
 }
+inline std::ostream& operator<<(std::ostream& out, const Layout& l) { return out << text_of(l); }
 
 /// Every layout that `ranks` ranks allow.
 inline std::vector<Layout> layouts(int ranks) {
@@ -62,7 +63,7 @@ class SharedRun {
     other.train.micro_batch_size = layout.micro_batch;
     other.parallel.tensor_parallel = layout.tensor;
     other.parallel.zero_stage = layout.zero;
-    other.parallel.sequence_parallel = layout.split_rows;
+    other.parallel.sequence_parallel = layout.sequence_parallel;
     return other;
   }
   std::string path(const std::string& name) const { return folder_ + name; }
@@ -79,7 +80,7 @@ class SharedRun {
 // So small that each step has many.
 inline constexpr std::int64_t kSmallBuckets = 8192;
 
-inline TrainerOptions on(Grid& grid, bool resume = false) {
+inline TrainerOptions on(DeviceMesh& grid, bool resume = false) {
   return {.resume = resume,
           .trace = {},
           .matmul_peak = 1e9,
@@ -87,7 +88,7 @@ inline TrainerOptions on(Grid& grid, bool resume = false) {
           .bucket_bytes = kSmallBuckets};
 }
 /// What this rank alone has the sums of, and writes.
-inline std::vector<FlatRange> parts(const Trainer& trainer, const Grid& grid) {
+inline std::vector<FlatRange> parts(const Trainer& trainer, const DeviceMesh& grid) {
   return Buckets(trainer.gradients().flat().count(), grid.data().size(), kSmallBuckets / 4)
       .parts(grid.data().rank());
 }

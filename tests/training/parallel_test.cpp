@@ -39,7 +39,7 @@ class Layouts : public ::testing::Test {
     alone.train.micro_batch_size = 2;
     Config together = run_.in(str("together-", number_++), layout);
     Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     Trainer trainer(together, run_.ops, on(grid));
     ASSERT_EQ(
         relative_difference(everything(trainer.weights()), trainer.weights(), reference.weights()),
@@ -105,7 +105,7 @@ TEST_F(Layouts, FewRowsAreSplitToo) {
                                     c.train.random_length_fraction = 0;
                                   }};
   for (const Layout& layout : layouts(world_->size()))
-    if (layout.split_rows) compare_steps(short_and_deep, layout);
+    if (layout.sequence_parallel) compare_steps(short_and_deep, layout);
 }
 
 // What a block keeps of the residual stream, apart from the first and the last one's.
@@ -128,7 +128,7 @@ TEST_F(Layouts, SplitRowsTakeLessMemory) {
 TEST_F(Layouts, ShardedStatesChangeNoBit) {
   for (const int tensor : {1, 2}) {
     if (world_->size() % tensor != 0) continue;
-    Grid grid(testing::world(), tensor);
+    DeviceMesh grid(testing::world(), tensor);
     Trainer plain(run_.in(str("plain-", tensor), {tensor, 0, 1}), run_.ops, on(grid));
     Trainer sharded(run_.in(str("sharded-", tensor), {tensor, 1, 1}), run_.ops, on(grid));
     for (int step = 0; step < 3; ++step) {
@@ -150,7 +150,7 @@ TEST_F(Layouts, OnOneOfThemARunIsReproducible) {
     std::vector<float> weights[2];
     std::vector<double> losses[2];
     for (int i : {0, 1}) {
-      Grid grid(testing::world(), layout.tensor);
+      DeviceMesh grid(testing::world(), layout.tensor);
       Trainer trainer(run_.in(str("again-", number_++), layout), run_.ops, on(grid));
       for (int step = 0; step < 3; ++step) losses[i].push_back(trainer.step().loss);
       const Tensor flat = trainer.weights().flat();
@@ -167,7 +167,7 @@ TEST_F(Layouts, RanksKeepTheSameWeights) {
   for (const Layout& layout : layouts(world_->size())) {
     if (layout.micro_batch != 1) continue;
     SCOPED_TRACE(str(layout));
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     Trainer trainer(run_.in(str("copies-", number_++), layout), run_.ops, on(grid));
     for (int step = 0; step < 4; ++step) trainer.step();
     const auto expect_same = [](Communicator& group, const Tensor& t) {
@@ -193,7 +193,7 @@ TEST_F(Layouts, ValidationIsShared) {
     SCOPED_TRACE(str(layout));
     Config config = run_.in(str("validated-", number_++), layout);
     config.train.steps = 1;
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     Trainer(config, run_.ops, on(grid)).run();
     const auto lines = json_lines(config.train.output + "/metrics.jsonl");
     ASSERT_EQ(lines.size(), 2u);  // rank 0's alone
@@ -221,7 +221,7 @@ TEST_F(Layouts, TextsAreThoseOfOneRank) {
       Config alone = run_.in(str("alone-", world_->rank(), "-", number_), layout);
       alone.parallel = {};
       const Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
-      Grid grid(testing::world(), layout.tensor);
+      DeviceMesh grid(testing::world(), layout.tensor);
       const Trainer trainer(run_.in(str("together-", number_++), layout), run_.ops, on(grid));
       Decoder decoder(run_.ops, trainer.config().model, trainer.weights(), limits, &grid.tensor());
       Decoder expected(run_.ops, reference.config().model, reference.weights(), limits);
@@ -235,7 +235,7 @@ TEST_F(Layouts, SampleTextsChangeNothingElse) {
   write_text();
   run_.config.train.steps = 4;
   const auto trained = [&](const std::string& name, const Layout& layout, std::int64_t every,
-                           Grid* grid) {
+                           DeviceMesh* grid) {
     Config config = run_.in(name, layout);
     config.train.sample_every = every;
     ::testing::internal::CaptureStderr();
@@ -260,7 +260,7 @@ TEST_F(Layouts, SampleTextsChangeNothingElse) {
   for (const Layout& layout : layouts(world_->size())) {
     if (layout.micro_batch != 1) continue;
     SCOPED_TRACE(str(layout));
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     const auto with = trained(str("with-", number_), layout, 2, &grid);
     const auto without = trained(str("without-", number_++), layout, 0, &grid);
     EXPECT_EQ(with.first, expected);
@@ -272,7 +272,7 @@ TEST_F(Layouts, SampleTextsChangeNothingElse) {
 TEST_F(Layouts, ABadGradientOnOneRankSkipsTheStepOnAll) {
   for (const int tensor : {1, 2}) {
     if (world_->size() % tensor != 0) continue;
-    Grid grid(testing::world(), tensor);
+    DeviceMesh grid(testing::world(), tensor);
     Trainer trainer(run_.in(str("bad-", tensor), {tensor, 1, 1}), run_.ops, on(grid));
     // The last rank's last weight: of the head's columns, so that nothing forward is NaN elsewhere.
     if (world_->rank() == world_->size() - 1) {
@@ -289,7 +289,7 @@ TEST_F(Layouts, ABadGradientOnOneRankSkipsTheStepOnAll) {
 
 TEST_F(Layouts, StopWhenOneIsAskedTo) {
   Config config = run_.in("stopped", {1, 1, 1});
-  Grid grid(testing::world(), 1);
+  DeviceMesh grid(testing::world(), 1);
   Trainer trainer(config, run_.ops, on(grid));
   const bool last = world_->rank() == world_->size() - 1;
   const TrainResult result = trainer.run([&] { return last && trainer.state().step == 3; });
@@ -301,7 +301,7 @@ TEST_F(Layouts, StopWhenOneIsAskedTo) {
 TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
   const int ranks = world_->size();
   if (ranks == 1) return;
-  Grid grid(testing::world(), ranks);
+  DeviceMesh grid(testing::world(), ranks);
   const auto refused = [&](const std::string& name, void (*change)(Config&)) {
     Config config = run_.in(name, {ranks, 0, 1});
     change(config);
@@ -311,7 +311,7 @@ TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
             str("parallel.tensor_parallel = ", ranks, " must divide model.num_heads = 1"));
   EXPECT_EQ(refused("one key head", [](Config& c) { c.model.num_kv_heads = 1; }),
             str("parallel.tensor_parallel = ", ranks, " must divide model.num_kv_heads = 1"));
-  Grid wide(testing::world(), 1);
+  DeviceMesh wide(testing::world(), 1);
   Config few = run_.in("few", {});
   few.train.batch_size = few.train.micro_batch_size = 1;
   EXPECT_EQ(error_of<UsageError>([&] { Trainer(few, run_.ops, on(wide)); }),
@@ -343,7 +343,7 @@ TEST_F(Layouts, ThePlanCountsWhatIsAllocated) {
   for (const Layout& layout : layouts(world_->size())) {
     SCOPED_TRACE(str(layout));
     CountedOps ops;
-    Grid grid(testing::world(), layout.tensor);
+    DeviceMesh grid(testing::world(), layout.tensor);
     TrainerOptions options = on(grid);
     options.bucket_bytes = kBucketBytes;
     const Trainer trainer(run_.in(str("planned-", number_++), layout), ops, options);
@@ -368,7 +368,7 @@ TEST_F(Layouts, ThePlanCountsSampleTexts) {
       Config config = run_.in(str("planned-", number_++), layout);
       config.train.sample_every = 2;
       CountedOps ops;
-      Grid grid(testing::world(), layout.tensor);
+      DeviceMesh grid(testing::world(), layout.tensor);
       TrainerOptions options = on(grid);
       options.bucket_bytes = kBucketBytes;
       const Trainer trainer(config, ops, options);
@@ -384,7 +384,7 @@ TEST_F(Layouts, ThePlanCountsSampleTexts) {
 TEST_F(Layouts, GradientsAreSentOnce) {
   const double n = world_->size();
   for (const std::int64_t zero : {0, 1}) {
-    Grid grid(testing::world(), 1);
+    DeviceMesh grid(testing::world(), 1);
     Trainer trainer(run_.in(str("bytes-", zero), {1, zero, 1}), run_.ops, on(grid));
     trainer.step();
     const std::int64_t before = grid.data().stats().bytes_sent;
@@ -398,7 +398,8 @@ TEST_F(Layouts, GradientsAreSentOnce) {
   }
 }
 
-// The same of ranks that share a model. (All but the last token of each sequence are predicted.)
+// The same of ranks of a tensor parallel group. (All but the last token of each sequence are
+// predicted.)
 TEST_F(Layouts, SumsOfActivationsAreThoseOfThePlan) {
   const int n = world_->size();
   if (n == 1) return;
@@ -407,7 +408,7 @@ TEST_F(Layouts, SumsOfActivationsAreThoseOfThePlan) {
   run_.config.model.num_layers = 3;
   for (const bool split : {false, true}) {
     const Config config = run_.in(str("sums-", split), {n, 0, 3, split});
-    Grid grid(testing::world(), n);
+    DeviceMesh grid(testing::world(), n);
     Trainer trainer(config, run_.ops, on(grid));
     trainer.step();
     const std::int64_t before = grid.tensor().stats().bytes_sent;

@@ -55,7 +55,7 @@ TEST(RunPlan, ASharedModel) {
   EXPECT_NEAR(shared.activation_bytes, 1.5 * 4096 * 4 * rows, 1e-9 * shared.activation_bytes);
 }
 
-// GPUs that share a model hold what arrives by NCCL beside their arenas.
+// GPUs of a tensor parallel group hold what arrives by NCCL beside their arenas.
 TEST(RunPlan, NcclsExchangeIsCounted) {
   Config config = llada_8b();
   config.parallel.tensor_parallel = 4;

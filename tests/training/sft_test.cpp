@@ -5,8 +5,8 @@
 
 #include "comm/communicator.h"
 #include "tests/training/support.h"
-#include "training/response_source.h"
-#include "training/response_validator.h"
+#include "training/sft_batches.h"
+#include "training/sft_validator.h"
 
 namespace lacuna {
 namespace {
@@ -28,19 +28,19 @@ class Sft : public TinyRun, public ::testing::Test {
     return Trainer(c, ops, sft_options(c, resume));
   }
   /// The examples of step `step`, by sample: tokens with padding, as masked, and weights.
-  std::vector<NoisyBatch> batches(const Config& c, std::int64_t step, std::int64_t first,
-                                  std::int64_t count) {
+  std::vector<LossBatch> batches(const Config& c, std::int64_t step, std::int64_t first,
+                                 std::int64_t count) {
     const TokenFile file(c.data.train);
-    ResponseSource source(c, file);
+    SftBatches source(c, file);
     source.begin(step, first, count);
-    std::vector<NoisyBatch> all;
-    for (NoisyBatch batch; source.next(batch);) all.push_back(batch);
+    std::vector<LossBatch> all;
+    for (LossBatch batch; source.next(batch);) all.push_back(batch);
     return all;
   }
   /// Sequences of batches as text, in an order of their own, to be compared as sets.
-  static std::multiset<std::string> sequences(const std::vector<NoisyBatch>& batches) {
+  static std::multiset<std::string> sequences(const std::vector<LossBatch>& batches) {
     std::multiset<std::string> all;
-    for (const NoisyBatch& b : batches)
+    for (const LossBatch& b : batches)
       for (std::size_t s = 0; s + 1 < b.offsets.size(); ++s) {
         std::string text;
         for (std::int32_t i = b.offsets[s]; i < b.offsets[s + 1]; ++i)
@@ -54,7 +54,7 @@ class Sft : public TinyRun, public ::testing::Test {
 TEST_F(Sft, MicroBatchesAreFullAndHoldEachSampleOnce) {
   const auto all = batches(config, 3, 18, 6);
   std::size_t sequences = 0;
-  for (const NoisyBatch& b : all) {
+  for (const LossBatch& b : all) {
     sequences += std::size_t(b.sequences);
     EXPECT_LE(b.tokens.size(), 3u * 16);
     // Nothing is padded beyond an example's own end tokens: the rows are all there is.
@@ -70,7 +70,7 @@ TEST_F(Sft, ASampleIsTheSameInEveryLayout) {
   EXPECT_EQ(sequences(batches(other, 3, 18, 6)), together);
   // As two ranks would take them, though a pair that is padded together is cut apart.
   auto parts = batches(config, 3, 18, 3);
-  for (NoisyBatch& b : batches(config, 3, 21, 3)) parts.push_back(std::move(b));
+  for (LossBatch& b : batches(config, 3, 21, 3)) parts.push_back(std::move(b));
   EXPECT_EQ(sequences(parts), together);
 }
 
@@ -89,7 +89,7 @@ TEST_F(Sft, PaddingReachesTheLongestOfItsGroup) {
   }
   const auto lengths = [&] {
     std::multiset<std::int64_t> all;
-    for (const NoisyBatch& b : batches(config, 3, 18, 6))
+    for (const LossBatch& b : batches(config, 3, 18, 6))
       for (std::size_t s = 0; s + 1 < b.offsets.size(); ++s)
         all.insert(b.offsets[s + 1] - b.offsets[s]);
     return all;
@@ -152,7 +152,7 @@ TEST_F(Sft, ValidationIsTheExactMeanForACausalModel) {
   config.train.objective = Objective::autoregressive;
   Trainer trainer = sft(config);
   const TokenFile file(config.data.validation);
-  const ResponseValidator validator(trainer.config(), file);
+  const SftValidator validator(trainer.config(), file);
   EXPECT_EQ(validator.description(), "8 examples");
   ObjectiveRunner runner(ops, trainer.config().model, trainer.weights(), {64, 16, 64, false});
   const SftExamples examples(file, 16, 0);

@@ -111,7 +111,7 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
 
   Devices devices_;
   CudaOps ops_;
-  Grid grid_;
+  DeviceMesh grid_;
   SharedRun run_;
   Config config_;
 };
@@ -150,7 +150,7 @@ class Tuning : public ::testing::Test {
   };
   Result train(bool tune, bool resume) {
     CudaOps ops(DeviceOptions{.index = session().rank(), .tune_products = tune});
-    Grid grid(testing::world({}, &ops), session().size());
+    DeviceMesh grid(testing::world({}, &ops), session().size());
     const Counts before = Counts::now();
     ::testing::internal::CaptureStderr();
     Trainer trainer(config_, ops,

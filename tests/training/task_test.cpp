@@ -100,8 +100,8 @@ class Updaters : public Tasks {
   }
 
   const TrainingData data;
-  Grid grid;
-  RankTeam team;
+  DeviceMesh grid;
+  RankProcessGroup team;
   ModelReplica replica;
 };
 

@@ -92,7 +92,9 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
 
 void Device::synchronize(const char* op) { state_->stream.synchronize(op); }
 
-void Device::repeat(std::unique_ptr<Recording>&, const std::function<void()>& work) { work(); }
+void Device::run_captured(std::unique_ptr<CapturedGraph>&, const std::function<void()>& work) {
+  work();
+}
 
 void* Device::workspace(const char*, std::int64_t bytes) {
   State& s = *state_;

@@ -77,7 +77,7 @@ class DeviceMemory final : public Memory {
 };
 
 /// A graph, and the workspace that its kernels were recorded with.
-struct Graph final : Recording {
+struct Graph final : CapturedGraph {
   ~Graph() override { reset(); }
   void reset() noexcept {
     if (instance) (void)cudaGraphExecDestroy(instance);
@@ -89,7 +89,7 @@ struct Graph final : Recording {
 
 /// What `work` puts on the stream, not done yet.
 cudaGraphExec_t recorded(cudaStream_t stream, const std::function<void()>& work) {
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "repeat");
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "run_captured");
   cudaGraph_t graph = nullptr;
   try {
     work();
@@ -99,11 +99,11 @@ cudaGraphExec_t recorded(cudaStream_t stream, const std::function<void()>& work)
     if (graph) (void)cudaGraphDestroy(graph);
     throw;
   }
-  check(cudaStreamEndCapture(stream, &graph), "repeat");
+  check(cudaStreamEndCapture(stream, &graph), "run_captured");
   cudaGraphExec_t instance = nullptr;
   const cudaError_t error = cudaGraphInstantiate(&instance, graph, 0);
   (void)cudaGraphDestroy(graph);
-  check(error, "repeat");
+  check(error, "run_captured");
   return instance;
 }
 
@@ -188,7 +188,8 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
 
 void Device::synchronize(const char* op) { state_->stream->synchronize(op); }
 
-void Device::repeat(std::unique_ptr<Recording>& recording, const std::function<void()>& work) {
+void Device::run_captured(std::unique_ptr<CapturedGraph>& recording,
+                          const std::function<void()>& work) {
   auto* graph = static_cast<Graph*>(recording.get());
   if (!graph || each_call_waits()) {
     if (!graph) recording = std::make_unique<Graph>();
@@ -199,7 +200,7 @@ void Device::repeat(std::unique_ptr<Recording>& recording, const std::function<v
     graph->instance = recorded(*state_->stream, work);
     graph->workspace = state_->workspace;
   }
-  check(cudaGraphLaunch(graph->instance, *state_->stream), "repeat");
+  check(cudaGraphLaunch(graph->instance, *state_->stream), "run_captured");
 }
 
 void* Device::workspace(const char* op, std::int64_t bytes) {

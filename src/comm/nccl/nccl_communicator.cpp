@@ -23,8 +23,8 @@ namespace {
 std::byte* bytes_of(Tensor t) { return static_cast<std::byte*>(t.data); }
 bool on_host(Tensor t) { return t.place == Place::host; }
 
-/// How long a stream stood still for another.
-class StandStills {
+/// How long a stream stalled for another.
+class Stalls {
  public:
   void add(Event begin, Event end) {
     (void)seconds();  // those that are over hold events
@@ -129,7 +129,7 @@ struct NcclCommunicator::Device {
   bool pending = false;          // something is queued that no join() has seen
   std::int64_t collectives = 0;  // so far
   double bytes_sent = 0;
-  StandStills stand_stills;
+  Stalls stand_stills;
   std::optional<nccl::Watch> watch;
 };
 

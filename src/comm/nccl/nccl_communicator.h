@@ -73,7 +73,7 @@ class NcclCommunicator final : public Communicator {
   void join() override;
   /// For the hosts: what is queued on the devices may still run.
   void barrier() override;
-  /// bytes_sent: what a ring sends. waited_seconds: also how long the Ops' stream stood still in
+  /// bytes_sent: what a ring sends. waited_seconds: also how long the Ops' stream stalled in
   /// join(), as far as the device has come.
   CommunicationStats stats() const override;
   void abort() noexcept override;

@@ -201,8 +201,8 @@ class Repeats : public StandInTest {
     device->memory().release(numbers, 64);
     device.reset();
   }
-  void repeat(const std::function<void()>& work) {
-    device->repeat(recording, [&] {
+  void run_captured(const std::function<void()>& work) {
+    device->run_captured(recording, [&] {
       ++worked;
       work();
     });
@@ -215,7 +215,7 @@ class Repeats : public StandInTest {
   }
 
   std::unique_ptr<Device> device;
-  std::unique_ptr<Recording> recording;
+  std::unique_ptr<CapturedGraph> recording;
   int* numbers = nullptr;
   int worked = 0;
 };
@@ -223,7 +223,7 @@ class Repeats : public StandInTest {
 /// The first call works, the second records, the later ones launch what was recorded.
 TEST_F(Repeats, ByAGraph) {
   for (int turn = 1; turn <= 5; ++turn) {
-    repeat([&] {
+    run_captured([&] {
       increment();
       increment();
     });
@@ -233,7 +233,7 @@ TEST_F(Repeats, ByAGraph) {
   EXPECT_EQ(calls("cudaGraphLaunch"), 4);
   EXPECT_EQ(calls("cudaGraphInstantiate"), 1);
   recording.reset();
-  repeat([&] { increment(); });
+  run_captured([&] { increment(); });
   EXPECT_EQ(worked, 3);
   EXPECT_EQ(first(), 11);
 }
@@ -244,10 +244,10 @@ TEST_F(Repeats, RecordsAgainWhenTheWorkspaceHasMoved) {
     launch({"an_op", 1, 16, 0, device->stream()}, increments, scratch);
     increment();
   };
-  for (int turn = 0; turn < 3; ++turn) repeat(work);
+  for (int turn = 0; turn < 3; ++turn) run_captured(work);
   EXPECT_EQ(worked, 2);
   device->workspace("another", 1 << 20);
-  for (int turn = 0; turn < 3; ++turn) repeat(work);
+  for (int turn = 0; turn < 3; ++turn) run_captured(work);
   EXPECT_EQ(worked, 3);
   EXPECT_EQ(first(), 6);
 }
@@ -274,9 +274,9 @@ TEST_F(Repeats, TellsWhyWorkCannotBeRecorded) {
   int expected = 0;
   for (const auto& [error, violation, work] : cases) {
     recording.reset();
-    repeat([&] { increment(); });
+    run_captured([&] { increment(); });
     EXPECT_TRUE(contains(error_of([&] {
-                           repeat([&] {
+                           run_captured([&] {
                              increment();
                              work();
                            });
@@ -286,8 +286,8 @@ TEST_F(Repeats, TellsWhyWorkCannotBeRecorded) {
       EXPECT_TRUE(only_violation(violation));
     }
     check_launch("later");  // nobody else is blamed
-    repeat([&] { increment(); });
-    repeat([&] { increment(); });
+    run_captured([&] { increment(); });
+    run_captured([&] { increment(); });
     expected += 3;
     EXPECT_EQ(first(), expected) << violation;
   }
@@ -302,7 +302,7 @@ TEST_F(Repeats, ProductsToo) {
   device->copy("an_op", x + 64, Place::device, 256, ones, Place::host, 256, 256, 1);
   const Gemm p{false, false, 8, 8, 8, x, 8, x + 64, 8, x + 128, 8, DType::f32, DType::f32, true};
   for (int turn = 1; turn <= 4; ++turn) {
-    repeat([&] { products.multiply("an_op", p); });
+    run_captured([&] { products.multiply("an_op", p); });
     device->copy("an_op", y, Place::host, 4, x + 128, Place::device, 4, 4, 1);
     EXPECT_EQ(y[0], float(turn));
   }

@@ -31,7 +31,7 @@ TEST_F(TrainingOnStandIns, StepsAreAlike) {
   const ModelConfig config = tiny(48, 3, 1);
   Training training(ops, config, DType::bf16);
   initialise(training.optimizer.master().pieces(), training.weights, config, 1, ops);
-  training.optimizer.round_master();
+  training.optimizer.cast_master_weights();
   std::vector<std::vector<std::int64_t>> counts;
   for (std::int64_t number = 1; number <= 3; ++number) {
     std::vector<std::int64_t> before, after;

@@ -14,7 +14,7 @@ inline std::string training_losses(CudaOps& ops) {
       const ModelConfig config = tiny(128, 2, 1, attention);
       Training training(ops, config, type);
       initialise(training.optimizer.master().pieces(), training.weights, config, 1, ops);
-      training.optimizer.round_master();
+      training.optimizer.cast_master_weights();
       for (std::int64_t number = 1; number <= 2; ++number) {
         for (const float loss : training.step(batch_of(config, std::uint64_t(number)), number)) {
           char digits[32];

@@ -1,5 +1,5 @@
 // Which rank belongs to which group, and what ranks must agree on.
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 
 #include <sched.h>
 
@@ -23,11 +23,11 @@ std::vector<std::int32_t> members(Communicator& group, int rank) {
   return all;
 }
 
-TEST(Grid, TensorRanksAreNeighbours) {
+TEST(DeviceMesh, TensorRanksAreNeighbours) {
   const int n = testing::session().size(), rank = testing::session().rank();
   for (int t = 1; t <= n; ++t) {
     if (n % t != 0) continue;
-    const Grid grid(testing::world(), t);
+    const DeviceMesh grid(testing::world(), t);
     EXPECT_EQ(grid.world().size(), n);
     EXPECT_EQ(grid.tensor().size(), t);
     EXPECT_EQ(grid.data().size(), n / t);
@@ -40,10 +40,10 @@ TEST(Grid, TensorRanksAreNeighbours) {
   }
 }
 
-TEST(Grid, RefusesWhatDoesNotDivide) {
+TEST(DeviceMesh, RefusesWhatDoesNotDivide) {
   const int n = testing::session().size();
   const auto error = [](std::int64_t t) {
-    return error_of<UsageError>([&] { Grid(testing::world(), t); });
+    return error_of<UsageError>([&] { DeviceMesh(testing::world(), t); });
   };
   const std::string choices = n == 1 ? "1" : n == 2 ? "1 or 2" : "1, 2 or 4";
   ASSERT_TRUE(n == 1 || n == 2 || n == 4);

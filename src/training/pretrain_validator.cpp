@@ -1,15 +1,16 @@
-#include "training/window_validator.h"
+#include "training/pretrain_validator.h"
 
 #include <numbers>
 #include <utility>
 #include <vector>
 
 #include "core/text.h"
-#include "training/batch_runner.h"
+#include "training/gradient_accumulator.h"
 
 namespace lacuna {
 
-WindowValidator::WindowValidator(const Config& config, TokenFile file, const Tokenizer* tokenizer)
+PretrainValidator::PretrainValidator(const Config& config, TokenFile file,
+                                     const Tokenizer* tokenizer)
     : config_(config),
       file_(std::move(file)),
       loader_(file_, config.data.sequence_length, /*seed=*/0) {
@@ -27,7 +28,7 @@ WindowValidator::WindowValidator(const Config& config, TokenFile file, const Tok
   }
 }
 
-ValidationResult WindowValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
+ValidationResult PretrainValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
   result.bound =
@@ -39,6 +40,6 @@ ValidationResult WindowValidator::run(ObjectiveRunner& objective, Communicator& 
   return result;
 }
 
-std::string WindowValidator::description() const { return counted(set_.sequences, "sequence"); }
+std::string PretrainValidator::description() const { return counted(set_.sequences, "sequence"); }
 
 }  // namespace lacuna

@@ -1,4 +1,4 @@
-#include "model/shared_embedding.h"
+#include "model/vocab_parallel_embedding.h"
 
 #include "core/tensor_of.h"
 #include "model/pass.h"
@@ -6,7 +6,7 @@
 namespace lacuna {
 
 /// Which tokens are this rank's, and where they are.
-void SharedEmbedding::find_own(Tensor tokens) {
+void VocabParallelEmbedding::find_own(Tensor tokens) {
   tokens_.resize(std::size_t(tokens.count()));
   ops_.copy(tensor_of(tokens_), tokens);
   ops_.synchronize();
@@ -23,8 +23,8 @@ void SharedEmbedding::find_own(Tensor tokens) {
   ops_.copy(activations_.own_rows(n), tensor_of(rows_));
 }
 
-void SharedEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {
-  if (shares_.size() == 1) return ops_.embedding_forward(x, tokens, w);
+void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {
+  if (tp_group_.size() == 1) return ops_.embedding_forward(x, tokens, w);
   find_own(tokens);
   ops_.fill(x, 0);
   if (const auto n = std::int64_t(ids_.size()); n > 0) {
@@ -32,11 +32,11 @@ void SharedEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {
     ops_.embedding_forward(own, activations_.own_ids(n), w);
     ops_.scatter_add_rows(x, own, activations_.own_rows(n));
   }
-  sum_over_shares(shares_, x);  // of which all but one are zeros
+  sum_over_shares(tp_group_, x);  // of which all but one are zeros
 }
 
-void SharedEmbedding::backward(Tensor dw, Tensor d_x, Tensor tokens) {
-  if (shares_.size() == 1) return ops_.embedding_backward(dw, d_x, tokens);
+void VocabParallelEmbedding::backward(Tensor dw, Tensor d_x, Tensor tokens) {
+  if (tp_group_.size() == 1) return ops_.embedding_backward(dw, d_x, tokens);
   const auto n = std::int64_t(ids_.size());
   if (n == 0) return;
   const Tensor own = activations_.own_embeddings(n);

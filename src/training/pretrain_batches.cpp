@@ -1,4 +1,4 @@
-#include "training/window_source.h"
+#include "training/pretrain_batches.h"
 
 #include <algorithm>
 
@@ -33,26 +33,26 @@ NoiseOptions noise_options(const Config& config) {
           .mask_token = std::int32_t(config.model.mask_token)};
 }
 
-WindowSource::WindowSource(const Config& config, const TokenFile& file)
+PretrainBatches::PretrainBatches(const Config& config, const TokenFile& file)
     : config_(config),
       noise_(noise_options(config)),
       loader_(file, config.data.sequence_length, noise_.seed),
       tokens_(tokens_of_micro_batch(config)) {}
 
-ModelLimits WindowSource::limits(std::int64_t count) const {
+ModelLimits PretrainBatches::limits(std::int64_t count) const {
   const std::int64_t sequences = largest_micro_batch(config_.train, count);
   const std::int64_t rows = sequences * config_.data.sequence_length;
   return {rows, sequences, rows, true};
 }
 
-void WindowSource::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
+void PretrainBatches::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
   length_ =
       step_length(noise_, step, config_.data.sequence_length, config_.train.random_length_fraction);
   sample_ = first_sample;
   end_ = first_sample + count;
 }
 
-bool WindowSource::next(NoisyBatch& batch) {
+bool PretrainBatches::next(LossBatch& batch) {
   if (sample_ == end_) return false;
   const std::int64_t count = std::min(config_.train.micro_batch_size, end_ - sample_);
   const Tensor clean(tokens_.data(), {count, config_.data.sequence_length});
@@ -62,7 +62,7 @@ bool WindowSource::next(NoisyBatch& batch) {
   return true;
 }
 
-std::string WindowSource::description() const {
+std::string PretrainBatches::description() const {
   return str(counted(loader_.windows(), "sequence"), " of ", loader_.sequence_length(),
              " per epoch");
 }

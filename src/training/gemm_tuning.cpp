@@ -1,4 +1,4 @@
-#include "training/product_tuning.h"
+#include "training/gemm_tuning.h"
 
 #include <utility>
 #include <vector>
@@ -10,7 +10,7 @@
 
 namespace lacuna {
 
-ProductTuning::ProductTuning(Ops& ops, Communicator& world, std::filesystem::path file)
+GemmTuning::GemmTuning(Ops& ops, Communicator& world, std::filesystem::path file)
     : ops_(ops), world_(world), file_(std::move(file)) {
   if (ops_.product_algorithms().empty()) return;
   const auto warn = [&](const std::string& why) {
@@ -30,7 +30,7 @@ ProductTuning::ProductTuning(Ops& ops, Communicator& world, std::filesystem::pat
   }
 }
 
-void ProductTuning::save() {
+void GemmTuning::save() {
   if (ops_.product_algorithms().empty()) return;
   const std::vector<std::string> texts = gathered_texts(world_, ops_.product_algorithms());
   for (std::size_t r = texts.size(); r-- > 0;) {

@@ -16,14 +16,14 @@ namespace lacuna {
 /// its group, sft.pad_group consecutive samples of the order of training, as LLaDA pads its
 /// mini-batches (arXiv:2502.09992, 2.3); they teach the model to end within a canvas. The groups
 /// depend on the order alone. "none", and the autoregressive objective: no padding.
-class ResponseSource final : public BatchSource {
+class SftBatches final : public BatchSource {
  public:
   /// Borrows `config`. Error when the file cannot be used.
-  ResponseSource(const Config& config, const TokenFile& file);
+  SftBatches(const Config& config, const TokenFile& file);
 
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
-  bool next(NoisyBatch& batch) override;
+  bool next(LossBatch& batch) override;
   std::int64_t samples_per_epoch() const override { return examples_.size(); }
   std::string description() const override;
 

@@ -12,13 +12,13 @@
 namespace lacuna {
 
 /// Pretraining's: train.eval_samples windows of data.validation, evenly spaced.
-class WindowValidator final : public Validator {
+class PretrainValidator final : public Validator {
  public:
   /// Borrows `config`. `tokenizer` null: bits per byte stay unknown. Error when the file cannot be
   /// used.
-  WindowValidator(const Config& config, TokenFile file, const Tokenizer* tokenizer);
-  WindowValidator(const WindowValidator&) = delete;
-  WindowValidator& operator=(const WindowValidator&) = delete;
+  PretrainValidator(const Config& config, TokenFile file, const Tokenizer* tokenizer);
+  PretrainValidator(const PretrainValidator&) = delete;
+  PretrainValidator& operator=(const PretrainValidator&) = delete;
 
   ValidationResult run(ObjectiveRunner& objective, Communicator& ranks) const override;
   std::string description() const override;

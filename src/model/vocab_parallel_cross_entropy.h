@@ -5,20 +5,21 @@
 #include "comm/communicator.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 
 namespace lacuna {
 
-/// Cross-entropy of logits whose columns (ids) are spread over the ranks that share a model. What
-/// the ranks exchange is one number per row, twice; logits are never gathered.
+/// Cross-entropy of logits whose columns (ids) are spread over the ranks of the tensor parallel
+/// group. What the ranks exchange is one number per row, twice; logits are never gathered.
 ///
 /// Each rank's logits have one column more, for all the ids it does not hold: when that column is
 /// the log-sum-exp of the other ranks' logits, the softmax over a row is the one over the whole
 /// vocabulary. (In bf16 that number is rounded like the logits are.)
-class SharedCrossEntropy {
+class VocabParallelCrossEntropy {
  public:
   /// Borrows ops and shares. At most `rows` rows at once.
-  SharedCrossEntropy(Ops& ops, Communicator& shares, const ShareExtents& own, std::int64_t rows);
+  VocabParallelCrossEntropy(Ops& ops, Communicator& tp_group, const ShardDims& own,
+                            std::int64_t rows);
   /// What that allocates.
   static Plan plan(std::int64_t rows);
 
@@ -39,8 +40,8 @@ class SharedCrossEntropy {
   void share_losses(Tensor loss);
 
   Ops& ops_;
-  Communicator& shares_;
-  const ShareExtents own_;
+  Communicator& tp_group_;
+  const ShardDims own_;
   Slots slots_;
   Arena arena_;
   std::vector<std::int32_t> targets_;

@@ -1,4 +1,4 @@
-#include "training/owned_tensors.h"
+#include "training/optimizer_shard.h"
 
 #include <algorithm>
 
@@ -11,7 +11,7 @@ std::int64_t flat_index_of(const ModelTensors& model, const WeightPiece& piece) 
 
 }  // namespace
 
-Plan OwnedTensors::plan(const std::vector<FlatRange>& owned, const std::string& kind) {
+Plan OptimizerShard::plan(const std::vector<FlatRange>& owned, const std::string& kind) {
   std::int64_t elements = 0;
   for (const FlatRange& range : owned) elements += range.size;
   Plan plan;
@@ -19,13 +19,13 @@ Plan OwnedTensors::plan(const std::vector<FlatRange>& owned, const std::string& 
   return plan;
 }
 
-OwnedTensors::OwnedTensors(const ModelTensors& tensors, const std::vector<FlatRange>& owned)
+OptimizerShard::OptimizerShard(const ModelTensors& tensors, const std::vector<FlatRange>& owned)
     : pieces_(lacuna::pieces_within(tensors, owned)) {
   for (const WeightPiece& piece : pieces_) flat_index_.push_back(flat_index_of(tensors, piece));
 }
 
-OwnedTensors::OwnedTensors(Memory& memory, const ModelTensors& model,
-                           const std::vector<FlatRange>& owned, const std::string& kind)
+OptimizerShard::OptimizerShard(Memory& memory, const ModelTensors& model,
+                               const std::vector<FlatRange>& owned, const std::string& kind)
     : arena_(std::make_unique<Arena>(memory, plan(owned, kind))) {
   std::int64_t before = 0;
   for (const FlatRange& range : owned) {
@@ -39,7 +39,7 @@ OwnedTensors::OwnedTensors(Memory& memory, const ModelTensors& model,
   }
 }
 
-std::vector<WeightPiece> OwnedTensors::pieces_within(const std::vector<FlatRange>& ranges) const {
+std::vector<WeightPiece> OptimizerShard::pieces_within(const std::vector<FlatRange>& ranges) const {
   std::vector<WeightPiece> within;
   for (const FlatRange& range : ranges)
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
@@ -53,7 +53,7 @@ std::vector<WeightPiece> OwnedTensors::pieces_within(const std::vector<FlatRange
   return within;
 }
 
-Tensor OwnedTensors::flat() const {
+Tensor OptimizerShard::flat() const {
   CHECK(arena_, "elements of other tensors are not one vector");
   return (*arena_)[Slot{0}];
 }

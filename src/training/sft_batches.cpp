@@ -1,4 +1,4 @@
-#include "training/response_source.h"
+#include "training/sft_batches.h"
 
 #include <algorithm>
 
@@ -13,39 +13,39 @@ std::int64_t length_of(const ResponseExample& example) {
 
 }  // namespace
 
-ResponseSource::ResponseSource(const Config& config, const TokenFile& file)
+SftBatches::SftBatches(const Config& config, const TokenFile& file)
     : config_(config),
       noise_(noise_options(config)),
       examples_(file, config.data.sequence_length, noise_.seed) {}
 
-ModelLimits ResponseSource::limits(std::int64_t count) const {
+ModelLimits SftBatches::limits(std::int64_t count) const {
   const std::int64_t rows =
       std::min(config_.train.micro_batch_size, count) * config_.data.sequence_length;
   // An example has at least a token of response.
   return {rows, std::min(rows, count), rows, true};
 }
 
-std::int64_t ResponseSource::padding(std::int64_t sample) const {
+std::int64_t SftBatches::padding(std::int64_t sample) const {
   if (config_.sft.pad_loss == PadLoss::none || noise_.objective == Objective::autoregressive)
     return 0;
   const std::int64_t group = config_.sft.pad_group, first = sample / group * group;
   std::int64_t longest = 0;
   for (std::int64_t i = first; i < first + group; ++i)
-    longest = std::max(longest, examples_.length(examples_.dealt(i)));
-  return longest - examples_.length(examples_.dealt(sample));
+    longest = std::max(longest, examples_.length(examples_.permuted(i)));
+  return longest - examples_.length(examples_.permuted(sample));
 }
 
-void ResponseSource::begin(std::int64_t, std::int64_t first_sample, std::int64_t count) {
+void SftBatches::begin(std::int64_t, std::int64_t first_sample, std::int64_t count) {
   step_.clear();
   done_ = 0;
   room_ = limits(count).rows;
   for (std::int64_t sample = first_sample; sample < first_sample + count; ++sample)
-    step_.push_back({examples_.at(examples_.dealt(sample)), padding(sample), sample});
+    step_.push_back({examples_.at(examples_.permuted(sample)), padding(sample), sample});
   std::stable_sort(step_.begin(), step_.end(),
                    [](const auto& a, const auto& b) { return length_of(a) > length_of(b); });
 }
 
-bool ResponseSource::next(NoisyBatch& batch) {
+bool SftBatches::next(LossBatch& batch) {
   if (done_ == step_.size()) return false;
   std::size_t end = done_;
   for (std::int64_t rows = 0; end < step_.size() && rows + length_of(step_[end]) <= room_; ++end)
@@ -56,7 +56,7 @@ bool ResponseSource::next(NoisyBatch& batch) {
   return true;
 }
 
-std::string ResponseSource::description() const {
+std::string SftBatches::description() const {
   std::string text = str(counted(examples_.size(), "example"), " per epoch, ",
                          counted(examples_.response_tokens(), "token"), " of response, at most ",
                          counted(examples_.longest(), "token"), " each");

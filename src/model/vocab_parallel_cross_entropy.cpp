@@ -1,4 +1,4 @@
-#include "model/shared_cross_entropy.h"
+#include "model/vocab_parallel_cross_entropy.h"
 
 #include <algorithm>
 #include <cmath>
@@ -17,25 +17,25 @@ Tensor column_of(std::vector<float>& v) {
 
 }  // namespace
 
-Plan SharedCrossEntropy::make_plan(std::int64_t rows, Slots& slots) {
+Plan VocabParallelCrossEntropy::make_plan(std::int64_t rows, Slots& slots) {
   Plan plan;
   slots.targets = plan.add("logits/own_targets", {rows}, DType::i32);
   slots.zeros = plan.add("logits/zeros", {rows}, DType::i32);
   return plan;
 }
 
-Plan SharedCrossEntropy::plan(std::int64_t rows) {
+Plan VocabParallelCrossEntropy::plan(std::int64_t rows) {
   Slots slots;
   return make_plan(rows, slots);
 }
 
-SharedCrossEntropy::SharedCrossEntropy(Ops& ops, Communicator& shares, const ShareExtents& own,
-                                       std::int64_t rows)
-    : ops_(ops), shares_(shares), own_(own), arena_(ops.memory(), make_plan(rows, slots_)) {}
+VocabParallelCrossEntropy::VocabParallelCrossEntropy(Ops& ops, Communicator& tp_group,
+                                                     const ShardDims& own, std::int64_t rows)
+    : ops_(ops), tp_group_(tp_group), own_(own), arena_(ops.memory(), make_plan(rows, slots_)) {}
 
-Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) {
+Tensor VocabParallelCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) {
   const std::int64_t m = logits.rows(), ids = own_.ids;
-  const auto rows = std::size_t(m), ranks = std::size_t(shares_.size());
+  const auto rows = std::size_t(m), ranks = std::size_t(tp_group_.size());
   // Loss of column 0 plus its logit: the log-sum-exp of this rank's columns.
   column_.assign(rows, kNothing);
   ops_.copy(logits.column_range(ids, 1), column_of(column_));
@@ -49,16 +49,16 @@ Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) 
   ops_.synchronize();
   for (std::size_t i = 0; i < rows; ++i) losses_[i] += column_[i];
   lse_.resize(ranks * rows);
-  shares_.all_gather(tensor_of(lse_), tensor_of(losses_));
-  shares_.join();
+  tp_group_.all_gather(tensor_of(lse_), tensor_of(losses_));
+  tp_group_.join();
 
   for (std::size_t i = 0; i < rows; ++i) {
     const auto of = [&](std::size_t rank) { return double(lse_[rank * rows + i]); };
     double highest = -INFINITY, sum = 0;
     for (std::size_t r = 0; r < ranks; ++r)
-      if (r != std::size_t(shares_.rank())) highest = std::max(highest, of(r));
+      if (r != std::size_t(tp_group_.rank())) highest = std::max(highest, of(r));
     for (std::size_t r = 0; r < ranks; ++r)
-      if (r != std::size_t(shares_.rank())) sum += std::exp(of(r) - highest);
+      if (r != std::size_t(tp_group_.rank())) sum += std::exp(of(r) - highest);
     column_[i] = float(highest + std::log(sum));
     const std::int64_t target = targets_[i] - own_.first_id;
     targets_[i] = std::int32_t(target >= 0 && target < ids ? target : ids);
@@ -69,24 +69,25 @@ Tensor SharedCrossEntropy::complete(Tensor logits, Tensor targets, Tensor loss) 
   return own_targets;
 }
 
-void SharedCrossEntropy::share_losses(Tensor loss) {
+void VocabParallelCrossEntropy::share_losses(Tensor loss) {
   ops_.copy(tensor_of(losses_), loss);
   ops_.synchronize();
   for (std::size_t i = 0; i < losses_.size(); ++i)
     if (targets_[i] == own_.ids) losses_[i] = 0;
-  shares_.all_reduce(tensor_of(losses_), Reduce::sum);
-  shares_.join();
+  tp_group_.all_reduce(tensor_of(losses_), Reduce::sum);
+  tp_group_.join();
   ops_.copy(loss, tensor_of(losses_));
   ops_.synchronize();  // losses_ is written again
 }
 
-void SharedCrossEntropy::forward(Tensor loss, Tensor logits, Tensor targets) {
+void VocabParallelCrossEntropy::forward(Tensor loss, Tensor logits, Tensor targets) {
   const Tensor own_targets = complete(logits, targets, loss);
   ops_.cross_entropy_forward(loss, logits, own_targets);
   share_losses(loss);
 }
 
-void SharedCrossEntropy::backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) {
+void VocabParallelCrossEntropy::backward(Tensor loss, Tensor logits, Tensor targets,
+                                         Tensor weights) {
   const Tensor own_targets = complete(logits, targets, loss);
   ops_.cross_entropy_backward(loss, logits, own_targets, weights);
   share_losses(loss);

@@ -5,10 +5,10 @@
 namespace lacuna {
 
 /// The ranks of a group as those who write a file together.
-class RankTeam final : public ProcessGroup {
+class RankProcessGroup final : public ProcessGroup {
  public:
   /// Borrows the group.
-  explicit RankTeam(Communicator& group) : group_(group) {}
+  explicit RankProcessGroup(Communicator& group) : group_(group) {}
   int rank() const override { return group_.rank(); }
   int size() const override { return group_.size(); }
   std::vector<std::string> gather(const std::string& mine) override {

@@ -8,14 +8,14 @@
 namespace lacuna {
 
 /// Pretraining's: windows of data.sequence_length tokens, cut to a random length in some steps.
-class WindowSource final : public BatchSource {
+class PretrainBatches final : public BatchSource {
  public:
   /// Borrows both. Error when the file cannot be used.
-  WindowSource(const Config& config, const TokenFile& file);
+  PretrainBatches(const Config& config, const TokenFile& file);
 
   ModelLimits limits(std::int64_t count) const override;
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
-  bool next(NoisyBatch& batch) override;
+  bool next(LossBatch& batch) override;
   std::int64_t samples_per_epoch() const override { return loader_.windows(); }
   std::string description() const override;
 

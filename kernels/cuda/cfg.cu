@@ -7,7 +7,7 @@ namespace {
 constexpr int kThreads = 256;
 
 template <class T, int n>
-__global__ void guide_kernel(T* logits, const T* unconditional, float factor, std::int64_t count) {
+__global__ void cfg_kernel(T* logits, const T* unconditional, float factor, std::int64_t count) {
   for_my_pack<n>(count, [&](auto width, std::int64_t i) {
     constexpr int kWidth = decltype(width)::value;
     auto x = load_pack<kWidth>(logits + i);
@@ -22,9 +22,9 @@ __global__ void guide_kernel(T* logits, const T* unconditional, float factor, st
 
 }  // namespace
 
-void CudaOps::guide(Tensor logits, Tensor unconditional, float scale) {
-  const Checks c = checks("guide");
-  check_guide(c, logits, unconditional);
+void CudaOps::apply_cfg(Tensor logits, Tensor unconditional, float scale) {
+  const Checks c = checks("apply_cfg");
+  check_apply_cfg(c, logits, unconditional);
   if (scale == 0) return;
   visit_float(logits.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
@@ -32,7 +32,7 @@ void CudaOps::guide(Tensor logits, Tensor unconditional, float scale) {
     visit_width<kPackOf<T>>(fits, [&](auto width) {
       constexpr int n = decltype(width)::value;
       launch({c.op(), blocks_for_vector(logits.count(), kThreads, n), kThreads, 0, stream()},
-             guide_kernel<T, n>, logits.as<T>(), unconditional.as<T>(), scale + 1, logits.count());
+             cfg_kernel<T, n>, logits.as<T>(), unconditional.as<T>(), scale + 1, logits.count());
     });
   });
 }

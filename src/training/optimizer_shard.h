@@ -10,13 +10,13 @@ namespace lacuna {
 
 /// One f32 number for each weight that this rank updates: moments, master weights. When optimizer
 /// states are sharded that is its parts of the buckets, else every weight it holds.
-class OwnedTensors {
+class OptimizerShard {
  public:
   /// Zeroed memory for ranges of a model's flat(). `kind` as in ModelTensors.
-  OwnedTensors(Memory& memory, const ModelTensors& model, const std::vector<FlatRange>& owned,
-               const std::string& kind);
+  OptimizerShard(Memory& memory, const ModelTensors& model, const std::vector<FlatRange>& owned,
+                 const std::string& kind);
   /// Those elements of `tensors` themselves.
-  OwnedTensors(const ModelTensors& tensors, const std::vector<FlatRange>& owned);
+  OptimizerShard(const ModelTensors& tensors, const std::vector<FlatRange>& owned);
   static Plan plan(const std::vector<FlatRange>& owned, const std::string& kind);
 
   /// In the order of flat(), the same for all tensors of the same ranges.

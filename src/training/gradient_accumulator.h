@@ -24,20 +24,20 @@ struct SampleRange {
 SampleRange share_of_samples(std::int64_t count, int index, int parts);
 
 /// Called with each micro-batch after its passes.
-using BatchObserver = std::function<void(const NoisyBatch&)>;
+using BatchObserver = std::function<void(const LossBatch&)>;
 
 /// Loss and gradients of a rank's share of a step's batch, a micro-batch at a time. The samples,
 /// their noise and weights are those of the global batch, so that the sum over micro-batches and
 /// ranks does not depend on the cut.
-class BatchRunner {
+class GradientAccumulator {
  public:
   /// Borrows all. `share`: which of a batch's samples are this rank's. `tensor_parallel` as in
   /// Task::objective(). Throws Error with the memory table when the activations do not fit.
-  BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights, const Task& task,
-              SampleRange share, Communicator* tensor_parallel = nullptr);
+  GradientAccumulator(Ops& ops, const Config& config, const ModelTensors& weights, const Task& task,
+                      SampleRange share, Communicator* tensor_parallel = nullptr);
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
-  /// 0. Adds to `gradients`. `complete` is told of the last micro-batch's backward pass.
+  /// 0. Adds to `gradients`. `complete` is called during the last micro-batch's backward pass.
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                   const BatchObserver& observer = {}, const GradientObserver& complete = {});
   ObjectiveRunner& objective() { return objective_; }

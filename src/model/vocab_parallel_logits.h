@@ -2,19 +2,19 @@
 #include "comm/communicator.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 
 namespace lacuna {
 
 /// Whole rows of logits of a model that ranks share: each computes those of its own ids, and all of
 /// them get all. To draw a token, the noise of every id must meet its logit (Ops::sample_tokens).
-class SharedLogits {
+class VocabParallelLogits {
  public:
   /// Borrows ops and shares. At most `rows` rows at once, of `type`.
-  SharedLogits(Ops& ops, Communicator& shares, const ModelConfig& config, std::int64_t rows,
-               DType type);
+  VocabParallelLogits(Ops& ops, Communicator& tp_group, const ModelConfig& config,
+                      std::int64_t rows, DType type);
   /// What that allocates.
-  static Plan plan(const ModelConfig& config, std::int64_t rows, DType type, int shares);
+  static Plan plan(const ModelConfig& config, std::int64_t rows, DType type, int tp_group);
 
   /// logits [m,V] = hidden w^T. hidden [m,C]; w [ids,C], this rank's rows of the head. Every rank
   /// gets the same bits.
@@ -22,7 +22,7 @@ class SharedLogits {
 
  private:
   Ops& ops_;
-  Communicator& shares_;
+  Communicator& tp_group_;
   const ModelConfig config_;
   Arena parts_;
 };

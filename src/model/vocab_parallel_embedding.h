@@ -5,17 +5,17 @@
 #include "comm/communicator.h"
 #include "kernels/ops.h"
 #include "model/activations.h"
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 
 namespace lacuna {
 
 /// The embedding of a model that ranks may share: each holds the rows of its ids.
-class SharedEmbedding {
+class VocabParallelEmbedding {
  public:
   /// Borrows all.
-  SharedEmbedding(Ops& ops, Communicator& shares, const ShareExtents& own,
-                  const Activations& activations)
-      : ops_(ops), shares_(shares), own_(own), activations_(activations) {}
+  VocabParallelEmbedding(Ops& ops, Communicator& tp_group, const ShardDims& own,
+                         const Activations& activations)
+      : ops_(ops), tp_group_(tp_group), own_(own), activations_(activations) {}
 
   /// x[n,:] = embedding of tokens[n]. x [N,C], tokens i32 [N] in ops.place(), w this rank's rows.
   void forward(Tensor x, Tensor tokens, Tensor w);
@@ -26,8 +26,8 @@ class SharedEmbedding {
   void find_own(Tensor tokens);
 
   Ops& ops_;
-  Communicator& shares_;
-  const ShareExtents own_;
+  Communicator& tp_group_;
+  const ShardDims own_;
   const Activations& activations_;
   std::vector<std::int32_t> tokens_, ids_, rows_;  // ids_ are counted from own_.first_id
 };

@@ -12,10 +12,10 @@ namespace lacuna {
 /// spaced, without padding, with ratios and masks that depend on nothing but each example's number
 /// and how many there are. Masked diffusion: a bound on -log p(response | prompt), in nats per
 /// response token, a mean over examples. Autoregressive: the exact mean.
-class ResponseValidator final : public Validator {
+class SftValidator final : public Validator {
  public:
   /// Borrows `config`. Error when the file cannot be used.
-  ResponseValidator(const Config& config, const TokenFile& file);
+  SftValidator(const Config& config, const TokenFile& file);
 
   ValidationResult run(ObjectiveRunner& objective, Communicator& ranks) const override;
   std::string description() const override;

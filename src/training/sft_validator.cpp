@@ -1,4 +1,4 @@
-#include "training/response_validator.h"
+#include "training/sft_validator.h"
 
 #include <algorithm>
 #include <vector>
@@ -6,16 +6,16 @@
 #include "core/text.h"
 #include "diffusion/responses.h"
 #include "diffusion/validation.h"
-#include "training/batch_runner.h"
+#include "training/gradient_accumulator.h"
 
 namespace lacuna {
 
-ResponseValidator::ResponseValidator(const Config& config, const TokenFile& file)
+SftValidator::SftValidator(const Config& config, const TokenFile& file)
     : config_(config),
       examples_(file, config.data.sequence_length, /*seed=*/0),
       count_(std::min(config.train.eval_samples, examples_.size())) {}
 
-ValidationResult ResponseValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
+ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   NoiseOptions noise = noise_options(config_);
   noise.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(count_);
@@ -43,6 +43,6 @@ ValidationResult ResponseValidator::run(ObjectiveRunner& objective, Communicator
   return {.bound = reduced(ranks, sum), .bits_per_byte = {}};
 }
 
-std::string ResponseValidator::description() const { return counted(count_, "example"); }
+std::string SftValidator::description() const { return counted(count_, "example"); }
 
 }  // namespace lacuna

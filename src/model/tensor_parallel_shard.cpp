@@ -1,11 +1,11 @@
-#include "model/share.h"
+#include "model/tensor_parallel_shard.h"
 
 #include "core/check.h"
 
 namespace lacuna {
 namespace {
 
-std::int64_t part_of(const char* key, std::int64_t whole, ModelShare share) {
+std::int64_t part_of(const char* key, std::int64_t whole, TensorParallelShard share) {
   if (whole % share.count != 0)
     fail_usage(
         str("parallel.tensor_parallel = ", share.count, " must divide model.", key, " = ", whole));
@@ -14,7 +14,7 @@ std::int64_t part_of(const char* key, std::int64_t whole, ModelShare share) {
 
 }  // namespace
 
-ShareExtents::ShareExtents(const ModelConfig& m, ModelShare share)
+ShardDims::ShardDims(const ModelConfig& m, TensorParallelShard share)
     : heads(part_of("num_heads", m.num_heads, share)),
       key_heads(part_of("num_kv_heads", m.kv_heads(), share)),
       head_dim(m.head_dim()),

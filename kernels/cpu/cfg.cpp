@@ -5,8 +5,8 @@
 
 namespace lacuna {
 
-void CpuOps::guide(Tensor logits, Tensor unconditional, float scale) {
-  check_guide(Checks("guide", Place::host), logits, unconditional);
+void CpuOps::apply_cfg(Tensor logits, Tensor unconditional, float scale) {
+  check_apply_cfg(Checks("apply_cfg", Place::host), logits, unconditional);
   if (scale == 0) return;  // u + (x - u) would round
   auto* x = logits.as<float>();
   const auto* u = unconditional.as<float>();

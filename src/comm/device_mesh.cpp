@@ -1,4 +1,4 @@
-#include "comm/grid.h"
+#include "comm/device_mesh.h"
 
 #include <string>
 
@@ -19,7 +19,7 @@ std::string divisors_of(int n) {
 
 }  // namespace
 
-Grid::Grid(std::unique_ptr<Communicator> world, std::int64_t tensor, int machine)
+DeviceMesh::DeviceMesh(std::unique_ptr<Communicator> world, std::int64_t tensor, int machine)
     : world_(std::move(world)) {
   const int ranks = world_->size();
   if (tensor < 1 || ranks % tensor != 0) {

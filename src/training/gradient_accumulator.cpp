@@ -1,4 +1,4 @@
-#include "training/batch_runner.h"
+#include "training/gradient_accumulator.h"
 
 #include <algorithm>
 #include <utility>
@@ -10,7 +10,7 @@ namespace lacuna {
 
 namespace {
 
-double flops_of(const ModelConfig& model, const NoisyBatch& batch) {
+double flops_of(const ModelConfig& model, const LossBatch& batch) {
   if (batch.offsets.empty())
     return training_flops(model, batch.sequences, batch.length, std::int64_t(batch.rows.size()));
   double flops = 0;
@@ -30,19 +30,21 @@ SampleRange share_of_samples(std::int64_t count, int index, int parts) {
   return {first, count * (index + 1) / parts - first};
 }
 
-BatchRunner::BatchRunner(Ops& ops, const Config& config, const ModelTensors& weights,
-                         const Task& task, SampleRange share, Communicator* tensor_parallel)
+GradientAccumulator::GradientAccumulator(Ops& ops, const Config& config,
+                                         const ModelTensors& weights, const Task& task,
+                                         SampleRange share, Communicator* tensor_parallel)
     : config_(config),
       source_(task.source()),
       share_(share),
       objective_(task.objective(ops, weights, share.count, tensor_parallel)) {}
 
-BatchResult BatchRunner::run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
-                             const BatchObserver& observer, const GradientObserver& complete) {
+BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sample,
+                                     ModelTensors& gradients, const BatchObserver& observer,
+                                     const GradientObserver& complete) {
   BatchResult result;
   source_.begin(step, first_sample + share_.first, share_.count);
-  NoisyBatch batch, following;  // the last one is known by there being none after it
-  const auto next = [&](NoisyBatch& into) {
+  LossBatch batch, following;  // the last one is known by there being none after it
+  const auto next = [&](LossBatch& into) {
     const Stopwatch wait;
     const bool any = source_.next(into);
     result.wait_seconds += wait.seconds();

@@ -83,9 +83,9 @@ TEST_F(Sft, PaddingReachesTheLongestOfItsGroup) {
     const std::int64_t first = sample / 3 * 3;
     std::int64_t longest = 0;
     for (std::int64_t i = first; i < first + 3; ++i)
-      longest = std::max(longest, examples.length(examples.dealt(i)));
+      longest = std::max(longest, examples.length(examples.permuted(i)));
     expected.insert(longest);
-    plain.insert(examples.length(examples.dealt(sample)));
+    plain.insert(examples.length(examples.permuted(sample)));
   }
   const auto lengths = [&] {
     std::multiset<std::int64_t> all;

@@ -143,8 +143,8 @@ TEST(Trace, OfFineTuningHoldsTheSequencesEndToEnd) {
   for (std::int64_t sample = 0; sample < 6; ++sample) {
     std::int64_t longest = 0;  // of the three that are padded together
     for (std::int64_t i = sample / 3 * 3; i < sample / 3 * 3 + 3; ++i)
-      longest = std::max(longest, examples.length(examples.dealt(i)));
-    const PromptedText example = examples.at(examples.dealt(sample));
+      longest = std::max(longest, examples.length(examples.permuted(i)));
+    const PromptedText example = examples.at(examples.permuted(sample));
     std::vector<std::int32_t> expected = example.tokens;
     expected.resize(std::size_t(longest), testing::kEnd);
     padding += longest - std::int64_t(example.tokens.size());

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Checks of the sources themselves: what a review should not have to look for.
 #
-#   scripts/check.sh [--staged] [format] [includes] [tidy]    # all three by default
+#   scripts/check.sh [--staged] [format] [includes] [words] [tidy]    # all by default
 #
 # format    clang-format changes nothing
 # includes  each folder includes only what docs/architecture.md lets it
+# words     terms of the field, not private ones (docs/contributing.md)
 # tidy      clang-tidy finds nothing (minutes)
 #
-# --staged  only the files that the next commit changes, and format and includes by default: seconds.
+# --staged  only the files that the next commit changes, and not tidy by default: seconds.
 #           A hook runs it before each commit:  git config core.hooksPath scripts/hooks
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +19,7 @@ if [ "${1:-}" = --staged ]; then
 fi
 checks=("$@")
 if [ ${#checks[@]} = 0 ]; then
-  checks=(format includes)
+  checks=(format includes words)
   [ "$staged" ] || checks+=(tidy)
 fi
 
@@ -53,6 +54,8 @@ check_format() {
 
 check_includes() { python3 scripts/check_includes.py; }
 
+check_words() { python3 scripts/check_words.py; }
+
 check_tidy() {
   need clang-tidy clang-tidy
   # Without g++'s precompiled header, which clang cannot read.
@@ -65,8 +68,8 @@ check_tidy() {
 failed=0
 for check in "${checks[@]}"; do
   case $check in
-    format | includes | tidy) ;;
-    *) echo "usage: $0 [--staged] [format] [includes] [tidy]" >&2; exit 2 ;;
+    format | includes | words | tidy) ;;
+    *) echo "usage: $0 [--staged] [format] [includes] [words] [tidy]" >&2; exit 2 ;;
   esac
   echo "== $check"
   "check_$check" || failed=1

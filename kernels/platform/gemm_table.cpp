@@ -10,7 +10,7 @@
 namespace lacuna {
 namespace {
 
-constexpr const char* kTitle = "lacuna: algorithms of matrix products, version 1";
+constexpr const char* kTitle = "lacuna: algorithms of matrix products, version 1";  // words: kept
 
 std::uint32_t alignment_of(const void* p) {
   const auto address = reinterpret_cast<std::uintptr_t>(p) | 256;

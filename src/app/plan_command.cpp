@@ -219,8 +219,8 @@ void add_plan_command(Command app) {
       .byte_size();
   command
       .add_option("--tflops", options->tflops,
-                  "that training reaches on a rank's device [400; on a CPU, the matrix-product "
-                  "peak measured here]")
+                  "that training reaches on a rank's device [400; on a CPU, the GEMM peak "
+                  "measured here]")
       .positive();
   command
       .add_option("--node-bandwidth", options->node_bandwidth,

@@ -6,8 +6,8 @@
 
 namespace lacuna {
 
-/// The ranks of a run as a grid of data parallel rows and tensor parallel columns. The T ranks that
-/// share one copy of the model are neighbours, so that they share a machine and its fast links:
+/// The ranks of a run as a device mesh of data parallel and tensor parallel groups. The T ranks of
+/// a tensor parallel group are neighbours, so that they share a machine and its fast links:
 /// world rank = data rank * T + tensor rank.
 ///
 ///   8 ranks, T = 2:  tensor groups {0,1} {2,3} {4,5} {6,7},  data groups {0,2,4,6} {1,3,5,7}

@@ -5,10 +5,10 @@
 namespace lacuna {
 
 // Between the parts of a block that ranks share, each rank has the same residual stream; or, with
-// TensorParallelShard::split_rows, its own rows of it (sequence parallelism, arXiv:2205.05198,
-// section 4.2.2): a sum over ranks gives each its rows, the norm passes over those, and they are
-// gathered for the next GEMM. As many bytes as the whole sum forward, half as many again backward,
-// for 1/T of the memory of what the norms keep.
+// TensorParallelShard::sequence_parallel, its own rows of it (sequence parallelism,
+// arXiv:2205.05198, section 4.2.2): a sum over ranks gives each its rows, the norm passes over
+// those, and they are gathered for the next GEMM. As many bytes as the whole sum forward, half as
+// many again backward, for 1/T of the memory of what the norms keep.
 
 /// The rows of x [N,...] whose residual stream this rank has. All, where rows are not split.
 inline Tensor own_rows(const Scratch& s, const Tensor& x) {

@@ -45,7 +45,7 @@ class Optimizer {
   double gradient_norm() const { return norm_.value(); }
 
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
-  /// writes them calls round_master() next.
+  /// writes them calls cast_master_weights() next.
   const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
   bool has_master() const { return master_.has_value(); }
   /// The model's weights = the masters, rounded. Nothing where they are one.

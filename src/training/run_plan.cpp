@@ -73,9 +73,10 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
 }
 
 /// Sums over a row of hidden states in a micro-batch's passes, in rows: see model/attention.cpp,
-/// mlp.cpp, head.cpp, shared_embedding.cpp. Of N rows M get logits. Split rows are gathered as
-/// often as they are summed forward, twice as often backward, each half of a whole sum; and once
-/// more before the first block, before the last, in which they come together, and at the embedding.
+/// mlp.cpp, head.cpp, vocab_parallel_embedding.cpp. Of N rows M get logits. With sequence
+/// parallelism rows are gathered as often as they are summed forward, twice as often backward, each
+/// half of a whole sum; and once more before the first block, before the last, in which they come
+/// together, and at the embedding.
 double summed_rows(double layers, double N, double M, bool split) {
   const double embedding = split ? 2.5 * N : N, blocks = (layers - 1) * (split ? 5 : 4) * N,
                last_forward = 2 * M, head = M, last_backward = M + N;

@@ -60,9 +60,9 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
-/// smaller micro-batch, sharded optimizer states, split rows, a model shared by more ranks, then
-/// more ranks, or several of these. As settings: "train.micro_batch_size = 2". None when nothing
-/// does.
+/// smaller micro-batch, sharded optimizer states, sequence parallelism, more tensor parallel ranks,
+/// then more ranks, or several of these. As settings: "train.micro_batch_size = 2". None when
+/// nothing does.
 std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);
 
 }  // namespace lacuna

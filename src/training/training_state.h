@@ -24,9 +24,9 @@ struct TrainingState {
 
 /// Writes a checkpoint (checkpoint/checkpoint.h). `tokenizer` is tokenizer.json; `extra` what an
 /// import kept. `written` is what this rank writes of ModelTensors::flat(), of weights and moments;
-/// the ranks of the team write the rest, and of weights that several hold the first of those that
-/// share the model. Without moments when `optimizer` is null. Error, and no file, when a number in
-/// them is not finite.
+/// the ranks of the team write the rest, and of weights that several hold the first of the
+/// tensor parallel group. Without moments when `optimizer` is null. Error, and no file, when a
+/// number in them is not finite.
 void save_training(const std::filesystem::path& path, const TrainingState& state,
                    const Config& config, const std::string& tokenizer,
                    const std::map<std::string, std::string>& extra, const ModelTensors& weights,

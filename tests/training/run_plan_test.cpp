@@ -167,7 +167,7 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   ASSERT_TRUE(shared.has_value());
   EXPECT_TRUE(shared->starts_with("parallel.tensor_parallel = 2")) << *shared;
   EXPECT_EQ(change_that_fits(config, 4, 1000), std::nullopt);
-  // Where two ranks share it already: split rows, before four of them do.
+  // With two tensor parallel ranks already: sequence parallelism, before four.
   config.parallel.tensor_parallel = 2;
   const auto split = change_that_fits(config, 4, total(1, 1, 2) - 1);
   ASSERT_TRUE(split.has_value());

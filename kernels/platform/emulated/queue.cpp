@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/platform/emulated/counters.h"
 #include "kernels/platform/stream.h"
 
 namespace lacuna::emulator {
@@ -78,8 +79,10 @@ void run(const std::shared_ptr<Queue>& q) {
       q->tosses = true;
       continue;
     }
-    if (std::exchange(q->tosses, false) && world().coin() % 2)
+    if (std::exchange(q->tosses, false) && world().coin() % 2) {
+      ++counters.late_starts;
       q->wake.wait_for(lock, kLate, [&] { return q->wanted > q->done || q->ends; });
+    }
     std::function<void()> work = std::move(q->work.front());
     q->work.pop_front();
     if (!q->error) {

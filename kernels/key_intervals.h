@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 namespace lacuna {
@@ -24,6 +25,11 @@ constexpr KeyIntervals bidirectional_keys(std::int64_t begin, std::int64_t end) 
 }
 constexpr KeyIntervals causal_keys(std::int64_t begin, std::int64_t position) {
   return key_interval(begin, begin + position + 1);
+}
+/// Positions are divided into blocks of `block` from position 0: its own block and earlier ones.
+constexpr KeyIntervals block_causal_keys(std::int64_t begin, std::int64_t end,
+                                         std::int64_t position, std::int64_t block) {
+  return key_interval(begin, std::min(end, begin + (position / block + 1) * block));
 }
 
 }  // namespace lacuna

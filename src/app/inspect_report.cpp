@@ -57,12 +57,19 @@ std::string parameter_summary(const std::vector<Row>& rows) {
              rows.empty() ? "" : ", ", dtypes_of(rows));
 }
 
+std::string attention_of(const ModelConfig& m) {
+  const std::string kind = str(word_of(m.attention), " attention");
+  if (m.attention != Attention::block_causal) return kind;
+  return str(kind, " in blocks of ", counted(m.block_size, "token"),
+             m.causal_context ? " with causal context" : "");
+}
+
 std::string model_summary(const ModelConfig& m) {
   return str(counted(m.num_layers, "layer"), ", width ", m.hidden_size, ", ",
              counted(m.num_heads, "head"), " (", m.kv_heads(),
              " for keys and values), feed-forward ", m.intermediate_size, ", length ",
-             m.max_seq_length, ", vocabulary ", with_commas(m.vocab_size), ", ",
-             word_of(m.attention), " attention", m.tie_embeddings ? ", tied embeddings" : "");
+             m.max_seq_length, ", vocabulary ", with_commas(m.vocab_size), ", ", attention_of(m),
+             m.tie_embeddings ? ", tied embeddings" : "");
 }
 
 std::string shortened(const std::string& text) {

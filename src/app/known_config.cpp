@@ -69,6 +69,8 @@ Config read_sft_config(const std::string& path, const std::vector<std::string>& 
     const std::string taken = take_model_of_init(config);
     if (config.model.attention == Attention::causal)
       config.train.objective = Objective::autoregressive;
+    if (config.model.attention == Attention::block_causal)
+      config.train.objective = Objective::block_diffusion;
     return taken;
   });
 }

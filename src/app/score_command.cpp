@@ -26,7 +26,7 @@ namespace {
 
 struct Arguments {
   std::string checkpoint, prompt, text, prompt_tokens, tokens, input;
-  std::string form = word_of(LikelihoodForm::mask_count);
+  std::string form = word_of(MaskForm::mask_count);
   std::int64_t samples = 128, batch_tokens = 4096;
   bool independent = false, json = false;
   std::uint64_t seed = 1;
@@ -77,8 +77,7 @@ std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
 
 LikelihoodOptions options_of(const Arguments& a) {
   LikelihoodOptions o;
-  o.form = a.form == word_of(LikelihoodForm::mask_ratio) ? LikelihoodForm::mask_ratio
-                                                         : LikelihoodForm::mask_count;
+  o.form = a.form == word_of(MaskForm::mask_ratio) ? MaskForm::mask_ratio : MaskForm::mask_count;
   o.samples = a.samples;
   o.stratified = !a.independent;
   o.seed = a.seed;
@@ -125,7 +124,7 @@ void score(const Arguments& a) {
   // One text with few masks needs no more.
   if (items.size() == 1)
     rows = std::min(rows, (std::int64_t(items[0].text.tokens.size()) + causal) * a.samples);
-  if (causal && (a.independent || a.form != word_of(LikelihoodForm::mask_count)))
+  if (causal && (a.independent || a.form != word_of(MaskForm::mask_count)))
     log_warning(
         "the checkpoint is autoregressive and its likelihood exact: --form and "
         "--independent change nothing");
@@ -175,7 +174,7 @@ void add_score_command(Command app) {
       .add_option("--form", a->form,
                   "mask_count: a number of masked tokens is drawn, and which; mask_ratio: each "
                   "token is masked with a drawn probability (needs many more samples)")
-      .one_of({word_of(LikelihoodForm::mask_count), word_of(LikelihoodForm::mask_ratio)})
+      .one_of({word_of(MaskForm::mask_count), word_of(MaskForm::mask_ratio)})
       .show_default();
   command.add_option("--samples", a->samples, "masks per text")
       .between(1, std::int64_t{1} << 31)

@@ -116,6 +116,10 @@ void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const Checkpoi
 }
 
 GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType type) {
+  CHECK(
+      model.attention != Attention::block_causal, reader.path(),
+      ": a model with attention = block_causal cannot be a GGUF model: llama.cpp has bidirectional "
+      "and causal attention only");
   const bool causal = model.attention == Attention::causal;
   const std::string architecture = causal ? "llama" : "llada", p = architecture + ".";
   GgufKeys keys;

@@ -200,9 +200,9 @@ ModelConfig model_config_from_hugging_face(const std::string& text, const std::s
 }
 
 std::string model_config_to_hugging_face(const ModelConfig& model, const std::string& original) {
-  CHECK(
-      model.attention == Attention::full,
-      "a model with attention = causal has no counterpart among LLaDA's, whose attention is full");
+  CHECK(model.attention == Attention::bidirectional,
+        "a model with attention = ", word_of(model.attention),
+        " has no counterpart among LLaDA's, whose attention is bidirectional");
   Json sizes = sizes_of(model);
   if (original.empty()) {
     Json json = Json::parse(kTemplate);

@@ -13,15 +13,30 @@ namespace lacuna {
 template <class E>
 struct EnumWords;
 
-enum class Attention : std::uint8_t { full, causal };
+enum class Attention : std::uint8_t { bidirectional, causal, block_causal };
 template <>
 struct EnumWords<Attention> {
-  static constexpr const char* words[] = {"full", "causal"};
+  static constexpr const char* words[] = {"bidirectional", "causal", "block_causal"};
 };
-enum class Objective : std::uint8_t { masked_diffusion, autoregressive };
+enum class Objective : std::uint8_t { masked_diffusion, autoregressive, block_diffusion };
 template <>
 struct EnumWords<Objective> {
-  static constexpr const char* words[] = {"masked_diffusion", "autoregressive"};
+  static constexpr const char* words[] = {"masked_diffusion", "autoregressive", "block_diffusion"};
+};
+/// How the masked tokens of n are drawn, and what their cross-entropies weigh. Both give unbiased
+/// estimates of the same bound (LLaDA, arXiv:2502.09992).
+enum class MaskForm : std::uint8_t {
+  mask_count,  // eq. 6: l ~ U{1..n} of them without replacement, weight n / l
+  mask_ratio,  // eq. 5: each with probability t ~ U(0,1), weight 1 / t
+};
+template <>
+struct EnumWords<MaskForm> {
+  static constexpr const char* words[] = {"mask_count", "mask_ratio"};
+};
+enum class BlockSchedule : std::uint8_t { stages, mixed };
+template <>
+struct EnumWords<BlockSchedule> {
+  static constexpr const char* words[] = {"stages", "mixed"};
 };
 enum class Schedule : std::uint8_t { wsd, cosine, constant };
 template <>
@@ -103,7 +118,9 @@ struct ModelConfig {
   double rms_norm_eps = 1e-5;
   bool tie_embeddings = false;
   bool add_bos_token = false;
-  Attention attention = Attention::full;
+  Attention attention = Attention::bidirectional;
+  std::int64_t block_size = 0;
+  bool causal_context = false;
   std::int64_t mask_token = -1;
   std::int64_t eos_token = -1;
   std::int64_t pad_token = -1;
@@ -125,7 +142,14 @@ struct ModelConfig {
     visit(c.add_bos_token, "add_bos_token",
           "whether the model expects <|startoftext|> before every text; true once the training "
           "texts all begin with it");
-    visit(c.attention, "attention", "full (diffusion) or causal (the autoregressive baseline)");
+    visit(c.attention, "attention",
+          "bidirectional (diffusion), causal (autoregressive) or block_causal (block diffusion: a "
+          "token attends to its own block and to earlier ones)");
+    visit(c.block_size, "block_size",
+          "block_causal: tokens per block, a divisor of max_seq_length; 0 otherwise");
+    visit(c.causal_context, "causal_context",
+          "block_causal: whether tokens of finished blocks attend to earlier tokens alone, so that "
+          "the model can also be autoregressive");
     visit(c.mask_token, "mask_token", "id that stands for a masked token; -1: the tokenizer's");
     visit(c.eos_token, "eos_token", "id that ends a text; -1: the tokenizer's");
     visit(c.pad_token, "pad_token", "id that fills up a batch; -1: the tokenizer's");
@@ -161,6 +185,12 @@ struct TrainConfig {
   std::int64_t micro_batch_size = 8;
   double random_length_fraction = 0.01;
   double min_mask_probability = 0.001;
+  std::vector<std::int64_t> block_sizes;
+  BlockSchedule block_schedule = BlockSchedule::stages;
+  MaskForm mask_form = MaskForm::mask_count;
+  std::int64_t noisy_views = 1;
+  bool complementary_masks = false;
+  double autoregressive_weight = 0;
   std::int64_t seed = 1;
   StepCount eval_every = 250;
   std::int64_t eval_samples = 128;
@@ -175,7 +205,7 @@ struct TrainConfig {
   bool operator==(const TrainConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
-    visit(c.objective, "objective", "masked_diffusion or autoregressive");
+    visit(c.objective, "objective", "masked_diffusion, autoregressive or block_diffusion");
     visit(c.output, "output", "folder of the run: config, metrics, checkpoints");
     visit(c.init, "init", "checkpoint to start the weights from; empty: random");
     visit(c.steps, "steps", "optimizer updates in all; -1: those of epochs, or 1000 without");
@@ -186,6 +216,22 @@ struct TrainConfig {
     visit(c.random_length_fraction, "random_length_fraction",
           "share of the steps whose sequences are cut to a random length");
     visit(c.min_mask_probability, "min_mask_probability", "eps in p = (1 - eps) t + eps");
+    visit(c.block_sizes, "block_sizes",
+          "block_diffusion: block sizes in training, divisors of data.sequence_length; empty: "
+          "model.block_size");
+    visit(c.block_schedule, "block_schedule",
+          "stages (block_sizes in order, each for an equal share of the run) or mixed (each "
+          "sequence draws one of them)");
+    visit(c.mask_form, "mask_form",
+          "block_diffusion: mask_count (of a block of n tokens, a drawn number l is masked; weight "
+          "n / l) or mask_ratio (each token with a drawn probability p; weight 1 / p)");
+    visit(c.noisy_views, "noisy_views",
+          "block_diffusion: noisy versions of each sequence, which share its clean tokens");
+    visit(c.complementary_masks, "complementary_masks",
+          "block_diffusion: of each two noisy versions, one masks what the other does not");
+    visit(c.autoregressive_weight, "autoregressive_weight",
+          "block_diffusion: weight of the next-token loss on the clean tokens, added to the "
+          "objective; needs model.causal_context");
     visit(c.seed, "seed", "of every random number of the run");
     visit(c.eval_every, "eval_every",
           "steps between validations, or a share of the run below 1.0; 0: only at the end");

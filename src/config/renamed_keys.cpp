@@ -38,4 +38,8 @@ std::optional<KeyName> renamed_key(std::string_view section, std::string_view ke
   return std::nullopt;
 }
 
+std::string_view renamed_word(std::string_view key, std::string_view word) {
+  return key == "model.attention" && word == "full" ? "bidirectional" : word;
+}
+
 }  // namespace lacuna

@@ -14,4 +14,8 @@ struct KeyName {
 /// one.
 std::optional<KeyName> renamed_key(std::string_view section, std::string_view key);
 
+/// The word of today for one that an earlier version had as a value of `key` ("model.attention");
+/// every other word is returned as it is. Both are read everywhere.
+std::string_view renamed_word(std::string_view key, std::string_view word);
+
 }  // namespace lacuna

@@ -75,8 +75,9 @@ class Assign {
   void operator()(E& field) const {
     if (const auto* text = node_.as_string()) {
       const auto& words = EnumWords<E>::words;
+      const std::string_view word = renamed_word(key_, **text);
       for (int i = 0; i < int(std::size(words)); ++i)
-        if (**text == words[i]) {
+        if (word == words[i]) {
           field = E(i);
           return;
         }

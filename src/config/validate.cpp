@@ -96,6 +96,50 @@ void check_step_count(const Rules& rules, const char* key, const StepCount& coun
                    whole ? str("; write ", std::int64_t(share)) : std::string()));
 }
 
+/// What train.objective = "block_diffusion" adds.
+void check_block_diffusion(const Config& c) {
+  const TrainConfig& t = c.train;
+  const Rules rules("train"), model("model"), data("data");
+  if (t.objective != Objective::block_diffusion) {
+    const TrainConfig defaults;
+    const auto idle = [&](const char* key, const auto& value, const auto& unused) {
+      if (value != unused) rules.broken(key, value, "needs train.objective = \"block_diffusion\"");
+    };
+    idle("block_sizes", t.block_sizes, defaults.block_sizes);
+    idle("block_schedule", t.block_schedule, defaults.block_schedule);
+    idle("mask_form", t.mask_form, defaults.mask_form);
+    idle("noisy_views", t.noisy_views, defaults.noisy_views);
+    idle("complementary_masks", t.complementary_masks, defaults.complementary_masks);
+    idle("autoregressive_weight", t.autoregressive_weight, defaults.autoregressive_weight);
+    return;
+  }
+  const std::int64_t block = c.model.block_size, length = c.data.sequence_length;
+  if (length % block != 0)
+    data.broken("sequence_length", length,
+                "must be a multiple of " + model.named("block_size", block));
+  for (const std::int64_t size : t.block_sizes)
+    if (size < 1 || length % size != 0)
+      rules.broken("block_sizes", t.block_sizes,
+                   str("contains ", size, ", which does not divide ",
+                       data.named("sequence_length", length)));
+  const bool stages = t.block_schedule == BlockSchedule::stages;
+  const auto& sizes = t.block_sizes;
+  if (!sizes.empty() && stages && sizes.back() != block)
+    rules.broken("block_sizes", sizes, "must end with " + model.named("block_size", block));
+  if (!sizes.empty() && !stages && std::find(sizes.begin(), sizes.end(), block) == sizes.end())
+    rules.broken("block_sizes", sizes, "must contain " + model.named("block_size", block));
+  rules.between("noisy_views", t.noisy_views, 1, 1 << 12);
+  if (t.complementary_masks && t.noisy_views % 2 != 0)
+    rules.broken("complementary_masks", t.complementary_masks,
+                 "needs an even number of views; " + rules.named("noisy_views", t.noisy_views));
+  rules.f32_not_negative("autoregressive_weight", t.autoregressive_weight);
+  if (t.autoregressive_weight > 0 && !c.model.causal_context)
+    rules.broken("autoregressive_weight", t.autoregressive_weight,
+                 "needs model.causal_context = true: else a token attends to the one it predicts");
+  if (t.autoregressive_weight > 0 && length < 2)
+    data.broken("sequence_length", length, "must be at least 2");
+}
+
 void check_train(const Config& c) {
   const TrainConfig& t = c.train;
   const Rules rules("train");
@@ -126,11 +170,12 @@ void check_train(const Config& c) {
         "sample_length", t.sample_length,
         "must be at most " + Rules("model").named("max_seq_length", c.model.max_seq_length));
   rules.between("max_bad_steps", t.max_bad_steps, 1);
-  const bool causal = c.model.attention == Attention::causal;
-  if (t.objective == Objective::autoregressive && !causal)
-    rules.broken("objective", t.objective, "needs model.attention = \"causal\"");
-  if (t.objective == Objective::masked_diffusion && causal)
-    rules.broken("objective", t.objective, "needs model.attention = \"full\"");
+  const Attention needed = t.objective == Objective::autoregressive    ? Attention::causal
+                           : t.objective == Objective::block_diffusion ? Attention::block_causal
+                                                                       : Attention::bidirectional;
+  if (c.model.attention != needed)
+    rules.broken("objective", t.objective, "needs " + Rules("model").named("attention", needed));
+  check_block_diffusion(c);
 }
 
 void check_optimizer(const OptimizerConfig& o) {
@@ -220,6 +265,16 @@ void validate(const ModelConfig& c) {
   if (c.num_heads % c.kv_heads() != 0)
     rules.broken("num_kv_heads", c.num_kv_heads,
                  "must divide " + rules.named("num_heads", c.num_heads));
+  rules.between("block_size", c.block_size, 0);
+  const bool blocks = c.attention == Attention::block_causal;
+  if (blocks && c.block_size == 0)
+    rules.broken("attention", c.attention, "needs model.block_size, the tokens per block");
+  if (blocks && c.max_seq_length % c.block_size != 0)
+    rules.broken("max_seq_length", c.max_seq_length,
+                 "must be a multiple of " + rules.named("block_size", c.block_size));
+  const std::string needed = "needs " + rules.named("attention", Attention::block_causal);
+  if (!blocks && c.block_size != 0) rules.broken("block_size", c.block_size, needed);
+  if (!blocks && c.causal_context) rules.broken("causal_context", c.causal_context, needed);
   rules.f32_above_zero("rope_theta", c.rope_theta);
   rules.f32_above_zero("rms_norm_eps", c.rms_norm_eps);
   check_special_tokens(c, rules);

@@ -30,7 +30,7 @@ std::string toml_value(const std::vector<T>& list) {
   return "[" + text + "]";
 }
 
-/// "full or causal".
+/// "mpi or nccl".
 template <class E>
 std::string words_of() {
   std::string list;

@@ -322,6 +322,10 @@ void Decoder::State::run_round(const std::vector<std::int32_t>& counts,
 
 Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
                  const DecoderLimits& limits, Communicator* shares) {
+  if (config.attention == Attention::block_causal)
+    fail_usage(
+        "text generation is not implemented for a model with attention = block_causal; train, sft, "
+        "score, forward and tasks of likelihoods are");
   if (config.attention != Attention::causal &&
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,

@@ -48,7 +48,7 @@ ResponseMask response_mask(const LikelihoodOptions& options, std::int64_t text, 
   const CounterRng rng{options.seed, Purpose::likelihood,
                        std::uint64_t(text) << 32 | std::uint64_t(sample)};
   const double t = ratio(options, rng, sample);
-  if (options.form == LikelihoodForm::mask_count) {
+  if (options.form == MaskForm::mask_count) {
     const std::int64_t count = std::min(tokens, std::int64_t(t * double(tokens)) + 1);
     return {choose(rng, count, tokens), double(tokens) / double(count)};
   }
@@ -101,7 +101,7 @@ LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
     : config_(config),
       rows_(rows),
       runner_(ops, config, weights, ModelLimits{rows, rows, rows, false}) {
-  if (config.attention == Attention::full &&
+  if (config.attention != Attention::causal &&
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
                    ", which is no token of the model; the bound needs one"));
@@ -194,7 +194,7 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
   };
   // A single token is masked in every mask: one says all.
   const auto exact = [&](std::size_t i) {
-    return causal || (response(i) == 1 && options.form == LikelihoodForm::mask_count);
+    return causal || (response(i) == 1 && options.form == MaskForm::mask_count);
   };
   std::vector<Likelihood> results;
   const auto tell_before = [&](std::size_t end) {

@@ -9,19 +9,10 @@
 
 namespace lacuna {
 
-/// Which unbiased estimate of LLaDA's bound on -log p(response | prompt) (arXiv:2502.09992); both
-/// have the same expectation, response by response.
-enum class LikelihoodForm : std::uint8_t {
-  mask_count,  // eq. 6: l ~ U{1..L} tokens masked without replacement, weight L / l
-  mask_ratio,  // eq. 5: each token masked with probability t ~ U(0,1), weight 1 / t
-};
-template <>
-struct EnumWords<LikelihoodForm> {
-  static constexpr const char* words[] = {"mask_count", "mask_ratio"};
-};
-
+/// Of LLaDA's bound on -log p(response | prompt) (arXiv:2502.09992). Both forms have the same
+/// expectation, response by response.
 struct LikelihoodOptions {
-  LikelihoodForm form = LikelihoodForm::mask_count;
+  MaskForm form = MaskForm::mask_count;
   std::int64_t samples = 128;  // masks per text
   bool stratified = true;      // the i-th of n masks takes its count or ratio from the i-th n-th
   std::uint64_t seed = 1;

@@ -69,7 +69,7 @@ std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
         subject_.ops, subject_.config, subject_.weights, std::max(kBatchTokens, max_length()));
   const TaskLikelihood& l = task_.likelihood;
   LikelihoodOptions options;
-  options.form = l.mask_ratio ? LikelihoodForm::mask_ratio : LikelihoodForm::mask_count;
+  options.form = l.mask_ratio ? MaskForm::mask_ratio : MaskForm::mask_count;
   options.samples = l.samples;
   options.stratified = l.stratified;
   options.seed = std::uint64_t(l.seed);

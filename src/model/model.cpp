@@ -60,7 +60,7 @@ struct Model::State {
         tp_group(sharing ? *sharing : alone),
         attention(attention_shape(c, w.share())),
         activations(o.memory(), c, l, w.embedding.dtype, w.share()),
-        placer(l, c.attention),
+        placer(l, AttentionMask(c)),
         embedding(o, tp_group, ShardDims(c, w.share()), activations) {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);

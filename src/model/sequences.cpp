@@ -10,6 +10,29 @@ Sequences Sequences::equal(std::int64_t count, std::int64_t length) {
   return s;
 }
 
+namespace {
+
+/// Of Sequences that give them.
+void check_rows(const Sequences& s, std::int64_t max_length) {
+  CHECK(std::int64_t(s.positions.size()) == s.rows() && std::int64_t(s.keys.size()) == s.rows(),
+        "sequences: ", s.positions.size(), " positions and ", s.keys.size(), " key intervals of ",
+        s.rows(), " rows; there must be one of each per row, or none");
+  for (std::size_t i = 0; i + 1 < s.offsets.size(); ++i)
+    for (std::int32_t row = s.offsets[i]; row < s.offsets[i + 1]; ++row) {
+      const std::int32_t position = s.positions[std::size_t(row)];
+      CHECK(position >= 0 && position < max_length, "sequences: row ", row, " is at position ",
+            position, "; model.max_seq_length is ", max_length);
+      const KeyIntervals& k = s.keys[std::size_t(row)];
+      CHECK(s.offsets[i] <= k.begin0 && k.begin0 < k.end0 && k.end0 <= k.begin1 &&
+                k.begin1 <= k.end1 && k.end1 <= s.offsets[i + 1],
+            "sequences: row ", row, " attends to [", k.begin0, ",", k.end0, ") and [", k.begin1,
+            ",", k.end1, "), which must ascend within its sequence, [", s.offsets[i], ",",
+            s.offsets[i + 1], ")");
+    }
+}
+
+}  // namespace
+
 void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_length) {
   CHECK(s.count() >= 1 && s.offsets.front() == 0,
         "sequences: offsets must begin with 0 and give a sequence's end");
@@ -18,9 +41,10 @@ void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_lengt
   for (std::size_t i = 1; i < s.offsets.size(); ++i) {
     const std::int64_t length = std::int64_t{s.offsets[i]} - s.offsets[i - 1];
     CHECK(length >= 1, "sequences: sequence ", i - 1, " is empty");
-    CHECK(length <= max_length, "sequences: sequence ", i - 1, " has ", length,
-          " tokens; model.max_seq_length is ", max_length);
+    CHECK(length <= max_length || !s.positions.empty(), "sequences: sequence ", i - 1, " has ",
+          length, " tokens; model.max_seq_length is ", max_length);
   }
+  if (!s.positions.empty() || !s.keys.empty()) check_rows(s, max_length);
   CHECK(s.rows() <= limits.rows, "sequences: ", s.rows(), " tokens where at most ", limits.rows,
         " were announced");
   const auto logit_rows = std::int64_t(s.logit_rows.size());
@@ -57,8 +81,7 @@ void SequencePlacer::Queries::copy(Ops& ops, const QueryTensors& to) const {
   ops.copy(to.keys, tensor_of(keys));
 }
 
-SequencePlacer::SequencePlacer(const ModelLimits& limits, Attention attention)
-    : attention_(attention) {
+SequencePlacer::SequencePlacer(const ModelLimits& limits, const AttentionMask& mask) : mask_(mask) {
   all_.reserve(limits.rows, limits.sequences);
   logit_.reserve(limits.logit_rows, limits.sequences);
 }
@@ -67,14 +90,18 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
                            const Sequences& sequences) {
   all_.clear();
   logit_.clear();
+  const bool given = !sequences.positions.empty();
   auto logit_row = sequences.logit_rows.begin();
   for (std::size_t s = 0; s + 1 < sequences.offsets.size(); ++s) {
     const std::int32_t begin = sequences.offsets[s], end = sequences.offsets[s + 1];
-    for (std::int32_t row = begin; row < end; ++row)
-      all_.add(row - begin, attention_ == Attention::causal ? causal_keys(begin, row - begin)
-                                                            : bidirectional_keys(begin, end));
+    for (std::int32_t row = begin; row < end; ++row) {
+      if (given)
+        all_.add(sequences.positions[std::size_t(row)], sequences.keys[std::size_t(row)]);
+      else
+        all_.add(row - begin, mask_.keys(begin, end, row - begin));
+    }
     for (; logit_row != sequences.logit_rows.end() && *logit_row < end; ++logit_row)
-      logit_.add(*logit_row - begin, all_.keys[std::size_t(*logit_row)]);
+      logit_.add(all_.positions[std::size_t(*logit_row)], all_.keys[std::size_t(*logit_row)]);
     all_.end_sequence();
     logit_.end_sequence();
   }

@@ -6,14 +6,20 @@
 #include "core/tensor.h"
 #include "kernels/key_intervals.h"
 #include "kernels/ops.h"
+#include "model/attention_mask.h"
 
 namespace lacuna {
 
-/// What one forward pass sees: sequences laid end to end, which do not see each other, each with
-/// positions from 0; and the rows that get logits. Of any mixture of lengths.
+/// What one forward pass sees: sequences laid end to end, which do not see each other, and the rows
+/// that get logits. Of any mixture of lengths. A sequence's rows are its positions from 0, and
+/// attend as the model's attention says; or both are given row by row.
 struct Sequences {
   std::vector<std::int32_t> offsets;     // [S+1]: sequence s is rows [offsets[s], offsets[s+1])
   std::vector<std::int32_t> logit_rows;  // strictly increasing
+  // Of every row [N], or empty:
+  std::vector<std::int32_t> positions =
+      {};                               // below model.max_seq_length; several rows may share one
+  std::vector<KeyIntervals> keys = {};  // among the rows of the row's sequence
 
   std::int64_t count() const { return offsets.empty() ? 0 : std::int64_t(offsets.size()) - 1; }
   std::int64_t rows() const { return offsets.empty() ? 0 : offsets.back(); }
@@ -29,7 +35,7 @@ struct ModelLimits {
   bool training;            // keep what backward() needs; without, blocks share their memory
 };
 
-/// Error naming what is not as `Sequences` says, exceeds the limits or is longer than
+/// Error naming what is not as `Sequences` says, exceeds the limits or has positions beyond
 /// `max_length`.
 void check(const Sequences& sequences, const ModelLimits& limits, std::int64_t max_length);
 
@@ -51,12 +57,12 @@ struct SequenceTensors {
 /// Fills SequenceTensors. Allocates nothing after its construction.
 class SequencePlacer {
  public:
-  SequencePlacer(const ModelLimits& limits, Attention attention);
+  SequencePlacer(const ModelLimits& limits, const AttentionMask& mask);
   /// `tokens` i32 [N], in any place.
   void place(Ops& ops, const SequenceTensors& to, Tensor tokens, const Sequences& sequences);
 
  private:
-  Attention attention_;
+  AttentionMask mask_;
   /// On the host, until they are copied.
   struct Queries {
     std::vector<std::int32_t> positions, offsets;

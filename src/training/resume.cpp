@@ -44,8 +44,8 @@ bool is_one_of(std::string_view key, std::span<const std::string_view> keys) {
 constexpr std::array<std::string_view, 7> kShape = {
     "model.vocab_size",   "model.num_layers",        "model.hidden_size",   "model.num_heads",
     "model.num_kv_heads", "model.intermediate_size", "model.tie_embeddings"};
-constexpr std::array<std::string_view, 3> kMeaning = {"model.attention", "model.mask_token",
-                                                      "train.objective"};
+constexpr std::array<std::string_view, 4> kMeaning = {"model.attention", "model.causal_context",
+                                                      "model.mask_token", "train.objective"};
 // These say where things are and how they are computed, not what.
 constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
                                                      "compute.threads", "parallel.timeout"};
@@ -74,9 +74,9 @@ Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_toke
   fill_in(m.mask_token, data.mask_token(), "mask_token", data);
   fill_in(m.eos_token, data.eos_token(), "eos_token", data);
   if (m.pad_token == -1) m.pad_token = pad_token != -1 ? pad_token : m.eos_token;
-  if (config.train.objective == Objective::masked_diffusion && m.mask_token == -1)
-    fail_usage(str("train.objective = masked_diffusion needs a mask token, which the tokenizer of ",
-                   data.path(),
+  if (config.train.objective != Objective::autoregressive && m.mask_token == -1)
+    fail_usage(str("train.objective = ", word_of(config.train.objective),
+                   " needs a mask token, which the tokenizer of ", data.path(),
                    " lacks; make one with 'lacuna tokenizer train', or set "
                    "model.mask_token to an id that the text does not use"));
   const std::pair<const char*, std::int64_t> ids[] = {

@@ -73,8 +73,8 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
 void RunLog::validation(std::int64_t step, const ValidationResult& result) {
   std::string line =
       str("validation after step ", step, ": ", rounded("%.4f", result.bound),
-          config_.train.objective == Objective::masked_diffusion ? " nats per token (bound)"
-                                                                 : " nats per token");
+          config_.train.objective == Objective::autoregressive ? " nats per token"
+                                                               : " nats per token (bound)");
   std::vector<Scalar> scalars = {{"validation/bound", result.bound}};
   if (result.bits_per_byte) {
     line += rounded(", %.4f bits per byte", *result.bits_per_byte);

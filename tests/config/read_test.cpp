@@ -90,8 +90,9 @@ TEST(ReadConfig, values_of_another_type) {
   EXPECT_EQ(mistake_in("[optimizer]\nschedule = 'linear'"),
             "run.toml:2:12: optimizer.schedule must be wsd, cosine or constant; found the string "
             "'linear'");
-  EXPECT_EQ(mistake_in("[model]\nattention = []"),
-            "run.toml:2:13: model.attention must be full or causal; found a list");
+  EXPECT_EQ(
+      mistake_in("[model]\nattention = []"),
+      "run.toml:2:13: model.attention must be bidirectional, causal or block_causal; found a list");
   EXPECT_EQ(mistake_in("[train]\nseed = 1979-05-27"),
             "run.toml:2:8: train.seed must be an integer; found a date or time");
   EXPECT_EQ(mistake_in("[train.steps]\nx = 1"),

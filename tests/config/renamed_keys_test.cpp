@@ -46,6 +46,21 @@ tune_products = true
 attention_kernels = "hopper"
 )";
 
+TEST(RenamedKeys, a_word_of_an_earlier_version_is_read_everywhere) {
+  const std::string text = "[model]\nattention = \"full\"\n";
+  EXPECT_EQ(parse_stored_config(text, "run.h5").model.attention, Attention::bidirectional);
+  EXPECT_EQ(parse_config(text, "run.toml").model.attention, Attention::bidirectional);
+  Config config;
+  config.model.attention = Attention::causal;
+  apply_override(config, "model.attention=full");
+  EXPECT_EQ(config.model.attention, Attention::bidirectional);
+  // Only as a value of that key.
+  EXPECT_EQ(
+      error_of([&] { apply_override(config, "train.objective=full"); }),
+      "--set train.objective=full: train.objective must be masked_diffusion, autoregressive or "
+      "block_diffusion; found the string 'full'");
+}
+
 TEST(RenamedKeys, a_stored_config_is_read_by_its_old_names) {
   const Config c = parse_stored_config(kStored, "run.h5");
   Config expected;

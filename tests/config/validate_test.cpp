@@ -114,10 +114,64 @@ TEST(Validate, data_and_train) {
       {{"train.objective=autoregressive"},
        "train.objective = \"autoregressive\" needs model.attention = \"causal\""},
       {{"model.attention=causal"},
-       "train.objective = \"masked_diffusion\" needs model.attention = \"full\""},
+       "train.objective = \"masked_diffusion\" needs model.attention = \"bidirectional\""},
       {{"model.attention=causal", "train.objective=autoregressive"}, ""},
       {{"model.attention=causal", "train.objective=autoregressive", "data.sequence_length=1"},
        "data.sequence_length = 1 must be at least 2"},
+  };
+  for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
+}
+
+TEST(Validate, block_diffusion) {
+  const auto with = [](std::vector<std::string> more) {
+    std::vector<std::string> all = {"model.attention=block_causal", "model.block_size=16",
+                                    "train.objective=block_diffusion"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Case cases[] = {
+      {with({}), ""},
+      {{"model.block_size=16"}, "model.block_size = 16 needs model.attention = \"block_causal\""},
+      {{"model.causal_context=true"},
+       "model.causal_context = true needs model.attention = \"block_causal\""},
+      {{"model.attention=block_causal"},
+       "model.attention = \"block_causal\" needs model.block_size, the tokens per block"},
+      {with({"model.block_size=-1"}), "model.block_size = -1 must be at least 0"},
+      {with({"model.block_size=48"}),
+       "model.max_seq_length = 256 must be a multiple of model.block_size = 48"},
+      {with({"data.sequence_length=200"}),
+       "data.sequence_length = 200 must be a multiple of model.block_size = 16"},
+      {with({"train.objective=masked_diffusion"}),
+       "train.objective = \"masked_diffusion\" needs model.attention = \"bidirectional\""},
+      {{"train.objective=block_diffusion"},
+       "train.objective = \"block_diffusion\" needs model.attention = \"block_causal\""},
+      {with({"train.block_sizes=1,4,16"}), ""},
+      {with({"train.block_sizes=1,4"}),
+       "train.block_sizes = [1, 4] must end with model.block_size = 16"},
+      {with({"train.block_sizes=16,4", "train.block_schedule=mixed"}), ""},
+      {with({"train.block_sizes=8,4", "train.block_schedule=mixed"}),
+       "train.block_sizes = [8, 4] must contain model.block_size = 16"},
+      {with({"train.block_sizes=24,16"}),
+       "train.block_sizes = [24, 16] contains 24, which does not divide data.sequence_length = "
+       "256"},
+      {with({"train.block_sizes=0,16"}),
+       "train.block_sizes = [0, 16] contains 0, which does not divide data.sequence_length = 256"},
+      {with({"train.noisy_views=0"}), "train.noisy_views = 0 must be at least 1"},
+      {with({"train.complementary_masks=true"}),
+       "train.complementary_masks = true needs an even number of views; train.noisy_views = 1"},
+      {with({"train.complementary_masks=true", "train.noisy_views=4"}), ""},
+      {with({"train.autoregressive_weight=1"}),
+       "train.autoregressive_weight = 1.0 needs model.causal_context = true: else a token attends "
+       "to the one it predicts"},
+      {with({"train.autoregressive_weight=-1"}),
+       "train.autoregressive_weight = -1.0 must not be negative"},
+      {with({"train.autoregressive_weight=1", "model.causal_context=true"}), ""},
+      {{"train.noisy_views=2"},
+       "train.noisy_views = 2 needs train.objective = \"block_diffusion\""},
+      {{"train.block_sizes=4"},
+       "train.block_sizes = [4] needs train.objective = \"block_diffusion\""},
+      {{"train.mask_form=mask_ratio"},
+       "train.mask_form = \"mask_ratio\" needs train.objective = \"block_diffusion\""},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
 }
@@ -227,7 +281,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 14);
+    EXPECT_EQ(numbers, 15);
   }
 }
 

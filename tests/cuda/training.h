@@ -16,7 +16,7 @@ namespace lacuna::testing {
 inline constexpr double kLearningRate = 1e-2;
 
 inline ModelConfig tiny(std::int64_t width, std::int64_t heads, std::int64_t kv_heads,
-                        Attention attention = Attention::full) {
+                        Attention attention = Attention::bidirectional) {
   ModelConfig c;
   c.vocab_size = 101;
   c.num_layers = 2;

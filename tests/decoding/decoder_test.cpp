@@ -390,5 +390,15 @@ TEST(AutoregressiveDecoding, StopsAtTheEndTokenAndShowsItsGrowth) {
   EXPECT_TRUE(contains(error_of<UsageError>([&] { generate(endless, {{}}, o); }), "prompt"));
 }
 
+TEST(Decoder, ABlockCausalModelIsRefused) {
+  Oracle oracle({0, 3, 1});
+  oracle.config.attention = Attention::block_causal;
+  oracle.config.block_size = 4;
+  EXPECT_TRUE(contains(error_of<UsageError>([&] {
+                         Decoder(cpu(), oracle.config, oracle.weights, {8, 1, false});
+                       }),
+                       "not implemented for a model with attention = block_causal"));
+}
+
 }  // namespace
 }  // namespace lacuna

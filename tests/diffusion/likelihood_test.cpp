@@ -14,7 +14,7 @@ namespace {
 
 using namespace testing;  // NOLINT
 
-constexpr LikelihoodForm kForms[] = {LikelihoodForm::mask_count, LikelihoodForm::mask_ratio};
+constexpr MaskForm kForms[] = {MaskForm::mask_count, MaskForm::mask_ratio};
 
 // --- masks -----------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ TEST(ResponseMask, CountsAreStratified) {
 
 TEST(ResponseMask, EveryCountAndEveryPositionEquallyOften) {
   const std::int64_t n = 20000, tokens = 5;
-  for (const LikelihoodForm form : kForms) {
+  for (const MaskForm form : kForms) {
     const LikelihoodOptions options{.form = form, .samples = n, .stratified = false, .seed = 2};
     std::vector<std::int64_t> counts(tokens + 1), positions(tokens);
     for (std::int64_t s = 0; s < n; ++s) {
@@ -42,7 +42,7 @@ TEST(ResponseMask, EveryCountAndEveryPositionEquallyOften) {
     // Count form: 1/5 each, and a position with probability E[l/L] = 3/5. Ratio form: the number
     // of tokens below a uniform ratio is uniform on 0..5, a position is masked with probability
     // 1/2.
-    const bool count_form = form == LikelihoodForm::mask_count;
+    const bool count_form = form == MaskForm::mask_count;
     for (std::int64_t l = 0; l <= tokens; ++l)
       EXPECT_TRUE(plausible(counts[std::size_t(l)], n, count_form ? (l ? 0.2 : 0) : 1.0 / 6)) << l;
     for (const std::int64_t p : positions) EXPECT_TRUE(plausible(p, n, count_form ? 0.6 : 0.5));
@@ -148,9 +148,8 @@ TEST(Likelihood, IsTheMeanOverAllMasks) {
   Enumerated e;
   ASSERT_GT(e.count_variance, 0);
   const std::int64_t n = 3000;
-  for (const LikelihoodForm form : kForms) {
-    const double variance =
-        form == LikelihoodForm::mask_count ? e.count_variance : e.ratio_variance;
+  for (const MaskForm form : kForms) {
+    const double variance = form == MaskForm::mask_count ? e.count_variance : e.ratio_variance;
     for (const bool stratified : {false, true}) {
       LikelihoodEstimator estimator(cpu(), e.config, e.weights, 1024);
       const Likelihood l =
@@ -293,7 +292,7 @@ TEST_P(GoldenLikelihood, IsPyTorchs) {
   LikelihoodOptions options;
   options.samples = std::stoll(golden.metadata("samples"));
   options.seed = std::stoull(golden.metadata("seed"));
-  if (std::string(GetParam()) == "mask_ratio") options.form = LikelihoodForm::mask_ratio;
+  if (std::string(GetParam()) == "mask_ratio") options.form = MaskForm::mask_ratio;
   std::vector<PromptedText> texts;
   for (std::int64_t i = 0; i < golden["prompts"].count(); ++i) {
     const Tensor tokens = golden[str("tokens", i)];

@@ -13,7 +13,7 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
  protected:
   GoldenModel() : golden_(str("model_", GetParam())) {
     config_ = golden_extents(golden_);
-    config_.attention = number("causal") ? Attention::causal : Attention::full;
+    config_.attention = number("causal") ? Attention::causal : Attention::bidirectional;
     config_.tie_embeddings = number("tied");
     std::istringstream lengths(golden_.metadata("lengths"));
     std::vector<int> each;

@@ -41,7 +41,8 @@ TEST(Sequences, WhatIsRefused) {
 TEST(Sequences, Placed) {
   using Values = std::vector<std::int32_t>;
   const Values ids = {7, 6, 5, 4, 3, 2, 1, 0, 8};
-  const auto check = [&](Attention attention, const Values& query_keys, const Values& logit_keys) {
+  const auto check = [&](const ModelConfig& config, const Values& query_keys,
+                         const Values& logit_keys) {
     Values tokens(9, -1), positions(9, -1), offsets(4, -1), keys(36, -1), rows(3, -1),
         row_positions(3, -1), row_keys(12, -1), row_offsets(4, -1);
     const SequenceTensors to{.tokens = tensor_of(tokens),
@@ -53,7 +54,7 @@ TEST(Sequences, Placed) {
                                        .positions = tensor_of(row_positions),
                                        .keys = Tensor(row_keys.data(), {3, 4}),
                                        .offsets = tensor_of(row_offsets)}};
-    SequencePlacer placer({9, 3, 3, false}, attention);
+    SequencePlacer placer({9, 3, 3, false}, AttentionMask(config));
     placer.place(cpu(), to, tensor_of(ids), {{0, 4, 6, 9}, {1, 3, 8}});
     EXPECT_EQ(tokens, ids);
     EXPECT_EQ(positions, (Values{0, 1, 2, 3, 0, 1, 0, 1, 2}));
@@ -64,12 +65,98 @@ TEST(Sequences, Placed) {
     EXPECT_EQ(keys, query_keys);
     EXPECT_EQ(row_keys, logit_keys);
   };
-  check(Attention::full, {0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 4, 6,
-                          6, 6, 4, 6, 6, 6, 6, 9, 9, 9, 6, 9, 9, 9, 6, 9, 9, 9},
+  const auto model = [](Attention attention, std::int64_t block = 0, bool causal_context = false) {
+    ModelConfig config;
+    config.attention = attention;
+    config.block_size = block;
+    config.causal_context = causal_context;
+    return config;
+  };
+  check(model(Attention::bidirectional), {0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 0, 4, 4, 4, 4, 6,
+                                          6, 6, 4, 6, 6, 6, 6, 9, 9, 9, 6, 9, 9, 9, 6, 9, 9, 9},
         {0, 4, 4, 4, 0, 4, 4, 4, 6, 9, 9, 9});
-  check(Attention::causal, {0, 1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3, 0, 4, 4, 4, 4, 5,
-                            5, 5, 4, 6, 6, 6, 6, 7, 7, 7, 6, 8, 8, 8, 6, 9, 9, 9},
+  check(model(Attention::causal), {0, 1, 1, 1, 0, 2, 2, 2, 0, 3, 3, 3, 0, 4, 4, 4, 4, 5,
+                                   5, 5, 4, 6, 6, 6, 6, 7, 7, 7, 6, 8, 8, 8, 6, 9, 9, 9},
         {0, 2, 2, 2, 0, 4, 4, 4, 6, 9, 9, 9});
+  check(model(Attention::block_causal, 2), {0, 2, 2, 2, 0, 2, 2, 2, 0, 4, 4, 4, 0, 4, 4, 4, 4, 6,
+                                            6, 6, 4, 6, 6, 6, 6, 8, 8, 8, 6, 8, 8, 8, 6, 9, 9, 9},
+        {0, 2, 2, 2, 0, 4, 4, 4, 6, 9, 9, 9});
+  // Of finished blocks every token sees those before it alone.
+  check(model(Attention::block_causal, 2, true),
+        {0, 1, 1, 1, 0, 2, 2, 2, 0, 4, 4, 4, 0, 4, 4, 4, 4, 6,
+         6, 6, 4, 6, 6, 6, 6, 7, 7, 7, 6, 8, 8, 8, 6, 9, 9, 9},
+        {0, 2, 2, 2, 0, 4, 4, 4, 6, 9, 9, 9});
+}
+
+// Rows that say where they are and what they see: two of one position, in any order.
+TEST(Sequences, GivenRowByRow) {
+  using Values = std::vector<std::int32_t>;
+  const std::vector<KeyIntervals> intervals = {
+      {0, 1, 2, 3}, {1, 2, 2, 3}, {2, 3, 3, 3}, {3, 5, 5, 5}, {4, 5, 5, 5}};
+  const Sequences given{{0, 3, 5}, {1, 4}, {1, 1, 0, 7, 6}, intervals};
+  const ModelLimits limits{5, 2, 2, false};
+  check(given, limits, 8);
+  const Values ids = {5, 4, 3, 2, 1};
+  Values tokens(5), positions(5), offsets(3), keys(20), rows(2), row_positions(2), row_keys(8),
+      row_offsets(3);
+  SequencePlacer placer(limits, AttentionMask(ModelConfig{}));
+  placer.place(cpu(),
+               {.tokens = tensor_of(tokens),
+                .all = {.rows = {},
+                        .positions = tensor_of(positions),
+                        .keys = Tensor(keys.data(), {5, 4}),
+                        .offsets = tensor_of(offsets)},
+                .logit = {.rows = tensor_of(rows),
+                          .positions = tensor_of(row_positions),
+                          .keys = Tensor(row_keys.data(), {2, 4}),
+                          .offsets = tensor_of(row_offsets)}},
+               tensor_of(ids), given);
+  EXPECT_EQ(positions, given.positions);
+  EXPECT_EQ(keys, (Values{0, 1, 2, 3, 1, 2, 2, 3, 2, 3, 3, 3, 3, 5, 5, 5, 4, 5, 5, 5}));
+  EXPECT_EQ(row_positions, (Values{1, 6}));
+  EXPECT_EQ(row_keys, (Values{1, 2, 2, 3, 4, 5, 5, 5}));
+  EXPECT_EQ(row_offsets, (Values{0, 1, 2}));
+
+  const auto refused = [&](auto&& change) {
+    Sequences wrong = given;
+    change(wrong);
+    return error_of([&] { check(wrong, limits, 8); });
+  };
+  EXPECT_TRUE(contains(refused([](Sequences& s) { s.positions[3] = 8; }),
+                       "row 3 is at position 8; model.max_seq_length is 8"));
+  EXPECT_TRUE(contains(refused([](Sequences& s) { s.positions.pop_back(); }),
+                       "4 positions and 5 key intervals of 5 rows"));
+  EXPECT_TRUE(contains(refused([](Sequences& s) { s.positions.clear(); }),
+                       "0 positions and 5 key intervals of 5 rows"));
+  for (const KeyIntervals bad :
+       {KeyIntervals{0, 0, 1, 2}, {0, 2, 1, 3}, {0, 1, 2, 4}, {3, 4, 4, 4}})
+    EXPECT_TRUE(contains(refused([&](Sequences& s) { s.keys[1] = bad; }),
+                         "must ascend within its sequence, [0,3)"));
+}
+
+TEST(AttentionMask, ContextOfABlockCausalModel) {
+  ModelConfig config;
+  config.attention = Attention::block_causal;
+  config.block_size = 4;
+  const auto ends = [](auto&& keys) {
+    std::vector<std::int32_t> all;
+    for (std::int64_t position = 0; position < 10; ++position) {
+      const KeyIntervals k = keys(position);
+      EXPECT_EQ(k.begin0, 20);
+      EXPECT_EQ(k.begin1, k.end1);
+      all.push_back(k.end0 - 20);
+    }
+    return all;
+  };
+  using Values = std::vector<std::int32_t>;
+  const auto check = [&](const Values& whole, const Values& context) {
+    const AttentionMask mask(config);
+    EXPECT_EQ(ends([&](std::int64_t p) { return mask.keys(20, 30, p); }), whole);
+    EXPECT_EQ(ends([&](std::int64_t p) { return mask.context_keys(20, 30, p); }), context);
+  };
+  check({4, 4, 4, 4, 8, 8, 8, 8, 10, 10}, {4, 4, 4, 4, 8, 8, 8, 8, 10, 10});
+  config.causal_context = true;
+  check({1, 2, 3, 4, 5, 6, 7, 8, 10, 10}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ inline ModelConfig tiny_config(bool causal = false, bool tied = false, int kv_he
   c.intermediate_size = 36;
   c.max_seq_length = 16;
   c.tie_embeddings = tied;
-  c.attention = causal ? Attention::causal : Attention::full;
+  c.attention = causal ? Attention::causal : Attention::bidirectional;
   return c;
 }
 

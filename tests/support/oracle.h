@@ -17,7 +17,7 @@ inline ModelConfig golden_config(const Golden& golden, bool causal) {
   ModelConfig c = golden_extents(golden);
   c.tie_embeddings = number("tied") != 0;
   c.mask_token = number("mask_token");
-  c.attention = causal ? Attention::causal : Attention::full;
+  c.attention = causal ? Attention::causal : Attention::bidirectional;
   c.max_seq_length = 64;
   return c;
 }
@@ -33,7 +33,7 @@ struct Oracle {
   ModelConfig config;
   ModelTensors weights;
 
-  explicit Oracle(const std::vector<double>& logits, Attention attention = Attention::full)
+  explicit Oracle(const std::vector<double>& logits, Attention attention = Attention::bidirectional)
       : config(make_config(std::int64_t(logits.size()) + 1, attention)),
         weights(cpu().memory(), config, "weights") {
     cpu().fill(weights.final_norm, 1);

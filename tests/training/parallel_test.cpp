@@ -215,7 +215,7 @@ TEST_F(Layouts, TextsAreThoseOfOneRank) {
     for (const Layout& layout : layouts(world_->size())) {
       if (layout.micro_batch != 1 || layout.zero != 0) continue;
       SCOPED_TRACE(str(variant.name, ", ", layout));
-      run_.config.model.attention = Attention::full;
+      run_.config.model.attention = Attention::bidirectional;
       run_.config.train.objective = Objective::masked_diffusion;
       variant.apply(run_.config);
       Config alone = run_.in(str("alone-", world_->rank(), "-", number_), layout);
@@ -362,7 +362,7 @@ TEST_F(Layouts, ThePlanCountsSampleTexts) {
     for (const Layout& layout : layouts(world_->size())) {
       if (layout.micro_batch != 1) continue;
       SCOPED_TRACE(str(variant.name, ", ", layout));
-      run_.config.model.attention = Attention::full;
+      run_.config.model.attention = Attention::bidirectional;
       run_.config.train.objective = Objective::masked_diffusion;
       variant.apply(run_.config);
       Config config = run_.in(str("planned-", number_++), layout);

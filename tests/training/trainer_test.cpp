@@ -319,7 +319,7 @@ TEST(Trainer, LearnsMoreThanFrequencies) {
   run.config.optimizer.decay_steps = 100;
   for (const bool causal : {false, true}) {
     Config config = run.in(causal ? "causal" : "diffusion");
-    config.model.attention = causal ? Attention::causal : Attention::full;
+    config.model.attention = causal ? Attention::causal : Attention::bidirectional;
     config.train.objective = causal ? Objective::autoregressive : Objective::masked_diffusion;
     Trainer(config, run.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9}).run();
     const auto last = json_lines(config.train.output + "/metrics.jsonl").back();

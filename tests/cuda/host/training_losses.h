@@ -10,7 +10,7 @@ namespace lacuna::testing {
 inline std::string training_losses(CudaOps& ops) {
   std::string text;
   for (const DType type : {DType::f32, DType::bf16})
-    for (const Attention attention : {Attention::full, Attention::causal}) {
+    for (const Attention attention : {Attention::bidirectional, Attention::causal}) {
       const ModelConfig config = tiny(128, 2, 1, attention);
       Training training(ops, config, type);
       initialise(training.optimizer.master().pieces(), training.weights, config, 1, ops);

@@ -53,7 +53,7 @@ TEST_F(Streams, AreOrderedByEvents) { EXPECT_EQ(right_rounds(100), 100); }
 /// Keeps what is queued on a stream afterwards from beginning, until released.
 class Hold {
  public:
-  explicit Hold(const Stream& stream) {
+  explicit Hold(CUstream_st* stream) {
     emulator::enqueue(stream, [opened = opened_.get_future().share()] { opened.wait(); });
   }
   ~Hold() { release(); }
@@ -72,7 +72,7 @@ class Hold {
 // missing event gives wrong numbers.
 TEST_F(Streams, OneRunsWhileTheOtherIsHeld) {
   const DeviceArray x(*first, {1000}, std::vector<float>(1000, 1.0f)),
-      y(*first, {1000}, std::vector<float>(1000, 2.0f)), z(*first, {1000}, DType::f32);
+      y(*first, {1000}, std::vector<float>(1000, 2.0f)), z(*second, {1000}, DType::f32);
   first->synchronize();
   Hold hold(first->stream());
   first->copy(x, y);

@@ -413,7 +413,7 @@ def main():
                         choices=["lacuna", "eager", "compile"] + GPU_SIDES,
                         help="lacuna, eager and compile by default; with --device cuda lacuna and "
                              "every attention backend and head rule")
-    parser.add_argument("--attention-kernels", choices=["portable", "hopper"], default="portable",
+    parser.add_argument("--attention-kernels", choices=["portable", "hopper", "hopper_fused"], default="hopper",
                         help="--device cuda: Lacuna's")
     parser.add_argument("--lacuna", help="the program; that of build/cpu or build/cuda by default")
     parser.add_argument("--keep-environment", action="store_true",

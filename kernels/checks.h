@@ -20,7 +20,9 @@ class Checks {
   Checks(const char* op, Place place, bool bf16 = false) : op_(op), place_(place), bf16_(bf16) {}
   const char* op() const { return op_; }
 
-  void is_here(const char* name, const Tensor& t) const {
+  /// A Tensor or a Matrix.
+  template <class T>
+  void is_here(const char* name, const T& t) const {
     CHECK(t.place == place_, op_, ": ", name, " is ", where(t.place), "; it must be ",
           where(place_));
     CHECK(t.data || t.count() == 0, op_, ": ", name, " ", t, " has no memory");
@@ -30,6 +32,11 @@ class Checks {
     is_here(name, t);
     CHECK(t.dtype == DType::f32 || (bf16_ && t.dtype == DType::bf16), op_, ": ", name, " is ", t,
           "; it must be ", bf16_ ? "f32 or bf16" : "f32");
+  }
+  void is_float(const char* name, const Matrix& t) const {
+    is_here(name, t);
+    CHECK(t.format == MatrixFormat::f32 || (bf16_ && t.format == MatrixFormat::bf16), op_, ": ",
+          name, " is ", t, "; it must be ", bf16_ ? "f32 or bf16" : "f32");
   }
   void is_contiguous(const char* name, const Tensor& t) const {
     CHECK(t.contiguous(), op_, ": ", name, " is ", t, " with ", t.stride,
@@ -83,20 +90,23 @@ inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,
 }
 
 inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Tensor& rows,
-                                const Tensor& ids, const char* table_name, const Tensor& table) {
+                                const Tensor& ids, const char* table_name, const Matrix& table) {
   c.is_float(rows_name, rows);
   c.is_float(table_name, table);
   c.is_vector("ids", ids, ids.count(), DType::i32);
-  c.is_matrix(table_name, table, table.rows(), rows.cols(), table.dtype);
+  c.is_matrix(table_name, table.as_tensor(), table.rows(), rows.cols(),
+              info_of(table.format).dtype);
   c.is_matrix(rows_name, rows, ids.count(), table.cols(), rows.dtype);
   return {ids.count(), table.cols()};
 }
 
-/// The three matrices of a linear operation: y [N,O] and x [N,I], either strided, and w [O,I].
-/// `result` is the one of them that is written: it may be f32 where the other two are bf16.
+/// Which of the three matrices of a linear operation is written.
+enum class Written : std::uint8_t { y, x, w };
+
+/// The three matrices of a linear operation: y [N,O] and x [N,I], either strided, and w [O,I]. What
+/// is written may be f32 where the other two are bf16.
 inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, const char* x_name,
-                         const Tensor& x, const char* w_name, const Tensor& w,
-                         const Tensor& result) {
+                         const Tensor& x, const char* w_name, const Matrix& w, Written written) {
   c.is_float(y_name, y);
   c.is_float(x_name, x);
   c.is_float(w_name, w);
@@ -107,16 +117,16 @@ inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, c
   CHECK(y.cols() == w.shape[0] && y.rows() == x.rows(), c.op(), ": ", y_name, " is ", y, " but ",
         x_name, " is ", x, " and ", w_name, " is ", w, "; ", y_name, " must be [", x.rows(), ",",
         w.shape[0], "]");
-  const DType factors = &result == &w ? x.dtype : w.dtype;
-  const auto check_dtype = [&](const char* name, const Tensor& t) {
-    if (&t == &result)
+  const DType factors = written == Written::w ? x.dtype : info_of(w.format).dtype;
+  const auto check_dtype = [&](Written which, const char* name, const Tensor& t) {
+    if (which == written)
       c.is_f32_or(factors, name, t);
     else
       CHECK(t.dtype == factors, c.op(), ": ", name, " is ", t, "; it must be ", factors);
   };
-  check_dtype(y_name, y);
-  check_dtype(x_name, x);
-  check_dtype(w_name, w);
+  check_dtype(Written::y, y_name, y);
+  check_dtype(Written::x, x_name, x);
+  check_dtype(Written::w, w_name, w.as_tensor());
 }
 
 inline RowsCols check_rmsnorm_forward(const Checks& c, const Tensor& y, const Tensor& rstd,

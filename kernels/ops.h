@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "core/matrix.h"
 #include "core/tensor.h"
 #include "kernels/key_intervals.h"
 
@@ -84,6 +85,9 @@ class Ops {
   virtual Memory& memory() = 0;
   /// Returns when all earlier calls have finished.
   virtual void synchronize() = 0;
+  /// Whether the operations that take a Matrix read this format, beside rows of `dtype`. Those that
+  /// take no Matrix take f32 weights, or those of the dtype.
+  virtual bool reads(MatrixFormat format, DType dtype) const = 0;
 
   /// Runs `work`, which calls operations on this device alone, and the same ones on the same
   /// tensors each time. A device may record them in `recording` (empty at first) and from then on
@@ -120,17 +124,17 @@ class Ops {
   // --- embedding ---------------------------------------------------------------------------------
   /// y[n,:] = w[ids[n],:].  y [N,C], ids i32 [N], w [V,C].
   /// Throws Error naming the first id outside [0,V) on the CPU.
-  virtual void embedding_forward(Tensor y, Tensor ids, Tensor w) = 0;
+  virtual void embedding_forward(Tensor y, Tensor ids, Matrix w) = 0;
   /// dw[ids[n],:] += dy[n,:], repeated ids summed in a fixed order.
   virtual void embedding_backward(Tensor dw, Tensor dy, Tensor ids) = 0;
 
   // --- linear, weights [out,in] as in Hugging Face files; no bias
   // ----------------------------------
   /// y = x w^T  (mode accumulate: y += …).  y [N,O], x [N,I], w [O,I]. y and x may be strided.
-  virtual void linear_forward(Tensor y, Tensor x, Tensor w,
+  virtual void linear_forward(Tensor y, Tensor x, Matrix w,
                               GradMode mode = GradMode::overwrite) = 0;
   /// dx = dy w  (mode accumulate: dx += …).  dx [N,I], dy [N,O], w [O,I]. dx and dy may be strided.
-  virtual void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) = 0;
+  virtual void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) = 0;
   /// dw += dy^T x.  dw [O,I], dy [N,O], x [N,I]. dy and x may be strided.
   virtual void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) = 0;
 

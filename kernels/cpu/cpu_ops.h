@@ -24,6 +24,9 @@ class CpuOps : public Ops {
   Place place() const override { return Place::host; }
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
+  bool reads(MatrixFormat format, DType dtype) const override {
+    return format == MatrixFormat::f32 && dtype == DType::f32;
+  }
   ThreadPool& pool() { return pool_; }
 
   void copy(Tensor dst, Tensor src) override;
@@ -31,10 +34,10 @@ class CpuOps : public Ops {
   void add(Tensor y, Tensor x) override;
   void gather_rows(Tensor y, Tensor x, Tensor rows) override;
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
-  void embedding_forward(Tensor y, Tensor ids, Tensor w) override;
+  void embedding_forward(Tensor y, Tensor ids, Matrix w) override;
   void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
-  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode = GradMode::overwrite) override;
-  void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) override;
+  void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode = GradMode::overwrite) override;
+  void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
   void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
   void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,

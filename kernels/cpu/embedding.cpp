@@ -8,7 +8,7 @@
 
 namespace lacuna {
 
-void CpuOps::embedding_forward(Tensor y, Tensor ids, Tensor w) {
+void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
   const Checks c("embedding_forward", Place::host);
   const auto [rows, cols] = check_embedding(c, "y", y, ids, "w", w);
   check_indices(c.op(), "ids", ids, w.rows());

@@ -30,6 +30,9 @@ class CudaOps final : public Ops {
   std::string gpu_identity() const override { return device_.identity(); }
   Memory& memory() override { return device_.memory(); }
   void synchronize() override { device_.synchronize("synchronize"); }
+  bool reads(MatrixFormat format, DType dtype) const override {
+    return (dtype == DType::f32 || dtype == DType::bf16) && format == format_of(dtype);
+  }
   /// The stream that everything runs on (a cudaStream_t), for communicators.
   CUstream_st* stream() const { return device_.stream(); }
 
@@ -46,10 +49,10 @@ class CudaOps final : public Ops {
   void add(Tensor y, Tensor x) override;
   void gather_rows(Tensor y, Tensor x, Tensor rows) override;
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
-  void embedding_forward(Tensor y, Tensor ids, Tensor w) override;
+  void embedding_forward(Tensor y, Tensor ids, Matrix w) override;
   void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
-  void linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) override;
-  void linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) override;
+  void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) override;
+  void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
   void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
   void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,

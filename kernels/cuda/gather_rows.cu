@@ -60,10 +60,10 @@ void CudaOps::gather_rows(Tensor y, Tensor x, Tensor rows) {
   gather(c, stream(), y, x, rows);
 }
 
-void CudaOps::embedding_forward(Tensor y, Tensor ids, Tensor w) {
+void CudaOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
   const Checks c = checks("embedding_forward");
   check_embedding(c, "y", y, ids, "w", w);
-  gather(c, stream(), y, w, ids);
+  gather(c, stream(), y, w.as_tensor(), ids);
 }
 
 void CudaOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {

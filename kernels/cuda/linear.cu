@@ -28,21 +28,21 @@ void multiply(GemmRunner& products, const Checks& c, const Tensor& result, GradM
 
 }  // namespace
 
-void CudaOps::linear_forward(Tensor y, Tensor x, Tensor w, GradMode mode) {
+void CudaOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
   const Checks c = checks("linear_forward");
-  check_linear(c, "y", y, "x", x, "w", w, y);
-  multiply(gemms_, c, y, mode, x, false, w, true);
+  check_linear(c, "y", y, "x", x, "w", w, Written::y);
+  multiply(gemms_, c, y, mode, x, false, w.as_tensor(), true);
 }
 
-void CudaOps::linear_backward_input(Tensor dx, Tensor dy, Tensor w, GradMode mode) {
+void CudaOps::linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) {
   const Checks c = checks("linear_backward_input");
-  check_linear(c, "dy", dy, "dx", dx, "w", w, dx);
-  multiply(gemms_, c, dx, mode, dy, false, w, false);
+  check_linear(c, "dy", dy, "dx", dx, "w", w, Written::x);
+  multiply(gemms_, c, dx, mode, dy, false, w.as_tensor(), false);
 }
 
 void CudaOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x) {
   const Checks c = checks("linear_backward_weight");
-  check_linear(c, "dy", dy, "x", x, "dw", dw, dw);
+  check_linear(c, "dy", dy, "x", x, "dw", dw, Written::w);
   multiply(gemms_, c, dw, GradMode::accumulate, dy, true, x, false);
 }
 

@@ -72,10 +72,10 @@ void run(const Arguments& a) {
   const LoadedModel loaded = load_model(std::move(source), a.backend.make(), a.backend.type());
   Ops& ops = *loaded.ops;
   const ModelConfig& config = loaded.config();
-  const ModelTensors& weights = loaded.weights;
+  const ModelWeights weights = loaded.weights;
   Model model(ops, config, weights, {length, 1, length, false});
   Head head(ops, config, weights,
-            std::min(length, head_chunk_rows(config, weights.head.dtype, ops.place())), nullptr,
+            std::min(length, head_chunk_rows(config, weights.dtype, ops.place())), nullptr,
             HeadUse::logits);
 
   Sequences sequences = Sequences::equal(1, length);

@@ -8,6 +8,7 @@
 #include "core/stopwatch.h"
 #include "decoding/generate.h"
 #include "kernels/bench/median.h"
+#include "model/weight_spec.h"
 #include "training/flops.h"
 
 namespace lacuna {
@@ -55,7 +56,7 @@ class Counter {
 }  // namespace
 
 GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
-                                         const ModelTensors& weights,
+                                         const ModelWeights& weights,
                                          const GenerationShape& shape) {
   const std::int64_t available = ops.memory().available();
   const std::int64_t canvas = shape.prompt_length + shape.decoding.gen_length;
@@ -75,7 +76,7 @@ GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
   }
   result.seconds = median(seconds);
   result.flops_per_s = counter.flops() / result.seconds;
-  result.parameters = weights.parameters();
+  result.parameters = count_parameters(model);
   result.peak_bytes =
       ops.place() == Place::host ? peak_resident_bytes() : available - ops.memory().available();
   return result;

@@ -4,7 +4,7 @@
 #include "config/config.h"
 #include "config/decoding_options.h"
 #include "kernels/ops.h"
-#include "model/weights.h"
+#include "model/model_weights.h"
 
 namespace lacuna {
 
@@ -29,6 +29,6 @@ struct GenerationBenchmark {
 /// A round to warm up, then shape.rounds that are timed, prompts included, loading not. Borrows the
 /// weights. Errors as Decoder's.
 GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
-                                         const ModelTensors& weights, const GenerationShape& shape);
+                                         const ModelWeights& weights, const GenerationShape& shape);
 
 }  // namespace lacuna

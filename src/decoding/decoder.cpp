@@ -57,14 +57,14 @@ DecodingStep step_of(const Text& text, const StepPlan& plan, std::int64_t logit_
 }  // namespace
 
 struct Decoder::State {
-  State(Ops& ops, const ModelConfig& c, const ModelTensors& weights, const DecoderLimits& l,
+  State(Ops& ops, const ModelConfig& c, const ModelWeights& weights, const DecoderLimits& l,
         Communicator* shares)
       : config(c),
         causal(c.attention == Attention::causal),
         mask(causal ? -1 : std::int32_t(c.mask_token)),
         limits(l),
         predictor(ops, c, weights, model_limits(c, l), shares) {
-    if (runs_rounds(c, ops.place(), weights.share()))
+    if (runs_rounds(c, ops.place(), weights.share))
       device.emplace(ops, predictor, mask, model_limits(c, l));
   }
 
@@ -320,7 +320,7 @@ void Decoder::State::run_round(const std::vector<std::int32_t>& counts,
 
 // --- construction
 
-Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                  const DecoderLimits& limits, Communicator* shares) {
   if (config.attention == Attention::block_causal)
     fail_usage(

@@ -8,8 +8,8 @@
 #include "comm/communicator.h"
 #include "decoding/canvas.h"
 #include "kernels/ops.h"
+#include "model/model_weights.h"
 #include "model/tensor_parallel_shard.h"
-#include "model/weights.h"
 
 namespace lacuna {
 
@@ -47,7 +47,7 @@ class Decoder {
  public:
   /// Borrows `weights`. `shares` as in Model: all those ranks make the same calls, and get the same
   /// texts. Throws UsageError when a model that is not causal has no mask token.
-  Decoder(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+  Decoder(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
           const DecoderLimits& limits, Communicator* shares = nullptr);
   ~Decoder();
   /// Bytes of what that allocates, with weights of `dtype` and the given share on a device of

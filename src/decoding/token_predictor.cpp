@@ -24,11 +24,11 @@ Plan TokenPredictor::make_plan(const ModelLimits& limits, Slots& slots) {
   return plan;
 }
 
-TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+TokenPredictor::TokenPredictor(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                                const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
       model_(ops, config, weights, limits, shares),
-      head_(ops, config, weights, chunk_of(config, limits, weights.head.dtype, ops.place()), shares,
+      head_(ops, config, weights, chunk_of(config, limits, weights.dtype, ops.place()), shares,
             HeadUse::logits),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 

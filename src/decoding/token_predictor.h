@@ -15,7 +15,7 @@ class TokenPredictor {
  public:
   /// `limits` of one forward pass. Borrows `weights`. `shares` as in Model: every rank draws, and
   /// the noise being the same, they draw the same tokens.
-  TokenPredictor(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+  TokenPredictor(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                  const ModelLimits& limits, Communicator* shares = nullptr);
   /// Bytes of what that allocates.
   static std::int64_t bytes(const ModelConfig& config, const ModelLimits& limits, DType dtype,

@@ -97,7 +97,7 @@ Likelihood sum_of(const std::vector<Likelihood>& texts) {
 }
 
 LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
-                                         const ModelTensors& weights, std::int64_t rows)
+                                         const ModelWeights& weights, std::int64_t rows)
     : config_(config),
       rows_(rows),
       runner_(ops, config, weights, ModelLimits{rows, rows, rows, false}) {

@@ -53,7 +53,7 @@ class LikelihoodEstimator {
  public:
   /// Borrows `weights`. `rows`: tokens of one forward pass, so the longest text too. Throws
   /// UsageError when a diffusion model has no mask token.
-  LikelihoodEstimator(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+  LikelihoodEstimator(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                       std::int64_t rows);
 
   /// One result per text. Text i is number first_text + i, which names its masks, so that neither

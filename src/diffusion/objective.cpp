@@ -17,20 +17,20 @@ Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
   return plan;
 }
 
-ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                                  std::int64_t sequences, std::int64_t length, bool training,
                                  Communicator* shares)
     : ObjectiveRunner(ops, config, weights,
                       {sequences * length, sequences, sequences * length, training}, shares) {}
 
-ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                                  const ModelLimits& limits, Communicator* shares)
     : ops_(ops),
       limits_(limits),
       buckets_(limits.rows, ops.place()),
       model_(ops, config, weights, buckets_.with_padding(limits, config.max_seq_length), shares),
       head_(ops, config, weights,
-            std::min(head_chunk_rows(config, weights.head.dtype, ops.place()), limits.logit_rows),
+            std::min(head_chunk_rows(config, weights.dtype, ops.place()), limits.logit_rows),
             shares, HeadUse::loss, buckets_.unit()),
       arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 

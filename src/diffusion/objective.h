@@ -15,11 +15,11 @@ namespace lacuna {
 class ObjectiveRunner {
  public:
   /// Micro-batches of at most `sequences` sequences of `length` tokens. `shares` as in Model.
-  ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+  ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                   std::int64_t sequences, std::int64_t length, bool training,
                   Communicator* shares = nullptr);
   /// Micro-batches of sequences of any lengths, within `limits`.
-  ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+  ObjectiveRunner(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                   const ModelLimits& limits, Communicator* shares = nullptr);
 
   /// What that allocates: the model's own, and the bytes of all else.

@@ -9,7 +9,7 @@
 #include "config/task.h"
 #include "data/chat_template.h"
 #include "kernels/ops.h"
-#include "model/weights.h"
+#include "model/model_weights.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -33,7 +33,7 @@ struct TaskResult {
 struct EvalModel {
   Ops& ops;
   const ModelConfig& config;
-  const ModelTensors& weights;
+  ModelWeights weights;
   const Tokenizer& tokenizer;
   ChatTemplate chat;
 };

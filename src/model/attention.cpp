@@ -23,30 +23,31 @@ struct Packed {
 };
 
 /// The rows of the packed projection that make queries, and those that make keys and values.
-struct PackedWeights {
-  Tensor q;   // [H D,C]
-  Tensor kv;  // [2K D,C]
+template <class T>  // PackedMatrix; Tensor for its gradient
+struct PackedRows {
+  T q;   // [H D,C]
+  T kv;  // [2K D,C]
 
-  PackedWeights(Tensor qkv, const AttentionShape& s)
+  PackedRows(const T& qkv, const AttentionShape& s)
       : q(qkv.row_range(0, s.heads * s.head_dim)),
         kv(qkv.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim)) {}
 };
 
 /// Queries, keys and values of the normalised stream, rotated. One product where all rows are
 /// queries; else one of the keys and values, and one of the queries' rows, which s.h then holds.
-void project(const Pass& pass, const QueryRows& queries, const Packed& x, Tensor qkv, Tensor w,
-             const Scratch& keys, const Scratch& s) {
+void project(const Pass& pass, const QueryRows& queries, const Packed& x, Tensor qkv,
+             const PackedMatrix& w, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    ops.linear_forward(qkv, keys.h, w);
+    linear_forward(ops, qkv, keys.h, w);
     ops.rope(x.q_and_k, queries.positions, pass.rope_table, Rotation::forward);
     return;
   }
-  const PackedWeights part(w, queries.attention);
-  ops.linear_forward(x.kv, keys.h, part.kv);
+  const PackedRows part(w, queries.attention);
+  linear_forward(ops, x.kv, keys.h, part.kv);
   ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  ops.linear_forward(x.q, s.h, part.q);
+  linear_forward(ops, x.q, s.h, part.q);
   ops.rope(x.q, queries.positions, pass.rope_table, Rotation::forward);
 }
 
@@ -60,25 +61,26 @@ void rotate_back(const Pass& pass, const QueryRows& queries, const Packed& d) {
 
 /// keys.h: in, the normalised stream; out, its gradient, given that of the projection.
 void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d, Tensor d_qkv,
-                      Tensor w, Tensor dw, const Scratch& keys, const Scratch& s) {
+                      const PackedMatrix& w, Tensor dw, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
     ops.linear_backward_weight(dw, d_qkv, keys.h);
-    ops.linear_backward_input(keys.h, d_qkv, w, GradMode::overwrite);
+    linear_backward_input(ops, keys.h, d_qkv, w);
     return;
   }
-  const PackedWeights part(w, queries.attention), d_part(dw, queries.attention);
+  const PackedRows part(w, queries.attention);
+  const PackedRows d_part(dw, queries.attention);
   ops.gather_rows(s.h, keys.h, queries.rows);
   ops.linear_backward_weight(d_part.q, d.q, s.h);
   ops.linear_backward_weight(d_part.kv, d.kv, keys.h);
-  ops.linear_backward_input(s.h, d.q, part.q, GradMode::overwrite);
-  ops.linear_backward_input(keys.h, d.kv, part.kv, GradMode::overwrite);
+  linear_backward_input(ops, s.h, d.q, part.q);
+  linear_backward_input(ops, keys.h, d.kv, part.kv);
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 
 }  // namespace
 
-void attention_forward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                        const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   const Packed x(a.qkv, queries.attention, s.h.rows());
   project(pass, queries, x, a.qkv, w.qkv, keys, s);
@@ -87,7 +89,7 @@ void attention_forward(const Pass& pass, const QueryRows& queries, const BlockTe
   sum_h(pass, s);
 }
 
-void attention_backward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void attention_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                         BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
                         const Scratch& s) {
   Ops& ops = pass.ops;

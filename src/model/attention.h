@@ -11,11 +11,11 @@ namespace lacuna {
 
 /// keys.h: in, the normalised residual stream; s.h: out, what attention adds to the queries'
 /// stream.
-void attention_forward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                        const BlockActivations& a, const Scratch& keys, const Scratch& s);
 /// s.d_x: in, the gradient of the queries' stream behind the attention; keys.d_x: out, of all rows'
 /// stream before it and its norm.
-void attention_backward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void attention_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                         BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
                         const Scratch& s);
 

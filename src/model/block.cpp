@@ -6,7 +6,7 @@
 
 namespace lacuna {
 
-void block_forward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void block_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                    const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   attention_forward(pass, queries, w, a, keys, s);
   Tensor x = a.x;
@@ -20,7 +20,7 @@ void block_forward(const Pass& pass, const QueryRows& queries, const BlockTensor
   mlp_forward(pass, w, a, s);
 }
 
-void block_backward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void block_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                     BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
                     const Scratch& s) {
   mlp_backward(pass, w, dw, a, s);

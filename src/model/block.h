@@ -12,10 +12,10 @@ namespace lacuna {
 // the same but in the last block, where only the rows that get logits are queries.
 
 /// keys.h: in, the attention norm of a.x; s.h: out, what the feed-forward adds to a.middle.
-void block_forward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void block_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                    const BlockActivations& a, const Scratch& keys, const Scratch& s);
 /// s.d_x: in, the gradient of the block's result; keys.d_x: out, of a.x. Added to `dw`.
-void block_backward(const Pass& pass, const QueryRows& queries, const BlockTensors& w,
+void block_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                     BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
                     const Scratch& s);
 

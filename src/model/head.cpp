@@ -48,24 +48,25 @@ std::int64_t Head::columns_of(const ModelConfig& config, TensorParallelShard sha
   return own ? ShardDims(config, share).ids + 1 : config.vocab_size;
 }
 
-Head::Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+Head::Head(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
            std::int64_t chunk_rows, Communicator* tp_group, HeadUse use, std::int64_t row_unit)
     : ops_(ops),
-      weights_(weights),
+      head_(weights.head),
+      dtype_(weights.dtype),
       chunk_rows_(chunk_rows),
       row_unit_(row_unit),
       use_(use),
-      columns_(columns_of(config, weights.share(), use)),
+      columns_(columns_of(config, weights.share, use)),
       tp_group_(tp_group),
-      logits_(ops.memory(), plan(config, chunk_rows, weights.head.dtype, weights.share(), use)) {
-  if (weights.share().count == 1) return;
+      logits_(ops.memory(), plan(config, chunk_rows, weights.dtype, weights.share, use)) {
+  if (weights.share.count == 1) return;
   CHECK(tp_group, "a head of shared weights without the ranks that share them");
   if (use == HeadUse::logits)
-    gathered_ = std::make_unique<VocabParallelLogits>(ops, *tp_group, config, chunk_rows,
-                                                      weights.head.dtype);
+    gathered_ =
+        std::make_unique<VocabParallelLogits>(ops, *tp_group, config, chunk_rows, weights.dtype);
   else
     shared_ = std::make_unique<VocabParallelCrossEntropy>(
-        ops, *tp_group, ShardDims(config, weights.share()), chunk_rows);
+        ops, *tp_group, ShardDims(config, weights.share), chunk_rows);
 }
 
 Tensor Head::chunk(const Arena& arena, std::int64_t rows) const {
@@ -78,9 +79,9 @@ Tensor Head::whole_logits(const Arena& arena, Tensor hidden) {
   CHECK(use_ == HeadUse::logits, "whole logits of a head that was made for a loss");
   const Tensor y = chunk(arena, hidden.rows());
   if (gathered_)
-    gathered_->compute(y, hidden, weights_.head);
+    gathered_->compute(y, hidden, head_);
   else
-    ops_.linear_forward(y, hidden, weights_.head);
+    ops_.linear_forward(y, hidden, head_);
   return y;
 }
 
@@ -89,7 +90,7 @@ Tensor Head::logits(Tensor hidden) { return whole_logits(logits_, hidden); }
 Tensor Head::second_logits(Tensor hidden) {
   if (!second_) {
     Plan plan;
-    plan.add("logits/second", logits_.plan().entries().front().shape, weights_.head.dtype);
+    plan.add("logits/second", logits_.plan().entries().front().shape, dtype_);
     second_ = std::make_unique<Arena>(ops_.memory(), plan);
   }
   return whole_logits(*second_, hidden);
@@ -100,7 +101,7 @@ void Head::loss(Tensor loss, Tensor hidden, Tensor targets) {
   in_pieces(hidden.rows(), chunk_rows_, row_unit_, [&](std::int64_t first, std::int64_t rows) {
     const Tensor y = chunk(logits_, rows), l = loss.row_range(first, rows),
                  t = targets.row_range(first, rows);
-    ops_.linear_forward(own_columns(y), hidden.row_range(first, rows), weights_.head);
+    ops_.linear_forward(own_columns(y), hidden.row_range(first, rows), head_);
     if (shared_)
       shared_->forward(l, y, t);
     else
@@ -115,14 +116,13 @@ void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor
     const Tensor x = hidden.row_range(first, rows), y = chunk(logits_, rows), own = own_columns(y),
                  l = loss.row_range(first, rows), t = targets.row_range(first, rows),
                  weights = row_weights.row_range(first, rows);
-    ops_.linear_forward(own, x, weights_.head);
+    ops_.linear_forward(own, x, head_);
     if (shared_)
       shared_->backward(l, y, t, weights);
     else
       ops_.cross_entropy_backward(l, y, t, weights);
     ops_.linear_backward_weight(d_head, own, x);  // before x may be overwritten
-    ops_.linear_backward_input(d_hidden.row_range(first, rows), own, weights_.head,
-                               GradMode::overwrite);
+    ops_.linear_backward_input(d_hidden.row_range(first, rows), own, head_, GradMode::overwrite);
   });
   if (shared_) sum_over_shares(*tp_group_, d_hidden);
 }

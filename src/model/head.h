@@ -4,9 +4,9 @@
 
 #include "core/arena.h"
 #include "kernels/ops.h"
+#include "model/model_weights.h"
 #include "model/vocab_parallel_cross_entropy.h"
 #include "model/vocab_parallel_logits.h"
-#include "model/weights.h"
 
 namespace lacuna {
 
@@ -30,9 +30,9 @@ std::int64_t head_chunk_rows(const ModelConfig& config, DType type = DType::f32,
 /// (model/vocab_parallel_cross_entropy.h), logits() gathers them (model/vocab_parallel_logits.h).
 class Head {
  public:
-  /// Borrows `weights`. Chunks of at most `chunk_rows` rows, and of a multiple of `row_unit` rows
-  /// each where that divides all rows. `shares` as in Model.
-  Head(Ops& ops, const ModelConfig& config, const ModelTensors& weights, std::int64_t chunk_rows,
+  /// Borrows what `weights` view. Chunks of at most `chunk_rows` rows, and of a multiple of
+  /// `row_unit` rows each where that divides all rows. `shares` as in Model.
+  Head(Ops& ops, const ModelConfig& config, const ModelWeights& weights, std::int64_t chunk_rows,
        Communicator* tp_group = nullptr, HeadUse use = HeadUse::loss, std::int64_t row_unit = 1);
 
   /// The logits that it allocates, but for those of VocabParallelLogits and
@@ -59,9 +59,10 @@ class Head {
   Tensor chunk(const Arena& arena, std::int64_t rows) const;
   Tensor whole_logits(const Arena& arena, Tensor hidden);
   /// The ids of this rank's logits.
-  Tensor own_columns(Tensor logits) const { return logits.column_range(0, weights_.head.rows()); }
+  Tensor own_columns(Tensor logits) const { return logits.column_range(0, head_.rows()); }
   Ops& ops_;
-  const ModelTensors& weights_;
+  const Matrix head_;
+  const DType dtype_;
   const std::int64_t chunk_rows_, row_unit_;
   const HeadUse use_;
   const std::int64_t columns_;  // of this rank's logits

@@ -4,16 +4,16 @@
 
 namespace lacuna {
 
-void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
+void mlp_forward(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                  const Scratch& s) {
   Ops& ops = pass.ops;
-  ops.linear_forward(a.gate_up, s.h, w.gate_up);  // [M,2F] = [M,C] [2F,C]^T
-  ops.swiglu_forward(s.hidden, a.gate_up);        // [M,F]
-  ops.linear_forward(s.h, s.hidden, w.ffn_out);   // [M,C] = [M,F] [C,F]^T
+  linear_forward(ops, a.gate_up, s.h, w.gate_up);  // [M,2F] = [M,C] [2F,C]^T
+  ops.swiglu_forward(s.hidden, a.gate_up);         // [M,F]
+  ops.linear_forward(s.h, s.hidden, w.ffn_out);    // [M,C] = [M,F] [C,F]^T
   sum_h(pass, s);
 }
 
-void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
+void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
                   const BlockActivations& a, const Scratch& s) {
   Ops& ops = pass.ops;
   gather_rows_of(pass, s, s.d_x_parts);
@@ -24,7 +24,7 @@ void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
   ops.rmsnorm_forward(h, a.ffn_rstd, a.residual_mid, w.ffn_norm, pass.norm_eps);
   gather_rows_of(pass, s, s.h_parts);
   ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
-  ops.linear_backward_input(s.h, a.gate_up, w.gate_up, GradMode::overwrite);
+  linear_backward_input(ops, s.h, a.gate_up, w.gate_up);
   sum_h(pass, s);
   ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, h, a.residual_mid, a.ffn_rstd, w.ffn_norm,
                        GradMode::accumulate);

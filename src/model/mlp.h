@@ -7,11 +7,11 @@ namespace lacuna {
 
 /// The SwiGLU feed-forward. s.h [M,C]: in, the normalised residual stream; out, what is added to
 /// it.
-void mlp_forward(const Pass& pass, const BlockTensors& w, const BlockActivations& a,
+void mlp_forward(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                  const Scratch& s);
 /// s.d_x [M,C]: in, the gradient of the stream behind the feed-forward; out, of the stream before
 /// it and its norm. Added to `dw`. Overwrites a.gate_up.
-void mlp_backward(const Pass& pass, const BlockTensors& w, BlockTensors& dw,
+void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
                   const BlockActivations& a, const Scratch& s);
 
 }  // namespace lacuna

@@ -41,7 +41,7 @@ AttentionShape attention_shape(const ModelConfig& config, TensorParallelShard sh
 struct Model::State {
   Ops& ops;
   const ModelConfig config;
-  const ModelTensors& weights;
+  const ModelWeights weights;
   const ModelLimits limits;
   SelfCommunicator alone{"tensor"};
   Communicator& tp_group;
@@ -51,17 +51,17 @@ struct Model::State {
   VocabParallelEmbedding embedding;
   bool kept = false;  // the activations of a forward pass, not yet used up by a backward pass
 
-  State(Ops& o, const ModelConfig& c, const ModelTensors& w, const ModelLimits& l,
+  State(Ops& o, const ModelConfig& c, const ModelWeights& w, const ModelLimits& l,
         Communicator* sharing)
       : ops(o),
         config(c),
         weights(w),
         limits(l),
         tp_group(sharing ? *sharing : alone),
-        attention(attention_shape(c, w.share())),
-        activations(o.memory(), c, l, w.embedding.dtype, w.share()),
+        attention(attention_shape(c, w.share)),
+        activations(o.memory(), c, l, w.dtype, w.share),
         placer(l, AttentionMask(c)),
-        embedding(o, tp_group, ShardDims(c, w.share()), activations) {
+        embedding(o, tp_group, ShardDims(c, w.share), activations) {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
     ops.copy(table, Tensor(angles.data(), table.shape));
@@ -95,11 +95,11 @@ struct Model::State {
   }
 };
 
-Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
+Model::Model(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
              const ModelLimits& limits, Communicator* tp_group) {
   CHECK(config.head_dim() % 2 == 0, "model.hidden_size / model.num_heads is ", config.head_dim(),
         "; rotary positions need an even head width");
-  const TensorParallelShard share = weights.share();
+  const TensorParallelShard share = weights.share;
   const Shape embedding{ShardDims(config, share).ids, config.hidden_size};
   CHECK(std::int64_t(weights.blocks.size()) == config.num_layers &&
             weights.embedding.shape == embedding,
@@ -109,12 +109,12 @@ Model::Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights,
             share.index == (tp_group ? tp_group->rank() : 0),
         "the weights are part ", share.index, " of ", share.count,
         ", and this rank is another one of the tensor parallel group");
+  check_formats(weights, ops);
   state_ = std::make_unique<State>(ops, config, weights, limits, tp_group);
 }
 
 Model::~Model() = default;
 const ModelConfig& Model::config() const { return state_->config; }
-const ModelTensors& Model::weights() const { return state_->weights; }
 const ModelLimits& Model::limits() const { return state_->limits; }
 const Plan& Model::plan() const { return state_->activations.plan(); }
 Ops& Model::ops() const { return state_->ops; }
@@ -139,7 +139,7 @@ void Model::place(Tensor tokens, const Sequences& sequences) {
 
 Tensor Model::run() {
   State& s = *state_;
-  const ModelTensors& w = s.weights;
+  const ModelWeights& w = s.weights;
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), logit = s.activations.logit_scratch();
   BlockActivations a = s.activations.block(0);
@@ -173,7 +173,7 @@ void Model::complete(ModelTensors& gradients) {
 
 void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
   State& s = *state_;
-  const ModelTensors& w = s.weights;
+  const ModelWeights& w = s.weights;
   CHECK(s.limits.training, "backward of a model that was made without training");
   CHECK(s.kept, "backward without a forward pass before it; each allows one");
   s.kept = false;

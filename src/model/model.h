@@ -22,10 +22,11 @@ using GradientObserver = std::function<void(const Tensor& lowest)>;
 /// pass through the last block's queries, feed-forward and the final norm.
 class Model {
  public:
-  /// Borrows `weights`. Allocates everything once; throws Error with the memory table when that
-  /// does not fit. `shares`: the ranks whose parts of the weights make up the model, in order; all
-  /// of them make the same calls, with the same tokens, and get the same results. Null: one rank.
-  Model(Ops& ops, const ModelConfig& config, const ModelTensors& weights, const ModelLimits& limits,
+  /// Borrows what `weights` view. Allocates everything once; throws Error with the memory table
+  /// when that does not fit, and as check_formats(). `shares`: the ranks whose parts of the weights
+  /// make up the model, in order; all of them make the same calls, with the same tokens, and get
+  /// the same results. Null: one rank.
+  Model(Ops& ops, const ModelConfig& config, const ModelWeights& weights, const ModelLimits& limits,
         Communicator* tp_group = nullptr);
   ~Model();
 
@@ -50,7 +51,6 @@ class Model {
   void complete(ModelTensors& gradients);
 
   const ModelConfig& config() const;
-  const ModelTensors& weights() const;
   const ModelLimits& limits() const;
   const Plan& plan() const;
   Ops& ops() const;

@@ -23,7 +23,7 @@ void VocabParallelEmbedding::find_own(Tensor tokens) {
   ops_.copy(activations_.own_rows(n), tensor_of(rows_));
 }
 
-void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Tensor w) {
+void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Matrix w) {
   if (tp_group_.size() == 1) return ops_.embedding_forward(x, tokens, w);
   find_own(tokens);
   ops_.fill(x, 0);

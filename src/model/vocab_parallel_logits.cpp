@@ -26,7 +26,7 @@ VocabParallelLogits::VocabParallelLogits(Ops& ops, Communicator& tp_group,
       config_(config),
       parts_(ops.memory(), plan(config, rows, type, tp_group.size())) {}
 
-void VocabParallelLogits::compute(Tensor logits, Tensor hidden, Tensor w) {
+void VocabParallelLogits::compute(Tensor logits, Tensor hidden, Matrix w) {
   const int ranks = tp_group_.size();
   const std::int64_t m = hidden.rows(), each = columns_of_part(config_, ranks);
   const Tensor parts = parts_[Slot{0}].row_range(0, ranks * m * each).reshaped({ranks * m, each});

@@ -18,7 +18,7 @@ class VocabParallelLogits {
 
   /// logits [m,V] = hidden w^T. hidden [m,C]; w [ids,C], this rank's rows of the head. Every rank
   /// gets the same bits.
-  void compute(Tensor logits, Tensor hidden, Tensor w);
+  void compute(Tensor logits, Tensor hidden, Matrix w);
 
  private:
   Ops& ops_;

@@ -119,6 +119,14 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
   if (config.tie_embeddings) head = embedding;
 }
 
+ModelTensors::operator ModelWeights() const {
+  ModelWeights w{embedding, {}, final_norm, head, embedding.dtype, share_};
+  for (const BlockTensors& b : blocks)
+    w.blocks.push_back(
+        {b.attention_norm, {{b.qkv}}, b.attention_out, b.ffn_norm, {{b.gate_up}}, b.ffn_out});
+  return w;
+}
+
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
                         TensorParallelShard share, std::int64_t multiple) {
   return Layout(config, kind, dtype, share, multiple).plan;

@@ -7,6 +7,7 @@
 #include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
+#include "model/model_weights.h"
 #include "model/tensor_parallel_shard.h"
 #include "model/weight_spec.h"
 
@@ -44,7 +45,9 @@ struct FlatRange {
   std::int64_t end() const { return begin + size; }
 };
 
-/// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed.
+/// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed:
+/// for training, which needs all of them as one vector. Weights that are only used:
+/// InferenceWeights.
 class ModelTensors {
  public:
   /// `kind` names them in memory tables: "weights", "gradients"…  config.vocab_size must be set.
@@ -61,6 +64,8 @@ class ModelTensors {
   Tensor final_norm;  // [C]
   Tensor head;        // like the embedding, which it is when tied
 
+  /// Views of them, as weights that a forward pass reads.
+  operator ModelWeights() const;  // NOLINT(google-explicit-constructor)
   /// As model_weights() lists them.
   const std::vector<NamedWeight>& named() const { return named_; }
   /// Every element as one vector, with zeros where alignment left gaps. Elements lie in the same

@@ -31,7 +31,7 @@ SampleRange share_of_samples(std::int64_t count, int index, int parts) {
 }
 
 GradientAccumulator::GradientAccumulator(Ops& ops, const Config& config,
-                                         const ModelTensors& weights, const Task& task,
+                                         const ModelWeights& weights, const Task& task,
                                          SampleRange share, Communicator* tensor_parallel)
     : config_(config),
       source_(task.source()),

@@ -33,7 +33,7 @@ class GradientAccumulator {
  public:
   /// Borrows all. `share`: which of a batch's samples are this rank's. `tensor_parallel` as in
   /// Task::objective(). Throws Error with the memory table when the activations do not fit.
-  GradientAccumulator(Ops& ops, const Config& config, const ModelTensors& weights, const Task& task,
+  GradientAccumulator(Ops& ops, const Config& config, const ModelWeights& weights, const Task& task,
                       SampleRange share, Communicator* tensor_parallel = nullptr);
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from

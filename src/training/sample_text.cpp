@@ -21,7 +21,7 @@ DecodingOptions sample_options(const TrainConfig& train) {
 
 }  // namespace
 
-SampleText::SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
+SampleText::SampleText(Ops& ops, const Config& config, const ModelWeights& weights,
                        const Tokenizer& tokenizer, Communicator* shares)
     : config_(config),
       tokenizer_(tokenizer),

@@ -15,7 +15,7 @@ class SampleText {
  public:
   /// Borrows all. `shares` as in Model. UsageError when prompt and train.sample_length exceed
   /// model.max_seq_length.
-  SampleText(Ops& ops, const Config& config, const ModelTensors& weights,
+  SampleText(Ops& ops, const Config& config, const ModelWeights& weights,
              const Tokenizer& tokenizer, Communicator* shares = nullptr);
   /// Bytes of what that allocates at most on a rank with that share of the model: what a tokenizer
   /// makes of the prompt has no more tokens than it has bytes.

@@ -24,7 +24,7 @@ Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
            std::unique_ptr<const Validator> validator)
     : config_(config), source_(std::move(source)), validator_(std::move(validator)) {}
 
-ObjectiveRunner Task::objective(Ops& ops, const ModelTensors& weights, std::int64_t samples,
+ObjectiveRunner Task::objective(Ops& ops, const ModelWeights& weights, std::int64_t samples,
                                 Communicator* tensor_parallel) const {
   return {ops, config_.model, weights, source_->limits(samples), tensor_parallel};
 }

@@ -25,7 +25,7 @@ class Task {
   /// batches hold the noise and weights that train.objective asks for. Borrows ops, weights and the
   /// tensor-parallel group (null: one rank). Throws Error with the memory table when the
   /// activations do not fit.
-  ObjectiveRunner objective(Ops& ops, const ModelTensors& weights, std::int64_t samples,
+  ObjectiveRunner objective(Ops& ops, const ModelWeights& weights, std::int64_t samples,
                             Communicator* tensor_parallel) const;
 
  private:

@@ -25,6 +25,7 @@ struct HostArray {
   explicit HostArray(Shape s, float value = 0) : shape(s), values(std::size_t(s.count()), value) {}
   Tensor tensor() const { return Tensor(const_cast<float*>(values.data()), shape); }
   operator Tensor() const { return tensor(); }
+  operator Matrix() const { return tensor(); }
   float& operator[](std::int64_t i) { return values[std::size_t(i)]; }
   float operator[](std::int64_t i) const { return values[std::size_t(i)]; }
   std::int64_t count() const { return shape.count(); }
@@ -63,6 +64,7 @@ class DeviceArray {
 
   const Tensor& tensor() const { return tensor_; }
   operator Tensor() const { return tensor_; }
+  operator Matrix() const { return tensor_; }
   /// As f32 on the host.
   HostArray read() const;
   template <class T>

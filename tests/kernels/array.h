@@ -31,6 +31,7 @@ class Array {
     return t;
   }
   operator Tensor() { return tensor(); }
+  operator Matrix() { return tensor(); }
   std::int64_t count() const { return shape_.count(); }
   std::int64_t cols() const { return shape_.rank ? shape_[shape_.rank - 1] : 1; }
   std::int64_t rows() const { return cols() ? count() / cols() : 0; }

@@ -94,9 +94,9 @@ nlohmann::ordered_json as_json(const Likelihood& l, std::int64_t bytes) {
   return json;
 }
 
-std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
+std::string as_line(const Likelihood& l, std::int64_t bytes, bool exact) {
   char text[256];
-  int n = std::snprintf(text, sizeof text, "-log p %s %.6g", causal ? "=" : "<=", l.nats);
+  int n = std::snprintf(text, sizeof text, "-log p %s %.6g", exact ? "=" : "<=", l.nats);
   std::string line(text, std::size_t(n));
   if (l.standard_error > 0) {
     n = std::snprintf(text, sizeof text, " +- %.2g", l.standard_error);
@@ -110,13 +110,16 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool causal) {
                       l.nats / std::numbers::ln2 / double(bytes));
     line.append(text, std::size_t(n));
   }
-  if (!causal) line += "; " + counted(l.samples, "mask");
+  if (!exact) line += "; " + counted(l.samples, "mask");
   return line;
 }
 
 void score(const Arguments& a) {
   ModelSource source(a.checkpoint);
   const bool causal = source.config.attention == Attention::causal;
+  // With blocks of one token each is predicted from those before it.
+  const bool exact =
+      causal || (source.config.block_size == 1 && a.form == word_of(MaskForm::mask_count));
   const std::vector<Item> items = read_items(a, source);
   std::int64_t rows = a.batch_tokens;
   for (const Item& item : items)
@@ -143,13 +146,12 @@ void score(const Arguments& a) {
       estimator.score(texts, options_of(a), 0, [&](std::size_t i, const Likelihood& l) {
         bytes += items[i].bytes;
         log_progress("");
-        out.write(
-            (a.json ? as_json(l, items[i].bytes).dump() : as_line(l, items[i].bytes, causal)) +
-            "\n");
+        out.write((a.json ? as_json(l, items[i].bytes).dump() : as_line(l, items[i].bytes, exact)) +
+                  "\n");
         out.flush();
         progress(i + 1);
       });
-  if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, causal));
+  if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, exact));
 }
 
 }  // namespace

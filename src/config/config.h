@@ -226,9 +226,9 @@ struct TrainConfig {
           "block_diffusion: mask_count (of a block of n tokens, a drawn number l is masked; weight "
           "n / l) or mask_ratio (each token with a drawn probability p; weight 1 / p)");
     visit(c.noisy_views, "noisy_views",
-          "block_diffusion: noisy versions of each sequence, which share its clean tokens");
+          "block_diffusion: noisy views of each sequence, which share its clean tokens");
     visit(c.complementary_masks, "complementary_masks",
-          "block_diffusion: of each two noisy versions, one masks what the other does not");
+          "block_diffusion: of each two noisy views, one masks what the other does not");
     visit(c.autoregressive_weight, "autoregressive_weight",
           "block_diffusion: weight of the next-token loss on the clean tokens, added to the "
           "objective; needs model.causal_context");

@@ -8,6 +8,7 @@
 
 #include "core/machine.h"
 #include "core/philox.h"
+#include "diffusion/block_noise.h"
 
 namespace lacuna {
 namespace {
@@ -99,8 +100,9 @@ Likelihood sum_of(const std::vector<Likelihood>& texts) {
 LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
                                          const ModelWeights& weights, std::int64_t rows)
     : config_(config),
-      rows_(rows),
-      runner_(ops, config, weights, ModelLimits{rows, rows, rows, false}) {
+      longest_(rows),
+      rows_(config.attention == Attention::block_causal ? 2 * rows : rows),
+      runner_(ops, config, weights, ModelLimits{rows_, rows_, rows_, false}) {
   if (config.attention != Attention::causal &&
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
@@ -115,7 +117,7 @@ void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
   const bool causal = config_.attention == Attention::causal;
   if (causal && text.prompt == 0 && config_.eos_token < 0)
     fail_usage("an autoregressive model without an end token scores only what follows a prompt");
-  const std::int64_t most = std::min(config_.max_seq_length, rows_);
+  const std::int64_t most = std::min(config_.max_seq_length, longest_);
   CHECK(tokens + (causal && text.prompt == 0 ? 1 : 0) <= most, "text ", number, ": ", tokens,
         " tokens are more than the ", most, " that can be scored (model.max_seq_length is ",
         config_.max_seq_length, ")");
@@ -128,8 +130,9 @@ void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
                    str("an estimate for each of ", options.samples, " samples"));
 }
 
-void LikelihoodEstimator::make_room(std::int64_t tokens) {
-  if (batch_.offsets.back() + tokens > rows_) run();
+void LikelihoodEstimator::make_room(std::int64_t rows) {
+  if (used_ + rows > rows_) run();
+  used_ += rows;
 }
 
 void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask,
@@ -163,20 +166,71 @@ void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t numbe
   parts_.push_back({number, 0, 1, std::int64_t(n) - text.prompt});
 }
 
+void LikelihoodEstimator::add_blocks(const PromptedText& text, const LikelihoodOptions& options,
+                                     std::size_t number, std::int64_t name) {
+  const auto tokens = std::int64_t(text.tokens.size()),
+             noisy = tokens - text.prompt / config_.block_size * config_.block_size;
+  const auto samples = std::int64_t(estimates_[number].size());
+  for (std::int64_t sample = 0; sample < samples;) {
+    make_room(tokens + noisy);
+    add_clean_text(text.tokens, config_.block_size, batch_);
+    const std::int64_t more = std::min(samples - sample - 1, (rows_ - used_) / noisy);
+    used_ += more * noisy;
+    for (const std::int64_t end = sample + 1 + more; sample < end; ++sample)
+      parts_.push_back(
+          {number, std::size_t(sample), 1, add_block_masks(text, options, name, sample)});
+  }
+}
+
+/// How many tokens are masked.
+std::int64_t LikelihoodEstimator::add_block_masks(const PromptedText& text,
+                                                  const LikelihoodOptions& options,
+                                                  std::int64_t name, std::int64_t sample) {
+  const CounterRng rng{options.seed, Purpose::likelihood,
+                       std::uint64_t(name) << 32 | std::uint64_t(sample)};
+  const auto tokens = std::int64_t(text.tokens.size());
+  const std::int64_t size = config_.block_size, first_block = text.prompt / size,
+                     blocks = (tokens + size - 1) / size - first_block;
+  const double t = ratio(options, rng, sample);
+  const std::size_t before = batch_.rows.size();
+  std::vector<std::uint32_t> bits;
+  add_noisy_view(batch_);
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t begin = std::max((first_block + b) * size, text.prompt),
+                       end = std::min((first_block + b + 1) * size, tokens);
+    bits.clear();
+    for (std::int64_t i = begin; i < end; ++i)
+      bits.push_back(rng.bits(std::uint32_t(i - text.prompt + 4)));  // the first four are t's
+    mask_tokens(std::int32_t(config_.mask_token), begin,
+                block_mask(options.form, MaskPart::alone, block_level(t, b, blocks), 0, bits), 1,
+                batch_);
+  }
+  return std::int64_t(batch_.rows.size() - before);
+}
+
+/// Whether one pass says all: of a causal model, or where every block has one token to mask, which
+/// every mask then masks.
+bool LikelihoodEstimator::is_exact(const PromptedText& text, MaskForm form) const {
+  if (config_.attention == Attention::causal) return true;
+  return form == MaskForm::mask_count && (text.response() == 1 || config_.block_size == 1);
+}
+
 void LikelihoodEstimator::run() {
   batch_.sequences = std::int64_t(parts_.size());
-  batch_.weights.assign(batch_.rows.size(), 1);
+  if (batch_.texts.empty()) batch_.weights.assign(batch_.rows.size(), 1);
   runner_.loss(batch_);
   const std::vector<float>& losses = runner_.row_losses();
   std::size_t row = 0;
   for (const Part& part : parts_) {
     double sum = 0;
-    for (std::int64_t i = 0; i < part.rows; ++i) sum += double(losses[row++]);
+    for (std::int64_t i = 0; i < part.rows; ++i, ++row)
+      sum += batch_.weights[row] * double(losses[row]);
     CHECK(std::isfinite(sum), kNotFinite);
     estimates_[part.text][part.sample] = part.weight * sum;
   }
   batch_ = {};
   batch_.offsets = {0};
+  used_ = 0;
   parts_.clear();
 }
 
@@ -187,15 +241,13 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
   const bool causal = config_.attention == Attention::causal;
   batch_ = {};
   batch_.offsets = {0};
+  used_ = 0;
   parts_.clear();
   estimates_.assign(texts.size(), {});
   const auto response = [&](std::size_t i) {
     return std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
   };
-  // A single token is masked in every mask: one says all.
-  const auto exact = [&](std::size_t i) {
-    return causal || (response(i) == 1 && options.form == MaskForm::mask_count);
-  };
+  const auto exact = [&](std::size_t i) { return is_exact(texts[i], options.form); };
   std::vector<Likelihood> results;
   const auto tell_before = [&](std::size_t end) {
     for (std::size_t i = results.size(); i < end; ++i) {
@@ -212,6 +264,8 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
     estimates_[i].assign(exact(i) ? 1 : std::size_t(options.samples), 0);
     if (causal) {
       add_causal(texts[i], i);
+    } else if (config_.attention == Attention::block_causal) {
+      add_blocks(texts[i], options, i, number);
     } else {
       for (std::size_t s = 0; s < estimates_[i].size(); ++s)
         add(texts[i], response_mask(options, number, std::int64_t(s), response(i)), i, s);

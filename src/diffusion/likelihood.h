@@ -9,8 +9,8 @@
 
 namespace lacuna {
 
-/// Of LLaDA's bound on -log p(response | prompt) (arXiv:2502.09992). Both forms have the same
-/// expectation, response by response.
+/// Of LLaDA's bound on -log p(response | prompt) (arXiv:2502.09992), or of block diffusion's. Both
+/// forms have the same expectation, response by response.
 struct LikelihoodOptions {
   MaskForm form = MaskForm::mask_count;
   std::int64_t samples = 128;  // masks per text
@@ -45,7 +45,9 @@ Likelihood summarise(const std::vector<double>& estimates, bool stratified);
 Likelihood sum_of(const std::vector<Likelihood>& texts);
 
 /// Scores texts by the one forward pass. A causal model's likelihood is exact, in one pass per
-/// text; without a prompt its first token follows the end token, as in training.
+/// text; without a prompt its first token follows the end token, as in training. Of a block-causal
+/// model each block has a bound, of counts or ratios of its own (diffusion/block_noise.h), and the
+/// masks of a text share its clean rows; with blocks of one token it is exact, in one pass.
 ///
 /// The ratio form's variance grows with log(1/t) of the smallest ratio, without end: its standard
 /// errors are rough, and it needs some 1000 masks where the count form needs 128 (the paper's A.2).
@@ -76,13 +78,21 @@ class LikelihoodEstimator {
   void add(const PromptedText& text, const ResponseMask& mask, std::size_t number,
            std::size_t sample);
   void add_causal(const PromptedText& text, std::size_t number);
-  void make_room(std::int64_t tokens);
+  /// Masks [0, samples) of text `number` of this call, which is text `name` of all.
+  void add_blocks(const PromptedText& text, const LikelihoodOptions& options, std::size_t number,
+                  std::int64_t name);
+  std::int64_t add_block_masks(const PromptedText& text, const LikelihoodOptions& options,
+                               std::int64_t name, std::int64_t sample);
+  void make_room(std::int64_t rows);
+  bool is_exact(const PromptedText& text, MaskForm form) const;
   void run();
 
   ModelConfig config_;
-  std::int64_t rows_;
+  std::int64_t longest_;  // text
+  std::int64_t rows_;     // of a pass: of block diffusion a text's noisy and clean ones
   ObjectiveRunner runner_;
   LossBatch batch_;
+  std::int64_t used_ = 0;  // rows of the present batch
   std::vector<Part> parts_;
   std::vector<std::vector<double>> estimates_;  // per text, per mask
 };

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "core/philox.h"
+#include "diffusion/block_noise.h"
 
 namespace lacuna {
 namespace {
@@ -53,7 +55,17 @@ std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::in
   const CounterRng rng{options.seed, Purpose::random_length, std::uint64_t(step)};
   const std::int64_t shortest = options.objective == Objective::autoregressive ? 2 : 1;
   if (length <= shortest || rng.uniform53(0) >= fraction) return length;
-  return shortest + std::int64_t(rng.below(std::uint64_t(length - shortest + 1), 1));
+  const auto drawn = shortest + std::int64_t(rng.below(std::uint64_t(length - shortest + 1), 1));
+  std::int64_t unit = 1;  // divides `length`, as each size does
+  for (const std::int64_t size : options.blocks.sizes) unit = std::lcm(unit, size);
+  return (drawn + unit - 1) / unit * unit;
+}
+
+void check_clean(const Tensor& clean, std::int64_t length, std::int64_t sequences_in_step) {
+  CHECK(clean.shape.rank == 2 && clean.place == Place::host && clean.contiguous(),
+        "clean tokens must be a contiguous [B,T] in main memory, not ", clean);
+  CHECK(length >= 1 && length <= clean.cols(), "cannot cut ", clean, " to ", length, " tokens");
+  CHECK(sequences_in_step >= 1, "a step of ", sequences_in_step, " sequences");
 }
 
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
@@ -78,10 +90,11 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
 LossBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
                            std::int64_t first_sample, std::int64_t sequences_in_step,
                            const std::vector<float>& p) {
-  CHECK(clean.shape.rank == 2 && clean.place == Place::host && clean.contiguous(),
-        "clean tokens must be a contiguous [B,T] in main memory, not ", clean);
-  CHECK(length >= 1 && length <= clean.cols(), "cannot cut ", clean, " to ", length, " tokens");
-  CHECK(sequences_in_step >= 1, "a step of ", sequences_in_step, " sequences");
+  if (options.objective == Objective::block_diffusion) {
+    CHECK(p.empty(), "mask probabilities of block diffusion are each block's");
+    return make_block_batch(options, clean, length, first_sample, sequences_in_step);
+  }
+  check_clean(clean, length, sequences_in_step);
   const std::int64_t B = clean.rows(), T = length;
   CHECK(p.empty() || std::int64_t(p.size()) == B, p.size(), " mask probabilities for ", B,
         " sequences");

@@ -7,12 +7,22 @@
 
 namespace lacuna {
 
+/// What train.objective = "block_diffusion" adds (diffusion/block_noise.h).
+struct BlockNoise {
+  std::vector<std::int64_t> sizes;  // tokens per block; of several, each sequence draws one
+  MaskForm form = MaskForm::mask_count;
+  std::int64_t views = 1;            // noisy views of each sequence
+  bool complementary = false;        // of each two, one masks what the other does not
+  double autoregressive_weight = 0;  // of the next-token loss on the clean tokens
+};
+
 /// What turns clean sequences into training examples. The same numbers on every layout and device.
 struct NoiseOptions {
   Objective objective = Objective::masked_diffusion;
   double min_mask_probability = 1e-3;  // eps, in [0, 1]
   std::uint64_t seed = 1;
-  std::int32_t mask_token = -1;  // needed for masked diffusion only
+  std::int32_t mask_token = -1;  // needed for diffusion only
+  BlockNoise blocks = {};
 };
 
 /// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each
@@ -32,6 +42,20 @@ struct LossBatch {
   // Of fine-tuning alone (diffusion/responses.h):
   std::vector<std::uint8_t> response;  // [N], 1 where a token belongs to a response
   std::vector<std::int64_t> samples;   // [B], global numbers
+  // Of block diffusion alone. The sequences above are noisy views, one after the other, of clean
+  // texts; p is empty.
+  struct CleanText {
+    std::int64_t first;  // its tokens are clean[first] up to the next text's
+    std::int64_t views;  // noisy views
+    std::int64_t block_size;
+  };
+  std::vector<CleanText> texts;
+  std::vector<std::int32_t> clean;
+  std::vector<float> p_mask;             // [B*T], each token's own; 0 where it is given
+  std::vector<std::int32_t> clean_rows;  // of `clean`, increasing: where the next is predicted
+  std::vector<double> clean_weights;     // of those predictions
+
+  bool has_loss() const { return !rows.empty() || !clean_rows.empty(); }
 };
 
 /// p = (1 - eps) t + eps for t in [0,1] (LLaDA's GUIDELINES.md; arXiv:2502.09992, algorithm 1),
@@ -43,10 +67,14 @@ float mask_probability(double t, double eps);
 float mask_probability(const NoiseOptions& options, std::int64_t sample);
 
 /// How many tokens of each sequence step `step` uses: `length`, or, for a share `fraction` of the
-/// steps, uniform on [1, length] ([2, length] for the autoregressive objective). One draw per step,
-/// so that every rank and micro-batch agrees.
+/// steps, uniform on [1, length] ([2, length] for the autoregressive objective; of block diffusion
+/// rounded up to whole blocks of every size). One draw per step, so that every rank and micro-batch
+/// agrees.
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
                          double fraction);
+
+/// Error unless clean tokens are a contiguous [B,T] in main memory that can be cut to `length`.
+void check_clean(const Tensor& clean, std::int64_t length, std::int64_t sequences_in_step);
 
 /// Where a sequence lies in a batch: at rows [begin, end), of which those before `first` are given
 /// and never masked. `sample` is its global number.
@@ -68,6 +96,7 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
 ///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows
 ///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1;
 ///                     the first token of a sequence is given
+///   block diffusion:  make_block_batch() (diffusion/block_noise.h)
 /// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones); those
 /// should come from mask_probability(t, eps). Throws Error when lengths disagree or the mask token
 /// is unknown.

@@ -35,24 +35,25 @@ ObjectiveRunner::ObjectiveRunner(Ops& ops, const ModelConfig& config, const Mode
       arena_(ops.memory(), make_plan(limits.rows, slots_)) {}
 
 ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType dtype, Place place,
-                                              TensorParallelShard share, std::int64_t sequences,
-                                              std::int64_t length) {
-  const std::int64_t rows = sequences * length,
-                     chunk = std::min(head_chunk_rows(config, dtype, place), rows);
+                                              TensorParallelShard share,
+                                              const ModelLimits& limits) {
+  const std::int64_t chunk = std::min(head_chunk_rows(config, dtype, place), limits.logit_rows);
   Slots slots;
   std::int64_t workspace =
-      make_plan(rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
+      make_plan(limits.rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
   if (share.count > 1) workspace += VocabParallelCrossEntropy::plan(chunk).bytes();
-  const ModelLimits limits =
-      RowBuckets(rows, place).with_padding({rows, sequences, rows, true}, config.max_seq_length);
-  return {Activations::plan(config, limits, dtype, share), workspace};
+  const ModelLimits padded =
+      RowBuckets(limits.rows, place).with_padding(limits, config.max_seq_length);
+  return {Activations::plan(config, padded, dtype, share), workspace};
 }
 
 Tensor ObjectiveRunner::forward(const LossBatch& batch) {
-  CHECK(std::int64_t(batch.tokens.size()) <= limits_.rows && batch.sequences <= limits_.sequences,
+  // Of block diffusion not all of its tokens become rows.
+  CHECK(!batch.texts.empty() || (std::int64_t(batch.tokens.size()) <= limits_.rows &&
+                                 batch.sequences <= limits_.sequences),
         "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
-  padded_.fill(batch, buckets_, model_.config().max_seq_length);
+  padded_.fill(batch, buckets_, model_.config());
   const Tensor tokens = arena_[slots_.tokens].row_range(0, std::int64_t(padded_.tokens.size()));
   ops_.copy(tokens, tensor_of(padded_.tokens));
   ops_.copy(head_rows_of(slots_.targets), tensor_of(padded_.targets));
@@ -67,17 +68,18 @@ double ObjectiveRunner::weighted_sum(const LossBatch& batch) {
   padded_losses_.resize(padded_.targets.size());
   ops_.copy(tensor_of(padded_losses_), head_rows_of(slots_.losses));
   ops_.synchronize();
-  row_losses_.resize(batch.rows.size());
+  row_losses_.resize(padded_.places.size());
+  const std::size_t M = batch.rows.size();
   double sum = 0;
   for (std::size_t m = 0; m < row_losses_.size(); ++m) {
     row_losses_[m] = padded_losses_[std::size_t(padded_.places[m])];
-    sum += batch.weights[m] * double(row_losses_[m]);
+    sum += (m < M ? batch.weights[m] : batch.clean_weights[m - M]) * double(row_losses_[m]);
   }
   return sum;
 }
 
 double ObjectiveRunner::loss(const LossBatch& batch) {
-  if (batch.rows.empty()) {
+  if (!batch.has_loss()) {
     row_losses_.clear();
     return 0;
   }
@@ -89,7 +91,7 @@ double ObjectiveRunner::loss(const LossBatch& batch) {
 double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                                            const GradientObserver& observer) {
   CHECK(limits_.training, "gradients of an objective that was made without training");
-  if (batch.rows.empty()) {
+  if (!batch.has_loss()) {
     row_losses_.clear();
     if (observer) model_.complete(gradients);
     return 0;

@@ -28,10 +28,10 @@ class ObjectiveRunner {
     std::int64_t workspace;
   };
   static Plans plans(const ModelConfig& config, DType dtype, Place place, TensorParallelShard share,
-                     std::int64_t sequences, std::int64_t length);
+                     const ModelLimits& limits);
 
   /// sum_m weights[m] CE[m] in f64 and in the order of the rows, CE in nats (arXiv:2502.09992,
-  /// eq. 3 with LossBatch's weights). 0 for a micro-batch in which nothing is masked.
+  /// eq. 3 with LossBatch's weights), then of LossBatch::clean_rows. 0 where nothing is predicted.
   double loss(const LossBatch& batch);
   /// The same, and adds its gradient to `gradients`. Needs `training`. The observer is not called
   /// when nothing is masked.
@@ -43,7 +43,7 @@ class ObjectiveRunner {
   void prepare(ModelTensors& gradients);
   /// Of the last call, with the padding: what was computed.
   std::int64_t computed_head_rows() const { return std::int64_t(padded_.targets.size()); }
-  /// CE[m] in nats of the last call's rows, on the host.
+  /// CE[m] in nats of the last call's rows, then of its clean_rows, on the host.
   const std::vector<float>& row_losses() const { return row_losses_; }
   Model& model() { return model_; }
   /// Of a micro-batch; its padding comes on top.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "diffusion/block_noise.h"
 
 namespace lacuna {
 namespace {
@@ -18,18 +19,47 @@ void add_predicted(const ResponseExample& example, std::int64_t start, std::int6
   }
 }
 
+/// One sequence, masked or with every token predicted from those before it. `level` as in
+/// add_block_text().
+void add_sequence(const NoiseOptions& options, const ResponseExample& example,
+                  std::span<const std::int32_t> tokens, double weight, double level,
+                  LossBatch& batch) {
+  const auto start = std::int64_t(batch.tokens.size());
+  batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+  const auto end = std::int64_t(batch.tokens.size());
+  batch.masked.resize(std::size_t(end));
+  ++batch.sequences;
+  if (options.objective == Objective::autoregressive) {
+    batch.p.push_back(1.0f);
+    return add_predicted(example, start, end, weight, batch);
+  }
+  batch.p.push_back(level < 0 ? mask_probability(options, example.sample)
+                              : mask_probability(level, options.min_mask_probability));
+  mask_sequence(options, {example.sample, start, start + example.text.prompt, end}, batch.p.back(),
+                weight / double(batch.p.back()), batch);
+}
+
+/// Where the example's sequences end, of `length` tokens each, and which are of the response.
+void end_sequences(const ResponseExample& example, std::int64_t length, LossBatch& batch) {
+  batch.length = std::max(batch.length, length);
+  while (batch.offsets.back() < std::int64_t(batch.tokens.size())) {
+    batch.offsets.push_back(std::int32_t(batch.offsets.back() + length));
+    batch.response.insert(batch.response.end(), std::size_t(example.text.prompt), 0);
+    batch.response.resize(std::size_t(batch.offsets.back()), 1);
+    batch.samples.push_back(example.sample);
+  }
+}
+
 }  // namespace
 
 LossBatch make_response_batch(const NoiseOptions& options,
                               std::span<const ResponseExample> examples, std::int32_t end_token,
-                              std::int64_t examples_in_step, const std::vector<float>& p) {
+                              std::int64_t examples_in_step, std::span<const double> levels) {
   CHECK(examples_in_step >= 1, "a step of ", examples_in_step, " examples");
-  CHECK(p.empty() || p.size() == examples.size(), p.size(), " mask probabilities for ",
+  CHECK(levels.empty() || levels.size() == examples.size(), levels.size(), " noise levels for ",
         examples.size(), " examples");
-  const bool autoregressive = options.objective == Objective::autoregressive;
   LossBatch batch;
-  batch.sequences = std::int64_t(examples.size());
-  batch.shift = autoregressive;
+  batch.shift = options.objective == Objective::autoregressive;
   batch.offsets.push_back(0);
   for (std::size_t b = 0; b < examples.size(); ++b) {
     const ResponseExample& example = examples[b];
@@ -38,26 +68,16 @@ LossBatch make_response_batch(const NoiseOptions& options,
           " leave no response");
     CHECK(example.padding == 0 || end_token >= 0, "example ", example.sample,
           " is to be padded, but the model has no end token");
-    const std::int64_t start = batch.offsets.back();
-    batch.tokens.insert(batch.tokens.end(), example.text.tokens.begin(), example.text.tokens.end());
-    batch.tokens.insert(batch.tokens.end(), std::size_t(example.padding), end_token);
-    const auto end = std::int64_t(batch.tokens.size());
-    batch.offsets.push_back(std::int32_t(end));
-    batch.length = std::max(batch.length, end - start);
-    batch.masked.resize(std::size_t(end));
-    batch.response.resize(std::size_t(start + example.text.prompt), 0);
-    batch.response.resize(std::size_t(end), 1);
-    batch.samples.push_back(example.sample);
+    std::vector<std::int32_t> tokens = example.text.tokens;
+    tokens.insert(tokens.end(), std::size_t(example.padding), end_token);
     const double weight =
         1.0 / (double(example.text.response() + example.padding) * double(examples_in_step));
-    batch.p.push_back(autoregressive ? 1.0f
-                      : p.empty()    ? mask_probability(options, example.sample)
-                                     : p[b]);
-    if (autoregressive)
-      add_predicted(example, start, end, weight, batch);
+    if (options.objective == Objective::block_diffusion)
+      add_block_text(options, {example.sample, tokens, example.text.prompt}, weight, batch,
+                     levels.empty() ? -1 : levels[b]);
     else
-      mask_sequence(options, {example.sample, start, start + example.text.prompt, end},
-                    batch.p.back(), weight / double(batch.p.back()), batch);
+      add_sequence(options, example, tokens, weight, levels.empty() ? -1 : levels[b], batch);
+    end_sequences(example, std::int64_t(tokens.size()), batch);
   }
   return batch;
 }

@@ -22,10 +22,11 @@ struct ResponseExample {
 ///   autoregressive: every response token is predicted from those before it, but for a text's
 ///   first;
 ///     weight = 1 / (A_b examples_in_step)
-/// `p` overrides the drawn probabilities when not empty (validation's fixed ones). Throws Error
-/// for an example without a response, or padding without an end token.
+///   block diffusion: add_block_text(), weight 1 / (A_b examples_in_step) per token
+/// `levels` [B], t in (0,1), replace the drawn ones when not empty (validation's). Throws Error for
+/// an example without a response, or padding without an end token.
 LossBatch make_response_batch(const NoiseOptions& options,
                               std::span<const ResponseExample> examples, std::int32_t end_token,
-                              std::int64_t examples_in_step, const std::vector<float>& p = {});
+                              std::int64_t examples_in_step, std::span<const double> levels = {});
 
 }  // namespace lacuna

@@ -1,8 +1,10 @@
 #include "diffusion/row_padding.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
+#include "diffusion/block_rows.h"
 
 namespace lacuna {
 namespace {
@@ -36,38 +38,64 @@ ModelLimits RowBuckets::with_padding(ModelLimits limits, std::int64_t max_length
   return limits;
 }
 
-void PaddedBatch::fill(const LossBatch& batch, const RowBuckets& buckets, std::int64_t max_length) {
-  tokens = batch.tokens;
-  if (batch.offsets.empty())
-    sequences = Sequences::equal(batch.sequences, batch.length);
-  else
-    sequences.offsets = batch.offsets;
-  const std::int64_t rows = buckets.padded(sequences.rows());
-  while (sequences.rows() < rows)
-    sequences.offsets.push_back(std::int32_t(std::min(rows, sequences.rows() + max_length)));
-  tokens.resize(std::size_t(rows), 0);
-  add_head_rows(batch, buckets.padded(std::int64_t(batch.rows.size())));
+void PaddedBatch::fill(const LossBatch& batch, const RowBuckets& buckets,
+                       const ModelConfig& model) {
+  std::vector<std::int32_t> losses;
+  if (!batch.texts.empty()) {
+    BlockRows rows(batch, model.causal_context);
+    sequences = std::move(rows.sequences);
+    tokens = std::move(rows.tokens);
+    losses = std::move(rows.losses);
+  } else {
+    tokens = batch.tokens;
+    sequences = batch.offsets.empty() ? Sequences::equal(batch.sequences, batch.length)
+                                      : Sequences{batch.offsets, {}};
+  }
+  CHECK(sequences.rows() <= buckets.most(), "a micro-batch of ", sequences.rows(),
+        " rows where at most ", buckets.most(), " were announced");
+  const std::vector<std::int32_t> rows =
+      batch.texts.empty() ? batch.rows : std::exchange(sequences.logit_rows, {});
+  add_padding(buckets.padded(sequences.rows()), model.max_seq_length);
+  add_head_rows(batch, rows, losses, buckets.padded(std::int64_t(rows.size())));
 }
 
-/// The batch's, and as many of the last rows that are not among them as `count` asks for.
-void PaddedBatch::add_head_rows(const LossBatch& batch, std::int64_t count) {
+/// Sequences that fill up to `rows` rows.
+void PaddedBatch::add_padding(std::int64_t rows, std::int64_t max_length) {
+  const bool row_by_row = !sequences.positions.empty();
+  while (sequences.rows() < rows) {
+    const std::int64_t begin = sequences.rows(), end = std::min(rows, begin + max_length);
+    sequences.offsets.push_back(std::int32_t(end));
+    for (std::int64_t row = begin; row_by_row && row < end; ++row) {
+      sequences.positions.push_back(std::int32_t(row - begin));
+      sequences.keys.push_back(bidirectional_keys(begin, end));
+    }
+  }
+  tokens.resize(std::size_t(rows), 0);
+}
+
+/// The batch's `rows`, and as many of the last rows that are not among them as `count` asks for.
+/// `losses` as in BlockRows, or empty: row m is that of LossBatch::rows.
+void PaddedBatch::add_head_rows(const LossBatch& batch, const std::vector<std::int32_t>& rows,
+                                const std::vector<std::int32_t>& losses, std::int64_t count) {
   const std::size_t M = batch.rows.size();
   sequences.logit_rows.assign(std::size_t(count), 0);
   targets.assign(std::size_t(count), 0);
   weights.assign(std::size_t(count), 0.0f);
-  places.resize(M);
-  std::size_t m = M, padding = std::size_t(count) - M;
+  places.resize(rows.size());
+  std::size_t next = rows.size(), padding = std::size_t(count) - rows.size();
   std::int32_t row = sequences.offsets.back();  // the last one taken
   for (std::size_t i = std::size_t(count); i-- > 0;) {
-    row = padding > 0 ? row - 1 : batch.rows[m - 1];
+    row = padding > 0 ? row - 1 : rows[next - 1];
     sequences.logit_rows[i] = row;
-    if (m == 0 || row != batch.rows[m - 1]) {
+    if (next == 0 || row != rows[next - 1]) {
       --padding;
       continue;
     }
-    --m;
-    targets[i] = batch.targets[m];
-    weights[i] = float(batch.weights[m]);
+    --next;
+    const std::size_t m = losses.empty() ? next : std::size_t(losses[next]);
+    const bool clean = m >= M;
+    targets[i] = clean ? batch.clean[std::size_t(batch.clean_rows[m - M]) + 1] : batch.targets[m];
+    weights[i] = float(clean ? batch.clean_weights[m - M] : batch.weights[m]);
     places[m] = std::int32_t(i);
   }
 }

@@ -20,6 +20,7 @@ class RowBuckets {
   std::int64_t unit() const { return unit_; }
   /// The smallest bucket of at least so many rows.
   std::int64_t padded(std::int64_t rows) const;
+  std::int64_t most() const { return most_; }
   /// All of them, the largest first.
   std::vector<std::int64_t> sizes() const;
   /// What a Model needs so that any micro-batch within `limits` can be padded.
@@ -37,13 +38,16 @@ struct PaddedBatch {
   std::vector<std::int32_t> tokens;   // of all rows
   std::vector<std::int32_t> targets;  // of all logit rows
   std::vector<float> weights;
-  std::vector<std::int32_t> places;  // [M]: which logit row is row m of the batch
+  // Which logit row is row m of the batch [M], then those of LossBatch::clean_rows.
+  std::vector<std::int32_t> places;
 
-  /// Of sequences of at most `max_length` tokens. Keeps the memory it has.
-  void fill(const LossBatch& batch, const RowBuckets& buckets, std::int64_t max_length);
+  /// Of a batch for `model`. Keeps the memory it has. Error for more rows than the buckets allow.
+  void fill(const LossBatch& batch, const RowBuckets& buckets, const ModelConfig& model);
 
  private:
-  void add_head_rows(const LossBatch& batch, std::int64_t count);
+  void add_padding(std::int64_t rows, std::int64_t max_length);
+  void add_head_rows(const LossBatch& batch, const std::vector<std::int32_t>& rows,
+                     const std::vector<std::int32_t>& losses, std::int64_t count);
 };
 
 }  // namespace lacuna

@@ -2,11 +2,26 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include "core/philox.h"
+#include "diffusion/block_noise.h"
 
 namespace lacuna {
+namespace {
+
+LossBatch noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t first,
+                      std::int64_t sequences, std::span<const double> ratios) {
+  if (options.objective == Objective::block_diffusion)
+    return make_block_batch(options, clean, clean.cols(), first, sequences, ratios);
+  std::vector<float> p;
+  for (const double t : ratios) p.push_back(mask_probability(t, options.min_mask_probability));
+  return make_noisy_batch(options, clean, clean.cols(), first, sequences, p);
+}
+
+}  // namespace
+
 std::vector<double> validation_ratios(std::int64_t n) {
   std::vector<std::int64_t> stratum(static_cast<std::size_t>(n));
   std::iota(stratum.begin(), stratum.end(), 0);
@@ -45,10 +60,8 @@ double validation_share(ObjectiveRunner& runner, const NoiseOptions& options,
     const std::int64_t n = std::min(micro_batch, first + count - at);
     const Tensor tokens(clean.data(), {n, set.length});
     set.read(at, n, tokens);
-    std::vector<float> p;
-    for (std::int64_t i = at; i < at + n; ++i)
-      p.push_back(mask_probability(ratios[std::size_t(i)], options.min_mask_probability));
-    sum += runner.loss(make_noisy_batch(fixed, tokens, set.length, at, set.sequences, p));
+    sum += runner.loss(noisy_batch(fixed, tokens, at, set.sequences,
+                                   std::span(ratios).subspan(std::size_t(at), std::size_t(n))));
     at += n;
   }
   return sum;

@@ -25,8 +25,9 @@ std::vector<double> validation_ratios(std::int64_t n);
 /// The mean loss of the objective on the set, with masks that depend on nothing but each
 /// sequence's number and n: comparable between steps, runs and seeds. Masked diffusion: a bound on
 /// the negative log-likelihood, in nats per token (arXiv:2502.09992, eq. 4), with the ratios
-/// above. Autoregressive: the exact mean nats per predicted token, all but each sequence's first.
-/// `options` gives objective, eps and mask token; its seed is not used.
+/// above. Block diffusion: the like, block by block, with levels that begin there. Autoregressive:
+/// the exact mean nats per predicted token, all but each sequence's first. `options` gives
+/// objective, eps and mask token; its seed is not used.
 double validation_bound(ObjectiveRunner& runner, const NoiseOptions& options,
                         const ValidationSet& set, std::int64_t micro_batch);
 

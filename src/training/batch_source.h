@@ -8,8 +8,15 @@
 
 namespace lacuna {
 
-/// The noise that a run's config asks for.
+/// The noise that a run's config asks for; of block diffusion with blocks of model.block_size.
 NoiseOptions noise_options(const Config& config);
+/// The same for validation, which takes one noisy view of each sequence and the objective's
+/// bound alone.
+NoiseOptions validation_noise(const Config& config);
+/// The most that a micro-batch of `sequences` sequences with `tokens` tokens in all may have.
+ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences);
+/// The most tokens of sequences that fit in such limits during validation.
+std::int64_t validation_tokens(const Config& config, const ModelLimits& limits);
 
 /// Where the micro-batches of a step come from: windows of a corpus, or prompts with responses.
 class BatchSource {

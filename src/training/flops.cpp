@@ -7,10 +7,10 @@ namespace {
 
 /// `per_weight`: operations per weight and row; `attention`: per pair of query and key, over the
 /// width.
-double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
-                     std::int64_t predicted, double per_weight, double attention) {
+double product_flops(const ModelConfig& m, const PassWork& work, double per_weight,
+                     double attention) {
   const auto C = double(m.hidden_size);
-  const double N = double(sequences) * double(length), M = double(predicted);
+  const double N = work.rows, M = work.predicted;
   const double full_blocks = double(m.num_layers - 1);
   double key_value = 0, rest = 0;  // elements of a block's matrices
   for (const WeightSpec& spec : weight_table()) {
@@ -19,26 +19,59 @@ double product_flops(const ModelConfig& m, std::int64_t sequences, std::int64_t 
     (by_keys ? key_value : rest) += double(spec.shape(m).count());
   }
   const auto head = double(weight_spec(WeightRole::head).shape(m).count());
-  const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
   const double weights = N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * head;
-  return per_weight * weights + attention * C * (N * full_blocks + M) * keys;
+  return per_weight * weights + attention * C * (full_blocks * work.pairs + work.predicted_pairs);
 }
 
 }  // namespace
 
+PassWork& PassWork::operator+=(const PassWork& other) {
+  rows += other.rows;
+  predicted += other.predicted;
+  pairs += other.pairs;
+  predicted_pairs += other.predicted_pairs;
+  return *this;
+}
+
+PassWork work_of(const ModelConfig& m, std::int64_t sequences, std::int64_t length,
+                 std::int64_t predicted) {
+  const double keys = m.attention == Attention::causal ? (double(length) + 1) / 2 : double(length);
+  const double rows = double(sequences) * double(length);
+  return {rows, double(predicted), rows * keys, double(predicted) * keys};
+}
+
+PassWork block_work_of(const ModelConfig& m, std::int64_t texts, std::int64_t length,
+                       std::int64_t block_size, std::int64_t views, double predicted,
+                       bool autoregressive) {
+  const auto T = double(length), B = double(block_size), n = double(views);
+  // A noisy row attends to its block and to the clean tokens before it. Clean rows behind the last
+  // block's beginning are read by no one.
+  const double noisy_pairs = T * B + T * (T - B) / 2;
+  const double clean = autoregressive ? T - 1 : T - B;
+  const double clean_pairs = m.causal_context ? clean * (clean + 1) / 2 : clean * (clean + B) / 2;
+  const double next = autoregressive ? T - 1 : 0;
+  const auto all = double(texts);
+  return {all * (n * T + clean), predicted + all * next, all * (n * noisy_pairs + clean_pairs),
+          predicted * noisy_pairs / T + all * next * (next + 1) / 2};
+}
+
+double training_flops(const ModelConfig& model, const PassWork& work) {
+  return product_flops(model, work, 6, 12);
+}
+
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted) {
-  return product_flops(model, sequences, length, predicted, 6, 12);
+  return training_flops(model, work_of(model, sequences, length, predicted));
 }
 
 double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted) {
-  return product_flops(model, sequences, length, predicted, 6, 14);
+  return product_flops(model, work_of(model, sequences, length, predicted), 6, 14);
 }
 
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted) {
-  return product_flops(model, sequences, length, predicted, 2, 4);
+  return product_flops(model, work_of(model, sequences, length, predicted), 2, 4);
 }
 
 }  // namespace lacuna

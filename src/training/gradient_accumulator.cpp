@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/stopwatch.h"
+#include "diffusion/block_rows.h"
 #include "training/flops.h"
 
 namespace lacuna {
@@ -11,6 +12,12 @@ namespace lacuna {
 namespace {
 
 double flops_of(const ModelConfig& model, const LossBatch& batch) {
+  if (!batch.texts.empty()) {
+    const BlockRows rows(batch, model.causal_context);
+    return training_flops(model, PassWork{double(rows.tokens.size()), double(rows.losses.size()),
+                                          double(rows.attended_pairs()),
+                                          double(rows.attended_pairs_of_logit_rows())});
+  }
   if (batch.offsets.empty())
     return training_flops(model, batch.sequences, batch.length, std::int64_t(batch.rows.size()));
   double flops = 0;
@@ -54,7 +61,7 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     any = next(following);
     result.loss +=
         objective_.loss_and_gradients(batch, gradients, any ? GradientObserver() : complete);
-    result.tokens += std::int64_t(batch.tokens.size());
+    result.tokens += std::int64_t((batch.texts.empty() ? batch.tokens : batch.clean).size());
     result.flops += flops_of(config_.model, batch);
     if (observer) observer(batch);
   }

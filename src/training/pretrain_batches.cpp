@@ -5,6 +5,9 @@
 #include "core/check.h"
 #include "core/machine.h"
 #include "core/text.h"
+#include "diffusion/block_noise.h"
+#include "training/block_schedule.h"
+#include "training/run_length.h"
 
 namespace lacuna {
 namespace {
@@ -27,10 +30,34 @@ std::size_t tokens_of_micro_batch(const Config& config) {
 }  // namespace
 
 NoiseOptions noise_options(const Config& config) {
-  return {.objective = config.train.objective,
-          .min_mask_probability = config.train.min_mask_probability,
-          .seed = std::uint64_t(config.train.seed),
-          .mask_token = std::int32_t(config.model.mask_token)};
+  NoiseOptions noise{.objective = config.train.objective,
+                     .min_mask_probability = config.train.min_mask_probability,
+                     .seed = std::uint64_t(config.train.seed),
+                     .mask_token = std::int32_t(config.model.mask_token)};
+  if (noise.objective == Objective::block_diffusion)
+    noise.blocks = {.sizes = {config.model.block_size},
+                    .form = config.train.mask_form,
+                    .views = config.train.noisy_views,
+                    .complementary = config.train.complementary_masks,
+                    .autoregressive_weight = config.train.autoregressive_weight};
+  return noise;
+}
+
+NoiseOptions validation_noise(const Config& config) {
+  NoiseOptions noise = noise_options(config);
+  noise.blocks = {.sizes = noise.blocks.sizes, .form = noise.blocks.form};
+  return noise;
+}
+
+ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences) {
+  if (config.train.objective == Objective::block_diffusion)
+    return block_limits(noise_options(config).blocks, tokens, sequences, true);
+  return {tokens, sequences, tokens, true};
+}
+
+std::int64_t validation_tokens(const Config& config, const ModelLimits& limits) {
+  // A noisy view and the clean tokens.
+  return config.train.objective == Objective::block_diffusion ? limits.rows / 2 : limits.rows;
 }
 
 PretrainBatches::PretrainBatches(const Config& config, const TokenFile& file)
@@ -39,13 +66,15 @@ PretrainBatches::PretrainBatches(const Config& config, const TokenFile& file)
       loader_(file, config.data.sequence_length, noise_.seed),
       tokens_(tokens_of_micro_batch(config)) {}
 
-ModelLimits PretrainBatches::limits(std::int64_t count) const {
-  const std::int64_t sequences = largest_micro_batch(config_.train, count);
-  const std::int64_t rows = sequences * config_.data.sequence_length;
-  return {rows, sequences, rows, true};
+ModelLimits PretrainBatches::limits(const Config& config, std::int64_t count) {
+  const std::int64_t sequences = largest_micro_batch(config.train, count);
+  return batch_limits(config, sequences * config.data.sequence_length, sequences);
 }
 
 void PretrainBatches::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
+  if (noise_.objective == Objective::block_diffusion)
+    noise_.blocks.sizes =
+        block_sizes_of_step(config_, step, last_step(config_.train, samples_per_epoch()));
   length_ =
       step_length(noise_, step, config_.data.sequence_length, config_.train.random_length_fraction);
   sample_ = first_sample;

@@ -13,7 +13,8 @@ class PretrainBatches final : public BatchSource {
   /// Borrows both. Error when the file cannot be used.
   PretrainBatches(const Config& config, const TokenFile& file);
 
-  ModelLimits limits(std::int64_t count) const override;
+  ModelLimits limits(std::int64_t count) const override { return limits(config_, count); }
+  static ModelLimits limits(const Config& config, std::int64_t count);
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
   bool next(LossBatch& batch) override;
   std::int64_t samples_per_epoch() const override { return loader_.windows(); }
@@ -21,7 +22,7 @@ class PretrainBatches final : public BatchSource {
 
  private:
   const Config& config_;
-  const NoiseOptions noise_;
+  NoiseOptions noise_;  // of this step
   Loader loader_;
   std::vector<std::int32_t> tokens_;                // a micro-batch
   std::int64_t length_ = 0, sample_ = 0, end_ = 0;  // of this step

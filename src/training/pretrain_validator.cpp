@@ -32,8 +32,9 @@ ValidationResult PretrainValidator::run(ObjectiveRunner& objective, Communicator
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
   result.bound =
-      reduced(ranks, validation_share(objective, noise_options(config_), set_,
-                                      objective.limits().sequences, share.first, share.count));
+      reduced(ranks, validation_share(objective, validation_noise(config_), set_,
+                                      validation_tokens(config_, objective.limits()) / set_.length,
+                                      share.first, share.count));
   if (bytes_ > 0)
     result.bits_per_byte =
         result.bound * double(set_.sequences * set_.length) / (double(bytes_) * std::numbers::ln2);

@@ -12,6 +12,7 @@
 #include "training/flops.h"
 #include "training/gradient_accumulator.h"
 #include "training/optimizer.h"
+#include "training/pretrain_batches.h"
 #include "training/sample_text.h"
 
 namespace lacuna {
@@ -51,8 +52,6 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const Buckets buckets(elements, data, kBucketBytes / size_of(DType::f32));
   std::vector<FlatRange> updated = {{0, elements}};
   if (c.parallel.zero_stage == 1 && data > 1) updated = buckets.parts(0);
-  const std::int64_t sequences = std::min(
-      c.train.micro_batch_size, share_of_samples(c.train.batch_size, data_rank, data).count);
 
   RunPlan::Memory memory;
   memory.weights = weights.bytes();
@@ -60,8 +59,9 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const std::int64_t states = type == DType::f32 ? 2 : 3;  // moments, and f32 masters
   memory.optimizer = states * OptimizerShard::plan(updated, "moment").bytes();
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
-  const ObjectiveRunner::Plans plans =
-      ObjectiveRunner::plans(c.model, type, place, share, sequences, c.data.sequence_length);
+  const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(
+      c.model, type, place, share,
+      PretrainBatches::limits(c, share_of_samples(c.train.batch_size, data_rank, data).count));
   memory.activations = plans.model.bytes();
   memory.workspace = plans.workspace;
   if (!c.train.sample_every.is_zero() && data_rank == 0)
@@ -81,6 +81,28 @@ double summed_rows(double layers, double N, double M, bool split) {
   const double embedding = split ? 2.5 * N : N, blocks = (layers - 1) * (split ? 5 : 4) * N,
                last_forward = 2 * M, head = M, last_backward = M + N;
   return embedding + blocks + last_forward + head + last_backward;
+}
+
+/// Of `sequences` sequences, with as many masked tokens as are expected.
+PassWork expected_work(const Config& c, std::int64_t sequences) {
+  const std::int64_t T = c.data.sequence_length;
+  if (c.train.objective == Objective::autoregressive)
+    return work_of(c.model, sequences, T, sequences * (T - 1));
+  if (c.train.objective == Objective::masked_diffusion)
+    return work_of(c.model, sequences, T, sequences * T / 2);
+  const std::vector<std::int64_t> sizes =
+      c.train.block_sizes.empty() ? std::vector{c.model.block_size} : c.train.block_sizes;
+  PassWork sum;  // of a sequence in each of them: over a run each has an equal share
+  for (const std::int64_t size : sizes) {
+    // Half of the tokens in a pair or with a ratio; l ~ U{1..B} of a block with a count.
+    const bool counts = c.train.mask_form == MaskForm::mask_count && !c.train.complementary_masks;
+    const double masked =
+        double(T * c.train.noisy_views) * (counts ? double(size + 1) / double(2 * size) : 0.5);
+    sum += block_work_of(c.model, 1, T, size, c.train.noisy_views, masked,
+                         c.train.autoregressive_weight > 0);
+  }
+  const double share = double(sequences) / double(sizes.size());
+  return {sum.rows * share, sum.predicted * share, sum.pairs * share, sum.predicted_pairs * share};
 }
 
 Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool sequence_parallel,
@@ -121,15 +143,11 @@ RunPlan plan_run(const Config& c, int ranks) {
       if (memory.total() > plan.memory.total()) plan.memory = memory;
     }
 
-  const std::int64_t T = c.data.sequence_length, B = c.train.batch_size,
+  const std::int64_t B = c.train.batch_size,
                      most = share_of_samples(B, plan.data - 1, plan.data).count,
                      micro = std::min(c.train.micro_batch_size, most);
   plan.micro_batches = (most + micro - 1) / micro;
-  const bool causal = c.train.objective == Objective::autoregressive;
-  const auto predicted = [&](std::int64_t sequences) {
-    return causal ? sequences * (T - 1) : sequences * T / 2;
-  };
-  plan.flops = training_flops(c.model, B, T, predicted(B));
+  plan.flops = training_flops(c.model, expected_work(c, B));
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
@@ -138,9 +156,10 @@ RunPlan plan_run(const Config& c, int ranks) {
   const bool sharded = c.parallel.zero_stage == 1 && plan.data > 1;
   plan.gradient_bytes = (sharded ? 1 : 2) * others * local;
   plan.weight_bytes = sharded ? others * local * size / 4 : 0;
+  const PassWork rank_work = expected_work(c, most);
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
-      summed_rows(double(c.model.num_layers), double(most * T), double(predicted(most)),
+      summed_rows(double(c.model.num_layers), rank_work.rows, rank_work.predicted,
                   share.is_sequence_parallel(c.model.num_layers));
   return plan;
 }

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "diffusion/block_noise.h"
+#include "training/block_schedule.h"
+#include "training/run_length.h"
 
 namespace lacuna {
 namespace {
@@ -19,10 +22,13 @@ SftBatches::SftBatches(const Config& config, const TokenFile& file)
       examples_(file, config.data.sequence_length, noise_.seed) {}
 
 ModelLimits SftBatches::limits(std::int64_t count) const {
-  const std::int64_t rows =
-      std::min(config_.train.micro_batch_size, count) * config_.data.sequence_length;
+  const std::int64_t tokens = room(count);
   // An example has at least a token of response.
-  return {rows, std::min(rows, count), rows, true};
+  return batch_limits(config_, tokens, std::min(tokens, count));
+}
+
+std::int64_t SftBatches::room(std::int64_t count) const {
+  return std::min(config_.train.micro_batch_size, count) * config_.data.sequence_length;
 }
 
 std::int64_t SftBatches::padding(std::int64_t sample) const {
@@ -32,13 +38,20 @@ std::int64_t SftBatches::padding(std::int64_t sample) const {
   std::int64_t longest = 0;
   for (std::int64_t i = first; i < first + group; ++i)
     longest = std::max(longest, examples_.length(examples_.permuted(i)));
+  if (noise_.objective == Objective::block_diffusion) {  // to whole blocks, as in generation
+    const std::int64_t size = block_size_of(noise_, sample);
+    longest = (longest + size - 1) / size * size;
+  }
   return longest - examples_.length(examples_.permuted(sample));
 }
 
-void SftBatches::begin(std::int64_t, std::int64_t first_sample, std::int64_t count) {
+void SftBatches::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
+  if (noise_.objective == Objective::block_diffusion)
+    noise_.blocks.sizes =
+        block_sizes_of_step(config_, step, last_step(config_.train, samples_per_epoch()));
   step_.clear();
   done_ = 0;
-  room_ = limits(count).rows;
+  room_ = room(count);
   for (std::int64_t sample = first_sample; sample < first_sample + count; ++sample)
     step_.push_back({examples_.at(examples_.permuted(sample)), padding(sample), sample});
   std::stable_sort(step_.begin(), step_.end(),

@@ -15,7 +15,8 @@ namespace lacuna {
 /// sft.pad_loss = "eos": end tokens follow each response up to the length of the longest example of
 /// its group, sft.pad_group consecutive samples of the order of training, as LLaDA pads its
 /// mini-batches (arXiv:2502.09992, 2.3); they teach the model to end within a canvas. The groups
-/// depend on the order alone. "none", and the autoregressive objective: no padding.
+/// depend on the order alone. In block diffusion the length is rounded up to whole blocks, as they
+/// are when a response is generated. "none", and the autoregressive objective: no padding.
 class SftBatches final : public BatchSource {
  public:
   /// Borrows `config`. Error when the file cannot be used.
@@ -29,9 +30,11 @@ class SftBatches final : public BatchSource {
 
  private:
   std::int64_t padding(std::int64_t sample) const;
+  /// Tokens of a micro-batch when `count` examples are asked for.
+  std::int64_t room(std::int64_t count) const;
 
   const Config& config_;
-  const NoiseOptions noise_;
+  NoiseOptions noise_;  // of this step
   const SftExamples examples_;
   std::vector<ResponseExample> step_;  // longest first
   std::size_t done_ = 0;

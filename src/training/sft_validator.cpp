@@ -16,18 +16,18 @@ SftValidator::SftValidator(const Config& config, const TokenFile& file)
       count_(std::min(config.train.eval_samples, examples_.size())) {}
 
 ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
-  NoiseOptions noise = noise_options(config_);
+  NoiseOptions noise = validation_noise(config_);
   noise.seed = kValidationSeed;
   const std::vector<double> ratios = validation_ratios(count_);
-  const std::int64_t room = objective.limits().rows;
+  const std::int64_t room = validation_tokens(config_, objective.limits());
   double sum = 0;
   std::vector<ResponseExample> batch;
-  std::vector<float> p;
+  std::vector<double> levels;
   std::int64_t rows = 0;
   const auto flush = [&] {
-    sum += objective.loss(make_response_batch(noise, batch, -1, count_, p));
+    sum += objective.loss(make_response_batch(noise, batch, -1, count_, levels));
     batch.clear();
-    p.clear();
+    levels.clear();
     rows = 0;
   };
   const SampleRange share = share_of_samples(count_, ranks.rank(), ranks.size());
@@ -37,7 +37,7 @@ ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ran
     if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences) flush();
     rows += length;
     batch.push_back(std::move(example));
-    p.push_back(mask_probability(ratios[std::size_t(i)], noise.min_mask_probability));
+    levels.push_back(ratios[std::size_t(i)]);
   }
   if (!batch.empty()) flush();
   return {.bound = reduced(ranks, sum), .bits_per_byte = {}};

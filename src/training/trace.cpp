@@ -29,13 +29,17 @@ void Trace::add(const LossBatch& batch) {
   append(tokens_.masked, batch.masked, 0, batch.masked.size());
   append(tokens_.response, batch.response, 0, batch.response.size());
   tokens_.weight.resize(tokens_.clean.size());
-  for (std::size_t b = 0; b < batch.p.size(); ++b) {
+  append(tokens_.p_mask, batch.p_mask, 0, batch.p_mask.size());
+  std::size_t begin = from;
+  for (std::size_t b = 0; b < std::size_t(batch.sequences); ++b) {
     const bool ragged = !batch.offsets.empty();
     const std::int64_t length = ragged ? batch.offsets[b + 1] - batch.offsets[b] : batch.length;
-    const std::size_t begin = tokens_.p_mask.size();
-    tokens_.p_mask.insert(tokens_.p_mask.end(), std::size_t(length), batch.p[b]);
-    if (ragged) sequences_.push_back({batch.samples[b], begin, tokens_.p_mask.size()});
+    if (!batch.p.empty())
+      tokens_.p_mask.insert(tokens_.p_mask.end(), std::size_t(length), batch.p[b]);
+    if (ragged) sequences_.push_back({batch.samples[b], begin, begin + std::size_t(length)});
+    begin += std::size_t(length);
   }
+  add_block_texts(batch, from);
   for (std::size_t m = 0; m < batch.rows.size(); ++m) {
     const std::size_t token = from + std::size_t(batch.rows[m] + batch.shift);
     tokens_.clean[token] = batch.targets[m];
@@ -43,10 +47,30 @@ void Trace::add(const LossBatch& batch) {
   }
 }
 
+/// The clean tokens' own losses, with the first noisy view of each text.
+void Trace::add_block_texts(const LossBatch& batch, std::size_t from) {
+  if (batch.texts.empty()) return;
+  tokens_.next_weight.resize(tokens_.clean.size());
+  tokens_.block_size.resize(tokens_.clean.size());
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < batch.texts.size(); ++i) {
+    const LossBatch::CleanText& text = batch.texts[i];
+    const std::int64_t end =
+        i + 1 < batch.texts.size() ? batch.texts[i + 1].first : std::int64_t(batch.clean.size());
+    for (; next < batch.clean_rows.size() && batch.clean_rows[next] < end; ++next)
+      tokens_.next_weight[from + std::size_t(batch.clean_rows[next] + 1 - text.first)] =
+          batch.clean_weights[next];
+    const auto rows = std::size_t((end - text.first) * text.views);
+    std::fill_n(tokens_.block_size.begin() + std::ptrdiff_t(from), rows,
+                std::int32_t(text.block_size));
+    from += rows;
+  }
+}
+
 std::vector<Trace::Sequence> Trace::by_sample() const {
   std::vector<Sequence> order = sequences_;
-  std::sort(order.begin(), order.end(),
-            [](const Sequence& a, const Sequence& b) { return a.sample < b.sample; });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Sequence& a, const Sequence& b) { return a.sample < b.sample; });
   return order;
 }
 
@@ -59,6 +83,9 @@ Trace::Tokens Trace::in_order() const {
     append(sorted.response, tokens_.response, s.begin, s.end);
     append(sorted.p_mask, tokens_.p_mask, s.begin, s.end);
     append(sorted.weight, tokens_.weight, s.begin, s.end);
+    if (tokens_.block_size.empty()) continue;
+    append(sorted.block_size, tokens_.block_size, s.begin, s.end);
+    append(sorted.next_weight, tokens_.next_weight, s.begin, s.end);
   }
   return sorted;
 }
@@ -82,14 +109,19 @@ Trace::Place Trace::place(std::int64_t first_sequence, ProcessGroup& team) const
 std::vector<SharedFile::Dataset> Trace::batch_datasets(const Config& config,
                                                        const Place& place) const {
   const bool ragged = !sequences_.empty();
-  const Shape shape = ragged ? Shape{place.tokens} : Shape{config.train.batch_size, length_};
+  const std::int64_t sequences = config.train.batch_size * config.train.noisy_views;
+  const Shape shape = ragged ? Shape{place.tokens} : Shape{sequences, length_};
   std::vector<SharedFile::Dataset> datasets = {{"/clean", shape, DType::i32},
                                                {"/masked", shape, DType::u8},
                                                {"/p_mask", shape, DType::f32},
                                                {"/weight", shape, DType::f64}};
+  if (config.train.objective == Objective::block_diffusion) {
+    datasets.push_back({"/block_size", shape, DType::i32});
+    datasets.push_back({"/next_weight", shape, DType::f64});
+  }
   if (ragged) {
     datasets.push_back({"/response", shape, DType::u8});
-    datasets.push_back({"/offsets", {config.train.batch_size + 1}, DType::i32});
+    datasets.push_back({"/offsets", {sequences + 1}, DType::i32});
   }
   return datasets;
 }
@@ -99,23 +131,29 @@ void Trace::write_batch(SharedFile& file, const Share& share, const Place& place
   const bool ragged = !sequences_.empty();
   const auto count = std::int64_t(tokens.clean.size());
   const Shape shape = ragged ? Shape{count} : Shape{count_, length_};
-  const auto write = [&](std::size_t number, const auto& values) {
-    file.write(number, ragged ? 0 : share.first, ragged ? place.first_token : 0,
+  std::size_t number = 0;
+  const std::int64_t first = share.first * share.views;
+  const auto write = [&](const auto& values) {
+    file.write(number++, ragged ? 0 : first, ragged ? place.first_token : 0,
                tensor_of(values).reshaped(shape));
   };
-  write(0, tokens.clean);
-  write(1, tokens.masked);
-  write(2, tokens.p_mask);
-  write(3, tokens.weight);
+  write(tokens.clean);
+  write(tokens.masked);
+  write(tokens.p_mask);
+  write(tokens.weight);
+  if (!tokens.block_size.empty()) {
+    write(tokens.block_size);
+    write(tokens.next_weight);
+  }
   if (!ragged) return;
-  write(4, tokens.response);
+  write(tokens.response);
   // Each rank writes where its sequences end, the first one also where the first begins.
   std::vector<std::int32_t> offsets;
-  if (share.first == 0) offsets.push_back(0);
+  if (first == 0) offsets.push_back(0);
   std::int64_t end = place.first_token;
   for (const Sequence& s : by_sample())
     offsets.push_back(std::int32_t(end += std::int64_t(s.end - s.begin)));
-  file.write(5, 0, share.first == 0 ? 0 : share.first + 1, tensor_of(offsets));
+  file.write(number, 0, first == 0 ? 0 : first + 1, tensor_of(offsets));
 }
 
 void Trace::write(const std::filesystem::path& path, const Config& config, const Result& result,

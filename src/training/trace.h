@@ -34,7 +34,14 @@ struct TraceAdditions {
 /// that pad included: [N] instead of [B,T], and
 ///   /offsets [S+1] i32           sequence i is tokens offsets[i] to offsets[i+1]; the last is N
 ///   /response [N] u8             1 where a token belongs to a response
-/// and with adapters, as the LoRA paper and PEFT have them (W = W0 + lora_scale B A):
+/// Block diffusion has train.noisy_views noisy views of each sequence, one after the other, each
+/// as a sequence of its own ([B views,T], or as many more of [N] and /offsets); /p_mask is each
+/// token's own, 0 where it is given. It adds
+///   /block_size i32              per token, the block size of its sequence
+///   /next_weight f64             what multiplies the next-token cross-entropy of each clean token,
+///                                given those before it; in the first view alone. /loss has both
+///                                sums
+/// Adapters add, as the LoRA paper and PEFT have them (W = W0 + lora_scale B A):
 ///   /lora/<name>.lora_A [r,in], .lora_B [out,r] f32, and under the same names /lora_gradients, of
 ///   which /grad_norm is the norm
 /// with the attribute lora_scale. Attributes of "/": format "lacuna-trace", version, step (of the
@@ -50,6 +57,7 @@ class Trace {
   struct Share {
     std::int64_t first = 0;
     std::vector<FlatRange> written;
+    std::int64_t views = 1;  // noisy ones of each sequence
   };
   /// What the batch came to.
   struct Result {
@@ -69,6 +77,8 @@ class Trace {
     std::vector<std::uint8_t> masked, response;  // response: of fine-tuning
     std::vector<float> p_mask;
     std::vector<double> weight;
+    std::vector<std::int32_t> block_size;  // of block diffusion
+    std::vector<double> next_weight;
   };
   struct Sequence {
     std::int64_t sample;
@@ -79,6 +89,7 @@ class Trace {
     std::int64_t first_token = 0, tokens = 0;
   };
 
+  void add_block_texts(const LossBatch& batch, std::size_t from);
   std::vector<Sequence> by_sample() const;
   /// The tokens in the order of their samples.
   Tokens in_order() const;

@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "kernels/bench/peak.h"
 #include "model_io/tensor_io.h"
+#include "training/block_schedule.h"
 #include "training/gemm_tuning.h"
 #include "training/resume.h"
 #include "training/run_length.h"
@@ -184,7 +185,7 @@ void Trainer::write_trace(const Trace& trace, double loss) {
   trace.write(trace_, config_,
               {state_.step + 1, loss, updater_->gradient_norm(), replica_.gradients,
                replica_.weights, updater_->trace()},
-              {samples_.first, replica_.parts}, team_, ops_);
+              {samples_.first, replica_.parts, config_.train.noisy_views}, team_, ops_);
   log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
   trace_.clear();
 }
@@ -269,6 +270,7 @@ void Trainer::log_setup() {
       !epochs.empty())
     log_info(epochs);
   log_info(schedule_summary(config_.optimizer, steps_));
+  if (const std::string blocks = block_schedule_summary(config_); !blocks.empty()) log_info(blocks);
   if (const std::string cut = schedule_shortening(config_.optimizer, steps_);
       !cut.empty() && first_rank())
     log_warning(cut);

@@ -193,7 +193,7 @@ TEST_F(Convert, InspectACheckpoint) {
   for (const std::string& part :
        {checkpoint() + ": a checkpoint, version 1, ",
         std::string("2 layers, width 8, 4 heads (2 for keys and values), feed-forward 12, length "
-                    "64, vocabulary 16, full attention"),
+                    "64, vocabulary 16, bidirectional attention"),
         // Embedding and head 2 · 16 · 8, norm 8, and 2 blocks of 2 · 8 (norms), 64 + 32 + 32 + 64
         // (attention) and 3 · 96 (feed-forward).
         std::string("1,256 in 21 tensors, bf16"), std::string("no states"),

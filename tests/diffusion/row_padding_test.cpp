@@ -67,12 +67,14 @@ std::vector<std::vector<std::int32_t>> choices(std::int32_t rows) {
 TEST(PaddedBatch, KeepsTheBatchAndAddsRowsWithoutWeight) {
   constexpr std::int64_t kMost = 96, kMaxLength = 9;
   const RowBuckets buckets(kMost, Place::device);
+  ModelConfig model;
+  model.max_seq_length = kMaxLength;
   PaddedBatch padded;  // used again and again
   for (const std::vector<std::int32_t>& offsets :
        std::vector<std::vector<std::int32_t>>{{0, 1}, {0, 9, 11}, {0, 5, 14, 23, 31}, {0, 9, 18}})
     for (const auto& rows : choices(offsets.back())) {
       const LossBatch batch = batch_of(offsets, rows);
-      padded.fill(batch, buckets, kMaxLength);
+      padded.fill(batch, buckets, model);
       // What the model demands of sequences, within what it was told.
       check(padded.sequences,
             buckets.with_padding({kMost, batch.sequences, kMost, true}, kMaxLength), kMaxLength);
@@ -115,7 +117,7 @@ TEST(PaddedBatch, AddsNothingToLossAndGradients) {
     cpu().fill(gradients.flat(), 0);
     cpu().fill(padded_gradients.flat(), 0);
     plain.loss_and_gradients(batch, gradients);
-    padded.fill(batch, buckets, config.max_seq_length);
+    padded.fill(batch, buckets, config);
     std::vector<float> losses(padded.targets.size()), real;
     const Tensor hidden = model.forward(tensor_of(padded.tokens), padded.sequences);
     head.loss_and_gradient(tensor_of(losses), hidden, padded_gradients.head, hidden,

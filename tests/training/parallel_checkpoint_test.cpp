@@ -203,9 +203,19 @@ void expect_same_step(const h5::File& trace, const h5::File& expected,
   }
 }
 
-TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
+class Traces : public ManyRankCheckpoints, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(Traces, AreWholeToo) {
+  const bool blocks = GetParam();
+  if (blocks) {
+    run_.config.model.attention = Attention::block_causal;
+    run_.config.model.block_size = 4;
+    run_.config.train.objective = Objective::block_diffusion;
+    run_.config.train.noisy_views = 2;
+  }
   for (const bool sft : {false, true}) {
     std::vector<std::string> batch = {"/clean", "/masked", "/p_mask", "/weight"};
+    if (blocks) batch.insert(batch.end(), {"/block_size", "/next_weight"});
     if (sft) {
       batch.insert(batch.end(), {"/response", "/offsets"});
       run_.config.data.train = run_.path("questions.h5");
@@ -234,6 +244,9 @@ TEST_F(ManyRankCheckpoints, TracesAreWholeToo) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Objectives, Traces, ::testing::Bool(),
+                         [](const auto& p) { return p.param ? "Blocks" : "Masks"; });
 
 }  // namespace
 }  // namespace lacuna

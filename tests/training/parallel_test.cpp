@@ -29,6 +29,25 @@ const Variant kVariants[] = {
      }},
 };
 
+const Variant kBlockVariants[] = {
+    {"blocks",
+     [](Config& c) {
+       c.model.attention = Attention::block_causal;
+       c.model.block_size = 8;
+       c.train.objective = Objective::block_diffusion;
+     }},
+    {"views of blocks of several sizes",
+     [](Config& c) {
+       kBlockVariants[0].apply(c);
+       c.model.causal_context = true;
+       c.train.block_sizes = {4, 8, 32};
+       c.train.block_schedule = BlockSchedule::mixed;
+       c.train.noisy_views = 2;
+       c.train.complementary_masks = true;
+       c.train.autoregressive_weight = 0.5;
+     }},
+};
+
 class Layouts : public ::testing::Test {
  protected:
   void compare_steps(const Variant& variant, const Layout& layout) {
@@ -62,6 +81,8 @@ class Layouts : public ::testing::Test {
         1e-3);
   }
 
+  void validation_is_shared();
+  void the_plan_counts_what_is_allocated();
   /// From now on runs train on a text, and can write one.
   void write_text() {
     run_.config.data.train = run_.path("text.h5");
@@ -91,9 +112,13 @@ TEST_F(Layouts, StepsAgreeWithOneRank) {
 }
 
 TEST_F(Layouts, SoDoVariantsOfTheModel) {
-  for (const Variant& variant : {kVariants[1], kVariants[2]})
+  for (const Variant& variant : {kVariants[1], kVariants[2], kBlockVariants[0], kBlockVariants[1]})
     for (const Layout& layout : layouts(world_->size()))
-      if (layout.micro_batch == 3 && layout.zero == 0) compare_steps(variant, layout);
+      if (layout.micro_batch == 3 && layout.zero == 0) {
+        const Config plain = run_.config;
+        compare_steps(variant, layout);
+        run_.config = plain;
+      }
 }
 
 // Fewer rows than ranks, so that some have none; and a block between the first and the last, which
@@ -182,7 +207,13 @@ TEST_F(Layouts, RanksKeepTheSameWeights) {
   }
 }
 
-TEST_F(Layouts, ValidationIsShared) {
+TEST_F(Layouts, ValidationIsShared) { validation_is_shared(); }
+TEST_F(Layouts, ValidationOfBlocksIsShared) {
+  kBlockVariants[1].apply(run_.config);
+  validation_is_shared();
+}
+
+void Layouts::validation_is_shared() {
   Config alone = run_.in(str("alone-", world_->rank()), {});
   alone.train.steps = 1;
   Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
@@ -339,7 +370,13 @@ class CountedOps final : public CpuOps {
   CountedMemory counted;
 };
 
-TEST_F(Layouts, ThePlanCountsWhatIsAllocated) {
+TEST_F(Layouts, ThePlanCountsWhatIsAllocated) { the_plan_counts_what_is_allocated(); }
+TEST_F(Layouts, ThePlanCountsWhatBlocksAllocate) {
+  kBlockVariants[1].apply(run_.config);
+  the_plan_counts_what_is_allocated();
+}
+
+void Layouts::the_plan_counts_what_is_allocated() {
   for (const Layout& layout : layouts(world_->size())) {
     SCOPED_TRACE(str(layout));
     CountedOps ops;

@@ -1,9 +1,9 @@
 #include <cmath>
 #include <limits>
 
-#include "core/philox.h"
 #include "core/tensor_of.h"
 #include "tests/cuda/support.h"
+#include "tests/kernels/sampling_reference.h"
 
 namespace lacuna::testing {
 namespace {
@@ -102,27 +102,6 @@ TEST_P(CudaVocabularyTest, Guide) {
   }
 }
 
-/// The definition, in f64.
-std::int32_t sampled(const HostArray& logits, std::int64_t row, std::int64_t key,
-                     const SamplingParameters& p) {
-  const std::int64_t vocab = logits.shape[1];
-  double best = -std::numeric_limits<double>::infinity();
-  std::int32_t token = 0;
-  for (std::int64_t v = 0; v < vocab; ++v) {
-    double value = logits[row * vocab + v];
-    if (p.temperature > 0) {
-      const std::uint64_t at = std::uint64_t(key) * std::uint64_t(vocab) + std::uint64_t(v);
-      const CounterRng rng{p.seed, Purpose::gumbel, p.step | at >> 32 << 32};
-      value -= p.temperature * std::log(-std::log(rng.uniform53(std::uint32_t(at))));
-    }
-    if (value > best) {
-      best = value;
-      token = std::int32_t(v);
-    }
-  }
-  return token;
-}
-
 TEST_P(CudaVocabularyTest, SampleTokens) {
   for (const std::int64_t vocab : {1, 37, 8192, 20001})
     for (const double temperature : {0.0, 0.7, 3.0}) {
@@ -135,12 +114,11 @@ TEST_P(CudaVocabularyTest, SampleTokens) {
       device().sample_tokens(tokens, confidence, dlogits, dkeys, p);
       const auto found = tokens.read_as<std::int32_t>();
       for (std::int64_t m = 0; m < rows; ++m) {
-        const std::int32_t token = sampled(logits, m, keys[std::size_t(m)], p);
-        EXPECT_EQ(found[std::size_t(m)], token) << vocab << " " << temperature << " row " << m;
-        double sum = 0;
-        for (std::int64_t v = 0; v < vocab; ++v)
-          sum += std::exp(double(logits[m * vocab + v]) - double(logits[m * vocab + token]));
-        EXPECT_NEAR(confidence.read()[m] * sum, 1, 1e-5);
+        const PlainDraw drawn =
+            draw_row_plainly(logits.values.data() + m * vocab, vocab, keys[std::size_t(m)], p);
+        EXPECT_EQ(found[std::size_t(m)], drawn.token)
+            << vocab << " " << temperature << " row " << m;
+        EXPECT_NEAR(confidence.read()[m] / drawn.confidence, 1, 1e-5);
       }
     }
 }

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/philox.h"
+#include "tests/kernels/sampling_reference.h"
 #include "tests/kernels/support.h"
 
 namespace lacuna::testing {
@@ -29,30 +29,13 @@ Array<std::int64_t> keys_from(std::int64_t first, std::int64_t n) {
   return keys;
 }
 
-/// What ops.h says, one number at a time.
-Drawn draw_plainly(const Array<float>& logits, const Array<std::int64_t>& keys,
+Drawn draw_plainly(Array<float>& logits, const Array<std::int64_t>& keys,
                    const SamplingParameters& p) {
   Drawn d{Array<std::int32_t>(Shape{logits.rows()}), Array<float>(Shape{logits.rows()})};
   for (std::int64_t m = 0; m < logits.rows(); ++m) {
-    double best = -std::numeric_limits<double>::infinity(), max = best, sum = 0;
-    std::int64_t token = 0;
-    for (std::int64_t v = 0; v < logits.cols(); ++v) {
-      const double x = double(logits.at(m, v));
-      max = std::max(max, x);
-      double noisy = x;
-      if (p.temperature > 0) {
-        const auto n = std::uint64_t(keys[m]) * std::uint64_t(logits.cols()) + std::uint64_t(v);
-        const CounterRng rng{p.seed, Purpose::gumbel, p.step | (n >> 32) << 32};
-        noisy -= p.temperature * std::log(-std::log(rng.uniform53(std::uint32_t(n))));
-      }
-      if (noisy > best) {
-        best = noisy;
-        token = v;
-      }
-    }
-    for (std::int64_t v = 0; v < logits.cols(); ++v) sum += std::exp(double(logits.at(m, v)) - max);
-    d.tokens[m] = std::int32_t(token);
-    d.confidence[m] = float(std::exp(double(logits.at(m, token)) - max) / sum);
+    const PlainDraw drawn = draw_row_plainly(&logits.at(m, 0), logits.cols(), keys[m], p);
+    d.tokens[m] = drawn.token;
+    d.confidence[m] = float(drawn.confidence);
   }
   return d;
 }

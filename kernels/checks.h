@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -243,19 +244,45 @@ inline RowsCols check_apply_cfg(const Checks& c, const Tensor& logits,
   return {logits.rows(), logits.cols()};
 }
 
-inline RowsCols check_sample_tokens(const Checks& c, const Tensor& tokens, const Tensor& confidence,
-                                    const Tensor& logits, const Tensor& row_keys,
-                                    const SamplingParameters& p) {
-  c.is_float("logits", logits);
-  c.is_contiguous("logits", logits);
-  CHECK(logits.cols() > 0, c.op(), ": logits is ", logits, "; it must have columns");
-  c.is_vector("tokens", tokens, logits.rows(), DType::i32);
-  c.is_vector("confidence", confidence, logits.rows(), DType::f32);
-  c.is_vector("row_keys", row_keys, logits.rows(), DType::i64);
+/// Whether an optional tensor is there.
+inline bool is_given(const Tensor& t) { return t.shape.rank != 0; }
+
+inline void check_sampling_parameters(const Checks& c, const SamplingParameters& p,
+                                      std::int64_t vocab) {
   CHECK(p.temperature >= 0 && std::isfinite(p.temperature), c.op(), ": temperature is ",
         p.temperature, "; it must be finite, 0 or more");
   CHECK(p.step < std::uint64_t{1} << 32, c.op(), ": step is ", p.step, "; it must be below 2^32");
-  return {logits.rows(), logits.cols()};
+  std::int64_t forbidden = 0;
+  for (std::size_t i = 0; i < p.forbidden.size(); ++i) {
+    const std::int32_t id = p.forbidden[i];
+    CHECK(id >= -1 && id < vocab, c.op(), ": forbidden[", i, "] is ", id,
+          "; it must be -1 (none) or in [0,", vocab, ")");
+    const auto* begin = p.forbidden.data();
+    forbidden += id >= 0 && std::find(begin, begin + i, id) == begin + i;
+  }
+  CHECK(forbidden < vocab, c.op(), ": all ", vocab, " tokens are forbidden");
+}
+
+inline RowsCols check_row_stats(const Checks& c, const RowStats& s, const Tensor& logits,
+                                const Tensor& row_keys, const Tensor& current,
+                                const SamplingParameters& p) {
+  c.is_float("logits", logits);
+  CHECK(logits.cols() > 0, c.op(), ": logits is ", logits, "; it must have columns");
+  const RowsCols n{logits.rows(), logits.cols()};
+  const auto check = [&](const char* name, const Tensor& t, DType dtype) {
+    if (is_given(t)) c.is_vector(name, t, n.rows, dtype);
+  };
+  check("draw", s.draw, DType::i32);
+  check("p_draw", s.p_draw, DType::f32);
+  check("argmax", s.argmax, DType::i32);
+  check("p_first", s.p_first, DType::f32);
+  check("p_second", s.p_second, DType::f32);
+  check("entropy", s.entropy, DType::f32);
+  check("p_current", s.p_current, DType::f32);
+  if (is_given(s.draw) || is_given(s.p_draw)) c.is_vector("row_keys", row_keys, n.rows, DType::i64);
+  if (is_given(s.p_current)) c.is_vector("current", current, n.rows, DType::i32);
+  check_sampling_parameters(c, p, n.cols);
+  return n;
 }
 
 /// The number of segments.

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -51,7 +52,11 @@ struct AdamWParameters {
   std::int64_t step;  // 1 for the first update: bias correction is 1 - beta^step
 };
 
-/// One draw per row of `sample_tokens`: temperature 0 is argmax; above, Gumbel noise in f64. The
+/// Token ids that a call of `row_stats` leaves out; -1: none.
+using ForbiddenTokens = std::array<std::int32_t, 4>;
+inline constexpr ForbiddenTokens kNoForbiddenTokens = {-1, -1, -1, -1};
+
+/// One draw per row of `row_stats`: temperature 0 is argmax; above, Gumbel noise in f64. The
 /// number of row m's token v is named by the 64-bit position n = row_keys[m] V + v: its low half is
 /// a position of CounterRng, its high half the high half of the index, so that no two collide:
 ///   u = CounterRng{seed, Purpose::gumbel, step | (n >> 32) << 32}.uniform53(uint32(n))
@@ -59,6 +64,22 @@ struct AdamWParameters {
 struct SamplingParameters {
   double temperature = 0;
   std::uint64_t seed = 0, step = 0;
+  ForbiddenTokens forbidden = kNoForbiddenTokens;  // their logits count as -inf, in every result
+
+  bool operator==(const SamplingParameters&) const = default;
+};
+
+/// The results of `row_stats`, each of M rows. What is left empty (Tensor()) is not computed.
+/// Probabilities are those of softmax(logits), without noise or temperature, all of them not finite
+/// in a row that has NaN or +inf, or nothing but -inf.
+struct RowStats {
+  Tensor draw = {};       // i32: argmax_v of logits[m,v] - temperature * log(-log u)
+  Tensor p_draw = {};     // f32, as all below: its probability
+  Tensor argmax = {};     // i32: the most probable token
+  Tensor p_first = {};    // its probability
+  Tensor p_second = {};   // of the second most probable, the same if two are equal; 0 if V = 1
+  Tensor entropy = {};    // -sum_v p ln p, in nats
+  Tensor p_current = {};  // of current[m]
 };
 
 /// What a device has recorded of Ops::run_captured.
@@ -120,6 +141,8 @@ class Ops {
   virtual void gather_rows(Tensor y, Tensor x, Tensor rows) = 0;
   /// x[rows[m],:] += y[m,:]. The rows must be distinct.
   virtual void scatter_add_rows(Tensor x, Tensor y, Tensor rows) = 0;
+  /// x[rows[m],:] = y[m,:], the opposite of gather_rows. The rows must be distinct.
+  virtual void scatter_rows(Tensor x, Tensor y, Tensor rows) = 0;
 
   // --- embedding ---------------------------------------------------------------------------------
   /// y[n,:] = w[ids[n],:].  y [N,C], ids i32 [N], w [V,C].
@@ -199,11 +222,13 @@ class Ops {
   /// Classifier-free guidance (arXiv:2502.09992, eq. 16): logits = u + (scale + 1)(logits - u),
   /// u = unconditional. Both [M,V]. scale 0 leaves logits as they are.
   virtual void apply_cfg(Tensor logits, Tensor unconditional, float scale) = 0;
-  /// tokens[m] = argmax_v of logits[m,v] - temperature * log(-log u), ties to the smallest v;
-  /// confidence[m] = softmax(logits[m])[tokens[m]], without noise or temperature.
-  /// tokens i32 [M], confidence f32 [M], row_keys i64 [M] (names the row's noise).
-  virtual void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
-                             const SamplingParameters& parameters) = 0;
+  /// What a step of decoding asks of each row: a token drawn from it and how sure the model is of
+  /// it (struct RowStats). Ties go to the smallest token. A row's results depend neither on the
+  /// other rows nor on which results are asked for. logits [M,V] float (may be strided); row_keys
+  /// i64 [M] (names the row's noise), may be empty if neither draw nor p_draw is asked for;
+  /// current i32 [M] in [0,V), empty unless p_current is asked for.
+  virtual void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
+                         const SamplingParameters& parameters) = 0;
 
   /// What a sampling step fills (LLaDA's generate(), github.com/ML-GSAI/LLaDA, generate.py). Of
   /// each segment s of rows [offsets[s], offsets[s+1]), those with canvas[rows[m]] = mask_token

@@ -28,7 +28,7 @@ else
 fi
 
 portable=(attention_mma_forward attention_mma_backward attention_simple rmsnorm cross_entropy swiglu
-  rope adamw sample_tokens)
+  rope adamw row_stats)
 hopper=(attention_hopper_forward attention_hopper_backward attention_hopper_fused)
 chosen() { printf '%s\n' "$@" | grep -e "$word" || true; }
 mapfile -t portable < <(chosen "${portable[@]}")

@@ -207,14 +207,22 @@ void OpCases::add_vocabulary() {
       [=, &ops] { ops.apply_cfg(start, logits, 0.5f); });
   std::vector<std::int64_t> numbers(std::size_t(m), 0);
   std::iota(numbers.begin(), numbers.end(), 0);
-  const Tensor tokens = ints(m, v), confidence = singles({m}), keys = values(numbers);
-  const Tensor scores = floats({m, v}, 4);
-  for (const double temperature : {0.0, 1.0}) {
+  const Tensor keys = values(numbers), scores = floats({m, v}, 4);
+  RowStats draws;
+  draws.draw = ints(m, v);
+  draws.p_draw = singles({m});
+  RowStats all = draws;
+  all.argmax = ints(m, v);
+  for (Tensor* t : {&all.p_first, &all.p_second, &all.entropy, &all.p_current}) *t = singles({m});
+  const auto add_stats = [&](const char* name, const RowStats& stats, double temperature) {
     const SamplingParameters parameters{temperature, 1, 2};
-    add(temperature > 0 ? "sample_tokens gumbel" : "sample_tokens argmax", {scores}, 0,
-        double(scores.bytes()),
-        [=, &ops] { ops.sample_tokens(tokens, confidence, scores, keys, parameters); });
-  }
+    add(str("row_stats ", name), {scores}, 0, double(scores.bytes()),
+        [=, &ops] { ops.row_stats(stats, scores, keys, targets, parameters); });
+  };
+  add_stats("argmax", draws, 0);
+  add_stats("cool noise", draws, 0.01);
+  add_stats("noise", draws, 1);
+  add_stats("all", all, 0);
 }
 
 void OpCases::add_diffusion() {

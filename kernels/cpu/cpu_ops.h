@@ -34,6 +34,7 @@ class CpuOps : public Ops {
   void add(Tensor y, Tensor x) override;
   void gather_rows(Tensor y, Tensor x, Tensor rows) override;
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
+  void scatter_rows(Tensor x, Tensor y, Tensor rows) override;
   void embedding_forward(Tensor y, Tensor ids, Matrix w) override;
   void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
   void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode = GradMode::overwrite) override;
@@ -54,8 +55,8 @@ class CpuOps : public Ops {
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
   void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
-  void sample_tokens(Tensor tokens, Tensor confidence, Tensor logits, Tensor row_keys,
-                     const SamplingParameters& parameters) override;
+  void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
+                 const SamplingParameters& parameters) override;
   void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
               Tensor offsets, Tensor counts, std::int32_t mask_token) override;
   void add_squares(Tensor sum, Tensor x, double factor) override;

@@ -7,6 +7,20 @@
 #include "kernels/cpu/simd.h"
 
 namespace lacuna {
+namespace {
+
+/// A row named twice would be written by two threads at once.
+void check_distinct(const char* op, const Tensor& rows, std::int64_t limit) {
+  const auto* row = rows.as<std::int32_t>();
+  std::vector<bool> seen(static_cast<std::size_t>(limit));
+  for (std::int64_t m = 0; m < rows.count(); ++m) {
+    CHECK(!seen[std::size_t(row[m])], op, ": rows[", m, "] is ", row[m],
+          " a second time; rows must be distinct");
+    seen[std::size_t(row[m])] = true;
+  }
+}
+
+}  // namespace
 
 void CpuOps::gather_rows(Tensor y, Tensor x, Tensor rows) {
   const Checks c("gather_rows", Place::host);
@@ -24,17 +38,24 @@ void CpuOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
   const Checks c("scatter_add_rows", Place::host);
   const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
   check_indices(c.op(), "rows", rows, x.rows());
+  check_distinct(c.op(), rows, x.rows());
   const auto* to = rows.as<std::int32_t>();
-  // A row named twice would be written by two threads at once.
-  std::vector<bool> seen(std::size_t(x.rows()));
-  for (std::int64_t m = 0; m < count; ++m) {
-    CHECK(!seen[std::size_t(to[m])], c.op(), ": rows[", m, "] is ", to[m],
-          " a second time; rows must be distinct");
-    seen[std::size_t(to[m])] = true;
-  }
   pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t m = begin; m < end; ++m)
       simd_.add(x.as<float>() + to[m] * x.stride, y.as<float>() + m * n, n);
+  });
+}
+
+void CpuOps::scatter_rows(Tensor x, Tensor y, Tensor rows) {
+  const Checks c("scatter_rows", Place::host);
+  const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
+  check_indices(c.op(), "rows", rows, x.rows());
+  check_distinct(c.op(), rows, x.rows());
+  const auto* to = rows.as<std::int32_t>();
+  pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t m = begin; m < end; ++m)
+      std::memcpy(x.as<float>() + to[m] * x.stride, y.as<float>() + m * n,
+                  std::size_t(n) * sizeof(float));
   });
 }
 

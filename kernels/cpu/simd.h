@@ -28,6 +28,11 @@ struct SimdKernels {
   void (*add)(float* y, const float* x, std::int64_t n);
   double (*sum_of_squares)(const float* x, std::int64_t n);
   MaxAndSum (*max_and_sum)(const float* x, std::int64_t n);
+  /// max_i x[i]; -inf of none.
+  float (*max)(const float* x, std::int64_t n);
+  /// sum_i d exp(d), d = x[i] - max, for an entropy; 0 where exp(d) is (see scaled_exp). In f32: of
+  /// a few thousand elements.
+  float (*weighted_sum)(const float* x, float max, std::int64_t n);
   /// x = scale * exp(x - max), the exponential within 2 units in the last place; exactly 0
   /// where x - max is below -87.
   void (*scaled_exp)(float* x, float max, float scale, std::int64_t n);
@@ -51,7 +56,8 @@ struct SimdKernels {
                 std::int64_t n);
   /// Which numbers can win a Gumbel-max draw. With u = CounterRng{seed, purpose, index}
   /// .uniform53(first + i), x[i] - t log(-log u) > best implies slack[i] > 0; returns the largest
-  /// slack. inverse_t = 1 / t. Cheap where it matters: log(-log u) is needed for very few i.
+  /// slack. inverse_t = 1 / t. Cheap where it matters: log(-log u) is needed for very few i, and u
+  /// only where x[i] is within 37 t of the best.
   float (*gumbel_slack)(float* slack, const float* x, float best, float inverse_t,
                         const GumbelStream& stream, std::uint32_t first, std::int64_t n);
 

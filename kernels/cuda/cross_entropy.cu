@@ -1,3 +1,4 @@
+#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/reduce.cuh"
@@ -8,19 +9,6 @@ namespace {
 constexpr int kThreads = 512;
 constexpr float kLowest = -3.402823466e38f;
 
-/// The columns [c, c + n) of a row, those at `cols` and behind it as -inf. Packed: by one access,
-/// unless the row ends within them.
-template <int n, bool packed, class T>
-__device__ __forceinline__ Pack<float, n> load_columns(const T* x, int c, int cols) {
-  Pack<float, n> out;
-  if (packed && c + n <= cols) {
-    const auto pack = load_pack<n>(x + c);
-    for (int j = 0; j < n; ++j) out.v[j] = widen(pack.v[j]);
-  } else {
-    for (int j = 0; j < n; ++j) out.v[j] = c + j < cols ? widen(x[c + j]) : -INFINITY;
-  }
-  return out;
-}
 template <int n, bool packed, class T>
 __device__ __forceinline__ void store_columns(T* x, int c, int cols, const Pack<T, n>& pack) {
   if (packed && c + n <= cols) return store_pack<n>(x + c, pack);

@@ -22,17 +22,35 @@ __global__ void gather_rows_kernel(T* y, const U* x, std::int64_t stride, const 
   }
 }
 
-template <class T, int n>
-__global__ void scatter_add_rows_kernel(T* x, std::int64_t stride, const T* y,
-                                        const std::int32_t* rows, std::int64_t limit, int cols) {
+/// x[rows[m],:] = or += y[m,:], one block per row m.
+template <class T, int n, bool add>
+__global__ void scatter_rows_kernel(T* x, std::int64_t stride, const T* y, const std::int32_t* rows,
+                                    std::int64_t limit, int cols) {
   const std::int64_t to = rows[blockIdx.x];
   if (to < 0 || to >= limit) return;
   for (int c = int(threadIdx.x) * n; c < cols; c += int(blockDim.x) * n) {
-    auto sum = load_pack<n>(x + to * stride + c);
-    const auto more = load_pack<n>(y + std::int64_t{blockIdx.x} * cols + c);
-    for (int j = 0; j < n; ++j) sum.v[j] = narrow<T>(widen(sum.v[j]) + widen(more.v[j]));
-    store_pack<n>(x + to * stride + c, sum);
+    auto row = load_pack<n>(y + std::int64_t{blockIdx.x} * cols + c);
+    if constexpr (add) {
+      const auto before = load_pack<n>(x + to * stride + c);
+      for (int j = 0; j < n; ++j) row.v[j] = narrow<T>(widen(before.v[j]) + widen(row.v[j]));
+    }
+    store_pack<n>(x + to * stride + c, row);
   }
+}
+
+template <bool add>
+void scatter(const Checks& c, CUstream_st* stream, const Tensor& x, const Tensor& y,
+             const Tensor& rows) {
+  check_gather_rows(c, "y", y, "x", x, rows);
+  visit_float(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    visit_width<kPackOf<T>>(packs_fit(x.cols(), kPackOf<T>, {x, y}), [&](auto width) {
+      constexpr int n = decltype(width)::value;
+      launch({c.op(), dim3(unsigned(rows.count())), threads_for(x.cols() / n, 256), 0, stream},
+             scatter_rows_kernel<T, n, add>, x.as<T>(), x.stride, y.as<T>(),
+             rows.as<std::int32_t>(), x.rows(), int(x.cols()));
+    });
+  });
 }
 
 void gather(const Checks& c, CUstream_st* stream, const Tensor& y, const Tensor& x,
@@ -67,17 +85,11 @@ void CudaOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
 }
 
 void CudaOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
-  const Checks c = checks("scatter_add_rows");
-  check_gather_rows(c, "y", y, "x", x, rows);
-  visit_float(x.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    visit_width<kPackOf<T>>(packs_fit(x.cols(), kPackOf<T>, {x, y}), [&](auto width) {
-      constexpr int n = decltype(width)::value;
-      launch({c.op(), dim3(unsigned(rows.count())), threads_for(x.cols() / n, 256), 0, stream()},
-             scatter_add_rows_kernel<T, n>, x.as<T>(), x.stride, y.as<T>(), rows.as<std::int32_t>(),
-             x.rows(), int(x.cols()));
-    });
-  });
+  scatter<true>(checks("scatter_add_rows"), stream(), x, y, rows);
+}
+
+void CudaOps::scatter_rows(Tensor x, Tensor y, Tensor rows) {
+  scatter<false>(checks("scatter_rows"), stream(), x, y, rows);
 }
 
 }  // namespace lacuna

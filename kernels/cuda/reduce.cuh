@@ -39,14 +39,15 @@ __device__ __forceinline__ T block_sum(T x) {
   return sum;
 }
 
-__device__ __forceinline__ float block_max(float x) {
-  __shared__ float parts[kMaxWarps];
+template <class T>
+__device__ __forceinline__ T block_max(T x) {
+  __shared__ T parts[kMaxWarps];
   const int warps = int(blockDim.x) / kWarpSize;
   x = warp_max(x);
   if (threadIdx.x % kWarpSize == 0) parts[threadIdx.x / kWarpSize] = x;
   __syncthreads();
-  float max = parts[0];
-  for (int i = 1; i < warps; ++i) max = fmaxf(max, parts[i]);
+  T max = parts[0];
+  for (int i = 1; i < warps; ++i) max = parts[i] > max ? parts[i] : max;
   __syncthreads();
   return max;
 }

@@ -164,8 +164,9 @@ def guide(folder):
                                guided=un + (scale + 1) * (logits.double() - un)), scale=scale)
 
 
-def sample(folder):
-    """The draw as in LLaDA's generate.py: argmax of exp(logits) / (-log u)^temperature in f64."""
+def row_stats(folder):
+    """The draw as in LLaDA's generate.py: argmax of exp(logits) / (-log u)^temperature in f64; and
+    what other rules of decoding look at, over all tokens and without those forbidden."""
     rows, cols, seed, step = 8, 29, 77, 12
     logits = normal(rows, cols, scale=2)
     logits[1, 5] = logits[1].max()  # a tie
@@ -184,7 +185,18 @@ def sample(folder):
         tokens = noisy.argmax(-1)
         tensors[f"{name}_tokens"] = tokens.to(torch.int32)
         tensors[f"{name}_confidence"] = l64.softmax(-1).gather(1, tokens[:, None])[:, 0]
-    save(folder, "sample_tokens", tensors, seed=seed, step=step)
+    current, forbidden = torch.arange(rows) * 3, [3, 28, int(logits[0].argmax())]
+    tensors["current"] = current.to(torch.int32)
+    tensors["forbidden"] = i32(forbidden)
+    for name, ids in (("all", []), ("allowed", forbidden)):
+        some = l64.clone()
+        some[:, ids] = -torch.inf
+        p = some.softmax(-1)
+        tensors[f"{name}_argmax"] = some.argmax(-1).to(torch.int32)
+        tensors[f"{name}_first"], tensors[f"{name}_second"] = p.topk(2).values.unbind(1)
+        tensors[f"{name}_entropy"] = torch.distributions.Categorical(probs=p).entropy()
+        tensors[f"{name}_current"] = p.gather(1, current[:, None])[:, 0]
+    save(folder, "row_stats", tensors, seed=seed, step=step)
 
 
 def adamw(folder):
@@ -229,6 +241,6 @@ def half(folder):
 
 def make(folder):
     for i, part in enumerate((linear, embedding, rmsnorm, rope, attention, swiglu, cross_entropy,
-                              corrupt, guide, sample, adamw, norm, half)):
+                              corrupt, guide, row_stats, adamw, norm, half)):
         torch.manual_seed(1000 + i)
         part(folder)

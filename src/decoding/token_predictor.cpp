@@ -73,9 +73,10 @@ void TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidden, std::
       ops_.apply_cfg(own, unconditional.row_range(begin - at, rows), float(run.cfg_scale));
     SamplingParameters parameters = run.parameters;
     parameters.step += later;
-    ops_.sample_tokens(arena_[slots_.tokens].row_range(begin, rows),
-                       arena_[slots_.confidence].row_range(begin, rows), own,
-                       arena_[slots_.keys].row_range(begin, rows), parameters);
+    RowStats stats;
+    stats.draw = arena_[slots_.tokens].row_range(begin, rows);
+    stats.p_draw = arena_[slots_.confidence].row_range(begin, rows);
+    ops_.row_stats(stats, own, arena_[slots_.keys].row_range(begin, rows), Tensor(), parameters);
     begin += rows;
   }
 }

@@ -28,7 +28,7 @@ class TokenPredictor {
   // The same in parts, for steps that follow each other on a device.
   /// Where operations run, what the model and draw() read. Returns once the batch is copied.
   void place(const DecodingBatch& batch);
-  /// Queues the draws (Ops::sample_tokens) at `hidden`, the result of model().run(). Noise steps
+  /// Queues the draws (Ops::row_stats) at `hidden`, the result of model().run(). Noise steps
   /// are `later` than the batch's.
   void draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later = 0);
   Tensor drawn_tokens(std::int64_t n) const { return arena_[slots_.tokens].row_range(0, n); }

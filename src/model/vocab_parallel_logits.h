@@ -7,7 +7,7 @@
 namespace lacuna {
 
 /// Whole rows of logits of a model that ranks share: each computes those of its own ids, and all of
-/// them get all. To draw a token, the noise of every id must meet its logit (Ops::sample_tokens).
+/// them get all. To draw a token, the noise of every id must meet its logit (Ops::row_stats).
 class VocabParallelLogits {
  public:
   /// Borrows ops and shares. At most `rows` rows at once, of `type`.

@@ -114,6 +114,13 @@ TEST_P(CudaMovesTest, GatherAndScatter) {
       device().scatter_add_rows(dx, dy, drows);
       EXPECT_EQ(dx.read().values, rounded(added, type()).values);
       EXPECT_TRUE(dx.guards_hold());
+      HostArray written = rounded(added, type());
+      for (std::int64_t m = 0; m < 4; ++m)
+        for (std::int64_t c = 0; c < cols; ++c)
+          written[rows[std::size_t(m)] * cols + c] = y[m * cols + c];
+      device().scatter_rows(dx, dy, drows);
+      EXPECT_EQ(dx.read().values, written.values);
+      EXPECT_TRUE(dx.guards_hold());
     }
 }
 
@@ -123,11 +130,13 @@ TEST_P(CudaMovesTest, RowsOutOfRangeAreNanAndNotWritten) {
   DeviceArray drows(device(), {3}, rows);
   device().scatter_add_rows(x, y, drows);
   EXPECT_EQ(x.read().values, (std::vector<float>{1, 1, 1, 6, 6, 6}));
+  device().scatter_rows(x, y, drows);
+  EXPECT_EQ(x.read().values, (std::vector<float>{1, 1, 1, 5, 5, 5}));
   EXPECT_TRUE(x.guards_hold());
   device().gather_rows(y, x, drows);
   const HostArray gathered = y.read();
   EXPECT_TRUE(std::isnan(gathered[0]) && std::isnan(gathered[8]));
-  EXPECT_EQ(gathered[4], 6);
+  EXPECT_EQ(gathered[4], 5);
 }
 
 }  // namespace

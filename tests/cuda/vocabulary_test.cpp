@@ -1,9 +1,11 @@
 #include <cmath>
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "core/tensor_of.h"
 #include "tests/cuda/support.h"
-#include "tests/kernels/sampling_reference.h"
+#include "tests/kernels/row_stats_reference.h"
 
 namespace lacuna::testing {
 namespace {
@@ -102,29 +104,101 @@ TEST_P(CudaVocabularyTest, Guide) {
   }
 }
 
-TEST_P(CudaVocabularyTest, SampleTokens) {
+/// The results of RowStats for some rows, on the device.
+struct DeviceStats {
+  DeviceStats(CudaOps& ops, std::int64_t rows)
+      : draw(ops, {rows}, DType::i32),
+        argmax(ops, {rows}, DType::i32),
+        p_draw(ops, {rows}, DType::f32),
+        p_first(ops, {rows}, DType::f32),
+        p_second(ops, {rows}, DType::f32),
+        entropy(ops, {rows}, DType::f32),
+        p_current(ops, {rows}, DType::f32) {}
+  RowStats all() const { return {draw, p_draw, argmax, p_first, p_second, entropy, p_current}; }
+  bool guards_hold() const {
+    return draw.guards_hold() && argmax.guards_hold() && p_draw.guards_hold() &&
+           p_first.guards_hold() && p_second.guards_hold() && entropy.guards_hold() &&
+           p_current.guards_hold();
+  }
+  DeviceArray draw, argmax, p_draw, p_first, p_second, entropy, p_current;
+};
+
+TEST_P(CudaVocabularyTest, RowStats) {
+  const float inf = std::numeric_limits<float>::infinity();
   for (const std::int64_t vocab : {1, 37, 8192, 20001})
-    for (const double temperature : {0.0, 0.7, 3.0}) {
-      const std::int64_t rows = 3;
-      const HostArray logits = normal({rows, vocab}, 5, type(), 2);
-      const std::vector<std::int64_t> keys = {0, 12, std::int64_t{1} << 31};
-      const SamplingParameters p{temperature, 9, 4};
-      DeviceArray dlogits(device(), logits, type()), dkeys(device(), {rows}, keys);
-      DeviceArray tokens(device(), {rows}, DType::i32), confidence(device(), {rows}, DType::f32);
-      device().sample_tokens(tokens, confidence, dlogits, dkeys, p);
-      const auto found = tokens.read_as<std::int32_t>();
-      for (std::int64_t m = 0; m < rows; ++m) {
-        const PlainDraw drawn =
-            draw_row_plainly(logits.values.data() + m * vocab, vocab, keys[std::size_t(m)], p);
-        EXPECT_EQ(found[std::size_t(m)], drawn.token)
-            << vocab << " " << temperature << " row " << m;
-        EXPECT_NEAR(confidence.read()[m] / drawn.confidence, 1, 1e-5);
+    for (const double temperature : {0.0, 1e-30, 0.1, 0.7, 30.0}) {
+      const std::int64_t rows = 6;
+      HostArray logits = normal({rows, vocab}, 5, type(), 2);
+      for (std::int64_t v = 0; v < vocab; ++v) {
+        logits[vocab + v] = 0;                             // noise alone decides
+        logits[2 * vocab + v] += 256;                      // a common shift
+        if (v % 3 != 0) logits[3 * vocab + v] = -inf;      // some impossible
+        if (v != vocab - 1) logits[4 * vocab + v] = -inf;  // all but one
       }
+      logits[5 * vocab + vocab / 3] = 40;  // far above the others
+      const std::vector<std::int64_t> keys = {
+          0, 12, (std::int64_t{1} << 32) / vocab - 1, std::int64_t{1} << 31, 7, 8};
+      const std::vector<std::int32_t> current = integers(rows, vocab, 6);
+      SamplingParameters p{temperature, 9, 4};
+      if (vocab > 8192) p.forbidden = {8191, -1, 0, std::int32_t(vocab - 2)};
+      DeviceArray dlogits(device(), rounded(logits, type()), type(), {vocab % 2 * 3, 0});
+      DeviceArray dkeys(device(), {rows}, keys), dcurrent(device(), {rows}, current);
+      DeviceStats found(device(), rows);
+      device().row_stats(found.all(), dlogits, dkeys, dcurrent, p);
+      const auto draw = found.draw.read_as<std::int32_t>();
+      const auto argmax = found.argmax.read_as<std::int32_t>();
+      logits = rounded(logits, type());
+      for (std::int64_t m = 0; m < rows; ++m) {
+        SCOPED_TRACE(str(vocab, " at ", temperature, ", row ", m));
+        const auto at = std::size_t(m);
+        const PlainStats expected(logits.values.data() + m * vocab, vocab, keys[at], current[at],
+                                  p);
+        EXPECT_EQ(draw[at], expected.draw);
+        EXPECT_EQ(argmax[at], expected.argmax);
+        // Sums of 32 and then 256 terms, by trees: a few units in the last place.
+        const auto is_near = [](float x, double value) {
+          EXPECT_NEAR(x, value, 5e-6 * value + 1e-37);
+        };
+        is_near(found.p_draw.read()[m], expected.p_draw);
+        is_near(found.p_first.read()[m], expected.p_first);
+        is_near(found.p_second.read()[m], expected.p_second);
+        is_near(found.p_current.read()[m], expected.p_current);
+        EXPECT_NEAR(found.entropy.read()[m], expected.entropy, 5e-6 * expected.entropy + 1e-6);
+      }
+      EXPECT_TRUE(found.guards_hold());
     }
 }
 
-/// Equal logits: the first wins; nothing but -inf: token 0.
-TEST_P(CudaVocabularyTest, SampleTokensTies) {
+/// The bits depend neither on how rows lie nor on which results are asked for.
+TEST_P(CudaVocabularyTest, RowStatsOfStridedLogits) {
+  const SamplingParameters p{0.5, 1, 2, {3, -1, -1, -1}};
+  for (const std::int64_t vocab : {9, 512, 9001}) {
+    const std::int64_t rows = 3;
+    const HostArray logits = normal({rows, vocab}, 1, type(), 4);
+    DeviceArray keys(device(), {rows}, std::vector<std::int64_t>{0, 1, 2}),
+        current(device(), {rows}, integers(rows, vocab, 2));
+    std::vector<float> expected, expected_draw;
+    for (const Layout layout : {Layout{}, Layout{64 - vocab % 64, 0}, Layout{1, 0}, Layout{0, 1}}) {
+      DeviceArray x(device(), logits, type(), layout);
+      DeviceStats all(device(), rows), some(device(), rows);
+      device().row_stats(all.all(), x, keys, current, p);
+      RowStats draw;
+      draw.p_draw = some.p_draw;
+      device().row_stats(draw, x, keys, Tensor(), p);
+      EXPECT_EQ(some.p_draw.read().values, all.p_draw.read().values);
+      if (expected.empty()) {
+        expected = all.entropy.read().values;
+        expected_draw = all.p_draw.read().values;
+      }
+      EXPECT_EQ(all.entropy.read().values, expected) << vocab << ' ' << layout.gap;
+      EXPECT_EQ(all.p_draw.read().values, expected_draw) << vocab << ' ' << layout.gap;
+      EXPECT_TRUE(x.guards_hold());
+    }
+  }
+}
+
+/// Equal logits: the first wins, and the second is as probable; nothing but -inf: token 0.
+TEST_P(CudaVocabularyTest, RowStatsTies) {
   HostArray logits({3, 9000});
   for (std::int64_t v = 0; v < 9000; ++v) {
     logits[v] = v == 8500 || v == 300 || v == 301 ? 1.0f : 0.0f;
@@ -133,16 +207,52 @@ TEST_P(CudaVocabularyTest, SampleTokensTies) {
   }
   const std::vector<std::int64_t> keys = {0, 1, 2};
   DeviceArray dlogits(device(), logits, type()), dkeys(device(), {3}, keys);
-  DeviceArray tokens(device(), {3}, DType::i32), confidence(device(), {3}, DType::f32);
-  device().sample_tokens(tokens, confidence, dlogits, dkeys, {});
-  EXPECT_EQ(tokens.read_as<std::int32_t>(), (std::vector<std::int32_t>{300, 0, 0}));
+  DeviceArray current(device(), {3}, std::vector<std::int32_t>{0, -1, 0});
+  for (const double temperature : {0.0, 1e-300}) {
+    DeviceStats found(device(), 3);
+    device().row_stats(found.all(), dlogits, dkeys, current, {temperature, 1, 1});
+    EXPECT_EQ(found.draw.read_as<std::int32_t>(), (std::vector<std::int32_t>{300, 0, 0}));
+    EXPECT_EQ(found.argmax.read_as<std::int32_t>(), (std::vector<std::int32_t>{300, 0, 0}));
+    EXPECT_EQ(found.p_second.read()[0], found.p_first.read()[0]);
+    EXPECT_EQ(found.p_second.read()[1], found.p_first.read()[1]);
+    EXPECT_TRUE(std::isnan(found.p_current.read()[1])) << "current -1";
+  }
+}
+
+TEST_P(CudaVocabularyTest, RowStatsShowWhatIsNotANumber) {
+  const float inf = std::numeric_limits<float>::infinity();
+  HostArray logits({4, 300});
+  logits[7] = NAN;
+  for (std::int64_t v = 0; v < 300; ++v) {
+    logits[300 + v] = NAN;
+    logits[600 + v] = -inf;
+  }
+  logits[900 + 9] = inf;
+  DeviceArray dlogits(device(), logits, type());
+  DeviceArray keys(device(), {4}, std::vector<std::int64_t>{0, 1, 2, 3});
+  DeviceArray current(device(), {4}, std::vector<std::int32_t>{0, 0, 0, 0});
+  for (const double temperature : {0.0, 1.0}) {
+    DeviceStats found(device(), 4);
+    device().row_stats(found.all(), dlogits, keys, current, {temperature, 1, 1});
+    for (const DeviceArray* x :
+         {&found.p_draw, &found.p_first, &found.p_second, &found.entropy, &found.p_current})
+      for (const float value : x->read().values) EXPECT_FALSE(std::isfinite(value));
+    for (const std::int32_t token : found.draw.read_as<std::int32_t>())
+      EXPECT_TRUE(token >= 0 && token < 300);
+    EXPECT_NE(found.draw.read_as<std::int32_t>()[0], 7);
+    EXPECT_EQ(found.draw.read_as<std::int32_t>()[3], 9);
+    // Forbidden, it does no harm.
+    device().row_stats(found.all(), dlogits, keys, current, {temperature, 1, 1, {7, -1, -1, -1}});
+    EXPECT_NEAR(found.p_draw.read()[0], 1.0 / 299, 1e-7);
+  }
 }
 
 /// Segments of many rows and of none, of which some are masked; equal confidences; counts of
 /// nothing, some and more than there are.
 TEST_P(CudaVocabularyTest, UnmasksAsTheHostDoes) {
   const std::int32_t mask = 99;
-  const std::vector<std::int32_t> offsets = {0, 700, 700, 701, 760}, counts = {120, 5, 1, 100};
+  const std::vector<std::int32_t> offsets = {0, 700, 700, 701, 760, 1800},
+                                  counts = {120, 5, 1, 100, 513};
   const std::int64_t n = offsets.back(), size = 2 * n;
   std::vector<std::int32_t> canvas = integers(size, 90, 1), rows, bad = {0};
   const std::vector<std::int32_t> tokens = integers(n, 100, 2), numbers = integers(n, 40, 3);
@@ -159,8 +269,8 @@ TEST_P(CudaVocabularyTest, UnmasksAsTheHostDoes) {
     }
     DeviceArray dcanvas(device(), {size}, canvas), dbad(device(), {1}, bad);
     DeviceArray dconfidence(device(), confidence, DType::f32), dtokens(device(), {n}, tokens);
-    DeviceArray drows(device(), {n}, rows), doffsets(device(), {5}, offsets);
-    DeviceArray dcounts(device(), {4}, counts);
+    DeviceArray drows(device(), {n}, rows), doffsets(device(), {6}, offsets);
+    DeviceArray dcounts(device(), {5}, counts);
     device().unmask(dcanvas, dconfidence, dbad, dtokens, drows, doffsets, dcounts, mask);
     std::vector<std::int32_t> expected = canvas, expected_bad = bad;
     HostArray expected_confidence = confidence;

@@ -25,6 +25,7 @@ TEST(GatherRows, OfNoRows) {
   ops.gather_rows(y, x, rows);
   const Array<float> before = x;
   ops.scatter_add_rows(x, y, rows);
+  ops.scatter_rows(x, y, rows);
   EXPECT_TRUE(x.same_bits(before));
 }
 
@@ -41,6 +42,24 @@ TEST(ScatterAddRows, AddsToTheNamedRowsOnly) {
           ASSERT_EQ(x.at(n, c),
                     n % 2 == 0 ? before.at(n, c) + y.at((88 - n) / 2, c) : before.at(n, c));
       EXPECT_TRUE(x.guards_hold());
+    }
+  });
+}
+
+TEST(ScatterRows, WritesTheNamedRowsOnly) {
+  on_every_backend([](CpuOps& ops) {
+    for (const std::int64_t cols : {1, 5, 700}) {
+      const Array<float> before = normal({90, cols}, 1, 1, 3);
+      Array<float> x = before, y = normal({45, cols}, 2), again(Shape{45, cols});
+      Array<std::int32_t> rows(Shape{45});
+      for (std::int64_t m = 0; m < 45; ++m) rows[m] = std::int32_t(88 - 2 * m);
+      ops.scatter_rows(x, y, rows);
+      for (std::int64_t n = 0; n < 90; ++n)
+        for (std::int64_t c = 0; c < cols; ++c)
+          ASSERT_EQ(x.at(n, c), n % 2 == 0 ? y.at((88 - n) / 2, c) : before.at(n, c));
+      EXPECT_TRUE(x.guards_hold());
+      ops.gather_rows(again, x, rows);
+      EXPECT_TRUE(again.same_bits(y));
     }
   });
 }
@@ -73,6 +92,12 @@ TEST(GatherRows, NamesWhatIsWrong) {
             "scatter_add_rows: rows[1] is 2 a second time; rows must be distinct");
   EXPECT_EQ(error_of([&] { ops.scatter_add_rows(x, y, rows); }),
             "scatter_add_rows: rows[1] is 4; it must be in [0,4)");
+  EXPECT_EQ(error_of([&] { ops.scatter_rows(x, y, twice); }),
+            "scatter_rows: rows[1] is 2 a second time; rows must be distinct");
+  EXPECT_EQ(error_of([&] { ops.scatter_rows(x, y, negative); }),
+            "scatter_rows: rows[1] is -1; it must be in [0,4)");
+  EXPECT_EQ(error_of([&] { ops.scatter_rows(x, narrow, rows); }),
+            "scatter_rows: y is [2,2] f32; it must be [2,3] f32");
   EXPECT_TRUE(x.same_bits(before)) << "written before the check";
 }
 

@@ -123,6 +123,7 @@ inline std::uint32_t pack_bf16(float low, float high) {
   return to_bf16(low).bits | std::uint32_t{to_bf16(high).bits} << 16;
 }
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
+inline float fast_log2(float x) { return std::log2(x); }
 
 inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                      std::uint32_t b1) {

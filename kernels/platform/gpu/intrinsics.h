@@ -73,6 +73,13 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+/// log2 x for x >= 0, off by at most 2^-22 or 2 units in the last place; -inf of 0.
+__device__ __forceinline__ float fast_log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// c += a b for the 16x16 matrix a and the 16x8 matrix b (mma.sync.m16n8k16), one warp together.
 __device__ __forceinline__ void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4],
                                          std::uint32_t b0, std::uint32_t b1) {

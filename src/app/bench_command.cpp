@@ -21,8 +21,9 @@
 #include "kernels/bench/op_cases.h"
 #include "kernels/bench/peak.h"
 #include "kernels/cpu/blas.h"
+#include "model/weights.h"
 #include "model_io/loaded_model.h"
-#include "model_io/tensor_io.h"
+#include "model_io/read_inference_weights.h"
 
 namespace lacuna {
 namespace {
@@ -170,6 +171,20 @@ GenerationShape generation_of(const BenchOptions& options, const ModelConfig& mo
   return shape;
 }
 
+GenerationBenchmark measure_generation(Ops& ops, const EvalModel& subject,
+                                       const GenerationShape& shape, DType type) {
+  const ModelConfig& model = subject.model;
+  if (subject.source) {
+    const ModelReader& reader = subject.source->reader;
+    const InferenceWeights weights(ops.memory(), model, type, storage_of(reader, model, ops, type));
+    read_weights(reader, weights, ops);
+    return benchmark_generation(ops, model, weights, shape);
+  }
+  const ModelTensors weights(ops.memory(), model, "weights", type);
+  initialise(weights, model, 1, ops);
+  return benchmark_generation(ops, model, weights, shape);
+}
+
 /// Whole calls of the sampler: what `lacuna sample` does after loading.
 void bench_generation(const BenchOptions& options) {
   EvalModel subject = subject_of(options);
@@ -180,12 +195,7 @@ void bench_generation(const BenchOptions& options) {
   const std::unique_ptr<Ops> backend = options.backend.make();
   Ops& ops = *backend;
   const DType type = options.backend.type();
-  const ModelTensors weights(ops.memory(), model, "weights", type);
-  if (subject.source)
-    read_tensors(subject.source->reader, "model", weights, ops);
-  else
-    initialise(weights, model, 1, ops);
-  const GenerationBenchmark r = benchmark_generation(ops, model, weights, shape);
+  const GenerationBenchmark r = measure_generation(ops, subject, shape, type);
   const double peak = measure_matmul_peak(ops, type);
   const double ms_per_pass = r.seconds * 1e3 / double(r.passes),
                tokens_per_second = double(r.tokens) / r.seconds,

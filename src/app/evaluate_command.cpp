@@ -19,6 +19,7 @@
 #include "core/version.h"
 #include "data/sha256.h"
 #include "evaluation/evaluator.h"
+#include "model/weight_spec.h"
 #include "model_io/loaded_model.h"
 
 namespace lacuna {
@@ -125,7 +126,7 @@ void run(const Arguments& a) {
   const Json json = {{"model",
                       {{"checkpoint", source.reader.path()},
                        {"sha256", hash_of(source.reader, source.config)},
-                       {"parameters", model.weights.parameters()},
+                       {"parameters", count_parameters(source.config)},
                        {"step", info.step},
                        {"tokens", info.tokens},
                        {"attention", word_of(source.config.attention)},

@@ -44,6 +44,7 @@ class HuggingFaceReader final : public ModelReader {
   void read(const std::string& group, const std::string& name, const Tensor& out) const override;
   void read_box(const std::string& group, const std::string& name, std::int64_t row,
                 std::int64_t col, const Tensor& out) const override;
+  Matrix stored(const std::string& group, const std::string& name) const override;
   using ModelReader::verify;
   void verify(const std::string&, const std::string&) const override {}
 

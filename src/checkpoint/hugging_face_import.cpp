@@ -213,6 +213,12 @@ void HuggingFaceReader::read_box(const std::string& group, const std::string& na
   }
 }
 
+Matrix HuggingFaceReader::stored(const std::string& group, const std::string& name) const {
+  const Tensor t = view(group, name);
+  if (t.shape.rank != 2) return {};
+  return t;
+}
+
 std::vector<NamedTensor> HuggingFaceReader::weights() const {
   std::vector<NamedTensor> weights;
   for (const std::string& name : names_) weights.push_back({name, stored_.view(name)});

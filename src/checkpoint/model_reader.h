@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/matrix.h"
 #include "core/tensor.h"
 
 namespace lacuna {
@@ -47,6 +48,13 @@ class ModelReader {
   /// verify() before.
   virtual void read_box(const std::string& group, const std::string& name, std::int64_t row,
                         std::int64_t col, const Tensor& out) const = 0;
+  /// A matrix where it lies in a file that is mapped into memory; valid while this object lives.
+  /// Without data for a vector, and where read() is the only way. No checksum is compared: verify()
+  /// before. Errors as read().
+  virtual Matrix stored(const std::string& group, const std::string& name) const {
+    (void)group, (void)name;
+    return {};
+  }
   /// Compares the checksum of a tensor with its content, where the format has one.
   virtual void verify(const std::string& group, const std::string& name) const = 0;
   /// Of all tensors, cut into `parts` of about the same number of bytes, those of `part`.

@@ -9,7 +9,7 @@ namespace lacuna {
 /// How a matrix of weights is stored. A format is a value here and a row of the table below.
 /// Ops::reads() says which of them a backend computes with; ModelReader::stored() gives matrices of
 /// them.
-enum class MatrixFormat : std::uint8_t { f32, bf16, f16 };
+enum class MatrixFormat : std::uint8_t { f32, bf16, f16, q8_0 };
 
 /// A row of a matrix is a whole number of blocks.
 struct MatrixFormatInfo {
@@ -22,6 +22,7 @@ inline constexpr MatrixFormatInfo kMatrixFormats[] = {
     {"f32", 1, 4, true, DType::f32},
     {"bf16", 1, 2, true, DType::bf16},
     {"f16", 1, 2, true, DType::f16},
+    {"q8_0", 32, 34, false, {}},  // GGML's: an f16 scale and 32 i8
 };
 constexpr const MatrixFormatInfo& info_of(MatrixFormat format) {
   return kMatrixFormats[int(format)];

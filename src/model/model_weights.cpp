@@ -8,6 +8,22 @@
 
 namespace lacuna {
 
+PackedMatrix PackedMatrix::joined(const std::vector<Matrix>& parts) {
+  PackedMatrix packed;
+  for (const Matrix& part : parts) {
+    const Matrix* last = packed.parts.empty() ? nullptr : &packed.parts.back();
+    const bool follows =
+        last && last->format == part.format && last->cols() == part.cols() &&
+        last->place == part.place && last->row_bytes == part.row_bytes &&
+        static_cast<const char*>(last->data) + last->rows() * last->row_bytes == part.data;
+    if (follows)
+      packed.parts.back().shape.extent[0] += part.rows();
+    else
+      packed.parts.push_back(part);
+  }
+  return packed;
+}
+
 std::int64_t PackedMatrix::rows() const {
   std::int64_t n = 0;
   for (const Matrix& part : parts) n += part.rows();

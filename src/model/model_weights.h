@@ -14,6 +14,8 @@ namespace lacuna {
 struct PackedMatrix {
   std::vector<Matrix> parts;
 
+  /// Parts that follow each other in memory, in one format, become one.
+  static PackedMatrix joined(const std::vector<Matrix>& parts);
   std::int64_t rows() const;
   /// Rows [from, from + n), counted through all parts.
   PackedMatrix row_range(std::int64_t from, std::int64_t n) const;

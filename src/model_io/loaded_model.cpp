@@ -3,7 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
 #include "core/check.h"
-#include "model_io/tensor_io.h"
+#include "model_io/read_inference_weights.h"
 
 namespace lacuna {
 
@@ -36,8 +36,9 @@ void ModelSource::check_ids(const std::vector<std::int32_t>& ids) const {
 LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype)
     : source(std::move(from)),
       ops(std::move(on)),
-      weights(ops->memory(), source.config, "weights", dtype) {
-  read_tensors(source.reader, "model", weights, *ops);
+      weights(ops->memory(), source.config, dtype,
+              storage_of(source.reader, source.config, *ops, dtype)) {
+  read_weights(source.reader, weights, *ops);
 }
 
 LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype) {

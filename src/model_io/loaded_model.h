@@ -7,7 +7,7 @@
 #include "checkpoint/model_reader.h"
 #include "config/config.h"
 #include "kernels/ops.h"
-#include "model/weights.h"
+#include "model/inference_weights.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -32,21 +32,21 @@ class ModelSource {
   std::optional<Tokenizer> tokenizer;
 };
 
-/// A model in a device's memory, ready for use. What borrows from it must not outlive it.
+/// A model ready for use, by any number of decoders. What borrows from it must not outlive it.
 struct LoadedModel {
   /// load_model().
   LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype);
 
   const ModelSource source;
   const std::unique_ptr<Ops> ops;
-  const ModelTensors weights;
+  const InferenceWeights weights;  // may lie in the files that source.reader maps
 
   const ModelConfig& config() const { return source.config; }
 };
 
-/// Reads the weights into the memory of `ops`, rounded to `dtype`. A caller checks what it was
-/// asked for against ModelSource::config before, as this may take minutes. Errors as read_tensors()
-/// and as Arena for want of memory.
+/// Reads the weights for `ops`, with activations of `dtype` (storage_of()). A caller checks what it
+/// was asked for against ModelSource::config before, as this may take minutes. Errors as
+/// read_weights() and as Arena for want of memory.
 LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype);
 
 }  // namespace lacuna

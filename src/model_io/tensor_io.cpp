@@ -41,38 +41,39 @@ void for_host_boxes(const NamedWeight& weight, const WeightPiece& piece, Ops& op
   });
 }
 
-void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
-                 const std::vector<WeightPiece>& pieces, Ops& ops) {
-  std::vector<float> staging;
-  for (const WeightPiece& piece : pieces) {
-    const NamedWeight& w = weights.named()[piece.weight];
-    const bool master = group == "model" && reader.has("master", w.name);
-    const std::string from = master ? "master" : group;
-    CHECK(reader.has(from, w.name), reader.path(), ": has no tensor ", w.name, " in group ", from);
-    CHECK(reader.shape(from, w.name) == w.whole, reader.path(), ": ", w.name, " in group ", from,
-          " has shape ", reader.shape(from, w.name), "; the model needs ", w.whole);
-    const bool in_place = piece.values.place == Place::host && piece.values.dtype == DType::f32,
-               whole = piece.values.count() == w.whole.count();
-    if (in_place && whole) {
-      reader.read(from, w.name, piece.values.reshaped(w.whole));
-      continue;
-    }
-    if (whole) reader.verify(from, w.name);
-    const std::int64_t most = in_place ? piece.values.count() : kStaged;
-    for_boxes(w, piece, most, [&](std::int64_t row, std::int64_t col, Tensor box) {
-      if (in_place) return reader.read_box(from, w.name, row, col, box);
-      staging.resize(std::size_t(box.count()));
-      const Tensor host(staging.data(), box.shape);
-      reader.read_box(from, w.name, row, col, host);
-      ops.copy(box, host);
-      ops.synchronize();  // the staging buffer is written again
-    });
-  }
+std::string stored_group(const ModelReader& reader, const std::string& group,
+                         const std::string& name, const Shape& shape) {
+  const bool master = group == "model" && reader.has("master", name);
+  const std::string from = master ? "master" : group;
+  CHECK(reader.has(from, name), reader.path(), ": has no tensor ", name, " in group ", from);
+  CHECK(reader.shape(from, name) == shape, reader.path(), ": ", name, " in group ", from,
+        " has shape ", reader.shape(from, name), "; the model needs ", shape);
+  return from;
 }
 
-void read_tensors(const ModelReader& reader, const std::string& group, const ModelTensors& tensors,
-                  Ops& ops) {
-  read_pieces(reader, group, tensors, pieces_within(tensors, {{0, tensors.flat().count()}}), ops);
+void read_piece(const ModelReader& reader, const std::string& group, const NamedWeight& w,
+                const WeightPiece& piece, Ops& ops) {
+  const std::string from = stored_group(reader, group, w.name, w.whole);
+  const bool in_place = piece.values.place == Place::host && piece.values.dtype == DType::f32,
+             whole = piece.values.count() == w.whole.count();
+  if (in_place && whole) return reader.read(from, w.name, piece.values.reshaped(w.whole));
+  if (whole) reader.verify(from, w.name);
+  const std::int64_t most = in_place ? piece.values.count() : kStaged;
+  std::vector<float> staging;
+  for_boxes(w, piece, most, [&](std::int64_t row, std::int64_t col, Tensor box) {
+    if (in_place) return reader.read_box(from, w.name, row, col, box);
+    staging.resize(std::size_t(box.count()));
+    const Tensor host(staging.data(), box.shape);
+    reader.read_box(from, w.name, row, col, host);
+    ops.copy(box, host);
+    ops.synchronize();  // the staging buffer is written again
+  });
+}
+
+void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
+                 const std::vector<WeightPiece>& pieces, Ops& ops) {
+  for (const WeightPiece& piece : pieces)
+    read_piece(reader, group, weights.named()[piece.weight], piece, ops);
 }
 
 }  // namespace lacuna

@@ -10,15 +10,19 @@
 
 namespace lacuna {
 
+/// The group that a weight of a group is read from: "master" is preferred over a rounded "model".
+/// Error naming the tensor when it is missing or of another shape.
+std::string stored_group(const ModelReader& reader, const std::string& group,
+                         const std::string& name, const Shape& shape);
+/// Fills a piece of one weight; see read_pieces().
+void read_piece(const ModelReader& reader, const std::string& group, const NamedWeight& weight,
+                const WeightPiece& piece, Ops& ops);
 /// Fills pieces of `weights` (which may lie elsewhere: their moments) from a group of the
-/// checkpoint ("model", "first_moment"…): floats from f32, bf16 or f16 ("master" is preferred over
-/// a rounded "model"). Error naming the first tensor that is missing or of another shape. The
-/// checksum is compared where a piece is a whole tensor; of others, ModelReader::verify() did that.
+/// checkpoint ("model", "first_moment"…): floats from f32, bf16 or f16. Errors as
+/// stored_group(). The checksum is compared where a piece is a whole tensor; of others,
+/// ModelReader::verify() did that.
 void read_pieces(const ModelReader& reader, const std::string& group, const ModelTensors& weights,
                  const std::vector<WeightPiece>& pieces, Ops& ops);
-/// All that `tensors` hold.
-void read_tensors(const ModelReader& reader, const std::string& group, const ModelTensors& tensors,
-                  Ops& ops);
 
 /// Calls visit(row, col, box) for boxes of the whole weight, seen as a matrix, that make up a piece
 /// of it, at most `most` elements each.

@@ -14,6 +14,9 @@ TEST(MatrixFormat, DescribesItsBlocks) {
     EXPECT_EQ(info_of(format_of(t)).dtype, t);
     EXPECT_EQ(bytes_of_row(format_of(t), 7), 7 * size_of(t));
   }
+  EXPECT_EQ(bytes_of_row(MatrixFormat::q8_0, 64), 2 * (2 + 32));
+  EXPECT_EQ(error_of([] { (void)bytes_of_row(MatrixFormat::q8_0, 48); }),
+            "rows of 48 elements as q8_0, whose blocks are 32 elements long");
   EXPECT_EQ(error_of([] { (void)format_of(DType::i32); }),
             "a matrix of weights is i32; it must be f32, bf16 or f16");
 }
@@ -43,6 +46,18 @@ TEST(Matrix, KeepsTheGapsOfATensor) {
   EXPECT_EQ(m.row_bytes, 12);
   EXPECT_EQ(m.row_range(1, 1).as<float>()[0], 4);
   EXPECT_EQ(m.as_tensor().stride, 3);
+}
+
+TEST(Matrix, OfBlocksIsNoTensor) {
+  std::vector<char> x(3 * 68);
+  const Matrix m(x.data(), 3, 64, MatrixFormat::q8_0);
+  EXPECT_EQ(str(m), "[3,64] q8_0");
+  EXPECT_FALSE(m.is_float());
+  EXPECT_TRUE(m.contiguous());
+  EXPECT_EQ(m.row_range(2, 1).data, x.data() + 2 * 68);
+  EXPECT_EQ(str(m.as_bytes()), "[3,68] u8");
+  EXPECT_EQ(error_of([&] { (void)m.as_tensor(); }),
+            "the matrix [3,64] q8_0 was used as a tensor of floats");
 }
 
 TEST(Matrix, IsBytes) {

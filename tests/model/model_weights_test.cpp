@@ -30,6 +30,21 @@ void expect_close(const std::vector<float>& a, const std::vector<float>& b) {
   for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-5 * most) << i;
 }
 
+TEST(PackedMatrix, JoinsWhatFollowsInMemory) {
+  std::vector<float> x(8 * 3);
+  const Matrix whole = Tensor(x.data(), {8, 3});
+  const Matrix a = whole.row_range(0, 4), b = whole.row_range(4, 2), c = whole.row_range(6, 2);
+  const PackedMatrix all = PackedMatrix::joined({a, b, c});
+  ASSERT_EQ(all.parts.size(), 1u);
+  EXPECT_EQ(all.parts[0].shape, whole.shape);
+  EXPECT_EQ(all.parts[0].data, whole.data);
+  EXPECT_EQ(PackedMatrix::joined({a, c, b}).parts.size(), 3u);
+  EXPECT_EQ(PackedMatrix::joined({a, c}).parts.size(), 2u);
+  EXPECT_EQ(PackedMatrix::joined({c, a, b}).parts.size(), 2u);
+  const Matrix other(b.data, 4, 3, MatrixFormat::bf16);
+  EXPECT_EQ(PackedMatrix::joined({a, other}).parts.size(), 2u);
+}
+
 TEST(PackedMatrix, RangesOfRowsCrossItsParts) {
   std::vector<float> x(8 * 3);
   std::iota(x.begin(), x.end(), 0.0f);

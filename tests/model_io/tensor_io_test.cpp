@@ -43,6 +43,11 @@ class ModelIo : public ::testing::Test {
     const CheckpointReader reader = saved();
     return error_of([&] { config_of_checkpoint(reader); });
   }
+  void read_tensors(const ModelReader& reader, const std::string& group,
+                    const ModelTensors& tensors) {
+    read_pieces(reader, group, tensors, pieces_within(tensors, {{0, tensors.flat().count()}}),
+                ops_);
+  }
   static bool equal(const Tensor& a, const Tensor& b) {
     return a.shape == b.shape && std::memcmp(a.data, b.data, std::size_t(a.bytes())) == 0;
   }
@@ -60,7 +65,7 @@ TEST_F(ModelIo, WeightsComeBack) {
   const Config config = config_of_checkpoint(reader);
   EXPECT_EQ(to_toml(config), to_toml(config_));
   const ModelTensors read(host_memory(), config.model, "weights");
-  read_tensors(reader, "model", read, ops_);
+  read_tensors(reader, "model", read);
   EXPECT_TRUE(equal(read.flat(), weights_->flat()));
 }
 
@@ -76,7 +81,7 @@ TEST_F(ModelIo, NarrowWeightsAreWidened) {
   for (std::int64_t i = 0; i < t.count(); ++i) narrow.push_back(to_bf16(t.as<float>()[i]));
   tensor(kQuery).tensor = Tensor(narrow.data(), t.shape);
   const ModelTensors read(host_memory(), config_.model, "weights");
-  read_tensors(saved(), "model", read, ops_);
+  read_tensors(saved(), "model", read);
   const auto* found = read.blocks[1].qkv.as<float>();  // its first rows are the query projection
   for (std::int64_t i = 0; i < t.count(); ++i)
     EXPECT_EQ(found[i], to_float(narrow[std::size_t(i)]));
@@ -87,7 +92,7 @@ TEST_F(ModelIo, MasterWeightsArePreferredToRoundedOnes) {
   std::vector<float> master(std::size_t(t.count()), 0.125f);
   tensors_.master.push_back({kQuery, Tensor(master.data(), t.shape)});
   const ModelTensors read(host_memory(), config_.model, "weights");
-  read_tensors(saved(), "model", read, ops_);
+  read_tensors(saved(), "model", read);
   EXPECT_EQ(read.blocks[1].qkv.as<float>()[0], 0.125f);
   EXPECT_TRUE(equal(read.blocks[0].qkv, weights_->blocks[0].qkv));
 }
@@ -96,9 +101,9 @@ TEST_F(ModelIo, OtherGroups) {
   tensors_.first_moment = tensors_.model;
   const CheckpointReader reader = saved();
   const ModelTensors read(host_memory(), config_.model, "first moment");
-  read_tensors(reader, "first_moment", read, ops_);
+  read_tensors(reader, "first_moment", read);
   EXPECT_TRUE(equal(read.flat(), weights_->flat()));
-  EXPECT_TRUE(contains(error_of([&] { read_tensors(reader, "second_moment", read, ops_); }),
+  EXPECT_TRUE(contains(error_of([&] { read_tensors(reader, "second_moment", read); }),
                        str("has no tensor ", kEmbedding, " in group second_moment")));
 }
 

@@ -162,7 +162,7 @@ TEST_F(ManyRankCheckpoints, InitialiseOtherRuns) {
       }(),
       "weights");
   const std::string path = origin.train.output + "/checkpoints/step-00000003.h5";
-  read_tensors(CheckpointReader(path), "model", whole, run_.ops);
+  read_pieces(CheckpointReader(path), "model", whole, everything(whole), run_.ops);
   for (const Layout& layout : layouts(world_->size())) {
     if (layout.micro_batch != 1) continue;
     SCOPED_TRACE(str(layout));

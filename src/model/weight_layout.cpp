@@ -1,0 +1,54 @@
+#include "model/weight_layout.h"
+
+#include <string_view>
+
+#include "core/check.h"
+
+namespace lacuna {
+namespace {
+
+bool packed_together(const ModelWeight& a, const ModelWeight& b) {
+  return a.block == b.block && std::string_view(a.spec->packed) == b.spec->packed;
+}
+
+WeightLayout::Part part_of(const ModelWeight& w, const ShardDims& own, TensorParallelShard share) {
+  WeightLayout::Part part{w.shape};
+  std::int64_t& rows = part.shape.extent[0];
+  switch (w.spec->axis) {
+    case ParallelAxis::none:
+      break;
+    case ParallelAxis::rows:
+      part.row = (rows /= share.count) * share.index;
+      break;
+    case ParallelAxis::columns:
+      part.col = (part.shape.extent[1] /= share.count) * share.index;
+      break;
+    case ParallelAxis::ids:
+      rows = own.ids;
+      part.row = own.first_id;
+  }
+  return part;
+}
+
+}  // namespace
+
+WeightLayout::WeightLayout(const ModelConfig& m, TensorParallelShard share) {
+  CHECK(m.vocab_size > 0, "model.vocab_size is ", m.vocab_size, "; it must be known by now");
+  CHECK(m.num_layers > 0, "model.num_layers is ", m.num_layers, "; there must be a block");
+  const ShardDims own(m, share);
+  weights = model_weights(m);
+  for (const ModelWeight& w : weights) parts.push_back(part_of(w, own, share));
+  for (std::size_t first = 0, end = 0; first < weights.size(); first = end) {
+    Shape shape = parts[first].shape;
+    shape.extent[0] = 0;
+    for (; end < weights.size() && packed_together(weights[first], weights[end]); ++end) {
+      parts[end].packed_row = shape[0];
+      shape.extent[0] += parts[end].shape[0];
+    }
+    const ModelWeight& w = weights[first];
+    const std::string block = w.block < 0 ? "" : str("blocks.", w.block, ".");
+    packs.push_back({first, end, block + w.spec->packed, shape});
+  }
+}
+
+}  // namespace lacuna

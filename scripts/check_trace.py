@@ -5,8 +5,8 @@
     python3 scripts/check_trace.py step.h5
 
 Reads the step's tokens, masks, weights per token and model weights, computes loss and gradients with
-the model written out below (LLaDA's, arXiv:2502.09992) by autograd in f64, and prints the largest
-differences. Of fine-tuning with adapters, also those of the adapters. Exits with 1 when one exceeds
+the model written out below (LLaDA's, arXiv:2502.09992; of block diffusion with a dense mask over
+noisy and clean rows, arXiv:2503.09573) by autograd in f64, and prints the largest differences. Of fine-tuning with adapters, also those of the adapters. Exits with 1 when one exceeds
 --tolerance. Needs torch, h5py, numpy.
 """
 
@@ -19,18 +19,21 @@ import torch
 import torch.nn.functional as F
 
 
-def rope(x, theta):
-    """Half-split rotary positions on [B, heads, T, D]."""
+def rope(x, positions, theta):
+    """Half-split rotary positions [T] on [B, heads, T, D]."""
     half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[-2])[:, None] * theta ** (-torch.arange(half) / half)[None]
+    angle = positions[:, None] * theta ** (-torch.arange(half) / half)[None]
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
-def logits_of(w, tokens, m):
-    """Logits [B, T, V] of tokens [B, T] by the weights `w` and the config's [model] `m`."""
+def logits_of(w, tokens, m, positions=None, mask=None):
+    """Logits [B, T, V] of tokens [B, T] by the weights `w` and the config's [model] `m`; at positions
+    [T], and with the keys that `mask` [T, T] allows, where those are given."""
     B, T = tokens.shape
+    positions = torch.arange(T) if positions is None else positions
+    causal = mask is None and m["attention"] == "causal"
     width, heads, eps = m["hidden_size"], m["num_heads"], m["rms_norm_eps"]
     kv_heads, head_dim = m["num_kv_heads"] or heads, width // heads
     transformer = "model.transformer."
@@ -39,21 +42,38 @@ def logits_of(w, tokens, m):
         return x.view(B, T, n, head_dim).transpose(1, 2)
 
     x = F.embedding(tokens, w[transformer + "wte.weight"])
-    for i in range(m["layers"]):
+    for i in range(m["num_layers"]):
         def weight(name):
             return w[f"{transformer}blocks.{i}.{name}.weight"]
         h = F.rms_norm(x, [width], weight("attn_norm"), eps)
-        q = rope(split(F.linear(h, weight("q_proj")), heads), m["rope_theta"])
-        k = rope(split(F.linear(h, weight("k_proj")), kv_heads), m["rope_theta"])
+        q = rope(split(F.linear(h, weight("q_proj")), heads), positions, m["rope_theta"])
+        k = rope(split(F.linear(h, weight("k_proj")), kv_heads), positions, m["rope_theta"])
         v = split(F.linear(h, weight("v_proj")), kv_heads)
         k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=m["attention"] == "causal")
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         x = x + F.linear(a.transpose(1, 2).reshape(B, T, width), weight("attn_out"))
         h = F.rms_norm(x, [width], weight("ff_norm"), eps)
         h = F.silu(F.linear(h, weight("ff_proj"))) * F.linear(h, weight("up_proj"))
         x = x + F.linear(h, weight("ff_out"))
     x = F.rms_norm(x, [width], w[transformer + "ln_f.weight"], eps)
     return F.linear(x, w.get(transformer + "ff_out.weight", w[transformer + "wte.weight"]))
+
+
+def block_loss(w, model, clean, masked, weight, block_size, next_weight, mask_token):
+    """The same of one noisy view [1, T] in blocks, with the weight of predicting each clean token from
+    those before it: on rows [noisy; clean] with a dense mask."""
+    T = clean.shape[1]
+    position = torch.arange(T)
+    block = position // int(block_size[0, 0])
+    same, before = block[:, None] == block[None], block[:, None] > block[None]
+    context = position[:, None] >= position[None] if model["causal_context"] else same | before
+    mask = torch.cat((torch.cat((same, before), 1),
+                      torch.cat((torch.zeros(T, T, dtype=torch.bool), context), 1)))
+    rows = torch.cat((torch.where(masked, mask_token, clean), clean), 1)
+    logits = logits_of(w, rows, model, position.repeat(2), mask)[0]
+    noisy = F.cross_entropy(logits[:T], clean[0], reduction="none")
+    following = F.cross_entropy(logits[T:-1], clean[0, 1:], reduction="none")
+    return (noisy * weight[0]).sum() + (following * next_weight[0, 1:]).sum()
 
 
 def weighted_loss(w, model, clean, masked, weight, mask_token, autoregressive):
@@ -76,7 +96,7 @@ def main():
 
     with h5py.File(arguments.trace) as file:
         model = tomllib.loads(file.attrs["config"].decode())["model"]
-        autoregressive = file.attrs["objective"].decode() == "autoregressive"
+        objective = file.attrs["objective"].decode()
         clean = torch.from_numpy(file["clean"][:]).long()
         masked = torch.from_numpy(file["masked"][:]).bool()
         weight = torch.from_numpy(file["weight"][:])
@@ -85,6 +105,7 @@ def main():
         plain = {n: torch.from_numpy(file[f"model/{n}"][:]).double() for n in names}
         gradients = {n: torch.from_numpy(file[f"gradients/{n}"][:]).double() for n in names}
         mask_token = int(file.attrs["mask_token_id"])
+        blocks = [torch.from_numpy(file[n][:]) for n in ("block_size", "next_weight") if n in file]
         offsets = file["offsets"][:].tolist() if "offsets" in file else None
         lora, lora_gradients = ({n: torch.from_numpy(file[f"{group}/{n}"][:]).double()
                                  for n in file.get(group, ())} for group in ("lora", "lora_gradients"))
@@ -100,10 +121,18 @@ def main():
         w[n] = base[n] + product
         w[n].retain_grad()
 
-    batch = [(clean, masked, weight)] if offsets is None else [
-        tuple(t[begin:end][None] for t in (clean, masked, weight))
-        for begin, end in zip(offsets, offsets[1:])]
-    expected = sum(weighted_loss(w, model, *part, mask_token, autoregressive) for part in batch)
+    parts = (clean, masked, weight, *blocks)
+    if offsets is not None:
+        batch = [[t[begin:end][None] for t in parts] for begin, end in zip(offsets, offsets[1:])]
+    elif blocks:
+        batch = [[t[i:i + 1] for t in parts] for i in range(len(clean))]
+    else:
+        batch = [parts]
+    if blocks:
+        expected = sum(block_loss(w, model, *part, mask_token) for part in batch)
+    else:
+        expected = sum(weighted_loss(w, model, *part, mask_token, objective == "autoregressive")
+                       for part in batch)
     expected.backward()
 
     failed = False

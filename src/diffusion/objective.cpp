@@ -107,7 +107,7 @@ double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors&
   return weighted_sum(batch);
 }
 
-/// Random tokens, all of which are predicted.
+/// Random tokens, of which as many are predicted as may be.
 LossBatch ObjectiveRunner::example_of(std::int64_t rows) const {
   const ModelConfig& config = model_.config();
   const CounterRng rng{1, Purpose::benchmark, std::uint64_t(rows)};
@@ -115,13 +115,13 @@ LossBatch ObjectiveRunner::example_of(std::int64_t rows) const {
   for (batch.offsets = {0}; batch.offsets.back() < rows; ++batch.sequences)
     batch.offsets.push_back(
         std::int32_t(std::min(rows, batch.offsets.back() + config.max_seq_length)));
-  for (std::int64_t row = 0; row < rows; ++row) {
-    batch.rows.push_back(std::int32_t(row));
+  for (std::int64_t row = 0; row < rows; ++row)
     batch.tokens.push_back(
         std::int32_t(rng.below(std::uint64_t(config.vocab_size), std::uint32_t(row))));
-  }
-  batch.targets = batch.tokens;
-  batch.weights.assign(std::size_t(rows), 1 / double(rows));
+  const std::int64_t predicted = std::min(rows, model_.limits().logit_rows);
+  for (std::int64_t row = 0; row < predicted; ++row) batch.rows.push_back(std::int32_t(row));
+  batch.targets.assign(batch.tokens.begin(), batch.tokens.begin() + predicted);
+  batch.weights.assign(std::size_t(predicted), 1 / double(predicted));
   return batch;
 }
 

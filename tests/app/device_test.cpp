@@ -88,6 +88,29 @@ TEST_F(DeviceRun, TrainsAsTheCpuDoes) {
                3 * 0x1p-9 * std::sqrt(40.0));
 }
 
+TEST_F(DeviceRun, TrainsAndScoresBlocksAsTheCpuDoes) {
+  const auto with = [](Arguments more) {
+    for (const char* setting : {"model.attention=block_causal", "model.block_size=4",
+                                "model.causal_context=true", "train.objective=block_diffusion",
+                                "train.noisy_views=2", "train.complementary_masks=true",
+                                "train.autoregressive_weight=0.5", "train.block_sizes=2,4"})
+      more.emplace_back(setting);
+    return more;
+  };
+  const std::string cpu = pretrain("cpu", with({"compute.threads=1"}));
+  const std::string f32 = pretrain("f32", with({device_}));
+  expect_close(f32, cpu, 1e-4);
+  expect_close(pretrain("bf16", with({device_, "compute.dtype=bf16"})), cpu,
+               3 * 0x1p-9 * std::sqrt(40.0));
+  const auto score = [&](const Arguments& where) {
+    Arguments all = {"score",     cpu, "--prompt-tokens", "1 2 3", "--tokens", "4 5 6 7 8",
+                     "--samples", "6", "--json"};
+    all.insert(all.end(), where.begin(), where.end());
+    return nlohmann::json::parse(output_of(all))["nats"].get<double>();
+  };
+  EXPECT_NEAR(score({"--device", kDevice}) / score({"--threads", "1"}), 1, 1e-5);
+}
+
 TEST_F(DeviceRun, SamplesAndComputesLogitsAsTheCpuDoes) {
   const std::string run = pretrain("run", {"compute.threads=1"});
   const auto sample = [&](const Arguments& where) {

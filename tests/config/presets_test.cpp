@@ -22,7 +22,8 @@ TEST(Presets, AreTheFilesOfConfigs) {
   for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
     if (entry.path().extension() == ".toml") files.insert(entry.path().stem().string());
   EXPECT_EQ(names, files);
-  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "sft", "lora", "llada-1b", "llada-8b"}));
+  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora", "llada-1b",
+                                          "llada-8b"}));
 }
 
 TEST(Presets, AreValid) {
@@ -40,6 +41,13 @@ TEST(Presets, AreWhatTheirNamesSay) {
     return Config();
   };
   EXPECT_EQ(config("quickstart").model.hidden_size, 128);
+  // The quick start's model, so that its causal version is a checkpoint to begin with.
+  ModelConfig blocks = config("block-diffusion").model;
+  EXPECT_EQ(blocks.block_size, 16);
+  blocks.block_size = 0;
+  blocks.attention = Attention::bidirectional;
+  EXPECT_EQ(blocks, config("quickstart").model);
+  EXPECT_EQ(config("block-diffusion").train.block_sizes, (std::vector<std::int64_t>{1, 4, 16}));
   EXPECT_EQ(config("sft").lora.rank, 0);
   EXPECT_EQ(config("sft").train.epochs, 3);
   EXPECT_EQ(config("lora").lora.rank, 8);

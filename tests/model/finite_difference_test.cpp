@@ -28,11 +28,37 @@ Derivative derivative(Tiny& tiny, const Tensor& w, const std::vector<float>& dir
   return {(4 * narrow - wide) / 3, std::abs(narrow - wide) + 64 * kUnit * size / kStep};
 }
 
-class FiniteDifferences : public ::testing::TestWithParam<std::tuple<bool, bool, int>> {};
+class FiniteDifferences : public ::testing::TestWithParam<std::tuple<bool, bool, int>> {
+ protected:
+  static void expect_agreement(Tiny& tiny);
+};
 
 TEST_P(FiniteDifferences, AgreeWithBackward) {
   const auto [causal, tied, kv_heads] = GetParam();
   Tiny tiny(tiny_config(causal, tied, kv_heads), {5, 3, 7}, {0, 4, 6, 7, 8, 12, 14});
+  expect_agreement(tiny);
+}
+
+// Six tokens in blocks of two, noisy and clean, at positions used twice; the noisy second block and
+// the clean third are left out. Then a plain block-causal sequence.
+TEST_P(FiniteDifferences, AgreeOnRowsOfBlockDiffusion) {
+  const auto [causal, tied, kv_heads] = GetParam();
+  ModelConfig config = tiny_config(false, tied, kv_heads);
+  config.attention = Attention::block_causal;
+  config.block_size = 2;
+  Tiny rows(config, {8}, {0, 1, 2, 6});
+  rows.sequences.positions = {0, 1, 4, 5, 0, 1, 2, 3};
+  for (const KeyIntervals& k : {KeyIntervals{0, 2, 2, 2}, {2, 4, 4, 8}, {4, 6, 6, 6}, {4, 8, 8, 8}})
+    rows.sequences.keys.insert(rows.sequences.keys.end(), 2, k);
+  if (causal)  // clean rows of a model with causal context
+    for (std::int32_t row = 4; row < 8; ++row)
+      rows.sequences.keys[std::size_t(row)] = key_interval(4, row + 1);
+  expect_agreement(rows);
+  Tiny plain(config, {5, 4}, {0, 2, 4, 5, 7});
+  expect_agreement(plain);
+}
+
+void FiniteDifferences::expect_agreement(Tiny& tiny) {
   tiny.backward();
   for (std::size_t i = 0; i < tiny.weights->named().size(); ++i) {
     const NamedWeight &w = tiny.weights->named()[i], &g = tiny.gradients->named()[i];

@@ -133,6 +133,17 @@ TEST_P(StepCounts, OfFineTuningDoNotDependOnLengths) {
   expect_constant(trainer, 8);
 }
 
+TEST_P(StepCounts, OfBlockDiffusionDoNotDependOnMasksAndLengths) {
+  config_.model.attention = Attention::block_causal;
+  config_.model.block_size = 4;
+  config_.train.objective = Objective::block_diffusion;
+  config_.train.noisy_views = 2;
+  config_.train.complementary_masks = true;  // so that logit rows are fewer than rows
+  config_.train.random_length_fraction = 1;
+  Trainer trainer(config_, ops_, options());
+  expect_constant(trainer, 6);
+}
+
 /// A run that tunes its products; `tuned` says how many shapes were timed as a trainer was made.
 class Tuning : public ::testing::Test {
  protected:

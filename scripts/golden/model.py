@@ -52,17 +52,19 @@ def rms_norm(x, weight):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * weight
 
 
-def rotate(x):
-    """x [heads, T, D]: half-split rotary positions."""
+def rotate(x, positions):
+    """x [heads, T, D]: half-split rotary positions [T]."""
     half = x.shape[-1] // 2
     frequencies = THETA ** (-torch.arange(half, dtype=x.dtype) / half)
-    angles = torch.outer(torch.arange(x.shape[1], dtype=x.dtype), frequencies)
+    angles = torch.outer(positions.to(x.dtype), frequencies)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), -1)
 
 
-def hidden_states(c, w, tokens):
-    """The final norm of one sequence, [T, width]."""
+def hidden_states(c, w, tokens, positions=None, visible=None):
+    """The final norm of one sequence, [T, width]; its rows at `positions` [T] where they are not 0 to
+    T - 1, and with the keys of `visible` [T, T] where they are not all, or those before."""
+    positions = torch.arange(len(tokens)) if positions is None else positions
     heads, groups = c["heads"], c["heads"] // c["kv_heads"]
 
     def split(y, n):
@@ -72,12 +74,15 @@ def hidden_states(c, w, tokens):
     for i in range(c["layers"]):
         p = {k.rsplit(".", 1)[1]: v for k, v in w.items() if k.startswith(f"blocks.{i}.")}
         h = rms_norm(x, p["attn_norm"])
-        q = rotate(split(F.linear(h, p["q_proj"]), heads))
-        k = rotate(split(F.linear(h, p["k_proj"]), c["kv_heads"])).repeat_interleave(groups, 0)
+        q = rotate(split(F.linear(h, p["q_proj"]), heads), positions)
+        k = rotate(split(F.linear(h, p["k_proj"]), c["kv_heads"]), positions)
+        k = k.repeat_interleave(groups, 0)
         v = split(F.linear(h, p["v_proj"]), c["kv_heads"]).repeat_interleave(groups, 0)
         scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
         if c["causal"]:
             scores = scores + torch.full_like(scores, -math.inf).triu(1)
+        if visible is not None:
+            scores = scores.masked_fill(~visible, -math.inf)
         y = (scores.softmax(-1) @ v).transpose(0, 1).reshape(x.shape)
         x = x + F.linear(y, p["attn_out"])
         h = rms_norm(x, p["ff_norm"])

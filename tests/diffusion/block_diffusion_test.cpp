@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <sstream>
 
 #include "core/tensor_of.h"
 #include "diffusion/block_noise.h"
@@ -12,7 +13,7 @@
 #include "diffusion/likelihood.h"
 #include "diffusion/objective.h"
 #include "diffusion/responses.h"
-#include "tests/support/oracle.h"
+#include "tests/diffusion/golden_loss.h"
 
 namespace lacuna {
 namespace {
@@ -448,6 +449,51 @@ TEST(BlockDiffusion, AutoregressiveLossOfTheCleanStream) {
   EXPECT_NEAR(double(sum.runner.row_losses()[both.rows.size()]),
               double(causal.runner.row_losses()[0]), 1e-4);
 }
+
+// --- against PyTorch --------------------------------------------------------------------------
+
+/// A case of scripts/golden/block_diffusion.py.
+class GoldenBlocks : public GoldenLoss {
+ protected:
+  GoldenBlocks() : GoldenLoss("block_diffusion_") {
+    config_.attention = Attention::block_causal;
+    config_.block_size = number("block_size");
+    config_.max_seq_length = 60;
+    config_.causal_context = number("causal_context") != 0;
+    options_.objective = Objective::block_diffusion;
+    std::istringstream sizes(golden_.metadata("sizes"));
+    for (std::int64_t size; sizes >> size;) options_.blocks.sizes.push_back(size);
+    options_.blocks.form = number("ratios") ? MaskForm::mask_ratio : MaskForm::mask_count;
+    options_.blocks.views = number("views");
+    options_.blocks.complementary = number("complementary") != 0;
+    options_.blocks.autoregressive_weight = std::stod(golden_.metadata("autoregressive_weight"));
+  }
+  LossBatch batch(std::int64_t first, std::int64_t count) {
+    return make_noisy_batch(options_, golden_["clean"].row_range(first, count), number("length"),
+                            number("first_sample") + first, number("sequences_in_step"));
+  }
+};
+
+TEST_P(GoldenBlocks, MasksLossAndGradients) {
+  const std::int64_t sequences = golden_["clean"].rows();
+  ObjectiveRunner runner(
+      cpu(), config_, weights_,
+      block_limits(options_.blocks, sequences * number("length"), sequences, true));
+  const LossBatch all = batch(0, sequences);
+  ASSERT_NO_FATAL_FAILURE(expect_masked(all));
+  EXPECT_NEAR(runner.loss_and_gradients(all, gradients_), loss(), loss() * tolerance(forward()));
+  expect_gradients();
+  // One sequence at a time.
+  cpu().fill(gradients_.flat(), 0);
+  double sum = 0;
+  for (std::int64_t b = 0; b < sequences; ++b)
+    sum += runner.loss_and_gradients(batch(b, 1), gradients_);
+  EXPECT_NEAR(sum, loss(), loss() * tolerance(forward()));
+  expect_gradients();
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenBlocks,
+                         ::testing::Values("counts", "pairs_of_counts", "pairs_of_ratios"));
 
 // --- against all masks -------------------------------------------------------------------------
 

@@ -112,11 +112,12 @@ TEST_F(Layouts, StepsAgreeWithOneRank) {
 }
 
 TEST_F(Layouts, SoDoVariantsOfTheModel) {
-  for (const Variant& variant : {kVariants[1], kVariants[2], kBlockVariants[0], kBlockVariants[1]})
+  for (const Variant* variant :
+       {&kVariants[1], &kVariants[2], &kBlockVariants[0], &kBlockVariants[1]})
     for (const Layout& layout : layouts(world_->size()))
-      if (layout.micro_batch == 3 && layout.zero == 0) {
+      if (layout.micro_batch == 3 && (layout.zero == 0 || variant == &kBlockVariants[1])) {
         const Config plain = run_.config;
-        compare_steps(variant, layout);
+        compare_steps(*variant, layout);
         run_.config = plain;
       }
 }

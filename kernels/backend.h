@@ -11,9 +11,9 @@ namespace lacuna {
 struct DeviceOptions {
   int index = 0;    // which GPU
   int threads = 0;  // of the CPU; 0: every core this process may use
-  /// cuda: within Ops::tune_products, time cuBLASLt's algorithms for each new shape of product and
+  /// cuda: within Ops::tune_gemms, time cuBLASLt's algorithms for each new GEMM shape and
   /// keep the fastest. Off, and elsewhere, its first choice is taken, the same in every run.
-  bool tune_products = false;
+  bool tune_gemms = false;
   /// cuda: attention by wgmma and TMA where the GPU has them (sm_90), or else by mma.sync. Without
   /// a value, where the program has code of sm_90a too; with true, it is an error if it has not.
   std::optional<bool> hopper_attention = std::nullopt;

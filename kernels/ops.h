@@ -120,14 +120,14 @@ class Ops {
   }
 
   /// Runs `work`, whose results the caller throws away, and times algorithms for each new GEMM
-  /// shape in it and keeps the fastest, if DeviceOptions::tune_products says so. GEMMs outside of
+  /// shape in it and keeps the fastest, if DeviceOptions::tune_gemms says so. GEMMs outside of
   /// `work` are never timed: a new shape takes what the library proposes.
-  virtual void tune_products(const std::function<void()>& work) { work(); }
+  virtual void tune_gemms(const std::function<void()>& work) { work(); }
   /// The algorithms chosen so far, as text for later runs; empty where nothing is tuned.
-  virtual std::string product_algorithms() const { return {}; }
+  virtual std::string gemm_algorithms() const { return {}; }
   /// Takes algorithms from such a text, in place of those chosen before. Throws Error when it is
   /// damaged, or of another kind of GPU, driver or library; then nothing has changed.
-  virtual void use_product_algorithms(const std::string& text) { (void)text; }
+  virtual void use_gemm_algorithms(const std::string& text) { (void)text; }
 
   // --- moving data -------------------------------------------------------------------------------
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.

@@ -378,7 +378,7 @@ def compare_on_gpu(name, options, environment):
     results = {side: [] for side in options.sides}
     for _ in range(options.rounds):
         for side in options.sides:
-            command = (bench + ["--train", "--tune-products"] if side == "lacuna"
+            command = (bench + ["--train", "--tune-gemms"] if side == "lacuna"
                        else me + ["--worker", side]) + ["--steps", str(options.steps)]
             results[side].append(run(command, environment))
     print(f"training steps, median of {options.rounds} runs of {options.steps} steps:")

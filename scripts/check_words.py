@@ -30,6 +30,10 @@ TERMS = {
     r"how manieth": "sequence number",
     r"whom (nobody|it) waits? for": "asynchronous",
     r"rounds?, in turns": "interleaved",
+    r"tune[-_]products|use_product_algorithms": "tune_gemms, gemm_algorithms",
+    r"random_remasking": 'remasking = "random"',
+    r"(group|world|ranks_|grid|communicator)(\(\))?(\.|->)join\(\)": "wait()",
+    r"double_attribute": "attribute",
     r"last_block_(forward|backward)|wanted_attention": "query rows of a block",
 }
 PATTERN = re.compile("|".join(f"(?P<t{i}>\\b(?:{p})\\b)" for i, p in enumerate(TERMS)), re.IGNORECASE)

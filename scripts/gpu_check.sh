@@ -60,7 +60,7 @@ kernels=(portable)
 [ -z "$hopper" ] || kernels+=(hopper)
 for shape in 1b-4 8b-2; do
   part "operations $shape" "${bench[@]}" --shape "$shape"
-  part "operations $shape tuned" "${bench[@]}" --shape "$shape" --ops linear --tune-products
+  part "operations $shape tuned" "${bench[@]}" --shape "$shape" --ops linear --tune-gemms
 done
 for shape in 1b-4 8b-2 1b-4@16384 8b-2@16384; do
   for kernel in "${kernels[@]}"; do
@@ -71,7 +71,7 @@ for shape in 1b-4 8b-2; do
   for kernel in "${kernels[@]}"; do
     part "training $shape $kernel" "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel"
     part "training $shape $kernel tuned" \
-      "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel" --tune-products
+      "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel" --tune-gemms
   done
 done
 if command -v compute-sanitizer >/dev/null; then

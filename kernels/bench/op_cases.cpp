@@ -284,7 +284,7 @@ OpTiming time_case(Ops& ops, const OpCase& c, double budget) {
     ops.synchronize();
     return stopwatch.seconds() / calls;
   };
-  ops.tune_products(c.run);
+  ops.tune_gemms(c.run);
   int together = 1;
   if (ops.place() == Place::device) {
     const double once = seconds_of(1);

@@ -68,7 +68,7 @@ double device_peak(Ops& ops, Noise& noise, DType type) {
   for (std::int64_t n = 256; n <= 8192; n *= 2) {
     const Square square(ops, noise, n, type);
     double seconds = 0;
-    ops.tune_products([&] { (void)square.rate(n, seconds); });
+    ops.tune_gemms([&] { (void)square.rate(n, seconds); });
     for (int turn = 0; turn < kTurns; ++turn) {
       best = std::max(best, square.rate(n, seconds));
       if (seconds > kLong) break;

@@ -33,7 +33,7 @@ __global__ void add_kernel(T* y, const U* x, std::int64_t count) {
 
 CudaOps::CudaOps(const DeviceOptions& options)
     : device_(options.index),
-      gemms_(device_, options.tune_products),
+      gemms_(device_, options.tune_gemms),
       hopper_attention_(options.hopper_attention.value_or(true) && device_.has_wgmma() &&
                         has_hopper_code(device_)),
       fused_hopper_(options.fused_hopper_attention) {

@@ -40,9 +40,9 @@ class CudaOps final : public Ops {
                     const std::function<void()>& work) override {
     device_.run_captured(recording, work);
   }
-  void tune_products(const std::function<void()>& work) override { gemms_.tune(work); }
-  std::string product_algorithms() const override { return gemms_.algorithms(); }
-  void use_product_algorithms(const std::string& text) override { gemms_.use_algorithms(text); }
+  void tune_gemms(const std::function<void()>& work) override { gemms_.tune(work); }
+  std::string gemm_algorithms() const override { return gemms_.algorithms(); }
+  void use_gemm_algorithms(const std::string& text) override { gemms_.use_algorithms(text); }
 
   void copy(Tensor dst, Tensor src) override;
   void fill(Tensor x, float value) override;

@@ -30,7 +30,7 @@ struct Gemm {
 /// (kernels/platform/gemm_table.h); kernels/platform/emulated/gemm.cpp asks the CPU's BLAS.
 class GemmRunner {
  public:
-  /// `time_algorithms`: DeviceOptions::tune_products.
+  /// `time_algorithms`: DeviceOptions::tune_gemms.
   GemmRunner(Device& device, bool time_algorithms);
   ~GemmRunner();
   GemmRunner(const GemmRunner&) = delete;
@@ -39,7 +39,7 @@ class GemmRunner {
   /// m, n and k of at least 1.
   void multiply(const char* op, const Gemm& product);
 
-  /// Ops::tune_products, product_algorithms and use_product_algorithms.
+  /// Ops::tune_gemms, gemm_algorithms and use_gemm_algorithms.
   void tune(const std::function<void()>& work);
   std::string algorithms() const;
   void use_algorithms(const std::string& text);

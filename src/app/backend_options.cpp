@@ -1,21 +1,14 @@
 #include "app/backend_options.h"
 
+#include "config/dtype.h"
 #include "core/check.h"
 
 namespace lacuna {
 namespace {
 
-template <class E>
-std::vector<std::string> words() {
-  return {std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)};
-}
-
-std::optional<bool> hopper_attention(std::string_view kernels) {
-  if (kernels == word_of(AttentionKernels::automatic)) return std::nullopt;
-  return kernels != word_of(AttentionKernels::portable);
-}
-bool fused_hopper_attention(std::string_view kernels) {
-  return kernels == word_of(AttentionKernels::hopper_fused);
+std::optional<bool> hopper_attention(AttentionKernels kernels) {
+  if (kernels == AttentionKernels::automatic) return std::nullopt;
+  return kernels != AttentionKernels::portable;
 }
 
 }  // namespace
@@ -23,19 +16,19 @@ bool fused_hopper_attention(std::string_view kernels) {
 DeviceOptions device_options(const ComputeConfig& config) {
   return {.index = 0,
           .threads = int(config.threads),
-          .tune_products = config.tune_gemms,
-          .hopper_attention = hopper_attention(word_of(config.attention_kernels)),
-          .fused_hopper_attention = fused_hopper_attention(word_of(config.attention_kernels))};
+          .tune_gemms = config.tune_gemms,
+          .hopper_attention = hopper_attention(config.attention_kernels),
+          .fused_hopper_attention = config.attention_kernels == AttentionKernels::hopper_fused};
 }
 
 void BackendOptions::add_to(Command command) {
   command
       .add_option("--device", device,
                   "what computes: cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)")
-      .one_of(words<DeviceKind>())
+      .one_of(all_words<DeviceKind>())
       .show_default();
   command.add_option("--dtype", dtype, "of weights and activations: f32, or bf16 (not on cpu)")
-      .one_of(words<Precision>())
+      .one_of(all_words<Precision>())
       .show_default();
   command.add_option("--threads", threads, "of the CPU; 0: every core the process may use")
       .thread_count()
@@ -43,27 +36,26 @@ void BackendOptions::add_to(Command command) {
 }
 
 void BackendOptions::add_tuning_to(Command command) {
-  command.add_flag("--tune-products", tune_products,
-                   "cuda: as parallel.tune_products: take the fastest algorithms");
+  command.add_flag("--tune-gemms", tune_gemms,
+                   "cuda: as compute.tune_gemms: take the fastest algorithms");
   command
       .add_option("--attention-kernels", attention_kernels,
                   "cuda: auto, portable, hopper or hopper_fused")
-      .one_of(words<AttentionKernels>())
+      .one_of(all_words<AttentionKernels>())
       .show_default();
 }
 
 std::unique_ptr<Ops> BackendOptions::make() const {
   if (device == word_of(DeviceKind::cpu) && type() != DType::f32)
     fail_usage(str("--dtype ", dtype, " needs --device cuda; the CPU computes in f32"));
+  const auto kernels = parse_word<AttentionKernels>(attention_kernels).value();
   return make_ops(device, {.index = 0,
                            .threads = threads,
-                           .tune_products = tune_products,
-                           .hopper_attention = hopper_attention(attention_kernels),
-                           .fused_hopper_attention = fused_hopper_attention(attention_kernels)});
+                           .tune_gemms = tune_gemms,
+                           .hopper_attention = hopper_attention(kernels),
+                           .fused_hopper_attention = kernels == AttentionKernels::hopper_fused});
 }
 
-DType BackendOptions::type() const {
-  return dtype == word_of(Precision::bf16) ? DType::bf16 : DType::f32;
-}
+DType BackendOptions::type() const { return type_of(parse_word<Precision>(dtype).value()); }
 
 }  // namespace lacuna

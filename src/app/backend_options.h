@@ -15,12 +15,12 @@ DeviceOptions device_options(const ComputeConfig& config);
 struct BackendOptions {
   std::string device = "cpu", dtype = "f32";
   int threads = 0;
-  bool tune_products = false;
+  bool tune_gemms = false;
   std::string attention_kernels = word_of(AttentionKernels::automatic);
 
   /// Adds the first three to a command, which must not outlive this.
   void add_to(Command command);
-  /// --tune-products and --attention-kernels, for benchmarks.
+  /// --tune-gemms and --attention-kernels, for benchmarks.
   void add_tuning_to(Command command);
   /// The backend. Throws UsageError for bf16 on the CPU and for a device this build does not have,
   /// Error where there is no such device.

@@ -1,21 +1,11 @@
 #include "app/decoding_arguments.h"
 
 #include <algorithm>
-#include <iterator>
 #include <type_traits>
-#include <vector>
 
 #include "core/check.h"
 
 namespace lacuna {
-namespace {
-
-template <class E>
-std::vector<std::string> words() {
-  return {std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)};
-}
-
-}  // namespace
 
 std::string option_name(const std::string& field) {
   std::string name = "--" + field;
@@ -32,7 +22,7 @@ void DecodingArguments::add_to(const Command& command, const std::string& length
       command.add_option(name, lengths_[key], meaning);
     } else if constexpr (std::is_enum_v<Field>) {
       words_[key] = word_of(field);
-      command.add_option(name, words_[key], meaning).one_of(words<Field>()).show_default();
+      command.add_option(name, words_[key], meaning).one_of(all_words<Field>()).show_default();
     } else if constexpr (std::is_same_v<Field, std::uint64_t>) {
       command.add_option(name, field, meaning).whole_number().show_default();
     } else {
@@ -58,8 +48,7 @@ DecodingOptions DecodingArguments::options(const DecodingOptions& defaults) cons
       if (given == 0) fail_usage(option_name(key) + " is 0; it must be at least 1");
       field = given.value_or(lengths.at(key));
     } else if constexpr (std::is_enum_v<Field>) {
-      const std::vector<std::string> all = words<Field>();
-      field = Field(std::find(all.begin(), all.end(), words_.at(key)) - all.begin());
+      field = parse_word<Field>(words_.at(key)).value();
     }
   });
   return result;

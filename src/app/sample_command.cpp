@@ -28,8 +28,6 @@ namespace lacuna {
 namespace {
 
 constexpr std::int64_t kDefaultLength = 128;
-// Tokens in one forward pass, if there are that many samples to make.
-constexpr std::int64_t kBatchTokens = 4096;
 constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {

@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "decoding/decoder.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
 #include "evaluation/record.h"
@@ -27,7 +28,7 @@ namespace {
 struct Arguments {
   std::string checkpoint, prompt, text, prompt_tokens, tokens, input;
   std::string form = word_of(MaskForm::mask_count);
-  std::int64_t samples = 128, batch_tokens = 4096;
+  std::int64_t samples = 128, batch_tokens = kBatchTokens;
   bool independent = false, json = false;
   std::uint64_t seed = 1;
   BackendOptions backend;
@@ -77,7 +78,7 @@ std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
 
 LikelihoodOptions options_of(const Arguments& a) {
   LikelihoodOptions o;
-  o.form = a.form == word_of(MaskForm::mask_ratio) ? MaskForm::mask_ratio : MaskForm::mask_count;
+  o.form = parse_word<MaskForm>(a.form).value();
   o.samples = a.samples;
   o.stratified = !a.independent;
   o.seed = a.seed;
@@ -176,7 +177,7 @@ void add_score_command(Command app) {
       .add_option("--form", a->form,
                   "mask_count: a number of masked tokens is drawn, and which; mask_ratio: each "
                   "token is masked with a drawn probability (needs many more samples)")
-      .one_of({word_of(MaskForm::mask_count), word_of(MaskForm::mask_ratio)})
+      .one_of(all_words<MaskForm>())
       .show_default();
   command.add_option("--samples", a->samples, "masks per text")
       .between(1, std::int64_t{1} << 31)

@@ -31,10 +31,10 @@ std::string first_difference(const std::string& a, const std::string& b) {
 std::string shared_text(Communicator& group, const std::string& text, int root) {
   auto length = std::int64_t(text.size());
   group.broadcast(Tensor(&length, Shape{1}), root);
-  group.join();
+  group.wait();
   std::string copy = group.rank() == root ? text : std::string(std::size_t(length), '\0');
   group.broadcast(Tensor(copy.data(), Shape{length}, DType::u8), root);
-  group.join();
+  group.wait();
   return copy;
 }
 
@@ -43,7 +43,7 @@ std::vector<std::string> gathered_texts(Communicator& group, const std::string& 
   std::vector<std::int64_t> lengths(ranks);
   auto length = std::int64_t(text.size());
   group.all_gather(Tensor(lengths.data(), {group.size()}), Tensor(&length, {1}));
-  group.join();
+  group.wait();
   // Collectives want the same of all: the longest.
   const std::int64_t most = *std::max_element(lengths.begin(), lengths.end());
   if (most == 0) return std::vector<std::string>(ranks);
@@ -51,7 +51,7 @@ std::vector<std::string> gathered_texts(Communicator& group, const std::string& 
   padded.resize(std::size_t(most));
   group.all_gather(Tensor(all.data(), {std::int64_t(all.size())}, DType::u8),
                    Tensor(padded.data(), {most}, DType::u8));
-  group.join();
+  group.wait();
   std::vector<std::string> texts;
   for (std::size_t r = 0; r < ranks; ++r)
     texts.push_back(all.substr(r * std::size_t(most), std::size_t(lengths[r])));
@@ -60,7 +60,7 @@ std::vector<std::string> gathered_texts(Communicator& group, const std::string& 
 
 double reduced(Communicator& group, double value, Reduce operation) {
   group.all_reduce(Tensor(&value, Shape{1}), operation);
-  group.join();
+  group.wait();
   return value;
 }
 
@@ -69,7 +69,7 @@ void check_same_on_all_ranks(Communicator& group, const std::string& text,
   std::vector<std::int64_t> hashes(std::size_t(group.size()));
   std::int64_t mine = hash_of(text);
   group.all_gather(Tensor(hashes.data(), Shape{group.size()}), Tensor(&mine, Shape{1}));
-  group.join();
+  group.wait();
   const auto other = std::find_if(hashes.begin(), hashes.end(),
                                   [&](std::int64_t hash) { return hash != hashes[0]; });
   if (other == hashes.end()) return;

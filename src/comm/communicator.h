@@ -16,16 +16,16 @@ class Ops;
 struct CommunicationStats {
   std::int64_t collectives = 0;
   std::int64_t bytes_sent = 0;  // payload handed to other ranks, without headers
-  double waited_seconds = 0;    // how long join() and barrier() held the caller: exposed time
+  double waited_seconds = 0;    // how long wait() and barrier() held the caller: exposed time
 };
 
 /// A group of ranks. Every rank of the group makes the same calls in the same order.
 ///
 /// Collectives are queued. A call checks its arguments (an Error names what is wrong, nothing is
 /// sent), sees what Ops calls before it have written, and returns; its tensors must stay where they
-/// are, be left alone, and not be read until join(). Those of one communicator run in the order of
+/// are, be left alone, and not be read until wait(). Those of one communicator run in the order of
 /// the calls, those of two communicators in any order, so that one may be overlapped with
-/// computation while another is waited for. What goes wrong later is thrown by join().
+/// computation while another is waited for. What goes wrong later is thrown by wait().
 ///
 /// Tensors are contiguous. Types are f32, f64, bf16, f16, i32, i64, u8. Sums of bf16 and f16 are
 /// accumulated in f32 and rounded once; integer sums wrap; mean is for float types; max of anything
@@ -55,7 +55,7 @@ class Communicator {
 
   /// Later Ops calls, and for host tensors the caller, see the results of every collective queued
   /// so far, and may write their tensors.
-  virtual void join() = 0;
+  virtual void wait() = 0;
   /// Returns when every rank of the group has called it; joins too.
   virtual void barrier() = 0;
 
@@ -100,7 +100,7 @@ class SelfCommunicator final : public Communicator {
   void all_gather(Tensor out, Tensor mine) override;
   void reduce_scatter(Tensor mine, Tensor in, Reduce operation) override;
   void broadcast(Tensor x, int root) override;
-  void join() override {}
+  void wait() override {}
   void barrier() override {}
   CommunicationStats stats() const override { return stats_; }
 

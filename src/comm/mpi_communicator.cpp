@@ -150,7 +150,7 @@ const std::string& MpiCommunicator::name() const { return worker_->group.name();
 std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key, const std::string& name) {
   MPI_Comm part = MPI_COMM_NULL;
   worker_->add([&](mpi::Group& group) { part = group.split(color, key); });
-  join();
+  wait();
   if (part == MPI_COMM_NULL) return std::make_unique<SelfCommunicator>(name, staging_->ops());
   const mpi::Group& group = worker_->group;
   return std::unique_ptr<Communicator>(new MpiCommunicator(
@@ -194,10 +194,10 @@ void MpiCommunicator::broadcast(Tensor x, int root) {
 
 void MpiCommunicator::barrier() {
   queue({}, [](mpi::Group& group, const Collective& call) { group.barrier(call); });
-  join();
+  wait();
 }
 
-void MpiCommunicator::join() {
+void MpiCommunicator::wait() {
   const auto begin = Clock::now();
   worker_->wait();
   staging_->finish();
@@ -208,7 +208,7 @@ void MpiCommunicator::join() {
 /// again.
 void MpiCommunicator::join_if_pending(std::initializer_list<Tensor> tensors) {
   for (const Tensor& t : tensors)
-    if (staging_->pending(t)) return join();
+    if (staging_->pending(t)) return wait();
 }
 
 CommunicationStats MpiCommunicator::stats() const {

@@ -47,7 +47,7 @@ class MpiCommunicator final : public Communicator {
   void all_gather(Tensor out, Tensor mine) override;
   void reduce_scatter(Tensor mine, Tensor in, Reduce operation) override;
   void broadcast(Tensor x, int root) override;
-  void join() override;
+  void wait() override;
   void barrier() override;
   CommunicationStats stats() const override;
 

@@ -4,7 +4,10 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <iterator>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lacuna {
@@ -71,6 +74,17 @@ struct EnumWords<PadLoss> {
 template <class E>
 const char* word_of(E e) {
   return EnumWords<E>::words[int(e)];
+}
+/// The value of a word; none for a word that is none's.
+template <class E>
+std::optional<E> parse_word(std::string_view word) {
+  for (int i = 0; i < int(std::size(EnumWords<E>::words)); ++i)
+    if (word == EnumWords<E>::words[i]) return E(i);
+  return std::nullopt;
+}
+template <class E>
+std::vector<std::string> all_words() {
+  return {std::begin(EnumWords<E>::words), std::end(EnumWords<E>::words)};
 }
 
 /// A length of a run's schedule in updates: a whole number of them, or a share of the run in

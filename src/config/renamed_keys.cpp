@@ -4,7 +4,7 @@ namespace lacuna {
 namespace {
 
 struct Renaming {
-  std::string_view old_section, old_key, section, key;
+  std::string_view old_section, old_key, section, key, values = {};
 };
 
 constexpr Renaming kRenamings[] = {
@@ -27,6 +27,7 @@ constexpr Renaming kRenamings[] = {
     {"sft", "lora_rank", "lora", "rank"},
     {"sft", "lora_alpha", "lora", "alpha"},
     {"sft", "lora_targets", "lora", "targets"},
+    {"sampler", "random_remasking", "sampler", "remasking", "true: \"random\""},
 };
 
 }  // namespace
@@ -34,7 +35,7 @@ constexpr Renaming kRenamings[] = {
 std::optional<KeyName> renamed_key(std::string_view section, std::string_view key) {
   for (const Renaming& r : kRenamings)
     if (r.old_section == section && r.old_key == key)
-      return KeyName{std::string(r.section), std::string(r.key)};
+      return KeyName{std::string(r.section), std::string(r.key), std::string(r.values)};
   return std::nullopt;
 }
 

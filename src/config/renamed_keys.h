@@ -7,6 +7,7 @@ namespace lacuna {
 
 struct KeyName {
   std::string section, key;
+  std::string values = {};  // what an old value is now, where values changed too
 };
 
 /// The name of today of a key that an earlier version had; none for every other key. Checkpoints

@@ -74,13 +74,10 @@ class Assign {
   requires std::is_enum_v<E>
   void operator()(E& field) const {
     if (const auto* text = node_.as_string()) {
-      const auto& words = EnumWords<E>::words;
-      const std::string_view word = renamed_word(key_, **text);
-      for (int i = 0; i < int(std::size(words)); ++i)
-        if (word == words[i]) {
-          field = E(i);
-          return;
-        }
+      if (const std::optional<E> value = parse_word<E>(renamed_word(key_, **text))) {
+        field = *value;
+        return;
+      }
     }
     wrong(words_of<E>());
   }
@@ -171,7 +168,8 @@ void with_field(Root& config, const std::string& section_name, const std::string
   });
   if (found) return;
   if (const auto now = renamed_key(section_name, key))
-    fail_usage(str(where, section_name, '.', key, " is now ", now->section, '.', now->key));
+    fail_usage(str(where, section_name, '.', key, " is now ", now->section, '.', now->key,
+                   now->values.empty() ? "" : "; ", now->values));
   const std::string near = nearest(key, known), owner = section_with<Root>(key);
   const std::string far = nearest(key, every_key<Root>());
   fail_usage(where + "unknown key '" + key + "' in [" + section_name + "]" +

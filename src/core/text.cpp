@@ -2,17 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 namespace lacuna {
 namespace {
-
-template <class... Args>
-std::string format(const char* pattern, Args... args) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, pattern, args...);
-  return buffer;
-}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);

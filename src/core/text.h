@@ -1,11 +1,19 @@
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace lacuna {
 
+/// At most 63 bytes of what printf() writes.
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, pattern, args...);
+  return buffer;
+}
 /// "1.50 GiB", "640 B".
 std::string human_bytes(std::int64_t bytes);
 /// "1h02m", "3m20s", "12.3s".

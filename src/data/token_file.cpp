@@ -119,7 +119,6 @@ struct TokenFile::State {
   std::string name;
   std::unique_ptr<h5::File> file;
   TokenFileInfo info;
-  std::string digest;
   std::vector<std::int64_t> offsets;
   std::int64_t tokens = 0;
 };
@@ -138,8 +137,7 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
             file.int_attribute("eos_token"), file.string_attribute("tokenizer"),
             file.exists("/response")};
   check_info(s.info, s.name);
-  s.digest = file.string_attribute("tokenizer_sha256");
-  CHECK(sha256(s.info.tokenizer_json) == s.digest, s.name,
+  CHECK(sha256(s.info.tokenizer_json) == file.string_attribute("tokenizer_sha256"), s.name,
         ": damaged: the tokenizer in it does not match its SHA-256");
 
   for (const char* dataset : {"/tokens", "/offsets"}) {
@@ -179,7 +177,6 @@ std::int64_t TokenFile::vocab_size() const { return state_->info.vocab_size; }
 std::int64_t TokenFile::mask_token() const { return state_->info.mask_token; }
 std::int64_t TokenFile::eos_token() const { return state_->info.eos_token; }
 const std::string& TokenFile::tokenizer_json() const { return state_->info.tokenizer_json; }
-const std::string& TokenFile::tokenizer_sha256() const { return state_->digest; }
 
 bool TokenFile::has_responses() const { return state_->info.responses; }
 

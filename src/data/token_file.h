@@ -68,7 +68,6 @@ class TokenFile {
   std::int64_t mask_token() const;
   std::int64_t eos_token() const;
   const std::string& tokenizer_json() const;
-  const std::string& tokenizer_sha256() const;
   /// Whether it has /response: made by `lacuna prepare --format chat`.
   bool has_responses() const;
   /// Where document i begins; offset(documents()) is tokens().

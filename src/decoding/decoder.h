@@ -13,6 +13,10 @@
 
 namespace lacuna {
 
+/// Rows of a forward pass that commands and evaluation ask for, where there is work for so many:
+/// enough that GEMMs run at their full rate.
+inline constexpr std::int64_t kBatchTokens = 4096;
+
 /// What a step left on one text.
 struct DecodingStep {
   std::int64_t id = 0;                           // of its request

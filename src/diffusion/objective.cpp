@@ -127,7 +127,7 @@ LossBatch ObjectiveRunner::example_of(std::int64_t rows) const {
 
 void ObjectiveRunner::prepare(ModelTensors& gradients) {
   if (ops_.place() == Place::host) return;
-  ops_.tune_products([&] {
+  ops_.tune_gemms([&] {
     for (const std::int64_t rows : buckets_.sizes())
       loss_and_gradients(example_of(rows), gradients);
   });

@@ -38,7 +38,7 @@ class ObjectiveRunner {
   double loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                             const GradientObserver& observer = {});
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
-  /// later one prepares a product, times an algorithm (Ops::tune_products) or allocates. Leaves
+  /// later one prepares a product, times an algorithm (Ops::tune_gemms) or allocates. Leaves
   /// `gradients` 0. Needs `training`; the ranks of a tensor-parallel group call together.
   void prepare(ModelTensors& gradients);
   /// Of the last call, with the padding: what was computed.

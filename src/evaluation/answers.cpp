@@ -10,12 +10,6 @@
 #include "tokenizer/answer_text.h"
 
 namespace lacuna {
-namespace {
-
-constexpr std::int64_t kBatchTokens = 4096;
-
-}  // namespace
-
 Answers::Answers(const EvalModel& subject, const TaskConfig& task,
                  const std::filesystem::path& folder)
     : subject_(subject), task_(task) {

@@ -56,7 +56,6 @@ class File {
   std::string string_attribute(const std::string& a) const { return string_attribute("/", a); }
   std::int64_t int_attribute(const std::string& object, const std::string& attribute) const;
   std::int64_t int_attribute(const std::string& a) const { return int_attribute("/", a); }
-  double double_attribute(const std::string& object, const std::string& attribute) const;
   bool has_attribute(const std::string& object, const std::string& attribute) const;
   bool has_attribute(const std::string& a) const { return has_attribute("/", a); }
   /// In alphabetical order.

@@ -97,14 +97,6 @@ std::int64_t File::int_attribute(const std::string& path, const std::string& nam
   return *number;
 }
 
-double File::double_attribute(const std::string& path, const std::string& name) const {
-  const Attribute v = attribute(path, name);
-  if (const auto* number = std::get_if<std::int64_t>(&v)) return double(*number);
-  const auto* number = std::get_if<double>(&v);
-  CHECK(number, at(path), ": attribute ", name, ": is text, not a number");
-  return *number;
-}
-
 bool File::has_attribute(const std::string& path, const std::string& name) const {
   return object(path).attributes.count(name) > 0;
 }

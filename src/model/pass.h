@@ -29,7 +29,7 @@ struct Pass {
 inline void sum_over_shares(Communicator& tp_group, Tensor x) {
   if (tp_group.size() == 1) return;
   tp_group.all_reduce(x, Reduce::sum);
-  tp_group.join();
+  tp_group.wait();
 }
 
 }  // namespace lacuna

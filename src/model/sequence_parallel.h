@@ -20,7 +20,7 @@ inline Tensor own_rows(const Scratch& s, const Tensor& x) {
 inline void sum_h(const Pass& pass, const Scratch& s) {
   if (!s.split()) return sum_over_shares(pass.tp_group, s.h);
   pass.tp_group.reduce_scatter(s.own.part_of(s.h_parts), s.h_parts, Reduce::sum);
-  pass.tp_group.join();
+  pass.tp_group.wait();
 }
 
 /// All rows of s.h, s.d_x or another such tensor, of which every rank has its own. Nothing where
@@ -28,7 +28,7 @@ inline void sum_h(const Pass& pass, const Scratch& s) {
 inline void gather_rows_of(const Pass& pass, const Scratch& s, const Tensor& parts) {
   if (!s.split()) return;
   pass.tp_group.all_gather(parts, s.own.part_of(parts));
-  pass.tp_group.join();
+  pass.tp_group.wait();
 }
 
 }  // namespace lacuna

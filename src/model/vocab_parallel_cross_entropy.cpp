@@ -50,7 +50,7 @@ Tensor VocabParallelCrossEntropy::complete(Tensor logits, Tensor targets, Tensor
   for (std::size_t i = 0; i < rows; ++i) losses_[i] += column_[i];
   lse_.resize(ranks * rows);
   tp_group_.all_gather(tensor_of(lse_), tensor_of(losses_));
-  tp_group_.join();
+  tp_group_.wait();
 
   for (std::size_t i = 0; i < rows; ++i) {
     const auto of = [&](std::size_t rank) { return double(lse_[rank * rows + i]); };
@@ -75,7 +75,7 @@ void VocabParallelCrossEntropy::share_losses(Tensor loss) {
   for (std::size_t i = 0; i < losses_.size(); ++i)
     if (targets_[i] == own_.ids) losses_[i] = 0;
   tp_group_.all_reduce(tensor_of(losses_), Reduce::sum);
-  tp_group_.join();
+  tp_group_.wait();
   ops_.copy(loss, tensor_of(losses_));
   ops_.synchronize();  // losses_ is written again
 }

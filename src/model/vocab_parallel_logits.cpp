@@ -34,7 +34,7 @@ void VocabParallelLogits::compute(Tensor logits, Tensor hidden, Matrix w) {
   const Tensor own = part(tp_group_.rank());
   ops_.linear_forward(own.column_range(0, w.rows()), hidden, w);
   tp_group_.all_gather(parts, own);
-  tp_group_.join();
+  tp_group_.wait();
   for (int rank = 0; rank < ranks; ++rank) {
     const ShardDims of(config_, {rank, ranks});
     ops_.copy(logits.column_range(of.first_id, of.ids), part(rank).column_range(0, of.ids));

@@ -29,7 +29,7 @@ void DataParallel::gradients_complete(const ModelTensors& gradients, const Tenso
 void DataParallel::finish(const ModelTensors& gradients) {
   gradients_complete(gradients, gradients.embedding);
   begun_ = 0;
-  ranks_.join();
+  ranks_.wait();
 }
 
 void DataParallel::gather(const ModelTensors& weights) {
@@ -37,7 +37,7 @@ void DataParallel::gather(const ModelTensors& weights) {
   for (const FlatRange& bucket : buckets_.ranges())
     ranks_.all_gather(elements(weights, bucket),
                       elements(weights, buckets_.part(bucket, ranks_.rank())));
-  ranks_.join();
+  ranks_.wait();
 }
 
 }  // namespace lacuna

@@ -12,7 +12,7 @@ namespace lacuna {
 
 GemmTuning::GemmTuning(Ops& ops, Communicator& world, std::filesystem::path file)
     : ops_(ops), world_(world), file_(std::move(file)) {
-  if (ops_.product_algorithms().empty()) return;
+  if (ops_.gemm_algorithms().empty()) return;
   const auto warn = [&](const std::string& why) {
     if (world_.rank() == 0) log_warning(why + "; algorithms are timed again");
   };
@@ -24,22 +24,22 @@ GemmTuning::GemmTuning(Ops& ops, Communicator& world, std::filesystem::path file
   }
   const std::string text = shared_text(world_, in_file_);
   try {
-    if (!text.empty()) ops_.use_product_algorithms(text);
+    if (!text.empty()) ops_.use_gemm_algorithms(text);
   } catch (const Error& e) {
     warn(str(file_.string(), ": ", e.what()));
   }
 }
 
 void GemmTuning::save() {
-  if (ops_.product_algorithms().empty()) return;
-  const std::vector<std::string> texts = gathered_texts(world_, ops_.product_algorithms());
+  if (ops_.gemm_algorithms().empty()) return;
+  const std::vector<std::string> texts = gathered_texts(world_, ops_.gemm_algorithms());
   for (std::size_t r = texts.size(); r-- > 0;) {
     try {
-      ops_.use_product_algorithms(texts[r]);
+      ops_.use_gemm_algorithms(texts[r]);
     } catch (const Error&) {  // rank r has another kind of GPU
     }
   }
-  const std::string text = ops_.product_algorithms();
+  const std::string text = ops_.gemm_algorithms();
   if (world_.rank() == 0 && text != in_file_) write_file(file_, text);
 }
 

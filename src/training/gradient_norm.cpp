@@ -29,7 +29,7 @@ void GradientNorm::add(Tensor gradient, double factor) {
 void GradientNorm::end(Communicator* ranks) {
   if (ranks) {
     ranks->all_reduce(sum(), Reduce::sum);
-    ranks->join();
+    ranks->wait();
   }
   ops_.clip_scale(scale(), sum(), clip_norm_);
 }

@@ -1,11 +1,9 @@
 #include "training/model_replica.h"
 
+#include "config/dtype.h"
+
 namespace lacuna {
 namespace {
-
-DType type_of(Precision precision) {
-  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
-}
 
 ModelTensors tensors_of(Ops& ops, const Config& config, const DeviceMesh& grid, const char* kind,
                         DType dtype) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "comm/nccl/nccl_communicator.h"
+#include "config/dtype.h"
 #include "core/text.h"
 #include "diffusion/objective.h"
 #include "model/tensor_parallel_shard.h"
@@ -36,16 +37,12 @@ std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
   return bytes + communicators * kNcclBytes;
 }
 
-DType type_of(const Config& c) {
-  return c.compute.dtype == Precision::bf16 ? DType::bf16 : DType::f32;
-}
-
 /// Of rank `tensor_rank` of a tensor parallel group, in data rank `data_rank`: their parts are of
 /// the same size, no rank has more samples than the last, and the first draws sample texts.
 RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
   const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
                                   c.parallel.sequence_parallel};
-  const DType type = type_of(c);
+  const DType type = type_of(c.compute.dtype);
   const std::int64_t multiple = Buckets::multiple(data);
   const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
   const std::int64_t elements = weights.bytes() / size_of(type);
@@ -151,7 +148,7 @@ RunPlan plan_run(const Config& c, int ranks) {
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
-  const auto size = double(size_of(type_of(c)));
+  const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
   const bool sharded = c.parallel.zero_stage == 1 && plan.data > 1;
   plan.gradient_bytes = (sharded ? 1 : 2) * others * local;

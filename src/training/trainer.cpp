@@ -136,7 +136,7 @@ double Trainer::communication_seconds() const {
 void Trainer::sum_over_ranks(BatchResult& batch) {
   double sums[] = {batch.loss, double(batch.tokens), batch.flops};
   grid_->data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
-  grid_->data().join();
+  grid_->data().wait();
   batch.loss = sums[0];
   batch.tokens = std::int64_t(sums[1]);
   batch.flops = sums[2];

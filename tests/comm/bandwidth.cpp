@@ -44,7 +44,7 @@ int measure(MpiSession& session, std::int64_t bytes, int rounds, std::int64_t bl
   for (int i = 0; i < rounds + 1; ++i) {
     const double own = seconds(*world, [&] {
       world->all_reduce(t, Reduce::max);
-      world->join();
+      world->wait();
     });
     const double mpi = seconds(*world, [&] {
       MPI_Allreduce(MPI_IN_PLACE, x.data(), int(x.size()), MPI_FLOAT, MPI_MAX, MPI_COMM_WORLD);

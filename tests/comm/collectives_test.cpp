@@ -46,7 +46,7 @@ TYPED_TEST(Collectives, AllReduceSumsAndFindsTheGreatest) {
       }
       world->all_reduce(tensor_of(sum), Reduce::sum);
       world->all_reduce(tensor_of(max), Reduce::max);
-      world->join();
+      world->wait();
       for (std::int64_t i = 0; i < count; ++i) {
         int expected_sum = 0, expected_max = 0;
         for (int r = 0; r < world->size(); ++r) {
@@ -70,11 +70,11 @@ TYPED_TEST(Collectives, ReduceScatterGivesEachRankItsPart) {
         in.push_back(from_number<TypeParam>(value(rank, i)));
       const std::vector<TypeParam> before = in;
       world->reduce_scatter(tensor_of(mine), tensor_of(in), Reduce::sum);
-      world->join();
+      world->wait();
       EXPECT_TRUE(same_bits(in, before)) << "the input was changed";
       const Tensor own = tensor_of(in).row_range(rank * count, count);
       world->reduce_scatter(own, tensor_of(in), Reduce::sum);  // in place
-      world->join();
+      world->wait();
       for (std::int64_t i = 0; i < count; ++i) {
         int expected = 0;
         for (int r = 0; r < n; ++r) expected += value(r, rank * count + i);
@@ -97,7 +97,7 @@ TYPED_TEST(Collectives, AllGatherOrdersByRank) {
       }
       world->all_gather(tensor_of(out), tensor_of(mine));
       world->all_gather(tensor_of(in_place), tensor_of(in_place).row_range(rank * count, count));
-      world->join();
+      world->wait();
       for (std::int64_t i = 0; i < n * count; ++i) {
         const int expected = value(int(i / count), i % count);
         ASSERT_EQ(to_number(out[std::size_t(i)]), expected) << count << ", element " << i;
@@ -116,7 +116,7 @@ TYPED_TEST(Collectives, BroadcastFromEachRoot) {
         for (std::int64_t i = 0; i < count; ++i)
           x.push_back(from_number<TypeParam>(value(world->rank(), i)));
         world->broadcast(tensor_of(x), root);
-        world->join();
+        world->wait();
         for (std::int64_t i = 0; i < count; ++i)
           ASSERT_EQ(to_number(x[std::size_t(i)]), value(root, i)) << count << ", element " << i;
       }
@@ -141,7 +141,7 @@ TEST(Reductions, AddInRankOrder) {
     world->all_reduce(tensor_of(x), Reduce::sum);
     world->reduce_scatter(tensor_of(mine), tensor_of(y), Reduce::sum);
     world->all_gather(tensor_of(y), tensor_of(mine));
-    world->join();
+    world->wait();
     EXPECT_TRUE(same_bits(x, expected));
     EXPECT_TRUE(same_bits(y, expected));
   }
@@ -153,7 +153,7 @@ TEST(Reductions, TheMeanIsTheSumDivided) {
     auto sum = contribution(world->rank(), 501), mean = sum;
     world->all_reduce(tensor_of(sum), Reduce::sum);
     world->all_reduce(tensor_of(mean), Reduce::mean);
-    world->join();
+    world->wait();
     for (float& x : sum) x /= float(world->size());
     EXPECT_TRUE(same_bits(mean, sum));
   }
@@ -176,13 +176,13 @@ TEST(Reductions, AccumulateBf16InF32AndRoundOnce) {
     std::vector<BFloat16> expected_bits;
     for (float e : expected) expected_bits.push_back(to_bf16(e));
     world->all_reduce(tensor_of(x), Reduce::sum);
-    world->join();
+    world->wait();
     EXPECT_TRUE(same_bits(x, expected_bits));
 
     // 256, 1, 1, …: neighbours of 256 lie 2 apart, so adding ones in bf16 would never leave it.
     std::vector<BFloat16> ones{to_bf16(world->rank() == 0 ? 256.0f : 1.0f)};
     world->all_reduce(tensor_of(ones), Reduce::sum);
-    world->join();
+    world->wait();
     EXPECT_EQ(to_float(ones[0]), to_float(to_bf16(float(255 + n))));
     if (n == 4) {
       EXPECT_EQ(to_float(ones[0]), 260.0f);  // 259, tied between 258 and 260, to even
@@ -198,7 +198,7 @@ TEST(Reductions, DISABLED_CountsBeyondInt) {
   std::vector<std::uint8_t> x(std::size_t(count), std::uint8_t(world->rank() + 1));
   x.front() = x.back() = std::uint8_t(200 + world->rank());
   world->all_reduce(tensor_of(x), Reduce::max);
-  world->join();
+  world->wait();
   EXPECT_EQ(x.front(), 199 + world->size());
   EXPECT_EQ(x.back(), 199 + world->size());
   EXPECT_EQ(std::count(x.begin() + 1, x.end() - 1, std::uint8_t(world->size())), count - 2);
@@ -213,7 +213,7 @@ TEST(Reductions, KeepNaNAndInfinity) {
     std::vector<float> max{here ? nan : 1.0f, here ? infinity : 1.0f}, sum = max;
     world->all_reduce(tensor_of(max), Reduce::max);
     world->all_reduce(tensor_of(sum), Reduce::sum);
-    world->join();
+    world->wait();
     EXPECT_TRUE(std::isnan(max[0]) && std::isnan(sum[0]));
     EXPECT_TRUE(std::isinf(max[1]) && std::isinf(sum[1]));
   }
@@ -228,7 +228,7 @@ TEST(Reductions, IntegersWrapAndCompareSigned) {
   world->all_reduce(tensor_of(bytes), Reduce::sum);
   world->all_reduce(tensor_of(ints), Reduce::sum);
   world->all_reduce(tensor_of(max), Reduce::max);
-  world->join();
+  world->wait();
   EXPECT_EQ(bytes[0], (200 * n) % 256);
   // n (2^31 - 1) modulo 2^32, as a signed number.
   EXPECT_EQ(ints[0], std::int32_t(std::uint32_t(n) * 0x7fffffffu));

@@ -34,7 +34,7 @@ TEST(Communicator, SplitsByColorAndOrdersByKey) {
   EXPECT_EQ(parity->size(), (n + 1 - rank % 2) / 2);
   std::vector<std::int32_t> mine{rank}, all(std::size_t(parity->size()));
   parity->all_gather(tensor_of(all), tensor_of(mine));
-  parity->join();
+  parity->wait();
   for (int i = 0; i < parity->size(); ++i)
     EXPECT_EQ(all[std::size_t(i)] % 2, rank % 2) << "a stranger in the group";
   for (int i = 1; i < parity->size(); ++i)
@@ -62,7 +62,7 @@ TEST(Communicator, GroupsOfGroups) {
   EXPECT_EQ(reduced(*half, 1), half->size());
 }
 
-// A later collective sees the results of an earlier one of the same communicator without join().
+// A later collective sees the results of an earlier one of the same communicator without wait().
 TEST(Communicator, RunsInTheOrderOfTheCalls) {
   const auto world = testing::world(blocks_of(512));
   const int n = world->size();
@@ -71,7 +71,7 @@ TEST(Communicator, RunsInTheOrderOfTheCalls) {
     world->reduce_scatter(tensor_of(mine), tensor_of(x), Reduce::sum);
     world->all_gather(tensor_of(x), tensor_of(mine));
   }
-  world->join();
+  world->wait();
   for (double v : x) ASSERT_EQ(v, std::pow(n, 10));
 }
 
@@ -84,10 +84,10 @@ TEST(Communicator, KeepsCollectivesOfTwoGroupsApart) {
     world->all_reduce(tensor_of(a[i]), Reduce::sum);
     again->all_reduce(tensor_of(b[i]), Reduce::sum);
   }
-  again->join();
+  again->wait();
   for (const auto& x : b)
     for (float v : x) ASSERT_EQ(v, float(n));
-  world->join();
+  world->wait();
   for (const auto& x : a)
     for (float v : x) ASSERT_EQ(v, float(n));
 }
@@ -102,8 +102,8 @@ TEST(Communicator, GroupsAreIndependent) {
   std::vector<float> x(5001, 1.0f), y = x;
   first->all_reduce(tensor_of(x), Reduce::sum);
   second->all_reduce(tensor_of(y), Reduce::sum);
-  first->join();
-  second->join();
+  first->wait();
+  second->wait();
   for (float v : x) ASSERT_EQ(v, float(world->size()));
   EXPECT_TRUE(same_bits(x, y));
 }
@@ -117,12 +117,12 @@ TEST(Communicator, ReturnsBeforeTheOtherRanksCall) {
   if (world->rank() > 0) order->barrier();
   world->all_reduce(tensor_of(x), Reduce::sum);
   if (world->rank() == 0) order->barrier();
-  world->join();
+  world->wait();
   for (float v : x) ASSERT_EQ(v, float(world->size()));
 }
 
 // Rank 0 computes until the other ranks have the result, of which its part is in: a collective that
-// went on in join() alone would never be done.
+// went on in wait() alone would never be done.
 TEST(Communicator, GoesOnWhileTheCallerComputes) {
   const auto world = testing::world(blocks_of(4096));
   const auto order = world->split(0, world->rank(), "order");
@@ -130,11 +130,11 @@ TEST(Communicator, GoesOnWhileTheCallerComputes) {
   world->all_reduce(tensor_of(x), Reduce::sum);  // many blocks, each after an answer
   world->broadcast(tensor_of(y), 0);             // and what is queued behind it
   if (world->rank() > 0) {
-    world->join();
+    world->wait();
     for (float v : x) ASSERT_EQ(v, float(world->size()));
   }
   order->barrier();
-  world->join();
+  world->wait();
   for (float v : x) ASSERT_EQ(v, float(world->size()));
 }
 
@@ -147,13 +147,13 @@ TEST(Communicator, TimingDoesNotShowInTheResult) {
     auto x = contribution(rank, 5003);
     std::this_thread::sleep_for(std::chrono::microseconds((rank * 7 + round * 13) % 5 * 300));
     world->all_reduce(tensor_of(x), Reduce::sum);
-    world->join();
+    world->wait();
     if (round == 0) first = x;
     ASSERT_TRUE(same_bits(x, first));
   }
   std::vector<float> all(first.size() * std::size_t(n));
   world->all_gather(tensor_of(all), tensor_of(first));
-  world->join();
+  world->wait();
   for (int r = 0; r < n; ++r)
     EXPECT_EQ(0, std::memcmp(first.data(), all.data() + std::size_t(r) * first.size(),
                              first.size() * sizeof(float)))
@@ -218,7 +218,7 @@ TEST(Communicator, CountsWhatItSends) {
   std::vector<float> x(std::size_t(bytes / 4)), part(x.size() / std::size_t(n));
   auto sent = [&, before = std::int64_t(0)](auto&& call) mutable {
     call();
-    world->join();
+    world->wait();
     const std::int64_t now = world->stats().bytes_sent;
     return now - std::exchange(before, now);
   };
@@ -263,9 +263,9 @@ TEST(DeviceTensors, AreStagedThroughTheHost) {
     world->reduce_scatter(on_device(mine), on_device(x), Reduce::max);
     world->all_gather(on_device(y), on_device(mine));
     world->broadcast(on_device(z), n - 1);
-    world->join();
+    world->wait();
     world->all_reduce(tensor_of(expected), Reduce::sum);  // the host's are taken as they lie
-    world->join();
+    world->wait();
     EXPECT_TRUE(same_bits(x, expected));
     EXPECT_TRUE(same_bits(y, expected));
     EXPECT_TRUE(same_bits(z, contribution(n - 1, n * part)));

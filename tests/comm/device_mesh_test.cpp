@@ -19,7 +19,7 @@ using testing::error_of;
 std::vector<std::int32_t> members(Communicator& group, int rank) {
   std::vector<std::int32_t> mine{rank}, all(std::size_t(group.size()));
   group.all_gather(tensor_of(all), tensor_of(mine));
-  group.join();
+  group.wait();
   return all;
 }
 

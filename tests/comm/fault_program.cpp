@@ -47,7 +47,7 @@ struct Job {
   bool is(int rank) const { return session.rank() == rank; }
   void reduce() {
     world->all_reduce(tensor(), Reduce::max);
-    world->join();
+    world->wait();
     if (ops) ops->synchronize();
   }
   /// Collectives without end: what the others are in when one goes wrong.

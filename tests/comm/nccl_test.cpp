@@ -84,7 +84,7 @@ TYPED_TEST(NcclTypes, AllReduceSumsAndFindsTheGreatest) {
     const auto sum = this->on_device(mine), max = this->on_device(mine);
     world->all_reduce(sum, Reduce::sum);
     world->all_reduce(max, Reduce::max);
-    world->join();
+    world->wait();
     const auto sums = sum.template read_as<TypeParam>(),
                greatest = max.template read_as<TypeParam>();
     for (std::int64_t i = 0; i < count; ++i) {
@@ -107,10 +107,10 @@ TYPED_TEST(NcclTypes, ReduceScatterGivesEachRankItsPart) {
     const auto before = this->values(rank, n * count);
     const auto in = this->on_device(before), mine = this->on_device(this->values(99, count));
     world->reduce_scatter(mine, in, Reduce::sum);
-    world->join();
+    world->wait();
     EXPECT_TRUE(same_bits(in.template read_as<TypeParam>(), before)) << "the input was changed";
     world->reduce_scatter(in.tensor().row_range(rank * count, count), in, Reduce::sum);  // in place
-    world->join();
+    world->wait();
     const auto apart = mine.template read_as<TypeParam>(), all = in.template read_as<TypeParam>();
     for (std::int64_t i = 0; i < count; ++i) {
       int expected = 0;
@@ -129,14 +129,14 @@ TYPED_TEST(NcclTypes, AllGatherAndBroadcast) {
     const auto mine = this->on_device(this->values(rank, count)),
                all = this->on_device(this->values(99, n * count));
     world->all_gather(all, mine);
-    world->join();
+    world->wait();
     const auto gathered = all.template read_as<TypeParam>();
     for (std::int64_t i = 0; i < n * count; ++i)
       ASSERT_EQ(to_number(gathered[std::size_t(i)]), this->value(int(i / count), i % count));
     for (int root = 0; root < n; ++root) {
       const auto x = this->on_device(this->values(rank, count));
       world->broadcast(x, root);
-      world->join();
+      world->wait();
       EXPECT_TRUE(same_bits(x.template read_as<TypeParam>(), this->values(root, count)));
     }
   }
@@ -158,7 +158,7 @@ TEST_F(Nccl, ReducesBf16AsTheHostDoes) {
       reduce_in_order(expected.data(), parts, count, DType::bf16, operation);
       const auto mine = on_device(x[std::size_t(world->rank())]);
       world->all_reduce(mine, operation);
-      world->join();
+      world->wait();
       EXPECT_TRUE(same_bits(mine.read_as<BFloat16>(), expected)) << count;
     }
 }
@@ -170,13 +170,13 @@ TEST_F(Nccl, TheGreatestOfNaNIsNaN) {
     const auto x =
         on_device(std::vector<float>{here ? std::numeric_limits<float>::quiet_NaN() : 1.0f, 2.0f});
     world->all_reduce(x, Reduce::max);
-    world->join();
+    world->wait();
     EXPECT_TRUE(std::isnan(x.read_as<float>()[0]));
     EXPECT_EQ(x.read_as<float>()[1], 2.0f);
   }
 }
 
-/// What Ops wrote before is seen, and what they do after join() sees the result: no host waits.
+/// What Ops wrote before is seen, and what they do after wait() sees the result: no host waits.
 TEST_F(Nccl, IsOrderedWithTheOperations) {
   const auto world = this->world();
   constexpr std::int64_t kCount = 1 << 16;
@@ -187,7 +187,7 @@ TEST_F(Nccl, IsOrderedWithTheOperations) {
   ops().fill(x, 1);
   for (int round = 0; round < 5; ++round) {
     world->all_reduce(x, Reduce::sum);
-    world->join();
+    world->wait();
     ops().add(x, one);
     expected = n * expected + 1;
   }
@@ -201,13 +201,13 @@ TEST_F(Nccl, OverlapsComputation) {
   const auto x = on_device(std::vector<float>(1000, 1.0f)), y = on_device(std::vector<float>(8)),
              one = on_device(std::vector<float>(8, 1.0f));
   world->all_reduce(x, Reduce::sum);  // connects
-  world->join();
+  world->wait();
   if (world->rank() > 0) hosts->barrier();
   world->all_reduce(x, Reduce::sum);
   ops().add(y, one);
   EXPECT_EQ(y.read_as<float>()[0], 1.0f);
   if (world->rank() == 0) hosts->barrier();
-  world->join();
+  world->wait();
   EXPECT_EQ(x.read_as<float>()[999], float(world->size() * world->size()));
 }
 
@@ -217,11 +217,11 @@ TEST_F(Nccl, AbortsWhenAnExceptionPassesBy) {
   const std::string error = testing::error_of([&] {
     const auto world = this->world();
     world->all_reduce(x, Reduce::sum);
-    world->join();
+    world->wait();
     ops().synchronize();
     if (world->rank() > 0) return;
     world->all_reduce(x, Reduce::sum);
-    world->join();
+    world->wait();
     fail("out of disk");
   });
   EXPECT_EQ(error, testing::session().rank() > 0 ? "" : "out of disk");
@@ -244,13 +244,13 @@ TEST_F(Nccl, AbortsAllGroupsBeforeMemoryIsReleased) {
       if (guarded) guard.emplace(*world);
       for (auto* group : {world.get(), again.get()}) {
         group->all_reduce(outlives, Reduce::sum);
-        group->join();
+        group->wait();
       }
       ops().synchronize();
       if (world->rank() > 0) return;
       for (auto* group : {again.get(), world.get()}) {
         group->all_reduce(outlives, Reduce::max);  // by an exchange, whose buffer is released too
-        group->join();
+        group->wait();
       }
       fail("out of disk");
     });
@@ -264,7 +264,7 @@ TEST_F(Nccl, TakesNothingAfterAnAbort) {
   const auto again = world->split(0, world->rank(), "again");
   const auto x = on_device(std::vector<float>(8, 1.0f));
   world->all_reduce(x, Reduce::sum);
-  world->join();
+  world->wait();
   ops().synchronize();
   testing::world()->barrier();
   world->abort();
@@ -286,8 +286,8 @@ TEST_F(Nccl, KeepsCollectivesOfTwoGroupsApart) {
     world->all_reduce(*a.back(), Reduce::sum);
     again->all_reduce(*b.back(), Reduce::sum);
   }
-  again->join();
-  world->join();
+  again->wait();
+  world->wait();
   for (const auto* list : {&a, &b})
     for (const auto& x : *list)
       for (const float value : x->read().values) ASSERT_EQ(value, n);
@@ -308,7 +308,7 @@ TEST_F(Nccl, Counts) {
   const CommunicationStats before = world->stats();
   world->all_reduce(x, Reduce::sum);  // 2 (n-1) 48
   world->reduce_scatter(x.tensor().row_range(12 * world->rank(), 12), x, Reduce::sum);  // (n-1) 48
-  world->join();
+  world->wait();
   ops().synchronize();
   const CommunicationStats after = world->stats();
   EXPECT_EQ(after.collectives, before.collectives + 2);

@@ -59,6 +59,23 @@ std::string task_error(const std::string& type, const std::string& sampler,
   return error_of<UsageError>([&] { (void)read_task(folder / "t.toml", overrides); });
 }
 
+TEST(DecodingOptions, OfATaskOfAnEarlierVersionNameTheKeyOfToday) {
+  const std::string earlier = "random_remasking";  // words: kept
+  EXPECT_TRUE(contains(task_error("generation", earlier + " = true"),
+                       ":8:1: sampler." + earlier + " is now sampler.remasking; true: \"random\""));
+}
+
+TEST(EnumWords, AreParsedToTheirValues) {
+  const std::vector<std::string> words = all_words<TaskType>();
+  EXPECT_EQ(words.size(), 5u);
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    EXPECT_EQ(parse_word<TaskType>(words[i]), TaskType(i));
+    EXPECT_EQ(word_of(TaskType(i)), words[i]);
+  }
+  for (const char* other : {"", "generatio", "generation ", "Generation"})
+    EXPECT_EQ(parse_word<TaskType>(other), std::nullopt) << other;
+}
+
 // By the key of the file, before any work.
 TEST(DecodingOptions, OfATaskAreCheckedAsItIsRead) {
   const std::string uneven = "gen_length = 12\nblock_length = 4\nsteps = 7\n";

@@ -199,7 +199,7 @@ TEST_F(Layouts, RanksKeepTheSameWeights) {
     const auto expect_same = [](Communicator& group, const Tensor& t) {
       std::vector<float> first(t.as<float>(), t.as<float>() + t.count());
       group.broadcast(Tensor(first.data(), t.shape), 0);
-      group.join();
+      group.wait();
       EXPECT_EQ(std::memcmp(first.data(), t.data, std::size_t(t.bytes())), 0);
     };
     expect_same(grid.data(), trainer.weights().flat());

@@ -19,21 +19,21 @@ using namespace testing;  // NOLINT
 
 /// The emulator's counters, or how far they have come since others were read.
 struct Counts {
-  std::int64_t launches, products, shapes, tuned, allocations, waits, copies, bytes;
+  std::int64_t launches, gemms, shapes, tuned, allocations, waits, copies, bytes;
   static Counts now() {
     const emulator::Counters& c = emulator::counters;
-    return {c.launches,    c.products,   c.product_shapes, c.tuned_shapes,
-            c.allocations, c.host_waits, c.copies,         c.copied_bytes};
+    return {c.launches,    c.gemms,      c.gemm_shapes, c.tuned_shapes,
+            c.allocations, c.host_waits, c.copies,      c.copied_bytes};
   }
   Counts since(const Counts& o) const {
-    return {launches - o.launches,       products - o.products, shapes - o.shapes, tuned - o.tuned,
-            allocations - o.allocations, waits - o.waits,       copies - o.copies, bytes - o.bytes};
+    return {launches - o.launches,       gemms - o.gemms, shapes - o.shapes, tuned - o.tuned,
+            allocations - o.allocations, waits - o.waits, copies - o.copies, bytes - o.bytes};
   }
 };
 std::ostream& operator<<(std::ostream& out, const Counts& c) {
-  return out << c.launches << " launches, " << c.products << " products, " << c.shapes
-             << " new shapes, " << c.tuned << " tuned, " << c.allocations << " allocations, "
-             << c.waits << " waits, " << c.copies << " copies of " << c.bytes << " bytes";
+  return out << c.launches << " launches, " << c.gemms << " GEMMs, " << c.shapes << " new shapes, "
+             << c.tuned << " tuned, " << c.allocations << " allocations, " << c.waits << " waits, "
+             << c.copies << " copies of " << c.bytes << " bytes";
 }
 
 /// Texts of all lengths, prompts with responses.
@@ -98,7 +98,7 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
       EXPECT_LE(more.waits, first.waits);
       EXPECT_EQ(more.copies, first.copies);
       EXPECT_EQ(more.launches, first.launches);
-      EXPECT_EQ(more.products, first.products);
+      EXPECT_EQ(more.gemms, first.gemms);
       tokens.insert(result.record.tokens);
       masked.insert(std::int64_t(result.record.flops));
     }
@@ -144,7 +144,7 @@ TEST_P(StepCounts, OfBlockDiffusionDoNotDependOnMasksAndLengths) {
   expect_constant(trainer, 6);
 }
 
-/// A run that tunes its products; `tuned` says how many shapes were timed as a trainer was made.
+/// A run that tunes its GEMMs; `tuned` says how many shapes were timed as a trainer was made.
 class Tuning : public ::testing::Test {
  protected:
   Tuning() : devices_(session().size()), world_(testing::world()), run_(*world_) {
@@ -160,7 +160,7 @@ class Tuning : public ::testing::Test {
     std::string warnings;  // rank 0's
   };
   Result train(bool tune, bool resume) {
-    CudaOps ops(DeviceOptions{.index = session().rank(), .tune_products = tune});
+    CudaOps ops(DeviceOptions{.index = session().rank(), .tune_gemms = tune});
     DeviceMesh grid(testing::world({}, &ops), session().size());
     const Counts before = Counts::now();
     ::testing::internal::CaptureStderr();
@@ -189,7 +189,7 @@ class Tuning : public ::testing::Test {
   Config config_;
 };
 
-// What passes that choose algorithms leave behind does not reach the run: the emulator's products
+// What passes that choose algorithms leave behind does not reach the run: the emulator's gemms
 // are computed more than once where they are tuned, its algorithm is one.
 TEST_F(Tuning, ChangesNoResult) {
   const Result tuned = train(true, false);

@@ -16,8 +16,8 @@ void count(const GemmShape& shape) {
   static std::mutex mutex;
   static std::set<GemmShape> known;
   const std::lock_guard lock(mutex);
-  ++emulator::counters.products;
-  emulator::counters.product_shapes += known.insert(shape).second;
+  ++emulator::counters.gemms;
+  emulator::counters.gemm_shapes += known.insert(shape).second;
 }
 
 }  // namespace

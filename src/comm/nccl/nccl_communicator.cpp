@@ -55,7 +55,7 @@ std::vector<int> others_of(Communicator& group, int world_rank) {
   std::vector<std::int32_t> all(std::size_t(group.size()));
   std::int32_t mine = world_rank;
   group.all_gather(Tensor(all.data(), {group.size()}), Tensor(&mine, {1}));
-  group.join();
+  group.wait();
   all.erase(all.begin() + group.rank());
   return {all.begin(), all.end()};
 }
@@ -70,7 +70,7 @@ ncclUniqueId shared_id(Communicator& group) {
           library.last_error(nullptr), "; NCCL_DEBUG=WARN says more");
   }
   group.broadcast(Tensor(id.internal, {std::int64_t{sizeof id.internal}}, DType::u8), 0);
-  group.join();
+  group.wait();
   return id;
 }
 
@@ -126,7 +126,7 @@ struct NcclCommunicator::Device {
   nccl::Link link;
   void* buffer = nullptr;
   std::optional<Event> last;     // the end of what was queued last
-  bool pending = false;          // something is queued that no join() has seen
+  bool pending = false;          // something is queued that no wait() has seen
   std::int64_t collectives = 0;  // so far
   double bytes_sent = 0;
   Stalls stand_stills;
@@ -247,8 +247,8 @@ void NcclCommunicator::broadcast(Tensor x, int root) {
   queue(c, double(x.bytes()), [&](Device& d) { d.link.broadcast(c, bytes_of(x)); });
 }
 
-void NcclCommunicator::join() {
-  host_->join();
+void NcclCommunicator::wait() {
+  host_->wait();
   if (!device_) return;
   device_->watch->check();
   if (!std::exchange(device_->pending, false)) return;
@@ -259,7 +259,7 @@ void NcclCommunicator::join() {
 }
 
 void NcclCommunicator::barrier() {
-  join();
+  wait();
   host_->barrier();
 }
 

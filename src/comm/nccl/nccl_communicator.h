@@ -26,7 +26,7 @@ struct NcclOptions {
 /// Ranks with a GPU each. Device tensors are exchanged by NCCL, from GPU to GPU where the machine
 /// can, on a stream of this communicator's own; host tensors by the communicator it is made with.
 ///
-/// A collective waits on the device for the Ops calls before it, join() lets later Ops calls wait
+/// A collective waits on the device for the Ops calls before it, wait() lets later Ops calls wait
 /// for it: events order the streams, and the host waits for neither. NCCL connects the ranks at the
 /// first collective on a device tensor. Its sums of f32, f64 and integers are added in an order
 /// that depends on the number of ranks, the size, the links between the GPUs and NCCL's version
@@ -70,11 +70,11 @@ class NcclCommunicator final : public Communicator {
   void all_gather(Tensor out, Tensor mine) override;
   void reduce_scatter(Tensor mine, Tensor in, Reduce operation) override;
   void broadcast(Tensor x, int root) override;
-  void join() override;
+  void wait() override;
   /// For the hosts: what is queued on the devices may still run.
   void barrier() override;
   /// bytes_sent: what a ring sends. waited_seconds: also how long the Ops' stream stalled in
-  /// join(), as far as the device has come.
+  /// wait(), as far as the device has come.
   CommunicationStats stats() const override;
   void abort() noexcept override;
 

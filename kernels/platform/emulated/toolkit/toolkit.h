@@ -10,7 +10,7 @@
 #include <vector>
 
 // Stand-ins for the CUDA runtime, the driver's tensor maps and cuBLASLt, so that the files of
-// kernels/cuda that call them (device.cpp, products.cpp, stream.cpp, tensor_map.cpp) run on a CPU,
+// kernels/cuda that call them (device.cpp, gemm.cpp, stream.cpp, tensor_map.cpp) run on a CPU,
 // in tests/cuda/host. Streams and kernels are the emulator's. A call that breaks a rule of the real
 // library returns its error and leaves a line in take_violations(); so does what the real one would
 // leave undefined: memory, streams or events that are gone, a copy in the wrong direction, work

@@ -22,8 +22,8 @@ TEST(Presets, AreTheFilesOfConfigs) {
   for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
     if (entry.path().extension() == ".toml") files.insert(entry.path().stem().string());
   EXPECT_EQ(names, files);
-  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora", "llada-1b",
-                                          "llada-8b"}));
+  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora",
+                                          "llada-1b", "llada-8b"}));
 }
 
 TEST(Presets, AreValid) {

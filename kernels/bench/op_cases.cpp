@@ -157,10 +157,40 @@ void OpCases::add_attention() {
                                  v(qkv), shape);
         });
   }
+  add_decoding_attention(offsets);
   const Tensor table = singles({s_.length, d});
   const Tensor rotated = qkv.column_range(0, q_cols + kv_cols);
   add("rope", {rotated}, 0, double(2 * rotated.bytes()),
       [=, &ops] { ops.rope(rotated, positions, table, Rotation::forward); });
+}
+
+/// A step of cached decoding: of each sequence the last rows alone, which see all of its keys.
+void OpCases::add_decoding_attention(const Tensor& key_offsets) {
+  const std::int64_t rows = std::min<std::int64_t>(32, s_.length), n = s_.batch * rows;
+  const std::int64_t d = s_.head_dim(), q_cols = s_.heads * d, kv_cols = s_.kv_heads * d;
+  std::vector<std::int32_t> starts;
+  std::vector<KeyIntervals> intervals;
+  for (std::int64_t b = 0; b <= s_.batch; ++b) starts.push_back(std::int32_t(b * rows));
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t begin = i / rows * s_.length;
+    intervals.push_back(bidirectional_keys(begin, begin + s_.length));
+  }
+  AttentionShape shape;
+  shape.heads = s_.heads;
+  shape.kv_heads = s_.kv_heads;
+  shape.head_dim = d;
+  shape.query_offsets = values(starts);
+  shape.key_offsets = key_offsets;
+  shape.query_keys = memory({n, 4}, DType::i32);
+  Ops& ops = ops_;
+  ops.copy(shape.query_keys, tensor_of(intervals));
+  ops.synchronize();
+  const Tensor q = floats({n, q_cols}), out = floats({n, q_cols}), lse = singles({n, s_.heads});
+  const Tensor kv = floats({s_.tokens(), 2 * kv_cols});
+  const Tensor k = kv.column_range(0, kv_cols), v = kv.column_range(kv_cols, kv_cols);
+  add("attention cached forward", {q, k}, 4.0 * double(n) * double(s_.length) * double(q_cols),
+      double(q.bytes() + kv.bytes() + out.bytes()),
+      [=, &ops] { ops.attention_forward(out, lse, q, k, v, shape); });
 }
 
 void OpCases::add_norms() {

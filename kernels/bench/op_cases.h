@@ -46,6 +46,7 @@ class OpCases {
   void add_linear(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows);
   void add_norms();
   void add_attention();
+  void add_decoding_attention(const Tensor& key_offsets);
   void add_feed_forward();
   void add_vocabulary();
   void add_diffusion();

@@ -181,6 +181,20 @@ BlockGrid choose_grid(std::int64_t m, std::int64_t n, std::int64_t k, int thread
   return best;
 }
 
+void for_blocks(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k,
+                const std::function<void(const Block&, int)>& task) {
+  const BlockGrid grid = choose_grid(m, n, k, pool.size());
+  if (grid.rows * grid.cols == 1) return task({0, m, 0, n}, 0);
+  pool.run([&](int thread) {
+    if (thread >= grid.rows * grid.cols) return;
+    const std::int64_t i = thread / grid.cols, j = thread % grid.cols;
+    const std::int64_t top = cut(m, i, grid.rows), left = cut(n, j, grid.cols);
+    const std::int64_t rows = cut(m, i + 1, grid.rows) - top;
+    const std::int64_t cols = cut(n, j + 1, grid.cols) - left;
+    if (rows > 0 && cols > 0) task({top, rows, left, cols}, thread);
+  });
+}
+
 void sgemm(ThreadPool& pool, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
            std::int64_t k, float alpha, const float* a, std::int64_t lda, const float* b,
            std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
@@ -192,21 +206,12 @@ void sgemm(ThreadPool& pool, bool transpose_a, bool transpose_b, std::int64_t m,
   }
   const OpenBlas& blas = openblas_for(pool.size());
   for (const std::int64_t size : {m, n, k, lda, ldb, ldc}) as_int(size);
-  const auto block = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols) {
+  for_blocks(pool, m, n, k, [&](const Block& at, int) {
     blas.sgemm(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
-               transpose_b ? kTranspose : kNoTranspose, int(rows), int(cols), int(k), alpha,
-               a + (transpose_a ? row : row * lda), int(lda), b + (transpose_b ? col * ldb : col),
-               int(ldb), beta, c + row * ldc + col, int(ldc));
-  };
-  const BlockGrid grid = choose_grid(m, n, k, pool.size());
-  if (grid.rows * grid.cols == 1) return block(0, m, 0, n);
-  pool.run([&](int thread) {
-    if (thread >= grid.rows * grid.cols) return;
-    const std::int64_t i = thread / grid.cols, j = thread % grid.cols;
-    const std::int64_t top = cut(m, i, grid.rows), left = cut(n, j, grid.cols);
-    const std::int64_t rows = cut(m, i + 1, grid.rows) - top;
-    const std::int64_t cols = cut(n, j + 1, grid.cols) - left;
-    if (rows > 0 && cols > 0) block(top, rows, left, cols);
+               transpose_b ? kTranspose : kNoTranspose, int(at.rows), int(at.cols), int(k), alpha,
+               a + (transpose_a ? at.row : at.row * lda), int(lda),
+               b + (transpose_b ? at.col * ldb : at.col), int(ldb), beta, c + at.row * ldc + at.col,
+               int(ldc));
   });
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "core/parallel.h"
@@ -23,5 +24,14 @@ struct BlockGrid {
   std::int64_t rows, cols;
 };
 BlockGrid choose_grid(std::int64_t m, std::int64_t n, std::int64_t k, int threads);
+
+/// A block of c.
+struct Block {
+  std::int64_t row, rows, col, cols;
+};
+/// Calls task(block, thread) for every block of the grid that choose_grid gives, each on a thread
+/// of its own.
+void for_blocks(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k,
+                const std::function<void(const Block&, int)>& task);
 
 }  // namespace lacuna

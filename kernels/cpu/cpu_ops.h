@@ -10,8 +10,10 @@ namespace lacuna {
 
 struct SimdKernels;  // kernels/cpu/simd.h
 
-/// f32 on the host: OpenBLAS for products, loops over threads for the rest. One file per operation.
-/// Results are the same from run to run for one thread count and instruction set.
+/// f32 on the host: OpenBLAS for the GEMMs of backward passes, loops over threads for the rest. One
+/// file per operation. Results are the same from run to run for one thread count and instruction
+/// set. What a forward pass computes of a row (linear_forward, attention_forward, the norms,
+/// row_stats) has the same bits whatever other rows are computed with it and by how many threads.
 class CpuOps : public Ops {
  public:
   /// `threads` 0: every core this process may use.

@@ -1,6 +1,7 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/simd.h"
 
 namespace lacuna {
 namespace {
@@ -9,10 +10,28 @@ float beta(GradMode mode) { return mode == GradMode::accumulate ? 1.0f : 0.0f; }
 
 }  // namespace
 
+// Not by OpenBLAS, whose sums differ with the number of rows (its kernels for small products, and
+// for the rows that are left over, sum in another order) and which copies all weights for few rows.
 void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
   check_linear(Checks("linear_forward", Place::host), "y", y, "x", x, "w", w, Written::y);
-  sgemm(pool_, false, true, y.rows(), y.cols(), x.cols(), 1.0f, x.as<float>(), x.stride,
-        w.as<float>(), w.cols(), beta(mode), y.as<float>(), y.stride);
+  if (y.count() == 0) return;
+  const std::int64_t depth = x.cols();
+  for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
+    const LinearTiles& tiles = simd_.linear;
+    LinearPiece p{};
+    p.y = y.as<float>() + at.row * y.stride + at.col;
+    p.x = x.as<float>() + at.row * x.stride;
+    p.w = w.as<float>() + at.col * w.cols();
+    p.y_stride = y.stride;
+    p.x_stride = x.stride;
+    p.w_stride = w.cols();
+    p.rows = at.rows;
+    p.cols = at.cols;
+    p.depth = depth;
+    p.accumulate = mode == GradMode::accumulate;
+    p.scratch = scratch(thread, std::size_t(tiles.scratch));
+    tiles.multiply(p);
+  });
 }
 
 void CpuOps::linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) {

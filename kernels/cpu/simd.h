@@ -3,6 +3,7 @@
 
 #include "kernels/adamw_constants.h"
 #include "kernels/cpu/attention_tiles.h"
+#include "kernels/cpu/linear_tiles.h"
 
 namespace lacuna {
 
@@ -19,9 +20,9 @@ struct GumbelStream {
 };
 
 /// The loops that gain from wider vectors, over plain contiguous f32 of n elements. One source
-/// (simd_kernels.inc, attention_tiles.inc) is compiled once per instruction set, each into a table
-/// like this. Pointers may be equal where the operation in kernels/ops.h says tensors may be, and
-/// must not overlap otherwise.
+/// (simd_kernels.inc, attention_tiles.inc, linear_tiles.inc) is compiled once per instruction set,
+/// each into a table like this. Pointers may be equal where the operation in kernels/ops.h says
+/// tensors may be, and must not overlap otherwise.
 struct SimdKernels {
   const char* name;  // "avx2", "avx512"
 
@@ -62,6 +63,7 @@ struct SimdKernels {
                         const GumbelStream& stream, std::uint32_t first, std::int64_t n);
 
   AttentionTiles attention;  // kernels/cpu/attention_tiles.h and .inc
+  LinearTiles linear;        // kernels/cpu/linear_tiles.h and .inc
 };
 
 /// The table for this processor: avx512 where it has x86-64-v4, else avx2 (other architectures:

@@ -26,8 +26,8 @@ struct Sizes {
   std::int64_t rows, in, out;
 };
 // From empty to more than one block per thread.
-const Sizes kSizes[] = {{0, 3, 4},   {1, 1, 1},      {1, 300, 2},   {17, 31, 5},
-                        {257, 1, 9}, {300, 129, 65}, {96, 512, 257}};
+const Sizes kSizes[] = {{0, 3, 4},      {1, 1, 1},      {1, 300, 2},    {17, 31, 5},  {257, 1, 9},
+                        {300, 129, 65}, {96, 512, 257}, {200, 600, 33}, {7, 1025, 24}};
 
 /// sum_k a(k) b(k), f64.
 template <class A, class B>

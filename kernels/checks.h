@@ -90,6 +90,15 @@ inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,
   return {rows.count(), all.cols()};
 }
 
+/// The opposite direction; y may be strided, too.
+inline RowsCols check_scatter_rows(const Checks& c, const Tensor& x, const Tensor& y,
+                                   const Tensor& rows) {
+  c.is_float("x", x);
+  c.is_vector("rows", rows, rows.count(), DType::i32);
+  c.is_strided("y", y, rows.count(), x.cols(), x.dtype);
+  return {rows.count(), x.cols()};
+}
+
 inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Tensor& rows,
                                 const Tensor& ids, const char* table_name, const Matrix& table) {
   c.is_float(rows_name, rows);

@@ -141,7 +141,8 @@ class Ops {
   virtual void gather_rows(Tensor y, Tensor x, Tensor rows) = 0;
   /// x[rows[m],:] += y[m,:]. The rows must be distinct.
   virtual void scatter_add_rows(Tensor x, Tensor y, Tensor rows) = 0;
-  /// x[rows[m],:] = y[m,:], the opposite of gather_rows. The rows must be distinct.
+  /// x[rows[m],:] = y[m,:], the opposite of gather_rows; y may be strided, too. The rows must be
+  /// distinct.
   virtual void scatter_rows(Tensor x, Tensor y, Tensor rows) = 0;
 
   // --- embedding ---------------------------------------------------------------------------------

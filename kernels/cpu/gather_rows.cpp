@@ -48,13 +48,13 @@ void CpuOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
 
 void CpuOps::scatter_rows(Tensor x, Tensor y, Tensor rows) {
   const Checks c("scatter_rows", Place::host);
-  const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
+  const auto [count, cols] = check_scatter_rows(c, x, y, rows);
   check_indices(c.op(), "rows", rows, x.rows());
   check_distinct(c.op(), rows, x.rows());
   const auto* to = rows.as<std::int32_t>();
   pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t m = begin; m < end; ++m)
-      std::memcpy(x.as<float>() + to[m] * x.stride, y.as<float>() + m * n,
+      std::memcpy(x.as<float>() + to[m] * x.stride, y.as<float>() + m * y.stride,
                   std::size_t(n) * sizeof(float));
   });
 }

@@ -24,12 +24,12 @@ __global__ void gather_rows_kernel(T* y, const U* x, std::int64_t stride, const 
 
 /// x[rows[m],:] = or += y[m,:], one block per row m.
 template <class T, int n, bool add>
-__global__ void scatter_rows_kernel(T* x, std::int64_t stride, const T* y, const std::int32_t* rows,
-                                    std::int64_t limit, int cols) {
+__global__ void scatter_rows_kernel(T* x, std::int64_t stride, const T* y, std::int64_t y_stride,
+                                    const std::int32_t* rows, std::int64_t limit, int cols) {
   const std::int64_t to = rows[blockIdx.x];
   if (to < 0 || to >= limit) return;
   for (int c = int(threadIdx.x) * n; c < cols; c += int(blockDim.x) * n) {
-    auto row = load_pack<n>(y + std::int64_t{blockIdx.x} * cols + c);
+    auto row = load_pack<n>(y + std::int64_t{blockIdx.x} * y_stride + c);
     if constexpr (add) {
       const auto before = load_pack<n>(x + to * stride + c);
       for (int j = 0; j < n; ++j) row.v[j] = narrow<T>(widen(before.v[j]) + widen(row.v[j]));
@@ -41,13 +41,16 @@ __global__ void scatter_rows_kernel(T* x, std::int64_t stride, const T* y, const
 template <bool add>
 void scatter(const Checks& c, CUstream_st* stream, const Tensor& x, const Tensor& y,
              const Tensor& rows) {
-  check_gather_rows(c, "y", y, "x", x, rows);
+  if (add)
+    check_gather_rows(c, "y", y, "x", x, rows);
+  else
+    check_scatter_rows(c, x, y, rows);
   visit_float(x.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     visit_width<kPackOf<T>>(packs_fit(x.cols(), kPackOf<T>, {x, y}), [&](auto width) {
       constexpr int n = decltype(width)::value;
       launch({c.op(), dim3(unsigned(rows.count())), threads_for(x.cols() / n, 256), 0, stream},
-             scatter_rows_kernel<T, n, add>, x.as<T>(), x.stride, y.as<T>(),
+             scatter_rows_kernel<T, n, add>, x.as<T>(), x.stride, y.as<T>(), y.stride,
              rows.as<std::int32_t>(), x.rows(), int(x.cols()));
     });
   });

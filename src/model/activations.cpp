@@ -11,8 +11,9 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         "model limits: ", limits.rows, " rows, ", limits.sequences, " sequences, ",
         limits.logit_rows, " logit rows; there must be rows, and no more logit rows than rows");
   const ShardDims own(m, share);
-  const std::int64_t N = limits.rows, M = limits.logit_rows, S = limits.sequences,
-                     C = m.hidden_size, F = own.ffn_width, H = own.heads, D = own.head_dim;
+  const std::int64_t N = limits.rows, M = limits.logit_rows, G = limits.segments(),
+                     R = limits.cache_rows, C = m.hidden_size, F = own.ffn_width, H = own.heads,
+                     D = own.head_dim;
   const std::int64_t packed = (H + 2 * own.key_heads) * D;
   // Of N rows: those of one rank where they are split, and room for equal parts.
   const bool split = share.is_sequence_parallel(m.num_layers);
@@ -84,14 +85,22 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   const auto queries = [&](const std::string& name, std::int64_t rows) {
     return QuerySlots{.rows = {},
                       .positions = plan.add(name + "_positions", {rows}, DType::i32),
-                      .offsets = plan.add(name + "_offsets", {S + 1}, DType::i32),
+                      .offsets = plan.add(name + "_offsets", {G + 1}, DType::i32),
                       .keys = plan.add(name + "_keys", {rows, 4}, DType::i32)};
   };
   slots.all = queries("sequences/all", N);
   slots.logit = queries("sequences/logit", M);
   slots.logit.rows = plan.add("sequences/logit_rows", {M}, DType::i32);
-  slots.rope_table =
-      plan.add("sequences/rope_table", {std::min(m.max_seq_length, N), D}, DType::f32);
+  slots.key_offsets = plan.add("sequences/key_offsets", {G + 1}, DType::i32);
+  const std::int64_t positions = std::min(m.max_seq_length, std::max(N, R));
+  slots.rope_table = plan.add("sequences/rope_table", {positions, D}, DType::f32);
+  if (R > 0) {
+    CHECK(!limits.training, "a KV cache in training");
+    slots.cache_rows = plan.add("sequences/cache_rows", {N}, DType::i32);
+    for (std::int64_t l = 0; l < m.num_layers; ++l)
+      slots.kv_cache.push_back(
+          plan.add(str("kv_cache/blocks.", l), {R, 2 * own.key_heads * D}, dtype));
+  }
   if (share.count > 1) {
     slots.own_ids = plan.add("sequences/own_ids", {N}, DType::i32);
     slots.own_rows = plan.add("sequences/own_rows", {N}, DType::i32);
@@ -111,10 +120,10 @@ Plan Activations::plan(const ModelConfig& config, const ModelLimits& limits, DTy
   return make_plan(config, limits, dtype, share, slots);
 }
 
-void Activations::resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t sequences) {
+void Activations::resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t segments) {
   rows_ = rows;
   logit_rows_ = logit_rows;
-  sequences_ = sequences;
+  segments_ = segments;
 }
 
 BlockActivations Activations::block(std::size_t l) const {
@@ -140,6 +149,7 @@ BlockActivations Activations::block(std::size_t l) const {
   a.attn_out = first(b.attn_out, m);
   a.lse = first(b.lse, m);
   a.gate_up = first(b.gate_up, m);
+  if (!slots_.kv_cache.empty()) a.kv_cache = arena_[slots_.kv_cache[l]];
   a.attention_rstd = first(b.attention_rstd, entering);
   a.ffn_rstd = first(b.ffn_rstd, stream);
   return a;
@@ -188,13 +198,15 @@ QueryTensors Activations::queries(const QuerySlots& slots, std::int64_t rows) co
   return {.rows = first(slots.rows, rows),
           .positions = first(slots.positions, rows),
           .keys = first(slots.keys, rows),
-          .offsets = first(slots.offsets, sequences_ + 1)};
+          .offsets = first(slots.offsets, segments_ + 1)};
 }
 
 SequenceTensors Activations::sequences() const {
   return {.tokens = first(slots_.tokens, rows_),
           .all = queries(slots_.all, rows_),
-          .logit = queries(slots_.logit, logit_rows_)};
+          .logit = queries(slots_.logit, logit_rows_),
+          .key_offsets = first(slots_.key_offsets, segments_ + 1),
+          .cache_rows = first(slots_.cache_rows, rows_)};
 }
 
 Tensor Activations::first(Slot slot, std::int64_t rows) const {

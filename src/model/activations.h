@@ -21,6 +21,7 @@ struct BlockActivations {
   Tensor residual_mid;    // [M,C] the residual stream between attention and feed-forward
   Tensor ffn_rstd;        // [M]
   Tensor gate_up;         // [M,2F]; their gradients in the backward pass
+  Tensor kv_cache = {};   // [R,2K D] rotated keys and values, kept from pass to pass; or none
 };
 
 /// Buffers that every block reuses.
@@ -57,8 +58,8 @@ class Activations {
   static Plan plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                    TensorParallelShard share);
 
-  /// Views from now on are for N rows, of which M get logits, in S sequences.
-  void resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t sequences);
+  /// Views from now on are for N rows, of which M get logits, in so many segments of attention.
+  void resize(std::int64_t rows, std::int64_t logit_rows, std::int64_t segments);
 
   BlockActivations block(std::size_t l) const;
   FinalActivations final() const;
@@ -89,10 +90,11 @@ class Activations {
   };
   struct Slots {
     std::vector<BlockSlots> blocks;
+    std::vector<Slot> kv_cache;  // of each block, or none
     Slot final_x, final_rstd;
     Slot h, d_x, d_attended, logit_h, logit_d_x, logit_d_attended, hidden, d_qkv;
     QuerySlots all, logit;
-    Slot tokens, rope_table;
+    Slot tokens, key_offsets, cache_rows, rope_table;
     Slot own_ids, own_rows;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
@@ -108,7 +110,7 @@ class Activations {
   bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;
-  std::int64_t rows_ = 0, logit_rows_ = 0, sequences_ = 0;
+  std::int64_t rows_ = 0, logit_rows_ = 0, segments_ = 0;
 };
 
 }  // namespace lacuna

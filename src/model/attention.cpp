@@ -84,7 +84,13 @@ void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWe
                        const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   const Packed x(a.qkv, queries.attention, s.h.rows());
   project(pass, queries, x, a.qkv, w.qkv, keys, s);
-  pass.ops.attention_forward(a.attn_out, a.lse, x.q, x.k, x.v, queries.attention);
+  Tensor k = x.k, v = x.v;
+  if (a.kv_cache.data) {  // written before attention reads them: a row sees itself as it is now
+    pass.ops.scatter_rows(a.kv_cache, x.kv, pass.cache_rows);
+    k = a.kv_cache.column_range(0, x.k.cols());
+    v = a.kv_cache.column_range(x.k.cols(), x.v.cols());
+  }
+  pass.ops.attention_forward(a.attn_out, a.lse, x.q, k, v, queries.attention);
   pass.ops.linear_forward(s.h, a.attn_out, w.attention_out);
   sum_h(pass, s);
 }

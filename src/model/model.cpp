@@ -75,9 +75,9 @@ struct Model::State {
     sum_over_shares(tp_group, gradients.ffn_norm);
   }
 
-  QueryRows query_rows(const QueryTensors& queries, const QueryTensors& all) const {
+  QueryRows query_rows(const QueryTensors& queries, Tensor key_offsets) const {
     QueryRows q{queries.rows, queries.positions, attention};
-    q.attention.key_offsets = all.offsets;
+    q.attention.key_offsets = key_offsets;
     q.attention.query_offsets = queries.offsets;
     q.attention.query_keys = queries.keys;
     return q;
@@ -90,8 +90,9 @@ struct Model::State {
             float(config.rms_norm_eps),
             activations.rope_table(),
             s.tokens,
-            query_rows(s.all, s.all),
-            query_rows(s.logit, s.all)};
+            query_rows(s.all, s.key_offsets),
+            query_rows(s.logit, s.key_offsets),
+            s.cache_rows};
   }
 };
 
@@ -133,7 +134,7 @@ void Model::place(Tensor tokens, const Sequences& sequences) {
         "; the sequences have ", sequences.rows(), " i32 tokens");
   s.kept = false;
   s.activations.resize(sequences.rows(), std::int64_t(sequences.logit_rows.size()),
-                       sequences.count());
+                       s.placer.segments(sequences));
   s.placer.place(s.ops, s.activations.sequences(), tokens, sequences);
 }
 

@@ -5,7 +5,7 @@
 
 namespace lacuna {
 
-/// The queries of a block. Keys and values are of all N rows.
+/// The queries of a block. Keys and values are of all N rows, or of those in the KV cache.
 struct QueryRows {
   Tensor rows;       // i32 [M], which rows, increasing; none where it is all of them, in order
   Tensor positions;  // i32 [M]
@@ -23,6 +23,7 @@ struct Pass {
   Tensor tokens;      // i32 [N]
   QueryRows all;      // the queries of every block but the last
   QueryRows logit;    // those of the last: the rows that get logits
+  Tensor cache_rows;  // i32 [N]: where keys and values are kept; none without a KV cache
 };
 
 /// x = the sum of what every rank's part of a projection gives. Nothing where one rank has it all.

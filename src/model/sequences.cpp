@@ -23,12 +23,35 @@ void check_rows(const Sequences& s, std::int64_t max_length) {
       CHECK(position >= 0 && position < max_length, "sequences: row ", row, " is at position ",
             position, "; model.max_seq_length is ", max_length);
       const KeyIntervals& k = s.keys[std::size_t(row)];
-      CHECK(s.offsets[i] <= k.begin0 && k.begin0 < k.end0 && k.end0 <= k.begin1 &&
-                k.begin1 <= k.end1 && k.end1 <= s.offsets[i + 1],
+      const CacheRows own =
+          s.slabs.empty() ? CacheRows{s.offsets[i], s.offsets[i + 1]} : s.slabs[i];
+      CHECK(own.begin <= k.begin0 && k.begin0 < k.end0 && k.end0 <= k.begin1 &&
+                k.begin1 <= k.end1 && k.end1 <= own.end,
             "sequences: row ", row, " attends to [", k.begin0, ",", k.end0, ") and [", k.begin1,
-            ",", k.end1, "), which must ascend within its sequence, [", s.offsets[i], ",",
-            s.offsets[i + 1], ")");
+            ",", k.end1, "), which must ascend within its sequence, [", own.begin, ",", own.end,
+            ")");
     }
+}
+
+void check_cache(const Sequences& s, std::int64_t rows) {
+  CHECK(std::int64_t(s.slabs.size()) == s.count() &&
+            std::int64_t(s.cache_rows.size()) == s.rows() && !s.keys.empty(),
+        "sequences: ", s.slabs.size(), " slabs of ", s.count(), " sequences and ",
+        s.cache_rows.size(), " cache rows of ", s.rows(),
+        " rows; a model with a KV cache needs one of each, and key intervals");
+  std::int32_t free = 0;
+  for (std::size_t i = 0; i < s.slabs.size(); ++i) {
+    const CacheRows& slab = s.slabs[i];
+    CHECK(free <= slab.begin && slab.begin < slab.end && slab.end <= rows, "sequences: slab [",
+          slab.begin, ",", slab.end, ") of sequence ", i, " must lie behind row ", free,
+          " of a cache of ", rows);
+    free = slab.end;
+    for (std::int32_t row = s.offsets[i]; row < s.offsets[i + 1]; ++row) {
+      const std::int32_t kept = s.cache_rows[std::size_t(row)];
+      CHECK(slab.begin <= kept && kept < slab.end, "sequences: row ", row, " is kept in cache row ",
+            kept, "; its slab is [", slab.begin, ",", slab.end, ")");
+    }
+  }
 }
 
 }  // namespace
@@ -44,6 +67,7 @@ void check(const Sequences& s, const ModelLimits& limits, std::int64_t max_lengt
     CHECK(length <= max_length || !s.positions.empty(), "sequences: sequence ", i - 1, " has ",
           length, " tokens; model.max_seq_length is ", max_length);
   }
+  if (limits.cache_rows > 0) check_cache(s, limits.cache_rows);
   if (!s.positions.empty() || !s.keys.empty()) check_rows(s, max_length);
   CHECK(s.rows() <= limits.rows, "sequences: ", s.rows(), " tokens where at most ", limits.rows,
         " were announced");
@@ -81,19 +105,33 @@ void SequencePlacer::Queries::copy(Ops& ops, const QueryTensors& to) const {
   ops.copy(to.keys, tensor_of(keys));
 }
 
-SequencePlacer::SequencePlacer(const ModelLimits& limits, const AttentionMask& mask) : mask_(mask) {
-  all_.reserve(limits.rows, limits.sequences);
-  logit_.reserve(limits.logit_rows, limits.sequences);
+SequencePlacer::SequencePlacer(const ModelLimits& limits, const AttentionMask& mask)
+    : mask_(mask), cache_rows_(limits.cache_rows) {
+  all_.reserve(limits.rows, limits.segments());
+  logit_.reserve(limits.logit_rows, limits.segments());
+  key_offsets_.reserve(std::size_t(limits.segments()) + 1);
+}
+
+std::int64_t SequencePlacer::segments(const Sequences& sequences) const {
+  return cache_rows_ > 0 ? 2 * sequences.count() + 1 : sequences.count();
+}
+
+void SequencePlacer::end_segment(std::int32_t key_end) {
+  all_.end_segment();
+  logit_.end_segment();
+  key_offsets_.push_back(key_end);
 }
 
 void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
                            const Sequences& sequences) {
   all_.clear();
   logit_.clear();
-  const bool given = !sequences.positions.empty();
+  key_offsets_.assign(1, 0);
+  const bool given = !sequences.positions.empty(), cached = cache_rows_ > 0;
   auto logit_row = sequences.logit_rows.begin();
   for (std::size_t s = 0; s + 1 < sequences.offsets.size(); ++s) {
     const std::int32_t begin = sequences.offsets[s], end = sequences.offsets[s + 1];
+    if (cached) end_segment(sequences.slabs[s].begin);
     for (std::int32_t row = begin; row < end; ++row) {
       if (given)
         all_.add(sequences.positions[std::size_t(row)], sequences.keys[std::size_t(row)]);
@@ -102,13 +140,15 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
     }
     for (; logit_row != sequences.logit_rows.end() && *logit_row < end; ++logit_row)
       logit_.add(all_.positions[std::size_t(*logit_row)], all_.keys[std::size_t(*logit_row)]);
-    all_.end_sequence();
-    logit_.end_sequence();
+    end_segment(cached ? sequences.slabs[s].end : end);
   }
+  if (cached) end_segment(std::int32_t(cache_rows_));
   ops.copy(to.tokens, tokens);
   all_.copy(ops, to.all);
   ops.copy(to.logit.rows, tensor_of(sequences.logit_rows));
   logit_.copy(ops, to.logit);
+  ops.copy(to.key_offsets, tensor_of(key_offsets_));
+  if (cached) ops.copy(to.cache_rows, tensor_of(sequences.cache_rows));
 }
 
 }  // namespace lacuna

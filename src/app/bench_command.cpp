@@ -35,6 +35,7 @@ struct BenchOptions {
   std::vector<std::string> overrides;
   std::optional<std::int64_t> steps, gen_length, block_length;
   GenerationShape generation;
+  DecodingArguments decoding;
   BackendOptions backend;
   bool train = false, generate = false, json = false;
 
@@ -164,10 +165,11 @@ GenerationShape generation_of(const BenchOptions& options, const ModelConfig& mo
     fail_usage(str("--prompt-length ", shape.prompt_length,
                    " leaves no room: model.max_seq_length is ", model.max_seq_length));
   DecodingOptions& s = shape.decoding;
+  s = options.decoding.options({});
   s.gen_length = options.gen_length.value_or(std::min(room, kGenerated));
-  s.steps = options.steps.value_or(s.gen_length);
-  s.block_length = options.block_length.value_or(s.gen_length);
-  validate(s, option_name);
+  s.steps = options.steps.value_or(0);
+  s.block_length = options.block_length.value_or(0);
+  s = resolved(s, model, option_name);
   return shape;
 }
 
@@ -209,6 +211,8 @@ void bench_generation(const BenchOptions& options) {
                                        {"prompt_length", shape.prompt_length},
                                        {"gen_length", shape.decoding.gen_length},
                                        {"block_length", shape.decoding.block_length},
+                                       {"strategy", word_of(shape.decoding.strategy)},
+                                       {"cache", word_of(shape.decoding.cache)},
                                        {"batch", shape.batch},
                                        {"rounds", shape.rounds},
                                        {"passes", r.passes},
@@ -267,6 +271,10 @@ void add_generation_options(Command command, BenchOptions& o, Option generate) {
       .needs(generate)
       .between(0, std::int64_t{1} << 20)
       .show_default();
+  o.decoding.add_some_to(
+      command,
+      {"gen_length", "block_length", "steps", "temperature", "seed", "cfg_scale", "remasking"},
+      "--generate: ", "");
   count("--gen-length", o.gen_length, "--generate: tokens to generate [128, or what fits]");
   count("--block-length", o.block_length, "--generate: tokens of a block [--gen-length]");
   count("--batch", o.generation.batch, "--generate: sequences at once").show_default();

@@ -28,7 +28,7 @@ ChatSession::ChatSession(const LoadedModel& model, const DecodingOptions& option
                    config.max_seq_length));
   decoder_ = std::make_unique<Decoder>(
       *model.ops, config, model.weights,
-      DecoderLimits{.tokens = config.max_seq_length, .guidance = options.cfg_scale > 0});
+      limits_for(config, options, config.max_seq_length - options.gen_length));
   if (show) view_.emplace(stderr, *source_.tokenizer, config);
 }
 
@@ -63,7 +63,8 @@ std::string ChatSession::ask(const std::string& text) {
   // Each reply has noise of its own: the same words need not get the same reply again.
   const auto canvas =
       decode_live(*decoder_, {.tokens = ids, .options = options_, .sample = replies_},
-                  view_ ? &*view_ : nullptr, "", false);
+                  view_ ? &*view_ : nullptr, "", false)
+          .tokens;
   ++replies_;
   history_.push_back(
       {"assistant", answer_text(format_.tokenizer(), std::span(canvas).subspan(ids.size()),

@@ -31,41 +31,25 @@ Prompts random_prompts(const ModelConfig& model, const GenerationShape& shape) {
   return prompts;
 }
 
-/// Counts the passes of a round by what each left.
-class Counter {
- public:
-  Counter(const ModelConfig& model, GenerationBenchmark& result) : model_(model), result_(result) {}
-
-  void operator()(const DecodingStep& step) {
-    if (step.id == 0 || step.block != block_ || step.step != step_) ++result_.passes;
-    block_ = step.block;
-    step_ = step.step;
-    result_.rows += step.rows;
-    result_.logit_rows += step.logit_rows;
-    flops_ += forward_flops(model_, 1, step.rows, step.logit_rows);
-  }
-  double flops() const { return flops_; }
-
- private:
-  const ModelConfig& model_;
-  GenerationBenchmark& result_;
-  std::int64_t block_ = -1, step_ = -1;
-  double flops_ = 0;
-};
-
 }  // namespace
 
 GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
                                          const ModelWeights& weights,
                                          const GenerationShape& shape) {
   const std::int64_t available = ops.memory().available();
-  const std::int64_t canvas = shape.prompt_length + shape.decoding.gen_length;
-  Decoder decoder(ops, model, weights, {.tokens = shape.batch * canvas, .sequences = shape.batch});
+  Decoder decoder(ops, model, weights,
+                  limits_for(model, shape.decoding, shape.prompt_length, shape.batch));
   const Prompts prompts = random_prompts(model, shape);
   GenerationBenchmark result;
-  Counter counter(model, result);  // in the round that warms up: all are alike
-  for (const auto& text : generate(decoder, prompts, shape.decoding, 0, std::ref(counter)))
+  double flops = 0;  // of the round that warms up: all are alike
+  const auto count = [&](const DecodingStep& step) {
+    flops += forward_flops(model, 1, step.rows, step.logit_rows);
+  };
+  for (const auto& text : generate(decoder, prompts, shape.decoding, 0, count))
     result.tokens += std::int64_t(text.size()) - shape.prompt_length;
+  result.passes = decoder.stats().passes;
+  result.rows = decoder.stats().rows;
+  result.logit_rows = decoder.stats().logit_rows;
   ops.synchronize();
   std::vector<double> seconds;
   for (std::int64_t round = 0; round < shape.rounds; ++round) {
@@ -75,7 +59,7 @@ GenerationBenchmark benchmark_generation(Ops& ops, const ModelConfig& model,
     seconds.push_back(stopwatch.seconds());
   }
   result.seconds = median(seconds);
-  result.flops_per_s = counter.flops() / result.seconds;
+  result.flops_per_s = flops / result.seconds;
   result.parameters = count_parameters(model);
   result.peak_bytes =
       ops.place() == Place::host ? peak_resident_bytes() : available - ops.memory().available();

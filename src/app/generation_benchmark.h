@@ -21,7 +21,7 @@ struct GenerationBenchmark {
   std::int64_t rows = 0;    // rows of those passes: positions that were computed, of all sequences
   std::int64_t logit_rows = 0;  // of them, rows that got logits
   double seconds = 0;           // of a round
-  double flops_per_s = 0;       // forward_flops() of the passes
+  double flops_per_s = 0;       // forward_flops() of the passes, keys of a cache left out
   std::int64_t parameters = 0;
   std::int64_t peak_bytes = 0;  // as TrainingBenchmark's
 };

@@ -15,8 +15,8 @@ constexpr std::chrono::milliseconds kFrame{40};
 
 }  // namespace
 
-std::vector<std::int32_t> decode_live(Decoder& decoder, const DecodingRequest& request,
-                                      CanvasView* view, const std::string& title, bool keep) {
+DecodingResult decode_live(Decoder& decoder, const DecodingRequest& request, CanvasView* view,
+                           const std::string& title, bool keep) {
   if (!view) return decode(decoder, {request}).front();
   const std::int64_t id = decoder.add(request);
   view->begin(title, std::int64_t(request.tokens.size()), decoder.state(id));
@@ -28,7 +28,7 @@ std::vector<std::int32_t> decode_live(Decoder& decoder, const DecodingRequest& r
   };
   while (!decoder.idle()) decoder.step(observer);
   view->end(keep);
-  return decoder.collect().front().tokens;
+  return decoder.collect().front();
 }
 
 }  // namespace lacuna

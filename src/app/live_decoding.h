@@ -11,7 +11,7 @@ namespace lacuna {
 /// Runs a request on an idle decoder, drawn on `view` (null: not). On a terminal each canvas stays
 /// for a moment, or those of a small model would be gone before anything was seen. The drawing is
 /// taken off again, or kept without highlights. Errors as Decoder's.
-std::vector<std::int32_t> decode_live(Decoder& decoder, const DecodingRequest& request,
-                                      CanvasView* view, const std::string& title, bool keep);
+DecodingResult decode_live(Decoder& decoder, const DecodingRequest& request, CanvasView* view,
+                           const std::string& title, bool keep);
 
 }  // namespace lacuna

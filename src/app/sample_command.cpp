@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,11 +15,14 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/decoding_arguments.h"
+#include "app/generation_report.h"
+#include "app/infilling.h"
 #include "app/live_decoding.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "core/text.h"
 #include "decoding/generate.h"
 #include "model_io/loaded_model.h"
@@ -31,11 +36,11 @@ constexpr std::int64_t kDefaultLength = 128;
 constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {
-  std::string checkpoint, prompt, tokens, chat_template;
+  std::string checkpoint, prompt, tokens, infill, chat_template, stats_json, steps_map;
   DecodingArguments decoding;
   std::int64_t samples = 1;
   BackendOptions backend;
-  bool chat = false, ids = false, show = false, echo = false;
+  bool chat = false, ids = false, show = false, echo = false, stats = false;
 };
 
 std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& source) {
@@ -60,8 +65,7 @@ DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::i
     fail_usage(str("--gen-length is ", o.gen_length, "; with a prompt of ",
                    counted(prompt, "token"), " it must be at most ", room,
                    " (model.max_seq_length is ", config.max_seq_length, ")"));
-  validate(o, option_name);
-  return o;
+  return resolved(o, config, option_name);
 }
 
 void warn_of_idle_options(const Arguments& a, const DecodingOptions& o, bool causal) {
@@ -120,7 +124,8 @@ void chat(const Arguments& a) {
   const std::int64_t half = std::max<std::int64_t>(1, source.config.max_seq_length / 2);
   DecodingOptions options = options_of(a, source.config, 0, std::min(kDefaultLength, half));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
-  if (!a.decoding.gives("block_length") && options.gen_length % kChatBlock == 0) {
+  if (source.config.attention == Attention::bidirectional && !a.decoding.gives("block_length") &&
+      options.gen_length % kChatBlock == 0) {
     options.block_length = kChatBlock;
     validate(options, option_name);
   }
@@ -135,8 +140,69 @@ void chat(const Arguments& a) {
   out.flush();
 }
 
+/// `samples` texts of one request, at most `at_once` in one pass, printed in order. One that is
+/// done makes room for the next.
+void decode_all(Decoder& decoder, const DecodingRequest& request, std::int64_t samples,
+                std::int64_t at_once, const std::function<void(const DecodingResult&)>& print) {
+  std::map<std::int64_t, DecodingResult> waiting;  // for those before them, by their samples
+  std::int64_t added = 0, printed = 0, first_id = 0;
+  while (printed < samples) {
+    for (; added < samples && added - printed < 2 * at_once; ++added) {
+      DecodingRequest next = request;
+      next.sample = added;
+      const std::int64_t id = decoder.add(std::move(next));
+      if (added == 0) first_id = id;
+    }
+    decoder.step();
+    for (DecodingResult& result : decoder.collect()) {
+      result.id -= first_id;
+      waiting.emplace(result.id, std::move(result));
+    }
+    for (auto first = waiting.find(printed); first != waiting.end();
+         first = waiting.find(printed)) {
+      print(first->second);
+      waiting.erase(first);
+      ++printed;
+    }
+  }
+}
+
+/// Fills the gaps of a text.
+void infill(const Arguments& a) {
+  ModelSource source(a.checkpoint);
+  const ModelConfig& config = source.config;
+  if (config.attention != Attention::bidirectional)
+    fail_usage(str("--infill needs a bidirectional model; one with ", word_of(config.attention),
+                   " attention does not see what follows a gap"));
+  const Tokenizer& tokenizer = source.need_tokenizer("--infill needs one");
+  GapText text = parse_gaps(a.infill, tokenizer, config.max_seq_length);
+  const std::int64_t most = most_tokens(text);
+  if (most > config.max_seq_length)
+    fail_usage(str("--infill: the text may come to ", counted(most, "token"),
+                   "; model.max_seq_length is ", config.max_seq_length));
+  DecodingOptions options = a.decoding.options({.gen_length = most});
+  options.block_length = 0;
+  options = resolved(options, config, option_name);
+  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
+  const auto mask = std::int32_t(model.config().mask_token);
+  const std::int64_t at_once = std::clamp<std::int64_t>(kBatchTokens / most, 1, 8);
+  DecoderLimits limits = limits_for(model.config(), options, 0, at_once);
+  Decoder decoder(*model.ops, model.config(), model.weights, limits);
+  choose_lengths(text, decoder, mask);
+  const Stopwatch stopwatch;
+  GenerationReport report(a.steps_map);
+  Printer printer(a, model.source, 0);
+  decode_all(decoder, {.tokens = with_masks(text, mask), .options = options, .infill = true},
+             a.samples, at_once, [&](const DecodingResult& result) {
+               printer(result.tokens);
+               report.add(result);
+             });
+  report.finish(decoder.stats(), stopwatch.seconds(), a.stats, a.stats_json);
+}
+
 void sample(const Arguments& a) {
   if (a.chat) return chat(a);
+  if (!a.infill.empty()) return infill(a);
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
   ModelSource source(a.checkpoint);
   if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
@@ -152,22 +218,24 @@ void sample(const Arguments& a) {
   const std::int64_t canvas = length + options.gen_length;
   const std::int64_t at_once =
       a.show ? 1 : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, a.samples);
-  Decoder decoder(*model.ops, config, model.weights,
-                  {at_once * canvas, at_once, options.cfg_scale > 0});
-  Printer print(a, model.source, length);
+  Decoder decoder(*model.ops, config, model.weights, limits_for(config, options, length, at_once));
+  const Stopwatch stopwatch;
+  GenerationReport report(a.steps_map);
+  Printer printer(a, model.source, length);
+  const auto print = [&](const DecodingResult& result) {
+    printer(result.tokens);
+    report.add(result);
+  };
   if (a.show) {
     CanvasView view(stderr, *model.source.tokenizer, config);
     for (std::int64_t i = 0; i < a.samples; ++i)
       print(decode_live(decoder, {.tokens = prompt, .options = options, .sample = i}, &view,
                         a.samples > 1 ? str("sample ", i + 1, " of ", a.samples) : "",
                         !isatty(STDOUT_FILENO)));
-    return;
+  } else {
+    decode_all(decoder, {.tokens = prompt, .options = options}, a.samples, at_once, print);
   }
-  for (std::int64_t done = 0; done < a.samples; done += at_once) {
-    const std::int64_t n = std::min(at_once, a.samples - done);
-    const std::vector<std::vector<std::int32_t>> prompts(std::size_t(n), prompt);
-    for (const auto& text : generate(decoder, prompts, options, done)) print(text);
-  }
+  report.finish(decoder.stats(), stopwatch.seconds(), a.stats, a.stats_json);
 }
 
 }  // namespace
@@ -185,8 +253,13 @@ void add_sample_command(Command app) {
                        "--prompt, one reply");
   command.add_option("--chat-template", a->chat_template,
                      "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  const Option gaps = command.add_option(
+      "--infill", a->infill,
+      "text with gaps to fill instead of a prompt: \"Once {gap:8} a {gap}.\", of so many tokens or "
+      "of a length that the model chooses");
   prompt.excludes(tokens);
   tokens.excludes(chat);
+  gaps.excludes(prompt).excludes(tokens).excludes(chat);
   a->decoding.add_to(command, "what fits in the model's length, at most 128");
   command.add_option("--num-samples", a->samples, "texts to generate")
       .between(1, std::int64_t{1} << 32)
@@ -194,6 +267,12 @@ void add_sample_command(Command app) {
   a->backend.add_to(command);
   command.add_flag("--ids", a->ids, "print the generated token ids instead of text");
   command.add_flag("--echo", a->echo, "print the prompt before the answer");
+  command.add_flag("--stats", a->stats,
+                   "print on standard error how many passes and computed rows the texts took");
+  command.add_option("--stats-json", a->stats_json, "the same as JSON, in this file");
+  command.add_option("--steps-map", a->steps_map,
+                     "file that gets a line of JSON per text: its tokens, the step that committed "
+                     "each, and its probability then");
   command.add_flag("--show", a->show, "show the canvas on standard error while it is filled");
   command.callback([a] { sample(*a); });
 }

@@ -7,34 +7,85 @@ namespace {
 
 constexpr int kPositionBits = 20;
 
-bool same(const SamplingParameters& a, const SamplingParameters& b) {
-  return a.temperature == b.temperature && a.seed == b.seed && a.step == b.step;
-}
+/// Lays rows end to end. Key rows of a sequence begin at `base`: its slab of the cache or, without
+/// one, its own first row.
+class BatchBuilder {
+ public:
+  BatchBuilder(DecodingBatch& batch, const BatchModel& model) : batch_(batch), model_(model) {
+    batch_.sequences.offsets.push_back(0);
+    batch_.draw_offsets.push_back(0);
+  }
 
-/// The canvas's query rows as one more sequence; returns the first of them.
-std::int32_t append_rows(DecodingBatch& batch, const PlannedStep& step) {
-  const auto begin = step.canvas->tokens.begin();
-  batch.tokens.insert(batch.tokens.end(), begin, begin + step.plan.rows);
-  const std::int32_t first = batch.sequences.offsets.back();
-  batch.sequences.offsets.push_back(std::int32_t(batch.tokens.size()));
-  return first;
-}
+  /// The step's rows as one more sequence; unconditional, with the mask token in place of what the
+  /// request gave.
+  void add_sequence(const PlannedStep& step, bool unconditional) {
+    Sequences& s = batch_.sequences;
+    const auto first = std::int32_t(batch_.tokens.size());
+    std::int32_t base = first;
+    if (step.slab) {
+      const auto shift = std::int32_t(unconditional ? model_.unconditional_cache : 0);
+      s.slabs.push_back({step.slab->begin + shift, step.slab->end + shift});
+      base = s.slabs.back().begin;
+    }
+    const StepPlan& plan = step.plan;
+    std::size_t logit = 0;
+    for (const std::int32_t row : step.pass.rows) {
+      const bool hides = unconditional && step.canvas->fixed[std::size_t(row)];
+      if (logit < plan.logit_rows.size() && plan.logit_rows[logit] == row) {
+        s.logit_rows.push_back(std::int32_t(batch_.tokens.size()));
+        ++logit;
+      }
+      add_row(hides ? model_.mask_token : step.canvas->tokens[std::size_t(row)], row,
+              model_.mask.keys(base, base + plan.visible, row), step.slab.has_value(), base + row);
+    }
+    CHECK(logit == plan.logit_rows.size(), "a pass leaves out rows that need logits");
+    const auto visible = base + std::int32_t(plan.visible),
+               end = visible + std::int32_t(plan.shadows.size());
+    for (std::size_t i = 0; i < plan.shadows.size(); ++i) {
+      const std::int32_t row = plan.shadows[i];
+      s.logit_rows.push_back(std::int32_t(batch_.tokens.size()));
+      const KeyIntervals keys = row == 0 ? key_interval(base + 1, end)
+                                         : KeyIntervals{base, base + row, base + row + 1, end};
+      add_row(model_.mask_token, row, keys, step.slab.has_value(), visible + std::int32_t(i));
+    }
+    s.offsets.push_back(std::int32_t(batch_.tokens.size()));
+  }
 
-void append_draws(DecodingBatch& batch, const PlannedStep& step, std::int32_t first) {
-  for (const std::int32_t row : step.plan.logit_rows)
-    batch.sequences.logit_rows.push_back(first + row);
-  for (const std::int32_t row : step.plan.open)
-    batch.keys.push_back(noise_key(step.sample, row - step.canvas->hidden));
-  batch.draw_offsets.push_back(batch.draws());
-  const DecodingOptions& o = *step.options;
-  const DrawRun run{batch.draws(), {o.temperature, o.seed, step.plan.noise_step}, o.cfg_scale};
-  if (!batch.runs.empty() && same(batch.runs.back().parameters, run.parameters) &&
-      batch.runs.back().cfg_scale == run.cfg_scale)
-    batch.runs.back().end = run.end;
-  else
-    batch.runs.push_back(run);
-  if (o.cfg_scale > 0) batch.guided = batch.draws();
-}
+  void add_draws(const PlannedStep& step) {
+    const Canvas& canvas = *step.canvas;
+    const auto draw = [&](std::int32_t row) {
+      batch_.keys.push_back(noise_key(step.sample, row - canvas.hidden));
+      batch_.current.push_back(row < canvas.rows() ? canvas.tokens[std::size_t(row)] : 0);
+    };
+    for (const std::int32_t row : step.plan.open) draw(row);
+    for (const std::int32_t row : step.plan.shadows) draw(row);
+    batch_.draw_offsets.push_back(batch_.draws());
+    const DecodingOptions& o = *step.options;
+    DrawRun run{batch_.draws(),
+                {.temperature = o.temperature, .seed = o.seed, .step = step.plan.noise_step},
+                o.cfg_scale};
+    if (!step.strategy->may_draw_mask()) run.parameters.forbidden[0] = model_.mask_token;
+    if (!batch_.runs.empty() && batch_.runs.back().parameters == run.parameters &&
+        batch_.runs.back().cfg_scale == run.cfg_scale)
+      batch_.runs.back().end = run.end;
+    else
+      batch_.runs.push_back(run);
+    if (o.cfg_scale > 0) batch_.guided += step.plan.draws();
+    batch_.wanted = batch_.wanted | step.strategy->needs();
+  }
+
+ private:
+  void add_row(std::int32_t token, std::int32_t position, const KeyIntervals& keys, bool cached,
+               std::int32_t cache_row) {
+    batch_.tokens.push_back(token);
+    batch_.sequences.positions.push_back(position);
+    batch_.sequences.keys.push_back(keys);
+    if (cached) batch_.sequences.cache_rows.push_back(cache_row);
+  }
+
+  DecodingBatch& batch_;
+  const BatchModel& model_;
+};
 
 }  // namespace
 
@@ -44,21 +95,15 @@ std::int64_t noise_key(std::int64_t sample, std::int64_t position) {
   return sample << kPositionBits | position;
 }
 
-DecodingBatch batch_of(std::span<const PlannedStep> steps, std::int32_t mask_token) {
+DecodingBatch batch_of(std::span<const PlannedStep> steps, const BatchModel& model) {
   DecodingBatch batch;
-  batch.sequences.offsets.push_back(0);
-  batch.draw_offsets.push_back(0);
-  for (const PlannedStep& step : steps) append_draws(batch, step, append_rows(batch, step));
-  const std::int32_t shift = batch.sequences.offsets.back();
+  BatchBuilder builder(batch, model);
   for (const PlannedStep& step : steps) {
-    if (step.options->cfg_scale == 0) break;
-    const std::int32_t first = append_rows(batch, step);
-    for (std::int64_t i = 0; i < step.plan.rows; ++i)
-      if (step.canvas->fixed[std::size_t(i)]) batch.tokens[std::size_t(first + i)] = mask_token;
+    builder.add_sequence(step, false);
+    builder.add_draws(step);
   }
-  // The unconditional rows lie as far behind their own as the branches' first rows are apart.
-  for (std::int64_t m = 0; m < batch.guided; ++m)
-    batch.sequences.logit_rows.push_back(batch.sequences.logit_rows[std::size_t(m)] + shift);
+  for (const PlannedStep& step : steps)
+    if (step.options->cfg_scale > 0) builder.add_sequence(step, true);
   return batch;
 }
 

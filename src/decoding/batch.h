@@ -1,10 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "decoding/cached_rows.h"
 #include "decoding/strategy.h"
 #include "kernels/ops.h"
+#include "model/attention_mask.h"
 #include "model/sequences.h"
 
 namespace lacuna {
@@ -22,9 +25,11 @@ struct DecodingBatch {
   std::vector<std::int32_t> tokens;
   Sequences sequences;  // logit_rows: of the M draws, then of the `guided` unconditional ones
   std::vector<std::int64_t> keys;          // [M], of each draw's noise (noise_key())
+  std::vector<std::int32_t> current;       // [M], the token that is in the draw's row
   std::vector<std::int64_t> draw_offsets;  // [canvases + 1], of the draws
   std::vector<DrawRun> runs;               // of the draws
-  std::int64_t guided = 0;                 // of the draws, the first ones
+  std::int64_t guided = 0;                 // of the draws
+  WantedStatistics wanted;
 
   std::int64_t canvases() const { return std::int64_t(draw_offsets.size()) - 1; }
   std::int64_t draws() const { return std::int64_t(keys.size()); }
@@ -34,13 +39,23 @@ struct DecodingBatch {
 struct PlannedStep {
   const Canvas* canvas;
   const DecodingOptions* options;
+  const Strategy* strategy;
   std::int64_t sample;
+  std::optional<CacheRows> slab;  // of the KV cache
   StepPlan plan;
+  CachedRows::Pass pass;
 };
 
-/// `steps` has the guided ones first. `mask_token` hides what the unconditional branch must not
-/// see.
-DecodingBatch batch_of(std::span<const PlannedStep> steps, std::int32_t mask_token);
+/// What a batch needs to know of the model.
+struct BatchModel {
+  AttentionMask mask;
+  std::int32_t mask_token;  // hides what the unconditional branch must not see; not drawn but where
+                            // a strategy allows it. -1: none
+  std::int64_t unconditional_cache;  // where the unconditional branches' half of the cache begins
+};
+
+/// With a KV cache, `steps` in the order of their slabs.
+DecodingBatch batch_of(std::span<const PlannedStep> steps, const BatchModel& model);
 
 /// The key of the noise at `position` of sample `sample`: the same wherever it is computed.
 std::int64_t noise_key(std::int64_t sample, std::int64_t position);

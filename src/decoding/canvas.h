@@ -9,23 +9,27 @@ namespace lacuna {
 /// A text to be generated.
 struct DecodingRequest {
   std::vector<std::int32_t> tokens;  // the prompt; to infill, the whole text
-  DecodingOptions options;  // to infill: steps (0: one per masked token), temperature, seed
+  DecodingOptions options;  // to infill: steps (0: one per masked token); gen_length is ignored
   std::int64_t sample = 0;  // names the noise, with options.seed
   bool infill = false;      // fill the mask tokens of `tokens` and append nothing
 };
 
 /// A text in the making. What a row is, its flags say; a token of it may be the mask token's id.
 struct Canvas {
-  std::vector<std::int32_t> tokens;  // of each row; the mask token where `masked`
-  std::vector<std::uint8_t> masked;  // whether the row is to be filled
-  std::vector<std::uint8_t> fixed;   // whether the request gave it: guidance hides these
-  std::int64_t hidden = 0;           // rows in front that are no part of the text
+  std::vector<std::int32_t> tokens;        // of each row; the mask token where `masked`
+  std::vector<std::uint8_t> masked;        // whether the row is to be filled
+  std::vector<std::uint8_t> fixed;         // whether the request gave it: guidance hides these
+  std::vector<std::int32_t> committed_at;  // the step that filled it, from 0; -1: none
+  std::vector<float> probability;          // of its token in that step, without noise; 0: none
+  std::int64_t hidden = 0;                 // rows in front that are no part of the text
 
   std::int64_t rows() const { return std::int64_t(tokens.size()); }
   void append(std::int32_t token, bool is_masked, bool is_fixed) {
     tokens.push_back(token);
     masked.push_back(is_masked);
     fixed.push_back(is_fixed);
+    committed_at.push_back(-1);
+    probability.push_back(0);
   }
 };
 

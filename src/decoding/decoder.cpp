@@ -7,9 +7,10 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "decoding/cache_slabs.h"
+#include "decoding/cached_rows.h"
 #include "decoding/device_rounds.h"
-#include "decoding/fixed_count.h"
-#include "decoding/left_to_right.h"
+#include "decoding/make_strategy.h"
 #include "decoding/token_predictor.h"
 
 namespace lacuna {
@@ -18,40 +19,48 @@ namespace {
 /// A request in the queue or in progress.
 struct Text {
   std::int64_t id, sample;
-  std::int64_t room;  // rows it may come to have
+  std::int64_t room;    // rows it may come to have, shadows included
+  std::int64_t length;  // of the text that is asked for; the canvas may come to more
   DecodingOptions options;
   Canvas canvas;
   std::unique_ptr<Strategy> strategy;
+  CachedRows cached;
+  std::optional<CacheRows> slab = {};
 
   bool guided() const { return options.cfg_scale > 0; }
 };
 
 ModelLimits model_limits(const ModelConfig& config, const DecoderLimits& l) {
+  const std::int64_t branches = l.guidance ? 2 : 1, cache = l.cache ? l.tokens * branches : 0;
   // Of a causal model each text's last row gets logits. Rows for the end token before an empty
   // prompt are there: the last token is never fed back.
-  if (config.attention == Attention::causal) return {l.tokens, l.sequences, l.sequences, false};
-  const std::int64_t branches = l.guidance ? 2 : 1;
-  return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false};
+  if (config.attention == Attention::causal)
+    return {l.tokens, l.sequences, l.sequences, false, l.cache ? l.tokens : 0};
+  return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false, cache};
 }
 
-bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard share) {
+bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard share,
+                 const DecoderLimits& limits) {
   // Ranks of a tensor parallel group wait for each other in every block, which no device can
   // record.
-  return config.attention != Attention::causal && place == Place::device && share.count == 1;
+  return config.attention == Attention::bidirectional && place == Place::device &&
+         share.count == 1 && !limits.cache;
 }
 
-DecodingStep step_of(const Text& text, const StepPlan& plan, std::int64_t logit_rows) {
+DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_rows) {
   const DecodingProgress& p = text.strategy->progress();
-  const std::span<const std::int32_t> rows = text.canvas.tokens;
+  const auto shown = std::size_t(std::min(text.canvas.rows() - text.canvas.hidden, text.length));
+  const std::span<const std::int32_t> tokens = text.canvas.tokens;
   return {.id = text.id,
           .block = p.block,
           .step = p.step,
           .done = p.done,
           .of = p.of,
-          .rows = plan.rows,
+          .rows = rows,
           .logit_rows = logit_rows,
-          .tokens = rows.subspan(std::size_t(text.canvas.hidden)),
-          .committed = {}};
+          .tokens = tokens.subspan(std::size_t(text.canvas.hidden), shown),
+          .committed = {},
+          .revoked = {}};
 }
 
 }  // namespace
@@ -63,22 +72,26 @@ struct Decoder::State {
         causal(c.attention == Attention::causal),
         mask(causal ? -1 : std::int32_t(c.mask_token)),
         limits(l),
-        predictor(ops, c, weights, model_limits(c, l), shares) {
-    if (runs_rounds(c, ops.place(), weights.share))
+        batch_model{AttentionMask(c), mask, l.tokens},
+        predictor(ops, c, weights, model_limits(c, l), shares),
+        slabs(l.tokens) {
+    if (runs_rounds(c, ops.place(), weights.share, l))
       device.emplace(ops, predictor, mask, model_limits(c, l));
   }
 
   void check(const DecodingRequest& request, std::int64_t room) const;
-  Canvas canvas_of(const DecodingRequest& request) const;
-  std::unique_ptr<Strategy> strategy_of(const DecodingRequest& request, const Canvas& canvas) const;
   const Text* find(std::int64_t id) const;
 
+  bool admit(Text& text, std::int64_t tokens);
   void admit();
+  void release(Text& text);
   void retire();
+  void finish(Text& text);
   std::vector<PlannedStep> plans() const;
-  /// Fills a row; whether it is masked no longer.
-  bool commit(Canvas& canvas, std::int32_t row, std::int32_t token) const;
+  bool commit(Text& text, std::int32_t row, std::int32_t token, float probability);
   void run_step(const DecodingObserver& observer);
+  void take(Text& text, const PlannedStep& step, const RowStatistics& found,
+            const DecodingObserver& observer);
   /// [steps, texts], when every text in progress knows what its coming steps commit.
   std::vector<std::int32_t> known_counts() const;
   void run_round(const std::vector<std::int32_t>& counts, const DecodingObserver& observer);
@@ -87,13 +100,25 @@ struct Decoder::State {
   const bool causal;
   const std::int32_t mask;  // -1 of a causal model, which fills none
   const DecoderLimits limits;
+  const BatchModel batch_model;
   TokenPredictor predictor;
   std::optional<DeviceRounds> device;  // where a device decides what is committed
+  CacheSlabs slabs;
   std::int64_t next_id = 0;
   std::deque<Text> queue;
-  std::vector<Text> live;  // guided ones first
+  std::vector<Text> live;  // with a cache in the order of their slabs, else guided ones first
   std::vector<DecodingResult> results;
+  DecodingStats stats;
 };
+
+DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& options,
+                         std::int64_t prompt, std::int64_t sequences) {
+  const DecodingOptions o = resolved(options, config);
+  return {.tokens = sequences * (canvas_rows(prompt, o, config) + shadow_rows(o)),
+          .sequences = sequences,
+          .guidance = o.cfg_scale > 0,
+          .cache = o.cache != CacheKind::none};
+}
 
 // --- requests
 
@@ -102,20 +127,18 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
   CHECK(request.sample >= 0, "sample number ", request.sample);
   CHECK(o.cfg_scale == 0 || causal || limits.guidance,
         "guidance of a decoder that was made without it");
+  CHECK(o.cache == CacheKind::none || limits.cache, "a cache (", word_of(o.cache),
+        ") of a decoder that was made without one");
   const auto length = std::int64_t(request.tokens.size());
   if (request.infill) {
-    if (causal) fail_usage("a causal model cannot fill gaps: it does not see what follows them");
-    validate_values(o);
-    CHECK(room <= config.max_seq_length, "a text with gaps of ", counted(room, "token"),
+    CHECK(length <= config.max_seq_length, "a text with gaps of ", counted(length, "token"),
           "; model.max_seq_length is ", config.max_seq_length);
   } else {
-    if (causal)
-      validate_values(o);
-    else
-      validate(o);
-    CHECK(room <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
-          o.gen_length, " generated ones make ", room, ", more than model.max_seq_length ",
-          config.max_seq_length);
+    const std::int64_t rows = canvas_rows(length, o, config);
+    CHECK(rows <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
+          o.gen_length, " generated ones make ", length + o.gen_length,
+          rows > length + o.gen_length ? str(", in whole blocks ", rows) : "",
+          ", more than model.max_seq_length ", config.max_seq_length);
     if (causal && length == 0 && config.eos_token < 0)
       fail_usage("an autoregressive model without an end token needs a prompt");
   }
@@ -123,41 +146,33 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
         " were announced");
 }
 
-Canvas Decoder::State::canvas_of(const DecodingRequest& request) const {
-  Canvas canvas;
-  if (causal && request.tokens.empty()) {
-    canvas.append(std::int32_t(config.eos_token), false, true);
-    canvas.hidden = 1;
-  }
-  for (const std::int32_t token : request.tokens) {
-    const bool masked = !causal && token == mask;
-    canvas.append(token, masked, !masked);
-  }
-  if (!causal && !request.infill)
-    for (std::int64_t i = 0; i < request.options.gen_length; ++i) canvas.append(mask, true, false);
-  return canvas;
-}
-
-std::unique_ptr<Strategy> Decoder::State::strategy_of(const DecodingRequest& request,
-                                                      const Canvas& canvas) const {
-  if (causal) return std::make_unique<LeftToRight>(request.options.gen_length, config.eos_token);
-  if (request.infill) return FixedCount::infilling(canvas, request, mask);
-  return FixedCount::after_prompt(canvas, request);
-}
-
 std::int64_t Decoder::add(DecodingRequest request) {
   State& s = *state_;
-  if (s.causal) request.options.cfg_scale = 0;
   const auto length = std::int64_t(request.tokens.size());
-  const std::int64_t room = length + (request.infill ? 0 : request.options.gen_length);
+  if (s.causal) request.options.cfg_scale = 0;
+  if (!s.limits.cache && request.options.cache == CacheKind::automatic)
+    request.options.cache = CacheKind::none;
+  if (request.infill) {
+    if (s.config.attention != Attention::bidirectional)
+      fail_usage(str("a model with ", word_of(s.config.attention),
+                     " attention cannot fill gaps: it does not see what follows them"));
+    request.options.gen_length = std::max<std::int64_t>(1, length);
+    request.options.block_length = 0;
+  }
+  request.options = resolved(request.options, s.config);
+  const std::int64_t rows =
+      request.infill ? length : canvas_rows(length, request.options, s.config);
+  const std::int64_t room = rows + shadow_rows(request.options);
   s.check(request, room);
   Text text{.id = s.next_id,
             .sample = request.sample,
             .room = room,
+            .length = length + (request.infill ? 0 : request.options.gen_length),
             .options = request.options,
-            .canvas = s.canvas_of(request),
-            .strategy = nullptr};
-  text.strategy = s.strategy_of(request, text.canvas);
+            .canvas = make_canvas(request, s.config),
+            .strategy = nullptr,
+            .cached = CachedRows(s.config.attention, request.options)};
+  text.strategy = make_strategy(request, text.canvas, s.config);
   s.queue.push_back(std::move(text));
   return s.next_id++;
 }
@@ -173,40 +188,74 @@ const Text* Decoder::State::find(std::int64_t id) const {
 DecodingStep Decoder::state(std::int64_t id) const {
   const Text* text = state_->find(id);
   CHECK(text, "request ", id, " is neither queued nor in progress");
-  return step_of(*text, {}, 0);
+  return step_of(*text, 0, 0);
 }
 
 void Decoder::cancel(std::int64_t id) {
   const auto is_it = [id](const Text& text) { return text.id == id; };
   std::erase_if(state_->queue, is_it);
+  for (Text& text : state_->live)
+    if (is_it(text)) state_->release(text);
   std::erase_if(state_->live, is_it);
 }
 
 bool Decoder::idle() const { return state_->queue.empty() && state_->live.empty(); }
 
+const DecodingStats& Decoder::stats() const { return state_->stats; }
+
 std::vector<DecodingResult> Decoder::collect() { return std::exchange(state_->results, {}); }
 
 // --- the loop
+
+/// Whether there is room for it beside texts that may come to `tokens`.
+bool Decoder::State::admit(Text& text, std::int64_t tokens) {
+  if (std::int64_t(live.size()) >= limits.sequences) return false;
+  if (!limits.cache) return tokens + text.room <= limits.tokens;
+  text.slab = slabs.take(text.room);
+  return text.slab.has_value();
+}
 
 /// In the order of the queue: none overtakes another.
 void Decoder::State::admit() {
   std::int64_t tokens = 0;
   for (const Text& text : live) tokens += text.room;
-  while (!queue.empty() && std::int64_t(live.size()) < limits.sequences &&
-         tokens + queue.front().room <= limits.tokens) {
+  while (!queue.empty() && admit(queue.front(), tokens)) {
     tokens += queue.front().room;
     live.push_back(std::move(queue.front()));
     queue.pop_front();
   }
-  std::stable_partition(live.begin(), live.end(), [](const Text& text) { return text.guided(); });
+  if (limits.cache)
+    std::sort(live.begin(), live.end(),
+              [](const Text& a, const Text& b) { return a.slab->begin < b.slab->begin; });
+  else
+    std::stable_partition(live.begin(), live.end(), [](const Text& text) { return text.guided(); });
+}
+
+void Decoder::State::release(Text& text) {
+  if (text.slab) slabs.give_back(*text.slab);
+  text.slab.reset();
+}
+
+/// The text as it was asked for: without the row before an empty prompt, without what whole blocks
+/// come to beyond it, and, where it ends early, up to its end token.
+void Decoder::State::finish(Text& text) {
+  Canvas& c = text.canvas;
+  std::int64_t end = std::min(c.rows(), c.hidden + text.length);
+  if (!causal && text.options.stop_at_end) {
+    for (std::int64_t i = 0; i < end; ++i)
+      if (!c.fixed[std::size_t(i)] && c.tokens[std::size_t(i)] == config.eos_token) end = i + 1;
+  }
+  const auto part = [&](const auto& all) {
+    return std::vector(all.begin() + c.hidden, all.begin() + end);
+  };
+  results.push_back({text.id, part(c.tokens), part(c.committed_at), part(c.probability)});
 }
 
 void Decoder::State::retire() {
   for (Text& text : live) {
     if (!text.strategy->progress().finished) continue;
-    std::vector<std::int32_t>& tokens = text.canvas.tokens;
-    tokens.erase(tokens.begin(), tokens.begin() + text.canvas.hidden);
-    results.push_back({text.id, std::move(tokens)});
+    finish(text);
+    release(text);
   }
   std::erase_if(live, [](const Text& text) { return text.strategy->progress().finished; });
 }
@@ -224,6 +273,7 @@ void Decoder::step(const DecodingObserver& observer) {
     else
       s.run_round(counts, observer);
   } catch (...) {
+    for (Text& text : s.live) s.release(text);
     s.live.clear();
     throw;
   }
@@ -233,42 +283,67 @@ void Decoder::step(const DecodingObserver& observer) {
 std::vector<PlannedStep> Decoder::State::plans() const {
   std::vector<PlannedStep> steps;
   steps.reserve(live.size());
-  for (const Text& text : live)
-    steps.push_back({&text.canvas, &text.options, text.sample, text.strategy->plan(text.canvas)});
+  for (const Text& text : live) {
+    const StepPlan plan = text.strategy->plan(text.canvas);
+    steps.push_back({&text.canvas, &text.options, text.strategy.get(), text.sample, text.slab, plan,
+                     text.cached.pass(plan)});
+  }
   return steps;
 }
 
-bool Decoder::State::commit(Canvas& canvas, std::int32_t row, std::int32_t token) const {
+/// Fills a row; whether it is masked no longer. (LLaDA's generate() may predict the mask token.)
+bool Decoder::State::commit(Text& text, std::int32_t row, std::int32_t token, float probability) {
+  Canvas& canvas = text.canvas;
   const bool masked = token == mask;
-  if (row == canvas.rows()) {
-    canvas.append(token, masked, false);
-  } else {
-    canvas.tokens[std::size_t(row)] = token;
-    canvas.masked[std::size_t(row)] = masked;
-  }
+  if (row == canvas.rows()) canvas.append(token, masked, false);
+  const auto i = std::size_t(row);
+  stats.tokens += int(!masked) - int(canvas.committed_at[i] >= 0);
+  canvas.tokens[i] = token;
+  canvas.masked[i] = masked;
+  canvas.committed_at[i] = masked ? -1 : std::int32_t(text.strategy->progress().done);
+  canvas.probability[i] = masked ? 0 : probability;
   return !masked;
+}
+
+/// What a step found of one text.
+void Decoder::State::take(Text& text, const PlannedStep& step, const RowStatistics& found,
+                          const DecodingObserver& observer) {
+  std::vector<std::int32_t> committed, revoked;
+  for (const Change& change : text.strategy->decide(text.canvas, step.plan, found)) {
+    const auto position = std::int32_t(change.row - text.canvas.hidden);
+    const bool again = change.token == kMaskAgain;
+    if (commit(text, change.row, again ? mask : change.token, change.probability))
+      committed.push_back(position);
+    else if (again)
+      revoked.push_back(position);
+  }
+  text.cached.made(step.plan, step.pass);
+  if (observer) {
+    DecodingStep seen = step_of(
+        text, std::int64_t(step.pass.rows.size() + step.plan.shadows.size()), step.plan.draws());
+    ++seen.done;
+    const auto shown = [&](std::vector<std::int32_t>& positions) {
+      std::erase_if(positions, [&](std::int32_t p) { return p >= text.length; });
+      return std::span<const std::int32_t>(positions);
+    };
+    seen.committed = shown(committed);
+    seen.revoked = shown(revoked);
+    observer(seen);
+  }
+  text.strategy->advance(text.canvas);
 }
 
 void Decoder::State::run_step(const DecodingObserver& observer) {
   const std::vector<PlannedStep> steps = plans();
-  const DecodingBatch batch = batch_of(steps, mask);
-  const Draws all = predictor.predict(batch);
+  const DecodingBatch batch = batch_of(steps, batch_model);
+  const RowStatistics all = predictor.predict(batch);
+  ++stats.passes;
+  stats.rows += std::int64_t(batch.tokens.size());
+  stats.logit_rows += std::int64_t(batch.sequences.logit_rows.size());
   for (std::size_t i = 0; i < live.size(); ++i) {
-    Text& text = live[i];
-    const StepPlan& plan = steps[i].plan;
-    const auto first = std::size_t(batch.draw_offsets[i]), count = plan.open.size();
-    const Draws draws{all.tokens.subspan(first, count), all.confidence.subspan(first, count)};
-    std::vector<std::int32_t> committed;
-    for (const std::int64_t m : text.strategy->choose(draws))
-      if (commit(text.canvas, plan.open[std::size_t(m)], draws.tokens[std::size_t(m)]))
-        committed.push_back(plan.open[std::size_t(m)] - std::int32_t(text.canvas.hidden));
-    if (observer) {
-      DecodingStep seen = step_of(text, plan, std::int64_t(count));
-      ++seen.done;
-      seen.committed = committed;
-      observer(seen);
-    }
-    text.strategy->advance(text.canvas);
+    stats.refreshes += limits.cache && steps[i].pass.refresh;
+    const auto first = std::size_t(batch.draw_offsets[i]);
+    take(live[i], steps[i], all.part(first, std::size_t(steps[i].plan.draws())), observer);
   }
 }
 
@@ -288,29 +363,32 @@ std::vector<std::int32_t> Decoder::State::known_counts() const {
 void Decoder::State::run_round(const std::vector<std::int32_t>& counts,
                                const DecodingObserver& observer) {
   const std::vector<PlannedStep> steps = plans();
-  const DecodingBatch batch = batch_of(steps, mask);
+  const DecodingBatch batch = batch_of(steps, batch_model);
   const auto rounds = std::int64_t(counts.size() / live.size());
+  stats.passes += rounds;
+  stats.rows += rounds * std::int64_t(batch.tokens.size());
+  stats.logit_rows += rounds * std::int64_t(batch.sequences.logit_rows.size());
   device->begin(batch, counts);
   for (std::int64_t step = 0; step < rounds; ++step) {
     device->step(step);
     if (!observer && step + 1 < rounds) continue;
     const std::vector<std::int32_t>& tokens = device->tokens();
     for (std::size_t i = 0; i < live.size(); ++i) {
-      Canvas& canvas = live[i].canvas;
+      Text& text = live[i];
       const auto first = std::size_t(batch.sequences.offsets[i]);
       std::int64_t open = 0;
       std::vector<std::int32_t> committed;
       for (const std::int32_t row : steps[i].plan.open) {
-        if (!canvas.masked[std::size_t(row)]) continue;
+        if (!text.canvas.masked[std::size_t(row)]) continue;
         ++open;
-        if (commit(canvas, row, tokens[first + std::size_t(row)])) committed.push_back(row);
+        if (commit(text, row, tokens[first + std::size_t(row)], 0)) committed.push_back(row);
       }
       if (!observer) continue;
-      DecodingStep seen = step_of(live[i], steps[i].plan, open);
+      DecodingStep seen = step_of(text, steps[i].plan.visible, open);
       ++seen.done;
       seen.committed = committed;
       observer(seen);
-      live[i].strategy->advance(canvas);
+      text.strategy->advance(text.canvas);
     }
   }
   if (observer) return;
@@ -322,10 +400,6 @@ void Decoder::State::run_round(const std::vector<std::int32_t>& counts,
 
 Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                  const DecoderLimits& limits, Communicator* shares) {
-  if (config.attention == Attention::block_causal)
-    fail_usage(
-        "text generation is not implemented for a model with attention = block_causal; train, sft, "
-        "score, forward and tasks of likelihoods are");
   if (config.attention != Attention::causal &&
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
@@ -339,7 +413,7 @@ std::int64_t Decoder::bytes(const ModelConfig& config, DType dtype, Place place,
                             TensorParallelShard share, const DecoderLimits& limits) {
   const ModelLimits model = model_limits(config, limits);
   return TokenPredictor::bytes(config, model, dtype, place, share) +
-         (runs_rounds(config, place, share) ? DeviceRounds::plan(model).bytes() : 0);
+         (runs_rounds(config, place, share, limits) ? DeviceRounds::plan(model).bytes() : 0);
 }
 
 }  // namespace lacuna

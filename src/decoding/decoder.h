@@ -26,6 +26,7 @@ struct DecodingStep {
   std::int64_t logit_rows = 0;                   // of them, rows whose logits it needed
   std::span<const std::int32_t> tokens = {};     // prompt and what follows
   std::span<const std::int32_t> committed = {};  // positions filled by this step, increasing
+  std::span<const std::int32_t> revoked = {};    // positions that it masked again
 };
 using DecodingObserver = std::function<void(const DecodingStep&)>;
 
@@ -33,6 +34,20 @@ using DecodingObserver = std::function<void(const DecodingStep&)>;
 struct DecodingResult {
   std::int64_t id;
   std::vector<std::int32_t> tokens;
+  // Of each token: the step that filled it, from 0, and its probability then, without noise; -1 and
+  // 0 of the prompt. Where a device decided (as for strategy fixed without a cache), the step is
+  // not recorded but with an observer, and the probability never: 0.
+  std::vector<std::int32_t> committed_at;
+  std::vector<float> probability;
+};
+
+/// What a decoder has done so far, of all texts.
+struct DecodingStats {
+  std::int64_t passes = 0;      // forward passes
+  std::int64_t rows = 0;        // computed, of all passes
+  std::int64_t logit_rows = 0;  // of them, rows whose logits were needed
+  std::int64_t tokens = 0;      // committed, and not taken back
+  std::int64_t refreshes = 0;   // of approximate caches, of each text by itself
 };
 
 /// The most that one forward pass may be asked for.
@@ -40,13 +55,18 @@ struct DecoderLimits {
   std::int64_t tokens;         // of all texts together, with what is to be generated
   std::int64_t sequences = 1;  // texts
   bool guidance = false;       // whether cfg_scale may be more than 0: twice the activations
+  bool cache = false;          // whether keys and values are kept (DecodingOptions::cache)
 };
+
+/// The limits for so many texts at once, of prompts of at most `prompt` tokens with these options.
+DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& options,
+                         std::int64_t prompt, std::int64_t sequences = 1);
 
 /// Generates texts: one loop for every model and strategy (decoding/strategy.h). Each text has its
 /// own length, options, seed and phase; nothing is padded, and no text depends on those beside it,
 /// but for rounding. A step is one forward pass over all texts in progress, up to the limits; one
-/// that is done makes room for the next that waits. A causal model decodes from left to right
-/// (gen_length, temperature and seed count), any other as LLaDA's generate() does.
+/// that is done makes room for the next that waits. A causal model decodes from left to right; any
+/// other fills blocks of masked rows by a strategy. Which rows a pass computes: cached_rows.h.
 class Decoder {
  public:
   /// Borrows `weights`. `shares` as in Model: all those ranks make the same calls, and get the same
@@ -61,8 +81,8 @@ class Decoder {
 
   /// Queues a request; returns its id, counted from 0. An empty prompt of a causal model continues
   /// model.eos_token, which is what precedes a document. Throws UsageError for options that
-  /// validate() refuses, an empty prompt without an end token, and infilling by a causal model;
-  /// Error for a text that exceeds the limits or model.max_seq_length.
+  /// resolved() refuses, an empty prompt without an end token, and infilling by a model that is not
+  /// bidirectional; Error for a text that exceeds the limits or model.max_seq_length.
   std::int64_t add(DecodingRequest request);
   /// Where a text in the queue or in progress stands, valid until the next call of another member.
   DecodingStep state(std::int64_t id) const;
@@ -72,6 +92,7 @@ class Decoder {
   void step(const DecodingObserver& observer = {});
   /// Whether no text is queued or in progress.
   bool idle() const;
+  const DecodingStats& stats() const;
   /// The texts that were done since the last call.
   std::vector<DecodingResult> collect();
   /// Forgets a request, wherever it is; nothing for one that is done.

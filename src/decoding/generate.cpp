@@ -4,12 +4,11 @@
 
 namespace lacuna {
 
-std::vector<std::vector<std::int32_t>> decode(Decoder& decoder,
-                                              std::vector<DecodingRequest> requests,
-                                              const DecodingObserver& observer) {
+std::vector<DecodingResult> decode(Decoder& decoder, std::vector<DecodingRequest> requests,
+                                   const DecodingObserver& observer) {
   CHECK(decoder.idle(), "decode() with requests in progress");
   std::vector<std::int64_t> ids;
-  std::vector<std::vector<std::int32_t>> texts(requests.size());
+  std::vector<DecodingResult> results(requests.size());
   const auto index_of = [&](std::int64_t id) { return id - ids.front(); };
   DecodingObserver numbered;
   if (observer)
@@ -26,9 +25,11 @@ std::vector<std::vector<std::int32_t>> decode(Decoder& decoder,
     (void)decoder.collect();
     throw;
   }
-  for (DecodingResult& result : decoder.collect())
-    texts[std::size_t(index_of(result.id))] = std::move(result.tokens);
-  return texts;
+  for (DecodingResult& result : decoder.collect()) {
+    result.id = index_of(result.id);
+    results[std::size_t(result.id)] = std::move(result);
+  }
+  return results;
 }
 
 std::vector<std::vector<std::int32_t>> generate(
@@ -39,7 +40,10 @@ std::vector<std::vector<std::int32_t>> generate(
     requests.push_back({.tokens = prompt,
                         .options = options,
                         .sample = first_sample + std::int64_t(requests.size())});
-  return decode(decoder, std::move(requests), observer);
+  std::vector<std::vector<std::int32_t>> texts;
+  for (DecodingResult& result : decode(decoder, std::move(requests), observer))
+    texts.push_back(std::move(result.tokens));
+  return texts;
 }
 
 }  // namespace lacuna

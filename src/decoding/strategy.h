@@ -8,19 +8,55 @@
 
 namespace lacuna {
 
-/// What one step computes of one canvas.
-struct StepPlan {
-  std::int64_t rows = 0;                 // query rows: the first of the canvas
-  std::vector<std::int32_t> logit_rows;  // those of them that get logits, increasing
-  std::vector<std::int32_t> open;        // the row that the draw from each of these may fill
-  std::uint64_t noise_step = 0;          // names the draws' noise, with seed, sample and row
+/// Rows [begin, end) of a canvas.
+struct RowRange {
+  std::int64_t begin = 0, end = 0;
+  std::int64_t count() const { return end - begin; }
+  bool operator==(const RowRange&) const = default;
 };
 
-/// What is drawn at a plan's logit rows.
-struct Draws {
-  std::span<const std::int32_t> tokens;
-  std::span<const float> confidence;  // softmax(logits)[token], without noise or temperature
+/// What one step needs of one canvas. Which of its rows are computed for that, the cache decides
+/// (decoding/cached_rows.h).
+struct StepPlan {
+  RowRange block;                          // the rows that are being filled
+  std::int64_t visible = 0;                // rows [0, visible) exist for this step
+  std::vector<std::int32_t> logit_rows;    // those that get logits, increasing
+  std::vector<std::int32_t> open;          // the row that the draw from each of these may fill
+  std::vector<std::int32_t> shadows = {};  // rows that a masked row also stands for (strategy wino)
+  std::uint64_t noise_step = 0;            // names the draws' noise, with seed, sample and row
+
+  /// Of the draws: one per logit row, then one per shadow.
+  std::int64_t draws() const { return std::int64_t(logit_rows.size() + shadows.size()); }
 };
+
+/// What a step found at a plan's logit rows and then its shadows, in the softmax of the logits
+/// without noise or temperature. Of `current`, what Strategy::needs() does not name is empty.
+struct RowStatistics {
+  std::span<const std::int32_t> tokens;            // drawn
+  std::span<const float> confidence;               // p(drawn)
+  std::span<const std::int32_t> best = {};         // the most probable token
+  std::span<const float> first = {}, second = {};  // probability of it, and of the second
+  std::span<const float> entropy = {};             // in nats
+  std::span<const float> current = {};             // p(the token that is in the row)
+
+  RowStatistics part(std::size_t begin, std::size_t count) const;
+};
+
+/// Which of the optional ones are computed.
+struct WantedStatistics {
+  bool best = false, entropy = false, current = false;
+  WantedStatistics operator|(const WantedStatistics& o) const {
+    return {best || o.best, entropy || o.entropy, current || o.current};
+  }
+};
+
+/// A row gets a token, or is masked again (token kMaskAgain).
+struct Change {
+  std::int32_t row, token;
+  float probability;
+  bool operator==(const Change&) const = default;
+};
+inline constexpr std::int32_t kMaskAgain = -1;
 
 /// Where a text stands.
 struct DecodingProgress {
@@ -29,25 +65,35 @@ struct DecodingProgress {
   bool finished = false;
 };
 
-/// Decides which rows the steps of one text compute, and what they commit; one object per text. The
-/// decoder calls plan(), choose() and advance() for each step until the text is finished.
+/// Decides what the steps of one text commit; one object per text. The decoder calls plan(),
+/// decide() and advance() for each step until the text is finished.
 class Strategy {
  public:
   virtual ~Strategy() = default;
   const DecodingProgress& progress() const { return progress_; }
 
+  virtual WantedStatistics needs() const { return {}; }
+  /// Whether the mask token may be drawn. LLaDA's generate() allows it.
+  virtual bool may_draw_mask() const { return false; }
   virtual StepPlan plan(const Canvas& canvas) const = 0;
   /// What the coming steps commit, where that is known before they are computed: as many rows of
   /// the highest confidences among the plan's open ones, in order, with noise steps from the plan's
-  /// on. A device then runs them without the host, instead of choose(). Else nothing.
+  /// on. A device then runs them without the host, instead of decide(). Else nothing.
   virtual std::vector<std::int32_t> known_counts() const { return {}; }
-  /// Indices of the draws that are committed, increasing.
-  virtual std::vector<std::int64_t> choose(const Draws& draws) = 0;
-  /// The step is done; what it committed is on the canvas.
+  /// Rows in increasing order, each once.
+  virtual std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
+                                     const RowStatistics& found) = 0;
+  /// The step is done; its changes are on the canvas.
   virtual void advance(const Canvas& canvas) = 0;
 
  protected:
   DecodingProgress progress_;
 };
+
+inline RowStatistics RowStatistics::part(std::size_t begin, std::size_t count) const {
+  const auto cut = [&](const auto& all) { return all.empty() ? all : all.subspan(begin, count); };
+  return {cut(tokens), cut(confidence), cut(best),   cut(first),
+          cut(second), cut(entropy),    cut(current)};
+}
 
 }  // namespace lacuna

@@ -17,10 +17,17 @@ std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DTyp
 }  // namespace
 
 Plan TokenPredictor::make_plan(const ModelLimits& limits, Slots& slots) {
+  const std::int64_t M = limits.logit_rows;
   Plan plan;
-  slots.keys = plan.add("decoding/keys", {limits.logit_rows}, DType::i64);
-  slots.tokens = plan.add("decoding/tokens", {limits.logit_rows}, DType::i32);
-  slots.confidence = plan.add("decoding/confidence", {limits.logit_rows});
+  slots.keys = plan.add("decoding/keys", {M}, DType::i64);
+  slots.current = plan.add("decoding/current", {M}, DType::i32);
+  slots.tokens = plan.add("decoding/tokens", {M}, DType::i32);
+  slots.confidence = plan.add("decoding/confidence", {M});
+  slots.best = plan.add("decoding/best", {M}, DType::i32);
+  slots.first = plan.add("decoding/first", {M});
+  slots.second = plan.add("decoding/second", {M});
+  slots.entropy = plan.add("decoding/entropy", {M});
+  slots.p_current = plan.add("decoding/p_current", {M});
   return plan;
 }
 
@@ -46,6 +53,7 @@ std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits&
 void TokenPredictor::place_rows(const DecodingBatch& batch) {
   model_.place(tensor_of(batch.tokens), batch.sequences);
   ops_.copy(arena_[slots_.keys].row_range(0, batch.draws()), tensor_of(batch.keys));
+  ops_.copy(arena_[slots_.current].row_range(0, batch.draws()), tensor_of(batch.current));
 }
 
 void TokenPredictor::place(const DecodingBatch& batch) {
@@ -54,45 +62,84 @@ void TokenPredictor::place(const DecodingBatch& batch) {
 }
 
 void TokenPredictor::draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later) {
+  std::int64_t guided = 0;
   for (std::int64_t at = 0; at < batch.draws(); at += head_.chunk_rows())
-    draw_chunk(batch, hidden, at, std::min(head_.chunk_rows(), batch.draws() - at), later);
+    guided += draw_chunk(batch, hidden, at, std::min(head_.chunk_rows(), batch.draws() - at),
+                         guided, later);
 }
 
-void TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at,
-                                std::int64_t n, std::uint64_t later) {
+RowStats TokenPredictor::stats(const WantedStatistics& wanted, std::int64_t at,
+                               std::int64_t n) const {
+  const auto rows = [&](Slot slot) { return arena_[slot].row_range(at, n); };
+  RowStats stats{.draw = rows(slots_.tokens), .p_draw = rows(slots_.confidence)};
+  if (wanted.best) {
+    stats.argmax = rows(slots_.best);
+    stats.p_first = rows(slots_.first);
+    stats.p_second = rows(slots_.second);
+  }
+  if (wanted.entropy) stats.entropy = rows(slots_.entropy);
+  if (wanted.current) stats.p_current = rows(slots_.p_current);
+  return stats;
+}
+
+std::int64_t TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at,
+                                        std::int64_t n, std::int64_t guided, std::uint64_t later) {
   const Tensor logits = head_.logits(hidden.row_range(at, n));
-  const std::int64_t guided = std::clamp<std::int64_t>(batch.guided - at, 0, n);
-  Tensor unconditional;
-  if (guided > 0) unconditional = head_.second_logits(hidden.row_range(batch.draws() + at, guided));
-  std::int64_t begin = at;
+  struct Part {
+    std::int64_t begin, rows;
+    const DrawRun* run;
+  };
+  std::vector<Part> parts;
+  std::int64_t begin = at, own_guided = 0;
   for (const DrawRun& run : batch.runs) {
     const std::int64_t rows = std::min(run.end, at + n) - begin;
     if (rows <= 0) continue;
-    const Tensor own = logits.row_range(begin - at, rows);
-    if (run.cfg_scale > 0)
-      ops_.apply_cfg(own, unconditional.row_range(begin - at, rows), float(run.cfg_scale));
-    SamplingParameters parameters = run.parameters;
-    parameters.step += later;
-    RowStats stats;
-    stats.draw = arena_[slots_.tokens].row_range(begin, rows);
-    stats.p_draw = arena_[slots_.confidence].row_range(begin, rows);
-    ops_.row_stats(stats, own, arena_[slots_.keys].row_range(begin, rows), Tensor(), parameters);
+    parts.push_back({begin, rows, &run});
+    if (run.cfg_scale > 0) own_guided += rows;
     begin += rows;
   }
+  Tensor unconditional;
+  if (own_guided > 0)
+    unconditional = head_.second_logits(hidden.row_range(batch.draws() + guided, own_guided));
+  std::int64_t guided_before = 0;
+  for (const Part& part : parts) {
+    const Tensor own = logits.row_range(part.begin - at, part.rows);
+    if (part.run->cfg_scale > 0) {
+      ops_.apply_cfg(own, unconditional.row_range(guided_before, part.rows),
+                     float(part.run->cfg_scale));
+      guided_before += part.rows;
+    }
+    SamplingParameters parameters = part.run->parameters;
+    parameters.step += later;
+    ops_.row_stats(
+        stats(batch.wanted, part.begin, part.rows), own,
+        arena_[slots_.keys].row_range(part.begin, part.rows),
+        batch.wanted.current ? arena_[slots_.current].row_range(part.begin, part.rows) : Tensor(),
+        parameters);
+  }
+  return own_guided;
 }
 
-Draws TokenPredictor::predict(const DecodingBatch& batch) {
+RowStatistics TokenPredictor::predict(const DecodingBatch& batch) {
   const std::int64_t M = batch.draws();
-  tokens_.resize(std::size_t(M));
-  confidence_.resize(std::size_t(M));
-  if (M == 0) return {tokens_, confidence_};
   place_rows(batch);
   draw(batch, model_.run());
-  ops_.copy(tensor_of(tokens_), drawn_tokens(M));
-  ops_.copy(tensor_of(confidence_), confidence(M));
+  const auto fetch = [&](auto& to, Slot slot, bool wanted) {
+    to.resize(wanted ? std::size_t(M) : 0);
+    if (wanted) ops_.copy(tensor_of(to), arena_[slot].row_range(0, M));
+  };
+  const WantedStatistics& w = batch.wanted;
+  fetch(host_.tokens, slots_.tokens, true);
+  fetch(host_.confidence, slots_.confidence, true);
+  fetch(host_.best, slots_.best, w.best);
+  fetch(host_.first, slots_.first, w.best);
+  fetch(host_.second, slots_.second, w.best);
+  fetch(host_.entropy, slots_.entropy, w.entropy);
+  fetch(host_.current, slots_.p_current, w.current);
   ops_.synchronize();
-  for (const float c : confidence_) CHECK(std::isfinite(c), kNotFinite);
-  return {tokens_, confidence_};
+  for (const float c : host_.confidence) CHECK(std::isfinite(c), kNotFinite);
+  return {host_.tokens, host_.confidence, host_.best,   host_.first,
+          host_.second, host_.entropy,    host_.current};
 }
 
 }  // namespace lacuna

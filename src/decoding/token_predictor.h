@@ -10,7 +10,7 @@
 
 namespace lacuna {
 
-/// Draws a token at each logit row of a forward pass.
+/// Draws a token at each logit row of a forward pass, and says how sure the model is of it.
 class TokenPredictor {
  public:
   /// `limits` of one forward pass. Borrows `weights`. `shares` as in Model: every rank draws, and
@@ -23,12 +23,12 @@ class TokenPredictor {
 
   /// A forward pass of the batch and its draws, on the host, valid until the next call. Throws
   /// Error when logits are not finite.
-  Draws predict(const DecodingBatch& batch);
+  RowStatistics predict(const DecodingBatch& batch);
 
   // The same in parts, for steps that follow each other on a device.
   /// Where operations run, what the model and draw() read. Returns once the batch is copied.
   void place(const DecodingBatch& batch);
-  /// Queues the draws (Ops::row_stats) at `hidden`, the result of model().run(). Noise steps
+  /// Queues the statistics (Ops::row_stats) at `hidden`, the result of model().run(). Noise steps
   /// are `later` than the batch's.
   void draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later = 0);
   Tensor drawn_tokens(std::int64_t n) const { return arena_[slots_.tokens].row_range(0, n); }
@@ -37,21 +37,26 @@ class TokenPredictor {
 
  private:
   struct Slots {
-    Slot keys, tokens, confidence;
+    Slot keys, current, tokens, confidence, best, first, second, entropy, p_current;
   };
   static Plan make_plan(const ModelLimits& limits, Slots& slots);
   void place_rows(const DecodingBatch& batch);
-  /// Draws [at, at + n), all of one chunk of the head.
-  void draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at, std::int64_t n,
-                  std::uint64_t later);
+  /// Draws [at, at + n), all of one chunk of the head, before which `guided` others are guided.
+  /// Returns how many of them are.
+  std::int64_t draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at,
+                          std::int64_t n, std::int64_t guided, std::uint64_t later);
+  RowStats stats(const WantedStatistics& wanted, std::int64_t at, std::int64_t n) const;
 
   Ops& ops_;
   Slots slots_;
   Model model_;
   Head head_;
   Arena arena_;
-  std::vector<std::int32_t> tokens_;
-  std::vector<float> confidence_;
+  struct OnHost {
+    std::vector<std::int32_t> tokens, best;
+    std::vector<float> confidence, first, second, entropy, current;
+  };
+  OnHost host_;
 };
 
 }  // namespace lacuna

@@ -110,7 +110,7 @@ Decoder& Answers::decoder() {
   if (!decoder_)
     decoder_ = std::make_unique<Decoder>(
         subject_.ops, subject_.config, subject_.weights,
-        DecoderLimits{.tokens = max_length(), .guidance = task_.sampler.cfg_scale > 0});
+        limits_for(subject_.config, task_.sampler, max_length() - task_.sampler.gen_length));
   return *decoder_;
 }
 
@@ -137,7 +137,8 @@ std::vector<std::int32_t> Answers::fill(const std::vector<std::int32_t>& canvas,
                                 .seed = task_.sampler.seed};
   return decode(decoder(),
                 {{.tokens = canvas, .options = options, .sample = record, .infill = true}})
-      .front();
+      .front()
+      .tokens;
 }
 
 }  // namespace lacuna

@@ -32,8 +32,9 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelWeights& weigh
     fail_usage(str("train.sample_length = ", config.train.sample_length, " after a prompt of ",
                    counted(std::int64_t(prompt_.size()), "token"),
                    " exceeds model.max_seq_length = ", config.model.max_seq_length));
-  decoder_ = std::make_unique<Decoder>(ops, config.model, weights, DecoderLimits{.tokens = tokens},
-                                       shares);
+  decoder_ = std::make_unique<Decoder>(
+      ops, config.model, weights, limits_for(config.model, options_, std::int64_t(prompt_.size())),
+      shares);
 }
 
 std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place place,

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -224,6 +225,47 @@ TEST_F(SampleText, ShowsTheCanvasOnStandardErrorWithoutEscapes) {
   EXPECT_EQ(program.out().find('\x1b'), std::string::npos);
 }
 
+// Every prediction has probability 1 / (2 + 1/e + 1/e^2) = 0.3995: with a threshold of 0.3 one pass
+// fills a block, with one of 1.1 each pass fills one token.
+TEST_F(SampleText, SaysWhatItTook) {
+  const std::string json = folder_ / "stats.json", map = folder_ / "steps.jsonl";
+  const auto figures = [&](const std::string& threshold) {
+    Program program(sample({"--gen-length", "8", "--prompt", "bc", "--strategy", "threshold",
+                            "--threshold", threshold, "--cache", "dual", "--block-length", "4",
+                            "--stats", "--stats-json", json, "--steps-map", map}));
+    EXPECT_EQ(program.wait(), 0) << program.err();
+    EXPECT_TRUE(contains(program.err(), "8 tokens in ")) << program.err();
+    return nlohmann::json::parse(read_file(json));
+  };
+  nlohmann::json stats = figures("0.3");
+  EXPECT_EQ(stats["passes"], 2);
+  EXPECT_EQ(stats["rows"], 20);
+  EXPECT_EQ(stats["logit_rows"], 8);
+  EXPECT_EQ(stats["tokens"], 8);
+  EXPECT_EQ(stats["refreshes"], 2);
+  EXPECT_EQ(stats["tokens_per_pass"], 4);
+  EXPECT_GT(stats["ms_per_pass"], 0);
+  EXPECT_GT(stats["tokens_per_second"], 0);
+  nlohmann::json steps = nlohmann::json::parse(read_file(map));
+  EXPECT_EQ(steps["step"], (Tokens{-1, -1, 0, 0, 0, 0, 1, 1, 1, 1}));
+  EXPECT_EQ(steps["tokens"].size(), 10u);
+  stats = figures("1.1");
+  EXPECT_EQ(stats["passes"], 8);
+  EXPECT_EQ(stats["rows"], 2 * (10 + 3 * 4));
+  steps = nlohmann::json::parse(read_file(map));
+  EXPECT_EQ(steps["step"], (Tokens{-1, -1, 0, 1, 2, 3, 4, 5, 6, 7}));
+  for (std::size_t i = 2; i < 10; ++i)
+    EXPECT_NEAR(double(steps["probability"][i]), 1 / (2 + std::exp(-1) + std::exp(-2)), 1e-4);
+}
+
+TEST_F(SampleText, FillsGaps) {
+  std::string filled = text({"--infill", "b{gap:3}c{gap:1}", "--ids"});
+  EXPECT_EQ(filled, "98 10 10 10 99 10\n");
+  filled = text({"--infill", "b{gap:2}c{gap}", "--ids", "--strategy", "threshold"});
+  // Every token is as sure as any other: the first of the lengths.
+  EXPECT_EQ(filled, "98 10 10 99 10\n");
+}
+
 TEST_F(SampleText, DefaultsSuitTheModel) {
   const auto count = [](const std::string& ids) {
     return std::count(ids.begin(), ids.end(), ' ') + 1;
@@ -261,6 +303,17 @@ TEST_F(SampleText, WrongOptionsAreNamed) {
   EXPECT_TRUE(wrong({"--chat-template", "x"}, "--chat-template is for --chat"));
   EXPECT_TRUE(fails(sample({"--chat"}), 1, "has no <|start_header_id|>"));
   EXPECT_TRUE(wrong({"--sed", "1"}, "--sed"));
+  EXPECT_TRUE(wrong({"--strategy", "fastest"}, "threshold"));
+  EXPECT_TRUE(wrong({"--threshold", "-1"}, "--threshold is -1"));
+  EXPECT_TRUE(wrong({"--cache", "all"}, "vicinity"));
+  EXPECT_TRUE(wrong({"--remasking", "random", "--strategy", "wino"}, "--remasking random"));
+  EXPECT_TRUE(wrong({"--infill", "a"}, "{gap}"));
+  EXPECT_TRUE(wrong({"--infill", "a{gap:0}b"}, "N from 1 to 300"));
+  EXPECT_TRUE(wrong({"--infill", "a{gap:9999}b"}, "N from 1 to 300"));
+  EXPECT_TRUE(wrong({"--infill", "a{gapped}b"}, "{gapped}"));
+  EXPECT_TRUE(wrong({"--infill", "a{gap:3"}, "no closing }"));
+  EXPECT_TRUE(wrong({"--infill", "a{gap:200}b{gap:200}"}, "model.max_seq_length is 300"));
+  EXPECT_TRUE(wrong({"--infill", "a{gap}", "--prompt", "a"}, "--prompt"));
   EXPECT_TRUE(fails({"sample"}, 2, "--checkpoint"));
   EXPECT_TRUE(fails({"sample", "--checkpoint", folder_ / "none"}, 1, "none"));
 }

@@ -153,7 +153,10 @@ TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
          .sample = i});
   const auto texts = [&](Ops& ops, const ModelTensors& weights) {
     Decoder decoder(ops, config, weights, {64, 3, true});
-    return decode(decoder, requests);
+    std::vector<std::vector<std::int32_t>> tokens;
+    for (DecodingResult& result : decode(decoder, requests))
+      tokens.push_back(std::move(result.tokens));
+    return tokens;
   };
   EXPECT_EQ(texts(device(), there), texts(host, here));
 }

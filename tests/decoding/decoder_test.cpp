@@ -230,10 +230,11 @@ TEST_P(AnyDecoder, RequestsThatDifferInEverythingShareTheirPasses) {
   }
   for (const std::int64_t sequences : {1, 2, 3, 20}) {
     Decoder some = decoder(sequences, true);
-    const std::vector<Tokens> together = decode(some, requests);
+    const std::vector<DecodingResult> together = decode(some, requests);
     for (std::size_t i = 0; i < requests.size(); ++i) {
       Decoder alone = decoder(1, true);
-      EXPECT_EQ(decode(alone, {requests[i]})[0], together[i]) << i << " of " << sequences;
+      EXPECT_EQ(decode(alone, {requests[i]})[0].tokens, together[i].tokens)
+          << i << " of " << sequences;
     }
   }
 }
@@ -388,16 +389,6 @@ TEST(AutoregressiveDecoding, StopsAtTheEndTokenAndShowsItsGrowth) {
   Decoder endless(cpu(), oracle.config, oracle.weights, {30, 1});
   EXPECT_EQ(generate(endless, {{2}}, o)[0].size(), 11u);
   EXPECT_TRUE(contains(error_of<UsageError>([&] { generate(endless, {{}}, o); }), "prompt"));
-}
-
-TEST(Decoder, ABlockCausalModelIsRefused) {
-  Oracle oracle({0, 3, 1});
-  oracle.config.attention = Attention::block_causal;
-  oracle.config.block_size = 4;
-  EXPECT_TRUE(contains(error_of<UsageError>([&] {
-                         Decoder(cpu(), oracle.config, oracle.weights, {8, 1, false});
-                       }),
-                       "not implemented for a model with attention = block_causal"));
 }
 
 }  // namespace

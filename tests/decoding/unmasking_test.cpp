@@ -1,4 +1,4 @@
-#include "decoding/unmasking.h"
+#include "decoding/strategies/unmasking.h"
 
 #include <gtest/gtest.h>
 

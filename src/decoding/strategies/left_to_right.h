@@ -11,7 +11,8 @@ class LeftToRight final : public Strategy {
     progress_.of = gen_length;
   }
   StepPlan plan(const Canvas& canvas) const override;
-  std::vector<std::int64_t> choose(const Draws&) override { return {0}; }
+  std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
+                             const RowStatistics& found) override;
   void advance(const Canvas& canvas) override;
 
  private:

@@ -19,6 +19,8 @@ constexpr std::int64_t busy_steps(std::int64_t masked, std::int64_t steps) {
   return masked < steps ? masked : steps;
 }
 
+/// Indices from the highest confidence to the lowest; of equal ones the lower index first.
+std::vector<std::int64_t> by_confidence(std::span<const double> confidence);
 /// Indices of the `count` highest confidences, increasing; of equal ones the lower index.
 std::vector<std::int64_t> most_confident(std::span<const double> confidence, std::int64_t count);
 

@@ -1,4 +1,4 @@
-#include "decoding/unmasking.h"
+#include "decoding/strategies/unmasking.h"
 
 #include <algorithm>
 #include <numeric>
@@ -8,17 +8,21 @@
 
 namespace lacuna {
 
-std::vector<std::int64_t> most_confident(std::span<const double> confidence, std::int64_t count) {
-  CHECK(count >= 0 && count <= std::int64_t(confidence.size()), "the ", count, " highest of ",
-        confidence.size(), " confidences");
+std::vector<std::int64_t> by_confidence(std::span<const double> confidence) {
   std::vector<std::int64_t> order(confidence.size());
   std::iota(order.begin(), order.end(), 0);
-  const auto end = order.begin() + count;
-  std::partial_sort(order.begin(), end, order.end(), [&](std::int64_t a, std::int64_t b) {
+  std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
     const double x = confidence[std::size_t(a)], y = confidence[std::size_t(b)];
     return x != y ? x > y : a < b;
   });
-  order.erase(end, order.end());
+  return order;
+}
+
+std::vector<std::int64_t> most_confident(std::span<const double> confidence, std::int64_t count) {
+  CHECK(count >= 0 && count <= std::int64_t(confidence.size()), "the ", count, " highest of ",
+        confidence.size(), " confidences");
+  std::vector<std::int64_t> order = by_confidence(confidence);
+  order.resize(std::size_t(count));
   std::sort(order.begin(), order.end());
   return order;
 }

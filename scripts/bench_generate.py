@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Generates text with Lacuna and with PyTorch, from the same shapes of model, and compares speed.
+
+    cmake --workflow --preset cpu
+    python3 scripts/bench_generate.py
+
+Needs torch, for this comparison alone; without it only Lacuna's sides run. Random weights, a prompt of
+32 random tokens, temperature 0, one sequence, every core. Each run is a process of its own, and all
+sides take turns for several rounds, so that other load on the machine meets all alike. Sides:
+
+    none      LLaDA's generate(): every pass computes the whole canvas (blocks of 32, one token per pass)
+    dual      the same with Fast-dLLM's dual cache (arXiv:2505.22618): a pass over all rows when a block
+              begins, then passes over the block alone
+    block     a block-causal model of blocks of 32 with exact keys and values, strategy threshold;
+              random weights are never certain, so this too commits one token per pass
+    causal    an autoregressive model with keys and values kept
+
+and for each of them that PyTorch has here, torch-… in f32 (and bf16 with --bf16): a transformer of the
+same shape, no compilation, scaled_dot_product_attention, the head on the masked rows of the block alone.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import bench_vs_torch as training
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BLOCK = 32
+SIDES = ["none", "dual", "block", "causal"]
+LACUNA = {
+    "none": ["--block-length", str(BLOCK)],
+    "dual": ["--block-length", str(BLOCK), "--cache", "dual"],
+    "block": ["--set", "model.attention=block_causal", "--set", f"model.block_size={BLOCK}"],
+    "causal": ["--set", "model.attention=causal"],
+}
+
+
+def config_of(shape, length):
+    """A configuration with the model of a shape, as text."""
+    s = training.SHAPES[shape]
+    return (f"[model]\nvocab_size = {s['vocab']}\nhidden_size = {s['dim']}\nnum_layers = {s['layers']}\n"
+            f"num_heads = {s['heads']}\nintermediate_size = {s['ffn']}\nmax_seq_length = {length}\n"
+            f"mask_token = {s['vocab'] - 1}\n")
+
+
+# --- the PyTorch side, run in a process of its own ------------------------------------------------
+
+
+class TorchDecoder:
+    """The passes that decoding needs: rows at given positions, whose keys and values replace those
+    kept, attend to the kept ones of positions [0, visible)."""
+
+    def __init__(self, shape, length, dtype):
+        import torch
+
+        self.s, self.torch = training.SHAPES[shape], torch
+        self.model = training.torch_model(self.s | dict(length=length)).to(dtype).eval()
+        heads, dim = self.s["heads"], self.s["dim"]
+        kept = (self.s["layers"], heads, length, dim // heads)
+        self.keys, self.values = torch.zeros(kept, dtype=dtype), torch.zeros(kept, dtype=dtype)
+        self.cos, self.sin = self.model.cos.to(dtype), self.model.sin.to(dtype)
+
+    def forward(self, tokens, begin, visible, logit_rows, causal=False):
+        """Logits of `logit_rows`, an index of the rows [begin, begin + len(tokens))."""
+        import torch.nn.functional as F
+
+        torch, heads, n = self.torch, self.s["heads"], len(tokens)
+        at = slice(begin, begin + n)
+        cos, sin = self.cos[at], self.sin[at]
+
+        def rotate(y):
+            a, b = y.chunk(2, dim=-1)
+            return y * cos + torch.cat((-b, a), dim=-1) * sin
+
+        x = self.model.embedding(tokens)
+        for layer, block in enumerate(self.model.blocks):
+            h = block.attention_norm(x)
+            q, k, v = (f(h).view(n, heads, -1).transpose(0, 1) for f in (block.q, block.k, block.v))
+            self.keys[layer, :, at], self.values[layer, :, at] = rotate(k), v
+            y = F.scaled_dot_product_attention(
+                rotate(q)[None], self.keys[layer, None, :, :visible],
+                self.values[layer, None, :, :visible], is_causal=causal)[0]
+            if layer + 1 == len(self.model.blocks):  # the rest of the last block for logit rows alone
+                x, y = x[logit_rows], y[:, logit_rows]
+            x = x + block.out(y.transpose(0, 1).reshape(x.shape))
+            h = block.ffn_norm(x)
+            x = x + block.down(F.silu(block.gate(h)) * block.up(h))
+        return self.model.head(self.model.norm(x)).float()
+
+    def commit_most_confident(self, canvas, rows, logits):
+        p = logits.softmax(-1)
+        confidence, token = p.max(-1)
+        best = confidence.argmax()
+        canvas[rows[best]] = token[best]
+
+    def masked(self, canvas, begin, end):
+        return begin + (canvas[begin:end] == self.s["vocab"] - 1).nonzero()[:, 0]
+
+    def generate(self, side, prompt, gen_length):
+        torch, mask = self.torch, self.s["vocab"] - 1
+        canvas = torch.cat((prompt, torch.full((gen_length,), mask)))
+        total, start = len(canvas), len(prompt)
+        if side == "causal":
+            logits = self.forward(prompt, 0, start, [start - 1], causal=True)
+            for at in range(start, total):
+                canvas[at] = logits[0].argmax()
+                if at + 1 < total:
+                    logits = self.forward(canvas[at:at + 1], at, at + 1, [0])
+            return canvas
+        if side == "block":
+            self.forward(canvas[:start], 0, start, [0])
+        for begin in range(start, total, BLOCK):
+            end = begin + BLOCK
+            for step in range(BLOCK):
+                rows = self.masked(canvas, begin, end)
+                if side == "none" or (side == "dual" and step == 0):
+                    logits = self.forward(canvas, 0, total, rows)
+                else:
+                    visible = total if side == "dual" else end
+                    logits = self.forward(canvas[begin:end], begin, visible, rows - begin)
+                self.commit_most_confident(canvas, rows, logits)
+            if side == "block":  # keys and values without masks
+                self.forward(canvas[begin:end], begin, end, [0])
+        return canvas
+
+
+def torch_worker(options):
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(1)
+    dtype = torch.bfloat16 if options.worker.endswith("bf16") else torch.float32
+    side = options.worker.split("-")[1]
+    length = options.prompt_length + options.gen_length
+    decoder = TorchDecoder(options.shape, length, dtype)
+    prompt = torch.randint(decoder.s["vocab"] - 1, (options.prompt_length,))
+    with torch.inference_mode():
+        decoder.generate(side, prompt, 2 * BLOCK if side != "causal" else 8)  # to warm up
+        start = time.perf_counter()
+        decoder.generate(side, prompt, options.gen_length)
+        seconds = time.perf_counter() - start
+    print(json.dumps(dict(tokens_per_second=options.gen_length / seconds)))
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+def lacuna_command(side, options, config):
+    return [options.lacuna, "bench", "--generate", "--json", "--rounds", "1", "--threads",
+            str(options.threads), "--config", config, "--prompt-length", str(options.prompt_length),
+            "--gen-length", str(options.gen_length)] + LACUNA[side]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shape", choices=training.SHAPES, default="34m")
+    parser.add_argument("--prompt-length", type=int, default=32, help="a multiple of 32")
+    parser.add_argument("--gen-length", type=int, default=128, help="a multiple of 32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--bf16", action="store_true", help="PyTorch in bf16 too")
+    parser.add_argument("--lacuna", default=str(ROOT / "build/cpu/bin/lacuna"))
+    parser.add_argument("--json", help="write every run's figures to this file")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.prompt_length % BLOCK or options.gen_length % BLOCK:
+        parser.error(f"--prompt-length and --gen-length must be multiples of {BLOCK}")
+    if options.worker:
+        torch_worker(options)
+        return
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(training.STEERING)}
+    sides = list(options.sides)
+    try:
+        import torch
+
+        for dtype in ["f32"] + (["bf16"] if options.bf16 else []):
+            sides += [f"torch-{side}-{dtype}" for side in options.sides]
+        print(f"torch {torch.__version__}")
+    except ImportError:
+        print("torch is not here: Lacuna's sides alone")
+    length = options.prompt_length + options.gen_length
+    config = pathlib.Path(f"/tmp/bench_generate.{os.getpid()}.toml")
+    config.write_text(config_of(options.shape, length))
+    results = {side: [] for side in sides}
+    try:
+        for _ in range(options.rounds):
+            for side in sides:
+                if side in LACUNA:
+                    command = lacuna_command(side, options, str(config))
+                else:
+                    command = [sys.executable, __file__, "--worker", side, "--shape", options.shape,
+                               "--prompt-length", str(options.prompt_length), "--gen-length",
+                               str(options.gen_length), "--threads", str(options.threads)]
+                results[side].append(training.run(command, environment))
+    finally:
+        config.unlink()
+    print(f"{options.shape}: {options.gen_length} tokens after {options.prompt_length}, "
+          f"{options.threads} threads, median of {options.rounds} runs")
+    speed = {side: [r["tokens_per_second"] for r in runs] for side, runs in results.items()}
+    base = statistics.median(speed[sides[0]])
+    for side in sides:
+        median = statistics.median(speed[side])
+        line = f"  {side:18}{median:9.1f} tokens/s ({min(speed[side]):.1f} - {max(speed[side]):.1f})"
+        line += f"{median / base:8.2f} x {sides[0]}"
+        if side in LACUNA and f"torch-{side}-f32" in speed:
+            ratios = [a / b for a, b in zip(speed[side], speed[f"torch-{side}-f32"])]
+            line += f"{statistics.median(ratios):8.2f} x torch-{side}-f32"
+        if side in LACUNA:
+            line += f"  {results[side][0]['rows']} rows in {results[side][0]['passes']} passes"
+        print(line)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

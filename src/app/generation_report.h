@@ -1,0 +1,23 @@
+#pragma once
+#include <string>
+
+#include "decoding/decoder.h"
+
+namespace lacuna {
+
+/// What `lacuna sample` says of how its texts came about.
+class GenerationReport {
+ public:
+  /// `steps_map` names a file, or is empty.
+  explicit GenerationReport(std::string steps_map) : path_(std::move(steps_map)) {}
+  void add(const DecodingResult& result);
+  /// Writes the steps map, the figures as JSON to the file `json` unless that is empty, and, if
+  /// `print`, a line of them to standard error.
+  void finish(const DecodingStats& stats, double seconds, bool print, const std::string& json);
+
+ private:
+  const std::string path_;
+  std::string lines_;
+};
+
+}  // namespace lacuna

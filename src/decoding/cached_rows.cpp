@@ -1,0 +1,47 @@
+#include "decoding/cached_rows.h"
+
+#include <algorithm>
+
+namespace lacuna {
+
+CachedRows::CachedRows(Attention attention, const DecodingOptions& options)
+    : attention_(attention),
+      kind_(options.cache),
+      refresh_every_(options.refresh_every),
+      vicinity_(options.vicinity) {}
+
+RowRange CachedRows::approximate(const StepPlan& plan, bool refresh) const {
+  if (refresh) return {0, plan.visible};
+  RowRange rows = plan.block;
+  // Rows that were left over before the block.
+  if (!plan.logit_rows.empty())
+    rows.begin = std::min<std::int64_t>(rows.begin, plan.logit_rows.front());
+  if (kind_ == CacheKind::prefix) rows.end = plan.visible;
+  if (kind_ == CacheKind::vicinity)
+    rows = {std::max<std::int64_t>(0, rows.begin - vicinity_),
+            std::min(plan.visible, rows.end + vicinity_)};
+  return rows;
+}
+
+CachedRows::Pass CachedRows::pass(const StepPlan& plan) const {
+  Pass pass;
+  RowRange range{0, plan.visible};
+  if (kind_ == CacheKind::none) {
+    pass.refresh = true;
+  } else if (attention_ != Attention::bidirectional) {
+    range.begin = kept_;
+  } else {
+    pass.refresh = block_ != plan.block || (refresh_every_ > 0 && since_refresh_ >= refresh_every_);
+    range = approximate(plan, pass.refresh);
+  }
+  for (std::int64_t i = range.begin; i < range.end; ++i) pass.rows.push_back(std::int32_t(i));
+  return pass;
+}
+
+void CachedRows::made(const StepPlan& plan, const Pass& pass) {
+  kept_ = plan.block.begin;
+  block_ = plan.block;
+  since_refresh_ = pass.refresh ? 1 : since_refresh_ + 1;
+}
+
+}  // namespace lacuna

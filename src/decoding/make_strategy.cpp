@@ -1,0 +1,97 @@
+#include "decoding/make_strategy.h"
+
+#include <algorithm>
+
+#include "decoding/strategies/confidence.h"
+#include "decoding/strategies/fixed_count.h"
+#include "decoding/strategies/left_to_right.h"
+#include "decoding/strategies/revocable.h"
+
+namespace lacuna {
+namespace {
+
+BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
+                      const ModelConfig& model) {
+  const DecodingOptions& o = request.options;
+  const auto prompt = std::int64_t(request.tokens.size());
+  BlockLayout layout{.first = prompt,
+                     .length = o.block_length,
+                     .count = o.blocks(),
+                     .sees_later = model.attention == Attention::bidirectional,
+                     .prompt = prompt,
+                     .end_token = o.stop_at_end ? std::int32_t(model.eos_token) : -1,
+                     .steps = 0};
+  if (request.infill) {
+    const auto masked = std::int64_t(std::count(canvas.masked.begin(), canvas.masked.end(), true));
+    layout = {.first = 0,
+              .length = canvas.rows(),
+              .count = 1,
+              .sees_later = true,
+              .prompt = 0,
+              .end_token = -1,
+              .steps = o.steps > 0 ? std::min(o.steps, masked) : masked};
+    return layout;
+  }
+  if (!layout.sees_later) {  // blocks are divided from the first position on
+    layout.first = prompt / o.block_length * o.block_length;
+    layout.count = (canvas.rows() - layout.first) / o.block_length;
+  }
+  // Rounded up: the answer need not be whole blocks of a block-causal model.
+  layout.steps = o.steps > 0 ? (o.steps + layout.count - 1) / layout.count : layout.length;
+  return layout;
+}
+
+}  // namespace
+
+std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
+                         const ModelConfig& model) {
+  const std::int64_t rows = prompt + options.gen_length;
+  if (model.attention != Attention::block_causal) return rows;
+  return (rows + model.block_size - 1) / model.block_size * model.block_size;
+}
+
+std::int64_t shadow_rows(const DecodingOptions& options) {
+  return options.strategy == StrategyKind::wino ? options.tokens_per_block() : 0;
+}
+
+Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {
+  const bool causal = model.attention == Attention::causal;
+  Canvas canvas;
+  if (causal && request.tokens.empty()) {
+    canvas.append(std::int32_t(model.eos_token), false, true);
+    canvas.hidden = 1;
+  }
+  for (const std::int32_t token : request.tokens) {
+    // Of a block-causal model a mask in the prompt is a token like another: its block is past.
+    const bool masked = model.attention == Attention::bidirectional && token == model.mask_token;
+    canvas.append(token, masked, !masked);
+  }
+  if (causal || request.infill) return canvas;
+  const std::int64_t rows =
+      canvas_rows(std::int64_t(request.tokens.size()), request.options, model);
+  while (canvas.rows() < rows) canvas.append(std::int32_t(model.mask_token), true, false);
+  return canvas;
+}
+
+std::unique_ptr<Strategy> make_strategy(const DecodingRequest& request, const Canvas& canvas,
+                                        const ModelConfig& model) {
+  const DecodingOptions& o = request.options;
+  if (model.attention == Attention::causal)
+    return std::make_unique<LeftToRight>(o.gen_length, model.eos_token);
+  const BlockLayout layout = layout_of(request, canvas, model);
+  switch (o.strategy) {
+    case StrategyKind::remdm:
+      return std::make_unique<ReMdm>(canvas, layout, request);
+    case StrategyKind::wino:
+      return std::make_unique<Wino>(canvas, layout, o);
+    case StrategyKind::edit:
+      return std::make_unique<TokenEditing>(canvas, layout, o);
+    case StrategyKind::automatic:
+    case StrategyKind::fixed:
+      return std::make_unique<FixedCount>(canvas, layout, request);
+    default:
+      return std::make_unique<ConfidenceStrategy>(canvas, layout, o);
+  }
+}
+
+}  // namespace lacuna

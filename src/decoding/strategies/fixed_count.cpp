@@ -1,0 +1,70 @@
+#include "decoding/strategies/fixed_count.h"
+
+#include <algorithm>
+
+#include "decoding/strategies/unmasking.h"
+
+namespace lacuna {
+
+FixedCount::FixedCount(const Canvas& canvas, const BlockLayout& layout,
+                       const DecodingRequest& request)
+    : Blockwise(canvas, layout),
+      may_draw_mask_(!request.infill && layout.sees_later),
+      remasking_(request.options.remasking),
+      seed_(request.options.seed),
+      sample_(request.sample),
+      masked_(masked_in_block(canvas)) {
+  // Blocks of the answer are all masked, and those before it are not filled.
+  if (!request.infill && layout.sees_later)
+    progress_.of = layout.count * busy_steps(layout.length, layout.steps);
+}
+
+void FixedCount::begin_block(const Canvas& canvas) { masked_ = masked_in_block(canvas); }
+
+bool FixedCount::block_done(const Canvas&) const {
+  return progress_.step == busy_steps(masked_, layout().steps);
+}
+
+std::int64_t FixedCount::count_of(std::int64_t step) const {
+  return unmasked_in_step(masked_, layout().steps, step);
+}
+
+StepPlan FixedCount::plan(const Canvas& canvas) const {
+  StepPlan plan = Blockwise::plan(canvas);
+  plan.noise_step = std::uint64_t(noise_step());
+  plan.open.clear();
+  for (std::int32_t i = 0; i < plan.block.end; ++i)
+    if (canvas.masked[std::size_t(i)]) plan.open.push_back(i);
+  if (remasking_ == Remasking::random) {
+    std::vector<double> confidence;
+    confidence.reserve(plan.open.size());
+    for (const std::int32_t i : plan.open)
+      confidence.push_back(random_confidence(seed_, sample_, noise_step(), i));
+    std::vector<std::int32_t> chosen;
+    for (const std::int64_t c : most_confident(confidence, count_of(progress_.step)))
+      chosen.push_back(plan.open[std::size_t(c)]);
+    plan.open = std::move(chosen);
+  }
+  plan.logit_rows = plan.open;
+  return plan;
+}
+
+std::vector<std::int32_t> FixedCount::known_counts() const {
+  std::vector<std::int32_t> counts;
+  if (remasking_ == Remasking::random || !may_draw_mask_) return counts;
+  for (std::int64_t step = progress_.step; step < busy_steps(masked_, layout().steps); ++step)
+    counts.push_back(std::int32_t(count_of(step)));
+  return counts;
+}
+
+std::vector<Change> FixedCount::decide(const Canvas&, const StepPlan& plan,
+                                       const RowStatistics& found) {
+  const std::vector<double> confidence(found.confidence.begin(), found.confidence.end());
+  std::vector<Change> changes;
+  for (const std::int64_t m : most_confident(confidence, count_of(progress_.step)))
+    changes.push_back({plan.open[std::size_t(m)], found.tokens[std::size_t(m)],
+                       found.confidence[std::size_t(m)]});
+  return changes;
+}
+
+}  // namespace lacuna

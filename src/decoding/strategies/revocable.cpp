@@ -1,0 +1,167 @@
+#include "decoding/strategies/revocable.h"
+
+#include <algorithm>
+
+#include "core/philox.h"
+#include "decoding/strategies/unmasking.h"
+
+namespace lacuna {
+namespace {
+
+/// Rows of the block that hold a token of the answer.
+std::vector<std::int32_t> committed_rows(const Canvas& canvas, RowRange block) {
+  std::vector<std::int32_t> rows;
+  for (std::int64_t i = block.begin; i < block.end; ++i)
+    if (!canvas.masked[std::size_t(i)] && !canvas.fixed[std::size_t(i)])
+      rows.push_back(std::int32_t(i));
+  return rows;
+}
+
+/// Those of the open rows with more confidence than `threshold`, at least one and at most `most`.
+std::vector<std::int64_t> confident(const RowStatistics& found, std::size_t open, double threshold,
+                                    std::int64_t most) {
+  const std::vector<double> confidence(found.confidence.begin(),
+                                       found.confidence.begin() + std::ptrdiff_t(open));
+  std::vector<std::int64_t> order = by_confidence(confidence);
+  std::int64_t count = 0;
+  while (count < std::int64_t(open) &&
+         confidence[std::size_t(order[std::size_t(count)])] > threshold)
+    ++count;
+  count = std::clamp<std::int64_t>(count, 1, std::min(most, std::int64_t(open)));
+  order.resize(std::size_t(count));
+  return order;
+}
+
+void sort_by_row(std::vector<Change>& changes) {
+  std::sort(changes.begin(), changes.end(),
+            [](const Change& a, const Change& b) { return a.row < b.row; });
+}
+
+}  // namespace
+
+// --- ReMDM
+
+ReMdm::ReMdm(const Canvas& canvas, const BlockLayout& layout, const DecodingRequest& request)
+    : Blockwise(canvas, layout),
+      rate_(request.options.remask_rate),
+      seed_(request.options.seed),
+      sample_(request.sample) {
+  progress_.of = layout.count * layout.steps;
+}
+
+bool ReMdm::block_done(const Canvas&) const { return progress_.step == layout().steps; }
+
+std::vector<Change> ReMdm::decide(const Canvas& canvas, const StepPlan& plan,
+                                  const RowStatistics& found) {
+  const double n = double(layout().steps), a = double(progress_.step) / n,
+               b = double(progress_.step + 1) / n;
+  const bool last = progress_.step + 1 == layout().steps;
+  const double again = last ? 0 : a > 0 ? std::min(rate_, (1 - b) / a) : 0;
+  const double fill = last ? 1 : (b - (1 - again) * a) / (1 - a);
+  const auto chance = [&](std::int32_t row) {
+    return random_confidence(seed_, sample_, progress_.done, row);
+  };
+  std::vector<Change> changes;
+  std::size_t nearest = 0;
+  for (std::size_t m = 0; m < plan.open.size(); ++m) {
+    if (chance(plan.open[m]) < fill)
+      changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
+    if (chance(plan.open[m]) < chance(plan.open[nearest])) nearest = m;
+  }
+  if (changes.empty() && !plan.open.empty())
+    changes.push_back({plan.open[nearest], found.tokens[nearest], found.confidence[nearest]});
+  for (const std::int32_t row : committed_rows(canvas, plan.block))
+    if (chance(row) < again) changes.push_back({row, kMaskAgain, 0});
+  sort_by_row(changes);
+  return changes;
+}
+
+// --- WINO
+
+Wino::Wino(const Canvas& canvas, const BlockLayout& layout, const DecodingOptions& options)
+    : Blockwise(canvas, layout), draft_(options.threshold), verify_(options.revise_threshold) {}
+
+StepPlan Wino::plan(const Canvas& canvas) const {
+  StepPlan plan = Blockwise::plan(canvas);
+  plan.shadows = committed_rows(canvas, plan.block);
+  return plan;
+}
+
+std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowStatistics& found) {
+  const auto masked = std::int64_t(plan.open.size());
+  const std::int64_t most = std::clamp<std::int64_t>(masked * 7 / 10, 5, 20);
+  std::vector<Change> changes;
+  for (const std::int64_t m : confident(found, plan.open.size(), draft_, most))
+    changes.push_back({plan.open[std::size_t(m)], found.tokens[std::size_t(m)],
+                       found.confidence[std::size_t(m)]});
+  const auto accepted = std::int64_t(changes.size());
+
+  // The least probable first.
+  std::vector<double> doubt;
+  const std::size_t first = plan.logit_rows.size();
+  for (std::size_t i = 0; i < plan.shadows.size(); ++i)
+    doubt.push_back(-double(found.current[first + i]));
+  const std::int64_t revocable = std::max<std::int64_t>(0, accepted_ - 1);
+  for (const std::int64_t i : by_confidence(doubt)) {
+    if (accepted + revocable == std::int64_t(changes.size())) break;
+    if (-doubt[std::size_t(i)] >= verify_) break;
+    changes.push_back({plan.shadows[std::size_t(i)], kMaskAgain, 0});
+  }
+  accepted_ = accepted;
+  sort_by_row(changes);
+  return changes;
+}
+
+// --- token editing
+
+namespace {
+constexpr std::int64_t kStepsWhenFull = 16;
+}
+
+TokenEditing::TokenEditing(const Canvas& canvas, const BlockLayout& layout,
+                           const DecodingOptions& options)
+    : Blockwise(canvas, layout), fill_(options.threshold), edit_(options.revise_threshold) {
+  progress_.of += layout.count * kStepsWhenFull;
+}
+
+StepPlan TokenEditing::plan(const Canvas& canvas) const {
+  StepPlan plan = Blockwise::plan(canvas);
+  const std::vector<std::int32_t> committed = committed_rows(canvas, plan.block);
+  plan.open.insert(plan.open.end(), committed.begin(), committed.end());
+  std::sort(plan.open.begin(), plan.open.end());
+  plan.logit_rows = plan.open;
+  return plan;
+}
+
+std::vector<Change> TokenEditing::decide(const Canvas& canvas, const StepPlan& plan,
+                                         const RowStatistics& found) {
+  std::vector<Change> changes;
+  std::vector<double> confidence;
+  std::vector<std::size_t> masked;
+  for (std::size_t m = 0; m < plan.open.size(); ++m) {
+    const std::int32_t row = plan.open[m];
+    if (canvas.masked[std::size_t(row)]) {
+      masked.push_back(m);
+      confidence.push_back(double(found.confidence[m]));
+    } else if (found.best[m] != canvas.tokens[std::size_t(row)] && double(found.first[m]) > edit_) {
+      changes.push_back({row, found.best[m], found.first[m]});
+    }
+  }
+  const std::vector<std::int64_t> order = by_confidence(confidence);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto c = std::size_t(order[i]);
+    if (i > 0 && confidence[c] <= fill_) break;
+    const std::size_t m = masked[c];
+    changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
+  }
+  changed_ = !changes.empty();
+  full_steps_ = masked.empty() ? full_steps_ + 1 : 0;
+  sort_by_row(changes);
+  return changes;
+}
+
+bool TokenEditing::block_done(const Canvas& canvas) const {
+  return masked_in_block(canvas) == 0 && (!changed_ || full_steps_ >= kStepsWhenFull);
+}
+
+}  // namespace lacuna

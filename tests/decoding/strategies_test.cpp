@@ -1,0 +1,321 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "decoding/make_strategy.h"
+#include "decoding/strategies/confidence.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using Rows = std::vector<std::int32_t>;
+using Values = std::vector<float>;
+
+ModelConfig bidirectional() {
+  ModelConfig c;
+  c.vocab_size = 10;
+  c.max_seq_length = 64;
+  c.mask_token = 9;
+  c.eos_token = 8;
+  return c;
+}
+
+/// One text, whose statistics the test gives.
+struct Text {
+  DecodingRequest request;
+  ModelConfig model;
+  Canvas canvas;
+  std::unique_ptr<Strategy> strategy;
+
+  Text(const DecodingOptions& options, Rows prompt = {}, const ModelConfig& m = bidirectional())
+      : request{.tokens = std::move(prompt), .options = resolved(options, m)},
+        model(m),
+        canvas(make_canvas(request, m)),
+        strategy(make_strategy(request, canvas, m)) {}
+
+  StepPlan plan() const { return strategy->plan(canvas); }
+  bool finished() const { return strategy->progress().finished; }
+  /// A step; returns the rows that it fills, and those that it masks again as -1 - row.
+  Rows step(const RowStatistics& found) {
+    Rows rows;
+    for (const Change& c : strategy->decide(canvas, plan(), found)) {
+      const bool again = c.token == kMaskAgain;
+      rows.push_back(again ? -1 - c.row : c.row);
+      canvas.tokens[std::size_t(c.row)] = again ? std::int32_t(model.mask_token) : c.token;
+      canvas.masked[std::size_t(c.row)] = again;
+    }
+    strategy->advance(canvas);
+    return rows;
+  }
+  /// The same where all draws are token 1.
+  Rows step(const Values& confidence) {
+    const Rows tokens(confidence.size(), 1);
+    return step(RowStatistics{tokens, confidence});
+  }
+};
+
+DecodingOptions of(StrategyKind kind, std::int64_t gen_length = 4) {
+  return {.gen_length = gen_length, .strategy = kind};
+}
+
+// --- thresholds and the like
+
+TEST(Confidence, Counts) {
+  EXPECT_EQ(count_above(std::vector{0.99, 0.95, 0.9, 0.2}, 0.9), 2);
+  EXPECT_EQ(count_above(std::vector<double>{}, 0.9), 0);
+  // The n-th needs 1 - f / (n + 1): with f = 1 1/2, 2/3, 3/4, 4/5.
+  EXPECT_EQ(count_by_factor(std::vector{0.9, 0.8, 0.75, 0.7}, 1), 3);
+  EXPECT_EQ(count_by_factor(std::vector{0.49, 0.4}, 1), 0);
+  EXPECT_EQ(count_by_factor(std::vector{0.1, 0.1}, 3), 2);
+  // The sum of those before: 0, 0.05, 0.10, 0.2.
+  EXPECT_EQ(count_within(std::vector{0.05, 0.05, 0.1, 0.1}, 0.1), 3);
+  EXPECT_EQ(count_within(std::vector{0.5, 0.6}, 0), 1);
+  EXPECT_EQ(count_within(std::vector{0.0, 0.0, 0.1, 0.2}, 0), 3);
+}
+
+TEST(Threshold, CommitsWhatExceedsItAndAtLeastOne) {
+  Text text(of(StrategyKind::threshold));
+  EXPECT_EQ(text.plan().open, (Rows{0, 1, 2, 3}));
+  EXPECT_EQ(text.step(Values{0.95f, 0.5f, 0.9f, 0.91f}), (Rows{0, 3}));
+  EXPECT_EQ(text.plan().open, (Rows{1, 2}));
+  EXPECT_EQ(text.step(Values{0.3f, 0.3f}), (Rows{1}));  // of equal ones the lower row
+  EXPECT_EQ(text.step(Values{0.1f}), (Rows{2}));
+  EXPECT_TRUE(text.finished());
+}
+
+TEST(Threshold, AboveOneIsOneTokenPerStep) {
+  DecodingOptions o = of(StrategyKind::threshold);
+  o.threshold = 1.5;
+  Text text(o);
+  EXPECT_EQ(text.step(Values{0.4f, 1, 1, 0.2f}), (Rows{1}));
+  EXPECT_EQ(text.step(Values{1, 1, 1}), (Rows{0}));
+}
+
+// With fewer steps than it wants, the last of a block commits the rest.
+TEST(Threshold, StepsAreALimit) {
+  DecodingOptions o = of(StrategyKind::threshold, 8);
+  o.block_length = 4;
+  o.steps = 4;
+  Text text(o);
+  EXPECT_EQ(text.strategy->progress().of, 4);
+  EXPECT_EQ(text.step(Values(4, 0.1f)), (Rows{0}));
+  EXPECT_EQ(text.step(Values(3, 0.1f)), (Rows{1, 2, 3}));
+  EXPECT_EQ(text.plan().block, (RowRange{4, 8}));
+}
+
+TEST(Dynamic, CommitsAtLeastWhatFixedWould) {
+  DecodingOptions o = of(StrategyKind::dynamic, 5);
+  o.steps = 3;  // 2, 2, 1
+  Text text(o);
+  EXPECT_EQ(text.step(Values{0.1f, 0.2f, 0.95f, 0.3f, 0.1f}), (Rows{2, 3}));
+  EXPECT_EQ(text.step(Values{0.95f, 0.96f, 0.97f}), (Rows{0, 1, 4}));
+  EXPECT_TRUE(text.finished());
+}
+
+TEST(Entropy, CommitsTheCertainWithinTheBound) {
+  Text text(of(StrategyKind::entropy));
+  EXPECT_TRUE(text.strategy->needs().entropy);
+  const Rows tokens(4, 1);
+  const Values confidence(4, 0.5f), entropy = {0.5f, 0.05f, 0.06f, 0.04f};
+  // In order 3, 1, 2: the sums before are 0, 0.04, 0.09, and before row 0 0.15.
+  EXPECT_EQ(
+      text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .entropy = entropy}),
+      (Rows{1, 2, 3}));
+}
+
+TEST(Margin, ComparesTheBestTwo) {
+  Text text(of(StrategyKind::margin));
+  const Rows tokens(4, 1), best(4, 1);
+  const Values confidence(4, 0.5f), first = {0.9f, 0.8f, 0.6f, 0.55f},
+                                    second = {0.05f, 0.2f, 0.35f, 0.4f};
+  EXPECT_EQ(text.step(RowStatistics{tokens, confidence, best, first, second}), (Rows{0, 1}));
+}
+
+// --- strategies that take back
+
+TEST(ReMdm, FillsEverythingInItsStepsAndMasksAgain) {
+  DecodingOptions o = of(StrategyKind::remdm, 32);
+  o.remask_rate = 0.2;
+  Text text(o);
+  std::int64_t filled = 0, revoked = 0, steps = 0;
+  while (!text.finished()) {
+    const bool full = text.plan().open.empty();
+    const Rows changes = text.step(Values(text.plan().open.size(), 0.5f));
+    std::int64_t now = 0;
+    for (const std::int32_t row : changes) (row < 0 ? revoked : now) += 1;
+    EXPECT_TRUE(now >= 1 || full) << "step " << steps;
+    filled += now;
+    ++steps;
+  }
+  EXPECT_EQ(steps, 32);
+  EXPECT_EQ(filled - revoked, 32);
+  // In step i of 32 a filled row is masked again with probability min(0.2, (31 - i) / i), that is,
+  // 0.2 up to step 25: of i rows on average, so 65 up to there and 15 after.
+  EXPECT_GT(revoked, 40);
+  EXPECT_LT(revoked, 120);
+  EXPECT_EQ(std::count(text.canvas.masked.begin(), text.canvas.masked.end(), true), 0);
+}
+
+TEST(Wino, ShadowsVerifyWhatWasCommitted) {
+  Text text(of(StrategyKind::wino, 8), {3, 4});
+  EXPECT_TRUE(text.plan().shadows.empty());
+  EXPECT_EQ(text.step(Values{0.7f, 0.1f, 0.8f, 0.61f, 0.2f, 0.1f, 0.1f, 0.1f}), (Rows{2, 4, 5}));
+  StepPlan plan = text.plan();
+  EXPECT_EQ(plan.open, (Rows{3, 6, 7, 8, 9}));
+  EXPECT_EQ(plan.shadows, (Rows{2, 4, 5}));  // not of the prompt
+  // All three are doubted, and two of them may be masked again: the least probable.
+  const Rows tokens(8, 1);
+  const Values confidence = {0.9f, 0.1f, 0.1f, 0.1f, 0.1f, 0, 0, 0},
+               current = {0, 0, 0, 0, 0, 0.3f, 0.1f, 0.2f};
+  EXPECT_EQ(
+      text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .current = current}),
+      (Rows{3, -5, -6}));
+  // One was committed: none may be masked again.
+  EXPECT_EQ(text.plan().shadows, (Rows{2, 3}));
+  EXPECT_EQ(
+      text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .current = current}),
+      (Rows{4}));
+}
+
+// However much it doubts, a step fills at least one row, and the block gets filled in as many steps
+// as it has rows.
+TEST(Wino, AlwaysEnds) {
+  Text text(of(StrategyKind::wino, 32));
+  std::int64_t steps = 0;
+  while (!text.finished()) {
+    const StepPlan plan = text.plan();
+    const auto n = std::size_t(plan.draws());
+    const Rows tokens(n, 1);
+    const Values confidence(n, 0.99f), current(n, 0);
+    (void)text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .current = current});
+    ASSERT_LE(++steps, 32);
+  }
+}
+
+TEST(TokenEditing, ReplacesWhatIsFarLessProbable) {
+  Text text(of(StrategyKind::edit), {3});
+  EXPECT_EQ(text.plan().open, (Rows{1, 2, 3, 4}));
+  const Rows tokens = {1, 1, 1, 1}, best = {1, 2, 2, 1};
+  const Values confidence = {0.8f, 0.1f, 0.75f, 0.1f}, first = {0.8f, 0.6f, 0.9f, 0.9f},
+               second(4, 0.05f);
+  EXPECT_EQ(text.step(RowStatistics{tokens, confidence, best, first, second}), (Rows{1, 3}));
+  EXPECT_EQ(text.plan().open, (Rows{1, 2, 3, 4}));
+  // Row 3 has token 1 and would rather be 2; row 1 stays; of the masked rows the first at least.
+  EXPECT_EQ(text.step(RowStatistics{tokens, confidence, best, first, second}), (Rows{2, 3}));
+  EXPECT_EQ(text.canvas.tokens[3], 2);
+  EXPECT_EQ(text.step(RowStatistics{tokens, confidence, best, first, second}), (Rows{2, 4}));
+  EXPECT_FALSE(text.finished());  // as something changed
+  EXPECT_EQ(text.step(RowStatistics{tokens, confidence, best, first, second}), Rows{});
+  EXPECT_TRUE(text.finished());
+}
+
+TEST(TokenEditing, EndsThoughItChangesItsMindForEver) {
+  Text text(of(StrategyKind::edit));
+  std::int64_t steps = 0;
+  while (!text.finished()) {
+    const auto n = text.plan().open.size();
+    const Rows tokens(n, std::int32_t(steps % 2));
+    const Values confidence(n, 0.99f);
+    (void)text.step(RowStatistics{tokens, confidence, tokens, confidence, confidence});
+    ASSERT_LE(++steps, 4 + 16);
+  }
+  EXPECT_EQ(steps, 17);  // one fills, 16 edit
+}
+
+// --- blocks
+
+TEST(Blocks, AnEndTokenEndsTheTextWithItsBlockIfNothingBeforeItIsMasked) {
+  DecodingOptions o = of(StrategyKind::threshold, 12);
+  o.block_length = 4;
+  o.stop_at_end = true;
+  Text text(o, {8});  // an end token in the prompt does not count
+  const Rows first = {1, 8, 1, 1};
+  const Values unsure = {0.1f, 0.95f, 0.1f, 0.1f};
+  EXPECT_EQ(text.step(RowStatistics{first, unsure}), (Rows{2}));
+  EXPECT_FALSE(text.finished());  // row 1 is masked, and so is the rest
+  EXPECT_EQ(text.step(Values(3, 0.95f)), (Rows{1, 3, 4}));
+  EXPECT_TRUE(text.finished());
+  o.stop_at_end = false;
+  Text on(o, {8});
+  (void)on.step(RowStatistics{first, Values(4, 0.95f)});
+  EXPECT_FALSE(on.finished());
+}
+
+// Blocks of a block-causal model begin at multiples of their length; the prompt's tail is in the
+// first of them, and the last is filled whole.
+TEST(Blocks, OfABlockCausalModelLieOnAGrid) {
+  ModelConfig m = bidirectional();
+  m.attention = Attention::block_causal;
+  m.block_size = 4;
+  const DecodingOptions o{.gen_length = 5};
+  EXPECT_EQ(canvas_rows(6, o, m), 12);
+  EXPECT_EQ(canvas_rows(7, o, m), 12);
+  EXPECT_EQ(canvas_rows(8, o, m), 16);
+  Text text(o, {1, 9, 3, 4, 5, 6}, m);  // a mask token in the prompt is a token
+  EXPECT_EQ(text.canvas.rows(), 12);
+  StepPlan plan = text.plan();
+  EXPECT_EQ(plan.block, (RowRange{4, 8}));
+  EXPECT_EQ(plan.visible, 8);
+  EXPECT_EQ(plan.open, (Rows{6, 7}));
+  EXPECT_EQ(text.step(Values{0.95f, 0.95f}), (Rows{6, 7}));
+  plan = text.plan();
+  EXPECT_EQ(plan.block, (RowRange{8, 12}));
+  EXPECT_EQ(plan.visible, 12);
+  (void)text.step(Values(4, 0.95f));
+  EXPECT_TRUE(text.finished());
+}
+
+// --- options
+
+TEST(DecodingOptions, WhatAModelMakesOfThem) {
+  ModelConfig m = bidirectional();
+  DecodingOptions o = resolved({}, m);
+  EXPECT_EQ(o.strategy, StrategyKind::fixed);
+  EXPECT_EQ(o.cache, CacheKind::none);
+  EXPECT_EQ(o.block_length, 128);
+  o = resolved({.preset = DecodingPreset::fast}, m);
+  EXPECT_EQ(o.strategy, StrategyKind::threshold);
+  EXPECT_EQ(o.threshold, 0.9);
+  EXPECT_EQ(o.cache, CacheKind::dual);
+  EXPECT_EQ(o.block_length, 32);
+  EXPECT_TRUE(o.stop_at_end);
+  EXPECT_EQ(resolved(o, m), o);
+  o = resolved({.strategy = StrategyKind::edit}, m);
+  EXPECT_EQ(o.threshold, 0.7);
+  EXPECT_EQ(o.revise_threshold, 0.5);
+  m.attention = Attention::block_causal;
+  m.block_size = 4;
+  o = resolved({}, m);
+  EXPECT_EQ(o.strategy, StrategyKind::threshold);
+  EXPECT_EQ(o.cache, CacheKind::prefix);
+  EXPECT_EQ(o.block_length, 4);
+  EXPECT_TRUE(o.stop_at_end);
+  EXPECT_EQ(resolved(o, m), o);
+  m.attention = Attention::causal;
+  EXPECT_EQ(resolved({}, m).cache, CacheKind::prefix);
+}
+
+TEST(DecodingOptions, WhatAModelHasNoUseFor) {
+  const auto error = [](const DecodingOptions& o, Attention attention) {
+    ModelConfig m = bidirectional();
+    m.attention = attention;
+    m.block_size = attention == Attention::block_causal ? 4 : 0;
+    return testing::error_of<UsageError>([&] { (void)resolved(o, m); });
+  };
+  using testing::contains;
+  EXPECT_TRUE(contains(error({.cache = CacheKind::dual}, Attention::causal), "cache dual"));
+  EXPECT_TRUE(contains(error({.cache = CacheKind::vicinity}, Attention::block_causal), "exact"));
+  EXPECT_TRUE(contains(error({.strategy = StrategyKind::wino}, Attention::causal),
+                       "strategy wino: the model is autoregressive"));
+  EXPECT_TRUE(contains(error({.block_length = 8}, Attention::block_causal), "block_size 4"));
+  EXPECT_TRUE(contains(error({.remasking = Remasking::random, .strategy = StrategyKind::entropy},
+                             Attention::bidirectional),
+                       "remasking random is of strategy fixed"));
+  EXPECT_TRUE(contains(error({.gen_length = 10, .block_length = 4}, Attention::bidirectional),
+                       "does not divide"));
+  EXPECT_TRUE(contains(error({.remask_rate = 2}, Attention::bidirectional), "at most 1"));
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -1,6 +1,7 @@
 #include "diffusion/block_noise.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -55,6 +56,19 @@ BlockMask mask_ratio(MaskPart part, double t, double eps, std::span<const std::u
 BlockMask block_mask(MaskForm form, MaskPart part, double t, double eps,
                      std::span<const std::uint32_t> bits) {
   return form == MaskForm::mask_count ? mask_count(part, t, bits) : mask_ratio(part, t, eps, bits);
+}
+
+BlockMask block_subset(std::uint64_t set, std::int64_t n) {
+  BlockMask mask;
+  mask.masked.assign(std::size_t(n), 0);
+  if (set >> n != 0) return mask;
+  const std::int64_t l = std::popcount(set);
+  double choices = 1;  // C(n, l)
+  for (std::int64_t i = 0; i < l; ++i) choices = choices * double(n - i) / double(i + 1);
+  for (std::int64_t i = 0; i < n; ++i) mask.masked[std::size_t(i)] = set >> i & 1;
+  mask.weight = 1 / (double(l) * choices);
+  mask.p = float(double(l) / double(n));
+  return mask;
 }
 
 double block_level(double u, std::int64_t i, std::int64_t count) {

@@ -34,6 +34,11 @@ struct BlockMask {
 BlockMask block_mask(MaskForm form, MaskPart part, double t, double eps,
                      std::span<const std::uint32_t> bits);
 
+/// The mask of the tokens in `set` (bit i: token i) of n, with the weight 1 / (l C(n, l)), l their
+/// number: summed over all 2^n - 1 of them, weighted cross-entropies are the bound itself. Nothing
+/// is masked when the set has tokens beyond n.
+BlockMask block_subset(std::uint64_t set, std::int64_t n);
+
 /// The noise levels of `count` blocks (or blocks times masks), spread evenly over [0, 1): level i
 /// is u + i / count, modulo 1. Each is uniform where u is, and their sums vary little.
 double block_level(double u, std::int64_t i, std::int64_t count);

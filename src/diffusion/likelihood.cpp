@@ -192,12 +192,18 @@ std::int64_t LikelihoodEstimator::add_block_masks(const PromptedText& text,
   const std::int64_t size = config_.block_size, first_block = text.prompt / size,
                      blocks = (tokens + size - 1) / size - first_block;
   const double t = ratio(options, rng, sample);
+  const std::int64_t subsets = exact_masks(text, options);
   const std::size_t before = batch_.rows.size();
   std::vector<std::uint32_t> bits;
   add_noisy_view(batch_);
   for (std::int64_t b = 0; b < blocks; ++b) {
     const std::int64_t begin = std::max((first_block + b) * size, text.prompt),
                        end = std::min((first_block + b + 1) * size, tokens);
+    if (subsets > 0) {  // of which the mean is taken
+      mask_tokens(std::int32_t(config_.mask_token), begin,
+                  block_subset(std::uint64_t(sample) + 1, end - begin), double(subsets), batch_);
+      continue;
+    }
     bits.clear();
     for (std::int64_t i = begin; i < end; ++i)
       bits.push_back(rng.bits(std::uint32_t(i - text.prompt + 4)));  // the first four are t's
@@ -208,11 +214,21 @@ std::int64_t LikelihoodEstimator::add_block_masks(const PromptedText& text,
   return std::int64_t(batch_.rows.size() - before);
 }
 
-/// Whether one pass says all: of a causal model, or where every block has one token to mask, which
-/// every mask then masks.
-bool LikelihoodEstimator::is_exact(const PromptedText& text, MaskForm form) const {
-  if (config_.attention == Attention::causal) return true;
-  return form == MaskForm::mask_count && (text.response() == 1 || config_.block_size == 1);
+std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& text,
+                                              const LikelihoodOptions& options) const {
+  if (config_.attention == Attention::causal) return 1;
+  if (options.form != MaskForm::mask_count) return 0;
+  if (config_.attention == Attention::bidirectional) return text.response() == 1 ? 1 : 0;
+  // The first block may have fewer tokens to mask, and the last.
+  const std::int64_t size = config_.block_size, tokens = std::int64_t(text.tokens.size());
+  std::int64_t most = 0;
+  for (std::int64_t begin = text.prompt; begin < tokens;) {
+    const std::int64_t end = std::min(tokens, (begin / size + 1) * size);
+    most = std::max(most, end - begin);
+    begin = end;
+  }
+  const std::int64_t subsets = most < 32 ? (std::int64_t{1} << most) - 1 : 0;
+  return subsets <= options.samples ? subsets : 0;
 }
 
 void LikelihoodEstimator::run() {
@@ -247,13 +263,12 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
   const auto response = [&](std::size_t i) {
     return std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
   };
-  const auto exact = [&](std::size_t i) { return is_exact(texts[i], options.form); };
   std::vector<Likelihood> results;
   const auto tell_before = [&](std::size_t end) {
     for (std::size_t i = results.size(); i < end; ++i) {
       Likelihood result = summarise(std::exchange(estimates_[i], {}), options.stratified);
       result.tokens = response(i);
-      if (exact(i)) result.standard_error = 0;
+      if (exact_masks(texts[i], options) > 0) result.standard_error = 0;
       results.push_back(result);
       if (observe) observe(i, result);
     }
@@ -261,7 +276,8 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::int64_t number = first_text + std::int64_t(i);
     check(texts[i], number, options);
-    estimates_[i].assign(exact(i) ? 1 : std::size_t(options.samples), 0);
+    const std::int64_t exact = exact_masks(texts[i], options);
+    estimates_[i].assign(std::size_t(exact > 0 ? exact : options.samples), 0);
     if (causal) {
       add_causal(texts[i], i);
     } else if (config_.attention == Attention::block_causal) {

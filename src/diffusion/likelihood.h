@@ -47,7 +47,9 @@ Likelihood sum_of(const std::vector<Likelihood>& texts);
 /// Scores texts by the one forward pass. A causal model's likelihood is exact, in one pass per
 /// text; without a prompt its first token follows the end token, as in training. Of a block-causal
 /// model each block has a bound, of counts or ratios of its own (diffusion/block_noise.h), and the
-/// masks of a text share its clean rows; with blocks of one token it is exact, in one pass.
+/// masks of a text share its clean rows. Where a block's 2^n - 1 subsets of n tokens are no more
+/// than the samples that are asked for, all of them are computed instead, the same in every block,
+/// and the bound is exact: of blocks of one token in one pass.
 ///
 /// The ratio form's variance grows with log(1/t) of the smallest ratio, without end: its standard
 /// errors are rough, and it needs some 1000 masks where the count form needs 128 (the paper's A.2).
@@ -84,7 +86,8 @@ class LikelihoodEstimator {
   std::int64_t add_block_masks(const PromptedText& text, const LikelihoodOptions& options,
                                std::int64_t name, std::int64_t sample);
   void make_room(std::int64_t rows);
-  bool is_exact(const PromptedText& text, MaskForm form) const;
+  /// Masks that give the bound itself; 0: only estimates of it are wanted.
+  std::int64_t exact_masks(const PromptedText& text, const LikelihoodOptions& options) const;
   void run();
 
   ModelConfig config_;

@@ -563,9 +563,31 @@ TEST(BlockDiffusion, TrainingEstimatesTheExactBound) {
     }
 }
 
+// With no more subsets than samples all are computed, and there is no error.
+TEST(BlockDiffusion, ScoresAreExactWhereAllSubsetsAreFew) {
+  const ModelConfig config = block_model(4);
+  Trained t(config);
+  const std::vector<PromptedText> texts = {
+      {some_tokens(11), 2}, {some_tokens(9, 6), 4}, {some_tokens(7, 7), 5}, {some_tokens(4, 8), 3}};
+  const std::int64_t subsets[] = {15, 15, 3, 1};
+  for (const std::int64_t rows : {100, 12}) {
+    LikelihoodEstimator estimator(cpu(), config, t.weights, rows);
+    const std::vector<Likelihood> scores = estimator.score(texts, {.samples = 15});
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_EQ(scores[i].samples, subsets[i]) << i;
+      EXPECT_EQ(scores[i].standard_error, 0) << i;
+      const double exact = exact_bound(t, texts[i]);
+      EXPECT_NEAR(scores[i].nats, exact, 1e-5 * exact) << i;
+    }
+    const Likelihood estimate = estimator.score({texts[0]}, {.samples = 14}).front();
+    EXPECT_EQ(estimate.samples, 14);
+    EXPECT_GT(estimate.standard_error, 0);
+  }
+}
+
 // A prompt that ends within a block, and a last block that is not whole.
 TEST(BlockDiffusion, ScoresEstimateTheExactBound) {
-  const ModelConfig config = block_model(4);
+  const ModelConfig config = block_model(6);
   Trained t(config);
   const std::vector<PromptedText> texts = {{some_tokens(11), 2},
                                            {some_tokens(9, 6), 4},
@@ -573,7 +595,7 @@ TEST(BlockDiffusion, ScoresEstimateTheExactBound) {
                                            {some_tokens(4, 8), 3}};
   LikelihoodEstimator estimator(cpu(), config, t.weights, 100);
   for (const bool stratified : {true, false}) {
-    const LikelihoodOptions options{.samples = 1000, .stratified = stratified};
+    const LikelihoodOptions options{.samples = 30, .stratified = stratified};
     const std::vector<Likelihood> scores = estimator.score(texts, options);
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const double exact = exact_bound(t, texts[i]);
@@ -582,7 +604,7 @@ TEST(BlockDiffusion, ScoresEstimateTheExactBound) {
     }
     EXPECT_EQ(scores[3].samples, 1);  // a single token
     EXPECT_GT(scores[0].standard_error, 0);
-    EXPECT_LT(scores[0].standard_error, 0.02 * scores[0].nats);
+    EXPECT_LT(scores[0].standard_error, 0.1 * scores[0].nats);
     // Neither other texts nor the rows of a pass change a result.
     LikelihoodEstimator small(cpu(), config, t.weights, 12);
     EXPECT_NEAR(small.score({texts[1]}, options, 1).front().nats, scores[1].nats,

@@ -45,15 +45,21 @@ void BackendOptions::add_tuning_to(Command command) {
       .show_default();
 }
 
-std::unique_ptr<Ops> BackendOptions::make() const {
+DeviceOptions BackendOptions::device_options() const {
   if (device == word_of(DeviceKind::cpu) && type() != DType::f32)
     fail_usage(str("--dtype ", dtype, " needs --device cuda; the CPU computes in f32"));
   const auto kernels = parse_word<AttentionKernels>(attention_kernels).value();
-  return make_ops(device, {.index = 0,
-                           .threads = threads,
-                           .tune_gemms = tune_gemms,
-                           .hopper_attention = hopper_attention(kernels),
-                           .fused_hopper_attention = kernels == AttentionKernels::hopper_fused});
+  return {.index = 0,
+          .threads = threads,
+          .tune_gemms = tune_gemms,
+          .hopper_attention = hopper_attention(kernels),
+          .fused_hopper_attention = kernels == AttentionKernels::hopper_fused};
+}
+
+std::unique_ptr<Ops> BackendOptions::make() const { return make_ops(device, device_options()); }
+
+std::string BackendOptions::agreed() const {
+  return str("--device ", device, "\n--dtype ", dtype, "\n--threads ", threads, "\n");
 }
 
 DType BackendOptions::type() const { return type_of(parse_word<Precision>(dtype).value()); }

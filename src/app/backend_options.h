@@ -22,11 +22,15 @@ struct BackendOptions {
   void add_to(Command command);
   /// --tune-gemms and --attention-kernels, for benchmarks.
   void add_tuning_to(Command command);
-  /// The backend. Throws UsageError for bf16 on the CPU and for a device this build does not have,
+  /// Of the first device. Throws UsageError for bf16 on the CPU.
+  DeviceOptions device_options() const;
+  /// The backend. Throws as device_options(), UsageError for a device this build does not have, and
   /// Error where there is no such device.
   std::unique_ptr<Ops> make() const;
   /// Of weights and activations.
   DType type() const;
+  /// What all ranks must agree in, a line each.
+  std::string agreed() const;
 };
 
 }  // namespace lacuna

@@ -1,6 +1,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -9,7 +10,9 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/evaluation_report.h"
+#include "app/model_on_ranks.h"
 #include "app/standard_io.h"
+#include "comm/work_queue.h"
 #include "config/task.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -20,7 +23,6 @@
 #include "data/sha256.h"
 #include "evaluation/evaluator.h"
 #include "model/weight_spec.h"
-#include "model_io/loaded_model.h"
 
 namespace lacuna {
 namespace {
@@ -30,7 +32,15 @@ using Json = nlohmann::ordered_json;
 struct Arguments {
   std::string checkpoint, json, outcomes, chat_template;
   std::vector<std::string> tasks, overrides;
+  std::int64_t tensor_parallel = 1;
   BackendOptions backend;
+
+  /// What must be the same on all ranks beside the tasks.
+  std::string agreed() const {
+    return str("--checkpoint ", checkpoint, "\n--outcomes ", outcomes.empty() ? "no" : "yes",
+               "\n--chat-template ", chat_template, "\n--tensor-parallel ", tensor_parallel, "\n",
+               backend.agreed());
+  }
 };
 
 /// Names the weights of a checkpoint: the SHA-256 of each tensor's name, a NUL and its elements as
@@ -89,53 +99,95 @@ void warn_about(const TaskReport& task) {
                     "steps or memory than a pattern is allowed"));
 }
 
-void run(const Arguments& a) {
-  std::vector<TaskReport> tasks = read_tasks(a);
-  ModelSource opened(a.checkpoint);
-  (void)opened.need_tokenizer("tasks are texts, which need one");
-  const LoadedModel model = load_model(std::move(opened), a.backend.make(), a.backend.type());
-  const ModelSource& source = model.source;
-  const EvalModel subject{*model.ops, source.config, model.weights, *source.tokenizer,
-                          load_chat_template(a.chat_template)};
+std::string agreed(const Arguments& a, const std::vector<TaskReport>& tasks) {
+  std::string text = a.agreed();
+  for (const TaskReport& t : tasks) text += to_toml(t.task);
+  return text;
+}
 
-  StandardOutput out;
-  const EvaluationTable table(tasks);
-  out.write(table.heading());
-  out.flush();
-  std::string outcomes;
-  for (TaskReport& t : tasks) {
-    const Stopwatch stopwatch;
-    const auto observe = [&](const EvalSample& o) {
-      if (!a.outcomes.empty()) outcomes += json_line(t, o);
-    };
-    t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observe);
-    t.seconds = stopwatch.seconds();
-    out.write(table.lines(t));
-    out.flush();
-    warn_about(t);
-  }
-  const std::vector<GroupReport> groups = groups_of(tasks);
-  for (const GroupReport& group : groups) out.write(table.lines(group));
-  out.flush();
-  if (!a.outcomes.empty()) write_file(a.outcomes, outcomes);
-  if (a.json.empty()) return;
+Json json_of(const Arguments& a, const ModelSource& source, const std::vector<TaskReport>& tasks,
+             const std::vector<GroupReport>& groups) {
   Json task_list = Json::array(), group_list = Json::array();
   for (const TaskReport& t : tasks) task_list.push_back(json_of(t));
   for (const GroupReport& group : groups) group_list.push_back(json_of(group));
   const CheckpointInfo& info = source.reader.info();
-  const Json json = {{"model",
-                      {{"checkpoint", source.reader.path()},
-                       {"sha256", hash_of(source.reader, source.config)},
-                       {"parameters", count_parameters(source.config)},
-                       {"step", info.step},
-                       {"tokens", info.tokens},
-                       {"attention", word_of(source.config.attention)},
-                       {"device", a.backend.device},
-                       {"dtype", a.backend.dtype}}},
-                     {"program", program_version()},
-                     {"tasks", task_list},
-                     {"groups", group_list}};
-  write_file(a.json, json.dump(2) + "\n");
+  return {{"model",
+           {{"checkpoint", source.reader.path()},
+            {"sha256", hash_of(source.reader, source.config)},
+            {"parameters", count_parameters(source.config)},
+            {"step", info.step},
+            {"tokens", info.tokens},
+            {"attention", word_of(source.config.attention)},
+            {"device", a.backend.device},
+            {"dtype", a.backend.dtype}}},
+          {"program", program_version()},
+          {"tasks", task_list},
+          {"groups", group_list}};
+}
+
+/// What rank 0 alone does: the table on standard output, and the files.
+class Report {
+ public:
+  Report(const Arguments& a, const std::vector<TaskReport>& tasks)
+      : arguments_(a), tasks_(tasks), table_(tasks) {
+    print(table_.heading());
+  }
+  void observe(const TaskReport& task, const EvalSample& sample) {
+    outcomes_ += json_line(task, sample);
+  }
+  void add(const TaskReport& task) {
+    print(table_.lines(task));
+    warn_about(task);
+  }
+  void finish(const ModelSource& source) {
+    const std::vector<GroupReport> groups = groups_of(tasks_);
+    for (const GroupReport& group : groups) print(table_.lines(group));
+    if (!arguments_.outcomes.empty()) write_file(arguments_.outcomes, outcomes_);
+    if (!arguments_.json.empty())
+      write_file(arguments_.json, json_of(arguments_, source, tasks_, groups).dump(2) + "\n");
+  }
+
+ private:
+  void print(const std::string& lines) {
+    out_.write(lines);
+    out_.flush();
+  }
+
+  const Arguments& arguments_;
+  const std::vector<TaskReport>& tasks_;
+  const EvaluationTable table_;
+  StandardOutput out_;
+  std::string outcomes_;
+};
+
+void run(const Arguments& a, const MpiSession& mpi) {
+  std::vector<TaskReport> tasks = read_tasks(a);
+  ModelSource opened(a.checkpoint);
+  (void)opened.need_tokenizer("tasks are texts, which need one");
+  const ModelOnRanks loaded =
+      load_on_ranks(mpi, std::move(opened), a.backend, a.tensor_parallel, agreed(a, tasks));
+  WorkQueue queue(mpi, *loaded.mesh);
+  const ModelSource& source = loaded.model.source;
+  const EvalModel subject{*loaded.model.ops,
+                          source.config,
+                          loaded.model.weights,
+                          *source.tokenizer,
+                          load_chat_template(a.chat_template),
+                          {loaded.mesh.get(), &queue}};
+
+  std::optional<Report> report;
+  if (loaded.is_first_rank()) report.emplace(a, tasks);
+  for (TaskReport& t : tasks) {
+    const Stopwatch stopwatch;
+    const auto observe = [&](const EvalSample& o) {
+      if (report) report->observe(t, o);
+    };
+    const auto observer = a.outcomes.empty() ? std::function<void(const EvalSample&)>() : observe;
+    t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observer);
+    t.seconds = stopwatch.seconds();
+    if (report) report->add(t);
+  }
+  if (report) report->finish(source);
 }
 
 /// `lacuna evaluate CHECKPOINT TASK…`, as other commands take a checkpoint first.
@@ -152,7 +204,7 @@ void take_first_as_checkpoint(Arguments& a) {
 
 }  // namespace
 
-void add_evaluate_command(Command app) {
+void add_evaluate_command(Command app, const MpiSession& session) {
   auto a = std::make_shared<Arguments>();
   const Command command = app.add_subcommand("evaluate", "Run tasks on a checkpoint");
   command.add_option("task", a->tasks,
@@ -169,10 +221,11 @@ void add_evaluate_command(Command app) {
   command.add_option("--chat-template", a->chat_template,
                      "JSON file of begin, message and reply instead of LLaDA's template");
   a->backend.add_to(command);
+  add_tensor_parallel_option(command, a->tensor_parallel);
   command.footer("A task, with defaults:\n\n" + task_help());
-  command.callback([a] {
+  command.callback([a, &session] {
     take_first_as_checkpoint(*a);
-    run(*a);
+    run(*a, session);
   });
 }
 

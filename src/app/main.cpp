@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <string>
+#include <string_view>
 
 #include "app/command_line.h"
 #include "app/commands.h"
@@ -12,15 +15,18 @@
 
 namespace {
 
+constexpr std::array<std::string_view, 4> kOnRanks = {"pretrain", "sft", "evaluate", "score"};
+
 /// Every other command would do all its work once per rank, and write the same files.
 void refuse_several_ranks(lacuna::Command program, const lacuna::MpiSession& session) {
   for (const lacuna::Command command : program.subcommands()) {
     const std::string name = command.name();
-    if (name == "pretrain" || name == "sft") continue;
+    if (std::find(kOnRanks.begin(), kOnRanks.end(), name) != kOnRanks.end()) continue;
     command.before_parsing([name, ranks = session.size()] {
       if (ranks > 1)
         lacuna::fail_usage(lacuna::str("lacuna ", name, " runs on one rank, and ", ranks,
-                                       " were started; pretrain and sft run on many"));
+                                       " were started; pretrain, sft, evaluate and score "
+                                       "run on many"));
     });
   }
 }
@@ -42,8 +48,8 @@ int main(int argc, char** argv) {
     lacuna::add_pretrain_command(app, session);
     lacuna::add_sft_command(app, session);
     lacuna::add_sample_command(app);
-    lacuna::add_score_command(app);
-    lacuna::add_evaluate_command(app);
+    lacuna::add_score_command(app, session);
+    lacuna::add_evaluate_command(app, session);
     lacuna::add_forward_command(app);
     lacuna::add_import_command(app);
     lacuna::add_export_command(app);

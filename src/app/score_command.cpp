@@ -11,6 +11,7 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/model_on_ranks.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
@@ -20,7 +21,6 @@
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
 #include "evaluation/record.h"
-#include "model_io/loaded_model.h"
 
 namespace lacuna {
 namespace {
@@ -31,7 +31,15 @@ struct Arguments {
   std::int64_t samples = 128, batch_tokens = kBatchTokens;
   bool independent = false, json = false;
   std::uint64_t seed = 1;
+  std::int64_t tensor_parallel = 1;
   BackendOptions backend;
+
+  /// What must be the same on all ranks beside the texts.
+  std::string agreed() const {
+    return str("--checkpoint ", checkpoint, "\n--form ", form, "\n--samples ", samples,
+               "\n--batch-tokens ", batch_tokens, "\n--independent ", independent, "\n--seed ",
+               seed, "\n--tensor-parallel ", tensor_parallel, "\n", backend.agreed());
+  }
 };
 
 /// A text of the input and what it came from.
@@ -115,26 +123,40 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool exact) {
   return line;
 }
 
-void score(const Arguments& a) {
-  ModelSource source(a.checkpoint);
-  const bool causal = source.config.attention == Attention::causal;
-  // With blocks of one token each is predicted from those before it.
-  const bool exact =
-      causal || (source.config.block_size == 1 && a.form == word_of(MaskForm::mask_count));
-  const std::vector<Item> items = read_items(a, source);
+std::string agreed(const Arguments& a, const std::vector<Item>& items) {
+  std::int64_t tokens = 0;
+  for (const Item& item : items) tokens += std::int64_t(item.text.tokens.size());
+  return a.agreed() + str(items.size(), " texts of ", tokens, " tokens\n");
+}
+
+/// Tokens of one forward pass.
+std::int64_t pass_tokens(const Arguments& a, const std::vector<Item>& items, bool causal) {
   std::int64_t rows = a.batch_tokens;
   for (const Item& item : items)
     rows = std::max(rows, std::int64_t(item.text.tokens.size()) + causal);
   // One text with few masks needs no more.
   if (items.size() == 1)
     rows = std::min(rows, (std::int64_t(items[0].text.tokens.size()) + causal) * a.samples);
-  if (causal && (a.independent || a.form != word_of(MaskForm::mask_count)))
+  return rows;
+}
+
+void score(const Arguments& a, const MpiSession& mpi) {
+  ModelSource source(a.checkpoint);
+  const bool causal = source.config.attention == Attention::causal;
+  // With blocks of one token each is predicted from those before it.
+  const bool exact =
+      causal || (source.config.block_size == 1 && a.form == word_of(MaskForm::mask_count));
+  const std::vector<Item> items = read_items(a, source);
+  if (causal && mpi.rank() == 0 && (a.independent || a.form != word_of(MaskForm::mask_count)))
     log_warning(
         "the checkpoint is autoregressive and its likelihood exact: --form and "
         "--independent change nothing");
 
-  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
-  LikelihoodEstimator estimator(*model.ops, model.config(), model.weights, rows);
+  const ModelOnRanks loaded =
+      load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel, agreed(a, items));
+  LikelihoodEstimator estimator(*loaded.model.ops, loaded.model.config(), loaded.model.weights,
+                                pass_tokens(a, items, causal), loaded.tensor());
+  const AbortOnException abort_on_exception(loaded.mesh->world());
   StandardOutput out;
   std::vector<PromptedText> texts;
   for (const Item& item : items) texts.push_back(item.text);
@@ -143,21 +165,23 @@ void score(const Arguments& a) {
     log_progress(i < items.size() ? str("text ", i + 1, " of ", items.size()) : "");
   };
   progress(0);
+  const auto print = [&](std::size_t i, const Likelihood& l) {
+    bytes += items[i].bytes;
+    if (!loaded.is_first_rank()) return;
+    log_progress("");
+    out.write((a.json ? as_json(l, items[i].bytes).dump() : as_line(l, items[i].bytes, exact)) +
+              "\n");
+    out.flush();
+    progress(i + 1);
+  };
   const std::vector<Likelihood> results =
-      estimator.score(texts, options_of(a), 0, [&](std::size_t i, const Likelihood& l) {
-        bytes += items[i].bytes;
-        log_progress("");
-        out.write((a.json ? as_json(l, items[i].bytes).dump() : as_line(l, items[i].bytes, exact)) +
-                  "\n");
-        out.flush();
-        progress(i + 1);
-      });
+      estimator.score(texts, options_of(a), 0, print, loaded.data());
   if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, exact));
 }
 
 }  // namespace
 
-void add_score_command(Command app) {
+void add_score_command(Command app, const MpiSession& session) {
   auto a = std::make_shared<Arguments>();
   const Command command = app.add_subcommand(
       "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
@@ -192,7 +216,8 @@ void add_score_command(Command app) {
       .show_default();
   command.add_flag("--json", a->json, "a JSON object per text instead of a line");
   a->backend.add_to(command);
-  command.callback([a] { score(*a); });
+  add_tensor_parallel_option(command, a->tensor_parallel);
+  command.callback([a, &session] { score(*a, session); });
 }
 
 }  // namespace lacuna

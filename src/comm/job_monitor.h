@@ -65,7 +65,7 @@ class JobMonitor {
   /// Ends every rank, with exit code `code` and one message. Callable from any thread; does not
   /// return.
   [[noreturn]] void end_job(const std::string& message, int code);
-  /// Returns when every rank has called it: none will fail any more. Sleeps while it waits.
+  /// Returns when every rank has called it. Sleeps while it waits, without a limit of time.
   void wait_for_all();
 
  private:

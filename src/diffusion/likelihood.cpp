@@ -13,6 +13,10 @@
 namespace lacuna {
 namespace {
 
+// Passes of each rank between two exchanges of estimates: rarely enough that ranks hardly wait for
+// each other, often enough that results come soon and little is held.
+constexpr std::int64_t kPassesPerExchange = 16;
+
 /// t on (0,1) of the given mask.
 double ratio(const LikelihoodOptions& options, const CounterRng& rng, std::int64_t sample) {
   const double u = rng.uniform53(0);
@@ -98,11 +102,12 @@ Likelihood sum_of(const std::vector<Likelihood>& texts) {
 }
 
 LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
-                                         const ModelWeights& weights, std::int64_t rows)
+                                         const ModelWeights& weights, std::int64_t rows,
+                                         Communicator* shares)
     : config_(config),
       longest_(rows),
       rows_(config.attention == Attention::block_causal ? 2 * rows : rows),
-      runner_(ops, config, weights, ModelLimits{rows_, rows_, rows_, false}) {
+      runner_(ops, config, weights, ModelLimits{rows_, rows_, rows_, false}, shares) {
   if (config.attention != Attention::causal &&
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
@@ -231,34 +236,64 @@ std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& text,
   return subsets <= options.samples ? subsets : 0;
 }
 
+bool LikelihoodEstimator::computes_next_pass() const {
+  return !data_ || passes_ % data_->size() == data_->rank();
+}
+
 void LikelihoodEstimator::run() {
   batch_.sequences = std::int64_t(parts_.size());
   if (batch_.texts.empty()) batch_.weights.assign(batch_.rows.size(), 1);
-  runner_.loss(batch_);
+  const bool computes = computes_next_pass();
+  if (computes) runner_.loss(batch_);
   const std::vector<float>& losses = runner_.row_losses();
   std::size_t row = 0;
   for (const Part& part : parts_) {
     double sum = 0;
-    for (std::int64_t i = 0; i < part.rows; ++i, ++row)
+    for (std::int64_t i = 0; computes && i < part.rows; ++i, ++row)
       sum += batch_.weights[row] * double(losses[row]);
     CHECK(std::isfinite(sum), kNotFinite);
-    estimates_[part.text][part.sample] = part.weight * sum;
+    unshared_.push_back(part);
+    values_.push_back(part.weight * sum);
   }
   batch_ = {};
   batch_.offsets = {0};
   used_ = 0;
   parts_.clear();
+  ++passes_;
+  if (!data_ || passes_ % (kPassesPerExchange * data_->size()) == 0) exchange();
+}
+
+void LikelihoodEstimator::exchange() {
+  if (data_ && !values_.empty()) {
+    // One rank knows each, the others add 0.
+    data_->all_reduce(Tensor(values_.data(), Shape{std::int64_t(values_.size())}), Reduce::sum);
+    data_->wait();
+  }
+  for (std::size_t i = 0; i < unshared_.size(); ++i)
+    estimates_[unshared_[i].text][unshared_[i].sample] = values_[i];
+  unshared_.clear();
+  values_.clear();
+}
+
+std::size_t LikelihoodEstimator::first_unfinished(std::size_t added) const {
+  if (!unshared_.empty()) return unshared_.front().text;
+  return parts_.empty() ? added + 1 : parts_.front().text;
 }
 
 std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedText>& texts,
                                                    const LikelihoodOptions& options,
                                                    std::int64_t first_text,
-                                                   const LikelihoodObserver& observe) {
+                                                   const LikelihoodObserver& observe,
+                                                   Communicator* data) {
   const bool causal = config_.attention == Attention::causal;
   batch_ = {};
   batch_.offsets = {0};
   used_ = 0;
   parts_.clear();
+  data_ = data && data->size() > 1 ? data : nullptr;
+  passes_ = 0;
+  unshared_.clear();
+  values_.clear();
   estimates_.assign(texts.size(), {});
   const auto response = [&](std::size_t i) {
     return std::int64_t(texts[i].tokens.size()) - texts[i].prompt;
@@ -286,9 +321,10 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
       for (std::size_t s = 0; s < estimates_[i].size(); ++s)
         add(texts[i], response_mask(options, number, std::int64_t(s), response(i)), i, s);
     }
-    tell_before(parts_.empty() ? i + 1 : parts_.front().text);
+    tell_before(first_unfinished(i));
   }
   if (!parts_.empty()) run();
+  exchange();
   tell_before(texts.size());
   return results;
 }

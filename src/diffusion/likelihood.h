@@ -55,10 +55,11 @@ Likelihood sum_of(const std::vector<Likelihood>& texts);
 /// errors are rough, and it needs some 1000 masks where the count form needs 128 (the paper's A.2).
 class LikelihoodEstimator {
  public:
-  /// Borrows `weights`. `rows`: tokens of one forward pass, so the longest text too. Throws
-  /// UsageError when a diffusion model has no mask token.
+  /// Borrows `weights`. `rows`: tokens of one forward pass, so the longest text too. `shares` as in
+  /// Model: all those ranks make the same calls. Throws UsageError when a diffusion model has no
+  /// mask token.
   LikelihoodEstimator(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
-                      std::int64_t rows);
+                      std::int64_t rows, Communicator* shares = nullptr);
 
   /// One result per text. Text i is number first_text + i, which names its masks, so that neither
   /// the other texts nor `rows` change a result but for rounding. Throws Error for a text that is
@@ -66,9 +67,14 @@ class LikelihoodEstimator {
   /// finite; UsageError for a number of samples below 1, or a causal model without an end token and
   /// a text without a prompt. Passes are filled with several texts, and `observe` is called for
   /// text after text, as soon as the passes that it takes part in are done.
+  ///
+  /// `data`: ranks with copies of the model, which make the same call. They compute the passes in
+  /// turn, the same passes that one rank computes, exchange estimates now and then, and all get all
+  /// results. They differ in no bit from those of one rank with as many threads.
   std::vector<Likelihood> score(const std::vector<PromptedText>& texts,
                                 const LikelihoodOptions& options, std::int64_t first_text = 0,
-                                const LikelihoodObserver& observe = {});
+                                const LikelihoodObserver& observe = {},
+                                Communicator* data = nullptr);
 
  private:
   struct Part {  // a sequence of the present batch
@@ -89,6 +95,10 @@ class LikelihoodEstimator {
   /// Masks that give the bound itself; 0: only estimates of it are wanted.
   std::int64_t exact_masks(const PromptedText& text, const LikelihoodOptions& options) const;
   void run();
+  bool computes_next_pass() const;
+  void exchange();
+  /// The first text some of whose estimates are missing, once text `added` is.
+  std::size_t first_unfinished(std::size_t added) const;
 
   ModelConfig config_;
   std::int64_t longest_;  // text
@@ -97,6 +107,10 @@ class LikelihoodEstimator {
   LossBatch batch_;
   std::int64_t used_ = 0;  // rows of the present batch
   std::vector<Part> parts_;
+  Communicator* data_ = nullptr;
+  std::int64_t passes_ = 0;                     // so far
+  std::vector<Part> unshared_;                  // of passes whose estimates were not yet exchanged,
+  std::vector<double> values_;                  // and what this rank knows of them: estimates, or 0
   std::vector<std::vector<double>> estimates_;  // per text, per mask
 };
 

@@ -13,6 +13,7 @@ namespace lacuna {
 Answers::Answers(const EvalModel& subject, const TaskConfig& task,
                  const std::filesystem::path& folder)
     : subject_(subject), task_(task) {
+  if (subject.ranks.mesh) abort_on_exception_.emplace(subject.ranks.mesh->world());
   if (task.task.chat) chat_.emplace(subject.chat, subject.tokenizer);
   if (task.task.shots == 0) return;
   const auto records = read_records(folder / task.task.shots_data, task.task.shots);
@@ -56,18 +57,27 @@ void Answers::cut(std::vector<std::int32_t>& tokens, std::int64_t length, std::i
   tokens.erase(tokens.begin(), tokens.begin() + excess);
 }
 
-std::vector<Likelihood> Answers::score(const std::vector<PromptedText>& texts,
-                                       std::int64_t first_text, const LikelihoodObserver& observe) {
+LikelihoodEstimator& Answers::estimator() {
   if (!estimator_)
     estimator_ = std::make_unique<LikelihoodEstimator>(
-        subject_.ops, subject_.config, subject_.weights, std::max(kBatchTokens, max_length()));
+        subject_.ops, subject_.config, subject_.weights, std::max(kBatchTokens, max_length()),
+        subject_.ranks.tensor());
+  return *estimator_;
+}
+
+LikelihoodOptions Answers::likelihood_options() const {
   const TaskLikelihood& l = task_.likelihood;
   LikelihoodOptions options;
   options.form = l.mask_ratio ? MaskForm::mask_ratio : MaskForm::mask_count;
   options.samples = l.samples;
   options.stratified = l.stratified;
   options.seed = std::uint64_t(l.seed);
-  return estimator_->score(texts, options, first_text, observe);
+  return options;
+}
+
+std::vector<Likelihood> Answers::score_all(const std::vector<PromptedText>& texts,
+                                           const LikelihoodObserver& observe) {
+  return estimator().score(texts, likelihood_options(), 0, observe, subject_.ranks.data());
 }
 
 PromptedText Answers::scored(const TaskText& prompt, const std::string& choice) const {
@@ -103,14 +113,15 @@ std::vector<Likelihood> Answers::score(const TaskText& prompt,
     texts.push_back(std::move(text));
   }
   cut_prompts_ += is_cut;
-  return score(texts, number * kMostChoices);
+  return estimator().score(texts, likelihood_options(), number * kMostChoices);
 }
 
 Decoder& Answers::decoder() {
   if (!decoder_)
     decoder_ = std::make_unique<Decoder>(
         subject_.ops, subject_.config, subject_.weights,
-        limits_for(subject_.config, task_.sampler, max_length() - task_.sampler.gen_length));
+        limits_for(subject_.config, task_.sampler, max_length() - task_.sampler.gen_length),
+        subject_.ranks.tensor());
   return *decoder_;
 }
 

@@ -24,8 +24,9 @@ class Answers {
   /// 1000 number + j. Error naming the record's place for a choice that cannot be scored.
   std::vector<Likelihood> score(const TaskText& prompt, const std::vector<std::string>& choices,
                                 const Record& record, std::int64_t number);
-  std::vector<Likelihood> score(const std::vector<PromptedText>& texts, std::int64_t first_text,
-                                const LikelihoodObserver& observe = {});
+  /// Of texts on their own, by all ranks together: a collective call.
+  std::vector<Likelihood> score_all(const std::vector<PromptedText>& texts,
+                                    const LikelihoodObserver& observe);
   /// What the model answers, up to its end token and task.stop.
   std::string generate(const TaskText& prompt, const Record& record, std::int64_t number);
   /// The canvas with its gaps filled.
@@ -37,6 +38,8 @@ class Answers {
 
  private:
   Decoder& decoder();
+  LikelihoodEstimator& estimator();
+  LikelihoodOptions likelihood_options() const;
   TaskText solved(const Record& example) const;
   std::vector<std::int32_t> prompt_ids(const TaskText& prompt) const;
   PromptedText scored(const TaskText& prompt, const std::string& choice) const;
@@ -51,6 +54,7 @@ class Answers {
   std::unique_ptr<LikelihoodEstimator> estimator_;
   std::unique_ptr<Decoder> decoder_;
   std::int64_t cut_prompts_ = 0;
+  std::optional<AbortOnException> abort_on_exception_;
 };
 
 }  // namespace lacuna

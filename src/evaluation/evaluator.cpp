@@ -75,18 +75,23 @@ class Run {
     }
     log_progress("");
     result_.records = std::int64_t(records_.size());
-    result_.cut_prompts = answers_.cut_prompts();
-    result_.unfinished_searches = matches_.unfinished_searches();
+    result_.cut_prompts = over_all_ranks(answers_.cut_prompts());
+    result_.unfinished_searches = over_all_ranks(matches_.unfinished_searches());
     return result_;
   }
 
  private:
-  void progress(const std::string& what, std::size_t i) const {
-    log_progress(str(what, ": record ", i + 1, " of ", records_.size()));
+  std::int64_t over_all_ranks(std::int64_t count) const {
+    Communicator* const data = subject_.ranks.data();
+    return data ? std::int64_t(reduced(*data, double(count))) : count;
   }
-  void observe(const Record& record, const TaskText& prompt, const std::string& output,
-               const std::string& wanted, bool right) const {
-    if (observe_) observe_({record.place(), prompt.string(), output, wanted, right});
+  EvalCounts distribute(const std::string& what,
+                        const std::function<EvalOutcome(std::size_t)>& evaluate) const {
+    return distribute_records(subject_.ranks, records_, what, evaluate, observe_);
+  }
+  static EvalSample sample(const Record& record, const TaskText& prompt, const std::string& output,
+                           const std::string& wanted, bool right) {
+    return {record.place(), prompt.string(), output, wanted, right};
   }
 
   /// The choices with the least bounds. An empty one has no least per character or byte.
@@ -107,64 +112,63 @@ class Run {
   }
 
   void multiple_choice() {
-    std::int64_t right = 0, right_per_character = 0, right_per_byte = 0;
-    for (std::size_t i = 0; i < records_.size(); ++i) {
-      progress("scoring", i);
+    const EvalCounts right = distribute("scoring", [&](std::size_t i) -> EvalOutcome {
       const Record& record = records_[i];
       const auto [choices, wanted] = choices_of(task_.task, record);
       const TaskText prompt = answers_.prompt(task_.task.prompt, record);
       const Chosen chosen = choose(prompt, choices, i);
-      right += chosen.plain == wanted;
-      right_per_character += chosen.per_character == wanted;
-      right_per_byte += chosen.per_byte == wanted;
-      observe(record, prompt, choices[chosen.plain], choices[wanted], chosen.plain == wanted);
-    }
+      return {
+          {chosen.plain == wanted, chosen.per_character == wanted, chosen.per_byte == wanted},
+          sample(record, prompt, choices[chosen.plain], choices[wanted], chosen.plain == wanted)};
+    });
     const auto n = std::int64_t(records_.size());
-    result_.metrics = {share("acc", right, n), share("acc_norm", right_per_character, n),
-                       share("acc_bytes", right_per_byte, n)};
+    result_.metrics = {share("acc", right[0], n), share("acc_norm", right[1], n),
+                       share("acc_bytes", right[2], n)};
   }
 
   Metric generation(const std::string& name, const std::string& prompt, const std::string& answer) {
-    std::int64_t right = 0;
-    for (std::size_t i = 0; i < records_.size(); ++i) {
-      progress("generating", i);
+    const EvalCounts right = distribute("generating", [&](std::size_t i) -> EvalOutcome {
       const std::string wanted = fill_in(answer, records_[i]).string();
       const TaskText asked = answers_.prompt(prompt, records_[i]);
       const std::string output = answers_.generate(asked, records_[i], std::int64_t(i));
       const bool is_right = matches_(output, wanted);
-      right += is_right;
-      observe(records_[i], asked, output, wanted, is_right);
-    }
-    return share(name, right, std::int64_t(records_.size()));
+      return {{is_right}, sample(records_[i], asked, output, wanted, is_right)};
+    });
+    return share(name, right[0], std::int64_t(records_.size()));
   }
 
   /// One direction of a reversal task: generated, or chosen among other records' answers.
   Metric direction(const std::string& name, const std::string& prompt, const std::string& answer) {
-    if (task_.task.distractors == 0) return generation(name, prompt, answer);
+    const std::int64_t others = task_.task.distractors;
+    if (others == 0) return generation(name, prompt, answer);
     std::vector<std::string> all;
     for (const Record& record : records_) all.push_back(fill_in(answer, record).string());
-    const std::int64_t others = task_.task.distractors;
     CHECK(std::int64_t(all.size()) > others, "task.distractors = ", others, " of ", all.size(),
           " records; there must be more records");
-    std::int64_t right = 0;
-    for (std::size_t i = 0; i < records_.size(); ++i) {
-      progress(name, i);
-      // The first is right; the place says nothing, as the least of the bounds is taken.
-      std::vector<std::string> choices = {all[i]};
-      const CounterRng rng{std::uint64_t(task_.likelihood.seed), Purpose::data_order, i};
-      for (std::uint32_t draw = 0; std::int64_t(choices.size()) <= others; ++draw) {
-        CHECK(draw < 1000 * others, records_[i].place(), ": too few different answers among ",
-              all.size(), " records to choose from");
-        const std::string& other = all[rng.below(all.size(), draw)];
-        if (std::find(choices.begin(), choices.end(), other) == choices.end())
-          choices.push_back(other);
-      }
+    const EvalCounts right = distribute(name, [&](std::size_t i) -> EvalOutcome {
+      const std::vector<std::string> choices = with_distractors(all, i);
       const TaskText asked = answers_.prompt(prompt, records_[i]);
       const Chosen chosen = choose(asked, choices, i);
-      right += chosen.plain == 0;
-      observe(records_[i], asked, choices[chosen.plain], choices[0], chosen.plain == 0);
+      return {{chosen.plain == 0},
+              sample(records_[i], asked, choices[chosen.plain], choices[0], chosen.plain == 0)};
+    });
+    return share(name, right[0], std::int64_t(records_.size()));
+  }
+  /// Answer i and task.distractors others, all different. The first is right; the place says
+  /// nothing, as the least of the bounds is taken.
+  std::vector<std::string> with_distractors(const std::vector<std::string>& all,
+                                            std::size_t i) const {
+    const std::int64_t others = task_.task.distractors;
+    std::vector<std::string> choices = {all[i]};
+    const CounterRng rng{std::uint64_t(task_.likelihood.seed), Purpose::data_order, i};
+    for (std::uint32_t draw = 0; std::int64_t(choices.size()) <= others; ++draw) {
+      CHECK(draw < 1000 * others, records_[i].place(), ": too few different answers among ",
+            all.size(), " records to choose from");
+      const std::string& other = all[rng.below(all.size(), draw)];
+      if (std::find(choices.begin(), choices.end(), other) == choices.end())
+        choices.push_back(other);
     }
-    return share(name, right, std::int64_t(records_.size()));
+    return choices;
   }
 
   void perplexity() {
@@ -186,8 +190,9 @@ class Run {
       bytes += std::int64_t(text.string().size());
     }
     CHECK(bytes > 0, task_.task.data, ": its texts are empty");
-    const Likelihood sum = sum_of(answers_.score(
-        pieces, 0, [&](std::size_t i, const Likelihood&) { progress("scoring", records[i]); }));
+    const Likelihood sum = sum_of(answers_.score_all(pieces, [&](std::size_t i, const Likelihood&) {
+      log_progress(str("scoring: record ", records[i] + 1, " of ", records_.size()));
+    }));
     const double bits = double(bytes) * std::numbers::ln2, tokens = double(sum.tokens);
     result_.metrics = {
         {"bits_per_byte", sum.nats / bits, sum.standard_error / bits, bytes},
@@ -195,9 +200,7 @@ class Run {
   }
 
   void infilling() {
-    std::int64_t gaps = 0, right_gaps = 0, right_records = 0;
-    for (std::size_t i = 0; i < records_.size(); ++i) {
-      progress("filling", i);
+    const EvalCounts counts = distribute("filling", [&](std::size_t i) -> EvalOutcome {
       const Record& record = records_[i];
       const std::vector<std::string> wanted = record.list("answers");
       const TaskText text = fill_in(task_.task.prompt, record, {{"gap", TaskText::written(kGap)}});
@@ -211,14 +214,12 @@ class Run {
                                       {subject_.config.eos_token}));
         right += matches_(outputs.back(), wanted[g]);
       }
-      const bool all_right = right == std::int64_t(wanted.size());
-      gaps += std::int64_t(wanted.size());
-      right_gaps += right;
-      right_records += all_right;
-      observe(record, text, joined(outputs), joined(wanted), all_right);
-    }
-    result_.metrics = {share("gaps", right_gaps, gaps),
-                       share("records", right_records, std::int64_t(records_.size()))};
+      const auto gaps = std::int64_t(wanted.size());
+      return {{gaps, right, right == gaps},
+              sample(record, text, joined(outputs), joined(wanted), right == gaps)};
+    });
+    result_.metrics = {share("gaps", counts[1], counts[0]),
+                       share("records", counts[2], std::int64_t(records_.size()))};
   }
   GapCanvas canvas_of(const TaskText& text, const Record& record,
                       const std::vector<std::string>& wanted) const {

@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "config/task.h"
 #include "data/chat_template.h"
+#include "evaluation/distribute_records.h"
 #include "kernels/ops.h"
 #include "model/model_weights.h"
 #include "tokenizer/tokenizer.h"
@@ -29,19 +30,14 @@ struct TaskResult {
   std::int64_t unfinished_searches = 0;  // outputs in which task.pattern took too many steps
 };
 
-/// A model under test. All are borrowed.
+/// A model under test, or this rank's shard of it. All are borrowed.
 struct EvalModel {
   Ops& ops;
   const ModelConfig& config;
   ModelWeights weights;
   const Tokenizer& tokenizer;
   ChatTemplate chat;
-};
-
-/// What became of one record, for those who want to read along.
-struct EvalSample {
-  std::string place, prompt, output, wanted;
-  bool right = false;
+  EvalRanks ranks = {};
 };
 
 /// Throws UsageError for what a task asks wrongly and no file is needed to see: a pattern that is
@@ -49,13 +45,15 @@ struct EvalSample {
 void check_task(const TaskConfig& task);
 
 /// Runs a task (docs/evaluation.md). `folder` is the task file's. Deterministic: record i's masks
-/// and noise are named by the task's seeds and i. `observe` is called for each record.
+/// and noise are named by the task's seeds and i. All ranks of the subject make the same call and
+/// get the same result, that of one rank with as many threads: records, or of a perplexity task
+/// forward passes, are distributed over the data ranks. `observe` is called for each record, in
+/// order.
 ///   multiple_choice  acc (of the least nats), acc_norm (of the least nats per character of the
 ///                    choice, a code point), acc_bytes (per byte of its UTF-8)
 ///   generation       accuracy
 ///   perplexity       bits_per_byte, nats_per_token: a text longer than model.max_seq_length is
-///   scored
-///                    in pieces of that length, each on its own
+///                    scored in pieces of that length, each on its own
 ///   infilling        gaps, records: the share of gaps, and of records wholly, that are right
 ///   reversal         forward, reverse: accuracy in each direction
 /// Throws Error naming file and line for records that lack something, and for a prompt that cannot

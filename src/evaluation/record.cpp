@@ -37,7 +37,8 @@ struct Record::Object {
   const nlohmann::json& at(const std::string& field, const std::string& place) const;
 };
 
-Record::Record(const std::string& line, std::string place) : place_(std::move(place)) {
+Record::Record(const std::string& line, std::string place)
+    : place_(std::move(place)), bytes_(line.size()) {
   object_ = std::make_shared<const Object>(Object{parse_jsonl_object(line, place_)});
 }
 

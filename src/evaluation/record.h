@@ -15,6 +15,8 @@ class Record {
   Record(const std::string& line, std::string place);
 
   const std::string& place() const { return place_; }
+  /// Of the line.
+  std::size_t bytes() const { return bytes_; }
   bool has(const std::string& field) const;
   /// The field as text: strings as they are, numbers and truth values as in JSON. Error when it is
   /// missing (naming the nearest) or something else.
@@ -37,6 +39,7 @@ class Record {
   struct Object;
   std::shared_ptr<const Object> object_;
   std::string place_;
+  std::size_t bytes_;
 };
 
 /// The first `limit` records of a file (0: all), as CorpusReader reads JSONL. Error when there is

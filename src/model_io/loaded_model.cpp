@@ -33,16 +33,18 @@ void ModelSource::check_ids(const std::vector<std::int32_t>& ids) const {
           ", but its model knows ", config.vocab_size, " tokens");
 }
 
-LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype)
+LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype,
+                         TensorParallelShard share)
     : source(std::move(from)),
       ops(std::move(on)),
       weights(ops->memory(), source.config, dtype,
-              storage_of(source.reader, source.config, *ops, dtype)) {
+              storage_of(source.reader, source.config, *ops, dtype, share), share) {
   read_weights(source.reader, weights, *ops);
 }
 
-LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype) {
-  return LoadedModel(std::move(source), std::move(ops), dtype);
+LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype,
+                       TensorParallelShard share) {
+  return LoadedModel(std::move(source), std::move(ops), dtype, share);
 }
 
 }  // namespace lacuna

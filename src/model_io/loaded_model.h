@@ -35,7 +35,8 @@ class ModelSource {
 /// A model ready for use, by any number of decoders. What borrows from it must not outlive it.
 struct LoadedModel {
   /// load_model().
-  LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype);
+  LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype,
+              TensorParallelShard share = {});
 
   const ModelSource source;
   const std::unique_ptr<Ops> ops;
@@ -44,9 +45,10 @@ struct LoadedModel {
   const ModelConfig& config() const { return source.config; }
 };
 
-/// Reads the weights for `ops`, with activations of `dtype` (storage_of()). A caller checks what it
-/// was asked for against ModelSource::config before, as this may take minutes. Errors as
-/// read_weights() and as Arena for want of memory.
-LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype);
+/// Reads the weights for `ops`, with activations of `dtype` (storage_of()), or one shard of them. A
+/// caller checks what it was asked for against ModelSource::config before, as this may take
+/// minutes. Errors as read_weights() and as Arena for want of memory.
+LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype,
+                       TensorParallelShard share = {});
 
 }  // namespace lacuna

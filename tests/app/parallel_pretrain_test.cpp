@@ -13,6 +13,7 @@
 #include "kernels/backend.h"
 #include "tests/app/byte_tokenizer.h"
 #include "tests/app/device_runs.h"
+#include "tests/app/mpirun.h"
 #include "tests/app/program.h"
 #include "tests/support/support.h"
 
@@ -21,7 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::contains;
+using testing::error_lines;
 using testing::Folder;
+using testing::mpirun;
 using testing::Program;
 
 using Words = std::vector<std::string>;
@@ -61,13 +64,6 @@ timeout = 60
 threads = 1
 )");
   }
-  static Words mpirun(int ranks) {
-    Words words;
-    std::istringstream text(LACUNA_MPIRUN);
-    for (std::string word; text >> word;) words.push_back(word);
-    words.insert(words.end(), {"-n", str(ranks)});
-    return words;
-  }
   std::unique_ptr<Program> start(int ranks, const Words& settings, bool resume = false) const {
     Words words = {"pretrain", "--config", config_};
     for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
@@ -100,15 +96,6 @@ threads = 1
   std::int64_t newest_step() const {
     return CheckpointReader(newest_valid_checkpoint(run_).value()).info().step;
   }
-  /// Lines of ours that tell why a job ended.
-  static Words messages(const std::string& err) {
-    Words lines;
-    std::istringstream all(err);
-    for (std::string line; std::getline(all, line);)
-      if (line.starts_with("lacuna: ")) lines.push_back(line);
-    return lines;
-  }
-
   Folder folder_;
   const std::string run_ = folder_ / "run";
   std::string config_;
@@ -215,7 +202,7 @@ TEST_F(ParallelPretrain, AStuckRankIsNamedWithTheOperation) {
   job->wait_for("step 2/");
   kill(ranks_of(*job).at(1), SIGSTOP);
   EXPECT_EQ(job->wait(), 1) << job->err();
-  const Words lines = messages(job->err());
+  const Words lines = error_lines(job->err());
   ASSERT_EQ(lines.size(), 1u) << job->err();
   EXPECT_TRUE(contains(lines[0], "made no progress for "));
   EXPECT_TRUE(contains(lines[0], "all_reduce "));
@@ -226,7 +213,7 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
   const auto fails = [&](int ranks, const Words& settings, const std::string& message) {
     const auto job = start(ranks, settings);
     EXPECT_EQ(job->wait(), 2) << job->err();
-    const Words lines = messages(job->err());
+    const Words lines = error_lines(job->err());
     ASSERT_EQ(lines.size(), 1u) << job->err();
     EXPECT_TRUE(contains(lines[0], message));
   };
@@ -259,7 +246,7 @@ TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
   for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
   Program full(words, RLIM_INFINITY, "", launcher);
   EXPECT_EQ(full.wait(), 1) << full.err();
-  const Words lines = messages(full.err());
+  const Words lines = error_lines(full.err());
   ASSERT_EQ(lines.size(), 1u) << full.err();
   EXPECT_TRUE(contains(lines[0], "step-00000004.h5.partial: cannot write: File too large"));
   EXPECT_TRUE(checkpoints(".partial").empty());
@@ -411,7 +398,7 @@ TEST_F(ParallelPretrain, ARankThatIsStoppedWhileTheJobStartsEndsIt) {
     ASSERT_EQ(ranks.size(), 2u) << job->err();
     kill(ranks.at(1), SIGSTOP);
     EXPECT_EQ(job->wait(), 1) << job->err();
-    const Words said = messages(job->err());
+    const Words said = error_lines(job->err());
     ASSERT_EQ(said.size(), 1u) << job->err();
     EXPECT_TRUE(contains(said[0], "did not come together in 3") ||
                 contains(said[0], "made no progress for 3"))

@@ -27,8 +27,8 @@ else
   done
 fi
 
-portable=(attention_mma_forward attention_mma_backward attention_simple rmsnorm cross_entropy swiglu
-  rope adamw row_stats)
+portable=(attention_mma_forward attention_mma_split attention_mma_backward attention_simple rmsnorm
+  cross_entropy swiglu rope adamw row_stats)
 hopper=(attention_hopper_forward attention_hopper_backward attention_hopper_fused)
 chosen() { printf '%s\n' "$@" | grep -e "$word" || true; }
 mapfile -t portable < <(chosen "${portable[@]}")

@@ -79,6 +79,10 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
   check_head_dim(c, shape);
   if (fits_tensor_cores(shape, {q, k, v, out})) {
     const auto a = arguments_of<BFloat16>(q, k, v, out, lse, shape);
+    if (attention_split_is_wanted(q.rows(), k.rows(), shape, device_.multiprocessors()))
+      return attention_split_forward(
+          c.op(), stream(), a, q.rows(), k.rows(),
+          device_.workspace(c.op(), attention_split_workspace(q.rows(), k.rows(), shape)));
     if (hopper_attention_ && q.rows() > 0 && k.rows() > 0)
       return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows(), fused_hopper_);
     return attention_mma_forward(c.op(), stream(), a, q.rows());

@@ -1,6 +1,7 @@
 #pragma once
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/key_intervals.h"
+#include "kernels/ops.h"
 #include "kernels/platform/intrinsics.h"
 
 // What the attention kernels have in common. Rows of a segment are cut into tiles of fixed height;
@@ -219,6 +220,15 @@ std::size_t attention_simple_shared(int head_dim, bool backward);
 /// bf16 on tensor cores; head widths 64 and 128, rows in whole 16-byte packs: attention_mma_….cu.
 void attention_mma_forward(const char* op, CUstream_st* stream,
                            const AttentionArguments<BFloat16>& a, std::int64_t queries);
+/// The same with the keys cut among blocks, for few queries: where tiles of queries and key heads
+/// are too few to fill the device. `workspace`: attention_split_workspace() bytes of device memory.
+bool attention_split_is_wanted(std::int64_t queries, std::int64_t keys, const AttentionShape& shape,
+                               int multiprocessors);
+std::int64_t attention_split_workspace(std::int64_t queries, std::int64_t keys,
+                                       const AttentionShape& shape);
+void attention_split_forward(const char* op, CUstream_st* stream,
+                             const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                             std::int64_t keys, void* workspace);
 void attention_mma_backward(const char* op, CUstream_st* stream,
                             const AttentionArguments<BFloat16>& a, std::int64_t queries,
                             std::int64_t keys);

@@ -165,4 +165,38 @@ __device__ __forceinline__ float row_sum(float x) {
   return x + __shfl_xor_sync(~0u, x, 2);
 }
 
+/// Scores of more keys enter the softmax of every row: they become exp2(score factor - max), with
+/// max the largest so far, to which sums and the lanes' parts of total are rescaled. factor: scale
+/// log2 e.
+template <int D, int m, int blocks>
+__device__ __forceinline__ void online_softmax(float (&scores)[m][blocks][4], float (&max)[m][2],
+                                               float (&total)[m][2], float (&sums)[m][D / 8][4],
+                                               float factor) {
+#pragma unroll
+  for (int f = 0; f < m; ++f)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float tile_max = -INFINITY;
+      for (int n = 0; n < blocks; ++n)
+        for (int i = 0; i < 2; ++i) {
+          float& s = scores[f][n][2 * half + i];
+          s *= factor;
+          tile_max = fmaxf(tile_max, s);
+        }
+      const float new_max = fmaxf(max[f][half], row_max(tile_max));
+      const float base = new_max == -INFINITY ? 0.0f : new_max;  // nothing seen yet
+      const float old = fast_exp2(max[f][half] - base);
+      max[f][half] = new_max;
+      total[f][half] *= old;
+      for (int n = 0; n < D / 8; ++n)
+        for (int i = 0; i < 2; ++i) sums[f][n][2 * half + i] *= old;
+      for (int n = 0; n < blocks; ++n)
+        for (int i = 0; i < 2; ++i) {
+          float& s = scores[f][n][2 * half + i];
+          s = fast_exp2(s - base);
+          total[f][half] += s;
+        }
+    }
+}
+
 }  // namespace lacuna::mma

@@ -65,7 +65,6 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<BF
       max[f][half] = -INFINITY;
       total[f][half] = 0;
     }
-  // Of scores times scale log2 e: the softmax is computed in powers of two.
   const float factor = a.scale * kLog2E;
   for (int t = 0; t < tiles.count; ++t) {
     const int begin = tiles[t] * kKeys;
@@ -93,31 +92,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(AttentionArguments<BF
                 scores[f][n][2 * half + i] = -INFINITY;
         }
     }
-#pragma unroll
-    for (int f = 0; f < kFragments; ++f)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float tile_max = -INFINITY;
-        for (int n = 0; n < kKeys / 8; ++n)
-          for (int i = 0; i < 2; ++i) {
-            float& s = scores[f][n][2 * half + i];
-            s *= factor;
-            tile_max = fmaxf(tile_max, s);
-          }
-        const float new_max = fmaxf(max[f][half], row_max(tile_max));
-        const float base = new_max == -INFINITY ? 0.0f : new_max;  // nothing seen yet
-        const float old = fast_exp2(max[f][half] - base);
-        max[f][half] = new_max;
-        total[f][half] *= old;
-        for (int n = 0; n < D / 8; ++n)
-          for (int i = 0; i < 2; ++i) sums[f][n][2 * half + i] *= old;
-        for (int n = 0; n < kKeys / 8; ++n)
-          for (int i = 0; i < 2; ++i) {
-            float& s = scores[f][n][2 * half + i];
-            s = fast_exp2(s - base);
-            total[f][half] += s;
-          }
-      }
+    online_softmax<D>(scores, max, total, sums, factor);
     add_weighted_rows<D>(sums, scores, value_tile);
   }
   cp_async_wait<0>();

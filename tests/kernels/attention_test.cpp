@@ -1,4 +1,5 @@
 // Attention of every backend and dtype against one reference, which knows no tiles.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -116,6 +117,18 @@ class AttentionTest : public ::testing::TestWithParam<AttentionBackend> {
           << "differs from run to run";
     });
   }
+  static void check_forward(Heads heads, const AttentionRows& rows) {
+    const AttentionCase c(heads, rows, type());
+    SCOPED_TRACE(c.name());
+    const AttentionReference expected(c, backend().precision);
+    backend().on_each([&](Ops& ops) {
+      AttentionTensors t(ops, c, type());
+      t.forward();
+      EXPECT_TRUE(is_within(t.out.read(), expected.out, type()));
+      EXPECT_TRUE(is_within(t.lse.read(), expected.lse, DType::f32));
+      EXPECT_TRUE(t.out.guards_hold() && t.lse.guards_hold());
+    });
+  }
   void check_lengths(Mask mask, const std::vector<std::vector<std::int64_t>>& cases) {
     for (std::size_t i = 0; i < cases.size(); ++i) check(heads(i), mask, whole_segments(cases[i]));
   }
@@ -165,6 +178,54 @@ TEST_P(AttentionTest, RandomIntervals) {
                                          whole_segment(67)};
   for (std::uint64_t i = 0; i < backend().random_cases; ++i)
     check(heads(i), random_rows(i + 1, segments));
+}
+
+/// Steps of decoding with a cache: few queries, and keys of more than one block where keys are cut.
+TEST_P(AttentionTest, FewQueries) {
+  for (const Heads& h : backend().heads) check(h, random_rows(1, {{600, {0, 0, 0, 0, 0}}}));
+  const std::int64_t dim = heads(0).dim;
+  check_forward({2, 1, dim}, random_rows(2, {{300, {0, 0, 0}}, {520, {0}}, {64, {0, 0}}}));
+  check_forward({8, 2, dim},
+                masked_rows(Mask::causal, {{513, {512, 255, 256, 0, 3, 2, 1, 64, 9}}}));
+  // Above 4096 keys, more of them in each block.
+  check_forward({2, 1, dim}, masked_rows(Mask::causal, {{4200, {4199, 4100}}}));
+}
+
+HostArray row_range(const HostArray& x, std::int64_t from, std::int64_t n) {
+  HostArray y({n, x.shape[1]});
+  std::copy_n(x.values.begin() + from * x.shape[1], y.count(), y.values.begin());
+  return y;
+}
+
+/// What a sequence gets does not depend on those beside it.
+TEST_P(AttentionTest, FewQueriesAloneAndTogether) {
+  const std::vector<Segment> segments = {{300, {0, 0, 0}}, {520, {0}}, {1000, {0, 0}}};
+  AttentionCase together({2, 1, heads(0).dim}, random_rows(3, segments), type());
+  backend().on_each([&](Ops& ops) {
+    AttentionTensors t(ops, together, type());
+    t.forward();
+    const HostArray out = t.out.read(), lse = t.lse.read();
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const AttentionRows& all = together.rows;
+      const std::int64_t query = all.query_offsets[i], key = all.key_offsets[i];
+      const auto queries = std::int64_t(segments[i].queries.size());
+      std::vector<KeyIntervals> intervals;
+      for (std::int64_t m = query; m < query + queries; ++m) {
+        const KeyIntervals& k = all.query_keys[std::size_t(m)];
+        const auto first = std::int32_t(key);
+        intervals.push_back({k.begin0 - first, k.end0 - first, k.begin1 - first, k.end1 - first});
+      }
+      AttentionRows rows;
+      rows.add(segments[i].keys, intervals);
+      AttentionCase alone(together.heads, rows, type());
+      alone.q = row_range(together.q, query, queries);
+      alone.kv = row_range(together.kv, key, segments[i].keys);
+      AttentionTensors own(ops, alone, type());
+      own.forward();
+      EXPECT_TRUE(is_same(own.out.read(), row_range(out, query, queries))) << i;
+      EXPECT_TRUE(is_same(own.lse.read(), row_range(lse, query, queries))) << i;
+    }
+  });
 }
 
 TEST_P(AttentionTest, BlockDiffusion) {

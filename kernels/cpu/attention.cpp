@@ -135,9 +135,16 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
   const Segments g = read_segments(check.op(), q.rows(), k.rows(), shape);
   const AttentionTiles& tiles = simd_.attention;
   const std::vector<Chunk> chunks = cut_for(g.queries, g.count, g.heads, pool_.size());
-  pool_.for_each(std::int64_t(chunks.size()) * g.heads, [&](std::int64_t item, int thread) {
-    const Chunk c = chunks[std::size_t(item / g.heads)];
-    const std::int64_t head = item % g.heads, column = head * g.dim;
+  // Few queries cost little beside the packing of their keys, which the heads of a group share
+  // then.
+  const auto is_short = [&](const Chunk& c) { return c.count * g.group <= kLongChunk; };
+  const bool together =
+      std::int64_t(chunks.size()) * g.kv_heads >= 2 * std::int64_t{pool_.size()} &&
+      std::all_of(chunks.begin(), chunks.end(), is_short);
+  const std::int64_t group = together ? g.group : 1, pieces = g.heads / group;
+  pool_.for_each(std::int64_t(chunks.size()) * pieces, [&](std::int64_t item, int thread) {
+    const Chunk c = chunks[std::size_t(item / pieces)];
+    const std::int64_t head = item % pieces * group, column = head * g.dim;
     const std::int64_t kv_column = head / g.group * g.dim, first_key = g.keys[c.segment];
     AttentionForwardPiece a{};
     a.out = out.as<float>() + c.first * out.stride + column;
@@ -156,8 +163,9 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
     a.keys = g.key_count(c.segment);
     a.key_row = first_key;
     a.head_dim = g.dim;
+    a.group = group;
     a.scale = g.scale();
-    const std::int64_t floats = tiles.forward_scratch(c.count, g.dim) + kLine;
+    const std::int64_t floats = tiles.forward_scratch(c.count * group, g.dim) + kLine;
     a.scratch = aligned(scratch(thread, std::size_t(floats)));
     tiles.forward(a);
   });

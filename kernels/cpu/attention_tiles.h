@@ -8,11 +8,12 @@ namespace lacuna {
 /// Queries per tile, forward and backward; pieces begin at whole tiles of their segment.
 constexpr std::int64_t kAttentionQueryTile = 48;
 
-// One thread's piece of an attention, for one head of one segment. Rows are head_dim wide; pointers
-// are to the first row. Key j of the piece is row key_row + j of the key tensor, which is how
+// One thread's piece of an attention, for `group` query heads of one segment that share a key head:
+// those of q, dq, dout and out lie head_dim columns apart, those of lse 1. Pointers are to the
+// first row and head. Key j of the piece is row key_row + j of the key tensor, which is how
 // intervals count.
 
-/// A range of queries against all keys of their segment.
+/// A range of queries against all keys of their segment, whose packing the heads share.
 struct AttentionForwardPiece {
   float* out;
   float* lse;
@@ -20,13 +21,12 @@ struct AttentionForwardPiece {
   std::int64_t out_stride, lse_stride, q_stride, k_stride, v_stride;
   const KeyIntervals* visible;  // of each query
   const KeyIntervals* hulls;  // of each tile of queries: what at least one of them sees lies within
-  std::int64_t queries, keys, key_row, head_dim;
+  std::int64_t queries, keys, key_row, head_dim, group;
   float scale;     // 1 / sqrt(head_dim)
-  float* scratch;  // forward_scratch(queries, head_dim) floats
+  float* scratch;  // forward_scratch(queries * group, head_dim) floats
 };
 
-/// A range of queries against a range of keys, for the `group` query heads that share a key head.
-/// Heads of q, dq, dout and out lie head_dim columns apart, those of lse 1.
+/// A range of queries against a range of keys.
 struct AttentionBackwardPiece {
   float* dq;       // null: not wanted
   float *dk, *dv;  // null: not wanted
@@ -42,7 +42,7 @@ struct AttentionBackwardPiece {
 
 /// The functions of attention_tiles.inc, compiled once per instruction set.
 struct AttentionTiles {
-  std::int64_t (*forward_scratch)(std::int64_t queries, std::int64_t head_dim);
+  std::int64_t (*forward_scratch)(std::int64_t rows, std::int64_t head_dim);
   void (*forward)(const AttentionForwardPiece& piece);
   std::int64_t (*backward_scratch)(std::int64_t head_dim);
   void (*backward)(const AttentionBackwardPiece& piece);

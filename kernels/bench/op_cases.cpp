@@ -250,7 +250,6 @@ void OpCases::add_vocabulary() {
         [=, &ops] { ops.row_stats(stats, scores, keys, targets, parameters); });
   };
   add_stats("argmax", draws, 0);
-  add_stats("cool noise", draws, 0.01);
   add_stats("noise", draws, 1);
   add_stats("all", all, 0);
 }

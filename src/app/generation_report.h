@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <string>
 
 #include "decoding/decoder.h"
@@ -12,8 +13,9 @@ class GenerationReport {
   explicit GenerationReport(std::string steps_map) : path_(std::move(steps_map)) {}
   void add(const DecodingResult& result);
   /// Writes the steps map, the figures as JSON to the file `json` unless that is empty, and, if
-  /// `print`, a line of them to standard error.
-  void finish(const DecodingStats& stats, double seconds, bool print, const std::string& json);
+  /// `print`, a line of them to standard error. `stats` are of `decoders` that ran side by side.
+  void finish(const DecodingStats& stats, std::int64_t decoders, double seconds, bool print,
+              const std::string& json);
 
  private:
   const std::string path_;

@@ -15,8 +15,8 @@ struct ModelOnRanks {
   LoadedModel model;
   std::unique_ptr<DeviceMesh> mesh;  // after the model's device, which it uses
 
-  Communicator* tensor() const { return &mesh->tensor(); }
-  Communicator* data() const { return &mesh->data(); }
+  Communicator& tensor() const { return mesh->tensor(); }
+  Communicator& data() const { return mesh->data(); }
   bool is_first_rank() const { return mesh->world().rank() == 0; }
 };
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,10 +12,12 @@
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/decode_samples.h"
 #include "app/decoding_arguments.h"
 #include "app/generation_report.h"
 #include "app/infilling.h"
 #include "app/live_decoding.h"
+#include "app/model_on_ranks.h"
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
@@ -38,9 +38,16 @@ constexpr std::int64_t kChatBlock = 32;
 struct Arguments {
   std::string checkpoint, prompt, tokens, infill, chat_template, stats_json, steps_map;
   DecodingArguments decoding;
-  std::int64_t samples = 1;
+  std::int64_t samples = 1, tensor_parallel = 1;
   BackendOptions backend;
   bool chat = false, ids = false, show = false, echo = false, stats = false;
+
+  /// What all ranks must agree in, beside the decoding options.
+  std::string agreed() const {
+    return str("--checkpoint ", checkpoint, "\n--prompt ", prompt, "\n--tokens ", tokens,
+               "\n--infill ", infill, "\n--num-samples ", samples, "\n--tensor-parallel ",
+               tensor_parallel, "\n", backend.agreed());
+  }
 };
 
 std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& source) {
@@ -140,35 +147,38 @@ void chat(const Arguments& a) {
   out.flush();
 }
 
-/// `samples` texts of one request, at most `at_once` in one pass, printed in order. One that is
-/// done makes room for the next.
-void decode_all(Decoder& decoder, const DecodingRequest& request, std::int64_t samples,
-                std::int64_t at_once, const std::function<void(const DecodingResult&)>& print) {
-  std::map<std::int64_t, DecodingResult> waiting;  // for those before them, by their samples
-  std::int64_t added = 0, printed = 0, first_id = 0;
-  while (printed < samples) {
-    for (; added < samples && added - printed < 2 * at_once; ++added) {
+/// Generates the samples on all ranks; rank 0 prints and reports.
+void decode_and_print(const Arguments& a, const ModelOnRanks& loaded, Decoder& decoder,
+                      const DecodingRequest& request, std::int64_t at_once,
+                      std::int64_t prompt_length) {
+  const Stopwatch stopwatch;
+  const DecodingStats before = decoder.stats();  // of the trials of gap lengths
+  GenerationReport report(a.steps_map);
+  Printer printer(a, loaded.model.source, prompt_length);
+  const auto print = [&](const DecodingResult& result) {
+    if (!loaded.is_first_rank()) return;
+    printer(result.tokens);
+    report.add(result);
+  };
+  if (a.show) {
+    CanvasView view(stderr, *loaded.model.source.tokenizer, loaded.model.config());
+    for (std::int64_t i = 0; i < a.samples; ++i) {
       DecodingRequest next = request;
-      next.sample = added;
-      const std::int64_t id = decoder.add(std::move(next));
-      if (added == 0) first_id = id;
+      next.sample = i;
+      print(decode_live(decoder, next, &view,
+                        a.samples > 1 ? str("sample ", i + 1, " of ", a.samples) : "",
+                        !isatty(STDOUT_FILENO)));
     }
-    decoder.step();
-    for (DecodingResult& result : decoder.collect()) {
-      result.id -= first_id;
-      waiting.emplace(result.id, std::move(result));
-    }
-    for (auto first = waiting.find(printed); first != waiting.end();
-         first = waiting.find(printed)) {
-      print(first->second);
-      waiting.erase(first);
-      ++printed;
-    }
+  } else {
+    decode_samples(decoder, request, a.samples, at_once, loaded.data(), print);
   }
+  const DecodingStats stats = sum_over(loaded.data(), decoder.stats() - before);
+  if (loaded.is_first_rank())
+    report.finish(stats, loaded.data().size(), stopwatch.seconds(), a.stats, a.stats_json);
 }
 
 /// Fills the gaps of a text.
-void infill(const Arguments& a) {
+void infill(const Arguments& a, const MpiSession& mpi) {
   ModelSource source(a.checkpoint);
   const ModelConfig& config = source.config;
   if (config.attention != Attention::bidirectional)
@@ -183,64 +193,52 @@ void infill(const Arguments& a) {
   DecodingOptions options = a.decoding.options({.gen_length = most});
   options.block_length = 0;
   options = resolved(options, config, option_name);
-  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
+  const ModelOnRanks loaded = load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel,
+                                            a.agreed() + text_of(options));
+  const LoadedModel& model = loaded.model;
   const auto mask = std::int32_t(model.config().mask_token);
   const std::int64_t at_once = std::clamp<std::int64_t>(kBatchTokens / most, 1, 8);
-  DecoderLimits limits = limits_for(model.config(), options, 0, at_once);
-  Decoder decoder(*model.ops, model.config(), model.weights, limits);
+  Decoder decoder(*model.ops, model.config(), model.weights,
+                  limits_for(model.config(), options, 0, at_once), &loaded.tensor());
+  const AbortOnException abort_on_exception(loaded.mesh->world());
   choose_lengths(text, decoder, mask);
-  const Stopwatch stopwatch;
-  GenerationReport report(a.steps_map);
-  Printer printer(a, model.source, 0);
-  decode_all(decoder, {.tokens = with_masks(text, mask), .options = options, .infill = true},
-             a.samples, at_once, [&](const DecodingResult& result) {
-               printer(result.tokens);
-               report.add(result);
-             });
-  report.finish(decoder.stats(), stopwatch.seconds(), a.stats, a.stats_json);
+  decode_and_print(a, loaded, decoder,
+                   {.tokens = with_masks(text, mask), .options = options, .infill = true}, at_once,
+                   0);
 }
 
-void sample(const Arguments& a) {
+void sample(const Arguments& a, const MpiSession& mpi) {
+  if (mpi.size() > 1 && (a.chat || a.show))
+    fail_usage(
+        str(a.chat ? "--chat" : "--show", " is for one rank, and ", mpi.size(), " were started"));
   if (a.chat) return chat(a);
-  if (!a.infill.empty()) return infill(a);
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
+  if (!a.infill.empty()) return infill(a, mpi);
   ModelSource source(a.checkpoint);
   if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
   if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
   const auto length = std::int64_t(prompt.size());
-  DecodingOptions options = options_of(a, source.config, length, kDefaultLength);
+  const DecodingOptions options = options_of(a, source.config, length, kDefaultLength);
   const bool causal = source.config.attention == Attention::causal;
-  warn_of_idle_options(a, options, causal);
+  if (mpi.rank() == 0) warn_of_idle_options(a, options, causal);
 
-  const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
-  const ModelConfig& config = model.config();
-  const std::int64_t canvas = length + options.gen_length;
+  const ModelOnRanks loaded = load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel,
+                                            a.agreed() + text_of(options));
+  const LoadedModel& model = loaded.model;
+  const std::int64_t canvas = length + options.gen_length, ranks = loaded.data().size();
   const std::int64_t at_once =
-      a.show ? 1 : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, a.samples);
-  Decoder decoder(*model.ops, config, model.weights, limits_for(config, options, length, at_once));
-  const Stopwatch stopwatch;
-  GenerationReport report(a.steps_map);
-  Printer printer(a, model.source, length);
-  const auto print = [&](const DecodingResult& result) {
-    printer(result.tokens);
-    report.add(result);
-  };
-  if (a.show) {
-    CanvasView view(stderr, *model.source.tokenizer, config);
-    for (std::int64_t i = 0; i < a.samples; ++i)
-      print(decode_live(decoder, {.tokens = prompt, .options = options, .sample = i}, &view,
-                        a.samples > 1 ? str("sample ", i + 1, " of ", a.samples) : "",
-                        !isatty(STDOUT_FILENO)));
-  } else {
-    decode_all(decoder, {.tokens = prompt, .options = options}, a.samples, at_once, print);
-  }
-  report.finish(decoder.stats(), stopwatch.seconds(), a.stats, a.stats_json);
+      a.show ? 1
+             : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, (a.samples + ranks - 1) / ranks);
+  Decoder decoder(*model.ops, model.config(), model.weights,
+                  limits_for(model.config(), options, length, at_once), &loaded.tensor());
+  const AbortOnException abort_on_exception(loaded.mesh->world());
+  decode_and_print(a, loaded, decoder, {.tokens = prompt, .options = options}, at_once, length);
 }
 
 }  // namespace
 
-void add_sample_command(Command app) {
+void add_sample_command(Command app, const MpiSession& session) {
   auto a = std::make_shared<Arguments>();
   const Command command = app.add_subcommand("sample", "Generate text from a checkpoint");
   add_checkpoint_option(command, a->checkpoint);
@@ -265,6 +263,7 @@ void add_sample_command(Command app) {
       .between(1, std::int64_t{1} << 32)
       .show_default();
   a->backend.add_to(command);
+  add_tensor_parallel_option(command, a->tensor_parallel);
   command.add_flag("--ids", a->ids, "print the generated token ids instead of text");
   command.add_flag("--echo", a->echo, "print the prompt before the answer");
   command.add_flag("--stats", a->stats,
@@ -274,7 +273,7 @@ void add_sample_command(Command app) {
                      "file that gets a line of JSON per text: its tokens, the step that committed "
                      "each, and its probability then");
   command.add_flag("--show", a->show, "show the canvas on standard error while it is filled");
-  command.callback([a] { sample(*a); });
+  command.callback([a, &session] { sample(*a, session); });
 }
 
 }  // namespace lacuna

@@ -155,7 +155,7 @@ void score(const Arguments& a, const MpiSession& mpi) {
   const ModelOnRanks loaded =
       load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel, agreed(a, items));
   LikelihoodEstimator estimator(*loaded.model.ops, loaded.model.config(), loaded.model.weights,
-                                pass_tokens(a, items, causal), loaded.tensor());
+                                pass_tokens(a, items, causal), &loaded.tensor());
   const AbortOnException abort_on_exception(loaded.mesh->world());
   StandardOutput out;
   std::vector<PromptedText> texts;
@@ -175,7 +175,7 @@ void score(const Arguments& a, const MpiSession& mpi) {
     progress(i + 1);
   };
   const std::vector<Likelihood> results =
-      estimator.score(texts, options_of(a), 0, print, loaded.data());
+      estimator.score(texts, options_of(a), 0, print, &loaded.data());
   if (items.size() > 1) log_info("all: " + as_line(sum_of(results), bytes, exact));
 }
 

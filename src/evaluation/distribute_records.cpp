@@ -1,11 +1,11 @@
 #include "evaluation/distribute_records.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/packed_bytes.h"
 
 namespace lacuna {
 namespace {
@@ -35,58 +35,29 @@ void check_same_records(const std::vector<Record>& records, Communicator& world)
                           "the records of a task");
 }
 
-// Samples as bytes: a record's number, then its texts, each after its length.
-
-void append(std::string& to, std::int64_t number) {
-  to.append(reinterpret_cast<const char*>(&number), sizeof number);
-}
-void append(std::string& to, const std::string& text) {
-  append(to, std::int64_t(text.size()));
-  to += text;
-}
-void append(std::string& to, std::size_t record, const EvalSample& sample) {
-  append(to, std::int64_t(record));
+void pack_sample(std::string& to, std::size_t record, const EvalSample& sample) {
+  pack(to, std::int64_t(record));
   for (const std::string* text : {&sample.place, &sample.prompt, &sample.output, &sample.wanted})
-    append(to, *text);
-  append(to, std::int64_t(sample.right));
+    pack(to, *text);
+  pack(to, std::int64_t(sample.right));
 }
 
-/// Reads what append() wrote.
-class SampleReader {
- public:
-  explicit SampleReader(std::string bytes) : bytes_(std::move(bytes)) {}
-  bool at_end() const { return at_ == bytes_.size(); }
-  std::int64_t number() {
-    std::int64_t value = 0;
-    std::memcpy(&value, bytes_.data() + at_, sizeof value);
-    at_ += sizeof value;
-    return value;
-  }
-  EvalSample sample() {
-    EvalSample s;
-    for (std::string* text : {&s.place, &s.prompt, &s.output, &s.wanted}) {
-      const auto length = std::size_t(number());
-      *text = bytes_.substr(at_, length);
-      at_ += length;
-    }
-    s.right = number() != 0;
-    return s;
-  }
-
- private:
-  std::string bytes_;
-  std::size_t at_ = 0;
-};
+EvalSample unpack(PackedReader& from) {
+  EvalSample s;
+  for (std::string* text : {&s.place, &s.prompt, &s.output, &s.wanted}) *text = from.text();
+  s.right = from.number() != 0;
+  return s;
+}
 
 /// Calls `observe` for the samples of all ranks, in the order of the records.
 void observe_all(Communicator& data, const std::string& own, std::size_t records,
                  const std::function<void(const EvalSample&)>& observe) {
   std::vector<EvalSample> samples(records);
   for (std::string& bytes : gathered_texts(data, own)) {
-    SampleReader reader(std::move(bytes));
+    PackedReader reader(std::move(bytes));
     while (!reader.at_end()) {
       const auto record = std::size_t(reader.number());
-      samples[record] = reader.sample();
+      samples[record] = unpack(reader);
     }
   }
   for (const EvalSample& sample : samples) observe(sample);
@@ -123,7 +94,7 @@ EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>&
     const std::size_t record = order[std::size_t(*item)];
     const EvalOutcome outcome = evaluate(record);
     add_to(sum, outcome.counts);
-    if (observe) append(samples, record, outcome.sample);
+    if (observe) pack_sample(samples, record, outcome.sample);
   }
   data->all_reduce(Tensor(sum.data(), Shape{std::int64_t(sum.size())}), Reduce::sum);
   data->wait();

@@ -1,5 +1,5 @@
-// lacuna evaluate and score under mpirun, on a random model: what every layout must agree in, and
-// what can go wrong on some ranks.
+// lacuna evaluate, score and sample under mpirun, on a random model: what every layout must agree
+// in, and what can go wrong on some ranks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -272,6 +272,34 @@ TEST_F(ParallelEvaluate, ScoresAreThoseOfOneRankInOrder) {
   // One text of fewer passes than ranks.
   const Words one = {"--text", "abc", "--samples", "3"};
   EXPECT_EQ(scored(one, {4, 1}), scored(one, {1, 1}));
+}
+
+TEST_F(ParallelEvaluate, SamplesAreThoseOfOneRankInOrder) {
+  const auto sampled = [&](Words arguments, Layout layout) {
+    arguments.insert(arguments.begin(), {"sample", "--ids", "--temperature", "0.8", "--steps-map",
+                                         folder_ / "m.jsonl", "--stats-json", folder_ / "s.json"});
+    const auto job = start(arguments, layout);
+    EXPECT_EQ(job->wait(), 0) << job->err();
+    Json stats = Json::parse(read_file(folder_ / "s.json"));
+    return std::vector<std::string>{job->out(), read_file(folder_ / "m.jsonl"),
+                                    stats["tokens"].dump()};
+  };
+  const Words few = {"--prompt", "ab", "--num-samples", "7", "--gen-length", "12", "--steps", "6"};
+  const Words fast = {"--prompt",   "abc",  "--num-samples", "5",    "--gen-length",   "12",
+                      "--strategy", "wino", "--cache",       "dual", "--block-length", "6"};
+  const Words gaps = {"--infill", "a {gap} b {gap:3} c", "--num-samples", "3"};
+  // Several rounds of 8 passes of 64 texts on each rank.
+  const Words many = {
+      "--prompt", letters(60, 1), "--num-samples", "1050", "--gen-length", "4", "--steps", "1"};
+  for (const Words& arguments : {few, fast, gaps}) {
+    const std::vector<std::string> alone = sampled(arguments, {1, 1});
+    for (const Layout layout : {Layout{2, 1}, Layout{4, 1}})
+      EXPECT_EQ(sampled(arguments, layout), alone);
+    for (const Layout layout : {Layout{2, 2}, Layout{4, 2}})
+      EXPECT_EQ(sampled(arguments, layout)[0], alone[0]);
+  }
+  EXPECT_EQ(sampled(many, {2, 1}), sampled(many, {1, 1}));
+  expect_failure({"sample", "--chat"}, {2, 1}, 2, "--chat is for one rank, and 2 were started");
 }
 
 }  // namespace

@@ -166,16 +166,19 @@ TEST(Wino, ShadowsVerifyWhatWasCommitted) {
   EXPECT_EQ(plan.shadows, (Rows{2, 4, 5}));  // not of the prompt
   // All three are doubted, and two of them may be masked again: the least probable.
   const Rows tokens(8, 1);
-  const Values confidence = {0.9f, 0.1f, 0.1f, 0.1f, 0.1f, 0, 0, 0},
+  const Values two = {0.9f, 0.65f, 0.1f, 0.1f, 0.1f, 0, 0, 0},
+               one = {0.9f, 0.1f, 0.1f, 0.1f, 0.1f, 0, 0, 0},
                current = {0, 0, 0, 0, 0, 0.3f, 0.1f, 0.2f};
-  EXPECT_EQ(
-      text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .current = current}),
-      (Rows{3, -5, -6}));
-  // One was committed: none may be masked again.
-  EXPECT_EQ(text.plan().shadows, (Rows{2, 3}));
-  EXPECT_EQ(
-      text.step(RowStatistics{.tokens = tokens, .confidence = confidence, .current = current}),
-      (Rows{4}));
+  EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = two, .current = current}),
+            (Rows{3, -5, -6, 6}));
+  // A step that commits one token takes none back, though two were committed before.
+  EXPECT_EQ(text.plan().shadows, (Rows{2, 3, 6}));
+  EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = one, .current = current}),
+            (Rows{4}));
+  // Nor does the step after it.
+  EXPECT_EQ(text.plan().shadows, (Rows{2, 3, 4, 6}));
+  EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = two, .current = current}),
+            (Rows{5, 7}));
 }
 
 // However much it doubts, a step fills at least one row, and the block gets filled in as many steps

@@ -101,7 +101,7 @@ std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowS
   const std::size_t first = plan.logit_rows.size();
   for (std::size_t i = 0; i < plan.shadows.size(); ++i)
     doubt.push_back(-double(found.current[first + i]));
-  const std::int64_t revocable = std::max<std::int64_t>(0, accepted_ - 1);
+  const std::int64_t revocable = accepted > 1 ? std::max<std::int64_t>(0, accepted_ - 1) : 0;
   for (const std::int64_t i : by_confidence(doubt)) {
     if (accepted + revocable == std::int64_t(changes.size())) break;
     if (-doubt[std::size_t(i)] >= verify_) break;

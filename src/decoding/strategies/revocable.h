@@ -30,9 +30,11 @@ class ReMdm final : public Blockwise {
 
 /// WINO (arXiv:2507.18578): commits as `threshold` does, between 1 and min(max(0.7 masked, 5), 20)
 /// tokens. What is committed is verified by shadows, masked rows at the same positions, which see
-/// everything but their own row and are seen by none: a token that its shadow finds less probable
-/// than `revise_threshold` is masked again. Of those, at most one less than were committed a step
-/// before, so that the block gets filled.
+/// everything but the row that they stand for and are seen by each other alone: a token that its
+/// shadow finds less probable than `revise_threshold` is masked again. Of those, none in a step
+/// that commits one token, and at most one less than were committed a step before, so that the
+/// block gets filled. The authors' code computes shadows of all rows of the block, and they see all
+/// of them; here only committed rows have one.
 class Wino final : public Blockwise {
  public:
   Wino(const Canvas& canvas, const BlockLayout& layout, const DecodingOptions& options);

@@ -84,7 +84,8 @@ void choose_lengths(GapText& text, Decoder& decoder, std::int32_t mask) {
       double sum = 0;
       for (std::int64_t i = 0; i < kCandidates[c]; ++i)
         sum += std::log(double(results[c].probability[first + std::size_t(i)]));
-      if (const double mean = sum / double(kCandidates[c]); mean > best) {
+      // More than rounding: of lengths that are equally likely, the shortest.
+      if (const double mean = sum / double(kCandidates[c]); mean > best + 1e-6) {
         best = mean;
         text.gaps[g] = kCandidates[c];
       }

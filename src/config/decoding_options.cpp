@@ -108,6 +108,8 @@ DecodingOptions resolved(const DecodingOptions& options, const ModelConfig& mode
                          const FieldNaming& named) {
   DecodingOptions o = options;
   validate_values(o, named);
+  if (o.strategy == StrategyKind::automatic && o.remasking == Remasking::random)
+    o.strategy = StrategyKind::fixed;
   if (model.attention == Attention::bidirectional) {
     resolve_bidirectional(o, named);
   } else {

@@ -297,7 +297,8 @@ bool Decoder::State::commit(Text& text, std::int32_t row, std::int32_t token, fl
   const bool masked = token == mask;
   if (row == canvas.rows()) canvas.append(token, masked, false);
   const auto i = std::size_t(row);
-  stats.tokens += int(!masked) - int(canvas.committed_at[i] >= 0);
+  if (row < canvas.hidden + text.length)
+    stats.tokens += int(!masked) - int(canvas.committed_at[i] >= 0);
   canvas.tokens[i] = token;
   canvas.masked[i] = masked;
   canvas.committed_at[i] = masked ? -1 : std::int32_t(text.strategy->progress().done);

@@ -20,7 +20,8 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
                      .sees_later = model.attention == Attention::bidirectional,
                      .prompt = prompt,
                      .end_token = o.stop_at_end ? std::int32_t(model.eos_token) : -1,
-                     .steps = 0};
+                     .steps = 0,
+                     .asked = prompt + o.gen_length};
   if (request.infill) {
     const auto masked = std::int64_t(std::count(canvas.masked.begin(), canvas.masked.end(), true));
     layout = {.first = 0,
@@ -29,7 +30,8 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
               .sees_later = true,
               .prompt = 0,
               .end_token = -1,
-              .steps = o.steps > 0 ? std::min(o.steps, masked) : masked};
+              .steps = o.steps > 0 ? std::min(o.steps, masked) : masked,
+              .asked = canvas.rows()};
     return layout;
   }
   if (!layout.sees_later) {  // blocks are divided from the first position on

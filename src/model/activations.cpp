@@ -91,11 +91,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   slots.all = queries("sequences/all", N);
   slots.logit = queries("sequences/logit", M);
   slots.logit.rows = plan.add("sequences/logit_rows", {M}, DType::i32);
-  slots.key_offsets = plan.add("sequences/key_offsets", {G + 1}, DType::i32);
   const std::int64_t positions = std::min(m.max_seq_length, std::max(N, R));
   slots.rope_table = plan.add("sequences/rope_table", {positions, D}, DType::f32);
   if (R > 0) {
     CHECK(!limits.training, "a KV cache in training");
+    slots.key_offsets = plan.add("sequences/key_offsets", {G + 1}, DType::i32);
     slots.cache_rows = plan.add("sequences/cache_rows", {N}, DType::i32);
     for (std::int64_t l = 0; l < m.num_layers; ++l)
       slots.kv_cache.push_back(
@@ -202,10 +202,12 @@ QueryTensors Activations::queries(const QuerySlots& slots, std::int64_t rows) co
 }
 
 SequenceTensors Activations::sequences() const {
+  const QueryTensors all = queries(slots_.all, rows_);
+  const Tensor cached = first(slots_.key_offsets, segments_ + 1);
   return {.tokens = first(slots_.tokens, rows_),
-          .all = queries(slots_.all, rows_),
+          .all = all,
           .logit = queries(slots_.logit, logit_rows_),
-          .key_offsets = first(slots_.key_offsets, segments_ + 1),
+          .key_offsets = cached.data ? cached : all.offsets,
           .cache_rows = first(slots_.cache_rows, rows_)};
 }
 

@@ -147,8 +147,9 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
   all_.copy(ops, to.all);
   ops.copy(to.logit.rows, tensor_of(sequences.logit_rows));
   logit_.copy(ops, to.logit);
+  if (!cached) return;
   ops.copy(to.key_offsets, tensor_of(key_offsets_));
-  if (cached) ops.copy(to.cache_rows, tensor_of(sequences.cache_rows));
+  ops.copy(to.cache_rows, tensor_of(sequences.cache_rows));
 }
 
 }  // namespace lacuna

@@ -71,8 +71,8 @@ struct QueryTensors {
 struct SequenceTensors {
   Tensor tokens;            // i32 [N]
   QueryTensors all, logit;  // every row; those that get logits: the queries of the last block
-  Tensor key_offsets;       // i32 [G+1], as AttentionShape's
-  Tensor cache_rows;        // i32 [N]; none without a cache
+  Tensor key_offsets = {};  // i32 [G+1], as AttentionShape's; without a cache all.offsets
+  Tensor cache_rows = {};   // i32 [N]; none without a cache
 };
 
 /// Fills SequenceTensors. Allocates nothing after its construction.

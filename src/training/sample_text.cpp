@@ -39,10 +39,12 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelWeights& weigh
 
 std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place place,
                                     TensorParallelShard share) {
-  const std::int64_t tokens =
-      std::int64_t(config.train.sample_prompt.size()) + config.train.sample_length;
-  return Decoder::bytes(config.model, dtype, place, share,
-                        {.tokens = std::min(tokens, config.model.max_seq_length)});
+  // At most a token per byte of the prompt.
+  const std::int64_t prompt = std::min(std::int64_t(config.train.sample_prompt.size()),
+                                       config.model.max_seq_length - config.train.sample_length);
+  return Decoder::bytes(
+      config.model, dtype, place, share,
+      limits_for(config.model, sample_options(config.train), std::max<std::int64_t>(0, prompt)));
 }
 
 std::string SampleText::draw() {

@@ -122,7 +122,6 @@ TEST(ExactCache, ABlockCausalModelGetsTheSameTokensByEveryStrategy) {
       o.cache = CacheKind::prefix;
       const Texts with = decoded(model, requests(o), 2);
       expect_same(with.results, without.results, word_of(strategy));
-      EXPECT_EQ(with.stats.passes, without.stats.passes);
       EXPECT_LT(with.stats.rows, without.stats.rows);
       for (const DecodingResult& r : with.results)
         for (const std::int32_t token : r.tokens) EXPECT_NE(token, model.config.mask_token);

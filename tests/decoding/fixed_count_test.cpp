@@ -38,7 +38,8 @@ FixedCount after_prompt(const Canvas& c, const DecodingOptions& o, std::int64_t 
                            .sees_later = true,
                            .prompt = 3,
                            .end_token = -1,
-                           .steps = o.steps_per_block()};
+                           .steps = o.steps_per_block(),
+                           .asked = 11};
   return {c, layout, {.tokens = {}, .options = o, .sample = sample}};
 }
 
@@ -105,7 +106,8 @@ TEST(FixedCount, RandomRemaskingChoosesWithoutLogits) {
 
 TEST(FixedCount, AnInfillingIsOneBlockAndDrawsNoMasks) {
   const Canvas c = canvas();
-  FixedCount strategy(c, {0, 11, 1, true, 0, -1, 4}, {.tokens = {}, .options = {}, .infill = true});
+  FixedCount strategy(c, {0, 11, 1, true, 0, -1, 4, 11},
+                      {.tokens = {}, .options = {}, .infill = true});
   EXPECT_EQ(strategy.progress().of, 4);
   EXPECT_FALSE(strategy.may_draw_mask());
   EXPECT_TRUE(strategy.known_counts().empty());

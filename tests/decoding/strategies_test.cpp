@@ -265,8 +265,13 @@ TEST(Blocks, OfABlockCausalModelLieOnAGrid) {
   plan = text.plan();
   EXPECT_EQ(plan.block, (RowRange{8, 12}));
   EXPECT_EQ(plan.visible, 12);
-  (void)text.step(Values(4, 0.95f));
-  EXPECT_TRUE(text.finished());
+  EXPECT_EQ(text.step(Values{0.95f, 0.1f, 0.1f, 0.95f}), (Rows{8, 11}));
+  EXPECT_FALSE(text.finished());
+  // The answer ends at row 11: rows behind it need not be filled.
+  Text complete(o, {1, 9, 3, 4, 5, 6}, m);
+  (void)complete.step(Values{0.95f, 0.95f});
+  EXPECT_EQ(complete.step(Values{0.95f, 0.95f, 0.95f, 0.1f}), (Rows{8, 9, 10}));
+  EXPECT_TRUE(complete.finished());
 }
 
 // --- options
@@ -295,6 +300,7 @@ TEST(DecodingOptions, WhatAModelMakesOfThem) {
   EXPECT_EQ(o.block_length, 4);
   EXPECT_TRUE(o.stop_at_end);
   EXPECT_EQ(resolved(o, m), o);
+  EXPECT_EQ(resolved({.remasking = Remasking::random}, m).strategy, StrategyKind::fixed);
   m.attention = Attention::causal;
   EXPECT_EQ(resolved({}, m).cache, CacheKind::prefix);
 }

@@ -61,6 +61,21 @@ TEST(ModelMemory, WithoutTrainingBlocksShareIt) {
   }
 }
 
+// Keys and values of every block, for so many rows; and where a pass keeps its rows.
+TEST(ModelMemory, OfACache) {
+  const ModelTensors weights(cpu().memory(), config(), "weights");
+  const std::int64_t R = 100;
+  std::int64_t cache = 0;
+  const Model model(cpu(), config(), weights, {N, S, M, false, R});
+  for (const Plan::Entry& e : model.plan().entries())
+    if (e.name.starts_with("kv_cache/")) cache += e.shape.count();
+  EXPECT_EQ(cache, config().num_layers * R * 2 * config().kv_heads() * config().head_dim());
+  EXPECT_TRUE(contains(error_of([&] {
+                         Model(cpu(), config(), weights, {N, S, M, true, R});
+                       }),
+                       "in training"));
+}
+
 TEST(ModelMemory, NamesTensors) {
   const ModelTensors weights(cpu().memory(), config(), "weights");
   const Model model(cpu(), config(), weights, {N, S, M, true});

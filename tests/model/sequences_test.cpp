@@ -38,6 +38,54 @@ TEST(Sequences, WhatIsRefused) {
   EXPECT_TRUE(contains(refusal({0, 8}, {3, 3}), "must increase; 3 follows 3"));
 }
 
+// Rows of two sequences, kept in parts of a cache of 20 rows. The gaps are segments without
+// queries.
+TEST(Sequences, PlacedInACache) {
+  using Values = std::vector<std::int32_t>;
+  const ModelLimits limits{10, 2, 4, false, 20};
+  EXPECT_EQ(limits.segments(), 5);
+  Sequences s{.offsets = {0, 2, 5}, .logit_rows = {1, 4}};
+  s.positions = {6, 7, 0, 1, 2};
+  s.keys = {{3, 11, 11, 11}, {3, 11, 11, 11}, {14, 17, 17, 17}, {14, 17, 17, 17}, {14, 15, 16, 17}};
+  s.slabs = {{3, 12}, {14, 18}};
+  s.cache_rows = {9, 10, 14, 15, 16};
+  check(s, limits, 16);
+  Values tokens(5), positions(5), offsets(6), keys(20), rows(2), row_positions(2), row_offsets(6),
+      row_keys(8), key_offsets(6), cache_rows(5);
+  const SequenceTensors to{.tokens = tensor_of(tokens),
+                           .all = {.rows = {},
+                                   .positions = tensor_of(positions),
+                                   .keys = Tensor(keys.data(), {5, 4}),
+                                   .offsets = tensor_of(offsets)},
+                           .logit = {.rows = tensor_of(rows),
+                                     .positions = tensor_of(row_positions),
+                                     .keys = Tensor(row_keys.data(), {2, 4}),
+                                     .offsets = tensor_of(row_offsets)},
+                           .key_offsets = tensor_of(key_offsets),
+                           .cache_rows = tensor_of(cache_rows)};
+  SequencePlacer placer(limits, AttentionMask(ModelConfig{}));
+  const Values ids = {1, 2, 3, 4, 5};
+  placer.place(cpu(), to, tensor_of(ids), s);
+  EXPECT_EQ(placer.segments(s), 5);
+  EXPECT_EQ(positions, s.positions);
+  EXPECT_EQ(cache_rows, s.cache_rows);
+  EXPECT_EQ(key_offsets, (Values{0, 3, 12, 14, 18, 20}));
+  EXPECT_EQ(offsets, (Values{0, 0, 2, 2, 5, 5}));
+  EXPECT_EQ(row_offsets, (Values{0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(row_positions, (Values{7, 2}));
+
+  const auto error = [&](auto change) {
+    Sequences wrong = s;
+    change(wrong);
+    return error_of([&] { check(wrong, limits, 16); });
+  };
+  EXPECT_TRUE(contains(error([](Sequences& w) { w.slabs[1] = {11, 18}; }), "slab [11,18)"));
+  EXPECT_TRUE(contains(error([](Sequences& w) { w.slabs[1] = {14, 21}; }), "a cache of 20"));
+  EXPECT_TRUE(contains(error([](Sequences& w) { w.cache_rows[0] = 12; }), "kept in cache row 12"));
+  EXPECT_TRUE(contains(error([](Sequences& w) { w.cache_rows.pop_back(); }), "4 cache rows of 5"));
+  EXPECT_TRUE(contains(error([](Sequences& w) { w.keys[0].end0 = 13; }), "attends to [3,13)"));
+}
+
 TEST(Sequences, Placed) {
   using Values = std::vector<std::int32_t>;
   const Values ids = {7, 6, 5, 4, 3, 2, 1, 0, 8};

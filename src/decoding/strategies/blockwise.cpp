@@ -46,6 +46,13 @@ bool Blockwise::ended(const Canvas& canvas) const {
   return false;
 }
 
+bool Blockwise::complete(const Canvas& canvas) const {
+  const RowRange rows = block(canvas);
+  if (layout_.asked >= rows.end) return false;
+  const auto begin = canvas.masked.begin();
+  return std::count(begin + rows.begin, begin + layout_.asked, true) == 0;
+}
+
 void Blockwise::seek(const Canvas& canvas) {
   while (!ended(canvas) && progress_.block + 1 < layout_.count) {
     ++progress_.block;
@@ -60,7 +67,7 @@ void Blockwise::seek(const Canvas& canvas) {
 void Blockwise::advance(const Canvas& canvas) {
   ++progress_.done;
   ++progress_.step;
-  if (block_done(canvas)) seek(canvas);
+  if (block_done(canvas) || complete(canvas)) seek(canvas);
 }
 
 }  // namespace lacuna

@@ -12,6 +12,7 @@ struct BlockLayout {
   std::int64_t prompt;     // rows before the answer, among which no end token is looked for
   std::int64_t end_token;  // with a block that holds it and no mask before it the text ends; -1
   std::int64_t steps;      // per block, at most
+  std::int64_t asked;      // rows [0, asked) are asked for; the last block may go beyond them
 };
 
 /// Fills blocks from left to right, each in steps until none of its rows is masked. Open to a step
@@ -37,6 +38,8 @@ class Blockwise : public Strategy {
   /// Moves on to the next block that has a masked row, or finishes.
   void seek(const Canvas& canvas);
   bool ended(const Canvas& canvas) const;
+  /// Whether all that is asked for is filled, and rows beyond it may not be.
+  bool complete(const Canvas& canvas) const;
 
   const BlockLayout layout_;
 };

@@ -118,7 +118,7 @@ class Text:
         rows = len(prompt) + gen_length
         if block_size:
             rows = -(-rows // length) * length
-        self.prompt = len(prompt)
+        self.prompt, self.asked = len(prompt), len(prompt) + gen_length
         self.x = prompt + [MASK] * (rows - len(prompt))
         self.masked = [False] * len(prompt) + [True] * (rows - len(prompt))
         first = len(prompt) // length * length if block_size else len(prompt)
@@ -187,6 +187,9 @@ class Text:
                 if not getattr(self, "step_" + self.strategy)():
                     break
                 self.done += 1
+                asked = [self.masked[r] for r in self.block if r < self.asked]
+                if len(asked) < len(self.block) and not any(asked):
+                    break  # rows beyond the answer need not be filled
             if self.size and self.end_token in self.x[self.prompt:self.block.stop]:
                 break
         return self.canvases

@@ -82,6 +82,7 @@ void WorkQueue::begin(std::int64_t count) {
   begin_ += count_ + (count_ > 0 ? mesh_.data().size() : 0);
   count_ = count;
   drawn_ = 0;
+  at_end_ = count == 0;
 }
 
 std::int64_t WorkQueue::draw() {
@@ -93,10 +94,15 @@ std::int64_t WorkQueue::draw() {
 }
 
 std::optional<std::int64_t> WorkQueue::next() {
-  if (count_ == 0) return std::nullopt;
+  if (at_end_) return std::nullopt;
   if (const std::int64_t item = draw(); item < count_) return item;
-  if (counter_) session_.monitor()->wait_for_all();
+  at_end_ = true;
   return std::nullopt;
+}
+
+void WorkQueue::finish() {
+  CHECK(at_end_, "a queue of work is finished that has items left");
+  if (counter_) session_.monitor()->wait_for_all();
 }
 
 }  // namespace lacuna

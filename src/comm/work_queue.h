@@ -20,12 +20,13 @@ class WorkQueue {
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
 
-  /// Starts over: next() gives the numbers [0, count). All ranks call it, after next() gave them
-  /// nothing.
+  /// Starts over: next() gives the numbers [0, count). All ranks call it, after finish().
   void begin(std::int64_t count);
-  /// The next item. Nothing when none is left and every rank of the job is done with its own: to
-  /// wait for that there is no limit of time.
+  /// The next item; nothing when none is left.
   std::optional<std::int64_t> next();
+  /// Returns when every rank of the job has called it, done with its own items. There is no limit
+  /// of time. A rank calls it after next() gave it nothing.
+  void finish();
 
  private:
   class Counter;
@@ -35,6 +36,7 @@ class WorkQueue {
   const DeviceMesh& mesh_;
   std::unique_ptr<Counter> counter_;  // null: there is one data rank
   std::int64_t begin_ = 0, count_ = 0, drawn_ = 0;
+  bool at_end_ = true;
 };
 
 }  // namespace lacuna

@@ -4,12 +4,18 @@
 #include <span>
 
 #include "core/check.h"
-#include "decoding/generate.h"
 #include "evaluation/choices.h"
 #include "evaluation/encode_text.h"
 #include "tokenizer/answer_text.h"
 
 namespace lacuna {
+namespace {
+
+// Texts in one pass at most, however short.
+constexpr std::int64_t kMostTexts = 256;
+
+}  // namespace
+
 Answers::Answers(const EvalModel& subject, const TaskConfig& task,
                  const std::filesystem::path& folder)
     : subject_(subject), task_(task) {
@@ -116,40 +122,50 @@ std::vector<Likelihood> Answers::score(const TaskText& prompt,
   return estimator().score(texts, likelihood_options(), number * kMostChoices);
 }
 
+std::int64_t Answers::pass_tokens() const {
+  return std::max(kBatchTokens, decoder_limits().tokens);
+}
+
+/// For one text, the longest.
+DecoderLimits Answers::decoder_limits() const {
+  return limits_for(subject_.config, task_.sampler, max_length() - task_.sampler.gen_length);
+}
+
 Decoder& Answers::decoder() {
-  if (!decoder_)
-    decoder_ = std::make_unique<Decoder>(
-        subject_.ops, subject_.config, subject_.weights,
-        limits_for(subject_.config, task_.sampler, max_length() - task_.sampler.gen_length),
-        subject_.ranks.tensor());
+  if (!decoder_) {
+    DecoderLimits limits = decoder_limits();
+    limits.tokens = pass_tokens();
+    limits.sequences = kMostTexts;
+    decoder_ = std::make_unique<Decoder>(subject_.ops, subject_.config, subject_.weights, limits,
+                                         subject_.ranks.tensor());
+  }
   return *decoder_;
 }
 
-std::string Answers::generate(const TaskText& prompt, const Record& record, std::int64_t number) {
+DecodingRequest Answers::question(const TaskText& prompt, const Record& record,
+                                  std::int64_t number) {
   std::vector<std::int32_t> ids = prompt_ids(prompt);
   const auto length = std::int64_t(ids.size());
   if (const std::int64_t excess = length + task_.sampler.gen_length - max_length(); excess > 0) {
     cut(ids, length, excess, record);
     ++cut_prompts_;
   }
-  const std::vector<std::int32_t> canvas =
-      lacuna::generate(decoder(), {ids}, task_.sampler, number).front();
-  std::string text = answer_text(subject_.tokenizer, std::span(canvas).subspan(ids.size()),
+  return {.tokens = std::move(ids), .options = task_.sampler, .sample = number};
+}
+
+std::string Answers::answer(const std::vector<std::int32_t>& tokens, std::size_t prompt) const {
+  std::string text = answer_text(subject_.tokenizer, std::span(tokens).subspan(prompt),
                                  {subject_.config.eos_token, chat_ ? chat_->end_of_reply() : -1});
   if (!task_.task.stop.empty()) text = text.substr(0, text.find(task_.task.stop));
   return text;
 }
 
-std::vector<std::int32_t> Answers::fill(const std::vector<std::int32_t>& canvas,
-                                        std::int64_t record) {
+DecodingRequest Answers::gaps(const std::vector<std::int32_t>& canvas, std::int64_t record) const {
   // All gaps at once, those of the highest confidence first: blocks and guidance are for answers.
   const DecodingOptions options{.steps = task_.sampler.steps,
                                 .temperature = task_.sampler.temperature,
                                 .seed = task_.sampler.seed};
-  return decode(decoder(),
-                {{.tokens = canvas, .options = options, .sample = record, .infill = true}})
-      .front()
-      .tokens;
+  return {.tokens = canvas, .options = options, .sample = record, .infill = true};
 }
 
 }  // namespace lacuna

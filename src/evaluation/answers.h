@@ -27,17 +27,22 @@ class Answers {
   /// Of texts on their own, by all ranks together: a collective call.
   std::vector<Likelihood> score_all(const std::vector<PromptedText>& texts,
                                     const LikelihoodObserver& observe);
-  /// What the model answers, up to its end token and task.stop.
-  std::string generate(const TaskText& prompt, const Record& record, std::int64_t number);
-  /// The canvas with its gaps filled.
-  std::vector<std::int32_t> fill(const std::vector<std::int32_t>& canvas, std::int64_t record);
+  /// What asks the model to continue the prompt of record number `number`.
+  DecodingRequest question(const TaskText& prompt, const Record& record, std::int64_t number);
+  /// What it answered after `prompt` tokens, up to its end token and task.stop.
+  std::string answer(const std::vector<std::int32_t>& tokens, std::size_t prompt) const;
+  /// What asks it to fill the gaps of a canvas.
+  DecodingRequest gaps(const std::vector<std::int32_t>& canvas, std::int64_t record) const;
+  /// For these requests: of any number of them, together of pass_tokens() tokens.
+  Decoder& decoder();
+  std::int64_t pass_tokens() const;
 
   /// Prompts that lost their beginning, each counted once, whatever the number of its choices.
   std::int64_t cut_prompts() const { return cut_prompts_; }
   std::int64_t max_length() const { return subject_.config.max_seq_length; }
 
  private:
-  Decoder& decoder();
+  DecoderLimits decoder_limits() const;
   LikelihoodEstimator& estimator();
   LikelihoodOptions likelihood_options() const;
   TaskText solved(const Record& example) const;

@@ -1,6 +1,7 @@
 #include "evaluation/distribute_records.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "core/check.h"
@@ -63,39 +64,78 @@ void observe_all(Communicator& data, const std::string& own, std::size_t records
   for (const EvalSample& sample : samples) observe(sample);
 }
 
+/// Begins records while there is room, and works until all are done.
+void evaluate_all(RecordEvaluation& evaluation, std::int64_t most_at_once,
+                  const std::function<std::optional<std::size_t>()>& next,
+                  const std::function<void(std::size_t, const EvalOutcome&)>& done) {
+  std::int64_t under_way = 0;
+  for (bool more = true; more || !evaluation.idle();) {
+    while (more && under_way < most_at_once && evaluation.has_room()) {
+      const std::optional<std::size_t> record = next();
+      more = record.has_value();
+      if (!more) break;
+      evaluation.begin(*record);
+      ++under_way;
+    }
+    if (evaluation.idle()) continue;
+    for (const auto& [record, outcome] : evaluation.work()) {
+      --under_way;
+      done(record, outcome);
+    }
+  }
+}
+
 EvalCounts evaluate_alone(const std::vector<Record>& records, const std::string& what,
-                          const std::function<EvalOutcome(std::size_t)>& evaluate,
+                          RecordEvaluation& evaluation,
                           const std::function<void(const EvalSample&)>& observe) {
   EvalCounts sum{};
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    progress(what, std::int64_t(i), records.size());
-    const EvalOutcome outcome = evaluate(i);
+  std::size_t begun = 0, observed = 0;
+  std::map<std::size_t, EvalSample> waiting;  // for those before them
+  const auto next = [&]() -> std::optional<std::size_t> {
+    if (begun == records.size()) return std::nullopt;
+    progress(what, std::int64_t(begun), records.size());
+    return begun++;
+  };
+  const auto done = [&](std::size_t record, const EvalOutcome& outcome) {
     add_to(sum, outcome.counts);
-    if (observe) observe(outcome.sample);
-  }
+    if (!observe) return;
+    waiting.emplace(record, outcome.sample);
+    for (auto first = waiting.find(observed); first != waiting.end();
+         first = waiting.find(++observed)) {
+      observe(first->second);
+      waiting.erase(first);
+    }
+  };
+  evaluate_all(evaluation, std::int64_t(records.size()), next, done);
   return sum;
 }
 
 }  // namespace
 
 EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>& records,
-                              const std::string& what,
-                              const std::function<EvalOutcome(std::size_t record)>& evaluate,
+                              const std::string& what, RecordEvaluation& evaluation,
                               const std::function<void(const EvalSample&)>& observe) {
   Communicator* const data = ranks.data();
-  if (!data) return evaluate_alone(records, what, evaluate, observe);
+  if (!data) return evaluate_alone(records, what, evaluation, observe);
   check_same_records(records, ranks.mesh->world());
   const std::vector<std::size_t> order = longest_first(records);
+  const auto n = std::int64_t(records.size());
   EvalCounts sum{};
   std::string samples;
-  ranks.queue->begin(std::int64_t(records.size()));
-  while (const auto item = ranks.queue->next()) {
+  const auto next = [&]() -> std::optional<std::size_t> {
+    const auto item = ranks.queue->next();
+    if (!item) return std::nullopt;
     progress(what, *item, records.size());
-    const std::size_t record = order[std::size_t(*item)];
-    const EvalOutcome outcome = evaluate(record);
+    return order[std::size_t(*item)];
+  };
+  const auto done = [&](std::size_t record, const EvalOutcome& outcome) {
     add_to(sum, outcome.counts);
     if (observe) pack_sample(samples, record, outcome.sample);
-  }
+  };
+  ranks.queue->begin(n);
+  // No rank takes more at once than its share.
+  evaluate_all(evaluation, (n + data->size() - 1) / data->size(), next, done);
+  ranks.queue->finish();
   data->all_reduce(Tensor(sum.data(), Shape{std::int64_t(sum.size())}), Reduce::sum);
   data->wait();
   if (observe) observe_all(*data, samples, records.size(), observe);

@@ -2,7 +2,9 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/device_mesh.h"
@@ -34,15 +36,47 @@ struct EvalOutcome {
   EvalSample sample;
 };
 
-/// Calls `evaluate` for the number of each record, once over all data ranks, and returns the sums
-/// of the counts on every rank. One data rank takes records in their order. Several take the
-/// longest lines first, each as soon as it is free, so that none works on a long one when the
-/// others are done; their samples are gathered at the end. `observe` gets the samples in the order
-/// of the records, on every rank; without it none are kept. `what` is the progress line's. Throws
-/// UsageError when the ranks have different records.
+/// What a task does with each record.
+class RecordEvaluation {
+ public:
+  using Done = std::vector<std::pair<std::size_t, EvalOutcome>>;
+
+  virtual ~RecordEvaluation() = default;
+  /// Whether another may begin. Always when none is under way.
+  virtual bool has_room() const = 0;
+  virtual void begin(std::size_t record) = 0;
+  virtual bool idle() const = 0;
+  /// Works on those under way until at least one is done.
+  virtual Done work() = 0;
+};
+
+/// One record at a time.
+class OneByOne final : public RecordEvaluation {
+ public:
+  explicit OneByOne(std::function<EvalOutcome(std::size_t record)> evaluate)
+      : evaluate_(std::move(evaluate)) {}
+  bool has_room() const override { return !record_; }
+  void begin(std::size_t record) override { record_ = record; }
+  bool idle() const override { return !record_; }
+  Done work() override {
+    const std::size_t record = *record_;
+    record_.reset();
+    return {{record, evaluate_(record)}};
+  }
+
+ private:
+  const std::function<EvalOutcome(std::size_t record)> evaluate_;
+  std::optional<std::size_t> record_;
+};
+
+/// Evaluates each record once, over all data ranks, and returns the sums of the counts on every
+/// rank. One data rank begins records in their order. Several take the longest lines first, each as
+/// soon as it has room, so that none works on a long one when the others are done; their samples
+/// are gathered at the end. `observe` gets the samples in the order of the records, on every rank;
+/// without it none are kept. `what` is the progress line's. Throws UsageError when the ranks have
+/// different records.
 EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>& records,
-                              const std::string& what,
-                              const std::function<EvalOutcome(std::size_t record)>& evaluate,
+                              const std::string& what, RecordEvaluation& evaluation,
                               const std::function<void(const EvalSample&)>& observe);
 
 }  // namespace lacuna

@@ -11,6 +11,7 @@
 #include "core/philox.h"
 #include "evaluation/answers.h"
 #include "evaluation/choices.h"
+#include "evaluation/decoded_records.h"
 #include "evaluation/encode_text.h"
 #include "evaluation/gap_canvas.h"
 #include "evaluation/matching.h"
@@ -85,9 +86,15 @@ class Run {
     Communicator* const data = subject_.ranks.data();
     return data ? std::int64_t(reduced(*data, double(count))) : count;
   }
-  EvalCounts distribute(const std::string& what,
+  EvalCounts one_by_one(const std::string& what,
                         const std::function<EvalOutcome(std::size_t)>& evaluate) const {
-    return distribute_records(subject_.ranks, records_, what, evaluate, observe_);
+    OneByOne evaluation(evaluate);
+    return distribute_records(subject_.ranks, records_, what, evaluation, observe_);
+  }
+  EvalCounts decoded(const std::string& what,
+                     const std::function<DecodedRecords::Question(std::size_t)>& ask) {
+    DecodedRecords evaluation(answers_.decoder(), answers_.pass_tokens(), ask);
+    return distribute_records(subject_.ranks, records_, what, evaluation, observe_);
   }
   static EvalSample sample(const Record& record, const TaskText& prompt, const std::string& output,
                            const std::string& wanted, bool right) {
@@ -112,7 +119,7 @@ class Run {
   }
 
   void multiple_choice() {
-    const EvalCounts right = distribute("scoring", [&](std::size_t i) -> EvalOutcome {
+    const EvalCounts right = one_by_one("scoring", [&](std::size_t i) -> EvalOutcome {
       const Record& record = records_[i];
       const auto [choices, wanted] = choices_of(task_.task, record);
       const TaskText prompt = answers_.prompt(task_.task.prompt, record);
@@ -127,12 +134,18 @@ class Run {
   }
 
   Metric generation(const std::string& name, const std::string& prompt, const std::string& answer) {
-    const EvalCounts right = distribute("generating", [&](std::size_t i) -> EvalOutcome {
+    using Question = DecodedRecords::Question;
+    const EvalCounts right = decoded("generating", [&](std::size_t i) -> Question {
       const std::string wanted = fill_in(answer, records_[i]).string();
       const TaskText asked = answers_.prompt(prompt, records_[i]);
-      const std::string output = answers_.generate(asked, records_[i], std::int64_t(i));
-      const bool is_right = matches_(output, wanted);
-      return {{is_right}, sample(records_[i], asked, output, wanted, is_right)};
+      DecodingRequest request = answers_.question(asked, records_[i], std::int64_t(i));
+      const std::size_t length = request.tokens.size();
+      return {std::move(request),
+              [=, this](const std::vector<std::int32_t>& tokens) -> EvalOutcome {
+                const std::string output = answers_.answer(tokens, length);
+                const bool is_right = matches_(output, wanted);
+                return {{is_right}, sample(records_[i], asked, output, wanted, is_right)};
+              }};
     });
     return share(name, right[0], std::int64_t(records_.size()));
   }
@@ -145,7 +158,7 @@ class Run {
     for (const Record& record : records_) all.push_back(fill_in(answer, record).string());
     CHECK(std::int64_t(all.size()) > others, "task.distractors = ", others, " of ", all.size(),
           " records; there must be more records");
-    const EvalCounts right = distribute(name, [&](std::size_t i) -> EvalOutcome {
+    const EvalCounts right = one_by_one(name, [&](std::size_t i) -> EvalOutcome {
       const std::vector<std::string> choices = with_distractors(all, i);
       const TaskText asked = answers_.prompt(prompt, records_[i]);
       const Chosen chosen = choose(asked, choices, i);
@@ -200,26 +213,34 @@ class Run {
   }
 
   void infilling() {
-    const EvalCounts counts = distribute("filling", [&](std::size_t i) -> EvalOutcome {
-      const Record& record = records_[i];
-      const std::vector<std::string> wanted = record.list("answers");
-      const TaskText text = fill_in(task_.task.prompt, record, {{"gap", TaskText::written(kGap)}});
-      const GapCanvas canvas = canvas_of(text, record, wanted);
-      const std::vector<std::int32_t> filled = answers_.fill(canvas.tokens, std::int64_t(i));
-      std::int64_t right = 0;
-      std::vector<std::string> outputs;
-      for (std::size_t g = 0; g < wanted.size(); ++g) {
-        const auto [begin, length] = canvas.gaps[g];
-        outputs.push_back(answer_text(subject_.tokenizer, std::span(filled).subspan(begin, length),
-                                      {subject_.config.eos_token}));
-        right += matches_(outputs.back(), wanted[g]);
-      }
-      const auto gaps = std::int64_t(wanted.size());
-      return {{gaps, right, right == gaps},
-              sample(record, text, joined(outputs), joined(wanted), right == gaps)};
+    using Question = DecodedRecords::Question;
+    const EvalCounts counts = decoded("filling", [&](std::size_t i) -> Question {
+      const std::vector<std::string> wanted = records_[i].list("answers");
+      const TaskText text =
+          fill_in(task_.task.prompt, records_[i], {{"gap", TaskText::written(kGap)}});
+      const GapCanvas canvas = canvas_of(text, records_[i], wanted);
+      return {answers_.gaps(canvas.tokens, std::int64_t(i)),
+              [=, this](const std::vector<std::int32_t>& filled) {
+                return filled_gaps(records_[i], text, canvas, wanted, filled);
+              }};
     });
     result_.metrics = {share("gaps", counts[1], counts[0]),
                        share("records", counts[2], std::int64_t(records_.size()))};
+  }
+  EvalOutcome filled_gaps(const Record& record, const TaskText& text, const GapCanvas& canvas,
+                          const std::vector<std::string>& wanted,
+                          const std::vector<std::int32_t>& filled) {
+    std::int64_t right = 0;
+    std::vector<std::string> outputs;
+    for (std::size_t g = 0; g < wanted.size(); ++g) {
+      const auto [begin, length] = canvas.gaps[g];
+      outputs.push_back(answer_text(subject_.tokenizer, std::span(filled).subspan(begin, length),
+                                    {subject_.config.eos_token}));
+      right += matches_(outputs.back(), wanted[g]);
+    }
+    const auto gaps = std::int64_t(wanted.size());
+    return {{gaps, right, right == gaps},
+            sample(record, text, joined(outputs), joined(wanted), right == gaps)};
   }
   GapCanvas canvas_of(const TaskText& text, const Record& record,
                       const std::vector<std::string>& wanted) const {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tables (Markdown, on standard output) and plots of the experiments.
 
-    report.py reversal|sft|scaling|sampler RUNS --output PLOT.png
+    report.py reversal|sft|scaling|sampler|decoding|block RUNS --output PLOT.png
     report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
     report.py passages BOOK.txt --output TEXTS.jsonl     # 24 passages of its end, of a sample's length
 """
@@ -142,7 +142,7 @@ def scaling(runs, output):
 
 
 def texts(samples, output):
-    parts = re.split(r"(?m)^--- sample \d+ of \d+ ---\n", samples.read_text(encoding="utf-8"))
+    parts = re.split(r"(?m)^--- sample \d+ of \d+ ---\n", samples.read_text(encoding="utf-8", errors="replace"))
     found = [p.strip("\n") for p in parts[1:] or parts]
     output.write_text("".join(json.dumps({"text": t or " "}) + "\n" for t in found))
 
@@ -196,9 +196,68 @@ def sampler(runs, output):
     plot(output, draw)
 
 
+def decoding(runs, output):
+    found = {}
+    for path in sorted((runs / "decoding").glob("*-*-*-score.jsonl")):
+        strategy, value, cache = path.name.removesuffix("-score.jsonl").split("-")
+        stats = json.loads(path.with_name(path.name.replace("-score.jsonl", ".json")).read_text())
+        found[cache, strategy, float(value)] = (stats["tokens_per_pass"],
+                                                stats["rows"] / stats["tokens"], *judged(path))
+    book = judged(runs / "decoding/book-score.jsonl")
+    table(["cache", "strategy", "value", "tokens per pass of the batch", "rows per token",
+           "bits per byte under the larger model", "different word pairs"],
+          [[cache, strategy, f"{value:g}", f"{t:.2f}", f"{r:.1f}", f"{b:.2f} ± {e:.2f}",
+            f"{100 * d:.0f} %"]
+           for (cache, strategy, value), (t, r, b, e, d) in sorted(found.items())]
+          + [["-", "the book itself", "-", "-", "-", f"{book[0]:.2f} ± {book[1]:.2f}",
+              f"{100 * book[2]:.0f} %"]])
+
+    def draw(axes):
+        strategies = sorted({strategy for _, strategy, _ in found})
+        styles = {"none": "-o", "prefix": ":^", "dual": "--s", "vicinity": "-.v"}
+        for (cache, style) in styles.items():
+            for i, strategy in enumerate(strategies):
+                points = sorted(v for (c, s, _), v in found.items() if (c, s) == (cache, strategy))
+                axes.errorbar([p[1] for p in points], [p[2] for p in points],
+                              yerr=[p[3] for p in points], fmt=style, color=f"C{i}", markersize=3,
+                              label=strategy if cache == "none" else None)
+        axes.axhline(book[0], color="0.4", linestyle="dashed", label="the book itself")
+        axes.set_xscale("log")
+        axes.set_xlabel("computed rows per token (solid: no cache, dashed: dual, dotted: others)")
+        axes.set_ylabel("bits per byte under the larger model")
+        axes.legend(ncols=2, fontsize=7)
+
+    plot(output, draw)
+
+
+def block(runs, output):
+    kinds, rows, curves = ["autoregressive", "4", "16", "64", "full"], [], {}
+    for kind in kinds:
+        points = [(e["step"], e["validation_bound"], e.get("bits_per_byte"))
+                  for e in lines(runs / f"block-{kind}/metrics.jsonl") if "validation_bound" in e]
+        speed = json.loads((runs / f"block-{kind}-speed.json").read_text())
+        curves[kind] = points
+        rows.append([kind, f"{points[-1][1]:.3f}", f"{points[-1][2]:.3f}" if points[-1][2] else "-",
+                     f"{speed['tokens_per_second']:.0f}", f"{speed['tokens_per_pass']:.2f}",
+                     f"{speed['rows'] / speed['tokens']:.1f}"])
+    table(["blocks of", "nats per token", "bits per byte", "tokens/s", "tokens per pass",
+           "rows per token"], rows)
+
+    def draw(axes):
+        for kind in kinds:
+            axes.plot([p[0] for p in curves[kind]], [p[1] for p in curves[kind]], "-o",
+                      markersize=3, label=kind)
+        axes.set_xlabel("step")
+        axes.set_ylabel("validation, nats per token (but for autoregressive: a bound)")
+        axes.legend()
+
+    plot(output, draw)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "texts", "passages"])
+    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "decoding",
+                                         "block", "texts", "passages"])
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()

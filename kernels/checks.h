@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/ops.h"
 
@@ -295,18 +296,31 @@ inline RowsCols check_row_stats(const Checks& c, const RowStats& s, const Tensor
 }
 
 /// The number of segments.
-inline std::int64_t check_unmask(const Checks& c, const Tensor& canvas, const Tensor& confidence,
-                                 const Tensor& bad, const Tensor& tokens, const Tensor& rows,
-                                 const Tensor& offsets, const Tensor& counts) {
-  c.is_vector("canvas", canvas, canvas.count(), DType::i32);
-  const std::int64_t n = rows.count(), segments = counts.count();
-  c.is_vector("rows", rows, n, DType::i32);
-  c.is_vector("tokens", tokens, n, DType::i32);
-  c.is_vector("confidence", confidence, n, DType::f32);
-  c.is_vector("counts", counts, segments, DType::i32);
+inline std::int64_t check_decide(const Checks& c, const Commits& commits, const RowStats& found,
+                                 const Tensor& rows, const Tensor& offsets,
+                                 const CommitRules& rules) {
+  const std::int64_t draws = found.draw.count(), segments = rules.rules.count();
+  c.is_vector("tokens", commits.tokens, commits.tokens.count(), DType::i32);
+  c.is_vector("draw", found.draw, draws, DType::i32);
+  c.is_vector("p_draw", found.p_draw, draws, DType::f32);
+  for (const auto& [name, t] :
+       {std::pair("p_first", found.p_first), std::pair("p_second", found.p_second),
+        std::pair("entropy", found.entropy)})
+    if (is_given(t)) c.is_vector(name, t, draws, DType::f32);
+  c.is_matrix("rows", rows, draws ? rows.count() / draws : rows.rows(), draws, DType::i32);
+  c.is_vector("step", commits.step, draws, DType::i32);
+  c.is_vector("probability", commits.probability, draws, DType::f32);
+  c.is_vector("not_finite", commits.not_finite, 1, DType::i32);
   c.is_vector("offsets", offsets, segments + 1, DType::i32);
-  c.is_vector("bad", bad, 1, DType::i32);
+  c.is_vector("rules", rules.rules, segments, DType::i32);
+  c.is_vector("bounds", rules.bounds, segments, DType::f64);
+  c.is_vector("least", rules.least, segments, DType::i32);
   return segments;
+}
+/// Where its scores come from.
+inline ScoreSources score_sources(const RowStats& found) {
+  const auto of = [](const Tensor& t) { return is_given(t) ? t.as<float>() : nullptr; };
+  return {of(found.p_draw), of(found.p_first), of(found.p_second), of(found.entropy)};
 }
 
 inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, const Tensor& scale,

@@ -9,6 +9,7 @@
 #include "core/arena.h"
 #include "core/matrix.h"
 #include "core/tensor.h"
+#include "kernels/commit_rule.h"
 #include "kernels/key_intervals.h"
 
 // Shape letters: N rows (tokens), C width, F feed-forward width, V vocabulary, H query heads, K key
@@ -80,6 +81,21 @@ struct RowStats {
   Tensor p_second = {};   // of the second most probable, the same if two are equal; 0 if V = 1
   Tensor entropy = {};    // -sum_v p ln p, in nats
   Tensor p_current = {};  // of current[m]
+};
+
+/// How `decide` chooses draws in each of S segments (kernels/commit_rule.h).
+struct CommitRules {
+  Tensor rules;   // i32, of CommitRule
+  Tensor bounds;  // f64
+  Tensor least;   // i32: so many are chosen whatever the bound, or all where there are fewer
+};
+
+/// What `decide` changes.
+struct Commits {
+  Tensor tokens;       // i32 [N]
+  Tensor step;         // i32 [M]: the step that committed the draw
+  Tensor probability;  // f32 [M], of the draw's token then
+  Tensor not_finite;   // i32 [1]
 };
 
 /// What a device has recorded of Ops::run_captured.
@@ -231,15 +247,16 @@ class Ops {
   virtual void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
                          const SamplingParameters& parameters) = 0;
 
-  /// What a sampling step fills (LLaDA's generate(), github.com/ML-GSAI/LLaDA, generate.py). Of
-  /// each segment s of rows [offsets[s], offsets[s+1]), those with canvas[rows[m]] = mask_token
-  /// take part; the counts[s] of highest confidence among them, of equal ones the first, get
-  /// canvas[rows[m]] = tokens[m]. The others' confidences become -1. bad[0] = 1 if one that takes
-  /// part has a confidence that is not finite, and is left as it is if not. canvas i32 [N],
-  /// confidence f32 [M] in [0,1], bad i32 [1], tokens and rows i32 [M], rows distinct and in [0,N),
-  /// offsets i32 [S+1], counts i32 [S].
-  virtual void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
-                      Tensor offsets, Tensor counts, std::int32_t mask_token) = 0;
+  /// What a step of decoding commits. Of each segment s of draws [offsets[s], offsets[s+1]), those
+  /// with tokens[rows[0,m]] = mask_token take part; its rule and bound choose among them (struct
+  /// CommitRules), of equal scores the first. A chosen draw m is written: tokens[rows[r,m]] =
+  /// found.draw[m] for every r, and, but for the mask token itself, step[m] = number and
+  /// probability[m] = found.p_draw[m]. not_finite[0] = 1 if a draw that takes part has a p_draw or
+  /// score that is not finite; it is left as it is. A segment without masked rows stays as it is.
+  /// draw, p_draw and what the rules ask of `found`: [M]. rows i32 [R,M], below N; -1: none, and in
+  /// rows[0] a draw that takes no part; distinct but for those. offsets i32 [S+1].
+  virtual void decide(const Commits& commits, const RowStats& found, Tensor rows, Tensor offsets,
+                      const CommitRules& rules, std::int32_t mask_token, std::int32_t number) = 0;
 
   // --- optimizer ---------------------------------------------------------------------------------
   /// sum f64 [1] += factor times the sum of squares of x (float, any shape), in a fixed order.

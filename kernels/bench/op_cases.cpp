@@ -261,14 +261,21 @@ void OpCases::add_diffusion() {
   std::vector<std::int32_t> starts, every(std::size_t(n), 0);
   for (std::int64_t b = 0; b <= s_.batch; ++b) starts.push_back(std::int32_t(b * s_.length));
   std::iota(every.begin(), every.end(), 0);
-  const Tensor canvas = ints(n, 1), tokens = ints(n, 1), rows = values(every);
+  const Tensor canvas = ints(n, 1), rows = values(every).reshaped({1, n}), step = ints(n, 1);
   std::vector<float> sure;
   for (std::int64_t i = 0; i < n; ++i) sure.push_back(float(i * 7919 % 1000) / 1000);
-  const Tensor confidence = values(sure), offsets = values(starts);
-  const Tensor counts = values(std::vector<std::int32_t>(std::size_t(s_.batch), 16));
-  const Tensor bad = ints(1, 1);
-  add("unmask", {rows}, 0, double(canvas.bytes() + confidence.bytes() + rows.bytes()),
-      [=, &ops] { ops.unmask(canvas, confidence, bad, tokens, rows, offsets, counts, 0); });
+  RowStats found;
+  found.draw = ints(n, 1);
+  found.p_draw = values(sure);
+  const Commits commits{canvas, step, singles({n}), ints(1, 1)};
+  const auto of_each = [&](auto value) {
+    return values(std::vector<decltype(value)>(std::size_t(s_.batch), value));
+  };
+  const Tensor offsets = values(starts);
+  const CommitRules rules{of_each(std::int32_t(CommitRule::count)), of_each(0.0),
+                          of_each(std::int32_t{16})};
+  add("decide", {rows}, 0, double(canvas.bytes() + found.p_draw.bytes() + rows.bytes()),
+      [=, &ops] { ops.decide(commits, found, rows, offsets, rules, 0, 1); });
 }
 
 void OpCases::add_optimizer() {

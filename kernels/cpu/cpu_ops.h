@@ -59,8 +59,8 @@ class CpuOps : public Ops {
   void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
   void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
                  const SamplingParameters& parameters) override;
-  void unmask(Tensor canvas, Tensor confidence, Tensor bad, Tensor tokens, Tensor rows,
-              Tensor offsets, Tensor counts, std::int32_t mask_token) override;
+  void decide(const Commits& commits, const RowStats& found, Tensor rows, Tensor offsets,
+              const CommitRules& rules, std::int32_t mask_token, std::int32_t number) override;
   void add_squares(Tensor sum, Tensor x, double factor) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
   void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,

@@ -1,6 +1,7 @@
 #include "decoding/cached_rows.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace lacuna {
 
@@ -36,6 +37,17 @@ CachedRows::Pass CachedRows::pass(const StepPlan& plan) const {
   }
   for (std::int64_t i = range.begin; i < range.end; ++i) pass.rows.push_back(std::int32_t(i));
   return pass;
+}
+
+std::int64_t CachedRows::alike(const StepPlan& plan) const {
+  constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
+  if (kind_ == CacheKind::none) return kAll;
+  if (attention_ != Attention::bidirectional) return kept_ == plan.block.begin ? kAll : 1;
+  if (refresh_every_ == 1) return kAll;
+  if (block_ != plan.block) return 1;
+  // Rows that were left over before the block are computed until they are filled.
+  if (!plan.logit_rows.empty() && plan.logit_rows.front() < plan.block.begin) return 1;
+  return refresh_every_ > 0 ? std::max<std::int64_t>(1, refresh_every_ - since_refresh_) : kAll;
 }
 
 void CachedRows::made(const StepPlan& plan, const Pass& pass) {

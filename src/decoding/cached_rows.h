@@ -33,6 +33,8 @@ class CachedRows {
     bool refresh = false;            // whether it computes what the cache held
   };
   Pass pass(const StepPlan& plan) const;
+  /// How many passes from the coming one on, all of the plan's block, compute the same rows.
+  std::int64_t alike(const StepPlan& plan) const;
   /// That pass was made.
   void made(const StepPlan& plan, const Pass& pass);
 

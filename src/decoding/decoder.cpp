@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -39,12 +40,38 @@ ModelLimits model_limits(const ModelConfig& config, const DecoderLimits& l) {
   return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false, cache};
 }
 
-bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard share,
-                 const DecoderLimits& limits) {
+bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard share) {
   // Ranks of a tensor parallel group wait for each other in every block, which no device can
   // record.
-  return config.attention == Attention::bidirectional && place == Place::device &&
-         share.count == 1 && !limits.cache;
+  return config.attention != Attention::causal && place == Place::device && share.count == 1;
+}
+
+/// Passes between two waits for a device, of strategies whose counts of tokens are not known
+/// beforehand. A block that is filled by the first of them wastes the others; a wait costs about as
+/// much as a small pass.
+constexpr std::int64_t kPassesPerRound = 4;
+
+/// How many passes a device may make without the host: those that all texts' blocks may take, with
+/// the same rows. 0 where a strategy decides on the host.
+std::int64_t passes_of_round(std::span<const Text> texts, std::span<const PlannedStep> steps,
+                             std::span<const CommitSchedule> schedules) {
+  if (schedules.empty()) return 0;
+  auto passes = std::numeric_limits<std::int64_t>::max();
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const CommitSchedule& s = schedules[i];
+    passes = std::min({passes, std::int64_t(s.least.size()), texts[i].cached.alike(steps[i].plan)});
+    if (s.rule != CommitRule::count) passes = std::min(passes, kPassesPerRound);
+  }
+  return passes;
+}
+
+/// Logits for every row that the block may fill, filled already or not, so that all its rounds have
+/// one shape.
+void widen(StepPlan& plan, const Canvas& canvas) {
+  std::erase_if(plan.open, [&](std::int32_t row) { return row >= plan.block.begin; });
+  for (std::int64_t row = plan.block.begin; row < plan.block.end; ++row)
+    if (!canvas.fixed[std::size_t(row)]) plan.open.push_back(std::int32_t(row));
+  plan.logit_rows = plan.open;
 }
 
 DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_rows) {
@@ -75,7 +102,7 @@ struct Decoder::State {
         batch_model{AttentionMask(c), mask, l.tokens},
         predictor(ops, c, weights, model_limits(c, l), shares),
         slabs(l.tokens) {
-    if (runs_rounds(c, ops.place(), weights.share, l))
+    if (runs_rounds(c, ops.place(), weights.share))
       device.emplace(ops, predictor, mask, model_limits(c, l));
   }
 
@@ -89,12 +116,17 @@ struct Decoder::State {
   void finish(Text& text);
   std::vector<PlannedStep> plans() const;
   bool commit(Text& text, std::int32_t row, std::int32_t token, float probability);
-  void run_step(const DecodingObserver& observer);
-  void take(Text& text, const PlannedStep& step, const RowStatistics& found,
-            const DecodingObserver& observer);
-  /// [steps, texts], when every text in progress knows what its coming steps commit.
-  std::vector<std::int32_t> known_counts() const;
-  void run_round(const std::vector<std::int32_t>& counts, const DecodingObserver& observer);
+  void take(Text& text, const PlannedStep& step, std::span<const Change> changes,
+            std::int64_t logit_rows, const DecodingObserver& observer);
+  void count_pass(std::span<const PlannedStep> steps, const DecodingBatch& batch);
+  void run_step(std::span<const PlannedStep> steps, const DecodingObserver& observer);
+  /// Of the texts in progress, where there is a device.
+  std::vector<CommitSchedule> schedules() const;
+  void run_round(std::vector<PlannedStep> steps, const std::vector<CommitSchedule>& schedules,
+                 std::int64_t passes, const DecodingObserver& observer);
+  bool take_from_device(Text& text, const PlannedStep& step, std::size_t first_draw,
+                        const DecodingBatch& batch, const RoundCommits& commits,
+                        std::int32_t number, const DecodingObserver& observer);
 
   const ModelConfig config;
   const bool causal;
@@ -266,12 +298,13 @@ void Decoder::step(const DecodingObserver& observer) {
   s.retire();  // what there was nothing to do for
   if (s.live.empty()) return;
   try {
-    const std::vector<std::int32_t> counts =
-        s.device ? s.known_counts() : std::vector<std::int32_t>();
-    if (counts.empty())
-      s.run_step(observer);
+    std::vector<PlannedStep> steps = s.plans();
+    const std::vector<CommitSchedule> schedules = s.schedules();
+    const std::int64_t passes = passes_of_round(s.live, steps, schedules);
+    if (passes == 0)
+      s.run_step(steps, observer);
     else
-      s.run_round(counts, observer);
+      s.run_round(std::move(steps), schedules, passes, observer);
   } catch (...) {
     for (Text& text : s.live) s.release(text);
     s.live.clear();
@@ -306,11 +339,11 @@ bool Decoder::State::commit(Text& text, std::int32_t row, std::int32_t token, fl
   return !masked;
 }
 
-/// What a step found of one text.
-void Decoder::State::take(Text& text, const PlannedStep& step, const RowStatistics& found,
-                          const DecodingObserver& observer) {
+/// What a step changed in one text.
+void Decoder::State::take(Text& text, const PlannedStep& step, std::span<const Change> changes,
+                          std::int64_t logit_rows, const DecodingObserver& observer) {
   std::vector<std::int32_t> committed, revoked;
-  for (const Change& change : text.strategy->decide(text.canvas, step.plan, found)) {
+  for (const Change& change : changes) {
     const auto position = std::int32_t(change.row - text.canvas.hidden);
     const bool again = change.token == kMaskAgain;
     if (commit(text, change.row, again ? mask : change.token, change.probability))
@@ -320,8 +353,8 @@ void Decoder::State::take(Text& text, const PlannedStep& step, const RowStatisti
   }
   text.cached.made(step.plan, step.pass);
   if (observer) {
-    DecodingStep seen = step_of(
-        text, std::int64_t(step.pass.rows.size() + step.plan.shadows.size()), step.plan.draws());
+    DecodingStep seen =
+        step_of(text, std::int64_t(step.pass.rows.size() + step.plan.shadows.size()), logit_rows);
     ++seen.done;
     const auto shown = [&](std::vector<std::int32_t>& positions) {
       std::erase_if(positions, [&](std::int32_t p) { return p >= text.length; });
@@ -334,67 +367,75 @@ void Decoder::State::take(Text& text, const PlannedStep& step, const RowStatisti
   text.strategy->advance(text.canvas);
 }
 
-void Decoder::State::run_step(const DecodingObserver& observer) {
-  const std::vector<PlannedStep> steps = plans();
-  const DecodingBatch batch = batch_of(steps, batch_model);
-  const RowStatistics all = predictor.predict(batch);
+void Decoder::State::count_pass(std::span<const PlannedStep> steps, const DecodingBatch& batch) {
   ++stats.passes;
   stats.rows += std::int64_t(batch.tokens.size());
   stats.logit_rows += std::int64_t(batch.sequences.logit_rows.size());
-  for (std::size_t i = 0; i < live.size(); ++i) {
-    stats.refreshes += limits.cache && steps[i].pass.refresh;
-    const auto first = std::size_t(batch.draw_offsets[i]);
-    take(live[i], steps[i], all.part(first, std::size_t(steps[i].plan.draws())), observer);
-  }
+  for (const PlannedStep& step : steps) stats.refreshes += limits.cache && step.pass.refresh;
 }
 
-std::vector<std::int32_t> Decoder::State::known_counts() const {
-  std::vector<std::vector<std::int32_t>> of_text;
-  for (const Text& text : live) of_text.push_back(text.strategy->known_counts());
-  std::size_t steps = of_text.front().size();
-  for (const auto& counts : of_text) steps = std::min(steps, counts.size());
-  std::vector<std::int32_t> counts;
-  for (std::size_t step = 0; step < steps; ++step)
-    for (const auto& own : of_text) counts.push_back(own[step]);
-  return counts;
-}
-
-/// The steps of `counts` as run_step() would take them one by one. The canvases come back after the
-/// last or, for an observer, after each.
-void Decoder::State::run_round(const std::vector<std::int32_t>& counts,
-                               const DecodingObserver& observer) {
-  const std::vector<PlannedStep> steps = plans();
+void Decoder::State::run_step(std::span<const PlannedStep> steps,
+                              const DecodingObserver& observer) {
   const DecodingBatch batch = batch_of(steps, batch_model);
-  const auto rounds = std::int64_t(counts.size() / live.size());
-  stats.passes += rounds;
-  stats.rows += rounds * std::int64_t(batch.tokens.size());
-  stats.logit_rows += rounds * std::int64_t(batch.sequences.logit_rows.size());
-  device->begin(batch, counts);
-  for (std::int64_t step = 0; step < rounds; ++step) {
-    device->step(step);
-    if (!observer && step + 1 < rounds) continue;
-    const std::vector<std::int32_t>& tokens = device->tokens();
-    for (std::size_t i = 0; i < live.size(); ++i) {
-      Text& text = live[i];
-      const auto first = std::size_t(batch.sequences.offsets[i]);
-      std::int64_t open = 0;
-      std::vector<std::int32_t> committed;
-      for (const std::int32_t row : steps[i].plan.open) {
-        if (!text.canvas.masked[std::size_t(row)]) continue;
-        ++open;
-        if (commit(text, row, tokens[first + std::size_t(row)], 0)) committed.push_back(row);
-      }
-      if (!observer) continue;
-      DecodingStep seen = step_of(text, steps[i].plan.visible, open);
-      ++seen.done;
-      seen.committed = committed;
-      observer(seen);
-      text.strategy->advance(text.canvas);
-    }
+  const RowStatistics all = predictor.predict(batch);
+  count_pass(steps, batch);
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    const StepPlan& plan = steps[i].plan;
+    const RowStatistics found =
+        all.part(std::size_t(batch.draw_offsets[i]), std::size_t(plan.draws()));
+    take(live[i], steps[i], live[i].strategy->decide(live[i].canvas, plan, found), plan.draws(),
+         observer);
   }
-  if (observer) return;
-  for (Text& text : live)
-    for (std::int64_t step = 0; step < rounds; ++step) text.strategy->advance(text.canvas);
+}
+
+std::vector<CommitSchedule> Decoder::State::schedules() const {
+  std::vector<CommitSchedule> all;
+  if (device)
+    for (const Text& text : live) all.push_back(text.strategy->schedule(text.canvas));
+  return all;
+}
+
+/// As many steps as run_step() would take them one by one. What they committed comes back after the
+/// last or, for an observer, after each.
+void Decoder::State::run_round(std::vector<PlannedStep> steps,
+                               const std::vector<CommitSchedule>& schedules, std::int64_t passes,
+                               const DecodingObserver& observer) {
+  for (PlannedStep& step : steps) widen(step.plan, *step.canvas);
+  const DecodingBatch batch = batch_of(steps, batch_model);
+  device->begin(batch, schedules, passes);
+  std::vector<std::uint8_t> in_block(live.size(), true);
+  std::int64_t seen = 0;
+  for (std::int64_t pass = 0; pass < passes; ++pass) {
+    device->step(pass);
+    count_pass(steps, batch);
+    if (!observer && pass + 1 < passes) continue;
+    const RoundCommits& commits = device->commits();
+    for (; seen <= pass; ++seen)
+      for (std::size_t i = 0; i < live.size(); ++i)
+        in_block[i] =
+            in_block[i] && take_from_device(live[i], steps[i], std::size_t(batch.draw_offsets[i]),
+                                            batch, commits, std::int32_t(seen), observer);
+  }
+}
+
+/// Returns whether the block goes on.
+bool Decoder::State::take_from_device(Text& text, const PlannedStep& step, std::size_t first_draw,
+                                      const DecodingBatch& batch, const RoundCommits& commits,
+                                      std::int32_t number, const DecodingObserver& observer) {
+  std::vector<Change> changes;
+  std::int64_t masked = 0;
+  for (std::size_t i = 0; i < step.plan.open.size(); ++i) {
+    const std::size_t m = first_draw + i;
+    masked += text.canvas.masked[std::size_t(step.plan.open[i])];
+    if (commits.step[m] == number)
+      changes.push_back({step.plan.open[i],
+                         commits.tokens[std::size_t(batch.sequences.logit_rows[m])],
+                         commits.probability[m]});
+  }
+  const std::int64_t block = text.strategy->progress().block;
+  take(text, step, changes, masked, observer);
+  const DecodingProgress& now = text.strategy->progress();
+  return !now.finished && now.block == block;
 }
 
 // --- construction
@@ -414,7 +455,7 @@ std::int64_t Decoder::bytes(const ModelConfig& config, DType dtype, Place place,
                             TensorParallelShard share, const DecoderLimits& limits) {
   const ModelLimits model = model_limits(config, limits);
   return TokenPredictor::bytes(config, model, dtype, place, share) +
-         (runs_rounds(config, place, share, limits) ? DeviceRounds::plan(model).bytes() : 0);
+         (runs_rounds(config, place, share) ? DeviceRounds::plan(model).bytes() : 0);
 }
 
 }  // namespace lacuna

@@ -35,8 +35,7 @@ struct DecodingResult {
   std::int64_t id;
   std::vector<std::int32_t> tokens;
   // Of each token: the step that filled it, from 0, and its probability then, without noise; -1 and
-  // 0 of the prompt. Where a device decided (as for strategy fixed without a cache), the step is
-  // not recorded but with an observer, and the probability never: 0.
+  // 0 of the prompt.
   std::vector<std::int32_t> committed_at;
   std::vector<float> probability;
 };
@@ -93,8 +92,9 @@ class Decoder {
   /// Where a text in the queue or in progress stands, valid until the next call of another member.
   DecodingStep state(std::int64_t id) const;
   /// Advances the texts in progress: by one step; on a device, where what is committed can be
-  /// decided there, by all steps of their blocks. The observer is called for each text after each
-  /// step. Throws Error when logits are not finite; the texts in progress are then gone.
+  /// decided there, by some steps of their blocks (decoding/device_rounds.h). The observer is
+  /// called for each text after each step. Throws Error when logits are not finite; the texts in
+  /// progress are then gone.
   void step(const DecodingObserver& observer = {});
   /// Whether no text is queued or in progress.
   bool idle() const;

@@ -5,17 +5,40 @@
 #include "core/tensor_of.h"
 
 namespace lacuna {
+namespace {
+
+/// Shapes whose records are kept: those of the passes within a block and at its begin, of a few
+/// numbers of texts.
+constexpr std::size_t kRecords = 8;
+
+/// rows of Ops::decide: each draw's row and, of a guided batch, that of the unconditional branch.
+std::vector<std::int32_t> rows_of(const DecodingBatch& batch) {
+  const auto draws = std::size_t(batch.draws());
+  const std::vector<std::int32_t>& logit_rows = batch.sequences.logit_rows;
+  std::vector<std::int32_t> rows(logit_rows.begin(), logit_rows.begin() + std::ptrdiff_t(draws));
+  if (batch.guided > 0) rows.resize(2 * draws, -1);
+  std::size_t m = 0, other = draws;
+  for (const DrawRun& run : batch.runs)
+    for (; m < std::size_t(run.end); ++m)
+      if (run.cfg_scale > 0) rows[draws + m] = logit_rows[other++];
+  return rows;
+}
+
+}  // namespace
 
 Plan DeviceRounds::make_plan(const ModelLimits& limits, Slots& slots) {
   Plan plan;
-  const std::int64_t M = limits.logit_rows;
-  slots.rows = plan.add("decoding/rows", {M}, DType::i32);
-  slots.other_rows = plan.add("decoding/unconditional rows", {M}, DType::i32);
-  slots.offsets = plan.add("decoding/offsets", {limits.sequences + 1}, DType::i32);
-  // Every step fills something in each canvas, which has at least as many tokens as there are
+  const std::int64_t M = limits.logit_rows, S = limits.sequences;
+  slots.rows = plan.add("decoding/rows", {2 * M}, DType::i32);
+  slots.offsets = plan.add("decoding/offsets", {S + 1}, DType::i32);
+  slots.rules = plan.add("decoding/rules", {S}, DType::i32);
+  slots.bounds = plan.add("decoding/bounds", {S}, DType::f64);
+  // Every step may fill something in each canvas, which has at least as many tokens as there are
   // steps.
-  slots.counts = plan.add("decoding/counts", {limits.rows}, DType::i32);
-  slots.bad = plan.add("decoding/not finite", {1}, DType::i32);
+  slots.least = plan.add("decoding/least", {limits.rows + limits.cache_rows}, DType::i32);
+  slots.step = plan.add("decoding/step", {M}, DType::i32);
+  slots.probability = plan.add("decoding/probability", {M});
+  slots.not_finite = plan.add("decoding/not finite", {1}, DType::i32);
   return plan;
 }
 
@@ -31,50 +54,78 @@ DeviceRounds::DeviceRounds(Ops& ops, TokenPredictor& predictor, std::int32_t mas
       mask_token_(mask_token),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 
-void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<std::int32_t>& counts) {
-  const std::int64_t draws = batch.draws(), canvases = batch.canvases();
-  const PassShape shape{std::int64_t(batch.tokens.size()), draws, batch.guided, canvases};
-  if (shape != recorded_) forward_.reset();
-  recorded_ = shape;
+void DeviceRounds::place_schedules(const std::vector<CommitSchedule>& schedules,
+                                   std::int64_t steps) {
+  std::vector<std::int32_t> rules, least;
+  std::vector<double> bounds;
+  for (const CommitSchedule& s : schedules) {
+    rules.push_back(std::int32_t(s.rule));
+    bounds.push_back(s.bound);
+  }
+  for (std::int64_t step = 0; step < steps; ++step)
+    for (const CommitSchedule& s : schedules) least.push_back(s.least[std::size_t(step)]);
+  ops_.copy(first(slots_.rules, std::int64_t(rules.size())), tensor_of(rules));
+  ops_.copy(first(slots_.bounds, std::int64_t(bounds.size())), tensor_of(bounds));
+  ops_.copy(first(slots_.least, std::int64_t(least.size())), tensor_of(least));
+  ops_.synchronize();  // after which all of that is copied
+}
+
+void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<CommitSchedule>& schedules,
+                         std::int64_t steps) {
+  const std::int64_t draws = batch.draws();
   batch_ = &batch;
-  guided_canvases_ = batch.sequences.count() - canvases;
-  const std::vector<std::int32_t> offsets(batch.draw_offsets.begin(), batch.draw_offsets.end());
-  const Tensor logit_rows = tensor_of(batch.sequences.logit_rows);
-  ops_.copy(first(slots_.rows, draws), logit_rows.row_range(0, draws));
-  if (batch.guided > 0)
-    ops_.copy(first(slots_.other_rows, batch.guided), logit_rows.row_range(draws, batch.guided));
-  ops_.copy(first(slots_.offsets, canvases + 1), tensor_of(offsets));
-  ops_.copy(first(slots_.counts, std::int64_t(counts.size())), tensor_of(counts));
-  const std::vector<std::int32_t> fine = {0};
-  ops_.copy(arena_[slots_.bad], tensor_of(fine));
-  predictor_.place(batch);  // after which all of that is copied
+  const std::vector<std::int32_t> rows = rows_of(batch),
+                                  offsets(batch.draw_offsets.begin(), batch.draw_offsets.end()),
+                                  none(std::size_t(draws), -1), fine = {0};
+  rows_ = first(slots_.rows, std::int64_t(rows.size()));
+  ops_.copy(rows_, tensor_of(rows));
+  rows_ = rows_.reshaped({draws ? rows_.count() / draws : 1, draws});
+  ops_.copy(first(slots_.offsets, batch.canvases() + 1), tensor_of(offsets));
+  ops_.copy(first(slots_.step, draws), tensor_of(none));
+  ops_.copy(arena_[slots_.not_finite], tensor_of(fine));
+  place_schedules(schedules, steps);
+  predictor_.place(batch);
+}
+
+DeviceRounds::Record& DeviceRounds::record_of(const PassShape& shape) {
+  const auto found = std::find_if(records_.begin(), records_.end(),
+                                  [&](const Record& r) { return r.shape == shape; });
+  if (found != records_.end()) {
+    records_.splice(records_.begin(), records_, found);
+  } else {
+    records_.push_front({shape});
+    if (records_.size() > kRecords) records_.pop_back();
+  }
+  return records_.front();
 }
 
 void DeviceRounds::step(std::int64_t number) {
-  ops_.run_captured(forward_, [&] { hidden_ = predictor_.model().run(); });
-  predictor_.draw(*batch_, hidden_, std::uint64_t(number));
-  unmask(slots_.rows, batch_->canvases(), number);
-  // What is masked in one branch is masked in the other: the same rows are filled.
-  if (batch_->guided > 0) unmask(slots_.other_rows, guided_canvases_, number);
+  const std::int64_t draws = batch_->draws(), canvases = batch_->canvases();
+  Record& record =
+      record_of({std::int64_t(batch_->tokens.size()), draws, batch_->guided, canvases});
+  ops_.run_captured(record.graph, [&] { record.hidden = predictor_.model().run(); });
+  predictor_.draw(*batch_, record.hidden, std::uint64_t(number));
+  ops_.decide({predictor_.model().placed_tokens(), first(slots_.step, draws),
+               first(slots_.probability, draws), arena_[slots_.not_finite]},
+              predictor_.drawn(*batch_), rows_, first(slots_.offsets, canvases + 1),
+              {first(slots_.rules, canvases), first(slots_.bounds, canvases),
+               arena_[slots_.least].row_range(number * canvases, canvases)},
+              mask_token_, std::int32_t(number));
 }
 
-void DeviceRounds::unmask(Slot rows, std::int64_t canvases, std::int64_t number) {
-  const std::int64_t draws = batch_->draw_offsets[std::size_t(canvases)];
-  ops_.unmask(predictor_.model().placed_tokens(), predictor_.confidence(draws), arena_[slots_.bad],
-              predictor_.drawn_tokens(draws), first(rows, draws),
-              first(slots_.offsets, canvases + 1),
-              arena_[slots_.counts].row_range(number * batch_->canvases(), canvases), mask_token_);
-}
-
-const std::vector<std::int32_t>& DeviceRounds::tokens() {
-  tokens_.resize(std::size_t(batch_->sequences.offsets[std::size_t(batch_->canvases())]));
-  std::vector<std::int32_t> bad(1);
-  const Tensor placed = predictor_.model().placed_tokens();
-  ops_.copy(tensor_of(tokens_), placed.row_range(0, std::int64_t(tokens_.size())));
-  ops_.copy(tensor_of(bad), arena_[slots_.bad]);
+const RoundCommits& DeviceRounds::commits() {
+  const std::int64_t draws = batch_->draws();
+  commits_.tokens.resize(batch_->tokens.size());
+  commits_.step.resize(std::size_t(draws));
+  commits_.probability.resize(std::size_t(draws));
+  std::vector<std::int32_t> not_finite(1);
+  ops_.copy(tensor_of(commits_.tokens), predictor_.model().placed_tokens());
+  ops_.copy(tensor_of(commits_.step), first(slots_.step, draws));
+  ops_.copy(tensor_of(commits_.probability), first(slots_.probability, draws));
+  ops_.copy(tensor_of(not_finite), arena_[slots_.not_finite]);
   ops_.synchronize();
-  CHECK(bad[0] == 0, kNotFinite);
-  return tokens_;
+  CHECK(not_finite[0] == 0, kNotFinite);
+  return commits_;
 }
 
 }  // namespace lacuna

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <vector>
 
@@ -8,11 +9,17 @@
 
 namespace lacuna {
 
-/// Rounds of steps that follow each other on a device without waiting for the host: canvases lie in
-/// its memory, and what each step commits is known by count (Strategy::known_counts). The forward
-/// pass has the same shape in each step and is repeated from a record (Ops::run_captured): logits
-/// are computed for every row that was open as the round began, which of them a step fills is
-/// decided on the device (Ops::unmask).
+/// What the steps of a round committed, on the host.
+struct RoundCommits {
+  std::vector<std::int32_t> tokens;  // of the batch's rows, as they are now
+  std::vector<std::int32_t> step;    // of each draw: that of the round which committed it; -1: none
+  std::vector<float> probability;    // of its token in that step, without noise
+};
+
+/// Rounds of steps that follow each other on a device without waiting for the host: tokens lie in
+/// its memory, and what a step commits is decided there (Ops::decide). All steps of a round compute
+/// the same rows, with logits for all that may be filled in it; a text that has none left stays as
+/// it is. The forward pass is repeated from a record (Ops::run_captured), one for each shape.
 class DeviceRounds {
  public:
   /// Borrows `predictor`. `limits` as it was given.
@@ -21,38 +28,45 @@ class DeviceRounds {
   /// What that allocates.
   static Plan plan(const ModelLimits& limits);
 
-  /// Borrows the batch for the round. counts [steps, canvases]: what each step fills.
-  void begin(const DecodingBatch& batch, const std::vector<std::int32_t>& counts);
+  /// Borrows the batch for the round, whose draws are of rows that the request did not give: those
+  /// that hold the mask token are to be filled. `schedules` of the canvases, each with `steps`
+  /// steps or more.
+  void begin(const DecodingBatch& batch, const std::vector<CommitSchedule>& schedules,
+             std::int64_t steps);
   /// `number` from 0, within the round.
   void step(std::int64_t number);
-  /// Waits for the steps so far. The canvases as they are, end to end. Throws Error when a
-  /// confidence was not finite.
-  const std::vector<std::int32_t>& tokens();
+  /// Waits for the steps so far. Throws Error when a probability was not finite.
+  const RoundCommits& commits();
 
  private:
   struct Slots {
-    Slot rows, other_rows, offsets, counts, bad;
+    Slot rows, offsets, rules, bounds, least, step, probability, not_finite;
   };
   static Plan make_plan(const ModelLimits& limits, Slots& slots);
   Tensor first(Slot slot, std::int64_t n) const { return arena_[slot].row_range(0, n); }
-  void unmask(Slot rows, std::int64_t canvases, std::int64_t number);
+  void place_schedules(const std::vector<CommitSchedule>& schedules, std::int64_t steps);
+
+  /// What a record is of.
+  struct PassShape {
+    std::int64_t rows = 0, draws = 0, guided = 0, canvases = 0;
+    bool operator==(const PassShape&) const = default;
+  };
+  struct Record {
+    PassShape shape;
+    std::unique_ptr<CapturedGraph> graph = nullptr;
+    Tensor hidden = {};  // what it computes
+  };
+  Record& record_of(const PassShape& shape);
 
   Ops& ops_;
   TokenPredictor& predictor_;
   const std::int32_t mask_token_;
   Slots slots_;
   Arena arena_;
-  /// What a record is of.
-  struct PassShape {
-    std::int64_t rows = 0, draws = 0, guided = 0, canvases = 0;
-    bool operator==(const PassShape&) const = default;
-  };
-  PassShape recorded_;
-  std::unique_ptr<CapturedGraph> forward_;
-  Tensor hidden_;  // what `forward_` computes
+  std::list<Record> records_;  // the last used first
   const DecodingBatch* batch_ = nullptr;
-  std::int64_t guided_canvases_ = 0;
-  std::vector<std::int32_t> tokens_;
+  Tensor rows_;  // as Ops::decide takes them
+  RoundCommits commits_;
 };
 
 }  // namespace lacuna

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "decoding/canvas.h"
+#include "kernels/commit_rule.h"
 
 namespace lacuna {
 
@@ -58,6 +59,14 @@ struct Change {
 };
 inline constexpr std::int32_t kMaskAgain = -1;
 
+/// How the coming steps of a block choose among the plan's open rows, where a device can do it
+/// (Ops::decide): in order of a score, with noise steps from the plan's on.
+struct CommitSchedule {
+  CommitRule rule = CommitRule::count;
+  double bound = 0;
+  std::vector<std::int32_t> least = {};  // CommitRules::least of each step that the block may take
+};
+
 /// Where a text stands.
 struct DecodingProgress {
   std::int64_t block = 0, step = 0;  // the next step is this one of this block, from 0
@@ -76,10 +85,9 @@ class Strategy {
   /// Whether the mask token may be drawn. LLaDA's generate() allows it.
   virtual bool may_draw_mask() const { return false; }
   virtual StepPlan plan(const Canvas& canvas) const = 0;
-  /// What the coming steps commit, where that is known before they are computed: as many rows of
-  /// the highest confidences among the plan's open ones, in order, with noise steps from the plan's
-  /// on. A device then runs them without the host, instead of decide(). Else nothing.
-  virtual std::vector<std::int32_t> known_counts() const { return {}; }
+  /// What a device does in place of decide() in the rest of the block; no steps where decide() is
+  /// needed.
+  virtual CommitSchedule schedule(const Canvas&) const { return {}; }
   /// Rows in increasing order, each once.
   virtual std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
                                      const RowStatistics& found) = 0;

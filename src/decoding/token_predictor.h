@@ -31,8 +31,8 @@ class TokenPredictor {
   /// Queues the statistics (Ops::row_stats) at `hidden`, the result of model().run(). Noise steps
   /// are `later` than the batch's.
   void draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later = 0);
-  Tensor drawn_tokens(std::int64_t n) const { return arena_[slots_.tokens].row_range(0, n); }
-  Tensor confidence(std::int64_t n) const { return arena_[slots_.confidence].row_range(0, n); }
+  /// Where draw() leaves them.
+  RowStats drawn(const DecodingBatch& batch) const { return stats(batch.wanted, 0, batch.draws()); }
   Model& model() { return model_; }
 
  private:

@@ -161,5 +161,82 @@ TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
   EXPECT_EQ(texts(device(), there), texts(host, here));
 }
 
+/// What a device decides by itself: any strategy with any cache, texts of several lengths at once.
+/// Tokens, and when and how surely each was committed.
+TEST_P(CudaSamplerTest, StrategiesAndCachesAsOnTheHost) {
+  for (const Attention attention : {Attention::bidirectional, Attention::block_causal}) {
+    const bool exact = attention == Attention::block_causal;
+    ModelConfig config = tiny(48, 3, 1, attention);
+    if (exact) config.block_size = 4;
+    ModelTensors here(host.memory(), config, "weights"),
+        there(device().memory(), config, "weights");
+    initialise(here, config, 5, host);
+    // Logits far enough apart that some tokens are certain.
+    for (std::size_t i = 0; i < here.named().size(); ++i) {
+      const Tensor& w = here.named()[i].tensor;
+      if (w.shape.rank == 2)
+        for (std::int64_t k = 0; k < w.count(); ++k) w.as<float>()[k] *= 3;
+      device().copy(there.named()[i].tensor, w);
+    }
+    struct Outcome {
+      std::vector<std::vector<std::int32_t>> tokens, committed_at;
+      std::vector<float> probability;
+      DecodingStats stats;
+    };
+    const auto outcome_of = [&](Ops& ops, const ModelTensors& weights, const DecodingOptions& o) {
+      std::vector<DecodingRequest> requests;
+      for (std::int32_t i = 0; i < 3; ++i)
+        requests.push_back({.tokens = std::vector<std::int32_t>(std::size_t(2 * i + 1), 7 + i),
+                            .options = o,
+                            .sample = i});
+      if (!exact) requests[1].options.cfg_scale = 1.5;
+      Decoder decoder(ops, config, weights, {64, 3, !exact, o.cache != CacheKind::none});
+      Outcome outcome;
+      for (DecodingResult& r : decode(decoder, std::move(requests))) {
+        outcome.tokens.push_back(std::move(r.tokens));
+        outcome.committed_at.push_back(std::move(r.committed_at));
+        outcome.probability.insert(outcome.probability.end(), r.probability.begin(),
+                                   r.probability.end());
+      }
+      outcome.stats = decoder.stats();
+      return outcome;
+    };
+    const std::vector<CacheKind> caches = exact ? std::vector{CacheKind::none, CacheKind::prefix}
+                                                : std::vector{CacheKind::none, CacheKind::prefix,
+                                                              CacheKind::dual, CacheKind::vicinity};
+    for (const StrategyKind strategy :
+         {StrategyKind::fixed, StrategyKind::threshold, StrategyKind::dynamic, StrategyKind::factor,
+          StrategyKind::entropy, StrategyKind::margin}) {
+      std::int64_t passes = 0;
+      for (const CacheKind cache : caches) {
+        DecodingOptions o{.gen_length = 12,
+                          .block_length = exact ? 4 : 6,
+                          .temperature = 0.5,
+                          .strategy = strategy,
+                          .threshold = strategy == StrategyKind::fixed ? 0 : 0.3,
+                          .entropy_bound = 1.5,
+                          .cache = cache,
+                          .vicinity = 2};
+        if (cache == CacheKind::dual) o.refresh_every = 3;
+        const Outcome expected = outcome_of(host, here, o), found = outcome_of(device(), there, o);
+        const std::string what =
+            str(word_of(attention), ' ', word_of(strategy), ' ', word_of(cache));
+        EXPECT_EQ(found.tokens, expected.tokens) << what;
+        EXPECT_EQ(found.committed_at, expected.committed_at) << what;
+        ASSERT_EQ(found.probability.size(), expected.probability.size());
+        for (std::size_t i = 0; i < found.probability.size(); ++i)
+          EXPECT_NEAR(found.probability[i], expected.probability[i], 1e-4) << what;
+        EXPECT_EQ(found.stats.tokens, expected.stats.tokens) << what;
+        EXPECT_GE(found.stats.passes, expected.stats.passes) << what;
+        passes = expected.stats.passes;
+      }
+      // Some steps commit several tokens.
+      if (strategy != StrategyKind::fixed) {
+        EXPECT_LT(passes, 3 * 12) << word_of(strategy);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lacuna::testing

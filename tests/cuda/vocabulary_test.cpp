@@ -247,41 +247,82 @@ TEST_P(CudaVocabularyTest, RowStatsShowWhatIsNotANumber) {
   }
 }
 
-/// Segments of many rows and of none, of which some are masked; equal confidences; counts of
-/// nothing, some and more than there are.
-TEST_P(CudaVocabularyTest, UnmasksAsTheHostDoes) {
+/// Segments of many rows, of more than are sorted in shared memory and of none, of which some are
+/// masked; equal scores; at least nothing, some and more than there are; two rows per draw.
+TEST_P(CudaVocabularyTest, DecidesAsTheHostDoes) {
   const std::int32_t mask = 99;
-  const std::vector<std::int32_t> offsets = {0, 700, 700, 701, 760, 1800},
-                                  counts = {120, 5, 1, 100, 513};
-  const std::int64_t n = offsets.back(), size = 2 * n;
-  std::vector<std::int32_t> canvas = integers(size, 90, 1), rows, bad = {0};
-  const std::vector<std::int32_t> tokens = integers(n, 100, 2), numbers = integers(n, 40, 3);
-  HostArray confidence({n});
-  for (std::int32_t m = 0; m < n; ++m) {
-    rows.push_back(std::int32_t((m * 7919) % size));  // 7919 is prime: all distinct
-    if (numbers[std::size_t(m)] % 4) canvas[std::size_t(rows.back())] = mask;
-    confidence[m] = float(numbers[std::size_t(m)]) / 40;
-  }
-  for (const bool damaged : {false, true}) {
-    if (damaged) {
-      canvas[std::size_t(rows[5])] = mask;
-      confidence[5] = NAN;
+  const std::vector<std::int32_t> offsets = {0, 700, 700, 701, 760, 1860},
+                                  least = {120, 5, 1, 100, 513}, nothing = {0, 1, 1, 1, 1},
+                                  fine = {0};
+  const std::int64_t n = offsets.back(), size = 3 * n;
+  std::vector<std::int32_t> canvas = integers(size, 90, 1), rows;
+  const std::vector<std::int32_t> tokens = integers(n, 100, 2), none(std::size_t(n), -1);
+  const auto values = [&](std::uint64_t seed, float divisor) {
+    HostArray x({n});
+    const std::vector<std::int32_t> numbers = integers(n, 40, seed);
+    for (std::int64_t m = 0; m < n; ++m) x[m] = float(numbers[std::size_t(m)]) / divisor;
+    return x;
+  };
+  HostArray p_draw = values(3, 40), first = values(4, 40), second = values(5, 80),
+            entropy = values(6, 4000);
+  const std::vector<std::int32_t> part = integers(n, 4, 7);
+  for (std::int32_t r = 0; r < 2; ++r)
+    for (std::int32_t m = 0; m < n; ++m) {
+      const std::int64_t at = r * n + m;
+      rows.push_back(std::int32_t((at * 7919) % size));  // 7919 is prime: all distinct
+      if (r == 1 ? m % 3 == 0 : m % 11 == 0) rows.back() = -1;
+      if (rows.back() >= 0 && part[std::size_t(m)]) canvas[std::size_t(rows.back())] = mask;
     }
-    DeviceArray dcanvas(device(), {size}, canvas), dbad(device(), {1}, bad);
-    DeviceArray dconfidence(device(), confidence, DType::f32), dtokens(device(), {n}, tokens);
-    DeviceArray drows(device(), {n}, rows), doffsets(device(), {6}, offsets);
-    DeviceArray dcounts(device(), {5}, counts);
-    device().unmask(dcanvas, dconfidence, dbad, dtokens, drows, doffsets, dcounts, mask);
-    std::vector<std::int32_t> expected = canvas, expected_bad = bad;
-    HostArray expected_confidence = confidence;
-    host.unmask(tensor_of(expected), expected_confidence, tensor_of(expected_bad),
-                tensor_of(tokens), tensor_of(rows), tensor_of(offsets), tensor_of(counts), mask);
+  struct RuleCase {
+    CommitRule rule;
+    double bound;
+    std::vector<std::int32_t> least;
+    bool damaged = false;
+  };
+  for (const RuleCase& c :
+       {RuleCase{CommitRule::count, 0, least}, RuleCase{CommitRule::count, 0, least, true},
+        RuleCase{CommitRule::above, 0.5, nothing}, RuleCase{CommitRule::above, 0.975, least},
+        RuleCase{CommitRule::margin, 0.3, nothing}, RuleCase{CommitRule::factor, 8, nothing},
+        RuleCase{CommitRule::entropy, 0.5, nothing}}) {
+    canvas[std::size_t(rows[5])] = mask;
+    p_draw[5] = c.damaged ? NAN : 0.5f;
+    std::vector<std::int32_t> rules(5, std::int32_t(c.rule));
+    rules[3] = std::int32_t(CommitRule::count);
+    const std::vector<double> bounds(5, c.bound);
+    DeviceArray dcanvas(device(), {size}, canvas), dstep(device(), {n}, none),
+        dbad(device(), {1}, fine), dtokens(device(), {n}, tokens), drows(device(), {2, n}, rows),
+        doffsets(device(), {6}, offsets), drules(device(), {5}, rules),
+        dbounds(device(), {5}, bounds), dleast(device(), {5}, c.least);
+    HostArray zeros({n}), expected_probability({n});
+    DeviceArray dprobability(device(), zeros, DType::f32), dp(device(), p_draw, DType::f32),
+        dfirst(device(), first, DType::f32), dsecond(device(), second, DType::f32),
+        dentropy(device(), entropy, DType::f32);
+    const auto stats = [](Tensor draw, Tensor p, Tensor p_first, Tensor p_second, Tensor h) {
+      RowStats s;
+      s.draw = draw;
+      s.p_draw = p;
+      s.p_first = p_first;
+      s.p_second = p_second;
+      s.entropy = h;
+      return s;
+    };
+    device().decide({dcanvas, dstep, dprobability, dbad},
+                    stats(dtokens, dp, dfirst, dsecond, dentropy), drows, doffsets,
+                    {drules, dbounds, dleast}, mask, 4);
+    std::vector<std::int32_t> expected = canvas, expected_bad = fine, expected_step = none;
+    host.decide({tensor_of(expected), tensor_of(expected_step), expected_probability,
+                 tensor_of(expected_bad)},
+                stats(tensor_of(tokens), p_draw, first, second, entropy),
+                tensor_of(rows).reshaped({2, n}), tensor_of(offsets),
+                {tensor_of(rules), tensor_of(bounds), tensor_of(c.least)}, mask, 4);
     EXPECT_NE(expected, canvas);
-    EXPECT_EQ(dcanvas.read_as<std::int32_t>(), expected);
+    EXPECT_EQ(dcanvas.read_as<std::int32_t>(), expected) << int(c.rule);
+    EXPECT_EQ(dstep.read_as<std::int32_t>(), expected_step);
     EXPECT_EQ(dbad.read_as<std::int32_t>(), expected_bad);
-    EXPECT_EQ(expected_bad[0], int(damaged));
-    EXPECT_TRUE(is_close(dconfidence.read(), expected_confidence, 0, 0));
-    EXPECT_TRUE(dcanvas.guards_hold() && dconfidence.guards_hold() && dbad.guards_hold());
+    EXPECT_EQ(expected_bad[0], int(c.damaged));
+    EXPECT_TRUE(is_close(dprobability.read(), expected_probability, 0, 0));
+    EXPECT_TRUE(dcanvas.guards_hold() && dstep.guards_hold() && dprobability.guards_hold() &&
+                dbad.guards_hold());
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "decoding/cache_slabs.h"
 
 namespace lacuna {
@@ -102,6 +104,30 @@ TEST(CacheSlabs, TakeTheFirstGapThatIsLargeEnough) {
   EXPECT_EQ(*slabs.take(3), (CacheRows{0, 3}));
   EXPECT_EQ(*slabs.take(3), (CacheRows{4, 7}));
   EXPECT_FALSE(slabs.take(1));
+}
+
+TEST(CachedRows, HowManyPassesComputeTheSameRows) {
+  constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
+  CachedRows none(Attention::bidirectional, with(CacheKind::none));
+  EXPECT_EQ(none.alike(step({8, 12}, 9)), kAll);
+  CachedRows dual(Attention::bidirectional, with(CacheKind::dual));
+  EXPECT_EQ(dual.alike(step({8, 12}, 9)), 1);  // a refresh
+  rows_of(dual, step({8, 12}, 9), true);
+  EXPECT_EQ(dual.alike(step({8, 12}, 9)), kAll);
+  EXPECT_EQ(dual.alike(step({8, 12}, 7)), 1);  // until row 7 is filled
+  EXPECT_EQ(dual.alike(step({12, 16}, 13)), 1);
+  CachedRows third(Attention::bidirectional, with(CacheKind::dual, 3));
+  for (const std::int64_t alike : {1, 2, 1, 1, 2, 1}) {
+    EXPECT_EQ(third.alike(step({8, 12}, 9)), alike);
+    third.made(step({8, 12}, 9), third.pass(step({8, 12}, 9)));
+  }
+  CachedRows every(Attention::bidirectional, with(CacheKind::dual, 1));
+  EXPECT_EQ(every.alike(step({8, 12}, 9)), kAll);
+  CachedRows blocks(Attention::block_causal, with(CacheKind::prefix));
+  EXPECT_EQ(blocks.alike(step({8, 12}, 9, 12)), 1);  // with the prompt
+  rows_of(blocks, step({8, 12}, 9, 12), false);
+  EXPECT_EQ(blocks.alike(step({8, 12}, 9, 12)), kAll);
+  EXPECT_EQ(blocks.alike(step({12, 16}, 13, 16)), 1);  // with the block before
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ TEST(FixedCount, CommitsTheMostConfidentOfItsBlockAndWhatIsLeftBefore) {
   Canvas c = canvas();
   FixedCount strategy = after_prompt(c, {.gen_length = 8, .steps = 6, .block_length = 4});
   EXPECT_EQ(strategy.progress().of, 6);
-  EXPECT_EQ(strategy.known_counts(), (Rows{2, 1, 1}));
+  EXPECT_EQ(strategy.schedule(c).least, (Rows{2, 1, 1}));
   StepPlan plan = strategy.plan(c);
   EXPECT_EQ(plan.visible, 11);
   EXPECT_EQ(plan.block, (RowRange{3, 7}));
@@ -61,7 +61,7 @@ TEST(FixedCount, CommitsTheMostConfidentOfItsBlockAndWhatIsLeftBefore) {
   commit(c, 1);
   commit(c, 3);
   strategy.advance(c);
-  EXPECT_EQ(strategy.known_counts(), (Rows{1, 1}));
+  EXPECT_EQ(strategy.schedule(c).least, (Rows{1, 1}));
   EXPECT_EQ(strategy.plan(c).open, (Rows{4, 5, 6}));
   EXPECT_EQ(strategy.plan(c).noise_step, 1u);
   commit(c, 4);
@@ -85,7 +85,7 @@ TEST(FixedCount, IdleStepsAreLeftOut) {
   const Canvas c = canvas();
   const FixedCount strategy = after_prompt(c, {.gen_length = 8, .steps = 100});
   EXPECT_EQ(strategy.progress().of, 8);
-  EXPECT_EQ(strategy.known_counts(), Rows(8, 1));
+  EXPECT_EQ(strategy.schedule(c).least, Rows(8, 1));
 }
 
 // Random remasking opens as many rows as it commits, and commits whatever they are.
@@ -93,7 +93,7 @@ TEST(FixedCount, RandomRemaskingChoosesWithoutLogits) {
   const Canvas c = canvas();
   DecodingOptions o{.gen_length = 8, .steps = 4, .block_length = 4, .remasking = Remasking::random};
   FixedCount strategy = after_prompt(c, o);
-  EXPECT_TRUE(strategy.known_counts().empty());
+  EXPECT_TRUE(strategy.schedule(c).least.empty());
   const StepPlan plan = strategy.plan(c);
   ASSERT_EQ(plan.open.size(), 2u);
   EXPECT_LT(plan.open[0], plan.open[1]);
@@ -110,7 +110,7 @@ TEST(FixedCount, AnInfillingIsOneBlockAndDrawsNoMasks) {
                       {.tokens = {}, .options = {}, .infill = true});
   EXPECT_EQ(strategy.progress().of, 4);
   EXPECT_FALSE(strategy.may_draw_mask());
-  EXPECT_TRUE(strategy.known_counts().empty());
+  EXPECT_EQ(strategy.schedule(c).least, (Rows{3, 2, 2, 2}));
   EXPECT_EQ(strategy.plan(c).open.size(), 9u);
   EXPECT_EQ(chosen(strategy, c, {1, 1, 0.1f, 1, 1, 0.2f, 1, 1, 0.3f}), (Rows{1, 3, 5}));
 }

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include "core/philox.h"
+#include "core/tensor_of.h"
 #include "decoding/make_strategy.h"
 #include "decoding/strategies/confidence.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -61,17 +64,80 @@ DecodingOptions of(StrategyKind kind, std::int64_t gen_length = 4) {
 
 // --- thresholds and the like
 
-TEST(Confidence, Counts) {
-  EXPECT_EQ(count_above(std::vector{0.99, 0.95, 0.9, 0.2}, 0.9), 2);
-  EXPECT_EQ(count_above(std::vector<double>{}, 0.9), 0);
-  // The n-th needs 1 - f / (n + 1): with f = 1 1/2, 2/3, 3/4, 4/5.
-  EXPECT_EQ(count_by_factor(std::vector{0.9, 0.8, 0.75, 0.7}, 1), 3);
-  EXPECT_EQ(count_by_factor(std::vector{0.49, 0.4}, 1), 0);
-  EXPECT_EQ(count_by_factor(std::vector{0.1, 0.1}, 3), 2);
-  // The sum of those before: 0, 0.05, 0.10, 0.2.
-  EXPECT_EQ(count_within(std::vector{0.05, 0.05, 0.1, 0.1}, 0.1), 3);
-  EXPECT_EQ(count_within(std::vector{0.5, 0.6}, 0), 1);
-  EXPECT_EQ(count_within(std::vector{0.0, 0.0, 0.1, 0.2}, 0), 3);
+// What a device is told decides as the strategy does, step by step, whatever it finds.
+TEST(Confidence, TheScheduleDecidesTheSame) {
+  CpuOps ops{1};
+  for (const StrategyKind kind :
+       {StrategyKind::fixed, StrategyKind::threshold, StrategyKind::dynamic, StrategyKind::factor,
+        StrategyKind::entropy, StrategyKind::margin}) {
+    for (const std::int64_t steps : {0, 6}) {
+      DecodingOptions o = of(kind, 24);
+      o.block_length = 12;
+      o.steps = steps;
+      o.entropy_bound = 1;
+      Text text(o);
+      for (std::uint32_t number = 0; !text.finished(); ++number) {
+        const StepPlan plan = text.plan();
+        const auto n = std::int64_t(plan.open.size());
+        // Few distinct values: many are equal.
+        const CounterRng rng{7, Purpose::gumbel, number};
+        const auto values = [&](std::uint32_t which) {
+          Values v;
+          for (std::uint32_t m = 0; m < std::uint32_t(n); ++m)
+            v.push_back(float(int(10 * rng.uniform53(100 * which + m))) / 9);
+          return v;
+        };
+        const Rows tokens(std::size_t(n), 1);
+        const Values confidence = values(0), first = values(1), second = values(2),
+                     entropy = values(3);
+        const CommitSchedule schedule = text.strategy->schedule(text.canvas);
+        Rows canvas = text.canvas.tokens, step(std::size_t(n), -1), not_finite = {0};
+        Values probability(std::size_t(n), 0);
+        const Rows offsets = {0, std::int32_t(n)}, rules = {std::int32_t(schedule.rule)};
+        const std::vector<double> bounds = {schedule.bound};
+        RowStats stats;
+        stats.draw = tensor_of(tokens);
+        stats.p_draw = tensor_of(confidence);
+        stats.p_first = tensor_of(first);
+        stats.p_second = tensor_of(second);
+        stats.entropy = tensor_of(entropy);
+        ASSERT_FALSE(schedule.least.empty());
+        const Rows least = {schedule.least.front()};
+        ops.decide(
+            {tensor_of(canvas), tensor_of(step), tensor_of(probability), tensor_of(not_finite)},
+            stats, tensor_of(plan.open).reshaped({1, n}), tensor_of(offsets),
+            {tensor_of(rules), tensor_of(bounds), tensor_of(least)}, 9, 3);
+        const Rows rows = text.step(RowStatistics{.tokens = tokens,
+                                                  .confidence = confidence,
+                                                  .best = tokens,
+                                                  .first = first,
+                                                  .second = second,
+                                                  .entropy = entropy});
+        EXPECT_EQ(canvas, text.canvas.tokens) << int(kind) << ", step " << number;
+        for (std::int64_t m = 0; m < n; ++m) {
+          const auto i = std::size_t(m);
+          const bool chosen = std::find(rows.begin(), rows.end(), plan.open[i]) != rows.end();
+          EXPECT_EQ(step[i], chosen ? 3 : -1);
+          EXPECT_EQ(probability[i], chosen ? confidence[i] : 0);
+        }
+      }
+    }
+  }
+}
+
+// A step per masked row at most, of which the last that the block may take commits all.
+TEST(Confidence, ScheduleOfTheRestOfABlock) {
+  Text text(of(StrategyKind::threshold));
+  const auto schedule = [&] { return text.strategy->schedule(text.canvas); };
+  EXPECT_EQ(schedule().rule, CommitRule::above);
+  EXPECT_EQ(schedule().bound, 0.9);
+  EXPECT_EQ(schedule().least, (Rows{1, 1, 1, 4}));
+  text.step(Values{0.95f, 0.5f, 0.9f, 0.91f});
+  EXPECT_EQ(schedule().least, (Rows{1, 1}));
+  DecodingOptions o = of(StrategyKind::dynamic, 5);
+  o.steps = 3;
+  EXPECT_EQ(Text(o).strategy->schedule(Text(o).canvas).least, (Rows{2, 2, 5}));
+  EXPECT_TRUE(Text(of(StrategyKind::wino)).strategy->schedule(text.canvas).least.empty());
 }
 
 TEST(Threshold, CommitsWhatExceedsItAndAtLeastOne) {

@@ -5,76 +5,81 @@
 #include "decoding/strategies/unmasking.h"
 
 namespace lacuna {
+namespace {
 
-std::int64_t count_above(std::span<const double> confidence, double threshold) {
-  const auto end =
-      std::find_if(confidence.begin(), confidence.end(), [&](double c) { return c <= threshold; });
-  return end - confidence.begin();
+CommitRule rule_of(StrategyKind kind) {
+  switch (kind) {
+    case StrategyKind::factor:
+      return CommitRule::factor;
+    case StrategyKind::entropy:
+      return CommitRule::entropy;
+    case StrategyKind::margin:
+      return CommitRule::margin;
+    default:
+      return CommitRule::above;
+  }
 }
 
-std::int64_t count_by_factor(std::span<const double> confidence, double factor) {
-  std::int64_t n = 0;
-  while (n < std::int64_t(confidence.size()) &&
-         confidence[std::size_t(n)] >= 1 - factor / double(n + 2))
-    ++n;
-  return n;
+double bound_of(const DecodingOptions& options) {
+  switch (options.strategy) {
+    case StrategyKind::factor:
+      return options.factor;
+    case StrategyKind::entropy:
+      return options.entropy_bound;
+    default:
+      return options.threshold;
+  }
 }
 
-std::int64_t count_within(std::span<const double> entropy, double bound) {
-  std::int64_t n = 0;
-  double before = 0;
-  while (n < std::int64_t(entropy.size()) && before <= bound) before += entropy[std::size_t(n++)];
-  return n;
-}
+}  // namespace
 
 ConfidenceStrategy::ConfidenceStrategy(const Canvas& canvas, const BlockLayout& layout,
                                        const DecodingOptions& options)
-    : Blockwise(canvas, layout), options_(options), masked_(masked_in_block(canvas)) {}
+    : Blockwise(canvas, layout),
+      kind_(options.strategy),
+      rule_(rule_of(kind_)),
+      bound_(bound_of(options)),
+      masked_(masked_in_block(canvas)) {}
 
 WantedStatistics ConfidenceStrategy::needs() const {
-  return {.best = options_.strategy == StrategyKind::margin,
-          .entropy = options_.strategy == StrategyKind::entropy};
+  return {.best = rule_ == CommitRule::margin, .entropy = rule_ == CommitRule::entropy};
+}
+
+std::int64_t ConfidenceStrategy::least(std::int64_t step, std::int64_t masked) const {
+  // The last step that the block may take leaves nothing.
+  if (step + 1 >= layout().steps) return masked;
+  if (kind_ != StrategyKind::dynamic) return std::min<std::int64_t>(1, masked);
+  return std::min(masked,
+                  std::max<std::int64_t>(1, unmasked_in_step(masked_, layout().steps, step)));
+}
+
+CommitSchedule ConfidenceStrategy::schedule(const Canvas& canvas) const {
+  CommitSchedule schedule{.rule = rule_, .bound = bound_};
+  // Each step leaves fewer, as none commits the mask token.
+  const std::int64_t masked = masked_in_block(canvas);
+  const std::int64_t end = std::min(layout().steps, progress_.step + masked);
+  for (std::int64_t step = progress_.step; step < end; ++step)
+    schedule.least.push_back(std::int32_t(least(step, masked)));
+  return schedule;
 }
 
 std::vector<Change> ConfidenceStrategy::decide(const Canvas&, const StepPlan& plan,
                                                const RowStatistics& found) {
-  // What rows are ordered by: the greatest first, of equal ones the lower row.
-  const StrategyKind kind = options_.strategy;
-  std::vector<double> score;
-  for (std::size_t m = 0; m < plan.open.size(); ++m)
-    score.push_back(kind == StrategyKind::entropy ? -double(found.entropy[m])
-                    : kind == StrategyKind::margin
-                        ? double(found.first[m]) - double(found.second[m])
-                        : double(found.confidence[m]));
-  const std::vector<std::int64_t> order = by_confidence(score);
-  std::vector<double> sorted;
-  for (const std::int64_t m : order)
-    sorted.push_back(kind == StrategyKind::entropy ? -score[std::size_t(m)]
-                                                   : score[std::size_t(m)]);
-  std::int64_t count = 0, least = 1;
-  switch (kind) {
-    case StrategyKind::factor:
-      count = count_by_factor(sorted, options_.factor);
-      break;
-    case StrategyKind::entropy:
-      count = count_within(sorted, options_.entropy_bound);
-      break;
-    case StrategyKind::dynamic:
-      least = std::max<std::int64_t>(1, unmasked_in_step(masked_, layout().steps, progress_.step));
-      [[fallthrough]];
-    default:
-      count = count_above(sorted, options_.threshold);
-  }
-  count = std::clamp<std::int64_t>(count, std::min(least, std::int64_t(order.size())),
-                                   std::int64_t(order.size()));
-  // The last step that the block may take leaves nothing.
-  if (progress_.step + 1 >= layout().steps) count = std::int64_t(order.size());
-  std::vector<std::int64_t> chosen(order.begin(), order.begin() + count);
-  std::sort(chosen.begin(), chosen.end());
+  const ScoreSources scores{found.confidence.data(), found.first.data(), found.second.data(),
+                            found.entropy.data()};
+  const auto n = std::int32_t(plan.open.size());
+  std::vector<ScoredDraw> chosen;
+  for (std::int32_t m = 0; m < n; ++m) chosen.push_back({scores.score(rule_, m), m});
+  std::sort(chosen.begin(), chosen.end(), precedes);
+  chosen.resize(std::size_t(std::max<std::int64_t>(chosen_by(rule_, bound_, chosen.data(), n),
+                                                   least(progress_.step, n))));
+  std::sort(chosen.begin(), chosen.end(),
+            [](const ScoredDraw& a, const ScoredDraw& b) { return a.draw < b.draw; });
   std::vector<Change> changes;
-  for (const std::int64_t m : chosen)
-    changes.push_back({plan.open[std::size_t(m)], found.tokens[std::size_t(m)],
-                       found.confidence[std::size_t(m)]});
+  for (const auto& [score, draw] : chosen) {
+    const auto m = std::size_t(draw);
+    changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
+  }
   return changes;
 }
 

@@ -22,19 +22,19 @@ class ConfidenceStrategy final : public Blockwise {
                      const DecodingOptions& options);
 
   WantedStatistics needs() const override;
+  CommitSchedule schedule(const Canvas& canvas) const override;
   std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
                              const RowStatistics& found) override;
 
  private:
   void begin_block(const Canvas& canvas) override { masked_ = masked_in_block(canvas); }
+  /// Of `masked` rows in a step of the block.
+  std::int64_t least(std::int64_t step, std::int64_t masked) const;
 
-  const DecodingOptions options_;
+  const StrategyKind kind_;
+  const CommitRule rule_;
+  const double bound_;
   std::int64_t masked_;  // in the block when it began
 };
-
-/// How many of rows sorted by decreasing `confidence`, or increasing `entropy`, are committed.
-std::int64_t count_above(std::span<const double> confidence, double threshold);
-std::int64_t count_by_factor(std::span<const double> confidence, double factor);
-std::int64_t count_within(std::span<const double> entropy, double bound);
 
 }  // namespace lacuna

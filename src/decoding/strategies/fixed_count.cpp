@@ -49,12 +49,12 @@ StepPlan FixedCount::plan(const Canvas& canvas) const {
   return plan;
 }
 
-std::vector<std::int32_t> FixedCount::known_counts() const {
-  std::vector<std::int32_t> counts;
-  if (remasking_ == Remasking::random || !may_draw_mask_) return counts;
+CommitSchedule FixedCount::schedule(const Canvas&) const {
+  CommitSchedule schedule;
+  if (remasking_ == Remasking::random) return schedule;
   for (std::int64_t step = progress_.step; step < busy_steps(masked_, layout().steps); ++step)
-    counts.push_back(std::int32_t(count_of(step)));
-  return counts;
+    schedule.least.push_back(std::int32_t(count_of(step)));
+  return schedule;
 }
 
 std::vector<Change> FixedCount::decide(const Canvas&, const StepPlan& plan,

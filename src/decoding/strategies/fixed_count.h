@@ -15,7 +15,7 @@ class FixedCount final : public Blockwise {
   /// there, a gap would stay.
   bool may_draw_mask() const override { return may_draw_mask_; }
   StepPlan plan(const Canvas& canvas) const override;
-  std::vector<std::int32_t> known_counts() const override;
+  CommitSchedule schedule(const Canvas& canvas) const override;
   std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
                              const RowStatistics& found) override;
 

@@ -7,6 +7,9 @@ cd "$(dirname "$0")/.."
 preset=${1:-cpu}
 
 scripts/setup.sh
-cmake --preset "$preset" -DLACUNA_TESTS=ON
+# A new build of the default preset compiles several files at once, the others one by one.
+unity=()
+[ "$preset" != cpu ] || [ -e build/cpu/CMakeCache.txt ] || unity=(-DLACUNA_UNITY=ON)
+cmake --preset "$preset" -DLACUNA_TESTS=ON "${unity[@]}"
 cmake --build --preset "$preset"
 ctest --preset "$preset" --no-tests=error --parallel "$(nproc)"

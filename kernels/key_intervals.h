@@ -9,6 +9,7 @@ namespace lacuna {
 /// interval is empty (begin1 == end1) where one says it all.
 struct KeyIntervals {
   std::int32_t begin0, end0, begin1, end1;
+  bool operator==(const KeyIntervals&) const = default;
 };
 static_assert(sizeof(KeyIntervals) == 4 * sizeof(std::int32_t));
 

@@ -401,8 +401,8 @@ void Decoder::State::run_round(std::vector<PlannedStep> steps,
                                const std::vector<CommitSchedule>& schedules, std::int64_t passes,
                                const DecodingObserver& observer) {
   for (PlannedStep& step : steps) widen(step.plan, *step.canvas);
-  const DecodingBatch batch = batch_of(steps, batch_model);
-  device->begin(batch, schedules, passes);
+  device->begin(batch_of(steps, batch_model), schedules, passes);
+  const DecodingBatch& batch = device->batch();
   std::vector<std::uint8_t> in_block(live.size(), true);
   std::int64_t seen = 0;
   for (std::int64_t pass = 0; pass < passes; ++pass) {

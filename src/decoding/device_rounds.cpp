@@ -1,6 +1,7 @@
 #include "decoding/device_rounds.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/tensor_of.h"
 
@@ -54,37 +55,43 @@ DeviceRounds::DeviceRounds(Ops& ops, TokenPredictor& predictor, std::int32_t mas
       mask_token_(mask_token),
       arena_(ops.memory(), make_plan(limits, slots_)) {}
 
-void DeviceRounds::place_schedules(const std::vector<CommitSchedule>& schedules,
-                                   std::int64_t steps) {
-  std::vector<std::int32_t> rules, least;
-  std::vector<double> bounds;
-  for (const CommitSchedule& s : schedules) {
-    rules.push_back(std::int32_t(s.rule));
-    bounds.push_back(s.bound);
-  }
-  for (std::int64_t step = 0; step < steps; ++step)
-    for (const CommitSchedule& s : schedules) least.push_back(s.least[std::size_t(step)]);
-  ops_.copy(first(slots_.rules, std::int64_t(rules.size())), tensor_of(rules));
-  ops_.copy(first(slots_.bounds, std::int64_t(bounds.size())), tensor_of(bounds));
-  ops_.copy(first(slots_.least, std::int64_t(least.size())), tensor_of(least));
-  ops_.synchronize();  // after which all of that is copied
+bool DeviceRounds::goes_on(const DecodingBatch& batch, const Placed& placed) const {
+  return fetched_ == predictor_.placements() && batch.tokens == commits_.tokens &&
+         batch.sequences == batch_.sequences && batch.keys == batch_.keys &&
+         batch.draw_offsets == batch_.draw_offsets && placed == placed_;
 }
 
-void DeviceRounds::begin(const DecodingBatch& batch, const std::vector<CommitSchedule>& schedules,
+void DeviceRounds::begin(DecodingBatch batch, const std::vector<CommitSchedule>& schedules,
                          std::int64_t steps) {
-  const std::int64_t draws = batch.draws();
-  batch_ = &batch;
-  const std::vector<std::int32_t> rows = rows_of(batch),
-                                  offsets(batch.draw_offsets.begin(), batch.draw_offsets.end()),
-                                  none(std::size_t(draws), -1), fine = {0};
-  rows_ = first(slots_.rows, std::int64_t(rows.size()));
-  ops_.copy(rows_, tensor_of(rows));
-  rows_ = rows_.reshaped({draws ? rows_.count() / draws : 1, draws});
-  ops_.copy(first(slots_.offsets, batch.canvases() + 1), tensor_of(offsets));
-  ops_.copy(first(slots_.step, draws), tensor_of(none));
+  Placed placed{.rows = rows_of(batch), .rules = {}, .bounds = {}};
+  for (const CommitSchedule& s : schedules) {
+    placed.rules.push_back(std::int32_t(s.rule));
+    placed.bounds.push_back(s.bound);
+  }
+  const bool same = goes_on(batch, placed);
+  first_step_ = same ? first_step_ + steps_ : 0;
+  steps_ = steps;
+  batch_ = std::move(batch);
+  placed_ = std::move(placed);
+  fetched_.reset();
+  least_.clear();
+  for (std::int64_t step = 0; step < steps; ++step)
+    for (const CommitSchedule& s : schedules) least_.push_back(s.least[std::size_t(step)]);
+  ops_.copy(first(slots_.least, std::int64_t(least_.size())), tensor_of(least_));
+  if (!same) place();
+}
+
+void DeviceRounds::place() {
+  const std::int64_t canvases = batch_.canvases();
+  const std::vector<std::int32_t> offsets(batch_.draw_offsets.begin(), batch_.draw_offsets.end()),
+      none(std::size_t(batch_.draws()), -1), fine = {0};
+  ops_.copy(first(slots_.rows, std::int64_t(placed_.rows.size())), tensor_of(placed_.rows));
+  ops_.copy(first(slots_.offsets, canvases + 1), tensor_of(offsets));
+  ops_.copy(first(slots_.rules, canvases), tensor_of(placed_.rules));
+  ops_.copy(first(slots_.bounds, canvases), tensor_of(placed_.bounds));
+  ops_.copy(first(slots_.step, batch_.draws()), tensor_of(none));
   ops_.copy(arena_[slots_.not_finite], tensor_of(fine));
-  place_schedules(schedules, steps);
-  predictor_.place(batch);
+  predictor_.place(batch_);  // after which all of that is copied
 }
 
 DeviceRounds::Record& DeviceRounds::record_of(const PassShape& shape) {
@@ -100,22 +107,25 @@ DeviceRounds::Record& DeviceRounds::record_of(const PassShape& shape) {
 }
 
 void DeviceRounds::step(std::int64_t number) {
-  const std::int64_t draws = batch_->draws(), canvases = batch_->canvases();
-  Record& record =
-      record_of({std::int64_t(batch_->tokens.size()), draws, batch_->guided, canvases});
+  fetched_.reset();
+  const std::int64_t draws = batch_.draws(), canvases = batch_.canvases();
+  const auto rows = std::int64_t(placed_.rows.size());
+  Record& record = record_of({std::int64_t(batch_.tokens.size()), draws, batch_.guided, canvases});
   ops_.run_captured(record.graph, [&] { record.hidden = predictor_.model().run(); });
-  predictor_.draw(*batch_, record.hidden, std::uint64_t(number));
+  predictor_.draw(batch_, record.hidden, std::uint64_t(number));
   ops_.decide({predictor_.model().placed_tokens(), first(slots_.step, draws),
                first(slots_.probability, draws), arena_[slots_.not_finite]},
-              predictor_.drawn(*batch_), rows_, first(slots_.offsets, canvases + 1),
+              predictor_.drawn(batch_),
+              first(slots_.rows, rows).reshaped({draws ? rows / draws : 1, draws}),
+              first(slots_.offsets, canvases + 1),
               {first(slots_.rules, canvases), first(slots_.bounds, canvases),
                arena_[slots_.least].row_range(number * canvases, canvases)},
-              mask_token_, std::int32_t(number));
+              mask_token_, std::int32_t(first_step_ + number));
 }
 
 const RoundCommits& DeviceRounds::commits() {
-  const std::int64_t draws = batch_->draws();
-  commits_.tokens.resize(batch_->tokens.size());
+  const std::int64_t draws = batch_.draws();
+  commits_.tokens.resize(batch_.tokens.size());
   commits_.step.resize(std::size_t(draws));
   commits_.probability.resize(std::size_t(draws));
   std::vector<std::int32_t> not_finite(1);
@@ -125,6 +135,8 @@ const RoundCommits& DeviceRounds::commits() {
   ops_.copy(tensor_of(not_finite), arena_[slots_.not_finite]);
   ops_.synchronize();
   CHECK(not_finite[0] == 0, kNotFinite);
+  for (std::int32_t& step : commits_.step) step -= std::int32_t(first_step_);
+  fetched_ = predictor_.placements();
   return commits_;
 }
 

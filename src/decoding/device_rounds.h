@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/arena.h"
@@ -12,8 +13,8 @@ namespace lacuna {
 /// What the steps of a round committed, on the host.
 struct RoundCommits {
   std::vector<std::int32_t> tokens;  // of the batch's rows, as they are now
-  std::vector<std::int32_t> step;    // of each draw: that of the round which committed it; -1: none
-  std::vector<float> probability;    // of its token in that step, without noise
+  std::vector<std::int32_t> step;  // of each draw: that of the round which committed it; < 0: none
+  std::vector<float> probability;  // of its token in that step, without noise
 };
 
 /// Rounds of steps that follow each other on a device without waiting for the host: tokens lie in
@@ -28,11 +29,12 @@ class DeviceRounds {
   /// What that allocates.
   static Plan plan(const ModelLimits& limits);
 
-  /// Borrows the batch for the round, whose draws are of rows that the request did not give: those
-  /// that hold the mask token are to be filled. `schedules` of the canvases, each with `steps`
-  /// steps or more.
-  void begin(const DecodingBatch& batch, const std::vector<CommitSchedule>& schedules,
-             std::int64_t steps);
+  /// The draws of the batch are of rows that the request did not give: those that hold the mask
+  /// token are to be filled. `schedules` of the canvases, each with `steps` steps or more. Of a
+  /// batch that goes on where the round before ended only the schedules are copied to the device.
+  void begin(DecodingBatch batch, const std::vector<CommitSchedule>& schedules, std::int64_t steps);
+  /// Of the round.
+  const DecodingBatch& batch() const { return batch_; }
   /// `number` from 0, within the round.
   void step(std::int64_t number);
   /// Waits for the steps so far. Throws Error when a probability was not finite.
@@ -44,7 +46,14 @@ class DeviceRounds {
   };
   static Plan make_plan(const ModelLimits& limits, Slots& slots);
   Tensor first(Slot slot, std::int64_t n) const { return arena_[slot].row_range(0, n); }
-  void place_schedules(const std::vector<CommitSchedule>& schedules, std::int64_t steps);
+  /// What the device holds of a round, beside the batch.
+  struct Placed {
+    std::vector<std::int32_t> rows, rules;
+    std::vector<double> bounds;
+    bool operator==(const Placed&) const = default;
+  };
+  bool goes_on(const DecodingBatch& batch, const Placed& placed) const;
+  void place();
 
   /// What a record is of.
   struct PassShape {
@@ -64,9 +73,14 @@ class DeviceRounds {
   Slots slots_;
   Arena arena_;
   std::list<Record> records_;  // the last used first
-  const DecodingBatch* batch_ = nullptr;
-  Tensor rows_;  // as Ops::decide takes them
+  DecodingBatch batch_;
+  Placed placed_;
+  std::vector<std::int32_t> least_;  // [steps, canvases]
+  std::int64_t steps_ = 0;           // of the round
+  std::int64_t first_step_ = 0;      // steps of earlier rounds of this batch
   RoundCommits commits_;
+  // TokenPredictor::placements() where commits_ is what the device holds.
+  std::optional<std::int64_t> fetched_;
 };
 
 }  // namespace lacuna

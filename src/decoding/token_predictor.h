@@ -31,6 +31,8 @@ class TokenPredictor {
   /// Queues the statistics (Ops::row_stats) at `hidden`, the result of model().run(). Noise steps
   /// are `later` than the batch's.
   void draw(const DecodingBatch& batch, Tensor hidden, std::uint64_t later = 0);
+  /// How often a batch was placed, by predict() as well.
+  std::int64_t placements() const { return placements_; }
   /// Where draw() leaves them.
   RowStats drawn(const DecodingBatch& batch) const { return stats(batch.wanted, 0, batch.draws()); }
   Model& model() { return model_; }
@@ -52,6 +54,7 @@ class TokenPredictor {
   Model model_;
   Head head_;
   Arena arena_;
+  std::int64_t placements_ = 0;
   struct OnHost {
     std::vector<std::int32_t> tokens, best;
     std::vector<float> confidence, first, second, entropy, current;

@@ -36,6 +36,7 @@ struct Sequences {
 
   std::int64_t count() const { return offsets.empty() ? 0 : std::int64_t(offsets.size()) - 1; }
   std::int64_t rows() const { return offsets.empty() ? 0 : offsets.back(); }
+  bool operator==(const Sequences&) const = default;
   /// `count` sequences of `length` tokens, no logit rows yet.
   static Sequences equal(std::int64_t count, std::int64_t length);
 };

@@ -134,13 +134,16 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   EXPECT_EQ(texts(device(), there, false), texts(host, here, false));
 }
 
-/// Rounds of texts with other seeds, temperatures, guidance and lengths, some of which end sooner.
+/// Texts with other seeds, temperatures, guidance, lengths and strategies, some of which end
+/// sooner. While remdm is among them the host decides.
 TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
   const ModelConfig config = tiny(48, 3, 1);
   ModelTensors here(host.memory(), config, "weights"), there(device().memory(), config, "weights");
   initialise(here, config, 5, host);
   for (std::size_t i = 0; i < here.named().size(); ++i)
     device().copy(there.named()[i].tensor, here.named()[i].tensor);
+  const StrategyKind strategies[] = {StrategyKind::fixed, StrategyKind::threshold,
+                                     StrategyKind::remdm, StrategyKind::entropy};
   std::vector<DecodingRequest> requests;
   for (std::int64_t i = 0; i < 4; ++i)  // without a prompt, all rows would be equal
     requests.push_back(
@@ -149,7 +152,8 @@ TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
                      .block_length = 4,
                      .temperature = 0.4 * double(i % 3),
                      .cfg_scale = i % 2 ? 1.5 : 0.0,
-                     .seed = std::uint64_t(i)},
+                     .seed = std::uint64_t(i),
+                     .strategy = strategies[i]},
          .sample = i});
   const auto texts = [&](Ops& ops, const ModelTensors& weights) {
     Decoder decoder(ops, config, weights, {64, 3, true});

@@ -58,9 +58,9 @@ struct DeviceRoundsOfBlocks : DeviceRounds {
   DeviceRoundsOfBlocks() : DeviceRounds(Attention::block_causal) {}
 };
 
-/// Waits of a round: until what is copied to the device for it was placed, the schedules first;
-/// until its last step is done.
-constexpr std::int64_t kWaits = 3;
+/// Waits of a round: until its last step is done; and, unless it goes on where one before ended,
+/// until the texts were placed.
+constexpr std::int64_t kGoesOn = 1, kWaits = 2;
 
 TEST_F(DeviceRounds, TheHostWaitsForABlockHoweverManyStepsItTakes) {
   Decoder texts = decoder(false);
@@ -91,11 +91,16 @@ TEST_F(DeviceRounds, AStrategyThatDependsOnThemWaitsOncePerFourPasses) {
   counts_of(texts, o);
   const Counts c = counts_of(texts, o);
   EXPECT_EQ(c.stats.passes, 16);
-  EXPECT_EQ(c.other_waits(), 2 * 2 * kWaits);
+  EXPECT_EQ(c.other_waits(), 2 * (kWaits + kGoesOn));
   EXPECT_EQ(c.stats.rows, 16 * (18 + 17));
   EXPECT_EQ(c.stats.logit_rows, 16 * 2 * 8);  // one shape for all
   EXPECT_EQ(c.allocations, 0);
   EXPECT_EQ(c.gemm_shapes, 0);
+  // Of a round that goes on: the least counts there; tokens, steps, probabilities and whether all
+  // were finite back.
+  DecodingOptions half = o;
+  half.steps = 8;  // 4 of each block
+  EXPECT_EQ(c.copies - counts_of(texts, half).copies, 2 * 5);
 }
 
 /// The refresh, then 4 and 3 passes over the block.
@@ -110,7 +115,7 @@ TEST_F(DeviceRounds, WithACacheTheRefreshIsARoundOfItsOwn) {
   const Counts c = counts_of(texts, o);
   EXPECT_EQ(c.stats.passes, 16);
   EXPECT_EQ(c.stats.refreshes, 2 * 2);
-  EXPECT_EQ(c.other_waits(), 2 * 3 * kWaits);
+  EXPECT_EQ(c.other_waits(), 2 * (2 * kWaits + kGoesOn));
   EXPECT_EQ(c.stats.rows, 2 * (18 + 17) + 14 * 2 * 8);
   EXPECT_EQ(c.allocations, 0);
   EXPECT_EQ(c.gemm_shapes, 0);

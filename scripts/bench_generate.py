@@ -36,8 +36,9 @@ SIDES = ["none", "dual", "block", "causal"]
 LACUNA = {
     "none": ["--block-length", str(BLOCK)],
     "dual": ["--block-length", str(BLOCK), "--cache", "dual"],
-    "block": ["--set", "model.attention=block_causal", "--set", f"model.block_size={BLOCK}"],
-    "causal": ["--set", "model.attention=causal"],
+    "block": ["--set", "model.attention=block_causal", "--set", f"model.block_size={BLOCK}", "--set",
+              "train.objective=block_diffusion"],
+    "causal": ["--set", "model.attention=causal", "--set", "train.objective=autoregressive"],
 }
 
 
@@ -46,7 +47,7 @@ def config_of(shape, length):
     s = training.SHAPES[shape]
     return (f"[model]\nvocab_size = {s['vocab']}\nhidden_size = {s['dim']}\nnum_layers = {s['layers']}\n"
             f"num_heads = {s['heads']}\nintermediate_size = {s['ffn']}\nmax_seq_length = {length}\n"
-            f"mask_token = {s['vocab'] - 1}\n")
+            f"mask_token = {s['vocab'] - 1}\n\n[data]\nsequence_length = {length}\n")
 
 
 # --- the PyTorch side, run in a process of its own ------------------------------------------------

@@ -9,12 +9,21 @@
 #include "app/commands.h"
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
+#include "config/config.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "model/weight_spec.h"
 
 namespace lacuna {
+namespace {
+/// --dtype.
+enum class ExportType : std::uint8_t { f32, bf16, f16, q8_0 };
+}  // namespace
+template <>
+struct EnumWords<ExportType> {
+  static constexpr const char* words[] = {"f32", "bf16", "f16", "q8_0"};
+};
 namespace {
 
 struct Arguments {
@@ -46,10 +55,10 @@ void write_gguf(const Arguments& a) {
   if (std::filesystem::is_directory(file) || !file.has_filename()) file /= "model.gguf";
   const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
   GgufType type = GgufType::f32;
-  if (a.dtype == "bf16") type = GgufType::bf16;
-  if (a.dtype == "f16") type = GgufType::f16;
-  if (a.dtype == "q8_0") type = GgufType::q8_0;
-  if (a.dtype.empty()) {  // as the weights are stored
+  if (const auto asked = parse_word<ExportType>(a.dtype)) {
+    constexpr GgufType kTypes[] = {GgufType::f32, GgufType::bf16, GgufType::f16, GgufType::q8_0};
+    type = kTypes[std::size_t(*asked)];
+  } else {  // as the weights are stored
     const DType stored = open_model(checkpoint)->dtype("model", embedding_name());
     if (stored == DType::bf16) type = GgufType::bf16;
     if (stored == DType::f16) type = GgufType::f16;
@@ -66,12 +75,13 @@ void write_gguf(const Arguments& a) {
 void run(const Arguments& a) {
   if (a.output.empty()) fail_usage("--output: no file or folder was named");
   if (a.format == "gguf") return write_gguf(a);
-  if (a.dtype == "q8_0")
-    fail_usage("--dtype q8_0: safetensors has no such type; --format gguf has");
   ExportOptions options;
-  if (a.dtype == "f32") options.dtype = DType::f32;
-  if (a.dtype == "bf16") options.dtype = DType::bf16;
-  if (a.dtype == "f16") options.dtype = DType::f16;
+  if (const auto asked = parse_word<ExportType>(a.dtype)) {
+    if (asked == ExportType::q8_0)
+      fail_usage("--dtype q8_0: safetensors has no such type; --format gguf has");
+    constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16};
+    options.dtype = kTypes[std::size_t(*asked)];
+  }
   options.shard_bytes = parse_size(a.shard_size);
   const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
   export_hugging_face(checkpoint, a.output, options);
@@ -109,7 +119,7 @@ void add_export_command(Command app) {
   command
       .add_option("--dtype", a->dtype,
                   "of the weights: f32, bf16, f16, or, in gguf, q8_0 [as they are stored]")
-      .one_of({"f32", "bf16", "f16", "q8_0"});
+      .one_of(all_words<ExportType>());
   command
       .add_option("--shard-size", a->shard_size,
                   "safetensors: largest weights file; what exceeds it is cut into several with an "

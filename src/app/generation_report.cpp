@@ -1,8 +1,6 @@
 #include "app/generation_report.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 
 #include "core/atomic_file.h"
 #include "core/json.h"
@@ -10,16 +8,6 @@
 #include "core/text.h"
 
 namespace lacuna {
-namespace {
-
-std::string rounded(double x) {
-  std::array<char, 32> text;
-  std::snprintf(text.data(), text.size(), "%.2f", x);
-  return text.data();
-}
-
-}  // namespace
-
 void GenerationReport::add(const DecodingResult& result) {
   if (path_.empty()) return;
   const nlohmann::ordered_json line = {{"sample", result.id},
@@ -48,9 +36,9 @@ void GenerationReport::finish(const DecodingStats& s, std::int64_t decoders, dou
   }
   if (print)
     log_info(str(counted(s.tokens, "token"), " in ", counted(s.passes, "pass", "passes"), " (",
-                 rounded(per_pass), " per pass), ", with_commas(s.rows), " rows computed, ",
+                 format("%.2f", per_pass), " per pass), ", with_commas(s.rows), " rows computed, ",
                  counted(s.refreshes, "refresh", "refreshes"), ", ", human_time(pass_seconds),
-                 " per pass, ", rounded(rate), " tokens/s"));
+                 " per pass, ", format("%.2f", rate), " tokens/s"));
 }
 
 }  // namespace lacuna

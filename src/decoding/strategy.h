@@ -59,6 +59,11 @@ struct Change {
 };
 inline constexpr std::int32_t kMaskAgain = -1;
 
+/// Draw m of a plan, committed to its row.
+inline Change committed(const StepPlan& plan, const RowStatistics& found, std::size_t m) {
+  return {plan.open[m], found.tokens[m], found.confidence[m]};
+}
+
 /// How the coming steps of a block choose among the plan's open rows, where a device can do it
 /// (Ops::decide): in order of a score, with noise steps from the plan's on.
 struct CommitSchedule {

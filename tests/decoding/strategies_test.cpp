@@ -64,7 +64,7 @@ DecodingOptions of(StrategyKind kind, std::int64_t gen_length = 4) {
 
 // --- thresholds and the like
 
-// What a device is told decides as the strategy does, step by step, whatever it finds.
+// The schedule that a device gets decides as decide() does, step by step, whatever is found.
 TEST(Confidence, TheScheduleDecidesTheSame) {
   CpuOps ops{1};
   for (const StrategyKind kind :

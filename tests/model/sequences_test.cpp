@@ -38,6 +38,41 @@ TEST(Sequences, WhatIsRefused) {
   EXPECT_TRUE(contains(refusal({0, 8}, {3, 3}), "must increase; 3 follows 3"));
 }
 
+/// What a placer writes of so many rows and logit rows in so many segments.
+struct Placed {
+  using Values = std::vector<std::int32_t>;
+  Values tokens, positions, keys, offsets, rows, row_positions, row_keys, row_offsets, key_offsets,
+      cache_rows;
+
+  Placed(std::size_t n, std::size_t m, std::size_t segments)
+      : tokens(n, -1),
+        positions(n, -1),
+        keys(4 * n, -1),
+        offsets(segments + 1, -1),
+        rows(m, -1),
+        row_positions(m, -1),
+        row_keys(4 * m, -1),
+        row_offsets(segments + 1, -1),
+        key_offsets(segments + 1, -1),
+        cache_rows(n, -1) {}
+  SequenceTensors tensors() {
+    const auto intervals = [](Values& v) {
+      return Tensor(v.data(), {std::int64_t(v.size()) / 4, 4});
+    };
+    return {.tokens = tensor_of(tokens),
+            .all = {.rows = {},
+                    .positions = tensor_of(positions),
+                    .keys = intervals(keys),
+                    .offsets = tensor_of(offsets)},
+            .logit = {.rows = tensor_of(rows),
+                      .positions = tensor_of(row_positions),
+                      .keys = intervals(row_keys),
+                      .offsets = tensor_of(row_offsets)},
+            .key_offsets = tensor_of(key_offsets),
+            .cache_rows = tensor_of(cache_rows)};
+  }
+};
+
 // Rows of two sequences, kept in parts of a cache of 20 rows. The gaps are segments without
 // queries.
 TEST(Sequences, PlacedInACache) {
@@ -50,29 +85,17 @@ TEST(Sequences, PlacedInACache) {
   s.slabs = {{3, 12}, {14, 18}};
   s.cache_rows = {9, 10, 14, 15, 16};
   check(s, limits, 16);
-  Values tokens(5), positions(5), offsets(6), keys(20), rows(2), row_positions(2), row_offsets(6),
-      row_keys(8), key_offsets(6), cache_rows(5);
-  const SequenceTensors to{.tokens = tensor_of(tokens),
-                           .all = {.rows = {},
-                                   .positions = tensor_of(positions),
-                                   .keys = Tensor(keys.data(), {5, 4}),
-                                   .offsets = tensor_of(offsets)},
-                           .logit = {.rows = tensor_of(rows),
-                                     .positions = tensor_of(row_positions),
-                                     .keys = Tensor(row_keys.data(), {2, 4}),
-                                     .offsets = tensor_of(row_offsets)},
-                           .key_offsets = tensor_of(key_offsets),
-                           .cache_rows = tensor_of(cache_rows)};
+  Placed to(5, 2, 5);
   SequencePlacer placer(limits, AttentionMask(ModelConfig{}));
   const Values ids = {1, 2, 3, 4, 5};
-  placer.place(cpu(), to, tensor_of(ids), s);
+  placer.place(cpu(), to.tensors(), tensor_of(ids), s);
   EXPECT_EQ(placer.segments(s), 5);
-  EXPECT_EQ(positions, s.positions);
-  EXPECT_EQ(cache_rows, s.cache_rows);
-  EXPECT_EQ(key_offsets, (Values{0, 3, 12, 14, 18, 20}));
-  EXPECT_EQ(offsets, (Values{0, 0, 2, 2, 5, 5}));
-  EXPECT_EQ(row_offsets, (Values{0, 0, 1, 1, 2, 2}));
-  EXPECT_EQ(row_positions, (Values{7, 2}));
+  EXPECT_EQ(to.positions, s.positions);
+  EXPECT_EQ(to.cache_rows, s.cache_rows);
+  EXPECT_EQ(to.key_offsets, (Values{0, 3, 12, 14, 18, 20}));
+  EXPECT_EQ(to.offsets, (Values{0, 0, 2, 2, 5, 5}));
+  EXPECT_EQ(to.row_offsets, (Values{0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(to.row_positions, (Values{7, 2}));
 
   const auto error = [&](auto change) {
     Sequences wrong = s;
@@ -91,27 +114,17 @@ TEST(Sequences, Placed) {
   const Values ids = {7, 6, 5, 4, 3, 2, 1, 0, 8};
   const auto check = [&](const ModelConfig& config, const Values& query_keys,
                          const Values& logit_keys) {
-    Values tokens(9, -1), positions(9, -1), offsets(4, -1), keys(36, -1), rows(3, -1),
-        row_positions(3, -1), row_keys(12, -1), row_offsets(4, -1);
-    const SequenceTensors to{.tokens = tensor_of(tokens),
-                             .all = {.rows = {},
-                                     .positions = tensor_of(positions),
-                                     .keys = Tensor(keys.data(), {9, 4}),
-                                     .offsets = tensor_of(offsets)},
-                             .logit = {.rows = tensor_of(rows),
-                                       .positions = tensor_of(row_positions),
-                                       .keys = Tensor(row_keys.data(), {3, 4}),
-                                       .offsets = tensor_of(row_offsets)}};
+    Placed to(9, 3, 3);
     SequencePlacer placer({9, 3, 3, false}, AttentionMask(config));
-    placer.place(cpu(), to, tensor_of(ids), {{0, 4, 6, 9}, {1, 3, 8}});
-    EXPECT_EQ(tokens, ids);
-    EXPECT_EQ(positions, (Values{0, 1, 2, 3, 0, 1, 0, 1, 2}));
-    EXPECT_EQ(offsets, (Values{0, 4, 6, 9}));
-    EXPECT_EQ(rows, (Values{1, 3, 8}));
-    EXPECT_EQ(row_positions, (Values{1, 3, 2}));
-    EXPECT_EQ(row_offsets, (Values{0, 2, 2, 3}));
-    EXPECT_EQ(keys, query_keys);
-    EXPECT_EQ(row_keys, logit_keys);
+    placer.place(cpu(), to.tensors(), tensor_of(ids), {{0, 4, 6, 9}, {1, 3, 8}});
+    EXPECT_EQ(to.tokens, ids);
+    EXPECT_EQ(to.positions, (Values{0, 1, 2, 3, 0, 1, 0, 1, 2}));
+    EXPECT_EQ(to.offsets, (Values{0, 4, 6, 9}));
+    EXPECT_EQ(to.rows, (Values{1, 3, 8}));
+    EXPECT_EQ(to.row_positions, (Values{1, 3, 2}));
+    EXPECT_EQ(to.row_offsets, (Values{0, 2, 2, 3}));
+    EXPECT_EQ(to.keys, query_keys);
+    EXPECT_EQ(to.row_keys, logit_keys);
   };
   const auto model = [](Attention attention, std::int64_t block = 0, bool causal_context = false) {
     ModelConfig config;
@@ -145,25 +158,14 @@ TEST(Sequences, GivenRowByRow) {
   const ModelLimits limits{5, 2, 2, false};
   check(given, limits, 8);
   const Values ids = {5, 4, 3, 2, 1};
-  Values tokens(5), positions(5), offsets(3), keys(20), rows(2), row_positions(2), row_keys(8),
-      row_offsets(3);
+  Placed to(5, 2, 2);
   SequencePlacer placer(limits, AttentionMask(ModelConfig{}));
-  placer.place(cpu(),
-               {.tokens = tensor_of(tokens),
-                .all = {.rows = {},
-                        .positions = tensor_of(positions),
-                        .keys = Tensor(keys.data(), {5, 4}),
-                        .offsets = tensor_of(offsets)},
-                .logit = {.rows = tensor_of(rows),
-                          .positions = tensor_of(row_positions),
-                          .keys = Tensor(row_keys.data(), {2, 4}),
-                          .offsets = tensor_of(row_offsets)}},
-               tensor_of(ids), given);
-  EXPECT_EQ(positions, given.positions);
-  EXPECT_EQ(keys, (Values{0, 1, 2, 3, 1, 2, 2, 3, 2, 3, 3, 3, 3, 5, 5, 5, 4, 5, 5, 5}));
-  EXPECT_EQ(row_positions, (Values{1, 6}));
-  EXPECT_EQ(row_keys, (Values{1, 2, 2, 3, 4, 5, 5, 5}));
-  EXPECT_EQ(row_offsets, (Values{0, 1, 2}));
+  placer.place(cpu(), to.tensors(), tensor_of(ids), given);
+  EXPECT_EQ(to.positions, given.positions);
+  EXPECT_EQ(to.keys, (Values{0, 1, 2, 3, 1, 2, 2, 3, 2, 3, 3, 3, 3, 5, 5, 5, 4, 5, 5, 5}));
+  EXPECT_EQ(to.row_positions, (Values{1, 6}));
+  EXPECT_EQ(to.row_keys, (Values{1, 2, 2, 3, 4, 5, 5, 5}));
+  EXPECT_EQ(to.row_offsets, (Values{0, 1, 2}));
 
   const auto refused = [&](auto&& change) {
     Sequences wrong = given;

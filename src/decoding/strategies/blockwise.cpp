@@ -22,11 +22,15 @@ std::int64_t Blockwise::masked_in_block(const Canvas& canvas) const {
 }
 
 StepPlan Blockwise::plan(const Canvas& canvas) const {
+  return plan_from(canvas, block(canvas).begin);
+}
+
+StepPlan Blockwise::plan_from(const Canvas& canvas, std::int64_t first) const {
   StepPlan plan;
   plan.block = block(canvas);
   plan.visible = layout_.sees_later ? canvas.rows() : plan.block.end;
   plan.noise_step = std::uint64_t(progress_.done);
-  for (std::int64_t i = plan.block.begin; i < plan.block.end; ++i)
+  for (std::int64_t i = first; i < plan.block.end; ++i)
     if (canvas.masked[std::size_t(i)]) plan.open.push_back(std::int32_t(i));
   plan.logit_rows = plan.open;
   return plan;

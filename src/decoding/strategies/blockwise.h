@@ -30,6 +30,8 @@ class Blockwise : public Strategy {
   /// Whether the active block needs no further step, `progress_.step` of which are done.
   virtual bool block_done(const Canvas& canvas) const;
 
+  /// A plan in which the masked rows from `first` to the block's end are open.
+  StepPlan plan_from(const Canvas& canvas, std::int64_t first) const;
   const BlockLayout& layout() const { return layout_; }
   RowRange block(const Canvas& canvas) const;
   std::int64_t masked_in_block(const Canvas& canvas) const;

@@ -68,18 +68,15 @@ std::vector<Change> ConfidenceStrategy::decide(const Canvas&, const StepPlan& pl
   const ScoreSources scores{found.confidence.data(), found.first.data(), found.second.data(),
                             found.entropy.data()};
   const auto n = std::int32_t(plan.open.size());
-  std::vector<ScoredDraw> chosen;
-  for (std::int32_t m = 0; m < n; ++m) chosen.push_back({scores.score(rule_, m), m});
-  std::sort(chosen.begin(), chosen.end(), precedes);
+  std::vector<double> of_draws;
+  for (std::int32_t m = 0; m < n; ++m) of_draws.push_back(scores.score(rule_, m));
+  std::vector<ScoredDraw> chosen = in_order(of_draws);
   chosen.resize(std::size_t(std::max<std::int64_t>(chosen_by(rule_, bound_, chosen.data(), n),
                                                    least(progress_.step, n))));
   std::sort(chosen.begin(), chosen.end(),
             [](const ScoredDraw& a, const ScoredDraw& b) { return a.draw < b.draw; });
   std::vector<Change> changes;
-  for (const auto& [score, draw] : chosen) {
-    const auto m = std::size_t(draw);
-    changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
-  }
+  for (const ScoredDraw& c : chosen) changes.push_back(committed(plan, found, std::size_t(c.draw)));
   return changes;
 }
 

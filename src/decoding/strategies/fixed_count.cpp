@@ -30,11 +30,8 @@ std::int64_t FixedCount::count_of(std::int64_t step) const {
 }
 
 StepPlan FixedCount::plan(const Canvas& canvas) const {
-  StepPlan plan = Blockwise::plan(canvas);
+  StepPlan plan = plan_from(canvas, 0);
   plan.noise_step = std::uint64_t(noise_step());
-  plan.open.clear();
-  for (std::int32_t i = 0; i < plan.block.end; ++i)
-    if (canvas.masked[std::size_t(i)]) plan.open.push_back(i);
   if (remasking_ == Remasking::random) {
     std::vector<double> confidence;
     confidence.reserve(plan.open.size());
@@ -62,8 +59,7 @@ std::vector<Change> FixedCount::decide(const Canvas&, const StepPlan& plan,
   const std::vector<double> confidence(found.confidence.begin(), found.confidence.end());
   std::vector<Change> changes;
   for (const std::int64_t m : most_confident(confidence, count_of(progress_.step)))
-    changes.push_back({plan.open[std::size_t(m)], found.tokens[std::size_t(m)],
-                       found.confidence[std::size_t(m)]});
+    changes.push_back(committed(plan, found, std::size_t(m)));
   return changes;
 }
 

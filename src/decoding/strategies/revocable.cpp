@@ -1,6 +1,7 @@
 #include "decoding/strategies/revocable.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/philox.h"
 #include "decoding/strategies/unmasking.h"
@@ -17,19 +18,15 @@ std::vector<std::int32_t> committed_rows(const Canvas& canvas, RowRange block) {
   return rows;
 }
 
-/// Those of the open rows with more confidence than `threshold`, at least one and at most `most`.
-std::vector<std::int64_t> confident(const RowStatistics& found, std::size_t open, double threshold,
-                                    std::int64_t most) {
-  const std::vector<double> confidence(found.confidence.begin(),
-                                       found.confidence.begin() + std::ptrdiff_t(open));
-  std::vector<std::int64_t> order = by_confidence(confidence);
-  std::int64_t count = 0;
-  while (count < std::int64_t(open) &&
-         confidence[std::size_t(order[std::size_t(count)])] > threshold)
-    ++count;
-  count = std::clamp<std::int64_t>(count, 1, std::min(most, std::int64_t(open)));
-  order.resize(std::size_t(count));
-  return order;
+/// Draws with more confidence than `threshold`, at least one of them, if there is one, and at most
+/// `most`.
+std::vector<ScoredDraw> confident(std::span<const double> confidence, double threshold,
+                                  std::int64_t most) {
+  std::vector<ScoredDraw> draws = in_order(confidence);
+  const auto n = std::int32_t(draws.size());
+  const std::int64_t above = chosen_by(CommitRule::above, threshold, draws.data(), n);
+  draws.resize(std::size_t(std::min<std::int64_t>(n, std::clamp<std::int64_t>(above, 1, most))));
+  return draws;
 }
 
 void sort_by_row(std::vector<Change>& changes) {
@@ -64,12 +61,10 @@ std::vector<Change> ReMdm::decide(const Canvas& canvas, const StepPlan& plan,
   std::vector<Change> changes;
   std::size_t nearest = 0;
   for (std::size_t m = 0; m < plan.open.size(); ++m) {
-    if (chance(plan.open[m]) < fill)
-      changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
+    if (chance(plan.open[m]) < fill) changes.push_back(committed(plan, found, m));
     if (chance(plan.open[m]) < chance(plan.open[nearest])) nearest = m;
   }
-  if (changes.empty() && !plan.open.empty())
-    changes.push_back({plan.open[nearest], found.tokens[nearest], found.confidence[nearest]});
+  if (changes.empty() && !plan.open.empty()) changes.push_back(committed(plan, found, nearest));
   for (const std::int32_t row : committed_rows(canvas, plan.block))
     if (chance(row) < again) changes.push_back({row, kMaskAgain, 0});
   sort_by_row(changes);
@@ -91,9 +86,9 @@ std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowS
   const auto masked = std::int64_t(plan.open.size());
   const std::int64_t most = std::clamp<std::int64_t>(masked * 7 / 10, 5, 20);
   std::vector<Change> changes;
-  for (const std::int64_t m : confident(found, plan.open.size(), draft_, most))
-    changes.push_back({plan.open[std::size_t(m)], found.tokens[std::size_t(m)],
-                       found.confidence[std::size_t(m)]});
+  const std::vector<double> confidence(found.confidence.begin(), found.confidence.begin() + masked);
+  for (const ScoredDraw& c : confident(confidence, draft_, most))
+    changes.push_back(committed(plan, found, std::size_t(c.draw)));
   const auto accepted = std::int64_t(changes.size());
 
   // The least probable first.
@@ -102,10 +97,10 @@ std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowS
   for (std::size_t i = 0; i < plan.shadows.size(); ++i)
     doubt.push_back(-double(found.current[first + i]));
   const std::int64_t revocable = accepted > 1 ? std::max<std::int64_t>(0, accepted_ - 1) : 0;
-  for (const std::int64_t i : by_confidence(doubt)) {
+  for (const ScoredDraw& shadow : in_order(doubt)) {
     if (accepted + revocable == std::int64_t(changes.size())) break;
-    if (-doubt[std::size_t(i)] >= verify_) break;
-    changes.push_back({plan.shadows[std::size_t(i)], kMaskAgain, 0});
+    if (-shadow.score >= verify_) break;
+    changes.push_back({plan.shadows[std::size_t(shadow.draw)], kMaskAgain, 0});
   }
   accepted_ = accepted;
   sort_by_row(changes);
@@ -147,13 +142,8 @@ std::vector<Change> TokenEditing::decide(const Canvas& canvas, const StepPlan& p
       changes.push_back({row, found.best[m], found.first[m]});
     }
   }
-  const std::vector<std::int64_t> order = by_confidence(confidence);
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const auto c = std::size_t(order[i]);
-    if (i > 0 && confidence[c] <= fill_) break;
-    const std::size_t m = masked[c];
-    changes.push_back({plan.open[m], found.tokens[m], found.confidence[m]});
-  }
+  for (const ScoredDraw& c : confident(confidence, fill_, std::int64_t(masked.size())))
+    changes.push_back(committed(plan, found, masked[std::size_t(c.draw)]));
   changed_ = !changes.empty();
   full_steps_ = masked.empty() ? full_steps_ + 1 : 0;
   sort_by_row(changes);

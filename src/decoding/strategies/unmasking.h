@@ -3,6 +3,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/commit_rule.h"
+
 namespace lacuna {
 
 // How many masked tokens a step of LLaDA's generate() fills, and which (github.com/ML-GSAI/LLaDA,
@@ -19,8 +21,8 @@ constexpr std::int64_t busy_steps(std::int64_t masked, std::int64_t steps) {
   return masked < steps ? masked : steps;
 }
 
-/// Indices from the highest confidence to the lowest; of equal ones the lower index first.
-std::vector<std::int64_t> by_confidence(std::span<const double> confidence);
+/// Draws in the order of precedes(): from the highest score to the lowest, of equal ones the first.
+std::vector<ScoredDraw> in_order(std::span<const double> scores);
 /// Indices of the `count` highest confidences, increasing; of equal ones the lower index.
 std::vector<std::int64_t> most_confident(std::span<const double> confidence, std::int64_t count);
 

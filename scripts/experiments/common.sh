@@ -46,3 +46,14 @@ wordnet() {
   [ -z "${WORDNET_NOUNS:-}" ] || nouns=(--nouns "$WORDNET_NOUNS")
   $python scripts/experiments/wordnet.py "$1" --output "$data" "${nouns[@]}"
 }
+# The models of scaling.sh, trained where they are missing: one writes texts, the larger one judges them.
+writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
+writer_and_judge() {
+  local run
+  for run in "$writer" "$judge"; do
+    [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
+  done
+}
+score() {  # score NAME: the bounds of its texts under the larger model
+  $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
+}

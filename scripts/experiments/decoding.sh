@@ -3,16 +3,10 @@
 # blocks of 16, judged by the bound under a larger model and by how much they repeat themselves. Uses the
 # models of scaling.sh, which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
-writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
-for run in "$writer" "$judge"; do
-  [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
-done
+writer_and_judge
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/decoding"
 $python scripts/experiments/report.py passages "$data/kjv.txt" --output "$runs/decoding/book.jsonl"
-score() {  # score NAME: its texts' bounds under the larger model
-  $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
-}
 decode() {  # decode STRATEGY VALUE CACHE [options]
   local name=$runs/decoding/$1-$2-$3
   [ ! -s "$name-score.jsonl" ] || return 0

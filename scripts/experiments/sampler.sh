@@ -3,15 +3,9 @@
 # by the bound under a larger model and by how much they repeat themselves. Uses the models of
 # scaling.sh, which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
-writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
-for run in "$writer" "$judge"; do
-  [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
-done
+writer_and_judge
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/sampler"
-score() {  # score NAME: its texts' bounds under the larger model
-  $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
-}
 $python scripts/experiments/report.py passages "$data/kjv.txt" --output "$runs/sampler/book.jsonl"
 score "$runs/sampler/book"
 for way in low_confidence random block; do

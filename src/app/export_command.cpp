@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
@@ -12,20 +13,12 @@
 #include "config/config.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/matrix.h"
 #include "core/text.h"
 #include "model/weight_spec.h"
 
 namespace lacuna {
 namespace {
-/// --dtype.
-enum class ExportType : std::uint8_t { f32, bf16, f16, q8_0 };
-}  // namespace
-template <>
-struct EnumWords<ExportType> {
-  static constexpr const char* words[] = {"f32", "bf16", "f16", "q8_0"};
-};
-namespace {
-
 struct Arguments {
   std::string checkpoint, output, format, dtype, shard_size = "5GB";
 };
@@ -49,26 +42,27 @@ std::int64_t parse_size(const std::string& text) {
   return std::int64_t(bytes);
 }
 
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  for (const MatrixFormatInfo& format : kMatrixFormats) names.emplace_back(format.name);
+  return names;
+}
+
 /// DIR stands for DIR/model.gguf.
 void write_gguf(const Arguments& a) {
   std::filesystem::path file = a.output;
   if (std::filesystem::is_directory(file) || !file.has_filename()) file /= "model.gguf";
   const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
-  GgufType type = GgufType::f32;
-  if (const auto asked = parse_word<ExportType>(a.dtype)) {
-    constexpr GgufType kTypes[] = {GgufType::f32, GgufType::bf16, GgufType::f16, GgufType::q8_0};
-    type = kTypes[std::size_t(*asked)];
-  } else {  // as the weights are stored
-    const DType stored = open_model(checkpoint)->dtype("model", embedding_name());
-    if (stored == DType::bf16) type = GgufType::bf16;
-    if (stored == DType::f16) type = GgufType::f16;
-  }
-  const GgufExport written = export_gguf(checkpoint, file, type);
+  // Without --dtype, as the weights are stored.
+  const MatrixFormat format = format_named(a.dtype).value_or(
+      format_of(open_model(checkpoint)->dtype("model", embedding_name())));
+  const GgufExport written = export_gguf(checkpoint, file, format);
   if (written.wider_tensors > 0)
-    log_info(str("f16 instead of q8_0: ", counted(written.wider_tensors, "matrix", "matrices"),
-                 " whose rows are no multiple of ", kQ8Block));
+    log_info(str("q8_0 or f16 instead of ", format, ": ",
+                 counted(written.wider_tensors, "matrix", "matrices"),
+                 " whose rows are no multiple of ", info_of(format).block_elements));
   std::printf("%s: %s parameters, %s, %s, from %s\n", printable(file.string()).c_str(),
-              with_commas(written.parameters).c_str(), name_of(type),
+              with_commas(written.parameters).c_str(), text_of(format),
               human_bytes(written.bytes).c_str(), printable(checkpoint.string()).c_str());
 }
 
@@ -76,11 +70,11 @@ void run(const Arguments& a) {
   if (a.output.empty()) fail_usage("--output: no file or folder was named");
   if (a.format == "gguf") return write_gguf(a);
   ExportOptions options;
-  if (const auto asked = parse_word<ExportType>(a.dtype)) {
-    if (asked == ExportType::q8_0)
-      fail_usage("--dtype q8_0: safetensors has no such type; --format gguf has");
-    constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16};
-    options.dtype = kTypes[std::size_t(*asked)];
+  if (const auto asked = format_named(a.dtype)) {
+    const MatrixFormatInfo& info = info_of(*asked);
+    if (!info.is_float)
+      fail_usage(str("--dtype ", info.name, ": safetensors has no such type; --format gguf has"));
+    options.dtype = info.dtype;
   }
   options.shard_bytes = parse_size(a.shard_size);
   const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
@@ -117,9 +111,11 @@ void add_export_command(Command app) {
                   "gguf: file to write, or a folder for model.gguf")
       .required();
   command
-      .add_option("--dtype", a->dtype,
-                  "of the weights: f32, bf16, f16, or, in gguf, q8_0 [as they are stored]")
-      .one_of(all_words<ExportType>());
+      .add_option(
+          "--dtype", a->dtype,
+          "of the weights: f32, bf16, f16, or, in gguf, also q8_0, q6_k, q5_k, q4_k, q4_0 [as "
+          "they are stored]")
+      .one_of(format_names());
   command
       .add_option("--shard-size", a->shard_size,
                   "safetensors: largest weights file; what exceeds it is cut into several with an "

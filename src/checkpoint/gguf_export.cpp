@@ -1,6 +1,7 @@
 #include "checkpoint/gguf_export.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "checkpoint/checkpoint_config.h"
@@ -20,18 +21,10 @@ using Json = nlohmann::ordered_json;
 constexpr std::int64_t kWriteElements = std::int64_t{1} << 20;
 
 // general.file_type, by which llama.cpp names a file.
-std::uint32_t file_type(GgufType type) {
-  switch (type) {
-    case GgufType::f32:
-      return 0;
-    case GgufType::f16:
-      return 1;
-    case GgufType::q8_0:
-      return 7;
-    case GgufType::bf16:
-      return 32;
-  }
-  return 0;
+std::uint32_t file_type(MatrixFormat format) {
+  constexpr std::uint32_t kNumbers[] = {0, 32, 1, 7, 2, 14, 16, 18};
+  static_assert(std::size(kNumbers) == std::size(kMatrixFormats));
+  return kNumbers[std::size_t(format)];
 }
 
 /// [heads * D, C] with the rows of each head reordered from halves to neighbouring pairs: row 2j +
@@ -47,10 +40,22 @@ void interleave_rows(std::vector<float>& matrix, std::int64_t heads, std::int64_
                     matrix.begin() + (h * D + 2 * j + s) * cols);
 }
 
-GgufType type_of(const Shape& shape, GgufType wanted) {
-  if (shape.rank < 2) return GgufType::f32;
-  if (wanted == GgufType::q8_0 && shape[shape.rank - 1] % kQ8Block != 0) return GgufType::f16;
-  return wanted;
+/// As llama.cpp, which computes with norms in f32 and rows of whole blocks only.
+MatrixFormat format_for(const Shape& shape, MatrixFormat wanted) {
+  if (shape.rank < 2) return MatrixFormat::f32;
+  const std::int64_t cols = shape[shape.rank - 1];
+  for (const MatrixFormat format : {wanted, MatrixFormat::q8_0})
+    if (cols % info_of(format).block_elements == 0) return format;
+  return MatrixFormat::f16;
+}
+
+/// Logits that nearly tie decide which token is committed, so that the head keeps 6 bits, as in
+/// llama.cpp's own files.
+MatrixFormat wanted_for(WeightRole role, bool tied, MatrixFormat format) {
+  const bool is_head = role == WeightRole::head || (tied && role == WeightRole::embedding);
+  const bool narrow =
+      format == MatrixFormat::q4_0 || format == MatrixFormat::q4_k || format == MatrixFormat::q5_k;
+  return is_head && narrow ? MatrixFormat::q6_k : format;
 }
 
 /// The text of the token that a Hugging Face tokenizer_config.json begins texts with.
@@ -115,7 +120,7 @@ void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const Checkpoi
   if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
 }
 
-GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType type) {
+GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixFormat format) {
   CHECK(
       model.attention != Attention::block_causal, reader.path(),
       ": a model with attention = block_causal cannot be a GGUF model: llama.cpp has bidirectional "
@@ -124,8 +129,8 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType t
   const std::string architecture = causal ? "llama" : "llada", p = architecture + ".";
   GgufKeys keys;
   keys.add("general.architecture", architecture);
-  keys.add("general.file_type", file_type(type));
-  if (type == GgufType::q8_0) keys.add("general.quantization_version", std::uint32_t{2});
+  keys.add("general.file_type", file_type(format));
+  if (!info_of(format).is_float) keys.add("general.quantization_version", std::uint32_t{2});
   const auto count = [&](const char* key, std::int64_t value) {
     keys.add(p + key, std::uint32_t(value));
   };
@@ -157,7 +162,7 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, GgufType t
 }  // namespace
 
 GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
-                       GgufType type) {
+                       MatrixFormat format) {
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
@@ -165,11 +170,13 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
   GgufExport result;
   std::vector<GgufTensor> tensors;
   for (const ModelWeight& w : weights) {
-    tensors.push_back({w.spec->name(NameScheme::gguf, w.block), w.shape, type_of(w.shape, type)});
+    const MatrixFormat wanted = wanted_for(w.spec->role, model.tie_embeddings, format);
+    tensors.push_back(
+        {w.spec->name(NameScheme::gguf, w.block), w.shape, format_for(w.shape, wanted)});
     result.parameters += w.shape.count();
-    result.wider_tensors += w.shape.rank == 2 && tensors.back().type != type;
+    result.wider_tensors += w.shape.rank == 2 && tensors.back().format != wanted;
   }
-  GgufWriter writer(file, keys_of(reader, model, type), tensors);
+  GgufWriter writer(file, keys_of(reader, model, format), tensors);
   std::vector<float> elements, scratch;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const ModelWeight& w = weights[i];

@@ -1,5 +1,7 @@
 #include "core/matrix.h"
 
+#include <iterator>
+
 namespace lacuna {
 
 MatrixFormat format_of(DType dtype) {
@@ -13,6 +15,12 @@ MatrixFormat format_of(DType dtype) {
     default:
       fail(str("a matrix of weights is ", dtype, "; it must be f32, bf16 or f16"));
   }
+}
+
+std::optional<MatrixFormat> format_named(std::string_view name) {
+  for (std::size_t i = 0; i < std::size(kMatrixFormats); ++i)
+    if (name == kMatrixFormats[i].name) return MatrixFormat(i);
+  return std::nullopt;
 }
 
 std::int64_t bytes_of_row(MatrixFormat format, std::int64_t cols) {

@@ -1,15 +1,17 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/tensor.h"
 
 namespace lacuna {
 
-/// How a matrix of weights is stored. A format is a value here and a row of the table below.
-/// Ops::reads() says which of them a backend computes with; ModelReader::stored() gives matrices of
-/// them.
-enum class MatrixFormat : std::uint8_t { f32, bf16, f16, q8_0 };
+/// How a matrix of weights is stored. A format is a value here, a row of the table below and, where
+/// elements are packed in blocks, a case of core/block_formats.h. Ops::reads() says which of them a
+/// backend computes with; ModelReader::stored() gives matrices of them.
+enum class MatrixFormat : std::uint8_t { f32, bf16, f16, q8_0, q4_0, q4_k, q5_k, q6_k };
 
 /// A row of a matrix is a whole number of blocks.
 struct MatrixFormatInfo {
@@ -19,10 +21,10 @@ struct MatrixFormatInfo {
   DType dtype;
 };
 inline constexpr MatrixFormatInfo kMatrixFormats[] = {
-    {"f32", 1, 4, true, DType::f32},
-    {"bf16", 1, 2, true, DType::bf16},
-    {"f16", 1, 2, true, DType::f16},
-    {"q8_0", 32, 34, false, {}},  // GGML's: an f16 scale and 32 i8
+    {"f32", 1, 4, true, DType::f32}, {"bf16", 1, 2, true, DType::bf16},
+    {"f16", 1, 2, true, DType::f16}, {"q8_0", 32, 34, false, {}},
+    {"q4_0", 32, 18, false, {}},     {"q4_k", 256, 144, false, {}},
+    {"q5_k", 256, 176, false, {}},   {"q6_k", 256, 210, false, {}},
 };
 constexpr const MatrixFormatInfo& info_of(MatrixFormat format) {
   return kMatrixFormats[int(format)];
@@ -30,6 +32,8 @@ constexpr const MatrixFormatInfo& info_of(MatrixFormat format) {
 constexpr const char* text_of(MatrixFormat format) { return info_of(format).name; }
 /// Throws Error for a dtype that is no format of weights (integers, f64).
 MatrixFormat format_of(DType dtype);
+/// By its name in the table.
+std::optional<MatrixFormat> format_named(std::string_view name);
 /// Bytes of a row. Throws Error when `cols` is no whole number of blocks.
 std::int64_t bytes_of_row(MatrixFormat format, std::int64_t cols);
 

@@ -1,12 +1,11 @@
 #include "formats/gguf.h"
 
-#include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
+#include <iterator>
 
+#include "core/block_formats.h"
 #include "core/check.h"
-#include "core/half.h"
 #include "formats/rounding.h"
 
 namespace lacuna {
@@ -30,50 +29,24 @@ std::int64_t aligned(std::int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-void to_q8(const float* from, std::int64_t count, char* out) {
-  for (std::int64_t block = 0; block < count; block += kQ8Block, out += kQ8Bytes) {
-    const float* x = from + block;
-    float largest = 0;
-    for (int i = 0; i < kQ8Block; ++i) largest = std::max(largest, std::abs(x[i]));
-    const float scale = largest / 127, inverse = scale != 0 ? 1 / scale : 0;
-    const Float16 half = to_f16(scale);
-    std::memcpy(out, &half, 2);
-    for (int i = 0; i < kQ8Block; ++i) out[2 + i] = char(std::int8_t(std::round(x[i] * inverse)));
-  }
-}
-
 }  // namespace
 
-const char* name_of(GgufType type) {
-  switch (type) {
-    case GgufType::f32:
-      return "f32";
-    case GgufType::f16:
-      return "f16";
-    case GgufType::bf16:
-      return "bf16";
-    case GgufType::q8_0:
-      return "q8_0";
-  }
-  return "?";
+std::uint32_t gguf_type(MatrixFormat format) {
+  constexpr std::uint32_t kNumbers[] = {0, 30, 1, 8, 2, 12, 13, 14};
+  static_assert(std::size(kNumbers) == std::size(kMatrixFormats));
+  return kNumbers[std::size_t(format)];
 }
 
-std::int64_t gguf_bytes(GgufType type, std::int64_t count) {
-  if (type == GgufType::q8_0) return count / kQ8Block * kQ8Bytes;
-  return count * (type == GgufType::f32 ? 4 : 2);
-}
-
-void convert_to_gguf(GgufType type, const float* from, std::int64_t count, char* out,
+void convert_to_gguf(MatrixFormat format, const float* from, std::int64_t count, char* out,
                      const std::string& what) {
-  if (type == GgufType::f32) {
+  const MatrixFormatInfo& info = info_of(format);
+  CHECK(count % info.block_elements == 0, what, ": ", count, " elements are not whole blocks of ",
+        info.block_elements);
+  if (!info.is_float) return quantise(format, from, count, out);
+  if (format == MatrixFormat::f32)
     std::memcpy(out, from, std::size_t(count) * sizeof(float));
-    return;
-  }
-  if (type == GgufType::q8_0) {
-    CHECK(count % kQ8Block == 0, what, ": ", count, " elements are not whole blocks of ", kQ8Block);
-    return to_q8(from, count, out);
-  }
-  round_to(from, Tensor(out, {count}, type == GgufType::bf16 ? DType::bf16 : DType::f16), what);
+  else
+    round_to(from, Tensor(out, {count}, info.dtype), what);
 }
 
 void GgufKeys::begin(const std::string& key, std::uint32_t type) {
@@ -123,9 +96,9 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufKeys& keys,
     append_string(header, t.name);
     append(header, std::uint32_t(t.shape.rank));
     for (int i = t.shape.rank - 1; i >= 0; --i) append(header, std::uint64_t(t.shape[i]));
-    append(header, std::uint32_t(t.type));
+    append(header, gguf_type(t.format));
     append(header, std::uint64_t(offset));
-    offset = aligned(offset + gguf_bytes(t.type, t.shape.count()));
+    offset = aligned(offset + bytes_of_row(t.format, t.shape.count()));
   }
   out_.open(file_.partial(), std::ios::binary);
   CHECK(out_, name_, ": cannot write: ", std::strerror(errno));
@@ -150,8 +123,8 @@ void GgufWriter::write(const float* elements, std::int64_t count) {
   const GgufTensor& t = tensors_[tensor_];
   CHECK(written_ + count <= t.shape.count(), name_, ": tensor '", t.name, "' was announced as ",
         t.shape, "; ", written_ + count, " elements came");
-  buffer_.resize(std::size_t(gguf_bytes(t.type, count)));
-  convert_to_gguf(t.type, elements, count, buffer_.data(), name_ + ": tensor '" + t.name + "'");
+  buffer_.resize(std::size_t(bytes_of_row(t.format, count)));
+  convert_to_gguf(t.format, elements, count, buffer_.data(), name_ + ": tensor '" + t.name + "'");
   put(buffer_.data(), std::int64_t(buffer_.size()));
   written_ += count;
   if (written_ < t.shape.count()) return;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/atomic_file.h"
-#include "core/tensor.h"
+#include "core/matrix.h"
 
 namespace lacuna {
 
@@ -14,20 +14,13 @@ namespace lacuna {
 // version, u64 tensors, u64 keys; the keys with their typed values; name, extents (innermost
 // first), type and offset of every tensor; then their elements, each at a multiple of 32 bytes.
 
-/// Types of elements, with GGML's numbers.
-enum class GgufType : std::uint32_t { f32 = 0, f16 = 1, q8_0 = 8, bf16 = 30 };
-const char* name_of(GgufType type);
+/// The number that GGML gives a format.
+std::uint32_t gguf_type(MatrixFormat format);
 
-/// Q8_0: blocks of 32 elements of a row, as an f16 scale and 32 i8 (ggml-quants.c).
-inline constexpr std::int64_t kQ8Block = 32;
-inline constexpr std::int64_t kQ8Bytes = 34;
-
-/// Bytes of `count` elements. Q8_0: `count` is a multiple of 32.
-std::int64_t gguf_bytes(GgufType type, std::int64_t count);
-/// f32 elements to `type`, at `out`: rounded to the nearest, ties to even; Q8_0 as llama.cpp's own
-/// quantiser: scale = max|x| / 127, elements round(x / scale), ties away from zero. Error, naming
-/// `what`, when a finite number does not fit f16.
-void convert_to_gguf(GgufType type, const float* from, std::int64_t count, char* out,
+/// f32 elements to `format`, at `out`: rounded to the nearest, ties to even; to formats of blocks
+/// as quantise(). `count` is a number of whole blocks. Error, naming `what`, when it is not, and
+/// when a finite number does not fit f16.
+void convert_to_gguf(MatrixFormat format, const float* from, std::int64_t count, char* out,
                      const std::string& what);
 
 /// The keys of a GGUF file and their values, in the order they are added.
@@ -53,7 +46,7 @@ class GgufKeys {
 struct GgufTensor {
   std::string name;
   Shape shape;  // outermost first, as everywhere here
-  GgufType type = GgufType::f32;
+  MatrixFormat format = MatrixFormat::f32;
 };
 
 /// Writes a GGUF file, tensor after tensor, so that none need be in memory whole. It appears under

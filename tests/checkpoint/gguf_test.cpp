@@ -42,8 +42,8 @@ class Gguf : public ::testing::Test {
     save_checkpoint(folder_ / "k.h5", info_, tensors);
     return folder_ / "k.h5";
   }
-  std::string exported(GgufType type) {
-    export_gguf(checkpoint(), folder_ / "out.gguf", type);
+  std::string exported(MatrixFormat format) {
+    export_gguf(checkpoint(), folder_ / "out.gguf", format);
     return read_file(folder_ / "out.gguf");
   }
 
@@ -54,14 +54,15 @@ class Gguf : public ::testing::Test {
 };
 
 TEST_F(Gguf, IsWhatLlamaCppsOwnPackageWrites) {
-  for (const GgufType type : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0}) {
+  for (const MatrixFormat format :
+       {MatrixFormat::f32, MatrixFormat::f16, MatrixFormat::bf16, MatrixFormat::q8_0}) {
     const std::string expected =
-        read_file(testing::golden_path(str("gguf_", name_of(type), ".gguf")));
-    const std::string written = exported(type);
+        read_file(testing::golden_path(str("gguf_", text_of(format), ".gguf")));
+    const std::string written = exported(format);
     const auto [at, other] =
         std::mismatch(written.begin(), written.end(), expected.begin(), expected.end());
     EXPECT_TRUE(written == expected)
-        << name_of(type) << ": " << written.size() << " and " << expected.size()
+        << text_of(format) << ": " << written.size() << " and " << expected.size()
         << " bytes, different from byte " << at - written.begin();
   }
 }
@@ -84,7 +85,7 @@ TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
     tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
   }
   save_checkpoint(narrow, info_, tensors);
-  const GgufExport result = export_gguf(narrow, folder_ / "narrow.gguf", GgufType::q8_0);
+  const GgufExport result = export_gguf(narrow, folder_ / "narrow.gguf", MatrixFormat::q8_0);
   // Only ffn_down has rows of 64; the other six matrices of the block and the two outside do not.
   EXPECT_EQ(result.wider_tensors, 8);
   EXPECT_EQ(result.bytes, std::int64_t(read_file(folder_ / "narrow.gguf").size()));
@@ -93,7 +94,7 @@ TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
 
 TEST_F(Gguf, ACausalModelIsALlama) {
   config_.model.attention = Attention::causal;
-  const std::string file = exported(GgufType::f32);
+  const std::string file = exported(MatrixFormat::f32);
   EXPECT_TRUE(contains(file, "llama.block_count"));
   EXPECT_FALSE(contains(file, "llada."));
   EXPECT_FALSE(contains(file, "attention.causal"));
@@ -137,23 +138,24 @@ TEST_F(Gguf, AnUnknownSplitIsSaidToBeGpt2s) {
   ASSERT_NE(json.find(known), std::string::npos);
   json.replace(json.find(known), known.size(), R"("use_regex": false}, "post)");
   ::testing::internal::CaptureStderr();
-  EXPECT_TRUE(contains(exported(GgufType::f32), "gpt-2"));
+  EXPECT_TRUE(contains(exported(MatrixFormat::f32), "gpt-2"));
   EXPECT_TRUE(contains(::testing::internal::GetCapturedStderr(), "none that llama.cpp knows"));
 }
 
 TEST_F(Gguf, WhatCannotBeWritten) {
   const std::string from = checkpoint();
   EXPECT_TRUE(contains(
-      error_of([&] { export_gguf(folder_ / "none.h5", folder_ / "x.gguf", GgufType::f32); }),
+      error_of([&] { export_gguf(folder_ / "none.h5", folder_ / "x.gguf", MatrixFormat::f32); }),
       "none.h5"));
   EXPECT_TRUE(
-      contains(error_of([&] { export_gguf(from, from + "/x.gguf", GgufType::f32); }), "k.h5"));
+      contains(error_of([&] { export_gguf(from, from + "/x.gguf", MatrixFormat::f32); }), "k.h5"));
   // Ids beyond the embedding's rows.
   std::string& json = info_.tokenizer;
   json.replace(json.find("\"id\": 22"), 8, "\"id\": 24");
   const std::string foreign = checkpoint();
-  EXPECT_TRUE(contains(error_of([&] { export_gguf(foreign, folder_ / "x.gguf", GgufType::f32); }),
-                       "token '<extra>' has id 24; the model has 24 rows"));
+  EXPECT_TRUE(
+      contains(error_of([&] { export_gguf(foreign, folder_ / "x.gguf", MatrixFormat::f32); }),
+               "token '<extra>' has id 24; the model has 24 rows"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "x.gguf"));
 }
 
@@ -168,9 +170,9 @@ bool adds_bos(const std::string& gguf) {
 TEST_F(Gguf, TheStartTokenIsAddedWhereTheModelHasLearnedIt) {
   std::string& json = info_.tokenizer;
   json.replace(json.find("<extra>"), 7, "<|startoftext|>");
-  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));  // pretrained here, on texts without it
-  config_.model.add_bos_token = true;               // with it
-  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+  EXPECT_FALSE(adds_bos(exported(MatrixFormat::f32)));  // pretrained here, on texts without it
+  config_.model.add_bos_token = true;                   // with it
+  EXPECT_TRUE(adds_bos(exported(MatrixFormat::f32)));
 }
 
 TEST_F(Gguf, OfAnImportedModelTheStartTokenIsAddedAsHuggingFaceDoes) {
@@ -179,11 +181,11 @@ TEST_F(Gguf, OfAnImportedModelTheStartTokenIsAddedAsHuggingFaceDoes) {
   info_.extra["hf_config"] = "{}";
   std::string& config = info_.extra["hf_file:tokenizer_config.json"];
   config = R"({"bos_token": "<begin>"})";
-  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+  EXPECT_FALSE(adds_bos(exported(MatrixFormat::f32)));
   config = R"({"bos_token": {"content": "<begin>"}, "add_bos_token": true})";
-  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+  EXPECT_TRUE(adds_bos(exported(MatrixFormat::f32)));
   config = R"({"bos_token": "<absent>", "add_bos_token": true})";
-  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+  EXPECT_FALSE(adds_bos(exported(MatrixFormat::f32)));
   // tokenizer_config.json does not say: the tokenizer's own post_processor does, as Llama 3's.
   const std::string none = R"("post_processor": null)";
   ASSERT_NE(json.find(none), std::string::npos);
@@ -194,9 +196,9 @@ TEST_F(Gguf, OfAnImportedModelTheStartTokenIsAddedAsHuggingFaceDoes) {
   json.replace(json.find(none), none.size(),
                R"("post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, )" +
                    single + "]}");
-  EXPECT_TRUE(adds_bos(exported(GgufType::f32)));
+  EXPECT_TRUE(adds_bos(exported(MatrixFormat::f32)));
   config = R"({"bos_token": "<begin>", "add_bos_token": false})";  // LLaDA's
-  EXPECT_FALSE(adds_bos(exported(GgufType::f32)));
+  EXPECT_FALSE(adds_bos(exported(MatrixFormat::f32)));
 }
 
 TEST_F(Gguf, TokenizersOfOtherKindsAreLeftOut) {
@@ -209,13 +211,13 @@ TEST_F(Gguf, TokenizersOfOtherKindsAreLeftOut) {
     for (std::size_t at = 0; (at = info_.tokenizer.find(from, at)) != std::string::npos;)
       info_.tokenizer.replace(at, std::string(from).size(), to);
     ::testing::internal::CaptureStderr();
-    const std::string file = exported(GgufType::f32);
+    const std::string file = exported(MatrixFormat::f32);
     EXPECT_TRUE(contains(::testing::internal::GetCapturedStderr(), "is not byte-level BPE"));
     EXPECT_TRUE(contains(file, "no_vocab"));
   }
   info_.tokenizer = all;
   info_.tokenizer.replace(info_.tokenizer.find(R"("type": "BPE")"), 13, R"("type": null )");
-  EXPECT_TRUE(contains(error_of([&] { exported(GgufType::f32); }),
+  EXPECT_TRUE(contains(error_of([&] { exported(MatrixFormat::f32); }),
                        "k.h5: tokenizer: cannot be written as GGUF: "));
 }
 
@@ -224,9 +226,9 @@ TEST_F(Gguf, TokenizersOfOtherKindsAreLeftOut) {
 TEST(GgufElements, Q8KeepsWithinHalfAStep) {
   std::vector<float> x(64);
   for (int i = 0; i < 64; ++i) x[std::size_t(i)] = i < 32 ? std::sin(float(i)) : 0;
-  std::vector<char> out(std::size_t(gguf_bytes(GgufType::q8_0, 64)));
+  std::vector<char> out(std::size_t(bytes_of_row(MatrixFormat::q8_0, 64)));
   ASSERT_EQ(out.size(), 68u);
-  convert_to_gguf(GgufType::q8_0, x.data(), 64, out.data(), "x");
+  convert_to_gguf(MatrixFormat::q8_0, x.data(), 64, out.data(), "x");
   Float16 scale{};
   std::memcpy(&scale, out.data(), 2);
   const float s = to_float(scale);
@@ -238,24 +240,24 @@ TEST(GgufElements, Q8KeepsWithinHalfAStep) {
     EXPECT_NEAR(float(std::int8_t(out[std::size_t(2 + i)])) * s, x[std::size_t(i)],
                 s * (0.5 + 127 * 0x1p-11));
   for (int i = 34; i < 68; ++i) EXPECT_EQ(out[std::size_t(i)], 0);  // a block of zeros
-  EXPECT_TRUE(
-      contains(error_of([&] { convert_to_gguf(GgufType::q8_0, x.data(), 33, out.data(), "x"); }),
-               "33 elements are not whole blocks"));
+  EXPECT_TRUE(contains(
+      error_of([&] { convert_to_gguf(MatrixFormat::q8_0, x.data(), 33, out.data(), "x"); }),
+      "33 elements are not whole blocks"));
 }
 
 TEST(GgufElements, WhatF16CannotHold) {
   const float x[] = {1, 1e6f};
   char out[4];
-  EXPECT_TRUE(contains(error_of([&] { convert_to_gguf(GgufType::f16, x, 2, out, "blk.0"); }),
+  EXPECT_TRUE(contains(error_of([&] { convert_to_gguf(MatrixFormat::f16, x, 2, out, "blk.0"); }),
                        "blk.0 holds 1e+06, which f16 cannot"));
-  convert_to_gguf(GgufType::bf16, x, 2, out, "blk.0");
+  convert_to_gguf(MatrixFormat::bf16, x, 2, out, "blk.0");
 }
 
 TEST(GgufWriterTest, TellsOfTensorsThatDoNotFit) {
   const Folder folder;
   const float x[8] = {};
   GgufKeys keys;
-  GgufWriter writer(folder / "x.gguf", keys, {{"a", {2, 3}, GgufType::f32}});
+  GgufWriter writer(folder / "x.gguf", keys, {{"a", {2, 3}, MatrixFormat::f32}});
   EXPECT_TRUE(contains(error_of([&] { writer.write(x, 8); }), "tensor 'a' was announced as [2,3]"));
   writer.write(x, 3);
   EXPECT_TRUE(contains(error_of([&] { writer.commit(); }), "only 0 of 1 tensors"));

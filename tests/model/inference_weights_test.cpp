@@ -1,9 +1,8 @@
 #include "model/inference_weights.h"
 
-#include <cstring>
 #include <map>
 
-#include "core/half.h"
+#include "core/block_formats.h"
 #include "formats/gguf.h"
 #include "tests/model/support.h"
 
@@ -117,22 +116,11 @@ class WideningOps final : public CpuOps {
   Tensor widened(const Matrix& w) {
     elements_.resize(std::size_t(w.count()));
     const Tensor wide(elements_.data(), {w.rows(), w.cols()});
-    if (w.is_float())
-      copy(wide, w.as_tensor());
-    else
-      widen_q8(wide, static_cast<const char*>(w.data));
+    dequantise(w.format, w.data, w.count(), wide.as<float>());
     return wide;
   }
 
  private:
-  static void widen_q8(const Tensor& wide, const char* block) {
-    for (std::int64_t i = 0; i < wide.count(); ++i) {
-      Float16 scale;
-      std::memcpy(&scale, block + i / kQ8Block * kQ8Bytes, sizeof scale);
-      const char q = block[i / kQ8Block * kQ8Bytes + 2 + i % kQ8Block];
-      wide.as<float>()[i] = to_float(scale) * float(static_cast<signed char>(q));
-    }
-  }
   std::vector<float> elements_;
 };
 
@@ -156,7 +144,7 @@ TEST(InferenceWeights, FormatsAreTheBackendsAffair) {
       const Tensor values = f.weights->named()[i].tensor;
       if (values.shape.rank == 2 && format == MatrixFormat::q8_0) {
         EXPECT_EQ(a.bytes.shape, (Shape{values.rows(), values.cols() / 32 * 34}));
-        convert_to_gguf(GgufType::q8_0, values.as<float>(), values.count(),
+        convert_to_gguf(MatrixFormat::q8_0, values.as<float>(), values.count(),
                         static_cast<char*>(a.bytes.data), a.weight.name);
       } else {
         cpu().copy(a.weight.tensor, values);

@@ -1,6 +1,7 @@
 #include "checkpoint/model_reader.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/hugging_face.h"
@@ -26,6 +27,31 @@ void ModelReader::verify(int part, int parts) const {
     *least += s.bytes;
     if (least - bytes.begin() == part) verify(s.group, s.name);
   }
+}
+
+std::optional<MatrixFormat> ModelReader::format(const std::string& group,
+                                                const std::string& name) const {
+  const Matrix matrix = stored(group, name);
+  if (!matrix.data) return std::nullopt;
+  return matrix.format;
+}
+
+void ModelReader::read_rows(const std::string& group, const std::string& name, std::int64_t row,
+                            const Tensor& bytes) const {
+  const Matrix matrix = stored(group, name);
+  check_rows(matrix, group, name, row, bytes);
+  const Tensor from = matrix.row_range(row, bytes.rows()).as_bytes();
+  for (std::int64_t r = 0; r < bytes.rows(); ++r)
+    std::memcpy(bytes.as<std::uint8_t>() + r * bytes.stride,
+                from.as<std::uint8_t>() + r * from.stride, std::size_t(bytes.cols()));
+}
+
+void ModelReader::check_rows(const Matrix& matrix, const std::string& group,
+                             const std::string& name, std::int64_t row, const Tensor& bytes) const {
+  CHECK(
+      matrix.data && row >= 0 && row + bytes.rows() <= matrix.rows() &&
+          bytes.cols() == bytes_of_row(matrix.format, matrix.cols()) && bytes.place == Place::host,
+      path(), ": ", bytes, " from row ", row, " on are no rows of ", group, " ", name, " ", matrix);
 }
 
 std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,11 +56,24 @@ class ModelReader {
     (void)group, (void)name;
     return {};
   }
+  /// The format of a matrix whose rows read_rows() gives; none of a vector, and where read() is the
+  /// only way.
+  virtual std::optional<MatrixFormat> format(const std::string& group,
+                                             const std::string& name) const;
+  /// Rows from `row` on as they are stored, into u8 [n, bytes of a row] in main memory. Errors as
+  /// read_box().
+  virtual void read_rows(const std::string& group, const std::string& name, std::int64_t row,
+                         const Tensor& bytes) const;
   /// Compares the checksum of a tensor with its content, where the format has one.
   virtual void verify(const std::string& group, const std::string& name) const = 0;
   /// Of all tensors, cut into `parts` of about the same number of bytes, those of `part`.
   void verify(int part, int parts) const;
   void verify() const { verify(0, 1); }
+
+ protected:
+  /// Error unless they are rows of the matrix.
+  void check_rows(const Matrix& matrix, const std::string& group, const std::string& name,
+                  std::int64_t row, const Tensor& bytes) const;
 };
 
 /// Opens what resolve_checkpoint() gives: a checkpoint file or a Hugging Face folder.

@@ -245,8 +245,9 @@ GgufFile::GgufFile(const std::filesystem::path& path) {
   std::uint64_t alignment = 32;
   if (const std::string given = text("general.alignment"); !given.empty())
     alignment = std::strtoull(given.c_str(), nullptr, 10);
-  CHECK(alignment > 0 && alignment <= (1 << 30), in.name(),
-        ": general.alignment = ", text("general.alignment"), " is no number of bytes to align to");
+  CHECK(alignment > 0 && alignment <= (1 << 30) && alignment % 8 == 0, in.name(),
+        ": general.alignment = ", text("general.alignment"),
+        " is no number of bytes to align to, a multiple of 8");
   if (tensors_.empty()) return;
   const std::uint64_t begin = (in.position() + alignment - 1) / alignment * alignment;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -257,6 +258,9 @@ GgufFile::GgufFile(const std::filesystem::path& path) {
         in.name(), ": is cut short or damaged: tensor '", printable(tensors_[i].name),
         "' begins at byte ", begin, " + ", offset, " and takes ", bytes, "; the file ends at byte ",
         in.bytes());
+    CHECK(offset % alignment == 0, in.name(), ": tensor '", printable(tensors_[i].name),
+          "' begins at byte ", begin, " + ", offset, ", which is no multiple of ", alignment);
+    tensors_[i].begin = begin + offset;
   }
 }
 

@@ -8,7 +8,8 @@ namespace lacuna {
 
 /// What the header of a GGUF file says (format: formats/gguf.h): versions 2 and 3, any types of
 /// values and tensors. Elements are not read. Error, naming the file, when it is cut short or no
-/// such header: lengths and numbers are believed only as far as the file has bytes for them.
+/// such header: lengths, numbers and places of tensors are believed only as far as the file has
+/// bytes for them.
 class GgufFile {
  public:
   struct Value {
@@ -22,6 +23,7 @@ class GgufFile {
     std::string type;                 // "q8_0"; "type 99" where it is not known
     std::int64_t elements = 0;
     std::int64_t bytes = -1;  // -1 where the type is not known
+    std::uint64_t begin = 0;  // of its elements in the file
   };
 
   explicit GgufFile(const std::filesystem::path& path);

@@ -1,9 +1,6 @@
 #include "formats/safetensors.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "core/check.h"
@@ -11,6 +8,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "formats/damage.h"
+#include "formats/mapped_file.h"
 
 namespace lacuna {
 namespace {
@@ -18,28 +16,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kLargestHeader = 100'000'000;  // as in Hugging Face's own reader
-
-/// A whole file, mapped for reading.
-class Mapping {
- public:
-  explicit Mapping(const std::string& name) {
-    const InputFile file(name);
-    bytes_ = std::uint64_t(file.bytes());
-    CHECK_INTACT(bytes_ > 0, name, ": is empty");
-    void* memory = ::mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
-    CHECK(memory != MAP_FAILED, name, ": cannot map: ", std::strerror(errno));
-    data_ = static_cast<char*>(memory);
-  }
-  ~Mapping() { ::munmap(data_, bytes_); }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  char* data() const { return data_; }
-  std::uint64_t bytes() const { return bytes_; }
-
- private:
-  char* data_ = nullptr;
-  std::uint64_t bytes_ = 0;
-};
 
 struct Entry {
   Shape shape;
@@ -98,11 +74,11 @@ Entry read_entry(const Json& entry, std::uint64_t data_bytes, const std::string&
 }  // namespace
 
 struct SafetensorsFile::State {
-  explicit State(const std::filesystem::path& path) : name(path.string()), mapping(name) {}
+  explicit State(const std::filesystem::path& path) : name(path.string()), mapping(path) {}
   void read_header();
 
   std::string name;
-  Mapping mapping;
+  MappedFile mapping;
   std::uint64_t data_begin = 0;
   Metadata metadata;
   std::map<std::string, Entry> entries;

@@ -1,17 +1,32 @@
 #include "model_io/read_inference_weights.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "model/weight_layout.h"
 #include "model_io/tensor_io.h"
 
 namespace lacuna {
 namespace {
 
+constexpr std::int64_t kCopiedBytes = std::int64_t{16} << 20;  // at a time
+
 /// Without conversion, whatever the format.
-void copy_stored(const Matrix& stored, const InferenceWeights::Allocated& to, Ops& ops) {
-  const std::int64_t first = bytes_of_row(stored.format, to.weight.col);
-  ops.copy(to.bytes, stored.row_range(to.weight.row, to.bytes.rows())
-                         .as_bytes()
-                         .column_range(first, to.bytes.cols()));
+void copy_stored(const ModelReader& reader, const std::string& group,
+                 const InferenceWeights::Allocated& to, Ops& ops) {
+  const NamedWeight& w = to.weight;
+  const std::int64_t first = bytes_of_row(to.format, w.col),
+                     row_bytes = bytes_of_row(to.format, w.whole[1]),
+                     most = std::max<std::int64_t>(
+                         1, kCopiedBytes / std::max<std::int64_t>(1, row_bytes));
+  std::vector<std::uint8_t> rows(std::size_t(std::min(most, to.bytes.rows()) * row_bytes));
+  for (std::int64_t row = 0; row < to.bytes.rows(); row += most) {
+    const std::int64_t n = std::min(most, to.bytes.rows() - row);
+    const Tensor some(rows.data(), {n, row_bytes}, DType::u8);
+    reader.read_rows(group, w.name, w.row + row, some);
+    ops.copy(to.bytes.row_range(row, n), some.column_range(first, to.bytes.cols()));
+    ops.synchronize();  // before the rows are overwritten
+  }
 }
 
 }  // namespace
@@ -26,10 +41,12 @@ std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConf
       const ModelWeight& w = layout.weights[i];
       const WeightLayout::Part& part = layout.parts[i];
       const std::string from = stored_group(reader, "model", w.name, w.shape);
+      const std::optional<MatrixFormat> format = reader.format(from, w.name);
       const Matrix stored = reader.stored(from, w.name);
-      const bool is_read = stored.data && ops.reads(stored.format, dtype),
-                 stays = is_read && ops.place() == Place::host && part.shape[1] == stored.cols();
-      storage.push_back({is_read ? stored.format : format_of(dtype)});
+      const bool is_read = format && ops.reads(*format, dtype),
+                 stays = is_read && stored.data && ops.place() == Place::host &&
+                         part.shape[1] == stored.cols();
+      storage.push_back({is_read ? *format : format_of(dtype)});
       in_file.push_back(stays ? stored.row_range(part.row, part.shape[0]) : Matrix());
       if (stays) reader.verify(from, w.name);
     }
@@ -44,10 +61,9 @@ void read_weights(const ModelReader& reader, const InferenceWeights& weights, Op
   for (const InferenceWeights::Allocated& a : weights.allocated()) {
     const NamedWeight& w = a.weight;
     const std::string from = stored_group(reader, "model", w.name, w.whole);
-    const Matrix stored = reader.stored(from, w.name);
-    if (stored.data && stored.format == a.format) {
+    if (reader.format(from, w.name) == a.format) {
       reader.verify(from, w.name);
-      copy_stored(stored, a, ops);
+      copy_stored(reader, from, a, ops);
     } else {
       read_piece(reader, "model", w, {0, 0, w.tensor.reshaped({w.tensor.count()})}, ops);
     }

@@ -36,7 +36,8 @@ ARROWS = {
     "decoding": ["model"],
     "training": ["diffusion", "decoding", "data", "model_io"],
     "evaluation": ["diffusion", "decoding", "data", "checkpoint"],
-    "app": ["training", "evaluation"],
+    "server": ["evaluation", "model_io"],
+    "app": ["training", "server"],
 }
 # Arrows that nobody else goes on by.
 ALONE = {
@@ -52,6 +53,7 @@ RESERVED = {
     r"toml\+\+/.*": ["src/config/"],
     r"pcre2\.h": ["src/tokenizer/"],
     r"CLI/.*": ["src/app/command_line.cpp"],
+    r"boost/.*": ["src/server/http_parser.cpp", "src/server/http_server.cpp"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

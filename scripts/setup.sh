@@ -11,6 +11,9 @@ packages=(
   libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev
   libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libgtest-dev
 )
+# Debian 12 has two versions of Boost; its newer one is maintained longer.
+. /etc/os-release
+if [ "$ID ${VERSION_ID:-}" = "debian 12" ]; then packages+=(libboost1.81-dev); else packages+=(libboost-dev); fi
 for option in "$@"; do
   case $option in
     --quickstart) packages+=(bible-kjv python3-matplotlib) ;;

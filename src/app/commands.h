@@ -20,6 +20,7 @@ void add_prepare_command(Command app);
 void add_pretrain_command(Command app, const MpiSession& session);
 void add_sample_command(Command app, const MpiSession& session);
 void add_score_command(Command app, const MpiSession& session);
+void add_serve_command(Command app);
 void add_sft_command(Command app, const MpiSession& session);
 void add_tokenizer_command(Command app);
 

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
     lacuna::add_pretrain_command(app, session);
     lacuna::add_sft_command(app, session);
     lacuna::add_sample_command(app, session);
+    lacuna::add_serve_command(app);
     lacuna::add_score_command(app, session);
     lacuna::add_evaluate_command(app, session);
     lacuna::add_forward_command(app);

@@ -1,0 +1,69 @@
+#include "server/answer_stream.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace lacuna {
+
+std::size_t unfinished_utf8(std::string_view text) {
+  for (std::size_t n = 1; n <= 3 && n <= text.size(); ++n) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - n]);
+    if ((byte & 0xC0) == 0x80) continue;
+    const std::size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    return byte < 0xF8 && length > n ? n : 0;
+  }
+  return 0;
+}
+
+std::size_t unfinished_stop(std::string_view text, std::string_view stop) {
+  for (std::size_t n = std::min(text.size(), stop.size() - 1); n > 0; --n)
+    if (text.ends_with(stop.substr(0, n))) return n;
+  return 0;
+}
+
+AnswerStream::AnswerStream(const Tokenizer& tokenizer, AnswerEnds ends)
+    : tokenizer_(tokenizer), ends_(std::move(ends)) {}
+
+std::string AnswerStream::release(std::size_t bytes) {
+  std::string out = valid_utf8(std::string_view(pending_).substr(0, bytes));
+  pending_.erase(0, bytes);
+  text_ += out;
+  return out;
+}
+
+/// Cuts the text at the first stop text. What is already released holds no beginning of one.
+bool AnswerStream::stop_at_text() {
+  std::size_t first = std::string::npos;
+  for (const std::string& stop : ends_.stops) first = std::min(first, pending_.find(stop));
+  if (first == std::string::npos) return false;
+  pending_.resize(first);
+  return true;
+}
+
+std::string AnswerStream::add(std::span<const std::int32_t> tokens) {
+  for (const std::int32_t id : tokens) {
+    if (complete_) break;
+    ++taken_;
+    if (std::find(ends_.tokens.begin(), ends_.tokens.end(), id) != ends_.tokens.end()) {
+      stopped_ = complete_ = true;
+      break;
+    }
+    ++tokens_;
+    if (tokenizer_.has(id)) pending_ += tokenizer_.decode({&id, 1});
+    if (stop_at_text()) stopped_ = complete_ = true;
+    if (tokens_ >= ends_.max_tokens) complete_ = true;
+  }
+  if (complete_) return release(pending_.size());
+  std::size_t held = unfinished_utf8(pending_);
+  for (const std::string& stop : ends_.stops)
+    held = std::max(held, unfinished_stop(pending_, stop));
+  return release(pending_.size() - held);
+}
+
+std::string AnswerStream::finish() {
+  complete_ = true;
+  return release(pending_.size());
+}
+
+}  // namespace lacuna

@@ -1,0 +1,197 @@
+#include "server/api_request.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "server/json_fields.h"
+
+namespace lacuna {
+namespace {
+
+using RequestJson = nlohmann::json;
+
+constexpr std::int64_t kMostTokens = 1 << 24;
+constexpr std::size_t kMostStops = 4, kLongestStop = 1024;
+
+/// The fields of DecodingOptions under their own names, but for gen_length.
+void read_options(JsonFields& fields, GenerationFields& request) {
+  DecodingOptions::fields(request.options, [&](auto& field, const std::string& name, const char*) {
+    using Field = std::decay_t<decltype(field)>;
+    if (name == "gen_length") return;
+    if (fields.find(name)) request.given.insert(name);
+    if constexpr (std::is_enum_v<Field>) {
+      if (const auto word = fields.word<Field>(name)) field = *word;
+    } else if constexpr (std::is_same_v<Field, bool>) {
+      if (const auto value = fields.boolean(name)) field = *value;
+    } else if constexpr (std::is_floating_point_v<Field>) {
+      if (const auto value = fields.number(name)) field = *value;
+    } else {
+      const std::int64_t most =
+          name == "seed" ? std::numeric_limits<std::int64_t>::max() : kMostTokens;
+      if (const auto value = fields.integer(name, 0, most)) field = Field(*value);
+    }
+  });
+  const auto length = fields.integer("max_tokens", 1, kMostTokens);
+  const auto completion = fields.integer("max_completion_tokens", 1, kMostTokens);
+  if (length && completion && *length != *completion)
+    fields.refuse("max_tokens", "and 'max_completion_tokens' contradict each other");
+  if (const auto either = completion ? completion : length) {
+    request.options.gen_length = *either;
+    request.given.insert("gen_length");
+  }
+  try {
+    validate_values(request.options);
+  } catch (const Error& e) {
+    const std::string message = e.what();
+    throw ApiError(400, message, message.substr(0, message.find(' ')));
+  }
+}
+
+std::vector<std::string> read_stops(JsonFields& fields) {
+  const RequestJson* value = fields.find("stop");
+  if (!value) return {};
+  std::vector<std::string> stops;
+  if (value->is_string()) {
+    stops.push_back(value->get<std::string>());
+  } else if (value->is_array()) {
+    for (const RequestJson& stop : *value) {
+      if (!stop.is_string()) fields.refuse("stop", "must be a string or a list of strings");
+      stops.push_back(stop.get<std::string>());
+    }
+  } else {
+    fields.refuse("stop", "must be a string or a list of strings");
+  }
+  if (stops.size() > kMostStops) fields.refuse("stop", str("has more than ", kMostStops, " texts"));
+  for (const std::string& stop : stops)
+    if (stop.empty() || stop.size() > kLongestStop)
+      fields.refuse("stop", str("must be texts of 1 to ", kLongestStop, " bytes"));
+  return stops;
+}
+
+void read_stream_options(JsonFields& fields, GenerationFields& request) {
+  std::optional<JsonFields> options = fields.object("stream_options");
+  if (!options) return;
+  if (!request.stream) fields.refuse("stream_options", "is for requests with 'stream'");
+  request.include_usage = options->boolean("include_usage").value_or(false);
+  options->unsupported("include_obfuscation", {false});
+  options->refuse_others();
+}
+
+/// Of OpenAI's protocol, and not what a masked-diffusion model has, or not built.
+void refuse_unsupported(JsonFields& fields) {
+  if (const auto top_p = fields.number("top_p"); top_p && *top_p != 1)
+    fields.refuse("top_p", "is not supported: tokens are drawn from the whole distribution; 1 is",
+                  "unsupported_parameter");
+  for (const char* name : {"frequency_penalty", "presence_penalty"})
+    fields.unsupported(name, {0}, "is not supported; 0 is");
+  fields.unsupported("logit_bias", {RequestJson::object()});
+  fields.unsupported("logprobs", {false, 0});
+  fields.unsupported("top_logprobs", {0});
+  fields.unsupported("service_tier", {"auto", "default"});
+  fields.unsupported("store", {false});
+  fields.unsupported("metadata", {RequestJson::object()});
+}
+
+void read_common(JsonFields& fields, const RequestDefaults& defaults, GenerationFields& request) {
+  request.options = defaults.options;
+  request.options.seed = defaults.seed;
+  request.model = fields.text("model").value_or("");
+  read_options(fields, request);
+  request.n = fields.integer("n", 1, kMostAnswers).value_or(1);
+  request.stop = read_stops(fields);
+  request.stream = fields.boolean("stream").value_or(false);
+  read_stream_options(fields, request);
+  refuse_unsupported(fields);
+  (void)fields.text("user");  // who asks changes no answer
+}
+
+ApiPrompt ids_or_text(JsonFields& fields, const RequestJson& value) {
+  if (value.is_string()) return {value.get<std::string>(), std::nullopt};
+  if (auto ids = JsonFields::ids_of(value)) return {"", std::move(ids)};
+  fields.refuse("prompt", "must be a string, a list of token ids, or a list of such");
+}
+
+std::vector<ApiPrompt> read_prompts(JsonFields& fields) {
+  const RequestJson* value = fields.find("prompt");
+  if (!value) return {ApiPrompt{}};
+  const bool many = value->is_array() && !value->empty() && !(*value)[0].is_number();
+  if (!many) return {ids_or_text(fields, *value)};
+  if (value->size() > std::size_t(kMostAnswers))
+    fields.refuse("prompt", str("holds more than ", kMostAnswers, " prompts"));
+  std::vector<ApiPrompt> prompts;
+  for (const RequestJson& one : *value) prompts.push_back(ids_or_text(fields, one));
+  return prompts;
+}
+
+/// A string, or the text parts of a list.
+std::string content_of(JsonFields& message) {
+  const RequestJson* content = message.find("content");
+  if (!content) message.refuse("content", "is missing");
+  if (content->is_string()) return content->get<std::string>();
+  if (!content->is_array()) message.refuse("content", "must be a string or a list of text parts");
+  std::string text;
+  for (const RequestJson& part : *content) {
+    if (!part.is_object() || part.value("type", RequestJson()) != "text" ||
+        !part.contains("text") || !part["text"].is_string())
+      message.refuse("content", "may hold parts of type \"text\" alone");
+    text += part["text"].get<std::string>();
+  }
+  return text;
+}
+
+Dialogue read_messages(JsonFields& fields) {
+  const RequestJson* list = fields.find("messages");
+  if (!list || !list->is_array() || list->empty())
+    fields.refuse("messages", "must be a list of messages");
+  Dialogue dialogue;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const std::string name = str("messages[", i, "]");
+    if (!(*list)[i].is_object()) fields.refuse(name, "must be an object");
+    JsonFields message((*list)[i], name + ".");
+    std::string role = message.text("role").value_or("");
+    if (role == "developer") role = "system";
+    if (role != "system" && role != "user" && role != "assistant")
+      message.refuse("role", "must be system, developer, user or assistant");
+    dialogue.push_back({role, content_of(message)});
+    (void)message.text("name");
+    for (const char* absent : {"refusal", "audio", "function_call"})
+      message.unsupported(absent, {});
+    for (const char* absent : {"tool_calls", "annotations"})
+      message.unsupported(absent, {RequestJson::array()});
+    message.refuse_others();
+  }
+  if (dialogue.back().role == "assistant")
+    fields.refuse("messages", "end with the assistant's: the beginning of a reply cannot be given");
+  return dialogue;
+}
+
+}  // namespace
+
+CompletionRequest parse_completion(std::string_view body, const RequestDefaults& defaults) {
+  JsonFields fields = JsonFields::of(body);
+  CompletionRequest request;
+  read_common(fields, defaults, request);
+  request.prompts = read_prompts(fields);
+  fields.unsupported("best_of", {1, request.n});
+  fields.unsupported("echo", {false});
+  fields.unsupported("suffix", {""}, "is not supported; POST /v1/infill fills gaps");
+  fields.refuse_others();
+  return request;
+}
+
+ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults) {
+  JsonFields fields = JsonFields::of(body);
+  ChatRequest request;
+  read_common(fields, defaults, request);
+  request.messages = read_messages(fields);
+  for (const char* name : {"tools", "functions"}) fields.unsupported(name, {RequestJson::array()});
+  for (const char* name : {"tool_choice", "function_call"})
+    fields.unsupported(name, {"none", "auto"});
+  fields.unsupported("parallel_tool_calls", {true, false});
+  fields.unsupported("response_format", {RequestJson{{"type", "text"}}});
+  fields.unsupported("modalities", {RequestJson::array({"text"})});
+  fields.refuse_others();
+  return request;
+}
+
+}  // namespace lacuna

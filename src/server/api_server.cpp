@@ -1,0 +1,127 @@
+#include "server/api_server.h"
+
+#include <chrono>
+#include <thread>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "server/api_error.h"
+
+namespace lacuna {
+namespace {
+
+constexpr const char* kModelsPath = "/v1/models";
+
+bool reads(const HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
+}
+
+ApiError wrong_method(const HttpRequest& request) {
+  return {405, request.path + " is not for " + shown(request.method)};
+}
+
+}  // namespace
+
+ApiServer::ApiServer(const ApiServerOptions& options) : options_(options) {
+  http_ = std::make_unique<HttpServer>(
+      options.http, [this](const HttpRequest& request, const std::shared_ptr<HttpExchange>& e) {
+        handle(request, e);
+      });
+}
+
+ApiServer::~ApiServer() {
+  // The engine first: it has exchanges of the HTTP server, whose threads may call it meanwhile.
+  if (service_) service_->engine().stop();
+  http_.reset();
+}
+
+void ApiServer::serve(const LoadedModel& model, const ServiceOptions& options) {
+  service_ = std::make_unique<Service>(model, options, metrics_);
+  ready_ = service_.get();
+}
+
+void ApiServer::stop_on_signals() {
+  http_->on_signal([this] {
+    log_info("stopping: requests in progress are finished; a second signal ends at once");
+    stop();
+  });
+}
+
+void ApiServer::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
+}
+
+void ApiServer::wait() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return stopping_; });
+  }
+  http_->stop_accepting();
+  if (!service_) return;
+  Engine& engine = service_->engine();
+  engine.drain();
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::duration<double>(options_.drain_seconds);
+  while (!engine.idle() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  engine.stop();
+  // What the last answers hold is being sent.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+}
+
+void ApiServer::handle(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange) {
+  try {
+    route(request, exchange);
+  } catch (const ApiError& e) {
+    if (e.status == 400) ++metrics_.refused;
+    exchange->reply(error_reply(e));
+  } catch (const std::exception& e) {
+    log_warning(str("a request to ", shown(request.path), " failed: ", e.what()));
+    exchange->reply(error_reply(ApiError(500, e.what())));
+  }
+}
+
+/// What everyone may see. Whether the request was that.
+bool ApiServer::route_open(const HttpRequest& request, HttpExchange& exchange) {
+  if (request.path != "/health" && request.path != "/ready") return false;
+  check_access(request, options_.access, true);
+  if (!reads(request)) throw wrong_method(request);
+  const Service* service = ready_;
+  if (request.path == "/ready" && (!service || ready_.load()->engine().draining()))
+    throw ApiError(503, service ? "the server is stopping" : "the model is being loaded");
+  exchange.reply({.body = R"({"status":"ok"})"});
+  return true;
+}
+
+void ApiServer::route(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange) {
+  if (route_open(request, *exchange)) return;
+  check_access(request, options_.access, false);
+  if (request.path == "/metrics") {
+    if (!reads(request)) throw wrong_method(request);
+    return exchange->reply({.content_type = "text/plain; version=0.0.4",
+                            .body = metrics_.text(http_->connections(), http_->slow_clients())});
+  }
+  const bool models = request.path.starts_with(kModelsPath);
+  const bool completion = request.path == "/v1/completions",
+             chat = request.path == "/v1/chat/completions";
+  if (!models && !completion && !chat)
+    throw ApiError(404, "there is no " + shown(request.path), "", "unknown_url");
+  if (models ? !reads(request) : request.method != "POST") throw wrong_method(request);
+  Service* service = ready_;
+  if (!service) {
+    ApiError loading(503, "the model is being loaded", "", "loading");
+    loading.retry_after = 1;
+    throw loading;
+  }
+  if (request.path == kModelsPath) return exchange->reply({.body = service->models()});
+  if (models)
+    return exchange->reply(
+        {.body = service->model(request.path.substr(std::string(kModelsPath).size() + 1))});
+  if (chat) return service->chat(request, exchange);
+  service->completion(request, exchange);
+}
+
+}  // namespace lacuna

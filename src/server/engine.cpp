@@ -1,0 +1,400 @@
+#include "server/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "decoding/make_strategy.h"
+#include "server/api_error.h"
+#include "server/fair_queue.h"
+
+namespace lacuna {
+namespace {
+
+using EngineClock = std::chrono::steady_clock;
+
+double seconds_since(EngineClock::time_point begin) {
+  return std::chrono::duration<double>(EngineClock::now() - begin).count();
+}
+
+struct RunningJob {
+  Job job;
+  EngineClock::time_point arrived = EngineClock::now(), began = {};
+  std::size_t admitted = 0;                     // texts that the decoder has or had
+  std::map<std::int64_t, std::size_t> texts{};  // of the decoder: request to text
+  JobTimes times = {};
+};
+
+/// Tokens of a decoder that serves any text of the model.
+DecoderLimits limits_of_decoder(const ModelConfig& config, const EngineLimits& l) {
+  // Strategy wino needs up to a block of rows more than the text has.
+  const std::int64_t tokens = l.batch_tokens > 0
+                                  ? l.batch_tokens
+                                  : std::max<std::int64_t>(kBatchTokens, 2 * config.max_seq_length);
+  return {.tokens = tokens, .sequences = l.sequences, .guidance = l.guidance, .cache = true};
+}
+
+}  // namespace
+
+struct Engine::State {
+  State(const LoadedModel& m, const EngineLimits& l, ServerMetrics& counts)
+      : model(m),
+        limits(l),
+        decoder_limits(limits_of_decoder(m.config(), l)),
+        metrics(counts),
+        decoder(*m.ops, m.config(), m.weights, decoder_limits) {}
+
+  struct Inbox {
+    std::vector<std::pair<std::int64_t, Job>> jobs;
+    std::vector<std::int64_t> cancelled;
+    std::vector<std::function<void()>> tasks;
+    bool empty() const { return jobs.empty() && cancelled.empty() && tasks.empty(); }
+  };
+
+  void loop();
+  void step();
+  void take_messages();
+  void expire();
+  void admit();
+  bool admit_text(std::int64_t id, RunningJob& job);
+  std::int64_t rows_in_progress() const;
+  bool observe(const DecodingStep& seen);
+  void finish_texts(const std::vector<std::int64_t>& enough);
+  void end_text(std::int64_t request);
+  void complete(std::int64_t id);
+  void fail_job(std::int64_t id, const std::exception& error);
+  void remove(std::int64_t id);
+  void count();
+
+  const LoadedModel& model;
+  const EngineLimits limits;
+  const DecoderLimits decoder_limits;
+  ServerMetrics& metrics;
+
+  // Shared by threads.
+  mutable std::mutex mutex;
+  std::condition_variable wake;
+  Inbox inbox;
+  std::int64_t next_id = 0;
+  std::size_t present = 0;  // jobs in the inbox, waiting or in progress
+  std::size_t waiting = 0;  // of them, those whose first text is not in progress
+  bool drained = false, stopped = false;
+  std::atomic<double> mean_seconds{1};
+  std::thread thread;
+
+  // Of the engine's thread.
+  Decoder decoder;
+  std::map<std::int64_t, RunningJob> jobs;
+  std::map<std::int64_t, std::int64_t> job_of;   // of a request of the decoder
+  std::map<std::int64_t, std::int64_t> room_of;  // of it: rows
+  FairQueue queue;
+};
+
+// --- called by any thread
+
+Engine::Engine(const LoadedModel& model, const EngineLimits& limits, ServerMetrics& metrics)
+    : state_(std::make_unique<State>(model, limits, metrics)) {
+  state_->thread = std::thread([this] { state_->loop(); });
+}
+
+Engine::~Engine() { stop(); }
+
+std::optional<std::int64_t> Engine::submit(Job job) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  if (s.drained || s.waiting >= s.limits.queue) return std::nullopt;
+  const std::int64_t id = s.next_id++;
+  job.observer->on_queued();
+  s.inbox.jobs.emplace_back(id, std::move(job));
+  ++s.present;
+  ++s.waiting;
+  s.wake.notify_one();
+  return id;
+}
+
+void Engine::cancel(std::int64_t id) {
+  const std::lock_guard lock(state_->mutex);
+  state_->inbox.cancelled.push_back(id);
+  state_->wake.notify_one();
+}
+
+bool Engine::run(std::function<void()> task) {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->drained) return false;
+  state_->inbox.tasks.push_back(std::move(task));
+  state_->wake.notify_one();
+  return true;
+}
+
+void Engine::step() { state_->step(); }
+
+void Engine::drain() {
+  const std::lock_guard lock(state_->mutex);
+  state_->drained = true;
+}
+
+bool Engine::draining() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->drained;
+}
+
+bool Engine::idle() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->present == 0 && state_->inbox.tasks.empty();
+}
+
+void Engine::stop() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->drained = state_->stopped = true;
+    state_->wake.notify_one();
+  }
+  if (state_->thread.joinable()) state_->thread.join();
+}
+
+int Engine::retry_after() const {
+  const State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  const double at_once = std::max<double>(1, double(s.present) - double(s.waiting));
+  return int(std::clamp(std::ceil(s.mean_seconds * double(s.waiting) / at_once), 1.0, 60.0));
+}
+
+const DecoderLimits& Engine::decoder_limits() const { return state_->decoder_limits; }
+
+std::int64_t Engine::rows_of(const DecodingRequest& text) const {
+  const ModelConfig& config = state_->model.config();
+  const auto length = std::int64_t(text.tokens.size());
+  if (text.infill) return length;
+  const DecodingOptions o = resolved(text.options, config);
+  return canvas_rows(length, o, config) + shadow_rows(o);
+}
+
+// --- the engine's thread
+
+void Engine::State::loop() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex);
+      // Time limits matter to those who wait alone: then there are others in progress.
+      wake.wait(lock, [&] { return stopped || !inbox.empty() || !jobs.empty(); });
+      if (stopped) break;
+    }
+    std::vector<std::function<void()>> tasks;
+    {
+      const std::lock_guard lock(mutex);
+      tasks.swap(inbox.tasks);
+    }
+    for (const auto& task : tasks) {
+      try {
+        task();
+      } catch (const std::exception& e) {
+        log_warning(std::string("a task of the server failed: ") + e.what());
+      }
+    }
+    try {
+      step();
+    } catch (const std::exception& e) {  // for want of memory
+      log_warning(std::string("a step of the server failed: ") + e.what());
+    }
+  }
+  take_messages();
+  const ApiError stopping(503, "the server is stopping");
+  while (!jobs.empty()) fail_job(jobs.begin()->first, stopping);
+}
+
+void Engine::State::step() {
+  take_messages();
+  expire();
+  admit();
+  if (decoder.idle()) return;
+  const auto begin = EngineClock::now();
+  const DecodingStats before = decoder.stats();
+  std::vector<std::int64_t> enough;  // requests that are needed no further
+  try {
+    decoder.step([&](const DecodingStep& seen) {
+      if (observe(seen)) enough.push_back(seen.id);
+    });
+  } catch (const std::exception& e) {
+    log_warning(std::string("a decoding step failed: ") + e.what());
+    std::vector<std::int64_t> lost;
+    for (const auto& [id, job] : jobs)
+      if (!job.texts.empty()) lost.push_back(id);
+    for (const std::int64_t id : lost) fail_job(id, e);
+    return;
+  }
+  const DecodingStats made = decoder.stats() - before;
+  metrics.passes += made.passes;
+  metrics.rows += made.rows;
+  metrics.committed_tokens += made.tokens;
+  metrics.observe_step(seconds_since(begin));
+  finish_texts(enough);
+}
+
+void Engine::State::take_messages() {
+  Inbox taken;
+  {
+    const std::lock_guard lock(mutex);
+    taken.jobs.swap(inbox.jobs);
+    taken.cancelled.swap(inbox.cancelled);
+  }
+  for (auto& [id, job] : taken.jobs) {
+    queue.push(job.client, id);
+    jobs.emplace(id, RunningJob{std::move(job)});
+  }
+  for (const std::int64_t id : taken.cancelled) {
+    if (!jobs.contains(id)) continue;
+    ++metrics.cancelled;
+    remove(id);
+  }
+  count();
+}
+
+void Engine::State::expire() {
+  std::vector<std::int64_t> late;
+  for (const auto& [id, job] : jobs)
+    if (seconds_since(job.arrived) > limits.timeout_seconds) late.push_back(id);
+  for (const std::int64_t id : late)
+    fail_job(id,
+             ApiError(500, str("the request took longer than ", limits.timeout_seconds, " seconds"),
+                      "", "timeout"));
+}
+
+std::int64_t Engine::State::rows_in_progress() const {
+  std::int64_t rows = 0;
+  for (const auto& [request, room] : room_of) rows += room;
+  return rows;
+}
+
+/// Texts wait here rather than in the decoder, whose queue has no turns.
+void Engine::State::admit() {
+  while (const std::optional<std::int64_t> id = queue.front()) {
+    RunningJob& job = jobs.at(*id);
+    try {
+      if (!admit_text(*id, job)) return;
+    } catch (const std::exception& e) {
+      fail_job(*id, e);
+      continue;
+    }
+    if (job.admitted == job.job.texts.size()) queue.remove(*id);
+  }
+}
+
+/// Hands the job's next text to the decoder where there is room.
+bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
+  if (std::int64_t(room_of.size()) >= decoder_limits.sequences) return false;
+  const DecodingRequest& text = job.job.texts[job.admitted];
+  const auto length = std::int64_t(text.tokens.size());
+  std::int64_t room = length;
+  if (!text.infill) {
+    const DecodingOptions o = resolved(text.options, model.config());
+    room = canvas_rows(length, o, model.config()) + shadow_rows(o);
+  }
+  if (!room_of.empty() && rows_in_progress() + room > decoder_limits.tokens) return false;
+  const std::int64_t request = decoder.add(text);
+  if (job.admitted == 0) {
+    job.began = EngineClock::now();
+    job.times.queued_seconds = seconds_since(job.arrived);
+    const std::lock_guard lock(mutex);
+    --waiting;
+  }
+  job.texts[request] = job.admitted++;
+  job.times.canvas_tokens += text.infill ? length : room - length;
+  job_of[request] = id;
+  room_of[request] = room;
+  return true;
+}
+
+bool Engine::State::observe(const DecodingStep& seen) {
+  RunningJob& job = jobs.at(job_of.at(seen.id));
+  job.times.passes = std::max(job.times.passes, seen.done);
+  queue.charge(job.job.client, seen.rows);
+  return job.job.observer->on_step(job.texts.at(seen.id), seen);
+}
+
+void Engine::State::finish_texts(const std::vector<std::int64_t>& enough) {
+  for (const DecodingResult& result : decoder.collect()) {
+    const auto owner = job_of.find(result.id);
+    if (owner == job_of.end()) continue;
+    RunningJob& job = jobs.at(owner->second);
+    try {
+      job.job.observer->on_result(job.texts.at(result.id), result);
+    } catch (const std::exception& e) {
+      fail_job(owner->second, e);
+      continue;
+    }
+    end_text(result.id);
+  }
+  for (const std::int64_t request : enough)
+    if (job_of.contains(request)) {
+      decoder.cancel(request);
+      end_text(request);
+    }
+}
+
+void Engine::State::end_text(std::int64_t request) {
+  const std::int64_t id = job_of.at(request);
+  RunningJob& job = jobs.at(id);
+  job.texts.erase(request);
+  job_of.erase(request);
+  room_of.erase(request);
+  if (job.texts.empty() && job.admitted == job.job.texts.size()) complete(id);
+}
+
+void Engine::State::complete(std::int64_t id) {
+  RunningJob& job = jobs.at(id);
+  job.times.seconds = seconds_since(job.began);
+  mean_seconds = 0.8 * mean_seconds + 0.2 * job.times.seconds;
+  try {
+    job.job.observer->on_complete(job.times);
+    ++metrics.succeeded;
+  } catch (const std::exception& e) {
+    return fail_job(id, e);
+  }
+  remove(id);
+}
+
+void Engine::State::fail_job(std::int64_t id, const std::exception& error) {
+  ++metrics.failed;
+  try {
+    jobs.at(id).job.observer->on_failure(error);
+  } catch (const std::exception& e) {
+    log_warning(std::string("a failure was not reported: ") + e.what());
+  }
+  remove(id);
+}
+
+void Engine::State::remove(std::int64_t id) {
+  const auto at = jobs.find(id);
+  for (const auto& [request, text] : at->second.texts) {
+    decoder.cancel(request);
+    job_of.erase(request);
+    room_of.erase(request);
+  }
+  queue.remove(id);
+  const bool was_waiting = at->second.admitted == 0;
+  jobs.erase(at);
+  std::vector<std::string> busy;
+  for (const auto& [other, job] : jobs) busy.push_back(job.job.client);
+  queue.forget_idle(busy);
+  {
+    const std::lock_guard lock(mutex);
+    --present;
+    if (was_waiting) --waiting;
+  }
+  count();
+}
+
+void Engine::State::count() {
+  const std::lock_guard lock(mutex);
+  metrics.queued = std::int64_t(waiting);
+  metrics.active = std::int64_t(present - waiting);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,95 @@
+#pragma once
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "decoding/decoder.h"
+#include "model_io/loaded_model.h"
+#include "server/server_metrics.h"
+
+namespace lacuna {
+
+/// What a job took.
+struct JobTimes {
+  double queued_seconds = 0, seconds = 0;  // until its first step, and from then on
+  std::int64_t passes = 0;                 // that computed rows of it
+  std::int64_t canvas_tokens = 0;          // of all its texts, prompts excluded
+};
+
+/// What happens to a job: called by the engine's thread, which waits meanwhile.
+class JobObserver {
+ public:
+  virtual ~JobObserver() = default;
+  /// The job is queued. Called by the thread that submits it, before any other.
+  virtual void on_queued() {}
+  /// A step was made on a text, by its index in the job. Returns whether the text is needed no
+  /// further.
+  virtual bool on_step(std::size_t text, const DecodingStep& step) = 0;
+  /// The text is done.
+  virtual void on_result(std::size_t text, const DecodingResult& result) = 0;
+  /// All texts are.
+  virtual void on_complete(const JobTimes& times) = 0;
+  /// The job is at an end without a result.
+  virtual void on_failure(const std::exception& error) = 0;
+};
+
+/// Texts to be generated, to whom they matter, and for whom.
+struct Job {
+  std::vector<DecodingRequest> texts;
+  std::string client;
+  std::shared_ptr<JobObserver> observer;
+};
+
+struct EngineLimits {
+  std::int64_t batch_tokens = 0;  // rows of all texts in progress; 0: kBatchTokens, or the model's
+                                  // longest text where that is more
+  std::int64_t sequences = 64;    // texts in progress
+  std::size_t queue = 64;         // jobs that wait
+  double timeout_seconds = 600;   // from a job's arrival to its end
+  bool guidance = false;          // DecoderLimits::guidance
+};
+
+/// Owns the decoder and runs it in a thread of its own: continuous batching. Jobs of any options
+/// share the passes; texts are admitted between two steps as rows become free, by turns of the
+/// clients (server/fair_queue.h). The members may be called by any thread.
+class Engine {
+ public:
+  /// Borrows both.
+  Engine(const LoadedModel& model, const EngineLimits& limits, ServerMetrics& metrics);
+  /// stop().
+  ~Engine();
+
+  /// Queues a job; returns its id. Nothing when the queue is full, or after drain().
+  std::optional<std::int64_t> submit(Job job);
+  /// Ends a job wherever it is, within one step, and forgets its observer.
+  void cancel(std::int64_t id);
+  /// Calls `task` in the engine's thread, between two steps. It may call step() now and then so
+  /// that generation goes on meanwhile. False after drain().
+  bool run(std::function<void()> task);
+  /// In the engine's thread: takes what was submitted and cancelled, and makes a step.
+  void step();
+
+  /// Takes no further jobs; those there are go on.
+  void drain();
+  bool draining() const;
+  /// Whether no job is queued or in progress.
+  bool idle() const;
+  /// Fails the jobs there are and ends the thread.
+  void stop();
+
+  /// Seconds after which a client may find room in the queue.
+  int retry_after() const;
+  const DecoderLimits& decoder_limits() const;
+  /// Rows that a text takes of DecoderLimits::tokens. UsageError as resolved().
+  std::int64_t rows_of(const DecodingRequest& text) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lacuna

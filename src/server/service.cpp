@@ -1,0 +1,211 @@
+#include "server/service.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "core/check.h"
+#include "core/text.h"
+#include "decoding/make_strategy.h"
+#include "server/api_error.h"
+#include "server/completion_answer.h"
+
+namespace lacuna {
+namespace {
+
+using ServiceJson = nlohmann::ordered_json;
+
+constexpr std::int64_t kServedBlock = 32;
+
+std::string text_of_json(const ServiceJson& json) {
+  return json.dump(-1, ' ', false, ServiceJson::error_handler_t::replace);
+}
+
+/// Of a bidirectional model's request that says nothing of blocks.
+void choose_blocks(DecodingOptions& o, std::int64_t room, std::int64_t preferred) {
+  const std::int64_t length = o.gen_length, block = std::min(preferred, length);
+  const std::int64_t whole = (length + block - 1) / block * block;
+  o.block_length = block;
+  if (whole <= room) {
+    o.gen_length = whole;
+  } else {
+    while (length % o.block_length != 0) --o.block_length;
+  }
+}
+
+/// Options that a causal model has no use for.
+void refuse_idle_options(const GenerationFields& fields) {
+  for (const char* name : {"steps", "block_length", "remasking", "cfg_scale", "threshold", "factor",
+                           "entropy_bound", "revise_threshold", "remask_rate", "stop_at_end"})
+    if (fields.given.contains(name))
+      throw ApiError(400, str("'", name, "' is of diffusion models; this one is autoregressive"),
+                     name, "unsupported_parameter");
+}
+
+ApiError too_long(std::int64_t prompt, std::int64_t answer, std::int64_t most) {
+  return {400,
+          str("the prompt has ", counted(prompt, "token"), " and the answer ", answer,
+              "; the model takes ", most, " together"),
+          "messages", "context_length_exceeded"};
+}
+
+}  // namespace
+
+PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
+                          const ModelConfig& config, const DecodingOptions& defaults) {
+  DecodingOptions o = fields.options;
+  const std::int64_t room = config.max_seq_length - prompt;
+  if (room < 1) throw too_long(prompt, 1, config.max_seq_length);
+  if (!fields.given.contains("gen_length")) o.gen_length = std::min(room, o.gen_length);
+  if (o.gen_length > room) throw too_long(prompt, o.gen_length, config.max_seq_length);
+  const std::int64_t asked = o.gen_length;
+  if (config.attention == Attention::causal) refuse_idle_options(fields);
+  if (config.attention == Attention::bidirectional && !fields.given.contains("block_length"))
+    choose_blocks(o, room, defaults.block_length > 0 ? defaults.block_length : kServedBlock);
+  try {
+    o = resolved(o, config);
+  } catch (const Error& e) {  // "steps 3 cannot be …": messages begin with the field
+    const std::string message = e.what();
+    throw ApiError(400, message, message.substr(0, message.find(' ')));
+  }
+  if (const std::int64_t rows = canvas_rows(prompt, o, config); rows > config.max_seq_length)
+    throw too_long(prompt, rows - prompt, config.max_seq_length);
+  return {o, asked};
+}
+
+Service::Service(const LoadedModel& model, const ServiceOptions& options, ServerMetrics& metrics)
+    : model_(model), options_(options), metrics_(metrics) {
+  const Tokenizer& tokenizer = model.source.need_tokenizer("lacuna serve needs one");
+  try {
+    chat_.emplace(load_chat_template(options.chat_template), tokenizer);
+  } catch (const Error& e) {
+    if (!options.chat_template.empty()) throw;
+    no_chat_ = e.what();
+  }
+  GenerationFields fields;
+  fields.options = options.defaults;
+  try {
+    (void)plan_length(fields, 0, model.config(), options.defaults);
+  } catch (const ApiError& e) {
+    fail_usage(e.what());
+  }
+  engine_ = std::make_unique<Engine>(model, options.engine, metrics);
+}
+
+RequestDefaults Service::defaults() {
+  static thread_local std::mt19937 generator{std::random_device{}()};
+  return {options_.defaults, generator()};
+}
+
+void Service::check_model(const GenerationFields& fields) const {
+  if (fields.model.empty() || fields.model == options_.model_name) return;
+  throw ApiError(
+      404, "the model " + shown(fields.model) + " is not served; " + options_.model_name + " is",
+      "model", "model_not_found");
+}
+
+void Service::check_fits(const DecodingRequest& text) const {
+  const std::int64_t rows = engine_->rows_of(text);
+  if (const std::int64_t most = engine_->decoder_limits().tokens; rows > most)
+    throw ApiError(400, str("a text of ", rows, " tokens; the server computes ", most, " at most"),
+                   "", "context_length_exceeded");
+  if (text.options.cfg_scale > 0 && !options_.engine.guidance)
+    throw ApiError(400, "'cfg_scale' needs a server that was started with --guidance", "cfg_scale",
+                   "unsupported_parameter");
+}
+
+void Service::submit(Job job, const std::shared_ptr<HttpExchange>& exchange) {
+  const std::optional<std::int64_t> id = engine_->submit(std::move(job));
+  if (!id) {
+    ++metrics_.rejected;
+    if (engine_->draining()) throw ApiError(503, "the server is stopping");
+    ApiError full(429, "the queue is full", "", "queue_full");
+    full.retry_after = engine_->retry_after();
+    throw full;
+  }
+  exchange->on_gone([engine = engine_.get(), id = *id] { engine->cancel(id); });
+}
+
+void Service::generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
+                       const std::vector<std::vector<std::int32_t>>& prompts,
+                       std::shared_ptr<HttpExchange> exchange) {
+  CompletionFormat format{.chat = chat,
+                          .stream = fields.stream,
+                          .include_usage = fields.include_usage,
+                          .model = options_.model_name,
+                          .seed = fields.options.seed};
+  AnswerEnds ends{.tokens = {}, .stops = fields.stop};
+  for (const std::int64_t end :
+       {model_.config().eos_token, std::int64_t(chat ? chat_->end_of_reply() : -1)})
+    if (end >= 0) ends.tokens.push_back(std::int32_t(end));
+  Job job{.texts = {}, .client = request.peer, .observer = nullptr};
+  std::vector<CompletionAnswer::Part> parts;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    const auto length = std::int64_t(prompt.size());
+    format.prompt_tokens += length;
+    const PlannedLength plan = plan_length(fields, length, model_.config(), options_.defaults);
+    for (std::int64_t k = 0; k < fields.n; ++k) {
+      job.texts.push_back({.tokens = prompt, .options = plan.options, .sample = k});
+      check_fits(job.texts.back());
+      parts.push_back({length, plan.options, plan.max_tokens});
+    }
+  }
+  const Tokenizer& tokenizer = chat ? chat_->tokenizer() : *model_.source.tokenizer;
+  job.observer =
+      std::make_shared<CompletionAnswer>(exchange, std::move(format), std::move(parts),
+                                         std::move(ends), tokenizer, model_.config(), metrics_);
+  submit(std::move(job), exchange);
+}
+
+void Service::completion(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
+  const CompletionRequest asked = parse_completion(request.body, defaults());
+  check_model(asked);
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (const ApiPrompt& prompt : asked.prompts) {
+    prompts.push_back(prompt.ids ? *prompt.ids : model_.source.tokenizer->encode(prompt.text));
+    try {
+      model_.source.check_ids(prompts.back());
+    } catch (const Error& e) {
+      throw ApiError(400, e.what(), "prompt");
+    }
+  }
+  if (asked.n * std::int64_t(prompts.size()) > kMostAnswers)
+    throw ApiError(400, str("more than ", kMostAnswers, " answers"), "n");
+  if (model_.config().attention == Attention::causal && model_.config().eos_token < 0)
+    for (const auto& prompt : prompts)
+      if (prompt.empty())
+        throw ApiError(400, "an autoregressive model without an end token needs a prompt",
+                       "prompt");
+  generate(request, asked, false, prompts, std::move(exchange));
+}
+
+void Service::chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
+  const ChatRequest asked = parse_chat(request.body, defaults());
+  check_model(asked);
+  if (!chat_) throw ApiError(400, "the model has no chat template: " + no_chat_, "messages");
+  std::vector<std::int32_t> prompt = chat_->prompt(asked.messages);
+  model_.source.check_ids(prompt);
+  generate(request, asked, true, {std::move(prompt)}, std::move(exchange));
+}
+
+std::string Service::models() const {
+  return text_of_json(
+      {{"object", "list"}, {"data", ServiceJson::array({ServiceJson::parse(model(""))})}});
+}
+
+std::string Service::model(const std::string& name) const {
+  if (!name.empty() && name != options_.model_name)
+    throw ApiError(404, "the model " + shown(name) + " is not served", "model", "model_not_found");
+  const ModelConfig& config = model_.config();
+  return text_of_json({{"id", options_.model_name},
+                       {"object", "model"},
+                       {"created", options_.created},
+                       {"owned_by", "lacuna"},
+                       {"max_model_len", config.max_seq_length},
+                       {"attention", word_of(config.attention)},
+                       {"block_size", config.block_size},
+                       {"chat", chat_.has_value()},
+                       {"infill", config.attention == Attention::bidirectional}});
+}
+
+}  // namespace lacuna

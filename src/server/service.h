@@ -1,0 +1,68 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/chat_template.h"
+#include "model_io/loaded_model.h"
+#include "server/api_request.h"
+#include "server/engine.h"
+#include "server/http.h"
+
+namespace lacuna {
+
+struct ServiceOptions {
+  std::string model_name;
+  std::int64_t created = 0;   // Unix time that /v1/models tells
+  DecodingOptions defaults;   // of requests that say nothing
+  std::string chat_template;  // the file of --chat-template, or ""
+  EngineLimits engine;
+};
+
+/// How long a text becomes, and how.
+struct PlannedLength {
+  DecodingOptions options;  // as resolved() gives them
+  std::int64_t max_tokens;  // the text ends after so many; options.gen_length may be more
+};
+/// For a prompt of so many tokens. Where a request of a bidirectional model says nothing of blocks,
+/// they are of 32 tokens, so that what is left-most is final soon: the canvas is then a whole
+/// number of blocks where the model has room for them, else of the largest blocks that divide it.
+/// ApiError (400) for what the model cannot do.
+PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
+                          const ModelConfig& config, const DecodingOptions& defaults);
+
+/// The endpoints that need the model.
+class Service {
+ public:
+  /// Borrows both. UsageError for a model without a tokenizer and for defaults that it cannot use.
+  Service(const LoadedModel& model, const ServiceOptions& options, ServerMetrics& metrics);
+
+  void completion(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  /// Bodies of replies.
+  std::string models() const;
+  std::string model(const std::string& name) const;
+
+  Engine& engine() { return *engine_; }
+
+ private:
+  struct Prompts;
+  RequestDefaults defaults();
+  void check_model(const GenerationFields& fields) const;
+  void check_fits(const DecodingRequest& text) const;
+  void generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
+                const std::vector<std::vector<std::int32_t>>& prompts,
+                std::shared_ptr<HttpExchange> exchange);
+  void submit(Job job, const std::shared_ptr<HttpExchange>& exchange);
+
+  const LoadedModel& model_;
+  const ServiceOptions options_;
+  ServerMetrics& metrics_;
+  std::optional<ChatFormat> chat_;
+  std::string no_chat_;  // why there is none
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace lacuna

@@ -141,7 +141,7 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixForm
   count("attention.head_count", model.num_heads);
   count("attention.head_count_kv", model.kv_heads());
   keys.add(p + "attention.layer_norm_rms_epsilon", float(model.rms_norm_eps));
-  count("rope.dimension_count", model.head_dim());
+  count("rope.dimension_count", model.head_width());
   keys.add(p + "rope.freq_base", float(model.rope_theta));
   count("vocab_size", model.vocab_size);
   if (!causal) {

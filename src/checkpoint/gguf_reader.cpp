@@ -29,7 +29,7 @@ GgufReader::GgufReader(GgufTensors tensors, CheckpointInfo info, const ModelConf
     weight.matrix =
         Matrix(stored.data, is_vector ? 1 : w.shape[0], w.shape[w.shape.rank - 1], stored.format);
     const bool turned = w.spec->role == WeightRole::query || w.spec->role == WeightRole::key;
-    if (turned && order == GgufRowOrder::pairs) weight.head_dim = model.head_dim();
+    if (turned && order == GgufRowOrder::pairs) weight.head_dim = model.head_width();
     unknown.erase(name);
   }
   CHECK(unknown.empty(), path(), ": tensor '", printable(*unknown.begin()),

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -7,30 +8,38 @@
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "formats/safetensors.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 
-// The Hugging Face layout of LLaDA: config.json, model.safetensors (or shards with an index),
-// tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json.
+// The Hugging Face layout of LLaDA and of the other families (checkpoint/model_family.h):
+// config.json, model.safetensors (or shards with an index), tokenizer.json, tokenizer_config.json,
+// special_tokens_map.json, generation_config.json.
 
-/// The model that a LLaDA config.json describes. Error, naming `file`, key and value, for what this
-/// program's model cannot be (biases, ALiBi, QK norm, another norm or block) and for a missing key.
+struct ModelFamily;
+
+/// The model that a config.json describes. Error, naming `file`, key and value, for an unknown
+/// family, for what this program's model cannot be (ALiBi, scaled positions, sliding windows,
+/// another norm, activation or block) and for a missing key.
 ModelConfig model_config_from_hugging_face(const std::string& json, const std::string& file);
 
-/// config.json for `model`. `original`, when not empty, is the config.json that the model was
-/// imported from: its keys are kept, unknown ones too, and only those are changed that no longer
-/// say what `model` is.
+/// The family that `model` is exported as: that of `original`, the config.json that the model was
+/// imported from, if there is one and the model is still of it; else the first that it fits.
+const ModelFamily& family_of_export(const ModelConfig& model, const std::string& original);
+/// config.json for `model`. Of an `original` of the same family all keys are kept, unknown ones
+/// too, and only those are changed that no longer say what `model` is.
 std::string model_config_to_hugging_face(const ModelConfig& model, const std::string& original);
 
 /// Every weight of a model by its Hugging Face name, in the order of the forward pass.
-std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& model, DType dtype);
+std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& model, DType dtype,
+                                             NameScheme names = NameScheme::llada);
 
 /// Whether a folder is one: it has a config.json, or model.safetensors or its index.
 bool is_hugging_face_folder(const std::filesystem::path& folder);
 
-/// The model of a Hugging Face LLaDA folder, read where it lies. Tensors keep the dtype they are
-/// stored in; there are no checksums. Error when config.json, tensors and shapes do not agree,
-/// naming what does not.
+/// The model of a Hugging Face folder, read where it lies. Tensors have LLaDA's names here,
+/// whatever those of the files, and keep the dtype they are stored in; there are no checksums.
+/// Error when config.json, tensors and shapes do not agree, naming what does not.
 class HuggingFaceReader final : public ModelReader {
  public:
   explicit HuggingFaceReader(const std::filesystem::path& folder);
@@ -56,10 +65,11 @@ class HuggingFaceReader final : public ModelReader {
   std::string path_;
   CheckpointInfo info_;
   SafetensorsFolder stored_;
-  std::vector<std::string> names_;  // in the order of the forward pass
+  std::vector<std::string> names_;                   // in the order of the forward pass
+  std::map<std::string, std::string> stored_names_;  // of each
 };
 
-/// Makes a checkpoint, at step 0 and without optimizer states, of a Hugging Face LLaDA folder.
+/// Makes a checkpoint, at step 0 and without optimizer states, of a Hugging Face folder.
 /// Tensors keep the dtype they are stored in. Error when config.json, tensors and shapes do not
 /// agree, naming what does not.
 void import_hugging_face(const std::filesystem::path& folder,

@@ -4,6 +4,7 @@
 #include "checkpoint/checkpoint_config.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
+#include "checkpoint/model_family.h"
 #include "core/atomic_file.h"
 #include "core/half.h"
 #include "core/json.h"
@@ -71,6 +72,12 @@ std::string with_dtype(const std::string& config, DType dtype) {
   return json.dump(2) + "\n";
 }
 
+/// The config.json that an import kept, or "".
+std::string original_of(const ModelReader& reader) {
+  const auto original = reader.info().extra.find(kConfigAttribute);
+  return original == reader.info().extra.end() ? "" : original->second;
+}
+
 /// Every file but the weights.
 Files files_of(const ModelReader& reader, const ModelConfig& model, DType dtype,
                bool dtype_is_chosen) {
@@ -86,10 +93,10 @@ Files files_of(const ModelReader& reader, const ModelConfig& model, DType dtype,
     kept += (kept.empty() ? "" : ", ") + name;
   }
   if (!kept.empty()) log_info("with the files that the import kept: " + kept);
-  const auto original = info.extra.find(kConfigAttribute);
-  const bool imported = original != info.extra.end();
+  const std::string original = original_of(reader);
+  const bool imported = !original.empty();
   std::string& config = files["config.json"];
-  config = model_config_to_hugging_face(model, imported ? original->second : "");
+  config = model_config_to_hugging_face(model, original);
   // What was imported and neither trained nor converted stays as it was, whatever it says.
   if (!imported || info.step > 0 || dtype_is_chosen) config = with_dtype(config, dtype);
   if (!info.tokenizer.empty()) add_tokenizer_files(files, model, info.tokenizer, reader.path());
@@ -168,15 +175,18 @@ void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
-  const std::vector<TensorInfo> tensors = tensors_of(reader, model, options.dtype);
-  const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
+  const std::vector<TensorInfo> weights = tensors_of(reader, model, options.dtype);
+  const Files files = files_of(reader, model, weights.front().dtype, options.dtype.has_value());
+  std::vector<TensorInfo> tensors =
+      hugging_face_tensors(model, DType::f32, family_of_export(model, original_of(reader)).tensors);
+  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].dtype = weights[i].dtype;
 
   StagedFolder staged(folder);
   write_safetensors_sharded(
       staged.staging(), tensors, {{"format", "pt"}, {"producer", program_version()}},
       [&](std::size_t i, const Tensor& out) {
         log_progress(str("exporting tensor ", i + 1, " of ", tensors.size()));
-        read_as(reader, tensors[i].name, out);
+        read_as(reader, weights[i].name, out);
       },
       options.shard_bytes);
   log_progress("");

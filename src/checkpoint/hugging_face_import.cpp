@@ -5,6 +5,7 @@
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
+#include "checkpoint/model_family.h"
 #include "core/check.h"
 #include "core/half.h"
 #include "core/input_file.h"
@@ -124,25 +125,38 @@ CheckpointInfo info_of(const fs::path& folder) {
   return info;
 }
 
-/// Names of the weights; each is there, as config.json describes it, and nothing else is.
-std::vector<std::string> check_weights(const SafetensorsFolder& stored, const ModelConfig& model,
-                                       const std::string& folder) {
-  std::vector<std::string> names;
+/// What files of a model may hold beside its weights: the head of tied tables once more, bit for
+/// bit, and angles of positions, which older versions of transformers stored.
+bool is_superfluous(const SafetensorsFolder& stored, const std::string& name,
+                    const ModelConfig& model, NameScheme names, const std::string& folder) {
+  if (name.ends_with(".rotary_emb.inv_freq")) return true;
+  if (!model.tie_embeddings || name != weight_spec(WeightRole::head).name(names, -1)) return false;
+  const std::string embedding = weight_spec(WeightRole::embedding).name(names, -1);
+  const Tensor head = stored.view(name), table = stored.view(embedding);
+  CHECK(head.shape == table.shape && head.dtype == table.dtype &&
+            std::memcmp(head.data, table.data, std::size_t(head.bytes())) == 0,
+        folder, ": config.json says that the head is the embedding, but tensor '", name,
+        "' differs from '", embedding, "'");
+  return true;
+}
+
+/// Checks that each weight is there, as config.json describes it, and nothing else is.
+void check_weights(const SafetensorsFolder& stored, const ModelConfig& model, NameScheme names,
+                   const std::string& folder) {
   std::set<std::string> unknown;
   for (const std::string& name : stored.names()) unknown.insert(name);
-  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32)) {
+  for (const TensorInfo& wanted : hugging_face_tensors(model, DType::f32, names)) {
     CHECK(stored.has(wanted.name), folder, ": tensor '", wanted.name, "' is missing");
     const Tensor t = stored.view(wanted.name);
     CHECK(t.shape == wanted.shape, folder, ": tensor '", wanted.name, "' has shape ", t.shape,
           "; config.json makes it ", wanted.shape);
     CHECK(t.dtype == DType::f32 || t.dtype == DType::bf16 || t.dtype == DType::f16, folder,
           ": tensor '", wanted.name, "' is ", t.dtype, ", not f32, bf16 or f16");
-    names.push_back(wanted.name);
     unknown.erase(wanted.name);
   }
-  CHECK(unknown.empty(), folder, ": tensor '", *unknown.begin(),
-        "' has no place in the model that config.json describes");
-  return names;
+  for (const std::string& name : unknown)
+    CHECK(is_superfluous(stored, name, model, names, folder), folder, ": tensor '", name,
+          "' has no place in the model that config.json describes");
 }
 
 }  // namespace
@@ -154,10 +168,15 @@ bool is_hugging_face_folder(const fs::path& folder) {
 }
 
 HuggingFaceReader::HuggingFaceReader(const fs::path& folder)
-    : path_(folder.string()),
-      info_(info_of(folder)),
-      stored_(folder),
-      names_(check_weights(stored_, parse_config(info_.config, path_).model, path_)) {}
+    : path_(folder.string()), info_(info_of(folder)), stored_(folder) {
+  const ModelConfig model = parse_config(info_.config, path_).model;
+  const NameScheme names = family_of_export(model, info_.extra.at(kConfigAttribute)).tensors;
+  check_weights(stored_, model, names, path_);
+  for (const ModelWeight& w : model_weights(model)) {
+    names_.push_back(w.name);
+    stored_names_[w.name] = w.spec->name(names, w.block);
+  }
+}
 
 std::vector<std::string> HuggingFaceReader::names(const std::string& group) const {
   if (group != "model") return {};
@@ -167,12 +186,12 @@ std::vector<std::string> HuggingFaceReader::names(const std::string& group) cons
 }
 
 bool HuggingFaceReader::has(const std::string& group, const std::string& name) const {
-  return group == "model" && stored_.has(name);
+  return group == "model" && stored_names_.count(name) == 1;
 }
 
 Tensor HuggingFaceReader::view(const std::string& group, const std::string& name) const {
   CHECK(has(group, name), path_, ": has no tensor ", name, " in group ", group);
-  return stored_.view(name);
+  return stored_.view(stored_names_.at(name));
 }
 
 Shape HuggingFaceReader::shape(const std::string& group, const std::string& name) const {
@@ -221,7 +240,7 @@ Matrix HuggingFaceReader::stored(const std::string& group, const std::string& na
 
 std::vector<NamedTensor> HuggingFaceReader::weights() const {
   std::vector<NamedTensor> weights;
-  for (const std::string& name : names_) weights.push_back({name, stored_.view(name)});
+  for (const std::string& name : names_) weights.push_back({name, view("model", name)});
   return weights;
 }
 

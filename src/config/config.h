@@ -126,11 +126,15 @@ struct ModelConfig {
   std::int64_t hidden_size = 256;
   std::int64_t num_heads = 4;
   std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
   std::int64_t intermediate_size = 704;
   std::int64_t max_seq_length = 256;
   double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
   bool tie_embeddings = false;
+  bool qkv_bias = false;
+  bool qk_norm = false;
+  bool logits_shift = false;
   bool add_bos_token = false;
   Attention attention = Attention::bidirectional;
   std::int64_t block_size = 0;
@@ -144,15 +148,24 @@ struct ModelConfig {
   static void fields(Self& c, Visitor&& visit) {
     visit(c.vocab_size, "vocab_size", "rows of the embedding; 0: as many as the tokenizer has ids");
     visit(c.num_layers, "num_layers", "transformer blocks");
-    visit(c.hidden_size, "hidden_size", "width C of the residual stream, a multiple of num_heads");
+    visit(c.hidden_size, "hidden_size", "width C of the residual stream");
     visit(c.num_heads, "num_heads", "query heads");
     visit(c.num_kv_heads, "num_kv_heads",
           "key and value heads, a divisor of num_heads; 0: num_heads");
+    visit(c.head_dim, "head_dim", "width of a head; 0: hidden_size / num_heads");
     visit(c.intermediate_size, "intermediate_size", "width F of the SwiGLU feed-forward layer");
     visit(c.max_seq_length, "max_seq_length", "longest sequence in tokens");
     visit(c.rope_theta, "rope_theta", "base of the rotary position angles");
     visit(c.rms_norm_eps, "rms_norm_eps", "added to the mean square in RMSNorm");
     visit(c.tie_embeddings, "tie_embeddings", "whether the head reuses the embedding's weights");
+    visit(c.qkv_bias, "qkv_bias",
+          "whether the query, key and value projections have biases, as in Qwen2");
+    visit(c.qk_norm, "qk_norm",
+          "whether each head of queries and keys is normalised (RMSNorm) before its rotation, as "
+          "in Qwen3");
+    visit(c.logits_shift, "logits_shift",
+          "whether a masked token is predicted at the position before it, as in Dream; causal "
+          "models always do");
     visit(c.add_bos_token, "add_bos_token",
           "whether the model expects <|startoftext|> before every text; true once the training "
           "texts all begin with it");
@@ -169,7 +182,7 @@ struct ModelConfig {
     visit(c.pad_token, "pad_token", "id that fills up a batch; -1: the tokenizer's");
   }
   std::int64_t kv_heads() const { return num_kv_heads ? num_kv_heads : num_heads; }
-  std::int64_t head_dim() const { return hidden_size / num_heads; }
+  std::int64_t head_width() const { return head_dim ? head_dim : hidden_size / num_heads; }
 };
 
 struct DataConfig {

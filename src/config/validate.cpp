@@ -113,6 +113,11 @@ void check_block_diffusion(const Config& c) {
     idle("autoregressive_weight", t.autoregressive_weight, defaults.autoregressive_weight);
     return;
   }
+  if (c.model.logits_shift)
+    rules.broken(
+        "objective", t.objective,
+        "cannot train a model with model.logits_shift: the logits for the first token of a "
+        "block would be those of another block's noisy row");
   const std::int64_t block = c.model.block_size, length = c.data.sequence_length;
   if (length % block != 0)
     data.broken("sequence_length", length,
@@ -255,12 +260,16 @@ void validate(const ModelConfig& c) {
   rules.between("num_kv_heads", c.num_kv_heads, 0, kWidest);
   rules.between("intermediate_size", c.intermediate_size, 1, kWidest);
   rules.between("max_seq_length", c.max_seq_length, 1);
-  if (c.hidden_size % c.num_heads != 0)
+  rules.between("head_dim", c.head_dim, 0, kWidest);
+  if (c.head_dim == 0 && c.hidden_size % c.num_heads != 0)
     rules.broken("hidden_size", c.hidden_size,
-                 "must be a multiple of " + rules.named("num_heads", c.num_heads));
-  if (c.head_dim() % 2 != 0)
+                 "must be a multiple of " + rules.named("num_heads", c.num_heads) +
+                     ", or model.head_dim be given");
+  if (c.head_dim % 2 != 0)
+    rules.broken("head_dim", c.head_dim, "must be even: rotary positions turn pairs");
+  if (c.head_width() % 2 != 0)
     fail_usage(str(rules.named("hidden_size", c.hidden_size), " over ",
-                   rules.named("num_heads", c.num_heads), " makes heads ", c.head_dim(),
+                   rules.named("num_heads", c.num_heads), " makes heads ", c.head_width(),
                    " wide; rotary positions need an even number"));
   if (c.num_heads % c.kv_heads() != 0)
     rules.broken("num_kv_heads", c.num_kv_heads,
@@ -275,13 +284,18 @@ void validate(const ModelConfig& c) {
   const std::string needed = "needs " + rules.named("attention", Attention::block_causal);
   if (!blocks && c.block_size != 0) rules.broken("block_size", c.block_size, needed);
   if (!blocks && c.causal_context) rules.broken("causal_context", c.causal_context, needed);
+  if (c.logits_shift && c.attention == Attention::causal)
+    rules.broken("logits_shift", c.logits_shift,
+                 "is for diffusion models; one with " + rules.named("attention", c.attention) +
+                     " always predicts the next token");
   rules.f32_above_zero("rope_theta", c.rope_theta);
   rules.f32_above_zero("rms_norm_eps", c.rms_norm_eps);
   check_special_tokens(c, rules);
   // Beyond this, sizes in bytes no longer fit 64 bits.
-  const double parameters = double(c.num_layers) * double(c.hidden_size) *
-                                (4 * double(c.hidden_size) + 3 * double(c.intermediate_size)) +
-                            2 * double(c.vocab_size) * double(c.hidden_size);
+  const double parameters =
+      double(c.num_layers) * double(c.hidden_size) *
+          (4 * double(c.num_heads) * double(c.head_width()) + 3 * double(c.intermediate_size)) +
+      2 * double(c.vocab_size) * double(c.hidden_size);
   if (parameters > 1e15)
     fail_usage(str("[model] describes ", parameters, " parameters; at most 1e15 are possible"));
 }

@@ -23,8 +23,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
 
   // Hidden states that get logits need M rows of h and, backward, of d_x; the last block's keys
   // and values at the same time need all N.
-  slots.h = plan.add("scratch/h", {padded, C}, dtype);
-  slots.logit_h = plan.add("scratch/logit_h", {M, C}, dtype);
+  const std::int64_t widest = limits.training ? std::max(C, H * D) : C;
+  const Slot h = plan.add("scratch/h", {padded, widest}, dtype),
+             logit_h = plan.add("scratch/logit_h", {M, widest}, dtype);
+  slots.h = plan.alias(h, "scratch/h", {padded, C}, dtype);
+  slots.logit_h = plan.alias(logit_h, "scratch/logit_h", {M, C}, dtype);
   const Slot wide = plan.add(
       "scratch/wide", {N, limits.training ? std::max(F, packed) : std::max(F, H * D)}, dtype);
   slots.hidden = plan.alias(wide, "scratch/hidden", {N, F}, dtype);
@@ -32,10 +35,14 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     slots.d_x = plan.add("scratch/d_x", {padded, C}, dtype);
     slots.logit_d_x = plan.add("scratch/logit_d_x", {M, C}, dtype);
     slots.d_qkv = plan.alias(wide, "scratch/d_qkv", {N, packed}, dtype);
-    slots.d_attended = plan.alias(slots.h, "scratch/d_attended", {N, H * D}, dtype);
-    slots.logit_d_attended =
-        plan.alias(slots.logit_h, "scratch/logit_d_attended", {M, H * D}, dtype);
+    slots.d_attended = plan.alias(h, "scratch/d_attended", {N, H * D}, dtype);
+    slots.logit_d_attended = plan.alias(logit_h, "scratch/logit_d_attended", {M, H * D}, dtype);
   }
+  if (m.qk_norm) {
+    slots.heads = plan.add("scratch/heads", {N * H, D}, dtype);
+    if (limits.training) slots.d_heads = plan.add("scratch/d_heads", {N * H, D}, dtype);
+  }
+  if (m.qkv_bias) slots.ones = plan.add("scratch/ones", {N}, dtype);
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
   // block's room for all.
@@ -45,6 +52,10 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     const auto add = [&](const char* name, Shape shape, DType type) {
       return plan.add(str("activations/blocks.", l, ".", name), shape, type);
     };
+    const std::int64_t K = own.key_heads;
+    const auto add_normed = [&](const char* name, Shape shape, DType type) {
+      return m.qk_norm ? add(name, shape, type) : Slot();
+    };
     // All rows of x where embeddings are put together, and where rows come together again.
     return BlockSlots{.x = add("x", {l == 0 || last ? padded : each, C}, dtype),
                       .attention_rstd = add("attention_rstd", {last ? N : each}, DType::f32),
@@ -53,9 +64,15 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
                       .lse = add("lse", {rows, H}, DType::f32),
                       .residual_mid = add("residual_mid", {stream, C}, dtype),
                       .ffn_rstd = add("ffn_rstd", {stream}, DType::f32),
-                      .gate_up = add("gate_up", {rows, 2 * F}, dtype)};
+                      .gate_up = add("gate_up", {rows, 2 * F}, dtype),
+                      .query_x = add_normed("query_x", {rows * H, D}, dtype),
+                      .query_rstd = add_normed("query_rstd", {rows * H}, DType::f32),
+                      .key_x = add_normed("key_x", {N * K, D}, dtype),
+                      .key_rstd = add_normed("key_rstd", {N * K}, DType::f32)};
   };
   const auto passing = [&] {
+    const Slot heads_rstd =
+        m.qk_norm ? plan.add("activations/heads_rstd", {N * H}, DType::f32) : Slot();
     const Slot x = plan.add("activations/x", {padded, C}, dtype),
                rstd = plan.add("activations/rstd", {N}, DType::f32),
                qkv_or_gate_up =
@@ -68,7 +85,11 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         .lse = plan.add("activations/lse", {N, H}, DType::f32),
         .residual_mid = x,
         .ffn_rstd = rstd,
-        .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype)};
+        .gate_up = plan.alias(qkv_or_gate_up, "activations/gate_up", {N, 2 * F}, dtype),
+        .query_x = slots.heads,
+        .query_rstd = heads_rstd,
+        .key_x = slots.heads,
+        .key_rstd = heads_rstd};
   };
   if (limits.training) {
     for (std::int64_t l = 0; l < m.num_layers; ++l) slots.blocks.push_back(keeping(l));
@@ -111,6 +132,7 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
 Activations::Activations(Memory& memory, const ModelConfig& config, const ModelLimits& limits,
                          DType dtype, TensorParallelShard share)
     : share_(share),
+      heads_(ShardDims(config, share)),
       keeping_(limits.training),
       arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
 
@@ -149,6 +171,8 @@ BlockActivations Activations::block(std::size_t l) const {
   a.attn_out = first(b.attn_out, m);
   a.lse = first(b.lse, m);
   a.gate_up = first(b.gate_up, m);
+  a.query_norm = {first(b.query_x, m * heads_.heads), first(b.query_rstd, m * heads_.heads)};
+  a.key_norm = {first(b.key_x, n * heads_.key_heads), first(b.key_rstd, n * heads_.key_heads)};
   if (!slots_.kv_cache.empty()) a.kv_cache = arena_[slots_.kv_cache[l]];
   a.attention_rstd = first(b.attention_rstd, entering);
   a.ffn_rstd = first(b.ffn_rstd, stream);
@@ -165,6 +189,9 @@ Scratch Activations::scratch() const {
             .hidden = first(slots_.hidden, rows_),
             .d_qkv = first(slots_.d_qkv, rows_),
             .d_attended = first(slots_.d_attended, rows_),
+            .heads = whole(slots_.heads),
+            .d_heads = whole(slots_.d_heads),
+            .ones = whole(slots_.ones),
             .h_parts = {},
             .d_x_parts = {},
             .own = {}};
@@ -189,6 +216,9 @@ Scratch Activations::logit_scratch() const {
           .hidden = first(slots_.hidden, logit_rows_),
           .d_qkv = first(slots_.d_qkv, rows_),
           .d_attended = first(slots_.logit_d_attended, logit_rows_),
+          .heads = whole(slots_.heads),
+          .d_heads = whole(slots_.d_heads),
+          .ones = whole(slots_.ones),
           .h_parts = {},
           .d_x_parts = {},
           .own = {}};

@@ -9,6 +9,12 @@
 
 namespace lacuna {
 
+/// Heads before their norm, and its rstd, with model.qk_norm. One head a row.
+struct HeadNorm {
+  Tensor x;     // [N H,D]
+  Tensor rstd;  // [N H]
+};
+
 /// What a block's backward pass needs of its forward pass. N rows enter; M of them are queries: all
 /// of them, but in the last block only those that get logits. H, K and F are this rank's. Where
 /// rows are split, all but the last block have x, middle and their rstd of this rank's rows alone.
@@ -16,12 +22,13 @@ struct BlockActivations {
   Tensor x;               // [N,C] the residual stream as it enters
   Tensor attention_rstd;  // [N]
   Tensor qkv;             // [N,(H+2K)D] rotated queries, in the first M rows; rotated keys; values
-  Tensor attn_out;        // [M,H D]
-  Tensor lse;             // [M,H]
-  Tensor residual_mid;    // [M,C] the residual stream between attention and feed-forward
-  Tensor ffn_rstd;        // [M]
-  Tensor gate_up;         // [M,2F]; their gradients in the backward pass
-  Tensor kv_cache = {};   // [R,2K D] rotated keys and values, kept from pass to pass; or none
+  HeadNorm query_norm = {}, key_norm = {};  // of the M queries and the N keys; or none
+  Tensor attn_out;                          // [M,H D]
+  Tensor lse;                               // [M,H]
+  Tensor residual_mid;   // [M,C] the residual stream between attention and feed-forward
+  Tensor ffn_rstd;       // [M]
+  Tensor gate_up;        // [M,2F]; their gradients in the backward pass
+  Tensor kv_cache = {};  // [R,2K D] rotated keys and values, kept from pass to pass; or none
 };
 
 /// Buffers that every block reuses.
@@ -32,6 +39,11 @@ struct Scratch {
   Tensor hidden;      // [M,F] of the feed-forward
   Tensor d_qkv;       // [N,(H+2K)D], in the memory of `hidden`
   Tensor d_attended;  // [M,H D], in the memory of `h`
+
+  // With model.qk_norm: the queries or the keys of some rows, one head a row, which the operations
+  // on norms need contiguous. At most [N H D].
+  Tensor heads, d_heads;
+  Tensor ones;  // [N] with model.qkv_bias
 
   // Where rows are split: h and d_x with room for equal parts, [T ceil(N/T),C], and which rows of
   // them are this rank's.
@@ -70,6 +82,7 @@ class Activations {
   Scratch whole_scratch() const;  // the same where all ranks have all rows, in the last block
   Scratch logit_scratch() const;  // of the rows that get logits, in the last block
   SequenceTensors sequences() const;
+  Tensor ones() const { return whole(slots_.ones); }  // which the model fills
   Tensor rope_table() const { return arena_[slots_.rope_table]; }
   const Plan& plan() const { return arena_.plan(); }
   /// Whether rows are sharded over the ranks of the tensor parallel group.
@@ -84,6 +97,7 @@ class Activations {
  private:
   struct BlockSlots {
     Slot x, attention_rstd, qkv, attn_out, lse, residual_mid, ffn_rstd, gate_up;
+    Slot query_x, query_rstd, key_x, key_rstd;
   };
   struct QuerySlots {
     Slot rows, positions, offsets, keys;
@@ -94,6 +108,7 @@ class Activations {
     Slot final_x, final_rstd;
     Slot h, d_x, d_attended, logit_h, logit_d_x, logit_d_attended, hidden, d_qkv;
     QuerySlots all, logit;
+    Slot heads, d_heads, ones;
     Slot tokens, key_offsets, cache_rows, rope_table;
     Slot own_ids, own_rows;
   };
@@ -105,8 +120,10 @@ class Activations {
   QueryTensors queries(const QuerySlots& slots, std::int64_t rows) const;
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
+  Tensor whole(Slot slot) const { return slot ? arena_[slot] : Tensor(); }
 
   TensorParallelShard share_;
+  ShardDims heads_;
   bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;

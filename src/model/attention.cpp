@@ -33,21 +33,77 @@ struct PackedRows {
         kv(qkv.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim)) {}
 };
 
+/// The same of their biases, where there are any.
+struct BiasParts {
+  Tensor q, kv;  // [H D], [2K D]
+
+  BiasParts(const Tensor& bias, const AttentionShape& s) {
+    if (!bias.data) return;
+    q = bias.row_range(0, s.heads * s.head_dim);
+    kv = bias.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim);
+  }
+};
+
+/// y[n,:] += bias: a product with a column of ones.
+void add_bias(Ops& ops, Tensor y, Tensor bias, const Scratch& s) {
+  if (!bias.data) return;
+  const Tensor ones = s.ones.row_range(0, y.rows());
+  ops.linear_forward(y, ones.reshaped({y.rows(), 1}), bias.reshaped({bias.count(), 1}),
+                     GradMode::accumulate);
+}
+
+/// d_bias += sum_n dy[n,:].
+void add_bias_gradient(Ops& ops, Tensor d_bias, Tensor dy, const Scratch& s) {
+  if (!d_bias.data) return;
+  const Tensor ones = s.ones.row_range(0, dy.rows());
+  ops.linear_backward_weight(d_bias.reshaped({d_bias.count(), 1}), dy,
+                             ones.reshaped({dy.rows(), 1}));
+}
+
+/// Normalises each head of x [n, heads D] in place (Qwen3; Henry et al., arXiv:2010.04245, with
+/// RMSNorm). `kept` is of these rows.
+void normalise_heads(const Pass& pass, Tensor x, Tensor w, const HeadNorm& kept, const Scratch& s) {
+  if (!w.data) return;
+  const Tensor y = s.heads.row_range(0, kept.x.rows());
+  pass.ops.copy(kept.x.reshaped({x.rows(), x.cols()}), x);
+  pass.ops.rmsnorm_forward(y, kept.rstd, kept.x, w, pass.norm_eps);
+  pass.ops.copy(x, y.reshaped({x.rows(), x.cols()}));
+}
+
+/// d [n, heads D]: in, the gradient of the normalised heads; out, that of the heads before.
+void normalise_heads_backward(const Pass& pass, Tensor d, Tensor w, Tensor dw, const HeadNorm& kept,
+                              const Scratch& s) {
+  if (!w.data) return;
+  const std::int64_t heads = kept.x.rows();
+  const Tensor dy = s.heads.row_range(0, heads), dx = s.d_heads.row_range(0, heads);
+  pass.ops.copy(dy.reshaped({d.rows(), d.cols()}), d);
+  pass.ops.rmsnorm_backward(dx, dw, dy, kept.x, kept.rstd, w, GradMode::overwrite);
+  pass.ops.copy(d, dx.reshaped({d.rows(), d.cols()}));
+}
+
 /// Queries, keys and values of the normalised stream, rotated. One product where all rows are
 /// queries; else one of the keys and values, and one of the queries' rows, which s.h then holds.
-void project(const Pass& pass, const QueryRows& queries, const Packed& x, Tensor qkv,
-             const PackedMatrix& w, const Scratch& keys, const Scratch& s) {
+void project(const Pass& pass, const QueryRows& queries, const Packed& x, const BlockWeights& w,
+             const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    linear_forward(ops, qkv, keys.h, w);
+    linear_forward(ops, a.qkv, keys.h, w.qkv);
+    add_bias(ops, a.qkv, w.qkv_bias, keys);
+    normalise_heads(pass, x.q, w.query_norm, a.query_norm, keys);
+    normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
     ops.rope(x.q_and_k, queries.positions, pass.rope_table, Rotation::forward);
     return;
   }
-  const PackedRows part(w, queries.attention);
+  const PackedRows part(w.qkv, queries.attention);
+  const BiasParts bias(w.qkv_bias, queries.attention);
   linear_forward(ops, x.kv, keys.h, part.kv);
+  add_bias(ops, x.kv, bias.kv, keys);
+  normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
   ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
   ops.gather_rows(s.h, keys.h, queries.rows);
   linear_forward(ops, x.q, s.h, part.q);
+  add_bias(ops, x.q, bias.q, s);
+  normalise_heads(pass, x.q, w.query_norm, a.query_norm, s);
   ops.rope(x.q, queries.positions, pass.rope_table, Rotation::forward);
 }
 
@@ -60,16 +116,21 @@ void rotate_back(const Pass& pass, const QueryRows& queries, const Packed& d) {
 }
 
 /// keys.h: in, the normalised stream; out, its gradient, given that of the projection.
-void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d, Tensor d_qkv,
-                      const PackedMatrix& w, Tensor dw, const Scratch& keys, const Scratch& s) {
+void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d,
+                      const BlockWeights& w, BlockTensors& dw, const Scratch& keys,
+                      const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    ops.linear_backward_weight(dw, d_qkv, keys.h);
-    linear_backward_input(ops, keys.h, d_qkv, w);
+    add_bias_gradient(ops, dw.qkv_bias, keys.d_qkv, keys);
+    ops.linear_backward_weight(dw.qkv, keys.d_qkv, keys.h);
+    linear_backward_input(ops, keys.h, keys.d_qkv, w.qkv);
     return;
   }
-  const PackedRows part(w, queries.attention);
-  const PackedRows d_part(dw, queries.attention);
+  const PackedRows part(w.qkv, queries.attention);
+  const PackedRows d_part(dw.qkv, queries.attention);
+  const BiasParts d_bias(dw.qkv_bias, queries.attention);
+  add_bias_gradient(ops, d_bias.q, d.q, s);
+  add_bias_gradient(ops, d_bias.kv, d.kv, keys);
   ops.gather_rows(s.h, keys.h, queries.rows);
   ops.linear_backward_weight(d_part.q, d.q, s.h);
   ops.linear_backward_weight(d_part.kv, d.kv, keys.h);
@@ -83,7 +144,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
 void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                        const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   const Packed x(a.qkv, queries.attention, s.h.rows());
-  project(pass, queries, x, a.qkv, w.qkv, keys, s);
+  project(pass, queries, x, w, a, keys, s);
   Tensor k = x.k, v = x.v;
   if (a.kv_cache.data) {  // written before attention reads them: a row sees itself as it is now
     pass.ops.scatter_rows(a.kv_cache, x.kv, pass.cache_rows);
@@ -107,11 +168,13 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attn_out, a.lse, x.q, x.k, x.v,
                          queries.attention);
   rotate_back(pass, queries, d);
+  normalise_heads_backward(pass, d.q, w.query_norm, dw.query_norm, a.query_norm, s);
+  normalise_heads_backward(pass, d.k, w.key_norm, dw.key_norm, a.key_norm, keys);
 
   const Tensor h = own_rows(keys, keys.h);
   ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
   gather_rows_of(pass, keys, keys.h_parts);
-  project_backward(pass, queries, d, keys.d_qkv, w.qkv, dw.qkv, keys, s);
+  project_backward(pass, queries, d, w, dw, keys, s);
   sum_h(pass, keys);
   ops.rmsnorm_backward(own_rows(keys, keys.d_x), dw.attention_norm, h, a.x, a.attention_rstd,
                        w.attention_norm,

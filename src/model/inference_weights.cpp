@@ -16,7 +16,7 @@ Slot add_memory(Plan& plan, const std::string& name, Shape shape, MatrixFormat f
   return plan.add(name, {shape[0], bytes_of_row(format, shape[1])}, DType::u8);
 }
 
-/// Sets what the weights of a pack are to the forward pass: a vector or matrices.
+/// Sets what the weights of a pack are to the forward pass: a vector, or matrices.
 void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vector,
               const std::vector<Matrix>& parts) {
   const auto block = [&]() -> BlockWeights& { return model.blocks[std::size_t(first.block)]; };
@@ -29,6 +29,15 @@ void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vecto
       return;
     case WeightRole::query:
       block().qkv = PackedMatrix::joined(parts);
+      return;
+    case WeightRole::query_bias:
+      block().qkv_bias = vector;
+      return;
+    case WeightRole::query_norm:
+      block().query_norm = vector;
+      return;
+    case WeightRole::key_norm:
+      block().key_norm = vector;
       return;
     case WeightRole::attention_out:
       block().attention_out = parts.front();
@@ -50,6 +59,8 @@ void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vecto
       return;
     case WeightRole::key:
     case WeightRole::value:
+    case WeightRole::key_bias:
+    case WeightRole::value_bias:
     case WeightRole::up:
       break;
   }
@@ -80,15 +91,16 @@ class InferenceWeights::Builder {
   void build(const Arena& arena, ModelWeights& views, std::vector<Allocated>& allocated) const {
     for (const WeightLayout::Pack& pack : layout_.packs) {
       std::vector<Matrix> parts;
-      Tensor memory;
       for (std::size_t i = pack.first; i < pack.end; ++i) {
+        Tensor memory;
         if (slots_[i]) {
           memory = memory_of(arena, i, allocates_whole(pack));
           allocated.push_back(allocation(i, memory));
         }
         if (!is_vector(i)) parts.push_back(matrix_of(i, memory));
       }
-      set_view(views, layout_.weights[pack.first], memory, parts);
+      const Tensor vector = is_vector(pack.first) ? arena[slots_[pack.first]] : Tensor();
+      set_view(views, layout_.weights[pack.first], vector, parts);
     }
   }
 
@@ -119,7 +131,7 @@ class InferenceWeights::Builder {
   Tensor memory_of(const Arena& arena, std::size_t i, bool packed) const {
     const WeightLayout::Part& part = layout_.parts[i];
     const Tensor memory = arena[slots_[i]];
-    return packed && !is_vector(i) ? memory.row_range(part.packed_row, part.shape[0]) : memory;
+    return packed ? memory.row_range(part.packed_row, part.shape[0]) : memory;
   }
 
   Matrix matrix_of(std::size_t i, const Tensor& memory) const {

@@ -59,8 +59,8 @@ void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weig
   std::vector<float> staging;
   for (const WeightPiece& piece : pieces) {
     const NamedWeight& w = weights.named()[piece.weight];
-    if (w.spec->scale == InitialScale::ones) {
-      ops.fill(piece.values, 1.0f);
+    if (w.spec->scale == InitialScale::ones || w.spec->scale == InitialScale::zeros) {
+      ops.fill(piece.values, w.spec->scale == InitialScale::ones ? 1.0f : 0.0f);
       continue;
     }
     const double sigma = sigma_of(w, config);

@@ -65,14 +65,22 @@ struct Model::State {
     const Tensor table = activations.rope_table();
     std::vector<float> angles = rope_angles(table.rows(), table.cols(), c.rope_theta);
     ops.copy(table, Tensor(angles.data(), table.shape));
+    if (activations.ones().data) ops.fill(activations.ones(), 1);
     ops.synchronize();
   }
 
-  /// Gradients that each rank has of its rows, where rows are split.
-  void add_up_norms(const BlockTensors& gradients) {
-    if (!activations.split()) return;
-    sum_over_shares(tp_group, gradients.attention_norm);
-    sum_over_shares(tp_group, gradients.ffn_norm);
+  /// Gradients of weights that every rank holds: of norms each rank has those of its rows, where
+  /// rows are split (not in the last block); of norms of heads, those of its heads.
+  void add_up_norms(const ModelTensors& gradients, std::size_t l) {
+    const BlockTensors& block = gradients.blocks[l];
+    if (activations.split() && l + 1 < gradients.blocks.size()) {
+      sum_over_shares(tp_group, block.attention_norm);
+      sum_over_shares(tp_group, block.ffn_norm);
+    }
+    if (config.qk_norm) {
+      sum_over_shares(tp_group, block.query_norm);
+      sum_over_shares(tp_group, block.key_norm);
+    }
   }
 
   QueryRows query_rows(const QueryTensors& queries, Tensor key_offsets) const {
@@ -98,8 +106,8 @@ struct Model::State {
 
 Model::Model(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
              const ModelLimits& limits, Communicator* tp_group) {
-  CHECK(config.head_dim() % 2 == 0, "model.hidden_size / model.num_heads is ", config.head_dim(),
-        "; rotary positions need an even head width");
+  CHECK(config.head_width() % 2 == 0, "heads are ", config.head_width(),
+        " wide; rotary positions need an even head width");
   const TensorParallelShard share = weights.share;
   const Shape embedding{ShardDims(config, share).ids, config.hidden_size};
   CHECK(std::int64_t(weights.blocks.size()) == config.num_layers &&
@@ -168,8 +176,7 @@ Tensor Model::run() {
 }
 
 void Model::complete(ModelTensors& gradients) {
-  for (std::size_t l = state_->weights.blocks.size() - 1; l-- > 0;)
-    state_->add_up_norms(gradients.blocks[l]);
+  for (std::size_t l = state_->weights.blocks.size(); l-- > 0;) state_->add_up_norms(gradients, l);
 }
 
 void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
@@ -191,11 +198,12 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   complete(gradients.final_norm);
   block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
                  s.activations.block(w.blocks.size() - 1), whole, logit);
+  if (observer) s.add_up_norms(gradients, w.blocks.size() - 1);
   complete(gradients.blocks.back().attention_norm);
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
                    all);
-    if (observer) s.add_up_norms(gradients.blocks[l]);
+    if (observer) s.add_up_norms(gradients, l);
     complete(gradients.blocks[l].attention_norm);
   }
   gather_rows_of(pass, all, all.d_x_parts);

@@ -30,6 +30,9 @@ void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w
 struct BlockWeights {
   Tensor attention_norm;  // [C]
   PackedMatrix qkv;       // [(H+2K) D, C]
+  Tensor qkv_bias;        // [(H+2K) D] with model.qkv_bias, else none
+  Tensor query_norm;      // [D] with model.qk_norm, else none
+  Tensor key_norm;        // [D] likewise
   Matrix attention_out;   // [C, H D]
   Tensor ffn_norm;        // [C]
   PackedMatrix gate_up;   // [2F, C]

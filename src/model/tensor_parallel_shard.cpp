@@ -17,7 +17,7 @@ std::int64_t part_of(const char* key, std::int64_t whole, TensorParallelShard sh
 ShardDims::ShardDims(const ModelConfig& m, TensorParallelShard share)
     : heads(part_of("num_heads", m.num_heads, share)),
       key_heads(part_of("num_kv_heads", m.kv_heads(), share)),
-      head_dim(m.head_dim()),
+      head_dim(m.head_width()),
       ffn_width(part_of("intermediate_size", m.intermediate_size, share)),
       first_id(m.vocab_size * share.index / share.count),
       ids(m.vocab_size * (share.index + 1) / share.count - first_id) {

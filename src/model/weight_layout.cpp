@@ -14,11 +14,12 @@ bool packed_together(const ModelWeight& a, const ModelWeight& b) {
 WeightLayout::Part part_of(const ModelWeight& w, const ShardDims& own, TensorParallelShard share) {
   WeightLayout::Part part{w.shape};
   std::int64_t& rows = part.shape.extent[0];
+  const bool vector = w.shape.rank == 1;
   switch (w.spec->axis) {
     case ParallelAxis::none:
       break;
     case ParallelAxis::rows:
-      part.row = (rows /= share.count) * share.index;
+      (vector ? part.col : part.row) = (rows /= share.count) * share.index;
       break;
     case ParallelAxis::columns:
       part.col = (part.shape.extent[1] /= share.count) * share.index;

@@ -12,6 +12,7 @@ using E = Extent;
 using Kind = WeightKind;
 using Axis = ParallelAxis;
 using Scale = InitialScale;
+using In = Presence;
 
 // clang-format off
 constexpr std::array kTable = {
@@ -26,6 +27,16 @@ constexpr std::array kTable = {
                E::keys, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
     WeightSpec{Role::value, "qkv", "v_proj", "self_attn.v_proj", "attn_v",
                E::keys, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+    WeightSpec{Role::query_bias, "qkv_bias", "q_proj", "self_attn.q_proj", "attn_q",
+               E::queries, E::none, Kind::bias, Axis::rows, Scale::zeros, false, In::qkv_bias},
+    WeightSpec{Role::key_bias, "qkv_bias", "k_proj", "self_attn.k_proj", "attn_k",
+               E::keys, E::none, Kind::bias, Axis::rows, Scale::zeros, false, In::qkv_bias},
+    WeightSpec{Role::value_bias, "qkv_bias", "v_proj", "self_attn.v_proj", "attn_v",
+               E::keys, E::none, Kind::bias, Axis::rows, Scale::zeros, false, In::qkv_bias},
+    WeightSpec{Role::query_norm, "query_norm", "q_norm", "self_attn.q_norm", "attn_q_norm",
+               E::head, E::none, Kind::norm, Axis::none, Scale::ones, false, In::qk_norm},
+    WeightSpec{Role::key_norm, "key_norm", "k_norm", "self_attn.k_norm", "attn_k_norm",
+               E::head, E::none, Kind::norm, Axis::none, Scale::ones, false, In::qk_norm},
     WeightSpec{Role::attention_out, "attention_out", "attn_out", "self_attn.o_proj", "attn_output",
                E::hidden, E::queries, Kind::matrix, Axis::columns, Scale::writes_residual, true},
     WeightSpec{Role::ffn_norm, "ffn_norm", "ff_norm", "post_attention_layernorm", "ffn_norm",
@@ -53,9 +64,11 @@ std::int64_t extent_of(Extent extent, const ModelConfig& m) {
     case Extent::hidden:
       return m.hidden_size;
     case Extent::queries:
-      return m.num_heads * m.head_dim();
+      return m.num_heads * m.head_width();
     case Extent::keys:
-      return m.kv_heads() * m.head_dim();
+      return m.kv_heads() * m.head_width();
+    case Extent::head:
+      return m.head_width();
     case Extent::intermediate:
       return m.intermediate_size;
   }
@@ -80,6 +93,18 @@ bool WeightSpec::in_block() const {
   return role != Role::embedding && role != Role::final_norm && role != Role::head;
 }
 
+bool WeightSpec::is_in(const ModelConfig& m) const {
+  switch (presence) {
+    case Presence::always:
+      return role != Role::head || !m.tie_embeddings;
+    case Presence::qkv_bias:
+      return m.qkv_bias;
+    case Presence::qk_norm:
+      return m.qk_norm;
+  }
+  fail("unknown presence of a weight");
+}
+
 Shape WeightSpec::shape(const ModelConfig& m) const {
   if (columns == Extent::none) return {extent_of(rows, m)};
   return {extent_of(rows, m), extent_of(columns, m)};
@@ -89,8 +114,9 @@ std::string WeightSpec::name(NameScheme scheme, int block) const {
   const char* const own = scheme == NameScheme::llada   ? llada
                           : scheme == NameScheme::llama ? llama
                                                         : gguf;
-  if (!in_block()) return str(own, ".weight");
-  return str(blocks_of(scheme), block, '.', own, ".weight");
+  const char* const suffix = kind == Kind::bias ? ".bias" : ".weight";
+  if (!in_block()) return str(own, suffix);
+  return str(blocks_of(scheme), block, '.', own, suffix);
 }
 
 std::span<const WeightSpec> weight_table() { return kTable; }
@@ -106,6 +132,7 @@ std::string embedding_name() { return weight_spec(Role::embedding).name(NameSche
 std::vector<ModelWeight> model_weights(const ModelConfig& config) {
   std::vector<ModelWeight> weights;
   const auto add = [&](const WeightSpec& spec, int block) {
+    if (!spec.is_in(config)) return;
     weights.push_back({&spec, block, spec.name(NameScheme::llada, block), spec.shape(config)});
   };
   const WeightSpec *spec = kTable.begin(), *const end = kTable.end();
@@ -114,8 +141,7 @@ std::vector<ModelWeight> model_weights(const ModelConfig& config) {
   while (spec->in_block()) ++spec;
   for (int l = 0; l < config.num_layers; ++l)
     for (const WeightSpec* s = block; s != spec; ++s) add(*s, l);
-  for (; spec != end; ++spec)
-    if (spec->role != Role::head || !config.tie_embeddings) add(*spec, -1);
+  for (; spec != end; ++spec) add(*spec, -1);
   return weights;
 }
 

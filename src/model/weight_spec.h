@@ -13,8 +13,9 @@ namespace lacuna {
 // ModelTensors, initialisation, checkpoints, import and export, LoRA, FLOPs and the planner. It
 // needs the config alone.
 
-/// Matrices decay; whether norms and the embedding do is configured (OptimizerConfig).
-enum class WeightKind : std::uint8_t { matrix, norm, embedding };
+/// Matrices decay, biases do not; whether norms and the embedding do is configured
+/// (OptimizerConfig).
+enum class WeightKind : std::uint8_t { matrix, bias, norm, embedding };
 
 /// What a weight does in the model.
 enum class WeightRole : std::uint8_t {
@@ -23,6 +24,11 @@ enum class WeightRole : std::uint8_t {
   query,
   key,
   value,
+  query_bias,
+  key_bias,
+  value_bias,
+  query_norm,
+  key_norm,
   attention_out,
   ffn_norm,
   gate,
@@ -36,19 +42,23 @@ enum class WeightRole : std::uint8_t {
 /// of it, equal parts of its outputs (rows) or inputs (columns), or ids in nearly equal numbers.
 enum class ParallelAxis : std::uint8_t { none, rows, columns, ids };
 
-/// Initial values: ones, or normal with this sigma: 1/sqrt(C) for what reads the residual stream,
-/// 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0.
-enum class InitialScale : std::uint8_t { ones, reads_residual, writes_residual };
+/// Initial values: zeros, ones, or normal with this sigma: 1/sqrt(C) for what reads the residual
+/// stream, 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0.
+enum class InitialScale : std::uint8_t { zeros, ones, reads_residual, writes_residual };
 
-/// An extent of a weight, as the config gives it: V, C, H D, K D, F. none: of a vector's columns.
-enum class Extent : std::uint8_t { none, vocabulary, hidden, queries, keys, intermediate };
+/// An extent of a weight, as the config gives it: V, C, H D, K D, D, F. none: of a vector's
+/// columns.
+enum class Extent : std::uint8_t { none, vocabulary, hidden, queries, keys, head, intermediate };
+
+/// Which models have a weight: all of them, or those whose config has the key.
+enum class Presence : std::uint8_t { always, qkv_bias, qk_norm };
 
 /// Whose names: LLaDA's and LLaMA's Hugging Face files (Dream's matrices have LLaMA's names), or
 /// GGUF files.
 enum class NameScheme : std::uint8_t { llada, llama, gguf };
 
 /// A row of the table. Names are of a block's tensor, or whole outside of the blocks, without
-/// ".weight".
+/// ".weight" or ".bias".
 struct WeightSpec {
   WeightRole role;
   /// The tensor in memory that it is, or, with its neighbours of the same name, a part of:
@@ -60,12 +70,15 @@ struct WeightSpec {
   ParallelAxis axis;
   InitialScale scale;
   bool lora;  // whether lora.targets may name it, by its LLaDA name
+  Presence presence = Presence::always;
 
   /// Whether each block has one.
   bool in_block() const;
+  /// Whether such a model has one of its own; a tied head is the embedding.
+  bool is_in(const ModelConfig& config) const;
   /// [rows, columns] or [rows], on all ranks together.
   Shape shape(const ModelConfig& config) const;
-  /// With block and ".weight"; `block` -1 outside of the blocks.
+  /// With block, and ".weight" or ".bias"; `block` -1 outside of the blocks.
   std::string name(NameScheme scheme, int block) const;
 };
 

@@ -24,6 +24,14 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
     case WeightRole::key:
     case WeightRole::value:
       return block().qkv;
+    case WeightRole::query_bias:
+    case WeightRole::key_bias:
+    case WeightRole::value_bias:
+      return block().qkv_bias;
+    case WeightRole::query_norm:
+      return block().query_norm;
+    case WeightRole::key_norm:
+      return block().key_norm;
     case WeightRole::attention_out:
       return block().attention_out;
     case WeightRole::ffn_norm:
@@ -56,8 +64,7 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
       const ModelWeight& w = layout.weights[i];
       const WeightLayout::Part& part = layout.parts[i];
       tensor_of(*this, w) = packed;
-      const Tensor own =
-          w.shape.rank == 1 ? packed : packed.row_range(part.packed_row, part.shape[0]);
+      const Tensor own = packed.row_range(part.packed_row, part.shape[0]);
       named_.push_back({w.spec, w.name, w.block, w.shape, own, part.row, part.col});
     }
   }
@@ -67,8 +74,15 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
 ModelTensors::operator ModelWeights() const {
   ModelWeights w{embedding, {}, final_norm, head, embedding.dtype, share_};
   for (const BlockTensors& b : blocks)
-    w.blocks.push_back(
-        {b.attention_norm, {{b.qkv}}, b.attention_out, b.ffn_norm, {{b.gate_up}}, b.ffn_out});
+    w.blocks.push_back({.attention_norm = b.attention_norm,
+                        .qkv = {{b.qkv}},
+                        .qkv_bias = b.qkv_bias,
+                        .query_norm = b.query_norm,
+                        .key_norm = b.key_norm,
+                        .attention_out = b.attention_out,
+                        .ffn_norm = b.ffn_norm,
+                        .gate_up = {{b.gate_up}},
+                        .ffn_out = b.ffn_out});
   return w;
 }
 

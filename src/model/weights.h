@@ -18,6 +18,9 @@ namespace lacuna {
 struct BlockTensors {
   Tensor attention_norm;  // [C]
   Tensor qkv;             // [(H+2K) D, C]: rows of the query, key and value projections
+  Tensor qkv_bias;        // [(H+2K) D] with model.qkv_bias, else none
+  Tensor query_norm;      // [D] with model.qk_norm, else none
+  Tensor key_norm;        // [D] likewise
   Tensor attention_out;   // [C, H D]
   Tensor ffn_norm;        // [C]
   Tensor gate_up;         // [2F, C]: rows of the gate, then of the up projection

@@ -6,10 +6,10 @@ namespace lacuna {
 namespace {
 
 /// `per_weight`: operations per weight and row; `attention`: per pair of query and key, over the
-/// width.
+/// width of all heads.
 double product_flops(const ModelConfig& m, const PassWork& work, double per_weight,
                      double attention) {
-  const auto C = double(m.hidden_size);
+  const double width = double(m.num_heads) * double(m.head_width());
   const double N = work.rows, M = work.predicted;
   const double full_blocks = double(m.num_layers - 1);
   double key_value = 0, rest = 0;  // elements of a block's matrices
@@ -20,7 +20,8 @@ double product_flops(const ModelConfig& m, const PassWork& work, double per_weig
   }
   const auto head = double(weight_spec(WeightRole::head).shape(m).count());
   const double weights = N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * head;
-  return per_weight * weights + attention * C * (full_blocks * work.pairs + work.predicted_pairs);
+  return per_weight * weights +
+         attention * width * (full_blocks * work.pairs + work.predicted_pairs);
 }
 
 }  // namespace

@@ -5,6 +5,8 @@ bool decays(WeightKind kind, const OptimizerConfig& config) {
   switch (kind) {
     case WeightKind::matrix:
       return true;
+    case WeightKind::bias:
+      return false;
     case WeightKind::norm:
       return config.decay_norms;
     case WeightKind::embedding:

@@ -169,9 +169,12 @@ TEST(HuggingFaceExport, checkpoints_that_do_not_fit) {
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.config.model.intermediate_size = 7; }),
                        "/model/model.transformer.blocks.0.ff_proj.weight has shape [6,8]; the "
                        "checkpoint's config makes it [7,8]"));
-  EXPECT_TRUE(
-      contains(mistake_after([](OwnModel& m) { m.config.model.attention = Attention::causal; }),
-               "attention = causal has no counterpart"));
+  EXPECT_TRUE(contains(mistake_after([](OwnModel& m) {
+                         m.config.model.attention = Attention::block_causal;
+                         m.config.model.block_size = 4;
+                       }),
+                       "a model with attention = block_causal is of no family with a Hugging Face "
+                       "layout; there are LLaDA (LLaDAModelLM), "));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tokenizer.resize(9); }),
                        "k.h5: tokenizer: malformed JSON"));
   EXPECT_TRUE(contains(mistake_after([](OwnModel& m) { m.tensors.model.clear(); }),

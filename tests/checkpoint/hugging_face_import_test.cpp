@@ -57,19 +57,18 @@ TEST(HuggingFaceConfig, what_may_be_left_out) {
   EXPECT_EQ(model_with({{"mask_token_id", nullptr}}).mask_token, -1);
   EXPECT_EQ(model_with({{"eos_token_id", {3, 4}}}).eos_token, 3);
   EXPECT_TRUE(model_with({{"weight_tying", true}}).tie_embeddings);
+  EXPECT_TRUE(model_with({{"include_qkv_bias", true}}).qkv_bias);
 }
 
 TEST(HuggingFaceConfig, what_this_program_cannot_be) {
-  EXPECT_EQ(mistake_with({{"include_qkv_bias", true}}),
-            "config.json: include_qkv_bias = true is not supported; this program's model has "
-            "include_qkv_bias = false");
-  const std::pair<const char*, Json> others[] = {{"model_type", "llama"},
-                                                 {"block_type", "sequential"},
+  EXPECT_EQ(mistake_with({{"include_bias", true}}),
+            "config.json: include_bias = true is not supported; this program's model has "
+            "include_bias = false");
+  const std::pair<const char*, Json> others[] = {{"block_type", "sequential"},
                                                  {"activation_type", "gelu"},
                                                  {"layer_norm_type", "default"},
                                                  {"rope", false},
                                                  {"alibi", true},
-                                                 {"include_bias", true},
                                                  {"attention_layer_norm", true},
                                                  {"input_emb_norm", true},
                                                  {"scale_logits", true},
@@ -89,7 +88,8 @@ TEST(HuggingFaceConfig, mistakes) {
     EXPECT_NE(mistake_with({{key, -8}}), "");
   }
   EXPECT_EQ(mistake_with({{"n_heads", 3}}),
-            "config.json: model.hidden_size = 8 must be a multiple of model.num_heads = 3");
+            "config.json: model.hidden_size = 8 must be a multiple of model.num_heads = 3, or "
+            "model.head_dim be given");
   EXPECT_EQ(mistake_with({{"rope_theta", "x"}}), "config.json: rope_theta = \"x\" is not a number");
   EXPECT_EQ(mistake_with({{"weight_tying", 1}}),
             "config.json: weight_tying = 1 is neither true nor false");
@@ -151,7 +151,9 @@ TEST(HuggingFaceImport, folders_that_do_not_fit_together) {
                        "tensor 'model.transformer.blocks.0.ff_proj.weight' has shape [12,8]; "
                        "config.json makes it [14,8]"));
   EXPECT_TRUE(contains(with_config({{"weight_tying", true}}),
-                       "tensor 'model.transformer.ff_out.weight' has no place"));
+                       "config.json says that the head is the embedding, but tensor "
+                       "'model.transformer.ff_out.weight' differs from "
+                       "'model.transformer.wte.weight'"));
   const auto remove = [](const char* file) {
     return [file](const LladaFolder& f) { fs::remove(f.folder / file); };
   };

@@ -33,7 +33,9 @@ TEST(Validate, model) {
       {{"model.num_layers=0"}, "model.num_layers = 0 must be at least 1"},
       {{"model.hidden_size=0"}, "model.hidden_size = 0 must be at least 1"},
       {{"model.num_heads=0"}, "model.num_heads = 0 must be at least 1"},
-      {{"model.num_heads=3"}, "model.hidden_size = 256 must be a multiple of model.num_heads = 3"},
+      {{"model.num_heads=3"},
+       "model.hidden_size = 256 must be a multiple of model.num_heads = 3, or model.head_dim be "
+       "given"},
       {{"model.hidden_size=12", "model.num_heads=4"},
        "model.hidden_size = 12 over model.num_heads = 4 makes heads 3 wide; rotary positions need "
        "an even "
@@ -42,6 +44,17 @@ TEST(Validate, model) {
       {{"model.num_kv_heads=3"}, "model.num_kv_heads = 3 must divide model.num_heads = 4"},
       {{"model.num_kv_heads=8"}, "model.num_kv_heads = 8 must divide model.num_heads = 4"},
       {{"model.num_kv_heads=2"}, ""},
+      {{"model.num_heads=3", "model.head_dim=64"}, ""},
+      {{"model.head_dim=-2"}, "model.head_dim = -2 must be at least 0"},
+      {{"model.head_dim=5"}, "model.head_dim = 5 must be even: rotary positions turn pairs"},
+      {{"model.logits_shift=true"}, ""},
+      {{"model.logits_shift=true", "model.attention=causal"},
+       "model.logits_shift = true is for diffusion models; one with model.attention = \"causal\" "
+       "always predicts the next token"},
+      {{"model.logits_shift=true", "model.attention=block_causal", "model.block_size=8",
+        "train.objective=block_diffusion"},
+       "train.objective = \"block_diffusion\" cannot train a model with model.logits_shift: the "
+       "logits for the first token of a block would be those of another block's noisy row"},
       {{"model.intermediate_size=0"}, "model.intermediate_size = 0 must be at least 1"},
       {{"model.max_seq_length=0"}, "model.max_seq_length = 0 must be at least 1"},
       {{"model.rope_theta=0"}, "model.rope_theta = 0.0 must be above 0"},

@@ -78,6 +78,22 @@ TEST_P(CudaModelTest, ThreeStepsOfCausalTraining) {
   expect_same_training(device(), host, tiny(128, 2, 1, Attention::causal), type());
 }
 
+/// Qwen3's norms of heads, and heads that together are wider than the stream.
+TEST_P(CudaModelTest, ThreeStepsOfTrainingWithNormsOfHeads) {
+  ModelConfig config = tiny(48, 4, 2, Attention::causal);
+  config.qk_norm = true;
+  config.head_dim = 16;
+  expect_same_training(device(), host, config, type());
+}
+/// Qwen2's. The softmax takes most of a key's bias away again; what is left of its gradient is
+/// below the rounding of bf16.
+TEST_P(CudaModelTest, ThreeStepsOfTrainingWithBiases) {
+  if (type() == DType::bf16) GTEST_SKIP() << "compared in f32";
+  ModelConfig config = tiny(48, 3, 1);
+  config.qkv_bias = true;
+  expect_same_training(device(), host, config, type());
+}
+
 /// In f32 alone: in bf16 the largest logit may be another.
 using CudaSamplerTest = CudaOpsTest;
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaSamplerTest, ::testing::ValuesIn(f32_cases()), case_name);

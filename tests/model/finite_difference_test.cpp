@@ -28,29 +28,43 @@ Derivative derivative(Tiny& tiny, const Tensor& w, const std::vector<float>& dir
   return {(4 * narrow - wide) / 3, std::abs(narrow - wide) + 64 * kUnit * size / kStep};
 }
 
-class FiniteDifferences : public ::testing::TestWithParam<std::tuple<bool, bool, int>> {
+struct Family {
+  const char* name;
+  bool causal, tied;
+  int kv_heads;
+  bool qkv_bias = false, qk_norm = false;
+  int head_dim = 0;
+
+  ModelConfig config() const {
+    ModelConfig c = tiny_config(causal, tied, kv_heads);
+    c.qkv_bias = qkv_bias;
+    c.qk_norm = qk_norm;
+    c.head_dim = head_dim;
+    return c;
+  }
+};
+
+class FiniteDifferences : public ::testing::TestWithParam<Family> {
  protected:
   static void expect_agreement(Tiny& tiny);
 };
 
 TEST_P(FiniteDifferences, AgreeWithBackward) {
-  const auto [causal, tied, kv_heads] = GetParam();
-  Tiny tiny(tiny_config(causal, tied, kv_heads), {5, 3, 7}, {0, 4, 6, 7, 8, 12, 14});
+  Tiny tiny(GetParam().config(), {5, 3, 7}, {0, 4, 6, 7, 8, 12, 14});
   expect_agreement(tiny);
 }
 
 // Six tokens in blocks of two, noisy and clean, at positions used twice; the noisy second block and
 // the clean third are left out. Then a plain block-causal sequence.
 TEST_P(FiniteDifferences, AgreeOnRowsOfBlockDiffusion) {
-  const auto [causal, tied, kv_heads] = GetParam();
-  ModelConfig config = tiny_config(false, tied, kv_heads);
+  ModelConfig config = GetParam().config();
   config.attention = Attention::block_causal;
   config.block_size = 2;
   Tiny rows(config, {8}, {0, 1, 2, 6});
   rows.sequences.positions = {0, 1, 4, 5, 0, 1, 2, 3};
   for (const KeyIntervals& k : {KeyIntervals{0, 2, 2, 2}, {2, 4, 4, 8}, {4, 6, 6, 6}, {4, 8, 8, 8}})
     rows.sequences.keys.insert(rows.sequences.keys.end(), 2, k);
-  if (causal)  // clean rows of a model with causal context
+  if (GetParam().causal)  // clean rows of a model with causal context
     for (std::int32_t row = 4; row < 8; ++row)
       rows.sequences.keys[std::size_t(row)] = key_interval(4, row + 1);
   expect_agreement(rows);
@@ -83,8 +97,13 @@ void FiniteDifferences::expect_agreement(Tiny& tiny) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, FiniteDifferences,
-                         ::testing::Values(std::tuple(false, false, 4), std::tuple(false, true, 2),
-                                           std::tuple(true, false, 1)));
+                         ::testing::Values(Family{"full", false, false, 4},
+                                           Family{"grouped_tied", false, true, 2},
+                                           Family{"causal", true, false, 1},
+                                           Family{"biased", false, true, 2, true},
+                                           Family{"normed", false, true, 4, false, true, 8},
+                                           Family{"wide", true, false, 4, false, true, 8}),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace lacuna

@@ -69,7 +69,7 @@ TEST(ModelMemory, OfACache) {
   const Model model(cpu(), config(), weights, {N, S, M, false, R});
   for (const Plan::Entry& e : model.plan().entries())
     if (e.name.starts_with("kv_cache/")) cache += e.shape.count();
-  EXPECT_EQ(cache, config().num_layers * R * 2 * config().kv_heads() * config().head_dim());
+  EXPECT_EQ(cache, config().num_layers * R * 2 * config().kv_heads() * config().head_width());
   EXPECT_TRUE(contains(error_of([&] {
                          Model(cpu(), config(), weights, {N, S, M, true, R});
                        }),

@@ -63,6 +63,32 @@ TEST(WeightSpec, NamesAndShapesOfEachFamily) {
   EXPECT_EQ(embedding_name(), "model.transformer.wte.weight");
 }
 
+// The names of Qwen/Qwen2.5-7B's, Qwen/Qwen3-8B's and llama.cpp's files.
+TEST(WeightSpec, NamesAndShapesOfBiasesAndOfNormsOfHeads) {
+  ModelConfig m = small();
+  m.qkv_bias = m.qk_norm = true;
+  m.head_dim = 10;
+  const std::vector<Expected> expected = {
+      {"q_proj.bias", "self_attn.q_proj.bias", "attn_q.bias", {60}},
+      {"k_proj.bias", "self_attn.k_proj.bias", "attn_k.bias", {20}},
+      {"v_proj.bias", "self_attn.v_proj.bias", "attn_v.bias", {20}},
+      {"q_norm.weight", "self_attn.q_norm.weight", "attn_q_norm.weight", {10}},
+      {"k_norm.weight", "self_attn.k_norm.weight", "attn_k_norm.weight", {10}}};
+  const std::vector<ModelWeight> weights = model_weights(m);
+  ASSERT_EQ(weights.size(), model_weights(small()).size() + 2 * expected.size());
+  EXPECT_EQ(weights[2].shape, (Shape{60, 24}));   // q_proj
+  EXPECT_EQ(weights[10].shape, (Shape{24, 60}));  // attn_out
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const ModelWeight& w = weights[5 + i];  // of the first block, behind v_proj
+    EXPECT_EQ(w.name, str("model.transformer.blocks.0.", expected[i].llada));
+    EXPECT_EQ(w.spec->name(NameScheme::llama, 0), str("model.layers.0.", expected[i].llama));
+    EXPECT_EQ(w.spec->name(NameScheme::gguf, 0), str("blk.0.", expected[i].gguf));
+    EXPECT_EQ(w.shape, expected[i].shape) << w.name;
+    EXPECT_EQ(w.spec->kind, i < 3 ? WeightKind::bias : WeightKind::norm);
+    EXPECT_FALSE(w.spec->lora);
+  }
+}
+
 TEST(WeightSpec, ATiedHeadIsNotListed) {
   ModelConfig tied = small();
   tied.tie_embeddings = true;

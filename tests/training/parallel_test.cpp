@@ -27,6 +27,13 @@ const Variant kVariants[] = {
        c.model.attention = Attention::causal;
        c.train.objective = Objective::autoregressive;
      }},
+    {"with norms of heads",
+     [](Config& c) {
+       c.model.qk_norm = true;
+       c.model.head_dim = c.model.hidden_size / c.model.num_heads + 2;
+     }},
+    {"with biases and shifted logits",
+     [](Config& c) { c.model.qkv_bias = c.model.logits_shift = true; }},
 };
 
 const Variant kBlockVariants[] = {
@@ -112,8 +119,8 @@ TEST_F(Layouts, StepsAgreeWithOneRank) {
 }
 
 TEST_F(Layouts, SoDoVariantsOfTheModel) {
-  for (const Variant* variant :
-       {&kVariants[1], &kVariants[2], &kBlockVariants[0], &kBlockVariants[1]})
+  for (const Variant* variant : {&kVariants[1], &kVariants[2], &kVariants[3], &kVariants[4],
+                                 &kBlockVariants[0], &kBlockVariants[1]})
     for (const Layout& layout : layouts(world_->size()))
       if (layout.micro_batch == 3 && (layout.zero == 0 || variant == &kBlockVariants[1])) {
         const Config plain = run_.config;

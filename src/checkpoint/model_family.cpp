@@ -1,0 +1,81 @@
+#include "checkpoint/model_family.h"
+
+#include <array>
+
+#include "core/check.h"
+#include "core/text.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::array kFamilies = {
+    ModelFamily{"LLaDA", "llada", "LLaDAModelLM", NameScheme::llada, Attention::bidirectional},
+    ModelFamily{"Dream", "Dream", "DreamModel", NameScheme::llama, Attention::bidirectional,
+                /*qkv_bias=*/true, /*qk_norm=*/false, /*logits_shift=*/true},
+    ModelFamily{"Fast-dLLM v2", "Fast_dLLM_Qwen", "Fast_dLLM_QwenForCausalLM", NameScheme::llama,
+                Attention::block_causal, /*qkv_bias=*/true, /*qk_norm=*/false,
+                /*logits_shift=*/true, "bd_size", 32},
+    ModelFamily{"SDAR", "sdar", "SDARForCausalLM", NameScheme::llama, Attention::block_causal,
+                /*qkv_bias=*/false, /*qk_norm=*/true, /*logits_shift=*/false, "block_size", 4},
+    ModelFamily{"Qwen3", "qwen3", "Qwen3ForCausalLM", NameScheme::llama, Attention::causal,
+                /*qkv_bias=*/false, /*qk_norm=*/true},
+    ModelFamily{"Qwen2", "qwen2", "Qwen2ForCausalLM", NameScheme::llama, Attention::causal,
+                /*qkv_bias=*/true},
+    ModelFamily{"LLaMA", "llama", "LlamaForCausalLM", NameScheme::llama, Attention::causal},
+};
+
+std::string known_families() {
+  std::string known;
+  for (const ModelFamily& f : kFamilies)
+    known += str(known.empty() ? "" : ", ", f.name, " (", f.architecture, ")");
+  return known;
+}
+
+/// The word a key has; "" where it has none.
+std::string word(const nlohmann::ordered_json& json, const std::string& file, const char* key) {
+  if (!json.contains(key) || json[key].is_null()) return "";
+  CHECK(json[key].is_string(), file, ": ", key, " = ", shown(json[key].dump()), " is not a string");
+  return json[key].get<std::string>();
+}
+
+}  // namespace
+
+std::span<const ModelFamily> model_families() { return kFamilies; }
+
+const ModelFamily& family_of(const nlohmann::ordered_json& config, const std::string& file) {
+  const auto architectures = config.find("architectures");
+  if (architectures != config.end() && architectures->is_array() && !architectures->empty()) {
+    for (const nlohmann::ordered_json& named : *architectures)
+      for (const ModelFamily& family : kFamilies)
+        if (named == family.architecture) return family;
+    fail(str(file, ": architectures = ", shown(architectures->dump()),
+             " is of no known family; known are ", known_families()));
+  }
+  const std::string type = word(config, file, "model_type");
+  if (type.empty()) return kFamilies.front();
+  for (const ModelFamily& family : kFamilies)
+    if (type == family.model_type) return family;
+  fail(str(file, ": model_type = ", shown(config["model_type"].dump()),
+           " is of no known family; known are ", known_families()));
+}
+
+bool fits(const ModelFamily& family, const ModelConfig& model) {
+  if (family.attention != model.attention || family.qk_norm != model.qk_norm ||
+      family.logits_shift != model.logits_shift || model.causal_context)
+    return false;
+  // LLaDA's config.json says whether there are biases, but not how wide a head is.
+  return family.tensors == NameScheme::llada ? model.head_dim == 0
+                                             : family.qkv_bias == model.qkv_bias;
+}
+
+const ModelFamily& family_of(const ModelConfig& model) {
+  for (const ModelFamily& family : kFamilies)
+    if (fits(family, model)) return family;
+  const auto flag = [](const char* key, bool set) { return set ? str(", ", key) : ""; };
+  fail(str("a model with attention = ", word_of(model.attention), flag("qkv_bias", model.qkv_bias),
+           flag("qk_norm", model.qk_norm), flag("logits_shift", model.logits_shift),
+           flag("causal_context", model.causal_context),
+           " is of no family with a Hugging Face layout; there are ", known_families()));
+}
+
+}  // namespace lacuna

@@ -1,0 +1,222 @@
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hugging_face.h"
+#include "checkpoint/model_family.h"
+#include "core/atomic_file.h"
+#include "core/input_file.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "model/head.h"
+#include "model/model.h"
+#include "model_io/loaded_model.h"
+#include "model_io/tensor_io.h"
+#include "tests/support/golden.h"
+#include "tests/support/support.h"
+
+namespace lacuna {
+namespace {
+
+using namespace testing;  // NOLINT
+using Json = nlohmann::ordered_json;
+
+/// A model of scripts/golden/families.py, as a Hugging Face folder.
+class Families : public ::testing::TestWithParam<const char*> {
+ protected:
+  Families() : golden_(str("family_", GetParam())) { write(golden_.metadata("config")); }
+
+  std::string path() const { return folder_ / "hf"; }
+  void write(const std::string& config, const std::string& without = "") {
+    std::filesystem::create_directories(path());
+    write_file(path() + "/config.json", config);
+    std::vector<TensorInfo> infos;
+    for (const std::string& name : golden_.names()) {
+      if (!name.starts_with("weights/") || name == "weights/" + without) continue;
+      infos.push_back({name.substr(8), golden_[name].shape, DType::f32});
+    }
+    write_safetensors_sharded(path(), infos, {}, [&](std::size_t i, const Tensor& out) {
+      std::memcpy(out.data, golden_["weights/" + infos[i].name].data, std::size_t(out.bytes()));
+    });
+  }
+  std::string config_with(const Json& changes) const {
+    Json config = Json::parse(golden_.metadata("config"));
+    for (const auto& [key, value] : changes.items()) {
+      if (value.is_null())
+        config.erase(key);
+      else
+        config[key] = value;
+    }
+    return config.dump();
+  }
+  std::string mistake_with(const Json& changes) const {
+    return error_of([&] { model_config_from_hugging_face(config_with(changes), "config.json"); });
+  }
+  std::vector<float> logits_of(const ModelConfig& config, const ModelWeights& weights) {
+    const Tensor tokens = golden_["tokens"];
+    Sequences sequences = Sequences::equal(1, tokens.count());
+    sequences.logit_rows.resize(std::size_t(tokens.count()));
+    std::iota(sequences.logit_rows.begin(), sequences.logit_rows.end(), 0);
+    Model model(ops_, config, weights, {tokens.count(), 1, tokens.count(), false});
+    Head head(ops_, config, weights, tokens.count(), nullptr, HeadUse::logits);
+    const Tensor logits = head.logits(model.forward(tokens, sequences));
+    return {logits.as<float>(), logits.as<float>() + logits.count()};
+  }
+  double error_against_golden(const std::vector<float>& logits) const {
+    const Tensor expected = golden_["logits"];
+    CHECK(expected.count() == std::int64_t(logits.size()), logits.size(), " logits");
+    double difference = 0, size = 0;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double e = expected.as<double>()[i];
+      difference += (double(logits[i]) - e) * (double(logits[i]) - e);
+      size += e * e;
+    }
+    return std::sqrt(difference / size);
+  }
+
+  Golden golden_;
+  Folder folder_;
+  CpuOps ops_{2};
+};
+
+TEST_P(Families, LogitsOfTheFolderAreThoseOfTransformers) {
+  const LoadedModel model =
+      load_model(ModelSource(path()), std::make_unique<CpuOps>(2), DType::f32);
+  EXPECT_LT(error_against_golden(logits_of(model.config(), model.weights)), 1e-5);
+}
+
+TEST_P(Families, LogitsOfWeightsForTraining) {
+  const ModelSource source(path());
+  ModelTensors weights(host_memory(), source.config, "weights");
+  std::vector<WeightPiece> pieces = pieces_within(weights, {{0, weights.flat().count()}});
+  read_pieces(source.reader, "model", weights, pieces, ops_);
+  EXPECT_LT(error_against_golden(logits_of(source.config, weights)), 1e-5);
+}
+
+TEST_P(Families, ImportThenExportGivesEveryBitBack) {
+  import_hugging_face(path(), folder_ / "model.h5");
+  export_hugging_face(folder_ / "model.h5", folder_ / "out");
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), golden_.metadata("config"));
+  const SafetensorsFolder before(path()), after(folder_ / "out");
+  EXPECT_EQ(after.names(), before.names());
+  for (const std::string& name : before.names()) {
+    const Tensor a = before.view(name), b = after.view(name);
+    ASSERT_EQ(a.shape, b.shape) << name;
+    EXPECT_EQ(std::memcmp(a.data, b.data, std::size_t(a.bytes())), 0) << name;
+  }
+}
+
+// What was trained here, or changed so that it left its family, has no config.json to keep.
+TEST_P(Families, WithoutAConfigToKeepTheExportIsReadAsTheSameModel) {
+  const ModelConfig model =
+      model_config_from_hugging_face(golden_.metadata("config"), "config.json");
+  const std::string anew = model_config_to_hugging_face(model, "");
+  EXPECT_EQ(model_config_from_hugging_face(anew, "new"), model);
+  EXPECT_EQ(Json::parse(anew)["architectures"],
+            Json::parse(golden_.metadata("config"))["architectures"]);
+}
+
+TEST_P(Families, OnlyChangedKeysOfTheConfigAreWritten) {
+  const std::string original = golden_.metadata("config");
+  ModelConfig model = model_config_from_hugging_face(original, "config.json");
+  model.rope_theta = 20000;
+  model.mask_token = 23;
+  const std::string changed = model_config_to_hugging_face(model, original);
+  EXPECT_EQ(model_config_from_hugging_face(changed, "changed"), model);
+  Json expected = Json::parse(original), found = Json::parse(changed);
+  for (Json* json : {&expected, &found})
+    for (const char* key : {"rope_theta", "rope_parameters", "mask_token_id"}) json->erase(key);
+  EXPECT_EQ(found, expected);
+}
+
+TEST_P(Families, WhatThisProgramCannotBe) {
+  const std::pair<const char*, Json> others[] = {{"hidden_act", "gelu"},
+                                                 {"attention_bias", true},
+                                                 {"mlp_bias", true},
+                                                 {"use_sliding_window", true},
+                                                 {"partial_rotary_factor", 0.5},
+                                                 {"quantization_config", {{"bits", 4}}}};
+  for (const auto& [key, value] : others)
+    EXPECT_TRUE(mistake_with({{key, value}})
+                    .starts_with(str("config.json: ", key, " = ", value.dump(),
+                                     " is not supported; this program's model has ", key, " = ")))
+        << mistake_with({{key, value}});
+  EXPECT_EQ(mistake_with({{"rope_parameters", nullptr},
+                          {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}}),
+            "config.json: rope_scaling.rope_type = \"yarn\" is not supported; this program's model "
+            "has \"default\", positions without scaling");
+  EXPECT_TRUE(contains(mistake_with({{"rope_parameters", {{"type", "linear"}}}}),
+                       "rope_parameters.type = \"linear\" is not supported"));
+  EXPECT_EQ(mistake_with({{"layer_types", {"full_attention", "sliding_attention"}}}),
+            "config.json: layer_types has \"sliding_attention\"; this program's model has "
+            "\"full_attention\" alone");
+}
+
+TEST_P(Families, Mistakes) {
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads",
+                          "intermediate_size", "max_position_embeddings", "vocab_size"}) {
+    EXPECT_EQ(mistake_with({{key, nullptr}}), str("config.json: has no ", key));
+    EXPECT_EQ(mistake_with({{key, "8"}}), str("config.json: ", key, " = \"8\" is not an integer"));
+    for (const int size : {0, -8}) EXPECT_NE(mistake_with({{key, size}}), "") << key;
+  }
+  EXPECT_EQ(mistake_with({{"num_key_value_heads", 3}}),
+            "config.json: model.num_kv_heads = 3 must divide model.num_heads = 4");
+  EXPECT_EQ(mistake_with({{"head_dim", 0}}), "config.json: head_dim = 0 must be at least 1");
+  EXPECT_EQ(mistake_with({{"head_dim", 5}}),
+            "config.json: model.head_dim = 5 must be even: rotary positions turn pairs");
+  EXPECT_EQ(mistake_with({{"hidden_size", 18}, {"head_dim", nullptr}}),
+            "config.json: model.hidden_size = 18 must be a multiple of model.num_heads = 4, or "
+            "model.head_dim be given");
+  EXPECT_EQ(mistake_with({{"rope_parameters", 3}}),
+            "config.json: rope_parameters = 3 is not an object");
+  EXPECT_EQ(mistake_with({{"layer_types", 3}}), "config.json: layer_types = 3 is not a list");
+  EXPECT_TRUE(
+      mistake_with({{"architectures", {"MistralForCausalLM"}}})
+          .starts_with("config.json: architectures = [\"MistralForCausalLM\"] is of no "
+                       "known family; known are LLaDA (LLaDAModelLM), Dream (DreamModel), "));
+  EXPECT_TRUE(mistake_with({{"architectures", nullptr}, {"model_type", "mistral"}})
+                  .starts_with("config.json: model_type = \"mistral\" is of no known family"));
+  EXPECT_EQ(mistake_with({{"architectures", nullptr}}), "");
+}
+
+TEST_P(Families, TensorsThatDoNotFit) {
+  const auto mistake = [&] { return error_of([&] { HuggingFaceReader{path()}; }); };
+  write(config_with({{"intermediate_size", 22}}));
+  EXPECT_TRUE(contains(mistake(),
+                       "tensor 'model.layers.0.mlp.gate_proj.weight' has shape [20,16]; "
+                       "config.json makes it [22,16]"));
+  write(config_with({}), "model.layers.1.self_attn.k_proj.weight");
+  EXPECT_TRUE(contains(mistake(), "tensor 'model.layers.1.self_attn.k_proj.weight' is missing"));
+  write(config_with({{"num_hidden_layers", 1}, {"layer_types", nullptr}}));
+  EXPECT_TRUE(contains(mistake(), "has no place in the model that config.json describes"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Transformers, Families,
+                         ::testing::Values("llama", "llama_tied", "qwen2", "qwen3", "sdar", "dream",
+                                           "fast_dllm_v2"),
+                         [](const auto& test) { return std::string(test.param); });
+
+// Qwen2's and Qwen3's weights have parts that LLaMA's have not.
+TEST(ModelFamilies, AreRecognisedByWhatTheirModelsHave) {
+  for (const ModelFamily& family : model_families()) {
+    const Json config = {{"architectures", {family.architecture}}};
+    EXPECT_STREQ(family_of(config, "config.json").name, family.name);
+    const Json typed = {{"model_type", family.model_type}};
+    EXPECT_STREQ(family_of(typed, "config.json").name, family.name);
+    ModelConfig model;
+    model.attention = family.attention;
+    model.qkv_bias = family.qkv_bias;
+    model.qk_norm = family.qk_norm;
+    model.logits_shift = family.logits_shift;
+    EXPECT_STREQ(family_of(model).name, family.name);
+  }
+  ModelConfig none;
+  none.qk_norm = true;
+  EXPECT_TRUE(error_of([&] { (void)family_of(none); })
+                  .starts_with("a model with attention = bidirectional, qk_norm is of no family "
+                               "with a Hugging Face layout; there are "));
+}
+
+}  // namespace
+}  // namespace lacuna

@@ -110,6 +110,10 @@ DecodingOptions resolved(const DecodingOptions& options, const ModelConfig& mode
   validate_values(o, named);
   if (o.strategy == StrategyKind::automatic && o.remasking == Remasking::random)
     o.strategy = StrategyKind::fixed;
+  // Its shadow rows stand for the row whose token is predicted.
+  if (model.logits_shift && o.strategy == StrategyKind::wino)
+    fail_usage(
+        str(named("strategy"), " ", word_of(o.strategy), " is not for a model with logits_shift"));
   if (model.attention == Attention::bidirectional) {
     resolve_bidirectional(o, named);
   } else {

@@ -28,17 +28,18 @@ class BatchBuilder {
       base = s.slabs.back().begin;
     }
     const StepPlan& plan = step.plan;
+    batch_.shift = plan.shift;
     std::size_t logit = 0;
     for (const std::int32_t row : step.pass.rows) {
       const bool hides = unconditional && step.canvas->fixed[std::size_t(row)];
-      if (logit < plan.logit_rows.size() && plan.logit_rows[logit] == row) {
+      if (logit < plan.open.size() && plan.logit_row(logit) == row) {
         s.logit_rows.push_back(std::int32_t(batch_.tokens.size()));
         ++logit;
       }
       add_row(hides ? model_.mask_token : step.canvas->tokens[std::size_t(row)], row,
               model_.mask.keys(base, base + plan.visible, row), step.slab.has_value(), base + row);
     }
-    CHECK(logit == plan.logit_rows.size(), "a pass leaves out rows that need logits");
+    CHECK(logit == plan.open.size(), "a pass leaves out rows that need logits");
     const auto visible = base + std::int32_t(plan.visible),
                end = visible + std::int32_t(plan.shadows.size());
     for (std::size_t i = 0; i < plan.shadows.size(); ++i) {

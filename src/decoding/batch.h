@@ -29,10 +29,15 @@ struct DecodingBatch {
   std::vector<std::int64_t> draw_offsets;  // [canvases + 1], of the draws
   std::vector<DrawRun> runs;               // of the draws
   std::int64_t guided = 0;                 // of the draws
+  std::int64_t shift = 0;                  // StepPlan::shift, of all canvases
   WantedStatistics wanted;
 
   std::int64_t canvases() const { return std::int64_t(draw_offsets.size()) - 1; }
   std::int64_t draws() const { return std::int64_t(keys.size()); }
+  /// The row of `tokens` that the draw from logit row m, of those for open rows, may fill.
+  std::int32_t drawn_row(std::size_t m) const {
+    return sequences.logit_rows[m] + std::int32_t(shift);
+  }
 };
 
 /// A canvas and its next step.

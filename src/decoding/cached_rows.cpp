@@ -4,6 +4,14 @@
 #include <limits>
 
 namespace lacuna {
+namespace {
+
+/// Of a block; the row before it, too, where the logits for the first of it are.
+std::int64_t first_row(const StepPlan& plan) {
+  return std::max<std::int64_t>(0, plan.block.begin - plan.shift);
+}
+
+}  // namespace
 
 CachedRows::CachedRows(Attention attention, const DecodingOptions& options)
     : attention_(attention),
@@ -13,10 +21,9 @@ CachedRows::CachedRows(Attention attention, const DecodingOptions& options)
 
 RowRange CachedRows::approximate(const StepPlan& plan, bool refresh) const {
   if (refresh) return {0, plan.visible};
-  RowRange rows = plan.block;
+  RowRange rows{first_row(plan), plan.block.end};
   // Rows that were left over before the block.
-  if (!plan.logit_rows.empty())
-    rows.begin = std::min<std::int64_t>(rows.begin, plan.logit_rows.front());
+  if (!plan.open.empty()) rows.begin = std::min<std::int64_t>(rows.begin, plan.logit_row(0));
   if (kind_ == CacheKind::prefix) rows.end = plan.visible;
   if (kind_ == CacheKind::vicinity)
     rows = {std::max<std::int64_t>(0, rows.begin - vicinity_),
@@ -30,7 +37,7 @@ CachedRows::Pass CachedRows::pass(const StepPlan& plan) const {
   if (kind_ == CacheKind::none) {
     pass.refresh = true;
   } else if (attention_ != Attention::bidirectional) {
-    range.begin = kept_;
+    range.begin = std::min(kept_, first_row(plan));
   } else {
     pass.refresh = block_ != plan.block || (refresh_every_ > 0 && since_refresh_ >= refresh_every_);
     range = approximate(plan, pass.refresh);
@@ -46,7 +53,7 @@ std::int64_t CachedRows::alike(const StepPlan& plan) const {
   if (refresh_every_ == 1) return kAll;
   if (block_ != plan.block) return 1;
   // Rows that were left over before the block are computed until they are filled.
-  if (!plan.logit_rows.empty() && plan.logit_rows.front() < plan.block.begin) return 1;
+  if (!plan.open.empty() && plan.open.front() < plan.block.begin) return 1;
   return refresh_every_ > 0 ? std::max<std::int64_t>(1, refresh_every_ - since_refresh_) : kAll;
 }
 

@@ -14,7 +14,8 @@ namespace lacuna {
 /// Causal and block-causal attention: what the cache holds is exact. Rows before the block do not
 /// see it; once a pass has computed them without masks, they stay. So the first pass of a block
 /// computes the finished block before it as well, for its keys and values, and the first pass of
-/// all the whole prompt.
+/// all the whole prompt. Where the logits for a row are those of the row before it
+/// (StepPlan::shift), the row before the block is computed in every pass.
 ///
 /// Bidirectional attention: every row changes with every committed token, and the cache is an
 /// approximation (Fast-dLLM, arXiv:2505.22618; dInfer, arXiv:2510.08666). A refresh computes all

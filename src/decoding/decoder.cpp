@@ -71,7 +71,6 @@ void widen(StepPlan& plan, const Canvas& canvas) {
   std::erase_if(plan.open, [&](std::int32_t row) { return row >= plan.block.begin; });
   for (std::int64_t row = plan.block.begin; row < plan.block.end; ++row)
     if (!canvas.fixed[std::size_t(row)]) plan.open.push_back(std::int32_t(row));
-  plan.logit_rows = plan.open;
 }
 
 DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_rows) {
@@ -171,9 +170,11 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
           o.gen_length, " generated ones make ", length + o.gen_length,
           rows > length + o.gen_length ? str(", in whole blocks ", rows) : "",
           ", more than model.max_seq_length ", config.max_seq_length);
-    if (causal && length == 0 && config.eos_token < 0)
-      fail_usage("an autoregressive model without an end token needs a prompt");
+    if ((causal || config.logits_shift) && length == 0 && config.eos_token < 0)
+      fail_usage("a model that predicts the next token, without an end token, needs a prompt");
   }
+  if (config.logits_shift && length > 0 && request.tokens.front() == config.mask_token)
+    fail_usage("a model with logits_shift cannot fill a text's first token, which is masked");
   CHECK(room <= limits.tokens, "a text of ", room, " tokens where at most ", limits.tokens,
         " were announced");
 }
@@ -428,8 +429,7 @@ bool Decoder::State::take_from_device(Text& text, const PlannedStep& step, std::
     const std::size_t m = first_draw + i;
     masked += text.canvas.masked[std::size_t(step.plan.open[i])];
     if (commits.step[m] == number)
-      changes.push_back({step.plan.open[i],
-                         commits.tokens[std::size_t(batch.sequences.logit_rows[m])],
+      changes.push_back({step.plan.open[i], commits.tokens[std::size_t(batch.drawn_row(m))],
                          commits.probability[m]});
   }
   const std::int64_t block = text.strategy->progress().block;

@@ -15,13 +15,13 @@ constexpr std::size_t kRecords = 8;
 /// rows of Ops::decide: each draw's row and, of a guided batch, that of the unconditional branch.
 std::vector<std::int32_t> rows_of(const DecodingBatch& batch) {
   const auto draws = std::size_t(batch.draws());
-  const std::vector<std::int32_t>& logit_rows = batch.sequences.logit_rows;
-  std::vector<std::int32_t> rows(logit_rows.begin(), logit_rows.begin() + std::ptrdiff_t(draws));
+  std::vector<std::int32_t> rows;
+  for (std::size_t m = 0; m < draws; ++m) rows.push_back(batch.drawn_row(m));
   if (batch.guided > 0) rows.resize(2 * draws, -1);
   std::size_t m = 0, other = draws;
   for (const DrawRun& run : batch.runs)
     for (; m < std::size_t(run.end); ++m)
-      if (run.cfg_scale > 0) rows[draws + m] = logit_rows[other++];
+      if (run.cfg_scale > 0) rows[draws + m] = batch.drawn_row(other++);
   return rows;
 }
 

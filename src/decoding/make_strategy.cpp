@@ -13,7 +13,8 @@ namespace {
 BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
                       const ModelConfig& model) {
   const DecodingOptions& o = request.options;
-  const auto prompt = std::int64_t(request.tokens.size());
+  const std::int64_t prompt = std::int64_t(request.tokens.size()) + canvas.hidden,
+                     shift = model.logits_shift;
   BlockLayout layout{.first = prompt,
                      .length = o.block_length,
                      .count = o.blocks(),
@@ -21,7 +22,8 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
                      .prompt = prompt,
                      .end_token = o.stop_at_end ? std::int32_t(model.eos_token) : -1,
                      .steps = 0,
-                     .asked = prompt + o.gen_length};
+                     .asked = prompt + o.gen_length,
+                     .shift = shift};
   if (request.infill) {
     const auto masked = std::int64_t(std::count(canvas.masked.begin(), canvas.masked.end(), true));
     layout = {.first = 0,
@@ -31,7 +33,8 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
               .prompt = 0,
               .end_token = -1,
               .steps = o.steps > 0 ? std::min(o.steps, masked) : masked,
-              .asked = canvas.rows()};
+              .asked = canvas.rows(),
+              .shift = shift};
     return layout;
   }
   if (!layout.sees_later) {  // blocks are divided from the first position on
@@ -47,7 +50,9 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
 
 std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
                          const ModelConfig& model) {
-  const std::int64_t rows = prompt + options.gen_length;
+  // Before an empty prompt the end token, for the logits of the first token.
+  const std::int64_t before = model.logits_shift && prompt == 0,
+                     rows = before + prompt + options.gen_length;
   if (model.attention != Attention::block_causal) return rows;
   return (rows + model.block_size - 1) / model.block_size * model.block_size;
 }
@@ -59,7 +64,7 @@ std::int64_t shadow_rows(const DecodingOptions& options) {
 Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {
   const bool causal = model.attention == Attention::causal;
   Canvas canvas;
-  if (causal && request.tokens.empty()) {
+  if ((causal || model.logits_shift) && request.tokens.empty()) {
     canvas.append(std::int32_t(model.eos_token), false, true);
     canvas.hidden = 1;
   }

@@ -19,15 +19,17 @@ struct RowRange {
 /// What one step needs of one canvas. Which of its rows are computed for that, the cache decides
 /// (decoding/cached_rows.h).
 struct StepPlan {
-  RowRange block;                          // the rows that are being filled
-  std::int64_t visible = 0;                // rows [0, visible) exist for this step
-  std::vector<std::int32_t> logit_rows;    // those that get logits, increasing
-  std::vector<std::int32_t> open;          // the row that the draw from each of these may fill
+  RowRange block;                  // the rows that are being filled
+  std::int64_t visible = 0;        // rows [0, visible) exist for this step
+  std::vector<std::int32_t> open;  // those that the draws may fill, increasing
+  std::int64_t shift = 0;          // the draw for row i is read from the logits of i - shift
   std::vector<std::int32_t> shadows = {};  // rows that a masked row also stands for (strategy wino)
   std::uint64_t noise_step = 0;            // names the draws' noise, with seed, sample and row
 
-  /// Of the draws: one per logit row, then one per shadow.
-  std::int64_t draws() const { return std::int64_t(logit_rows.size() + shadows.size()); }
+  /// One per open row, then one per shadow.
+  std::int64_t draws() const { return std::int64_t(open.size() + shadows.size()); }
+  /// The row that draw m is read from, of those for open rows.
+  std::int32_t logit_row(std::size_t m) const { return open[m] - std::int32_t(shift); }
 };
 
 /// What a step found at a plan's logit rows and then its shadows, in the softmax of the logits

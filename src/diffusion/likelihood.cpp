@@ -112,6 +112,15 @@ LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
                    ", which is no token of the model; the bound needs one"));
+  if (config.logits_shift && config.attention == Attention::block_causal)
+    fail_usage(
+        "texts cannot be scored by a block-causal model with logits_shift: the logits for the "
+        "first "
+        "token of a block would be those of another block's noisy row");
+}
+
+bool LikelihoodEstimator::needs_first_token(const PromptedText& text) const {
+  return (config_.attention == Attention::causal || config_.logits_shift) && text.prompt == 0;
 }
 
 void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
@@ -119,13 +128,14 @@ void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
   const auto tokens = std::int64_t(text.tokens.size());
   CHECK(text.prompt >= 0 && text.prompt < tokens, "text ", number, ": ", tokens,
         " tokens with a prompt of ", text.prompt, " leave nothing to score");
-  const bool causal = config_.attention == Attention::causal;
-  if (causal && text.prompt == 0 && config_.eos_token < 0)
-    fail_usage("an autoregressive model without an end token scores only what follows a prompt");
+  const bool first = needs_first_token(text);
+  if (first && config_.eos_token < 0)
+    fail_usage(
+        "a model that predicts the next token, without an end token, scores only what follows a "
+        "prompt");
   const std::int64_t most = std::min(config_.max_seq_length, longest_);
-  CHECK(tokens + (causal && text.prompt == 0 ? 1 : 0) <= most, "text ", number, ": ", tokens,
-        " tokens are more than the ", most, " that can be scored (model.max_seq_length is ",
-        config_.max_seq_length, ")");
+  CHECK(tokens + int(first) <= most, "text ", number, ": ", tokens, " tokens are more than the ",
+        most, " that can be scored (model.max_seq_length is ", config_.max_seq_length, ")");
   for (const std::int32_t id : text.tokens)
     CHECK(id >= 0 && id < config_.vocab_size, "text ", number, ": token ", id,
           " is not one of the model's ", config_.vocab_size);
@@ -143,12 +153,14 @@ void LikelihoodEstimator::make_room(std::int64_t rows) {
 void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask,
                               std::size_t number, std::size_t sample) {
   if (mask.positions.empty()) return;  // its estimate is 0
-  make_room(std::int64_t(text.tokens.size()));
-  const std::int32_t start = batch_.offsets.back();
+  const bool first = needs_first_token(text);
+  make_room(std::int64_t(text.tokens.size()) + int(first));
+  if (first) batch_.tokens.push_back(std::int32_t(config_.eos_token));
+  const auto start = std::int32_t(batch_.tokens.size());
   batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
   for (const std::int32_t position : mask.positions) {
     const std::int32_t row = start + std::int32_t(text.prompt) + position;
-    batch_.rows.push_back(row);
+    batch_.rows.push_back(row - std::int32_t(config_.logits_shift));
     batch_.targets.push_back(batch_.tokens[std::size_t(row)]);
     batch_.tokens[std::size_t(row)] = std::int32_t(config_.mask_token);
   }
@@ -157,10 +169,10 @@ void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask
 }
 
 void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t number) {
-  const bool given = text.prompt > 0;
+  const bool first = needs_first_token(text);
   const std::size_t n = text.tokens.size();
-  make_room(std::int64_t(n) + !given);
-  if (!given) batch_.tokens.push_back(std::int32_t(config_.eos_token));
+  make_room(std::int64_t(n) + int(first));
+  if (first) batch_.tokens.push_back(std::int32_t(config_.eos_token));
   const auto start = std::int32_t(batch_.tokens.size());
   batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
   for (auto i = std::size_t(text.prompt); i < n; ++i) {

@@ -45,11 +45,12 @@ Likelihood summarise(const std::vector<double>& estimates, bool stratified);
 Likelihood sum_of(const std::vector<Likelihood>& texts);
 
 /// Scores texts by the one forward pass. A causal model's likelihood is exact, in one pass per
-/// text; without a prompt its first token follows the end token, as in training. Of a block-causal
-/// model each block has a bound, of counts or ratios of its own (diffusion/block_noise.h), and the
-/// masks of a text share its clean rows. Where a block's 2^n - 1 subsets of n tokens are no more
-/// than the samples that are asked for, all of them are computed instead, the same in every block,
-/// and the bound is exact: of blocks of one token in one pass.
+/// text; without a prompt its first token follows the end token, as in training, and so does that
+/// of a model with logits_shift. Of a block-causal model each block has a bound, of counts or
+/// ratios of its own (diffusion/block_noise.h), and the masks of a text share its clean rows. Where
+/// a block's 2^n - 1 subsets of n tokens are no more than the samples that are asked for, all of
+/// them are computed instead, the same in every block, and the bound is exact: of blocks of one
+/// token in one pass.
 ///
 /// The ratio form's variance grows with log(1/t) of the smallest ratio, without end: its standard
 /// errors are rough, and it needs some 1000 masks where the count form needs 128 (the paper's A.2).
@@ -83,6 +84,8 @@ class LikelihoodEstimator {
     std::int64_t rows;
   };
   void check(const PromptedText& text, std::int64_t number, const LikelihoodOptions& options) const;
+  /// Whether the first token is predicted from a token before it, and there is none.
+  bool needs_first_token(const PromptedText& text) const;
   void add(const PromptedText& text, const ResponseMask& mask, std::size_t number,
            std::size_t sample);
   void add_causal(const PromptedText& text, std::size_t number);

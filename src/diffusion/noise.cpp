@@ -13,13 +13,16 @@ namespace {
 
 void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t sequences_in_step,
           const std::vector<float>& p, LossBatch& batch) {
-  const std::int64_t T = batch.length;
+  const std::int64_t T = batch.length,
+                     predicted = options.logits_shift ? std::max<std::int64_t>(1, T - 1) : T;
+  batch.shift = options.logits_shift;
   for (std::int64_t b = 0; b < batch.sequences; ++b) {
     const std::int64_t sample = first_sample + b;
     batch.p.push_back(p.empty() ? mask_probability(options, sample) : p[std::size_t(b)]);
     const float probability = batch.p.back();
     mask_sequence(options, {sample, b * T, b * T, (b + 1) * T}, probability,
-                  1.0 / (double(probability) * double(T) * double(sequences_in_step)), batch);
+                  1.0 / (double(probability) * double(predicted) * double(sequences_in_step)),
+                  batch);
   }
 }
 
@@ -53,7 +56,8 @@ float mask_probability(const NoiseOptions& options, std::int64_t sample) {
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
                          double fraction) {
   const CounterRng rng{options.seed, Purpose::random_length, std::uint64_t(step)};
-  const std::int64_t shortest = options.objective == Objective::autoregressive ? 2 : 1;
+  const bool next = options.objective == Objective::autoregressive || options.logits_shift;
+  const std::int64_t shortest = next ? 2 : 1;
   if (length <= shortest || rng.uniform53(0) >= fraction) return length;
   const auto drawn = shortest + std::int64_t(rng.below(std::uint64_t(length - shortest + 1), 1));
   std::int64_t unit = 1;  // divides `length`, as each size does
@@ -73,14 +77,15 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
   CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
         options.mask_token);
   const CounterRng rng{options.seed, Purpose::mask, std::uint64_t(sequence.sample)};
-  const std::int64_t given = sequence.first - sequence.begin;
+  const std::int64_t shift = options.logits_shift,
+                     given = std::max(shift, sequence.first - sequence.begin);
   std::array<std::uint32_t, 4> bits{};  // of four neighbouring positions
   for (std::int64_t i = given; i < sequence.end - sequence.begin; ++i) {
     if (i == given || i % 4 == 0) bits = rng.block(std::uint32_t(i / 4));
     if (CounterRng::uniform_of(bits[std::size_t(i % 4)]) >= p) continue;
     const auto row = std::size_t(sequence.begin + i);
     batch.masked[row] = 1;
-    batch.rows.push_back(std::int32_t(row));
+    batch.rows.push_back(std::int32_t(row) - std::int32_t(shift));
     batch.targets.push_back(batch.tokens[row]);
     batch.weights.push_back(weight);
     batch.tokens[row] = options.mask_token;

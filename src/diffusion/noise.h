@@ -22,6 +22,7 @@ struct NoiseOptions {
   double min_mask_probability = 1e-3;  // eps, in [0, 1]
   std::uint64_t seed = 1;
   std::int32_t mask_token = -1;  // needed for diffusion only
+  bool logits_shift = false;     // of the model: a masked token is predicted at the row before it
   BlockNoise blocks = {};
 };
 
@@ -32,7 +33,7 @@ struct NoiseOptions {
 struct LossBatch {
   std::int64_t sequences = 0, length = 0;  // B, T (the longest)
   std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
-  std::int64_t shift = 0;                  // 0: a masked token itself; 1: autoregressive
+  std::int64_t shift = 0;                  // 0: a masked token itself; 1: the next
   std::vector<std::int32_t> tokens;        // [B*T], what the model sees
   std::vector<std::uint8_t> masked;        // [B*T], 1 where a token is in the loss
   std::vector<float> p;                    // [B], mask probabilities (1 for autoregressive)
@@ -67,7 +68,7 @@ float mask_probability(double t, double eps);
 float mask_probability(const NoiseOptions& options, std::int64_t sample);
 
 /// How many tokens of each sequence step `step` uses: `length`, or, for a share `fraction` of the
-/// steps, uniform on [1, length] ([2, length] for the autoregressive objective; of block diffusion
+/// steps, uniform on [1, length] ([2, length] where the next token is predicted; of block diffusion
 /// rounded up to whole blocks of every size). One draw per step, so that every rank and micro-batch
 /// agrees.
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
@@ -84,7 +85,8 @@ struct SequenceRows {
 
 /// The forward process of LLaDA (arXiv:2502.09992, eq. 7 and algorithm 1) on one sequence: the
 /// token at row begin + i is masked iff CounterRng{seed, Purpose::mask, sample}.uniform(i) < p.
-/// Those become the mask token, and are appended to the batch's rows, targets and weights. On the
+/// Those become the mask token, and are appended to the batch's rows, targets and weights. With
+/// logits_shift the first token is given. On the
 /// host whatever the device: a micro-batch's mask is needed there, and costs a nanosecond or two a
 /// token. Throws Error when the mask token is unknown.
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
@@ -93,7 +95,8 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
 /// Examples from clean i32 [B,T0] (host), cut to their first `length` tokens. Row b is global
 /// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
 /// loss is a mean, so that weights of all its micro-batches add up:
-///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows
+///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows; with
+///                     logits_shift of length - 1 tokens, the first being given
 ///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1;
 ///                     the first token of a sequence is given
 ///   block diffusion:  make_block_batch() (diffusion/block_noise.h)

@@ -259,7 +259,8 @@ Tokenizer Tokenizer::with_special(std::span<const std::int32_t> ids) const {
 const std::string& Tokenizer::json() const { return state_->model->json; }
 std::int64_t Tokenizer::vocab_size() const { return std::int64_t(state_->model->tokens.size()); }
 std::int64_t Tokenizer::mask_token() const {
-  return state_->model->known_as({"<|mdm_mask|>", "<|mask|>", "<mask>", "[MASK]"});
+  return state_->model->known_as(
+      {"<|mdm_mask|>", "<|mask|>", "<|MASK|>", "|<MASK>|", "<mask>", "[MASK]"});
 }
 std::int64_t Tokenizer::eos_token() const {
   return state_->model->known_as({"<|endoftext|>", "</s>", "<|end_of_text|>"});

@@ -33,7 +33,8 @@ NoiseOptions noise_options(const Config& config) {
   NoiseOptions noise{.objective = config.train.objective,
                      .min_mask_probability = config.train.min_mask_probability,
                      .seed = std::uint64_t(config.train.seed),
-                     .mask_token = std::int32_t(config.model.mask_token)};
+                     .mask_token = std::int32_t(config.model.mask_token),
+                     .logits_shift = config.model.logits_shift};
   if (noise.objective == Objective::block_diffusion)
     noise.blocks = {.sizes = {config.model.block_size},
                     .form = config.train.mask_form,

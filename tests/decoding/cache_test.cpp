@@ -17,16 +17,18 @@ constexpr std::int64_t kBlock = 4, kLength = 16;
 struct Random {
   ModelConfig config;
   ModelTensors weights;
-  explicit Random(Attention attention, bool causal_context = false)
-      : config(make_config(attention, causal_context)), weights(cpu().memory(), config, "weights") {
+  explicit Random(Attention attention, bool causal_context = false, bool logits_shift = false)
+      : config(make_config(attention, causal_context, logits_shift)),
+        weights(cpu().memory(), config, "weights") {
     randomise(weights, 5);
   }
-  static ModelConfig make_config(Attention attention, bool causal_context) {
+  static ModelConfig make_config(Attention attention, bool causal_context, bool logits_shift) {
     ModelConfig c = tiny_config();
     c.attention = attention;
     c.max_seq_length = 64;
     c.mask_token = c.vocab_size - 1;
-    c.eos_token = attention == Attention::causal ? c.vocab_size - 2 : -1;
+    c.eos_token = attention == Attention::causal || logits_shift ? c.vocab_size - 2 : -1;
+    c.logits_shift = logits_shift;
     c.block_size = attention == Attention::block_causal ? kBlock : 0;
     c.causal_context = causal_context;
     return c;
@@ -129,6 +131,20 @@ TEST(ExactCache, ABlockCausalModelGetsTheSameTokensByEveryStrategy) {
   }
 }
 
+// Of a model that predicts a token at the row before it, that row belongs to each pass.
+TEST(ExactCache, ABlockCausalModelWithShiftedLogitsGetsTheSameTokens) {
+  const Random model(Attention::block_causal, false, true);
+  for (const StrategyKind strategy : kStrategies) {
+    if (strategy == StrategyKind::wino) continue;
+    DecodingOptions o = options(strategy, CacheKind::none);
+    const Texts without = decoded(model, requests(o), 2);
+    o.cache = CacheKind::prefix;
+    const Texts with = decoded(model, requests(o), 2);
+    expect_same(with.results, without.results, word_of(strategy));
+    EXPECT_LT(with.stats.rows, without.stats.rows);
+  }
+}
+
 // One pass per token. Of a prompt of 6: rows [0, 8), then [4, 8) again, and so on; the first pass
 // of a block computes the block before it once more.
 TEST(ExactCache, ABlockCausalModelComputesEachBlockAndOnceMore) {
@@ -154,10 +170,13 @@ TEST(ExactCache, TheLengthOfAnAnswerDoesNotChangeItsBeginning) {
   EXPECT_EQ(part, Tokens(whole.begin(), whole.begin() + 9));
 }
 
-TEST(ApproximateCache, RefreshedInEveryPassItIsNone) {
-  const Random model(Attention::bidirectional);
+class ApproximateCaches : public ::testing::TestWithParam<bool> {};
+
+TEST_P(ApproximateCaches, RefreshedInEveryPassAreNone) {
+  const Random model(Attention::bidirectional, false, GetParam());
   for (const double scale : {0.0, 0.5})
     for (const StrategyKind strategy : kStrategies) {
+      if (GetParam() && strategy == StrategyKind::wino) continue;
       DecodingOptions o = options(strategy, CacheKind::none);
       o.cfg_scale = scale;
       const Texts without = decoded(model, requests(o), 2);
@@ -171,6 +190,9 @@ TEST(ApproximateCache, RefreshedInEveryPassItIsNone) {
       }
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Logits, ApproximateCaches, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "shifted" : "own"; });
 
 // A vicinity as large as the text is no approximation either.
 TEST(ApproximateCache, AVicinityOfEverythingIsNone) {

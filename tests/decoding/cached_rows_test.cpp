@@ -22,7 +22,7 @@ StepPlan step(RowRange block, std::int32_t first, std::int64_t visible = 20) {
   StepPlan plan;
   plan.block = block;
   plan.visible = visible;
-  plan.logit_rows = plan.open = {first};
+  plan.open = {first};
   return plan;
 }
 

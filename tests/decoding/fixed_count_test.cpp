@@ -54,7 +54,7 @@ TEST(FixedCount, CommitsTheMostConfidentOfItsBlockAndWhatIsLeftBefore) {
   EXPECT_EQ(plan.visible, 11);
   EXPECT_EQ(plan.block, (RowRange{3, 7}));
   EXPECT_EQ(plan.open, (Rows{1, 3, 4, 5, 6}));
-  EXPECT_EQ(plan.logit_rows, plan.open);
+  EXPECT_EQ(plan.logit_row(2), 4);
   EXPECT_EQ(plan.noise_step, 0u);
   // Of equal confidences the lower row.
   EXPECT_EQ(chosen(strategy, c, {0.5f, 0.9f, 0.5f, 0.1f, 0.5f}), (Rows{1, 3}));

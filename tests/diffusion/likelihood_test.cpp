@@ -270,6 +270,38 @@ TEST(Likelihood, OfASingleTokenIsExact) {
   EXPECT_GT(results[1].standard_error, 0);
 }
 
+// With shifted logits the token is predicted at the row before it: without a prompt, the end
+// token's.
+TEST(Likelihood, WithShiftedLogitsIsThatOfTheRowBefore) {
+  ModelConfig config = tiny_config();
+  config.mask_token = config.vocab_size - 1;
+  config.eos_token = config.vocab_size - 2;
+  config.logits_shift = true;
+  ModelTensors weights(cpu().memory(), config, "weights");
+  randomise(weights, 3);
+  const std::vector<PromptedText> texts = {{{4, 9}, 1}, {{9}, 0}};
+  LikelihoodEstimator estimator(cpu(), config, weights, 16);
+  const std::vector<Likelihood> scores = estimator.score(texts, {});
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::vector<std::int32_t> seen = {i == 0 ? 4 : std::int32_t(config.eos_token),
+                                            std::int32_t(config.mask_token)},
+                                    target = {9};
+    Sequences sequences = Sequences::equal(1, 2);
+    sequences.logit_rows = {0};
+    Model model(cpu(), config, weights, {2, 1, 1, false});
+    Head head(cpu(), config, weights, 1);
+    std::vector<float> loss(1);
+    head.loss(tensor_of(loss), model.forward(tensor_of(seen), sequences), tensor_of(target));
+    EXPECT_NEAR(scores[i].nats, double(loss[0]), 1e-5);
+    EXPECT_EQ(scores[i].tokens, 1);
+  }
+  config.attention = Attention::block_causal;
+  config.block_size = 4;
+  EXPECT_TRUE(
+      contains(error_of<UsageError>([&] { LikelihoodEstimator(cpu(), config, weights, 8); }),
+               "cannot be scored by a block-causal model with logits_shift"));
+}
+
 TEST(Likelihood, OfACausalModelIsExact) {
   Texts t(true);
   for (const Likelihood& l : t.score(64, {.samples = 9})) {

@@ -111,6 +111,29 @@ TEST(Masks, ShareMatchesProbability) {
         << i;
 }
 
+// The same masks, read a row earlier; the first token is given.
+TEST(Masks, WithShiftedLogitsTokensArePredictedAtTheRowBefore) {
+  const std::int64_t B = 5, T = 12;
+  std::vector<std::int32_t> tokens = clean_tokens(B * T);
+  NoiseOptions shifted = diffusion();
+  shifted.logits_shift = true;
+  const LossBatch own = make_noisy_batch(diffusion(), matrix(tokens, B), T, 30, 40),
+                  batch = make_noisy_batch(shifted, matrix(tokens, B), T, 30, 40);
+  EXPECT_EQ(batch.shift, 1);
+  std::size_t m = 0;
+  for (std::size_t i = 0; i < own.rows.size(); ++i) {
+    if (own.rows[i] % T == 0) continue;
+    ASSERT_LT(m, batch.rows.size());
+    EXPECT_EQ(batch.rows[m], own.rows[i] - 1);
+    EXPECT_EQ(batch.targets[m], own.targets[i]);
+    EXPECT_DOUBLE_EQ(batch.weights[m], own.weights[i] * 12 / 11);
+    ++m;
+  }
+  EXPECT_EQ(m, batch.rows.size());
+  for (std::int64_t b = 0; b < B; ++b)
+    EXPECT_EQ(batch.tokens[std::size_t(b * T)], tokens[std::size_t(b * T)]);
+}
+
 TEST(Masks, BatchSaysWhatWasMasked) {
   const std::int64_t B = 5, T = 12;
   std::vector<std::int32_t> tokens = clean_tokens(B * T);

@@ -32,7 +32,7 @@ StepPlan Blockwise::plan_from(const Canvas& canvas, std::int64_t first) const {
   plan.noise_step = std::uint64_t(progress_.done);
   for (std::int64_t i = first; i < plan.block.end; ++i)
     if (canvas.masked[std::size_t(i)]) plan.open.push_back(std::int32_t(i));
-  plan.logit_rows = plan.open;
+  plan.shift = layout_.shift;
   return plan;
 }
 

@@ -13,6 +13,7 @@ struct BlockLayout {
   std::int64_t end_token;  // with a block that holds it and no mask before it the text ends; -1
   std::int64_t steps;      // per block, at most
   std::int64_t asked;      // rows [0, asked) are asked for; the last block may go beyond them
+  std::int64_t shift = 0;  // StepPlan::shift
 };
 
 /// Fills blocks from left to right, each in steps until none of its rows is masked. Open to a step

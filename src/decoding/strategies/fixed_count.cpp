@@ -42,7 +42,6 @@ StepPlan FixedCount::plan(const Canvas& canvas) const {
       chosen.push_back(plan.open[std::size_t(c)]);
     plan.open = std::move(chosen);
   }
-  plan.logit_rows = plan.open;
   return plan;
 }
 

@@ -4,11 +4,7 @@ namespace lacuna {
 
 StepPlan LeftToRight::plan(const Canvas& canvas) const {
   const auto next = std::int32_t(canvas.rows());
-  return {.block = {next, next + 1},
-          .visible = next,
-          .logit_rows = {next - 1},
-          .open = {next},
-          .noise_step = 0};
+  return {.block = {next, next + 1}, .visible = next, .open = {next}, .shift = 1, .noise_step = 0};
 }
 
 std::vector<Change> LeftToRight::decide(const Canvas&, const StepPlan& plan,

@@ -93,7 +93,7 @@ std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowS
 
   // The least probable first.
   std::vector<double> doubt;
-  const std::size_t first = plan.logit_rows.size();
+  const std::size_t first = plan.open.size();
   for (std::size_t i = 0; i < plan.shadows.size(); ++i)
     doubt.push_back(-double(found.current[first + i]));
   const std::int64_t revocable = accepted > 1 ? std::max<std::int64_t>(0, accepted_ - 1) : 0;
@@ -124,7 +124,6 @@ StepPlan TokenEditing::plan(const Canvas& canvas) const {
   const std::vector<std::int32_t> committed = committed_rows(canvas, plan.block);
   plan.open.insert(plan.open.end(), committed.begin(), committed.end());
   std::sort(plan.open.begin(), plan.open.end());
-  plan.logit_rows = plan.open;
   return plan;
 }
 

@@ -111,16 +111,25 @@ inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Te
   return {ids.count(), table.cols()};
 }
 
+/// embedding_forward with f32 rows and a table in any format.
+inline RowsCols check_stored_embedding(const Checks& c, const Tensor& y, const Tensor& ids,
+                                       const Matrix& w) {
+  c.is_here("w", w);
+  CHECK(w.shape.rank == 2 && w.contiguous(), c.op(), ": w is ", w,
+        "; it must be a contiguous matrix");
+  c.is_vector("ids", ids, ids.count(), DType::i32);
+  c.is_matrix("y", y, ids.count(), w.cols(), DType::f32);
+  return {ids.count(), w.cols()};
+}
+
 /// Which of the three matrices of a linear operation is written.
 enum class Written : std::uint8_t { y, x, w };
 
-/// The three matrices of a linear operation: y [N,O] and x [N,I], either strided, and w [O,I]. What
-/// is written may be f32 where the other two are bf16.
-inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, const char* x_name,
-                         const Tensor& x, const char* w_name, const Matrix& w, Written written) {
+inline void check_linear_shapes(const Checks& c, const char* y_name, const Tensor& y,
+                                const char* x_name, const Tensor& x, const char* w_name,
+                                const Matrix& w) {
   c.is_float(y_name, y);
   c.is_float(x_name, x);
-  c.is_float(w_name, w);
   CHECK(w.shape.rank == 2 && w.contiguous(), c.op(), ": ", w_name, " is ", w,
         "; it must be a contiguous matrix [out,in]");
   CHECK(x.cols() == w.shape[1], c.op(), ": ", x_name, " is ", x, " but ", w_name, " is ", w, "; ",
@@ -128,6 +137,14 @@ inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, c
   CHECK(y.cols() == w.shape[0] && y.rows() == x.rows(), c.op(), ": ", y_name, " is ", y, " but ",
         x_name, " is ", x, " and ", w_name, " is ", w, "; ", y_name, " must be [", x.rows(), ",",
         w.shape[0], "]");
+}
+
+/// The three matrices of a linear operation: y [N,O] and x [N,I], either strided, and w [O,I]. What
+/// is written may be f32 where the other two are bf16.
+inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, const char* x_name,
+                         const Tensor& x, const char* w_name, const Matrix& w, Written written) {
+  check_linear_shapes(c, y_name, y, x_name, x, w_name, w);
+  c.is_float(w_name, w);
   const DType factors = written == Written::w ? x.dtype : info_of(w.format).dtype;
   const auto check_dtype = [&](Written which, const char* name, const Tensor& t) {
     if (which == written)
@@ -138,6 +155,16 @@ inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, c
   check_dtype(Written::y, y_name, y);
   check_dtype(Written::x, x_name, x);
   check_dtype(Written::w, w_name, w.as_tensor());
+}
+
+/// linear_forward with f32 rows and weights in a format of their own.
+inline void check_stored_linear(const Checks& c, const Tensor& y, const Tensor& x,
+                                const Matrix& w) {
+  check_linear_shapes(c, "y", y, "x", x, "w", w);
+  c.is_here("w", w);
+  for (const Tensor* t : {&x, &y})
+    CHECK(t->dtype == DType::f32, c.op(), ": ", t == &x ? "x" : "y", " is ", *t,
+          "; beside weights of ", w.format, " it must be f32");
 }
 
 inline RowsCols check_rmsnorm_forward(const Checks& c, const Tensor& y, const Tensor& rstd,

@@ -4,6 +4,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
+#include "kernels/cpu/quantised_product.h"
 #include "kernels/cpu/simd.h"
 
 namespace lacuna {
@@ -11,7 +12,10 @@ namespace lacuna {
 CpuOps::CpuOps(int threads) : CpuOps(threads, simd_kernels()) {}
 
 CpuOps::CpuOps(int threads, const SimdKernels& kernels)
-    : pool_(threads), simd_(kernels), scratch_(std::size_t(pool_.size())) {}
+    : CpuOps(threads, kernels, quantised_kernels()) {}
+
+CpuOps::CpuOps(int threads, const SimdKernels& kernels, const QuantisedKernels& quantised)
+    : pool_(threads), simd_(kernels), quantised_(quantised), scratch_(std::size_t(pool_.size())) {}
 
 CpuOps::~CpuOps() = default;
 

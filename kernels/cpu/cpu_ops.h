@@ -8,7 +8,8 @@
 
 namespace lacuna {
 
-struct SimdKernels;  // kernels/cpu/simd.h
+struct QuantisedKernels;  // kernels/cpu/quantised_product.h
+struct SimdKernels;       // kernels/cpu/simd.h
 
 /// f32 on the host: OpenBLAS for the GEMMs of backward passes, loops over threads for the rest. One
 /// file per operation. Results are the same from run to run for one thread count and instruction
@@ -20,6 +21,7 @@ class CpuOps : public Ops {
   explicit CpuOps(int threads = 0);
   /// With the loops of one instruction set, which must outlive this.
   CpuOps(int threads, const SimdKernels& kernels);
+  CpuOps(int threads, const SimdKernels& kernels, const QuantisedKernels& quantised);
   ~CpuOps() override;
 
   std::string description() const override;
@@ -27,7 +29,8 @@ class CpuOps : public Ops {
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
   bool reads(MatrixFormat format, DType dtype) const override {
-    return format == MatrixFormat::f32 && dtype == DType::f32;
+    (void)format;
+    return dtype == DType::f32;
   }
   ThreadPool& pool() { return pool_; }
 
@@ -70,9 +73,15 @@ class CpuOps : public Ops {
   /// Room for each thread's own tiles and partial sums, kept between calls.
   float* scratch(int thread, std::size_t floats);
 
+  /// linear_forward with weights of a format of blocks, and with those of bf16 or f16.
+  void multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode);
+  void multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode);
+
   ThreadPool pool_;
   const SimdKernels& simd_;
+  const QuantisedKernels& quantised_;
   std::vector<std::vector<float>> scratch_;
+  std::vector<float> rounded_rows_;  // of multiply_quantised()
 };
 
 }  // namespace lacuna

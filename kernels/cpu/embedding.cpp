@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cstring>
 
+#include "core/block_formats.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -10,13 +10,14 @@ namespace lacuna {
 
 void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
   const Checks c("embedding_forward", Place::host);
-  const auto [rows, cols] = check_embedding(c, "y", y, ids, "w", w);
+  const auto [rows, cols] = w.format == MatrixFormat::f32 ? check_embedding(c, "y", y, ids, "w", w)
+                                                          : check_stored_embedding(c, y, ids, w);
   check_indices(c.op(), "ids", ids, w.rows());
   const auto* id = ids.as<std::int32_t>();
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
-      std::memcpy(y.as<float>() + row * n, w.as<float>() + id[row] * n,
-                  std::size_t(n) * sizeof(float));
+      dequantise(w.format, static_cast<const char*>(w.data) + id[row] * w.row_bytes, n,
+                 y.as<float>() + row * n);
   });
 }
 

@@ -13,8 +13,14 @@ float beta(GradMode mode) { return mode == GradMode::accumulate ? 1.0f : 0.0f; }
 // Not by OpenBLAS, whose sums differ with the number of rows (its kernels for small products, and
 // for the rows that are left over, sum in another order) and which copies all weights for few rows.
 void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
-  check_linear(Checks("linear_forward", Place::host), "y", y, "x", x, "w", w, Written::y);
+  const Checks c("linear_forward", Place::host);
+  if (w.format == MatrixFormat::f32)
+    check_linear(c, "y", y, "x", x, "w", w, Written::y);
+  else
+    check_stored_linear(c, y, x, w);
   if (y.count() == 0) return;
+  if (!w.is_float()) return multiply_quantised(y, x, w, mode);
+  if (w.format != MatrixFormat::f32) return multiply_widened(y, x, w, mode);
   const std::int64_t depth = x.cols();
   for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
     const LinearTiles& tiles = simd_.linear;

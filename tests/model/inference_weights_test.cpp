@@ -134,9 +134,10 @@ TEST(InferenceWeights, FormatsAreTheBackendsAffair) {
     Fixture f(config);
     WideningOps ops;
     const InferenceWeights weights(host_memory(), config, DType::f32, allocated(config, format));
-    EXPECT_TRUE(contains(error_of([&] { Model(cpu(), config, weights, f.limits(false)); }),
+    F32Ops narrow;
+    EXPECT_TRUE(contains(error_of([&] { Model(narrow, config, weights, f.limits(false)); }),
                          str("model.transformer.wte.weight is stored as ", format, ", which ",
-                             cpu().description(), " does not read beside f32 activations")));
+                             narrow.description(), " does not read beside f32 activations")));
     // Each as its format rounds it, the same widened for the model of f32 weights.
     ASSERT_EQ(weights.allocated().size(), f.weights->named().size());
     for (std::size_t i = 0; i < weights.allocated().size(); ++i) {

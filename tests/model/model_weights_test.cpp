@@ -85,9 +85,10 @@ TEST(ModelWeights, AFormatThatIsNotReadIsNamedByItsMatrix) {
   const ModelConfig config = tiny_config();
   const ModelTensors tensors(cpu().memory(), config, "weights");
   const ModelLimits limits{4, 1, 4, false};
+  F32Ops ops;
   std::vector<BFloat16> narrow(std::size_t(config.vocab_size * config.hidden_size));
   const auto refusal = [&](const ModelWeights& w) {
-    return error_of([&] { Model(cpu(), config, w, limits); });
+    return error_of([&] { Model(ops, config, w, limits); });
   };
   const auto bf16 = [&](const Matrix& like) {
     return Matrix(narrow.data(), like.rows(), like.cols(), MatrixFormat::bf16);
@@ -97,7 +98,7 @@ TEST(ModelWeights, AFormatThatIsNotReadIsNamedByItsMatrix) {
   ModelWeights w = apart(tensors);
   w.blocks[1].qkv.parts[1] = bf16(w.blocks[1].qkv.parts[1]);
   EXPECT_EQ(refusal(w), "model.transformer.blocks.1.k_proj.weight is stored as bf16, which " +
-                            cpu().description() + " does not read beside f32 activations");
+                            ops.description() + " does not read beside f32 activations");
   w = apart(tensors);
   w.blocks[2].gate_up.parts[1] = bf16(w.blocks[2].gate_up.parts[1]);
   EXPECT_TRUE(contains(refusal(w), "model.transformer.blocks.2.up_proj.weight is stored as bf16"));

@@ -22,6 +22,15 @@ inline Ops& cpu() {
   return ops;
 }
 
+/// A backend that reads weights in f32 alone.
+class F32Ops final : public CpuOps {
+ public:
+  F32Ops() : CpuOps(1) {}
+  bool reads(MatrixFormat format, DType dtype) const override {
+    return format == MatrixFormat::f32 && dtype == DType::f32;
+  }
+};
+
 /// ||a - b|| / ||b|| over all elements, in f64. a f32; b f32 or f64.
 inline double relative_error(const Tensor& a, const Tensor& b) {
   CHECK(a.count() == b.count(), a, " against ", b);

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "checkpoint/gguf_export.h"
+#include "checkpoint/gguf_reader.h"
 #include "checkpoint/hugging_face.h"
 #include "core/atomic_file.h"
+#include "core/block_formats.h"
 #include "core/half.h"
 #include "core/input_file.h"
 #include "core/tensor_of.h"
@@ -64,7 +67,9 @@ class ReadInferenceWeights : public ::testing::Test {
   static std::vector<float> values(const ModelWeights& w) {
     std::vector<float> all;
     const auto add = [&](const Matrix& m) {
-      all.insert(all.end(), m.as<float>(), m.as<float>() + m.count());
+      const std::size_t before = all.size();
+      all.resize(before + std::size_t(m.count()));
+      dequantise(m.format, m.data, m.count(), all.data() + before);
     };
     add(w.embedding);
     for (const BlockWeights& b : w.blocks) {
@@ -119,13 +124,37 @@ TEST_F(ReadInferenceWeights, PackedTensorsWhosePartsLieApartAreCopied) {
   EXPECT_EQ(values(model.weights), values(weights_));
 }
 
-TEST_F(ReadInferenceWeights, OtherFormatsAreWidened) {
+TEST_F(ReadInferenceWeights, OtherFormatsStayInTheFileToo) {
   for (const DType dtype : {DType::bf16, DType::f16}) {
     const LoadedModel model = load(exported(dtype));
-    EXPECT_EQ(allocated(model.weights).size(), weights_.named().size());
+    EXPECT_EQ(allocated(model.weights).size(), 5u);  // norms
+    EXPECT_EQ(model.weights.views().blocks[1].qkv.parts[0].format, format_of(dtype));
     std::vector<float> rounded = values(weights_);
     for (float& x : rounded) x = dtype == DType::bf16 ? to_float(to_bf16(x)) : to_float(to_f16(x));
     EXPECT_EQ(values(model.weights), rounded) << dtype;
+  }
+}
+
+/// A GGUF file of the checkpoint.
+TEST_F(ReadInferenceWeights, RowsOfAGgufFileAreCopiedWhereTheyLieInAnotherOrder) {
+  for (const MatrixFormat format : {MatrixFormat::f32, MatrixFormat::f16}) {
+    const std::string file = folder_ / "model.gguf";
+    export_gguf(checkpoint(), file, format);
+    const GgufReader reader(GgufTensors(file), {}, config_of_tests(), GgufRowOrder::pairs);
+    const InferenceWeights weights(host_memory(), config_of_tests(), DType::f32,
+                                   storage_of(reader, config_of_tests(), ops_, DType::f32));
+    read_weights(reader, weights, ops_);
+    std::vector<float> rounded = values(weights_);
+    if (format == MatrixFormat::f16)
+      for (float& x : rounded) x = to_float(to_f16(x));
+    EXPECT_EQ(values(weights), rounded) << text_of(format);
+    EXPECT_EQ(weights.views().embedding.data,
+              reader.stored("model", "model.transformer.wte.weight").data);
+    const BlockWeights& block = weights.views().blocks[0];
+    EXPECT_EQ(block.qkv.parts.size(), 1u);  // floats: copied, as one product is faster
+    EXPECT_EQ(block.qkv.parts[0].format, format);
+    EXPECT_EQ(block.ffn_out.data,
+              reader.stored("model", "model.transformer.blocks.0.ff_out.weight").data);
   }
 }
 

@@ -18,12 +18,14 @@ constexpr std::int64_t kWidened = 65536, kLeastCols = 8;
 std::int64_t pieces(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
 /// Views of `memory`, which is made large enough.
-QuantisedRows place_rows(std::vector<float>& memory, std::int64_t rows, std::int64_t depth) {
+QuantisedRows place_rows(std::vector<float>& memory, std::int64_t rows, std::int64_t depth,
+                         MatrixFormat weights) {
   const std::int64_t n = rows * pieces(depth, kQuantChunk), q_floats = n * kQuantChunk / 4;
   const auto floats = std::size_t(q_floats + 2 * n * kQuantGroups);
   if (memory.size() < floats) memory.resize(floats);
   float* const scale = memory.data() + q_floats;
-  return {reinterpret_cast<std::uint8_t*>(memory.data()), scale, scale + n * kQuantGroups, rows};
+  return {reinterpret_cast<std::uint8_t*>(memory.data()), scale, scale + n * kQuantGroups, rows,
+          quantised_offset(weights)};
 }
 
 }  // namespace
@@ -32,7 +34,7 @@ void CpuOps::multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& 
   const std::int64_t depth = x.cols(), col_pieces = pieces(y.cols(), kQuantCols);
   for (std::int64_t first = 0; first < x.rows(); first += kRoundedRows) {
     const std::int64_t rows = std::min(kRoundedRows, x.rows() - first);
-    const QuantisedRows rounded = place_rows(rounded_rows_, rows, depth);
+    const QuantisedRows rounded = place_rows(rounded_rows_, rows, depth, w.format);
     pool_.for_ranges(rows, row_grain(depth), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row)
         quantised_.quantise_row(rounded, row, x.as<float>() + (first + row) * x.stride, depth);

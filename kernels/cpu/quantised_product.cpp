@@ -49,7 +49,7 @@ void quantise_row_portable(const QuantisedRows& to, std::int64_t row, const floa
     int sum = 0;
     for (int i = 0; i < kQuantGroup; ++i) {
       const int rounded = by > 0 ? int(std::nearbyint(x[k + i] * by)) : 0;
-      q[i] = std::uint8_t(rounded + 128);
+      q[i] = std::uint8_t(rounded + to.offset);
       sum += rounded;
     }
     const float scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
@@ -141,7 +141,7 @@ void multiply_portable(const QuantisedPiece& p) {
         for (std::int64_t g = 0; g < n / w.group; ++g) {
           int dot = 0;
           for (std::int64_t i = g * w.group; i < (g + 1) * w.group; ++i)
-            dot += w.q[i] * (int(x[i]) - 128);
+            dot += w.q[i] * std::int8_t(x[i] - p.x.offset);
           const std::int64_t of_x = at * kQuantGroups + g * w.group / kQuantGroup;
           sum = std::fma(float(dot), w.scale[g] * p.x.scale[of_x], sum);
           if (p.format == MatrixFormat::q4_k || p.format == MatrixFormat::q5_k)

@@ -24,9 +24,16 @@ struct QuantisedRows {
   float* scale;     // [chunks, rows, 8]: max |x| / 127 of a group; NaN where x is not finite
   float* sum;       // [chunks, rows, 8]: scale times the sum of round(x / scale)
   std::int64_t rows;
+  int offset;  // quantised_offset() of the weights' format
 
   std::int64_t at(std::int64_t chunk, std::int64_t row) const { return chunk * rows + row; }
 };
+
+/// One factor of the instructions is unsigned: weights that are so in their format, else x, which
+/// has 128 added.
+constexpr int quantised_offset(MatrixFormat format) {
+  return format == MatrixFormat::q4_k || format == MatrixFormat::q5_k ? 0 : 128;
+}
 
 /// Some columns of y, for one thread.
 struct QuantisedPiece {

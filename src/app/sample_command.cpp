@@ -15,7 +15,6 @@
 #include "app/decode_samples.h"
 #include "app/decoding_arguments.h"
 #include "app/generation_report.h"
-#include "app/infilling.h"
 #include "app/live_decoding.h"
 #include "app/model_on_ranks.h"
 #include "app/standard_io.h"
@@ -25,6 +24,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "decoding/generate.h"
+#include "evaluation/gap_text.h"
 #include "model_io/loaded_model.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
@@ -185,7 +185,7 @@ void infill(const Arguments& a, const MpiSession& mpi) {
     fail_usage(str("--infill needs a bidirectional model; one with ", word_of(config.attention),
                    " attention does not see what follows a gap"));
   const Tokenizer& tokenizer = source.need_tokenizer("--infill needs one");
-  GapText text = parse_gaps(a.infill, tokenizer, config.max_seq_length);
+  GapText text = parse_gaps(a.infill, tokenizer, config.max_seq_length, "--infill");
   const std::int64_t most = most_tokens(text);
   if (most > config.max_seq_length)
     fail_usage(str("--infill: the text may come to ", counted(most, "token"),

@@ -86,7 +86,9 @@ DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_row
           .logit_rows = logit_rows,
           .tokens = tokens.subspan(std::size_t(text.canvas.hidden), shown),
           .committed = {},
-          .revoked = {}};
+          .revoked = {},
+          .probability = std::span<const float>(text.canvas.probability)
+                             .subspan(std::size_t(text.canvas.hidden), shown)};
 }
 
 }  // namespace

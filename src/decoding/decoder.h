@@ -27,6 +27,7 @@ struct DecodingStep {
   std::span<const std::int32_t> tokens = {};     // prompt and what follows
   std::span<const std::int32_t> committed = {};  // positions filled by this step, increasing
   std::span<const std::int32_t> revoked = {};    // positions that it masked again
+  std::span<const float> probability = {};       // of each token when it was filled; 0: it was not
 };
 using DecodingObserver = std::function<void(const DecodingStep&)>;
 

@@ -273,6 +273,7 @@ void LikelihoodEstimator::run() {
   parts_.clear();
   ++passes_;
   if (!data_ || passes_ % (kPassesPerExchange * data_->size()) == 0) exchange();
+  if (after_pass_) after_pass_();
 }
 
 void LikelihoodEstimator::exchange() {

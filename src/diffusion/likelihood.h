@@ -62,6 +62,9 @@ class LikelihoodEstimator {
   LikelihoodEstimator(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
                       std::int64_t rows, Communicator* shares = nullptr);
 
+  /// Called after each forward pass from now on. What it throws ends score().
+  void on_pass(std::function<void()> after_pass) { after_pass_ = std::move(after_pass); }
+
   /// One result per text. Text i is number first_text + i, which names its masks, so that neither
   /// the other texts nor `rows` change a result but for rounding. Throws Error for a text that is
   /// longer than model.max_seq_length or `rows`, or has no response, and when logits are not
@@ -111,6 +114,7 @@ class LikelihoodEstimator {
   std::int64_t used_ = 0;  // rows of the present batch
   std::vector<Part> parts_;
   Communicator* data_ = nullptr;
+  std::function<void()> after_pass_;
   std::int64_t passes_ = 0;                     // so far
   std::vector<Part> unshared_;                  // of passes whose estimates were not yet exchanged,
   std::vector<double> values_;                  // and what this rank knows of them: estimates, or 0

@@ -165,6 +165,34 @@ Dialogue read_messages(JsonFields& fields) {
   return dialogue;
 }
 
+/// What has no meaning where one text is given and filled.
+void read_one_text(JsonFields& fields, const RequestDefaults& defaults, GenerationFields& request) {
+  read_common(fields, defaults, request);
+  if (request.n != 1) fields.refuse("n", "must be 1 here", "unsupported_parameter");
+  if (!request.stop.empty())
+    fields.refuse("stop", "is not supported here", "unsupported_parameter");
+}
+
+/// The gaps alone are filled, as one block, and nothing is appended.
+void refuse_lengths(JsonFields& fields, const GenerationFields& request) {
+  for (const char* name : {"gen_length", "block_length", "stop_at_end"})
+    if (request.given.contains(name))
+      fields.refuse(std::string(name) == "gen_length" ? "max_tokens" : name,
+                    "has no meaning where gaps are filled", "unsupported_parameter");
+}
+
+std::vector<std::int32_t> canvas_of(JsonFields& fields, const RequestJson& value) {
+  std::vector<std::int32_t> tokens;
+  if (value.is_array())
+    for (const RequestJson& token : value) {
+      const auto id = JsonFields::ids_of(RequestJson::array({token}));
+      if (!token.is_null() && !id) fields.refuse("canvas", "must be a list of token ids and nulls");
+      tokens.push_back(id ? id->front() : CanvasRequest::kMaskedToken);
+    }
+  if (tokens.empty()) fields.refuse("canvas", "must be a list of token ids and nulls");
+  return tokens;
+}
+
 }  // namespace
 
 CompletionRequest parse_completion(std::string_view body, const RequestDefaults& defaults) {
@@ -192,6 +220,78 @@ ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults) {
   fields.unsupported("modalities", {RequestJson::array({"text"})});
   fields.refuse_others();
   return request;
+}
+
+InfillRequest parse_infill(std::string_view body, const RequestDefaults& defaults) {
+  JsonFields fields = JsonFields::of(body);
+  InfillRequest request;
+  read_one_text(fields, defaults, request);
+  refuse_lengths(fields, request);
+  if (request.stream)
+    fields.refuse("stream", "is not supported here; POST /v1/canvas streams",
+                  "unsupported_parameter");
+  request.text = fields.text("text");
+  request.prefix = fields.text("prefix").value_or("");
+  request.suffix = fields.text("suffix").value_or("");
+  request.length = fields.integer("length", 1, kMostTokens).value_or(0);
+  if (request.text && (fields.find("prefix") || fields.find("suffix") || fields.find("length")))
+    fields.refuse("text", "has gaps of its own: 'prefix', 'suffix' and 'length' are instead of it");
+  if (!request.text && !fields.find("prefix") && !fields.find("suffix"))
+    fields.refuse("text", "is missing: a text with {gap} or {gap:N}, or 'prefix' and 'suffix'");
+  fields.refuse_others();
+  return request;
+}
+
+CanvasRequest parse_canvas(std::string_view body, const RequestDefaults& defaults) {
+  JsonFields fields = JsonFields::of(body);
+  CanvasRequest request;
+  read_one_text(fields, defaults, request);
+  if (const RequestJson* prompt = fields.find("prompt"))
+    request.prompt = ids_or_text(fields, *prompt);
+  if (fields.find("messages")) request.messages = read_messages(fields);
+  request.text = fields.text("text");
+  if (const RequestJson* canvas = fields.find("canvas"))
+    request.canvas = canvas_of(fields, *canvas);
+  const int given = int(request.prompt.has_value()) + int(!request.messages.empty()) +
+                    int(request.text.has_value()) + int(request.canvas.has_value());
+  if (given != 1)
+    fields.refuse("prompt",
+                  "or one of 'messages', 'text' and 'canvas' must be given, and no other");
+  if (request.text || request.canvas) refuse_lengths(fields, request);
+  fields.refuse_others();
+  return request;
+}
+
+ScoreRequest parse_score(std::string_view body) {
+  JsonFields fields = JsonFields::of(body);
+  ScoreRequest request;
+  request.model = fields.text("model").value_or("");
+  request.prompt = fields.text("prompt").value_or("");
+  request.text = fields.text("text").value_or("");
+  if (request.text.empty()) fields.refuse("text", "is missing or empty");
+  request.samples = fields.integer("samples", 1, 4096).value_or(request.samples);
+  request.seed = std::uint64_t(
+      fields.integer("seed", 0, std::numeric_limits<std::int64_t>::max()).value_or(1));
+  fields.refuse_others();
+  return request;
+}
+
+std::string parse_tokenize(std::string_view body) {
+  JsonFields fields = JsonFields::of(body);
+  (void)fields.text("model");
+  const std::optional<std::string> text = fields.text("text");
+  if (!text) fields.refuse("text", "is missing");
+  fields.refuse_others();
+  return *text;
+}
+
+std::vector<std::int32_t> parse_detokenize(std::string_view body) {
+  JsonFields fields = JsonFields::of(body);
+  (void)fields.text("model");
+  std::optional<std::vector<std::int32_t>> tokens = fields.token_ids("tokens");
+  if (!tokens) fields.refuse("tokens", "is missing");
+  fields.refuse_others();
+  return std::move(*tokens);
 }
 
 }  // namespace lacuna

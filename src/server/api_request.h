@@ -37,6 +37,26 @@ struct ChatRequest : GenerationFields {
   Dialogue messages;
 };
 
+/// Gaps to be filled: in `text` as {gap} and {gap:N}, or between prefix and suffix.
+struct InfillRequest : GenerationFields {
+  std::optional<std::string> text;
+  std::string prefix, suffix;
+  std::int64_t length = 0;  // tokens between prefix and suffix; 0: the model chooses
+};
+/// A canvas whose filling is to be seen: a prompt, messages, a text with gaps, or tokens.
+struct CanvasRequest : GenerationFields {
+  std::optional<ApiPrompt> prompt;
+  Dialogue messages;                                // none: something else is given
+  std::optional<std::string> text;                  // with gaps
+  std::optional<std::vector<std::int32_t>> canvas;  // kMaskedToken: to be filled
+  static constexpr std::int32_t kMaskedToken = -1;
+};
+struct ScoreRequest {
+  std::string model, prompt, text;
+  std::int64_t samples = 128;
+  std::uint64_t seed = 1;
+};
+
 /// What the server has for requests that say nothing.
 struct RequestDefaults {
   DecodingOptions options;
@@ -48,5 +68,11 @@ struct RequestDefaults {
 /// not supported: nothing is ignored but null, and what would change nothing.
 CompletionRequest parse_completion(std::string_view body, const RequestDefaults& defaults);
 ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults);
+InfillRequest parse_infill(std::string_view body, const RequestDefaults& defaults);
+CanvasRequest parse_canvas(std::string_view body, const RequestDefaults& defaults);
+ScoreRequest parse_score(std::string_view body);
+/// {"text": …} of /tokenize, {"tokens": …} of /detokenize.
+std::string parse_tokenize(std::string_view body);
+std::vector<std::int32_t> parse_detokenize(std::string_view body);
 
 }  // namespace lacuna

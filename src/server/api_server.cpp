@@ -1,6 +1,8 @@
 #include "server/api_server.h"
 
 #include <chrono>
+#include <map>
+#include <string_view>
 #include <thread>
 
 #include "core/check.h"
@@ -11,7 +13,18 @@
 namespace lacuna {
 namespace {
 
-constexpr const char* kModelsPath = "/v1/models";
+constexpr std::string_view kModelsPath = "/v1/models";
+
+using Endpoint = void (Service::*)(const HttpRequest&, std::shared_ptr<HttpExchange>);
+const std::map<std::string, Endpoint, std::less<>> kEndpoints = {
+    {"/v1/completions", &Service::completion},
+    {"/v1/chat/completions", &Service::chat},
+    {"/v1/infill", &Service::infill},
+    {"/v1/canvas", &Service::canvas},
+    {"/v1/score", &Service::score},
+    {"/tokenize", &Service::tokenize},
+    {"/detokenize", &Service::detokenize},
+};
 
 bool reads(const HttpRequest& request) {
   return request.method == "GET" || request.method == "HEAD";
@@ -105,9 +118,8 @@ void ApiServer::route(const HttpRequest& request, const std::shared_ptr<HttpExch
                             .body = metrics_.text(http_->connections(), http_->slow_clients())});
   }
   const bool models = request.path.starts_with(kModelsPath);
-  const bool completion = request.path == "/v1/completions",
-             chat = request.path == "/v1/chat/completions";
-  if (!models && !completion && !chat)
+  const auto endpoint = kEndpoints.find(request.path);
+  if (!models && endpoint == kEndpoints.end())
     throw ApiError(404, "there is no " + shown(request.path), "", "unknown_url");
   if (models ? !reads(request) : request.method != "POST") throw wrong_method(request);
   Service* service = ready_;
@@ -116,12 +128,12 @@ void ApiServer::route(const HttpRequest& request, const std::shared_ptr<HttpExch
     loading.retry_after = 1;
     throw loading;
   }
-  if (request.path == kModelsPath) return exchange->reply({.body = service->models()});
-  if (models)
-    return exchange->reply(
-        {.body = service->model(request.path.substr(std::string(kModelsPath).size() + 1))});
-  if (chat) return service->chat(request, exchange);
-  service->completion(request, exchange);
+  if (!models) return (service->*endpoint->second)(request, exchange);
+  const std::string name = request.path.substr(kModelsPath.size());
+  if (name.empty()) return exchange->reply({.body = service->models()});
+  if (name.size() < 2 || name[0] != '/')
+    throw ApiError(404, "there is no " + shown(request.path), "", "unknown_url");
+  exchange->reply({.body = service->model(name.substr(1))});
 }
 
 }  // namespace lacuna

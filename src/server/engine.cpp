@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -54,11 +55,12 @@ struct Engine::State {
   struct Inbox {
     std::vector<std::pair<std::int64_t, Job>> jobs;
     std::vector<std::int64_t> cancelled;
-    std::vector<std::function<void()>> tasks;
+    std::deque<std::function<void()>> tasks;
     bool empty() const { return jobs.empty() && cancelled.empty() && tasks.empty(); }
   };
 
   void loop();
+  void run_task();
   void step();
   void take_messages();
   void expire();
@@ -85,7 +87,7 @@ struct Engine::State {
   std::int64_t next_id = 0;
   std::size_t present = 0;  // jobs in the inbox, waiting or in progress
   std::size_t waiting = 0;  // of them, those whose first text is not in progress
-  bool drained = false, stopped = false;
+  bool drained = false, stopped = false, in_task = false;
   std::atomic<double> mean_seconds{1};
   std::thread thread;
 
@@ -106,10 +108,10 @@ Engine::Engine(const LoadedModel& model, const EngineLimits& limits, ServerMetri
 
 Engine::~Engine() { stop(); }
 
-std::optional<std::int64_t> Engine::submit(Job job) {
+std::optional<std::int64_t> Engine::submit(Job job, bool goes_on) {
   State& s = *state_;
   const std::lock_guard lock(s.mutex);
-  if (s.drained || s.waiting >= s.limits.queue) return std::nullopt;
+  if (!goes_on && (s.drained || s.waiting >= s.limits.queue)) return std::nullopt;
   const std::int64_t id = s.next_id++;
   job.observer->on_queued();
   s.inbox.jobs.emplace_back(id, std::move(job));
@@ -127,7 +129,7 @@ void Engine::cancel(std::int64_t id) {
 
 bool Engine::run(std::function<void()> task) {
   const std::lock_guard lock(state_->mutex);
-  if (state_->drained) return false;
+  if (state_->drained || state_->inbox.tasks.size() >= state_->limits.queue) return false;
   state_->inbox.tasks.push_back(std::move(task));
   state_->wake.notify_one();
   return true;
@@ -145,9 +147,14 @@ bool Engine::draining() const {
   return state_->drained;
 }
 
+bool Engine::stopping() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stopped;
+}
+
 bool Engine::idle() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->present == 0 && state_->inbox.tasks.empty();
+  return state_->present == 0 && state_->inbox.tasks.empty() && !state_->in_task;
 }
 
 void Engine::stop() {
@@ -186,18 +193,7 @@ void Engine::State::loop() {
       wake.wait(lock, [&] { return stopped || !inbox.empty() || !jobs.empty(); });
       if (stopped) break;
     }
-    std::vector<std::function<void()>> tasks;
-    {
-      const std::lock_guard lock(mutex);
-      tasks.swap(inbox.tasks);
-    }
-    for (const auto& task : tasks) {
-      try {
-        task();
-      } catch (const std::exception& e) {
-        log_warning(std::string("a task of the server failed: ") + e.what());
-      }
-    }
+    run_task();
     try {
       step();
     } catch (const std::exception& e) {  // for want of memory
@@ -207,6 +203,26 @@ void Engine::State::loop() {
   take_messages();
   const ApiError stopping(503, "the server is stopping");
   while (!jobs.empty()) fail_job(jobs.begin()->first, stopping);
+}
+
+/// The task that has waited for longest.
+void Engine::State::run_task() {
+  std::function<void()> task;
+  {
+    const std::lock_guard lock(mutex);
+    if (inbox.tasks.empty()) return;
+    task = std::move(inbox.tasks.front());
+    inbox.tasks.pop_front();
+    in_task = true;
+  }
+  try {
+    task();
+  } catch (const std::exception& e) {
+    log_warning(std::string("a task of the server failed: ") + e.what());
+  }
+  task = nullptr;
+  const std::lock_guard lock(mutex);
+  in_task = false;
 }
 
 void Engine::State::step() {
@@ -353,7 +369,7 @@ void Engine::State::complete(std::int64_t id) {
   mean_seconds = 0.8 * mean_seconds + 0.2 * job.times.seconds;
   try {
     job.job.observer->on_complete(job.times);
-    ++metrics.succeeded;
+    metrics.succeeded += !job.job.is_part;
   } catch (const std::exception& e) {
     return fail_job(id, e);
   }

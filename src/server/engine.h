@@ -42,6 +42,7 @@ struct Job {
   std::vector<DecodingRequest> texts;
   std::string client;
   std::shared_ptr<JobObserver> observer;
+  bool is_part = false;  // of a request whose other parts are still to come: not counted
 };
 
 struct EngineLimits {
@@ -63,12 +64,14 @@ class Engine {
   /// stop().
   ~Engine();
 
-  /// Queues a job; returns its id. Nothing when the queue is full, or after drain().
-  std::optional<std::int64_t> submit(Job job);
+  /// Queues a job; returns its id. Nothing when the queue is full, or after drain(), but for one
+  /// that `goes_on` with what another began.
+  std::optional<std::int64_t> submit(Job job, bool goes_on = false);
   /// Ends a job wherever it is, within one step, and forgets its observer.
   void cancel(std::int64_t id);
   /// Calls `task` in the engine's thread, between two steps. It may call step() now and then so
-  /// that generation goes on meanwhile. False after drain().
+  /// that generation goes on meanwhile. False when as many tasks wait as may jobs, or after
+  /// drain().
   bool run(std::function<void()> task);
   /// In the engine's thread: takes what was submitted and cancelled, and makes a step.
   void step();
@@ -76,6 +79,8 @@ class Engine {
   /// Takes no further jobs; those there are go on.
   void drain();
   bool draining() const;
+  /// Whether stop() was called: a task ends early.
+  bool stopping() const;
   /// Whether no job is queued or in progress.
   bool idle() const;
   /// Fails the jobs there are and ends the thread.

@@ -49,6 +49,15 @@ ApiError too_long(std::int64_t prompt, std::int64_t answer, std::int64_t most) {
           "messages", "context_length_exceeded"};
 }
 
+DecodingOptions resolved_options(const DecodingOptions& options, const ModelConfig& config) {
+  try {
+    return resolved(options, config);
+  } catch (const Error& e) {  // "steps 3 cannot be …": messages begin with the field
+    const std::string message = e.what();
+    throw ApiError(400, message, message.substr(0, message.find(' ')));
+  }
+}
+
 }  // namespace
 
 PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
@@ -62,12 +71,7 @@ PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
   if (config.attention == Attention::causal) refuse_idle_options(fields);
   if (config.attention == Attention::bidirectional && !fields.given.contains("block_length"))
     choose_blocks(o, room, defaults.block_length > 0 ? defaults.block_length : kServedBlock);
-  try {
-    o = resolved(o, config);
-  } catch (const Error& e) {  // "steps 3 cannot be …": messages begin with the field
-    const std::string message = e.what();
-    throw ApiError(400, message, message.substr(0, message.find(' ')));
-  }
+  o = resolved_options(o, config);
   if (const std::int64_t rows = canvas_rows(prompt, o, config); rows > config.max_seq_length)
     throw too_long(prompt, rows - prompt, config.max_seq_length);
   return {o, asked};
@@ -97,11 +101,22 @@ RequestDefaults Service::defaults() {
   return {options_.defaults, generator()};
 }
 
-void Service::check_model(const GenerationFields& fields) const {
-  if (fields.model.empty() || fields.model == options_.model_name) return;
-  throw ApiError(
-      404, "the model " + shown(fields.model) + " is not served; " + options_.model_name + " is",
-      "model", "model_not_found");
+DecodingOptions Service::resolved_fields(const DecodingOptions& options) const {
+  return resolved_options(options, model_.config());
+}
+
+void Service::check_model(const std::string& name) const {
+  if (name.empty() || name == options_.model_name) return;
+  throw ApiError(404, "the model " + shown(name) + " is not served; " + options_.model_name + " is",
+                 "model", "model_not_found");
+}
+
+void Service::check_ids(const std::vector<std::int32_t>& ids, const std::string& field) const {
+  try {
+    model_.source.check_ids(ids);
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), field);
+  }
 }
 
 void Service::check_fits(const DecodingRequest& text) const {
@@ -114,16 +129,44 @@ void Service::check_fits(const DecodingRequest& text) const {
                    "unsupported_parameter");
 }
 
-void Service::submit(Job job, const std::shared_ptr<HttpExchange>& exchange) {
-  const std::optional<std::int64_t> id = engine_->submit(std::move(job));
-  if (!id) {
-    ++metrics_.rejected;
-    if (engine_->draining()) throw ApiError(503, "the server is stopping");
-    ApiError full(429, "the queue is full", "", "queue_full");
-    full.retry_after = engine_->retry_after();
-    throw full;
-  }
+/// Why the engine takes nothing.
+ApiError Service::too_busy() {
+  ++metrics_.rejected;
+  if (engine_->draining()) return {503, "the server is stopping"};
+  ApiError full(429, "the queue is full", "", "queue_full");
+  full.retry_after = engine_->retry_after();
+  return full;
+}
+
+void Service::submit(Job job, const std::shared_ptr<HttpExchange>& exchange, bool goes_on) {
+  const std::optional<std::int64_t> id = engine_->submit(std::move(job), goes_on);
+  if (!id) throw too_busy();
   exchange->on_gone([engine = engine_.get(), id = *id] { engine->cancel(id); });
+}
+
+std::vector<std::int32_t> Service::end_tokens(bool chat) const {
+  std::vector<std::int32_t> ends;
+  for (const std::int64_t end :
+       {model_.config().eos_token, std::int64_t(chat ? chat_->end_of_reply() : -1)})
+    if (end >= 0) ends.push_back(std::int32_t(end));
+  return ends;
+}
+
+std::vector<std::int32_t> Service::prompt_tokens(const ApiPrompt& prompt) const {
+  std::vector<std::int32_t> ids =
+      prompt.ids ? *prompt.ids : model_.source.tokenizer->encode(prompt.text);
+  check_ids(ids, "prompt");
+  const ModelConfig& config = model_.config();
+  if (ids.empty() && config.attention == Attention::causal && config.eos_token < 0)
+    throw ApiError(400, "an autoregressive model without an end token needs a prompt", "prompt");
+  return ids;
+}
+
+std::vector<std::int32_t> Service::chat_prompt(const Dialogue& messages) const {
+  if (!chat_) throw ApiError(400, "the model has no chat template: " + no_chat_, "messages");
+  std::vector<std::int32_t> ids = chat_->prompt(messages);
+  check_ids(ids, "messages");
+  return ids;
 }
 
 void Service::generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
@@ -134,10 +177,7 @@ void Service::generate(const HttpRequest& request, const GenerationFields& field
                           .include_usage = fields.include_usage,
                           .model = options_.model_name,
                           .seed = fields.options.seed};
-  AnswerEnds ends{.tokens = {}, .stops = fields.stop};
-  for (const std::int64_t end :
-       {model_.config().eos_token, std::int64_t(chat ? chat_->end_of_reply() : -1)})
-    if (end >= 0) ends.tokens.push_back(std::int32_t(end));
+  AnswerEnds ends{.tokens = end_tokens(chat), .stops = fields.stop};
   Job job{.texts = {}, .client = request.peer, .observer = nullptr};
   std::vector<CompletionAnswer::Part> parts;
   for (const std::vector<std::int32_t>& prompt : prompts) {
@@ -159,33 +199,18 @@ void Service::generate(const HttpRequest& request, const GenerationFields& field
 
 void Service::completion(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
   const CompletionRequest asked = parse_completion(request.body, defaults());
-  check_model(asked);
+  check_model(asked.model);
   std::vector<std::vector<std::int32_t>> prompts;
-  for (const ApiPrompt& prompt : asked.prompts) {
-    prompts.push_back(prompt.ids ? *prompt.ids : model_.source.tokenizer->encode(prompt.text));
-    try {
-      model_.source.check_ids(prompts.back());
-    } catch (const Error& e) {
-      throw ApiError(400, e.what(), "prompt");
-    }
-  }
+  for (const ApiPrompt& prompt : asked.prompts) prompts.push_back(prompt_tokens(prompt));
   if (asked.n * std::int64_t(prompts.size()) > kMostAnswers)
     throw ApiError(400, str("more than ", kMostAnswers, " answers"), "n");
-  if (model_.config().attention == Attention::causal && model_.config().eos_token < 0)
-    for (const auto& prompt : prompts)
-      if (prompt.empty())
-        throw ApiError(400, "an autoregressive model without an end token needs a prompt",
-                       "prompt");
   generate(request, asked, false, prompts, std::move(exchange));
 }
 
 void Service::chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
   const ChatRequest asked = parse_chat(request.body, defaults());
-  check_model(asked);
-  if (!chat_) throw ApiError(400, "the model has no chat template: " + no_chat_, "messages");
-  std::vector<std::int32_t> prompt = chat_->prompt(asked.messages);
-  model_.source.check_ids(prompt);
-  generate(request, asked, true, {std::move(prompt)}, std::move(exchange));
+  check_model(asked.model);
+  generate(request, asked, true, {chat_prompt(asked.messages)}, std::move(exchange));
 }
 
 std::string Service::models() const {

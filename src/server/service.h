@@ -6,12 +6,16 @@
 #include <string>
 
 #include "data/chat_template.h"
+#include "evaluation/gap_text.h"
 #include "model_io/loaded_model.h"
+#include "server/api_error.h"
 #include "server/api_request.h"
 #include "server/engine.h"
 #include "server/http.h"
 
 namespace lacuna {
+
+struct CanvasFormat;
 
 struct ServiceOptions {
   std::string model_name;
@@ -41,6 +45,11 @@ class Service {
 
   void completion(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
   void chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void infill(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void canvas(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void score(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void tokenize(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
+  void detokenize(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
   /// Bodies of replies.
   std::string models() const;
   std::string model(const std::string& name) const;
@@ -48,14 +57,30 @@ class Service {
   Engine& engine() { return *engine_; }
 
  private:
-  struct Prompts;
   RequestDefaults defaults();
-  void check_model(const GenerationFields& fields) const;
+  // ApiError for what is wrong.
+  void check_model(const std::string& name) const;
+  void check_ids(const std::vector<std::int32_t>& ids, const std::string& field) const;
   void check_fits(const DecodingRequest& text) const;
+  void check_infills() const;
+  void check_gaps(const GapText& text) const;
+  DecodingOptions resolved_fields(const DecodingOptions& options) const;
+
+  std::vector<std::int32_t> prompt_tokens(const ApiPrompt& prompt) const;
+  std::vector<std::int32_t> chat_prompt(const Dialogue& messages) const;
+  std::vector<std::int32_t> end_tokens(bool chat) const;
+  GapText gap_text(const std::string& text) const;
+  CanvasFormat infill_format(const GenerationFields& fields,
+                             std::vector<std::int32_t> tokens) const;
+  CanvasFormat canvas_format(const CanvasRequest& asked) const;
+
   void generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
                 const std::vector<std::vector<std::int32_t>>& prompts,
                 std::shared_ptr<HttpExchange> exchange);
-  void submit(Job job, const std::shared_ptr<HttpExchange>& exchange);
+  void fill_gaps(const GenerationFields& fields, const std::string& client, GapText gaps,
+                 std::shared_ptr<HttpExchange> exchange, bool goes_on);
+  void submit(Job job, const std::shared_ptr<HttpExchange>& exchange, bool goes_on = false);
+  ApiError too_busy();
 
   const LoadedModel& model_;
   const ServiceOptions options_;

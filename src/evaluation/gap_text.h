@@ -15,9 +15,10 @@ struct GapText {
   std::vector<std::int64_t> gaps;                // tokens of each, or kUnknown
 };
 
-/// Throws UsageError for a gap that is not "{gap}" or "{gap:N}" with N from 1 to `longest`, and
-/// for a text without any.
-GapText parse_gaps(const std::string& text, const Tokenizer& tokenizer, std::int64_t longest);
+/// Throws UsageError, beginning with `name`, for a gap that is not "{gap}" or "{gap:N}" with N from
+/// 1 to `longest`, and for a text without any.
+GapText parse_gaps(const std::string& text, const Tokenizer& tokenizer, std::int64_t longest,
+                   const std::string& name);
 
 /// The tokens with `mask` in the gaps.
 std::vector<std::int32_t> with_masks(const GapText& text, std::int32_t mask);
@@ -27,6 +28,11 @@ std::vector<std::int32_t> with_masks(const GapText& text, std::int32_t mask);
 /// (CAL, arXiv:2602.00476). The others count as 8 tokens until then. All lengths are computed in
 /// one pass of the decoder, as many as fit.
 void choose_lengths(GapText& text, Decoder& decoder, std::int32_t mask);
+
+/// The two parts of that. The texts that are tried for the first gap of unknown length, none where
+/// all lengths are known; and the choice by the probability of each text's tokens.
+std::vector<DecodingRequest> length_trials(const GapText& text, std::int32_t mask);
+void choose_length(GapText& text, const std::vector<std::vector<float>>& probability);
 
 /// Rows that the decoder of choose_lengths() needs: of the longest text.
 std::int64_t most_tokens(const GapText& text);

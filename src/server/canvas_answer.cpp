@@ -1,0 +1,180 @@
+#include "server/canvas_answer.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "core/text.h"
+#include "server/api_error.h"
+#include "server/completion_answer.h"
+#include "tokenizer/answer_text.h"
+
+namespace lacuna {
+namespace {
+
+using CanvasJson = nlohmann::ordered_json;
+
+std::string text_of_canvas_json(const CanvasJson& json) {
+  return json.dump(-1, ' ', false, CanvasJson::error_handler_t::replace);
+}
+
+/// Usage and times, as of completions.
+void add_figures(CanvasJson& json, const CanvasFormat& format, std::int64_t given,
+                 std::int64_t made, const JobTimes& times) {
+  json["usage"] = {
+      {"prompt_tokens", given}, {"completion_tokens", made}, {"total_tokens", given + made}};
+  json["seed"] = format.seed;
+  json["timings"] = {{"forward_passes", times.passes},
+                     {"canvas_tokens", times.canvas_tokens},
+                     {"queue_ms", times.queued_seconds * 1000},
+                     {"denoise_ms", times.seconds * 1000}};
+}
+
+std::int64_t masked_in(const DecodingRequest& request, std::int64_t mask) {
+  return std::count(request.tokens.begin(), request.tokens.end(), mask);
+}
+
+}  // namespace
+
+// --- a canvas
+
+CanvasAnswer::CanvasAnswer(std::shared_ptr<HttpExchange> exchange, CanvasFormat format,
+                           const Tokenizer& tokenizer, const ModelConfig& config,
+                           ServerMetrics& metrics)
+    : exchange_(std::move(exchange)),
+      format_(std::move(format)),
+      tokenizer_(tokenizer),
+      config_(config),
+      metrics_(metrics),
+      answer_(tokenizer, {format_.end_tokens, {}, format_.max_tokens}) {}
+
+std::string CanvasAnswer::piece(std::int32_t id) const {
+  return tokenizer_.has(id) ? valid_utf8(tokenizer_.decode({&id, 1}, false)) : "";
+}
+
+void CanvasAnswer::on_queued() {
+  exchange_->begin_stream();
+  CanvasJson tokens = CanvasJson::array(), pieces = CanvasJson::array();
+  for (const std::int32_t id : format_.request.tokens) {
+    const bool masked = id == config_.mask_token;
+    tokens.push_back(masked ? CanvasJson() : CanvasJson(id));
+    pieces.push_back(masked ? CanvasJson() : CanvasJson(piece(id)));
+  }
+  const auto given = std::int64_t(format_.request.tokens.size());
+  if (!format_.request.infill && config_.attention != Attention::causal)
+    for (std::int64_t i = 0; i < format_.request.options.gen_length; ++i) {
+      tokens.push_back(nullptr);
+      pieces.push_back(nullptr);
+    }
+  exchange_->write(
+      server_sent_event(text_of_canvas_json({{"model", format_.model},
+                                             {"seed", format_.seed},
+                                             {"prompt_tokens", format_.request.infill ? 0 : given},
+                                             {"tokens", tokens},
+                                             {"pieces", pieces}}),
+                        "start"));
+}
+
+/// Whether the answer cannot change any more, whatever else is filled.
+bool CanvasAnswer::complete(const DecodingStep& step) {
+  if (format_.request.infill) return false;
+  const auto prompt = std::int64_t(format_.request.tokens.size());
+  const std::int64_t settled = settled_tokens(step, prompt, format_.request.options, config_);
+  if (settled > answer_.taken())
+    (void)answer_.add(step.tokens.subspan(std::size_t(prompt + answer_.taken()),
+                                          std::size_t(settled - answer_.taken())));
+  return answer_.complete();
+}
+
+bool CanvasAnswer::on_step(std::size_t, const DecodingStep& step) {
+  CanvasJson committed = CanvasJson::array();
+  for (const std::int32_t position : step.committed) {
+    const std::int32_t id = step.tokens[std::size_t(position)];
+    const double confidence = double(step.probability[std::size_t(position)]);
+    committed.push_back({position, id, piece(id), std::round(confidence * 1e4) / 1e4});
+  }
+  exchange_->write(server_sent_event(
+      text_of_canvas_json(
+          {{"n", step.done},
+           {"of", step.of},
+           {"block", step.block},
+           {"committed", committed},
+           {"revoked", std::vector<std::int32_t>(step.revoked.begin(), step.revoked.end())},
+           {"masked", std::count(step.tokens.begin(), step.tokens.end(), config_.mask_token)}}),
+      "step"));
+  if (!complete(step)) return false;
+  on_result(0, {});
+  return true;
+}
+
+void CanvasAnswer::on_result(std::size_t, const DecodingResult& result) {
+  if (format_.request.infill) {
+    text_ = valid_utf8(answer_text(tokenizer_, result.tokens));
+    filled_ = masked_in(format_.request, config_.mask_token);
+  } else {
+    const auto prompt = std::int64_t(format_.request.tokens.size());
+    const auto taken = prompt + answer_.taken();
+    if (std::int64_t(result.tokens.size()) > taken)
+      (void)answer_.add(std::span(result.tokens).subspan(std::size_t(taken)));
+    (void)answer_.finish();
+    text_ = answer_.text();
+    filled_ = answer_.tokens();
+  }
+}
+
+void CanvasAnswer::on_complete(const JobTimes& times) {
+  const auto all = std::int64_t(format_.request.tokens.size());
+  const std::int64_t given = all - (format_.request.infill ? filled_ : 0);
+  metrics_.prompt_tokens += given;
+  metrics_.completion_tokens += filled_;
+  CanvasJson end = {{"text", text_},
+                    {"finish_reason", format_.request.infill ? "stop" : answer_.finish_reason()}};
+  add_figures(end, format_, given, filled_, times);
+  exchange_->write(server_sent_event(text_of_canvas_json(end), "end"));
+  exchange_->end();
+}
+
+void CanvasAnswer::on_failure(const std::exception& error) {
+  exchange_->write(server_sent_event(error_json(api_error_of(error)), "error"));
+  exchange_->end();
+}
+
+// --- gaps
+
+InfillAnswer::InfillAnswer(std::shared_ptr<HttpExchange> exchange, CanvasFormat format,
+                           GapText gaps, const Tokenizer& tokenizer, ServerMetrics& metrics)
+    : exchange_(std::move(exchange)),
+      format_(std::move(format)),
+      gaps_(std::move(gaps)),
+      tokenizer_(tokenizer),
+      metrics_(metrics) {}
+
+void InfillAnswer::on_result(std::size_t, const DecodingResult& result) { tokens_ = result.tokens; }
+
+void InfillAnswer::on_complete(const JobTimes& times) {
+  CanvasJson reply = {{"object", "infill"}, {"model", format_.model}};
+  CanvasJson filled = CanvasJson::array();
+  const std::span<const std::int32_t> tokens = tokens_;
+  std::size_t at = gaps_.texts.front().size();
+  std::int64_t made = 0;
+  for (std::size_t g = 0; g < gaps_.gaps.size(); ++g) {
+    const auto length = std::size_t(gaps_.gaps[g]);
+    filled.push_back(valid_utf8(answer_text(tokenizer_, tokens.subspan(at, length))));
+    at += length + gaps_.texts[g + 1].size();
+    made += gaps_.gaps[g];
+  }
+  reply["text"] = valid_utf8(answer_text(tokenizer_, tokens));
+  reply["gaps"] = filled;
+  reply["lengths"] = gaps_.gaps;
+  const auto given = std::int64_t(tokens_.size()) - made;
+  metrics_.prompt_tokens += given;
+  metrics_.completion_tokens += made;
+  add_figures(reply, format_, given, made, times);
+  exchange_->reply({.body = text_of_canvas_json(reply)});
+}
+
+void InfillAnswer::on_failure(const std::exception& error) {
+  exchange_->reply(error_reply(api_error_of(error)));
+}
+
+}  // namespace lacuna

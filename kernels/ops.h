@@ -104,11 +104,11 @@ class CapturedGraph {
   virtual ~CapturedGraph() = default;
 };
 
-/// Every tensor operation, once. CpuOps computes f32 on the host. All calls are ordered: each sees
+/// Every tensor operation, once. All calls are ordered: each sees
 /// the results of the calls before it. Destinations come first. Unless a line says otherwise,
 /// tensors are contiguous, outputs alias no input, and an Error naming the tensor at fault is
 /// thrown before anything is written when shapes, dtypes or places disagree (kernels/checks.h).
-/// "Float" is f32 (and bf16 on devices that have it); sums are f32 or wider.
+/// "Float" is f32 or bf16; sums are f32 or wider.
 class Ops {
  public:
   virtual ~Ops() = default;

@@ -6,6 +6,7 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 // Tiles in the manner of arXiv:2205.14135 and 2307.08691: see attention_tiles.inc. This file cuts
 // the work: what one thread computes depends on the shapes and on how many threads there are, never
@@ -119,21 +120,13 @@ std::vector<Chunk> cut_for(const std::int32_t* offsets, std::int64_t segments, s
   return chunks;
 }
 
-/// Vectors are loaded and stored fastest from whole cache lines.
-constexpr std::int64_t kLine = 16;
-float* aligned(float* x) {
-  const auto address = reinterpret_cast<std::uintptr_t>(x);
-  return x + (64 - address % 64) % 64 / sizeof(float);
-}
-
 }  // namespace
 
 void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                const AttentionShape& shape) {
-  const Checks check("attention_forward", Place::host);
+  const Checks check = checks("attention_forward");
   check_attention_forward(check, out, lse, q, k, v, shape);
   const Segments g = read_segments(check.op(), q.rows(), k.rows(), shape);
-  const AttentionTiles& tiles = simd_.attention;
   const std::vector<Chunk> chunks = cut_for(g.queries, g.count, g.heads, pool_.size());
   // Few queries cost little beside the packing of their keys, which the heads of a group share
   // then.
@@ -142,16 +135,18 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
       std::int64_t(chunks.size()) * g.kv_heads >= 2 * std::int64_t{pool_.size()} &&
       std::all_of(chunks.begin(), chunks.end(), is_short);
   const std::int64_t group = together ? g.group : 1, pieces = g.heads / group;
-  pool_.for_each(std::int64_t(chunks.size()) * pieces, [&](std::int64_t item, int thread) {
+  const auto compute = [&](std::int64_t item, int thread, auto type) {
+    using T = typename decltype(type)::type;
+    const AttentionTiles<T>& tiles = simd_.loops<T>().attention;
     const Chunk c = chunks[std::size_t(item / pieces)];
     const std::int64_t head = item % pieces * group, column = head * g.dim;
     const std::int64_t kv_column = head / g.group * g.dim, first_key = g.keys[c.segment];
-    AttentionForwardPiece a{};
-    a.out = out.as<float>() + c.first * out.stride + column;
+    AttentionForwardPiece<T> a{};
+    a.out = out.as<T>() + c.first * out.stride + column;
     a.lse = lse.as<float>() + c.first * lse.stride + head;
-    a.q = q.as<float>() + c.first * q.stride + column;
-    a.k = k.as<float>() + first_key * k.stride + kv_column;
-    a.v = v.as<float>() + first_key * v.stride + kv_column;
+    a.q = q.as<T>() + c.first * q.stride + column;
+    a.k = k.as<T>() + first_key * k.stride + kv_column;
+    a.v = v.as<T>() + first_key * v.stride + kv_column;
     a.out_stride = out.stride;
     a.lse_stride = lse.stride;
     a.q_stride = q.stride;
@@ -165,35 +160,37 @@ void CpuOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tenso
     a.head_dim = g.dim;
     a.group = group;
     a.scale = g.scale();
-    const std::int64_t floats = tiles.forward_scratch(c.count * group, g.dim) + kLine;
-    a.scratch = aligned(scratch(thread, std::size_t(floats)));
+    a.scratch = scratch(thread, std::size_t(tiles.forward_scratch(c.count * group, g.dim)));
     tiles.forward(a);
+  };
+  visit_float(q.dtype, [&](auto type) {
+    pool_.for_each(std::int64_t(chunks.size()) * pieces,
+                   [&](std::int64_t item, int thread) { compute(item, thread, type); });
   });
 }
 
 void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out,
                                 Tensor lse, Tensor q, Tensor k, Tensor v,
                                 const AttentionShape& shape) {
-  const Checks check("attention_backward", Place::host);
+  const Checks check = checks("attention_backward");
   check_attention_backward(check, dq, dk, dv, dout, out, lse, q, k, v, shape);
   const Segments g = read_segments(check.op(), q.rows(), k.rows(), shape);
-  const AttentionTiles& tiles = simd_.attention;
-  const std::size_t floats = std::size_t(tiles.backward_scratch(g.dim) + kLine);
 
   // `count` query heads from `head` on, which share a key head, and ranges of rows of a segment.
-  const auto piece = [&](Chunk queries, Chunk keys, std::int64_t head, std::int64_t count,
-                         int thread) {
+  const auto piece = [&](auto type, Chunk queries, Chunk keys, std::int64_t head,
+                         std::int64_t count, int thread) {
+    using T = typename decltype(type)::type;
     const std::int64_t column = head * g.dim, kv_column = head / g.group * g.dim;
-    AttentionBackwardPiece a{};
-    a.dq = dq.as<float>() + queries.first * dq.stride + column;
-    a.dk = dk.as<float>() + keys.first * dk.stride + kv_column;
-    a.dv = dv.as<float>() + keys.first * dv.stride + kv_column;
-    a.dout = dout.as<float>() + queries.first * dout.stride + column;
-    a.out = out.as<float>() + queries.first * out.stride + column;
+    AttentionBackwardPiece<T> a{};
+    a.dq = dq.as<T>() + queries.first * dq.stride + column;
+    a.dk = dk.as<T>() + keys.first * dk.stride + kv_column;
+    a.dv = dv.as<T>() + keys.first * dv.stride + kv_column;
+    a.dout = dout.as<T>() + queries.first * dout.stride + column;
+    a.out = out.as<T>() + queries.first * out.stride + column;
     a.lse = lse.as<float>() + queries.first * lse.stride + head;
-    a.q = q.as<float>() + queries.first * q.stride + column;
-    a.k = k.as<float>() + keys.first * k.stride + kv_column;
-    a.v = v.as<float>() + keys.first * v.stride + kv_column;
+    a.q = q.as<T>() + queries.first * q.stride + column;
+    a.k = k.as<T>() + keys.first * k.stride + kv_column;
+    a.v = v.as<T>() + keys.first * v.stride + kv_column;
     a.dq_stride = dq.stride;
     a.dk_stride = dk.stride;
     a.dv_stride = dv.stride;
@@ -211,7 +208,9 @@ void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Te
     a.head_dim = g.dim;
     a.group = count;
     a.scale = g.scale();
-    a.scratch = aligned(scratch(thread, floats));
+    const std::int64_t floats =
+        simd_.loops<T>().attention.backward_scratch(queries.count * count, g.dim);
+    a.scratch = scratch(thread, std::size_t(floats));
     return a;
   };
   const auto all_queries = [&](std::int64_t s) { return Chunk{s, g.queries[s], g.query_count(s)}; };
@@ -222,27 +221,31 @@ void CpuOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Te
   // at a time: four products and three, but as many pieces as are wanted.
   const std::int64_t threads = pool_.size(), whole = g.count * g.kv_heads;
   const std::int64_t rounds = (whole + threads - 1) / threads;
-  if (5 * rounds * threads <= 7 * whole) {
-    pool_.for_each(whole, [&](std::int64_t item, int thread) {
-      const std::int64_t s = item / g.kv_heads, head = item % g.kv_heads * g.group;
-      tiles.backward(piece(all_queries(s), all_keys(s), head, g.group, thread));
+  visit_float(q.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const AttentionTiles<T>& tiles = simd_.loops<T>().attention;
+    if (5 * rounds * threads <= 7 * whole) {
+      pool_.for_each(whole, [&](std::int64_t item, int thread) {
+        const std::int64_t s = item / g.kv_heads, head = item % g.kv_heads * g.group;
+        tiles.backward(piece(type, all_queries(s), all_keys(s), head, g.group, thread));
+      });
+      return;
+    }
+    const std::vector<Chunk> keys = cut_for(g.keys, g.count, g.kv_heads, pool_.size());
+    pool_.for_each(std::int64_t(keys.size()) * g.kv_heads, [&](std::int64_t item, int thread) {
+      const Chunk c = keys[std::size_t(item / g.kv_heads)];
+      const std::int64_t head = item % g.kv_heads * g.group;
+      auto a = piece(type, all_queries(c.segment), c, head, g.group, thread);
+      a.dq = nullptr;
+      tiles.backward(a);
     });
-    return;
-  }
-  const std::vector<Chunk> keys = cut_for(g.keys, g.count, g.kv_heads, pool_.size());
-  pool_.for_each(std::int64_t(keys.size()) * g.kv_heads, [&](std::int64_t item, int thread) {
-    const Chunk c = keys[std::size_t(item / g.kv_heads)];
-    const std::int64_t head = item % g.kv_heads * g.group;
-    AttentionBackwardPiece a = piece(all_queries(c.segment), c, head, g.group, thread);
-    a.dq = nullptr;
-    tiles.backward(a);
-  });
-  const std::vector<Chunk> queries = cut_for(g.queries, g.count, g.heads, pool_.size());
-  pool_.for_each(std::int64_t(queries.size()) * g.heads, [&](std::int64_t item, int thread) {
-    const Chunk c = queries[std::size_t(item / g.heads)];
-    AttentionBackwardPiece a = piece(c, all_keys(c.segment), item % g.heads, 1, thread);
-    a.dk = a.dv = nullptr;
-    tiles.backward(a);
+    const std::vector<Chunk> queries = cut_for(g.queries, g.count, g.heads, pool_.size());
+    pool_.for_each(std::int64_t(queries.size()) * g.heads, [&](std::int64_t item, int thread) {
+      const Chunk c = queries[std::size_t(item / g.heads)];
+      auto a = piece(type, c, all_keys(c.segment), item % g.heads, 1, thread);
+      a.dk = a.dv = nullptr;
+      tiles.backward(a);
+    });
   });
 }
 

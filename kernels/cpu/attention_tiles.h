@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "core/tensor.h"
 #include "kernels/key_intervals.h"
 
 namespace lacuna {
@@ -14,10 +15,11 @@ constexpr std::int64_t kAttentionQueryTile = 48;
 // intervals count.
 
 /// A range of queries against all keys of their segment, whose packing the heads share.
+template <class T>
 struct AttentionForwardPiece {
-  float* out;
+  T* out;
   float* lse;
-  const float *q, *k, *v;
+  const T *q, *k, *v;
   std::int64_t out_stride, lse_stride, q_stride, k_stride, v_stride;
   const KeyIntervals* visible;  // of each query
   const KeyIntervals* hulls;  // of each tile of queries: what at least one of them sees lies within
@@ -27,25 +29,30 @@ struct AttentionForwardPiece {
 };
 
 /// A range of queries against a range of keys.
+template <class T>
 struct AttentionBackwardPiece {
-  float* dq;       // null: not wanted
-  float *dk, *dv;  // null: not wanted
-  const float *dout, *out, *lse, *q, *k, *v;
+  T* dq;       // null: not wanted
+  T *dk, *dv;  // null: not wanted
+  const T *dout, *out, *q, *k, *v;
+  const float* lse;
   std::int64_t dq_stride, dk_stride, dv_stride;
   std::int64_t dout_stride, out_stride, lse_stride, q_stride, k_stride, v_stride;
   const KeyIntervals* visible;  // of each query
   const KeyIntervals* hulls;    // of each tile of queries
   std::int64_t queries, keys, key_row, head_dim, group;
   float scale;
-  float* scratch;  // backward_scratch(head_dim) floats
+  float* scratch;  // backward_scratch(queries * group, head_dim) floats
 };
 
-/// The functions of attention_tiles.inc, compiled once per instruction set.
+/// The functions of attention_tiles.inc, compiled once per instruction set and float type. Sums are
+/// f32. Where bf16 is multiplied in pairs (tile_gemm.inc), attention weights and the gradients of
+/// scores are rounded to bf16 for the products they are factors of.
+template <class T>
 struct AttentionTiles {
   std::int64_t (*forward_scratch)(std::int64_t rows, std::int64_t head_dim);
-  void (*forward)(const AttentionForwardPiece& piece);
-  std::int64_t (*backward_scratch)(std::int64_t head_dim);
-  void (*backward)(const AttentionBackwardPiece& piece);
+  void (*forward)(const AttentionForwardPiece<T>& piece);
+  std::int64_t (*backward_scratch)(std::int64_t rows, std::int64_t head_dim);
+  void (*backward)(const AttentionBackwardPiece<T>& piece);
 };
 
 }  // namespace lacuna

@@ -60,7 +60,7 @@ class DefaultVariable {
 /// runs its Haswell kernels there, 127 GFLOP/s on a Zen 5 core that reaches 243 with SkylakeX. Its
 /// f32 products on later Intel cores are the SkylakeX ones too, so that name serves all of them.
 const char* core_type() {
-  if (std::string_view(simd_kernels().name) == "avx512") return "SkylakeX";
+  if (std::string_view(simd_kernels().name).substr(0, 6) == "avx512") return "SkylakeX";
   const char* chosen = std::getenv("LACUNA_ISA");
   return chosen && std::string_view(chosen) == "avx2" ? "Haswell" : nullptr;
 }

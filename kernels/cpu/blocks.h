@@ -15,6 +15,11 @@ inline std::int64_t row_grain(std::int64_t cols) {
   return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, cols));
 }
 
+/// Where row `row` of a matrix view begins.
+inline char* row_address(const Tensor& t, std::int64_t row) {
+  return static_cast<char*>(t.data) + row * t.stride * size_of(t.dtype);
+}
+
 /// Throws Error naming the first index outside [0, limit).
 inline void check_indices(const char* op, const char* name, const Tensor& t, std::int64_t limit) {
   const auto* index = t.as<std::int32_t>();

@@ -4,6 +4,7 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/simd.h"
 
 namespace lacuna {
 namespace {
@@ -24,71 +25,58 @@ void convert(void* to, const void* from, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) narrow(y[i], widen(x[i]));
 }
 
-template <class Type>
-void copy_same(void* to, const void* from, std::int64_t n) {
-  std::memcpy(to, from, std::size_t(n) * sizeof(Type));
-}
-
-/// n elements, from one type to another.
-using Move = void (*)(void* to, const void* from, std::int64_t n);
-
+/// At least one of them is f16.
 template <class From>
-Move conversion_from(DType to) {
-  switch (to) {
+void convert_from(void* to, DType to_type, const void* from, std::int64_t n) {
+  switch (to_type) {
     case DType::f32:
-      return convert<float, From>;
+      return convert<float, From>(to, from, n);
     case DType::bf16:
-      return convert<BFloat16, From>;
+      return convert<BFloat16, From>(to, from, n);
     default:
-      return convert<Float16, From>;
-  }
-}
-
-Move move_of(DType to, DType from) {
-  if (to == from) {
-    switch (size_of(to)) {
-      case 1:
-        return copy_same<std::uint8_t>;
-      case 2:
-        return copy_same<std::uint16_t>;
-      case 4:
-        return copy_same<std::uint32_t>;
-      default:
-        return copy_same<std::uint64_t>;
-    }
-  }
-  switch (from) {
-    case DType::f32:
-      return conversion_from<float>(to);
-    case DType::bf16:
-      return conversion_from<BFloat16>(to);
-    default:
-      return conversion_from<Float16>(to);
+      return convert<Float16, From>(to, from, n);
   }
 }
 
 }  // namespace
 
+void CpuOps::move(void* to, DType to_type, const void* from, DType from_type,
+                  std::int64_t n) const {
+  if (to_type == from_type) {
+    std::memcpy(to, from, std::size_t(n * size_of(to_type)));
+  } else if (to_type == DType::bf16 && from_type == DType::f32) {
+    simd_.bf16.round(static_cast<BFloat16*>(to), static_cast<const float*>(from), n);
+  } else if (to_type == DType::f32 && from_type == DType::bf16) {
+    simd_.bf16.widen(static_cast<float*>(to), static_cast<const BFloat16*>(from), n);
+  } else if (from_type == DType::f32) {
+    convert_from<float>(to, to_type, from, n);
+  } else if (from_type == DType::bf16) {
+    convert_from<BFloat16>(to, to_type, from, n);
+  } else {
+    convert_from<Float16>(to, to_type, from, n);
+  }
+}
+
 void CpuOps::copy(Tensor dst, Tensor src) {
-  const Checks c("copy", Place::host);
+  const Checks c = checks("copy");
   c.is_here("dst", dst);
   c.is_here("src", src);
   c.is_same_shape("dst", dst, "src", src);
   CHECK(dst.dtype == src.dtype || (converts(dst.dtype) && converts(src.dtype)), c.op(), ": dst is ",
         dst, " but src is ", src, "; their dtypes must be the same, or f32, bf16 or f16");
-  const Move move = move_of(dst.dtype, src.dtype);
   auto* to = static_cast<char*>(dst.data);
   const auto* from = static_cast<const char*>(src.data);
   const std::int64_t to_size = size_of(dst.dtype), from_size = size_of(src.dtype);
   if (dst.contiguous() && src.contiguous()) {
     pool_.for_ranges(dst.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-      move(to + begin * to_size, from + begin * from_size, end - begin);
+      move(to + begin * to_size, dst.dtype, from + begin * from_size, src.dtype, end - begin);
     });
     return;
   }
   pool_.for_ranges(dst.rows(), row_grain(dst.cols()), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
-      move(to + row * dst.stride * to_size, from + row * src.stride * from_size, dst.cols());
+      move(to + row * dst.stride * to_size, dst.dtype, from + row * src.stride * from_size,
+           src.dtype, dst.cols());
   });
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/quantised_product.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace lacuna {
 
@@ -25,32 +26,43 @@ std::string CpuOps::description() const {
 }
 
 float* CpuOps::scratch(int thread, std::size_t floats) {
+  constexpr std::size_t kLine = 64 / sizeof(float);
   std::vector<float>& mine = scratch_[std::size_t(thread)];
-  if (mine.size() < floats) mine.resize(floats);
-  return mine.data();
+  if (mine.size() < floats + kLine) mine.resize(floats + kLine);
+  const auto address = reinterpret_cast<std::uintptr_t>(mine.data());
+  return mine.data() + (64 - address % 64) % 64 / sizeof(float);
 }
 
 void CpuOps::fill(Tensor x, float value) {
-  const Checks c("fill", Place::host);
+  const Checks c = checks("fill");
   c.is_float("x", x);
   c.is_contiguous("x", x);
-  auto* to = x.as<float>();
-  pool_.for_ranges(x.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    std::fill(to + begin, to + end, value);
+  visit_float(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    auto* to = x.as<T>();
+    T rounded;
+    simd_.loops<T>().round(&rounded, &value, 1);
+    pool_.for_ranges(x.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      std::fill(to + begin, to + end, rounded);
+    });
   });
 }
 
 void CpuOps::add(Tensor y, Tensor x) {
-  const Checks c("add", Place::host);
+  const Checks c = checks("add");
   c.is_float("y", y);
   c.is_float("x", x);
   c.is_contiguous("y", y);
   c.is_contiguous("x", x);
   c.is_same_shape("y", y, "x", x);
-  auto* to = y.as<float>();
-  const auto* from = x.as<float>();
-  pool_.for_ranges(y.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    simd_.add(to + begin, from + begin, end - begin);
+  visit_float(y.dtype, [&](auto y_type) {
+    visit_float(x.dtype, [&](auto x_type) {
+      using T = typename decltype(y_type)::type;
+      using U = typename decltype(x_type)::type;
+      pool_.for_ranges(y.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+        simd_.loops<T>().add(y.as<T>() + begin, x.as<U>() + begin, end - begin);
+      });
+    });
   });
 }
 

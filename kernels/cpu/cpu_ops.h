@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "kernels/checks.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
@@ -11,10 +12,11 @@ namespace lacuna {
 struct QuantisedKernels;  // kernels/cpu/quantised_product.h
 struct SimdKernels;       // kernels/cpu/simd.h
 
-/// f32 on the host: OpenBLAS for the GEMMs of backward passes, loops over threads for the rest. One
-/// file per operation. Results are the same from run to run for one thread count and instruction
-/// set. What a forward pass computes of a row (linear_forward, attention_forward, the norms,
-/// row_stats) has the same bits whatever other rows are computed with it and by how many threads.
+/// f32 and bf16 (sums in f32) on the host: OpenBLAS for the f32 GEMMs of backward passes, loops
+/// over threads for the rest. One file per operation. Results are the same from run to run for one
+/// thread count and instruction set. What a forward pass computes of a row (linear_forward,
+/// attention_forward, the norms, row_stats) has the same bits whatever other rows are computed with
+/// it and by how many threads.
 class CpuOps : public Ops {
  public:
   /// `threads` 0: every core this process may use.
@@ -29,8 +31,7 @@ class CpuOps : public Ops {
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
   bool reads(MatrixFormat format, DType dtype) const override {
-    (void)format;
-    return dtype == DType::f32;
+    return dtype == DType::f32 || (dtype == DType::bf16 && format == MatrixFormat::bf16);
   }
   ThreadPool& pool() { return pool_; }
 
@@ -70,8 +71,16 @@ class CpuOps : public Ops {
              const AdamWParameters& p) override;
 
  private:
-  /// Room for each thread's own tiles and partial sums, kept between calls.
+  static Checks checks(const char* op) { return {op, Place::host, true}; }
+  /// Room for each thread's own tiles and partial sums, kept between calls; from a whole cache line
+  /// on, as vectors are loaded and stored fastest.
   float* scratch(int thread, std::size_t floats);
+  /// n elements, from one type to another (as Ops::copy).
+  void move(void* to, DType to_type, const void* from, DType from_type, std::int64_t n) const;
+  /// c (+)= a b, bf16 matrices; c f32 or bf16. Stored transposed: a as [depth,rows], b as
+  /// [cols,depth].
+  void multiply_bf16(const Tensor& c, const Tensor& a, bool a_transposed, const Tensor& b,
+                     bool b_transposed, GradMode mode);
 
   /// linear_forward with weights of a format of blocks, and with those of bf16 or f16.
   void multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode);

@@ -31,7 +31,7 @@ void check_rules(const Checks& c, const CommitRules& rules, const ScoreSources& 
 
 void CpuOps::decide(const Commits& commits, const RowStats& found, Tensor rows, Tensor offsets,
                     const CommitRules& rules, std::int32_t mask_token, std::int32_t number) {
-  const Checks c("decide", Place::host);
+  const Checks c = checks("decide");
   const std::int64_t segments = check_decide(c, commits, found, rows, offsets, rules);
   const ScoreSources sources = score_sources(found);
   check_rows(c, rows, commits.tokens);

@@ -6,23 +6,27 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace lacuna {
 
 // In pieces of fixed size, added in order: the same sum whatever the number of threads.
 void CpuOps::add_squares(Tensor sum, Tensor x, double factor) {
-  const Checks c("add_squares", Place::host);
+  const Checks c = checks("add_squares");
   c.is_float("x", x);
   c.is_contiguous("x", x);
   c.is_vector("sum", sum, 1, DType::f64);
   constexpr std::int64_t kPiece = 32768;
   const std::int64_t n = x.count();
   std::vector<double> parts(std::size_t((n + kPiece - 1) / kPiece));
-  const auto* from = x.as<float>();
-  pool_.for_ranges(std::int64_t(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      parts[std::size_t(i)] =
-          simd_.sum_of_squares(from + i * kPiece, std::min(kPiece, n - i * kPiece));
+  visit_float(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const auto* from = x.as<T>();
+    pool_.for_ranges(std::int64_t(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        parts[std::size_t(i)] =
+            simd_.loops<T>().sum_of_squares(from + i * kPiece, std::min(kPiece, n - i * kPiece));
+    });
   });
   double total = 0;
   for (const double part : parts) total += part;
@@ -30,7 +34,7 @@ void CpuOps::add_squares(Tensor sum, Tensor x, double factor) {
 }
 
 void CpuOps::clip_scale(Tensor scale, Tensor sum, float max_norm) {
-  const Checks c("clip_scale", Place::host);
+  const Checks c = checks("clip_scale");
   c.is_vector("scale", scale, 1, DType::f32);
   c.is_vector("sum", sum, 1, DType::f64);
   const double norm = std::sqrt(*sum.as<double>());

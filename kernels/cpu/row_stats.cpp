@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/half.h"
 #include "core/philox.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
@@ -18,15 +19,16 @@ constexpr std::int64_t kChunk = 2048;
 constexpr std::int64_t kBlock = 128;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// A row's logits, the forbidden ones as -inf.
+/// A row's logits in f32, the forbidden ones as -inf.
 class RowLogits {
  public:
-  RowLogits(const float* x, std::int64_t n, const ForbiddenTokens& forbidden)
-      : x_(x), n_(n), forbidden_(forbidden) {}
+  RowLogits(const SimdKernels& simd, const Tensor& logits, std::int64_t row,
+            const ForbiddenTokens& forbidden)
+      : simd_(simd), x_(logits.row_range(row, 1)), n_(logits.cols()), forbidden_(forbidden) {}
 
   float operator[](std::int64_t v) const {
-    return std::find(forbidden_.begin(), forbidden_.end(), v) == forbidden_.end() ? x_[v]
-                                                                                  : -kInfinity;
+    if (std::find(forbidden_.begin(), forbidden_.end(), v) != forbidden_.end()) return -kInfinity;
+    return x_.dtype == DType::bf16 ? to_float(x_.as<BFloat16>()[v]) : x_.as<float>()[v];
   }
   /// f(x, first, count): the logits x of the tokens [first, first + count), for all chunks.
   template <class F>
@@ -38,9 +40,13 @@ class RowLogits {
   }
 
  private:
-  /// The logits where they lie, unless some of them are forbidden.
+  /// The logits where they lie, unless they are bf16 or some of them are forbidden.
   const float* chunk(std::int64_t first, std::int64_t count) const {
-    const float* x = x_ + first;
+    const float* x = changed_.data();
+    if (x_.dtype == DType::bf16)
+      simd_.bf16.widen(changed_.data(), x_.as<BFloat16>() + first, count);
+    else
+      x = x_.as<float>() + first;
     for (const std::int64_t id : forbidden_) {
       if (id < first || id >= first + count) continue;
       if (x != changed_.data()) {
@@ -52,7 +58,8 @@ class RowLogits {
     return x;
   }
 
-  const float* x_;
+  const SimdKernels& simd_;
+  Tensor x_;
   std::int64_t n_;
   const ForbiddenTokens& forbidden_;
   mutable std::array<float, kChunk> changed_;
@@ -66,7 +73,7 @@ class RowSoftmax {
       : simd_(simd), with_second_(second), with_entropy_(entropy) {}
 
   void add(const float* x, std::int64_t first, std::int64_t n) {
-    const auto [max, sum] = simd_.max_and_sum(x, n);
+    const auto [max, sum] = simd_.f32.max_and_sum(x, n);
     const double weighted = with_entropy_ ? double(simd_.weighted_sum(x, max, n)) : 0;
     if (max > max_) {
       const double by = double(max_) - double(max), scale = std::exp(by);
@@ -177,12 +184,12 @@ void set(const Tensor& result, std::int64_t row, U value) {
 
 void CpuOps::row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
                        const SamplingParameters& p) {
-  const Checks c("row_stats", Place::host);
+  const Checks c = checks("row_stats");
   const auto [rows, cols] = check_row_stats(c, stats, logits, row_keys, current, p);
   if (is_given(stats.p_current)) check_indices(c.op(), "current", current, cols);
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const RowLogits x(logits.as<float>() + row * logits.stride, n, p.forbidden);
+      const RowLogits x(simd_, logits, row, p.forbidden);
       RowSoftmax softmax(simd_, is_given(stats.p_second), is_given(stats.entropy));
       x.for_chunks([&](const float* chunk, std::int64_t first, std::int64_t count) {
         softmax.add(chunk, first, count);

@@ -14,15 +14,21 @@ extern const SimdKernels kernels;
 namespace simd_avx512 {
 extern const SimdKernels kernels;
 }
+namespace simd_avx512_bf16 {
+extern const SimdKernels kernels;
+}
 #endif
 
 const SimdKernels* find_simd_kernels(const char* name) {
 #if defined(__x86_64__)
-  // The features of x86-64-v4, which simd_avx512.cpp is compiled for.
+  // The features of x86-64-v4, which simd_avx512.cpp and simd_avx512_bf16.cpp are compiled for.
   const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
   if (v4 && std::string_view(name) == simd_avx512::kernels.name) return &simd_avx512::kernels;
+  if (v4 && __builtin_cpu_supports("avx512bf16") &&
+      std::string_view(name) == simd_avx512_bf16::kernels.name)
+    return &simd_avx512_bf16::kernels;
 #endif
   return std::string_view(name) == simd_avx2::kernels.name ? &simd_avx2::kernels : nullptr;
 }
@@ -31,11 +37,12 @@ const SimdKernels& simd_kernels() {
   if (const char* wanted = std::getenv("LACUNA_ISA"); wanted && *wanted) {
     const SimdKernels* found = find_simd_kernels(wanted);
     CHECK(found, "LACUNA_ISA is \"", wanted,
-          "\"; it must be avx2, or avx512 on a processor that has it");
+          "\"; it must be avx2, or avx512 or avx512_bf16 on a processor that has it");
     return *found;
   }
-  const SimdKernels* wide = find_simd_kernels("avx512");
-  return wide ? *wide : simd_avx2::kernels;
+  for (const char* wide : {"avx512_bf16", "avx512"})
+    if (const SimdKernels* found = find_simd_kernels(wide)) return *found;
+  return simd_avx2::kernels;
 }
 
 }  // namespace lacuna

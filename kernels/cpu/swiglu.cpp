@@ -2,29 +2,36 @@
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/float_types.h"
 
 namespace lacuna {
 
 void CpuOps::swiglu_forward(Tensor y, Tensor gate_up) {
-  const auto [rows, cols] = check_swiglu_forward(Checks("swiglu_forward", Place::host), y, gate_up);
-  pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const float* gate = gate_up.as<float>() + row * 2 * n;
-      simd_.swiglu(y.as<float>() + row * n, gate, gate + n, n);
-    }
+  const auto [rows, cols] = check_swiglu_forward(checks("swiglu_forward"), y, gate_up);
+  visit_float(y.dtype, [&, rows = rows, n = cols](auto type) {
+    using T = typename decltype(type)::type;
+    pool_.for_ranges(rows, row_grain(n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const T* gate = gate_up.as<T>() + row * 2 * n;
+        simd_.loops<T>().swiglu(y.as<T>() + row * n, gate, gate + n, n);
+      }
+    });
   });
 }
 
 void CpuOps::swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) {
   const auto [rows, cols] =
-      check_swiglu_backward(Checks("swiglu_backward", Place::host), d_gate_up, y, dy, gate_up);
-  pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const float* gate = gate_up.as<float>() + row * 2 * n;
-      float* d_gate = d_gate_up.as<float>() + row * 2 * n;
-      simd_.swiglu_backward(d_gate, d_gate + n, y.as<float>() + row * n, dy.as<float>() + row * n,
-                            gate, gate + n, n);
-    }
+      check_swiglu_backward(checks("swiglu_backward"), d_gate_up, y, dy, gate_up);
+  visit_float(y.dtype, [&, rows = rows, n = cols](auto type) {
+    using T = typename decltype(type)::type;
+    pool_.for_ranges(rows, row_grain(n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const T* gate = gate_up.as<T>() + row * 2 * n;
+        T* d_gate = d_gate_up.as<T>() + row * 2 * n;
+        simd_.loops<T>().swiglu_backward(d_gate, d_gate + n, y.as<T>() + row * n,
+                                         dy.as<T>() + row * n, gate, gate + n, n);
+      }
+    });
   });
 }
 

@@ -3,29 +3,17 @@
 #include <initializer_list>
 
 #include "kernels/checks.h"
+#include "kernels/float_types.h"
 #include "kernels/platform/intrinsics.h"
 
 // From the run-time types and addresses of tensors to the kernel compiled for them.
 
 namespace lacuna {
 
-template <class T>
-struct Type {
-  using type = T;
-};
 template <int n>
 struct Width {
   static constexpr int value = n;
 };
-
-/// f(Type<float>{}) or f(Type<BFloat16>{}). The dtype has been checked.
-template <class F>
-void visit_float(DType dtype, F&& f) {
-  if (dtype == DType::bf16)
-    f(Type<BFloat16>{});
-  else
-    f(Type<float>{});
-}
 
 /// Whether rows of n elements can be moved in packs of `pack` of them: every row's address is a
 /// multiple of the pack's size, and the row ends with a whole pack.

@@ -27,7 +27,7 @@ void BackendOptions::add_to(Command command) {
                   "what computes: cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)")
       .one_of(all_words<DeviceKind>())
       .show_default();
-  command.add_option("--dtype", dtype, "of weights and activations: f32, or bf16 (not on cpu)")
+  command.add_option("--dtype", dtype, "of weights and activations: f32 or bf16")
       .one_of(all_words<Precision>())
       .show_default();
   command.add_option("--threads", threads, "of the CPU; 0: every core the process may use")
@@ -46,8 +46,6 @@ void BackendOptions::add_tuning_to(Command command) {
 }
 
 DeviceOptions BackendOptions::device_options() const {
-  if (device == word_of(DeviceKind::cpu) && type() != DType::f32)
-    fail_usage(str("--dtype ", dtype, " needs --device cuda; the CPU computes in f32"));
   const auto kernels = parse_word<AttentionKernels>(attention_kernels).value();
   return {.index = 0,
           .threads = threads,

@@ -22,7 +22,7 @@ struct BackendOptions {
   void add_to(Command command);
   /// --tune-gemms and --attention-kernels, for benchmarks.
   void add_tuning_to(Command command);
-  /// Of the first device. Throws UsageError for bf16 on the CPU.
+  /// Of the first device.
   DeviceOptions device_options() const;
   /// The backend. Throws as device_options(), UsageError for a device this build does not have, and
   /// Error where there is no such device.

@@ -47,7 +47,7 @@ void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
   for (std::int64_t first = 0; first < rows; first += head.chunk_rows()) {
     const std::int64_t count = std::min(head.chunk_rows(), rows - first);
     Tensor logits = head.logits(hidden.row_range(first, count));
-    if (logits.place != Place::host) {
+    if (logits.place != Place::host || logits.dtype != DType::f32) {
       on_host.resize(std::size_t(logits.count()));
       const Tensor copy(on_host.data(), logits.shape);
       ops.copy(copy, logits);

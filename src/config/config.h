@@ -349,8 +349,7 @@ struct ComputeConfig {
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
     visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
-    visit(c.dtype, "dtype",
-          "of weights and activations: f32, or bf16 (not on cpu) with f32 master weights");
+    visit(c.dtype, "dtype", "of weights and activations: f32, or bf16 with f32 master weights");
     visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
     visit(c.tune_gemms, "tune_gemms",
           "cuda: before the first step, time the GEMM algorithms and take the fastest; they are "

@@ -244,8 +244,6 @@ void check_parallel(const ParallelConfig& p, const Config& config) {
 
 void check_compute(const ComputeConfig& c) {
   const Rules rules("compute");
-  if (c.dtype == Precision::bf16 && c.device == DeviceKind::cpu)
-    rules.broken("dtype", c.dtype, "needs compute.device = \"cuda\"; the CPU computes in f32");
   rules.between("threads", c.threads, 0, 1 << 16);
 }
 

@@ -266,8 +266,8 @@ class RanksOnDevices : public ParallelPretrain {
                               bool resume = false) const {
     // Heads 64 wide: tensor cores take them in bf16.
     settings.insert(settings.begin(),
-                    {str("compute.device=", testing::kDevice), "model.num_layers=2",
-                     "model.hidden_size=128", "model.num_heads=2", "model.intermediate_size=40",
+                    {"compute.device=" + device_, "model.num_layers=2", "model.hidden_size=128",
+                     "model.num_heads=2", "model.intermediate_size=40",
                      "train.output=" + folder_ / name, str("train.steps=", steps)});
     const auto job = start(ranks, settings, resume);
     EXPECT_EQ(job->wait(), 0) << job->err();
@@ -295,7 +295,13 @@ class RanksOnDevices : public ParallelPretrain {
                  "parallel.sequence_parallel=true"}),
         one, 3 * 0x1p-9 * std::sqrt(40.0));
   }
+  std::string device_ = testing::kDevice;
 };
+
+TEST_F(RanksOnDevices, TrainAsOneDoesOnTheCpu) {
+  device_ = "cpu";
+  expect_as_one("mpi");
+}
 
 TEST_F(RanksOnDevices, TrainAsOneDoesOnOneDevice) {
   try {

@@ -173,8 +173,6 @@ TEST_F(Pretrain, MistakesInTheCommandLine) {
   EXPECT_TRUE(fails(set({"train.steps=0"}), 2, "train.steps = 0 must be at least 1"));
   EXPECT_TRUE(fails(set({"model.hidden_size=9"}), 2, "model.hidden_size = 9"));
   EXPECT_TRUE(fails(set({"data.sequence_length=32"}), 2, "data.sequence_length = 32"));
-  EXPECT_TRUE(
-      fails(set({"compute.dtype=bf16"}), 2, "compute.dtype = \"bf16\" needs compute.device"));
   EXPECT_TRUE(fails(set({"parallel.tensor_parallel=2"}), 2, "parallel.tensor_parallel = 2"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / "none/t.h5"}), 2, "there is no folder"));
   EXPECT_TRUE(fails(with({"--trace", folder_ / ""}), 2, "is a folder"));

@@ -9,18 +9,24 @@ namespace lacuna::testing {
 std::vector<AttentionBackend> attention_backends() {
   const std::vector<std::vector<std::int64_t>> lengths = {
       {1}, {47}, {49}, {127}, {129}, {255}, {257}, {1, 17, 1, 130, 5, 2}};
-  return {{.name = "cpu_f32",
-           .dtype = DType::f32,
-           .precision = {.sums = 2e-6},
-           .heads = {{2, 1, 16}, {1, 1, 16}, {4, 2, 5}},
-           .tile = 128,
-           .gap = 3,
-           .bidirectional = lengths,
-           .causal = lengths,
-           .blocks = {1, 4, 32, 200},
-           .other_dims = {1, 5, 6, 8, 24, 33, 64, 80, 256},
-           .random_cases = 7,
-           .on_each = on_every_backend}};
+  const AttentionBackend f32 = {.name = "cpu_f32",
+                                .dtype = DType::f32,
+                                .precision = {.sums = 2e-6},
+                                .heads = {{2, 1, 16}, {1, 1, 16}, {4, 2, 5}},
+                                .tile = 128,
+                                .gap = 3,
+                                .bidirectional = lengths,
+                                .causal = lengths,
+                                .blocks = {1, 4, 32, 200},
+                                .other_dims = {1, 5, 6, 8, 24, 33, 64, 80, 256},
+                                .random_cases = 7,
+                                .on_each = on_every_backend};
+  AttentionBackend bf16 = f32;
+  bf16.name = "cpu_bf16";
+  bf16.dtype = DType::bf16;
+  bf16.precision = {.sums = 5e-5, .weights = 0x1p-8};  // as the CUDA kernels' that round weights
+  bf16.on_each = [](const auto& test) { on_every_instruction_set(test); };
+  return {f32, bf16};
 }
 
 namespace {

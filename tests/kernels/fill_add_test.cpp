@@ -23,7 +23,7 @@ TEST(Fill, TakesContiguousFloatsOnly) {
   Array<std::int32_t> ids({2, 3});
   EXPECT_EQ(error_of([&] { ops.fill(gapped, 0); }),
             "fill: x is [2,3] f32 with 4 elements between rows; it must be contiguous");
-  EXPECT_EQ(error_of([&] { ops.fill(ids, 0); }), "fill: x is [2,3] i32; it must be f32");
+  EXPECT_EQ(error_of([&] { ops.fill(ids, 0); }), "fill: x is [2,3] i32; it must be f32 or bf16");
 }
 
 TEST(Add, AddsElementByElement) {

@@ -114,7 +114,7 @@ TEST(Linear, NamesWhatDisagrees) {
       error_of([&] { ops.linear_forward(short_y, x, w); }),
       "linear_forward: y is [3,3] f32 but x is [4,6] f32 and w is [3,6] f32; y must be [4,3]");
   EXPECT_EQ(error_of([&] { ops.linear_forward(y, ids, w); }),
-            "linear_forward: x is [4,6] i32; it must be f32");
+            "linear_forward: x is [4,6] i32; it must be f32 or bf16");
   EXPECT_EQ(error_of([&] { ops.linear_forward(y, x, gapped); }),
             "linear_forward: w is [3,6] f32; it must be a contiguous matrix [out,in]");
   EXPECT_TRUE(contains(

@@ -28,7 +28,7 @@ TEST(Simd, ExponentialIsWithinTwoUnits) {
   for (const SimdKernels* kernels : instruction_sets()) {
     SCOPED_TRACE(kernels->name);
     std::vector<float> y = x;
-    kernels->scaled_exp(y.data(), 0.0f, 1.0f, std::int64_t(y.size()));
+    kernels->f32.scaled_exp(y.data(), 0.0f, 1.0f, std::int64_t(y.size()));
     double worst = 0;
     for (std::size_t i = 0; i < x.size(); ++i)
       worst = std::max(worst, ulps(y[i], std::exp(double(x[i]))));
@@ -42,7 +42,7 @@ TEST(Simd, ExponentialBeyondTheRange) {
     // NaN also with other bits than usual.
     float x[] = {-87.1f, -104.0f, -1e30f, -inf,
                  0.0f,   -0.0f,   NAN,    std::bit_cast<float>(0xFFABCDEFu)};
-    kernels->scaled_exp(x, 0.0f, 1.0f, 8);
+    kernels->f32.scaled_exp(x, 0.0f, 1.0f, 8);
     for (int i = 0; i < 4; ++i) EXPECT_EQ(x[i], 0.0f);
     EXPECT_EQ(x[4], 1.0f);
     EXPECT_EQ(x[5], 1.0f);
@@ -56,7 +56,7 @@ TEST(Simd, MaximumAndSumOfAnyLength) {
       for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
         Array<float> x = normal({n}, std::uint64_t(n));
         x[at] = 50;
-        const auto [max, sum] = kernels->max_and_sum(&x[0], n);
+        const auto [max, sum] = kernels->f32.max_and_sum(&x[0], n);
         double expected = 0;
         for (std::int64_t i = 0; i < n; ++i) expected += std::exp(double(x[i]) - 50);
         EXPECT_EQ(max, 50.0f);
@@ -98,7 +98,7 @@ TEST(Simd, GumbelSlackIsNeverTooSmall) {
 TEST(Simd, TablesByName) {
   EXPECT_EQ(find_simd_kernels("sse9"), nullptr);
   EXPECT_EQ(find_simd_kernels(""), nullptr);
-  for (const char* name : {"avx2", "avx512", "portable"})
+  for (const char* name : {"avx2", "avx512", "avx512_bf16", "portable"})
     if (const SimdKernels* found = find_simd_kernels(name)) {
       EXPECT_STREQ(found->name, name);
     }
@@ -116,7 +116,7 @@ class IsaVariable : public ::testing::Test {
 };
 
 TEST_F(IsaVariable, ChoosesTheTable) {
-  for (const char* name : {"avx2", "avx512"}) {
+  for (const char* name : {"avx2", "avx512", "avx512_bf16"}) {
     if (!find_simd_kernels(name)) continue;
     set(name);
     EXPECT_STREQ(simd_kernels().name, name);
@@ -127,13 +127,16 @@ TEST_F(IsaVariable, ChoosesTheTable) {
 TEST_F(IsaVariable, MustBeAvailable) {
   set("sse9");
   EXPECT_EQ(error_of([] { simd_kernels(); }),
-            "LACUNA_ISA is \"sse9\"; it must be avx2, or avx512 on a processor that has it");
+            "LACUNA_ISA is \"sse9\"; it must be avx2, or avx512 or avx512_bf16 on a processor that "
+            "has it");
 }
 
 TEST_F(IsaVariable, EmptyIsUnset) {
   set("");
-  const SimdKernels* wide = find_simd_kernels("avx512");
-  EXPECT_EQ(&simd_kernels(), wide ? wide : instruction_sets().front());
+  const SimdKernels* widest = instruction_sets().front();
+  for (const char* name : {"avx512", "avx512_bf16"})
+    if (const SimdKernels* found = find_simd_kernels(name)) widest = found;
+  EXPECT_EQ(&simd_kernels(), widest);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace testing {
 
 std::vector<const SimdKernels*> instruction_sets() {
   std::vector<const SimdKernels*> sets;
-  for (const char* name : {"avx2", "avx512", "portable"})
+  for (const char* name : {"avx2", "avx512", "avx512_bf16", "portable"})
     if (const SimdKernels* found = find_simd_kernels(name)) sets.push_back(found);
   sets.push_back(&simd_wide::kernels);
   return sets;

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "server/api_error.h"
+#include "server/page.h"
 
 namespace lacuna {
 namespace {
@@ -99,6 +100,12 @@ void ApiServer::handle(const HttpRequest& request, const std::shared_ptr<HttpExc
 
 /// What everyone may see. Whether the request was that.
 bool ApiServer::route_open(const HttpRequest& request, HttpExchange& exchange) {
+  if (const PageFile* file = page_file(request.path)) {
+    check_access(request, options_.access, true);
+    if (!reads(request)) throw wrong_method(request);
+    exchange.reply(page_reply(*file));
+    return true;
+  }
   if (request.path != "/health" && request.path != "/ready") return false;
   check_access(request, options_.access, true);
   if (!reads(request)) throw wrong_method(request);

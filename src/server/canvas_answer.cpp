@@ -69,6 +69,7 @@ void CanvasAnswer::on_queued() {
   exchange_->write(
       server_sent_event(text_of_canvas_json({{"model", format_.model},
                                              {"seed", format_.seed},
+                                             {"appends", !format_.request.infill},
                                              {"prompt_tokens", format_.request.infill ? 0 : given},
                                              {"tokens", tokens},
                                              {"pieces", pieces}}),

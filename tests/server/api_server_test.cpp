@@ -189,6 +189,24 @@ TEST_F(ApiServerTest, KeysAreNeededButForHealth) {
             200);
 }
 
+TEST_F(ApiServerTest, ThePageNeedsNoKeyAndLoadsNothingOfOthers) {
+  ApiServerOptions options;
+  options.access.keys = {"secret"};
+  start(model().service(), options);
+  const std::pair<const char*, const char*> files[] = {
+      {"/", "text/html"}, {"/page.css", "text/css"}, {"/page.js", "text/javascript"}};
+  for (const auto& [path, type] : files) {
+    const Answer file = client().get(path);
+    EXPECT_EQ(file.status, 200);
+    EXPECT_TRUE(file.headers.at("Content-Type").starts_with(type));
+    EXPECT_TRUE(contains(file.headers.at("Content-Security-Policy"), "default-src 'none'"));
+    EXPECT_FALSE(file.body.empty());
+    for (const char* foreign : {"https://", "http://", "innerHTML", "eval(", "document.write"})
+      EXPECT_EQ(file.body.find(foreign), std::string::npos) << path << foreign;
+  }
+  EXPECT_EQ(client().get("/page.txt").status, 401);
+}
+
 TEST_F(ApiServerTest, IsNotReadyBeforeTheModelIs) {
   server_.emplace(ApiServerOptions{});
   EXPECT_EQ(client().get("/health").status, 200);

@@ -201,10 +201,10 @@ def decoding(runs, output):
     for path in sorted((runs / "decoding").glob("*-*-*-score.jsonl")):
         strategy, value, cache = path.name.removesuffix("-score.jsonl").split("-")
         stats = json.loads(path.with_name(path.name.replace("-score.jsonl", ".json")).read_text())
-        found[cache, strategy, float(value)] = (stats["tokens_per_pass"],
+        found[cache, strategy, float(value)] = (stats["tokens_per_step"],
                                                 stats["rows"] / stats["tokens"], *judged(path))
     book = judged(runs / "decoding/book-score.jsonl")
-    table(["cache", "strategy", "value", "tokens per pass of the batch", "rows per token",
+    table(["cache", "strategy", "value", "tokens per pass", "rows per token",
            "bits per byte under the larger model", "different word pairs"],
           [[cache, strategy, f"{value:g}", f"{t:.2f}", f"{r:.1f}", f"{b:.2f} ± {e:.2f}",
             f"{100 * d:.0f} %"]
@@ -215,15 +215,17 @@ def decoding(runs, output):
     def draw(axes):
         strategies = sorted({strategy for _, strategy, _ in found})
         styles = {"none": "-o", "prefix": ":^", "dual": "--s", "vicinity": "-.v"}
+        for cache, style in styles.items():
+            axes.plot([], [], style, color="0.4", markersize=3, label=f"cache {cache}")
         for (cache, style) in styles.items():
             for i, strategy in enumerate(strategies):
                 points = sorted(v for (c, s, _), v in found.items() if (c, s) == (cache, strategy))
-                axes.errorbar([p[1] for p in points], [p[2] for p in points],
+                axes.errorbar([p[0] for p in points], [p[2] for p in points],
                               yerr=[p[3] for p in points], fmt=style, color=f"C{i}", markersize=3,
                               label=strategy if cache == "none" else None)
         axes.axhline(book[0], color="0.4", linestyle="dashed", label="the book itself")
         axes.set_xscale("log")
-        axes.set_xlabel("computed rows per token (solid: no cache, dashed: dual, dotted: others)")
+        axes.set_xlabel("tokens per pass")
         axes.set_ylabel("bits per byte under the larger model")
         axes.legend(ncols=2, fontsize=7)
 
@@ -248,7 +250,7 @@ def block(runs, output):
             axes.plot([p[0] for p in curves[kind]], [p[1] for p in curves[kind]], "-o",
                       markersize=3, label=kind)
         axes.set_xlabel("step")
-        axes.set_ylabel("validation, nats per token (but for autoregressive: a bound)")
+        axes.set_ylabel("validation bound, nats per token")
         axes.legend()
 
     plot(output, draw)

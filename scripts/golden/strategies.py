@@ -40,6 +40,11 @@ CASES = {
     "remdm": dict(prompt=4, gen_length=12, block_length=6, steps=16, remask_rate=0.2,
                   temperature=1.0),
     "remdm_one_block": dict(prompt=4, gen_length=8, block_length=8, steps=12, remask_rate=0.5),
+    # Of a model that often predicts the end token.
+    "growing_threshold": dict(prompt=4, gen_length=58, block_length=8, initial_length=8,
+                              threshold=0.6, temperature=1.0),
+    "growing_to_its_limit": dict(prompt=3, gen_length=30, block_length=10, initial_length=6,
+                                 threshold=0.5, temperature=1.2),
     "block_fixed": dict(prompt=5, gen_length=10, block_size=4, steps=6),
     "block_threshold": dict(prompt=6, gen_length=13, block_size=4, threshold=0.35),
     # With an end token that this model predicts.
@@ -51,10 +56,13 @@ CASES = {
     "block_remdm": dict(prompt=4, gen_length=8, block_size=4, steps=12, remask_rate=0.3),
 }
 MOST_EDITING_STEPS = 16
+END_LOGIT = 6.5  # of the end token in an average masked row of the model that often ends
+# DAEDAL's defaults.
+END_ROWS, ADDED_MASKS, END_EXPECTED, END_EXPECTED_WHILE_FILLING, LOW_CONFIDENCE = 32, 8, .5, .9, .1
 
 
 def strategy_of(name):
-    return next(s for s in ("fixed", "threshold", "dynamic", "factor", "entropy", "margin", "wino",
+    return next(s for s in ("growing", "fixed", "threshold", "dynamic", "factor", "entropy", "margin", "wino",
                             "edit", "remdm") if s in name.split("_"))
 
 
@@ -72,7 +80,8 @@ def first_of(ranked, n):
 
 
 class Found:
-    """What a pass predicts in the rows of interest, and in shadows of committed rows."""
+    """What a pass predicts in the rows of interest, and in those of the shadows that stand for
+    committed rows."""
 
     def __init__(self, text, rows, shadows=()):
         logits = text.logits(rows, shadows)
@@ -95,7 +104,8 @@ class Found:
             self.token[r] = int(drawn.indices[0])
             self.gap[r] = float(drawn.values[0] - drawn.values[1])
             self.confidence[r] = float(p[i, self.token[r]])
-        self.shadow = {r: float(p[len(rows) + i, text.x[r]]) for i, r in enumerate(shadows)}
+        self.shadow = {r: float(p[len(rows) + i, text.x[r]]) for i, r in enumerate(shadows)
+                       if not text.masked[r]}
 
     def take(self, rows):
         """{row: drawn token}."""
@@ -109,7 +119,10 @@ class Found:
 
 class Text:
     def __init__(self, w, prompt, strategy, gen_length, block_length=None, block_size=None, steps=0,
-                 temperature=0.0, cfg_scale=0.0, end_token=EOS, **options):
+                 temperature=0.0, cfg_scale=0.0, end_token=EOS, initial_length=0, **options):
+        if initial_length:
+            self.most, self.block_length = len(prompt) + gen_length, block_length
+            gen_length = initial_length
         self.w, self.strategy, self.options, self.size = w, strategy, options, block_size
         self.end_token = end_token
         self.temperature, self.cfg_scale = temperature, cfg_scale
@@ -124,9 +137,9 @@ class Text:
         first = len(prompt) // length * length if block_size else len(prompt)
         self.blocks = [range(b, b + length) for b in range(first, rows, length)]
         asked = (gen_length + length - 1) // length if block_size else len(self.blocks)
-        assert block_size or (gen_length % length == 0 and steps % asked == 0)
+        assert block_size or initial_length or (gen_length % length == 0 and steps % asked == 0)
         self.steps = -(-steps // len(self.blocks)) if steps else length
-        self.done = 0
+        self.done = self.grown = self.inserted = 0
         self.canvases, self.filled, self.taken_back, self.edited = [], [], 0, 0
 
     def noise_step(self):
@@ -193,6 +206,55 @@ class Text:
             if self.size and self.end_token in self.x[self.prompt:self.block.stop]:
                 break
         return self.canvases
+
+    def grow(self, row, masks, ends=0):
+        self.x[row:row] = [MASK] * masks
+        self.masked[row:row] = [True] * masks
+        self.x += [self.end_token] * ends
+        self.masked += [False] * ends
+
+    def expectation_of_end(self, found):
+        ends = [found.first[r] for r in sorted(found.rows, reverse=True)
+                if found.best[r] == self.end_token]
+        return sum(ends[:END_ROWS]) / END_ROWS
+
+    def decode_growing(self):
+        """DAEDAL (arXiv:2508.00819; github.com/Li-Jinsong/DAEDAL, models/LLaDA_DAEDAL.py)."""
+        self.block, ready = range(0), False
+        while not ready:
+            found = Found(self, range(self.prompt, len(self.x)))
+            ready = (exceeds(self.expectation_of_end(found), END_EXPECTED)
+                     or len(self.x) == self.most)
+            room = self.most - len(self.x)
+            self.grow(len(self.x), 0 if ready else min(ADDED_MASKS, room),
+                      min(END_ROWS // 2, room) if ready else 0)
+            self.grown += not ready
+            self.apply({})
+        begin = self.prompt
+        while begin < len(self.x):
+            self.block = range(begin, min(begin + self.block_length, len(self.x)))
+            if self.open_rows():
+                self.step_growing()
+                continue
+            if self.end_token in self.x[self.prompt:self.block.stop]:
+                break
+            begin += self.block_length
+        return self.canvases
+
+    def step_growing(self):
+        found = Found(self, range(self.block.start, len(self.x)))
+        ranked = [(c, r) for c, r in found.ranked(found.confidence.get) if r in self.open_rows()]
+        above = [r for c, r in ranked if exceeds(c, self.options["threshold"])]
+        changes = found.take(above or first_of(ranked, 1))
+        self.apply(changes)
+        self.done += 1
+        low = sorted((c, r) for c, r in ranked
+                     if r not in changes and exceeds(LOW_CONFIDENCE, c))
+        room = min(ADDED_MASKS - 1, self.most - len(self.x))
+        if low and room and exceeds(END_EXPECTED_WHILE_FILLING, self.expectation_of_end(found)):
+            self.grow(first_of(low, 1)[0], room)
+            self.inserted += 1
+            self.canvases[-1] = list(self.x)
 
     # Each makes one step, or returns False if the block is done.
 
@@ -272,14 +334,13 @@ class Text:
         return self.keep(choose)
 
     def step_wino(self):
-        """WINO (arXiv:2507.18578; github.com/Feng-Hong/WINO-DLLM, decoding_wino), with shadows of
-        the committed rows alone."""
+        """WINO (arXiv:2507.18578; github.com/Feng-Hong/WINO-DLLM, decoding_wino)."""
         rows = self.open_rows()
         if not rows:
             return False
         if self.step == 0:
             self.accepted = 30  # none can be taken back yet
-        found = Found(self, rows, self.committed_rows())
+        found = Found(self, rows, [r for r in self.block if r >= self.prompt])
         ranked = found.ranked(found.confidence.get)
         most = min(max(int(len(rows) * 0.7), 5), 20)
         above = sum(exceeds(c, self.options["threshold"]) for c, _ in ranked)
@@ -336,6 +397,9 @@ class Text:
 
 def is_dull(text):
     """Whether the canvases would hardly tell a wrong strategy from the right one."""
+    if text.strategy == "growing":
+        limited = len(text.x) == text.most and text.inserted == 0
+        return text.grown < 2 or text.inserted < 2 and not limited or len(set(text.x)) < 8
     several, one = max(text.filled) > 1, 1 in text.filled
     if len(set(text.canvases[-1][text.prompt:])) < 3 or not several or not one:
         return True
@@ -348,14 +412,31 @@ def run_case(w, name):
     case = dict(CASES[name])
     prompt = torch.randint(EOS, (case.pop("prompt"),)).tolist()
     text = Text(w, prompt, strategy_of(name), **case)
-    text.decode()
+    if text.strategy == "growing":
+        text.decode_growing()
+        if (text.grown * ADDED_MASKS + case["initial_length"] >= case["gen_length"]) != (
+                name == "growing_to_its_limit"):
+            raise TooClose
+    else:
+        text.decode()
     if is_dull(text):
         raise TooClose
     without_end = text.strategy == "edit" and text.full_steps == MOST_EDITING_STEPS
-    ended_early = text.masked[-1]
+    ended_early = text.masked[-1] and text.strategy != "growing"
     if without_end != name.endswith("_without_end") or ended_early != name.endswith("_threshold_end"):
         raise TooClose
     return text
+
+
+def often_ending(w):
+    """The head of a model that finds the end token probable in most masked rows."""
+    torch.manual_seed(1)
+    tokens = torch.tensor([5, 3, 17, 9] + [MASK] * 24)
+    seen = torch.ones(28, 28, dtype=torch.bool)
+    hidden = model.hidden_states(SHAPE, w, tokens, torch.arange(28), seen)[4:].mean(0)
+    head = w["ff_out"].clone()
+    head[EOS] = (hidden * END_LOGIT / hidden.square().sum()).float().double()
+    return head
 
 
 def make(folder):
@@ -363,10 +444,17 @@ def make(folder):
     w = {k[len(prefix):-len(suffix)]: v.double()
          for k, v in load_file(folder / "sampler.safetensors").items() if k.startswith(prefix)}
     out, listed = {}, {}
+    ends = w | {"ff_out": often_ending(w)}
+    out["growing/ff_out"] = ends["ff_out"].float()
     for number, name in enumerate(CASES):
-        text = sampler.first_success(1000 * (number + 5), lambda n=name: run_case(w, n))
+        weights = ends if name.startswith("growing") else w
+        text = sampler.first_success(1000 * (number + 5), lambda n=name, m=weights: run_case(m, n))
         asked = text.prompt + CASES[name]["gen_length"]  # and not all of the last block
-        out[f"{name}/canvases"] = torch.tensor(text.canvases, dtype=torch.int32)[:, :asked].clone()
-        listed[name] = {**CASES[name], "strategy": text.strategy}
+        # Shorter ones with -1 behind them.
+        most = max(len(c) for c in text.canvases)
+        canvases = torch.tensor([c + [-1] * (most - len(c)) for c in text.canvases])
+        out[f"{name}/canvases"] = canvases.int()[:, :asked].clone()
+        strategy = "threshold" if text.strategy == "growing" else text.strategy
+        listed[name] = {**CASES[name], "strategy": strategy}
         out[f"{name}/prompt"] = torch.tensor(text.canvases[0][:text.prompt], dtype=torch.int32)
     save_file(out, folder / "strategies.safetensors", metadata={"cases": json.dumps(listed)})

@@ -94,13 +94,6 @@ void decode_samples(Decoder& decoder, const DecodingRequest& request, std::int64
   }
 }
 
-DecodingStats sum_over(Communicator& data, const DecodingStats& own) {
-  std::array<std::int64_t, 5> n = {own.passes, own.rows, own.logit_rows, own.tokens, own.refreshes};
-  data.all_reduce(Tensor(n.data(), Shape{std::int64_t(n.size())}), Reduce::sum);
-  data.wait();
-  return {n[0], n[1], n[2], n[3], n[4]};
-}
-
 std::string text_of(const DecodingOptions& options) {
   std::string text;
   DecodingOptions::fields(options, [&](const auto& value, const char* name, const char*) {

@@ -17,9 +17,6 @@ void decode_samples(Decoder& decoder, const DecodingRequest& request, std::int64
                     std::int64_t at_once, Communicator& data,
                     const std::function<void(const DecodingResult&)>& print);
 
-/// What the decoders of all ranks have done. Collective.
-DecodingStats sum_over(Communicator& data, const DecodingStats& own);
-
 /// The options, a line each: what ranks must agree in.
 std::string text_of(const DecodingOptions& options);
 

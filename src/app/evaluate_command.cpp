@@ -61,7 +61,7 @@ std::string hash_of(const ModelReader& reader, const ModelConfig& model) {
 std::vector<TaskReport> read_tasks(const Arguments& a) {
   std::vector<TaskReport> tasks;
   for (const std::string& file : a.tasks) {
-    TaskReport t{"", file, read_task(file, a.overrides), {}, 0};
+    TaskReport t{"", file, read_task(file, a.overrides), {}};
     t.name =
         t.task.task.name.empty() ? std::filesystem::path(file).stem().string() : t.task.task.name;
     try {
@@ -185,6 +185,7 @@ void run(const Arguments& a, const MpiSession& mpi) {
     const auto observer = a.outcomes.empty() ? std::function<void(const EvalSample&)>() : observe;
     t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observer);
     t.seconds = stopwatch.seconds();
+    t.decoders = loaded.data().size();
     if (report) report->add(t);
   }
   if (report) report->finish(source);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "app/generation_report.h"
 #include "core/check.h"
 #include "core/text.h"
 
@@ -132,15 +133,18 @@ Json json_of(const TaskReport& task) {
     again["same_as"] = m.name;
     metrics.push_back(std::move(again));
   }
-  return {{"name", task.name},
-          {"file", task.file},
-          {"group", task.task.task.group},
-          {"records", r.records},
-          {"cut_prompts", r.cut_prompts},
-          {"unfinished_searches", r.unfinished_searches},
-          {"metrics", metrics},
-          {"seconds", task.seconds},
-          {"settings", to_toml(task.task)}};
+  Json json = {{"name", task.name},
+               {"file", task.file},
+               {"group", task.task.task.group},
+               {"records", r.records},
+               {"cut_prompts", r.cut_prompts},
+               {"unfinished_searches", r.unfinished_searches},
+               {"metrics", metrics},
+               {"seconds", task.seconds},
+               {"settings", to_toml(task.task)}};
+  if (r.generated.passes > 0)
+    json["generation"] = json_of(r.generated, task.decoders, task.seconds);
+  return json;
 }
 
 Json json_of(const GroupReport& group) {

@@ -16,6 +16,7 @@ struct TaskReport {
   TaskConfig task;
   TaskResult result;
   double seconds = 0;
+  std::int64_t decoders = 1;  // that generated side by side: data ranks
 };
 
 /// The tasks that have task.group in common.

@@ -1,10 +1,14 @@
 #pragma once
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "decoding/decoder.h"
 
 namespace lacuna {
+
+/// Figures of `stats`, which are of `decoders` that ran side by side for so long.
+nlohmann::ordered_json json_of(const DecodingStats& stats, std::int64_t decoders, double seconds);
 
 /// What `lacuna sample` says of how its texts came about.
 class GenerationReport {

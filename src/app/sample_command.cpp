@@ -192,6 +192,8 @@ void infill(const Arguments& a, const MpiSession& mpi) {
                    "; model.max_seq_length is ", config.max_seq_length));
   DecodingOptions options = a.decoding.options({.gen_length = most});
   options.block_length = 0;
+  if (options.initial_length > 0)
+    fail_usage("--initial-length is for a text after a prompt; {gap} chooses its own length");
   options = resolved(options, config, option_name);
   const ModelOnRanks loaded = load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel,
                                             a.agreed() + text_of(options));

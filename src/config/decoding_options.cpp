@@ -48,7 +48,26 @@ void resolve_block_causal(DecodingOptions& o, const ModelConfig& model, const Fi
   o.stop_at_end = true;
 }
 
-void resolve_bidirectional(DecodingOptions& o, const FieldNaming& named) {
+bool keeps_what_it_commits(StrategyKind strategy) {
+  return strategy == StrategyKind::threshold || strategy == StrategyKind::factor ||
+         strategy == StrategyKind::entropy || strategy == StrategyKind::margin;
+}
+
+void resolve_growth(DecodingOptions& o, const ModelConfig& model, const FieldNaming& named) {
+  if (model.eos_token < 0)
+    fail_usage(str(named("initial_length"), " is ", o.initial_length,
+                   ": a text grows until the model expects its end; this model has no end token"));
+  if (o.strategy == StrategyKind::automatic) o.strategy = StrategyKind::threshold;
+  if (!keeps_what_it_commits(o.strategy))
+    fail_usage(str(named("initial_length"), " is ", o.initial_length, "; strategy ",
+                   word_of(o.strategy),
+                   " needs to know the length: threshold, factor, entropy and margin do not"));
+  if (o.block_length == 0) o.block_length = kFastBlock;
+  o.stop_at_end = true;
+}
+
+void resolve_bidirectional(DecodingOptions& o, const ModelConfig& model, const FieldNaming& named) {
+  if (o.initial_length > 0) resolve_growth(o, model, named);
   if (o.preset == DecodingPreset::fast) {
     if (o.strategy == StrategyKind::automatic) o.strategy = StrategyKind::threshold;
     if (o.cache == CacheKind::automatic) o.cache = CacheKind::dual;
@@ -87,12 +106,20 @@ void validate_values(const DecodingOptions& o, const FieldNaming& named) {
   not_negative("remask_rate", o.remask_rate);
   not_negative("refresh_every", double(o.refresh_every));
   not_negative("vicinity", double(o.vicinity));
+  not_negative("initial_length", double(o.initial_length));
+  if (o.initial_length > o.gen_length)
+    fail_usage(str(named("initial_length"), " is ", o.initial_length, "; it must be at most ",
+                   named("gen_length"), " ", o.gen_length));
+  if (o.initial_length > 0 && o.steps > 0)
+    fail_usage(str(named("initial_length"), " is ", o.initial_length, " and ", named("steps"), " ",
+                   o.steps, "; how many passes a text that grows takes is not known beforehand"));
   if (o.remask_rate > 1)
     fail_usage(str(named("remask_rate"), " is ", o.remask_rate, "; it must be at most 1"));
 }
 
 void validate(const DecodingOptions& o, const FieldNaming& named) {
   validate_values(o, named);
+  if (o.initial_length > 0) return;  // its length is not known beforehand
   const std::int64_t block_length = o.tokens_per_block();
   if (o.gen_length % block_length != 0)
     fail_usage(str(named("block_length"), " ", block_length, " does not divide ",
@@ -115,8 +142,12 @@ DecodingOptions resolved(const DecodingOptions& options, const ModelConfig& mode
     fail_usage(
         str(named("strategy"), " ", word_of(o.strategy), " is not for a model with logits_shift"));
   if (model.attention == Attention::bidirectional) {
-    resolve_bidirectional(o, named);
+    resolve_bidirectional(o, model, named);
   } else {
+    if (o.initial_length > 0)
+      fail_usage(str(named("initial_length"), " is ", o.initial_length, "; a model with ",
+                     word_of(model.attention),
+                     " attention ends a text where its end token comes, and needs no length"));
     resolve_exact_cache(o, named);
     if (model.attention == Attention::causal)
       resolve_causal(o, named);

@@ -75,6 +75,7 @@ struct DecodingOptions {
   std::int64_t refresh_every = 0;  // 0: when a block begins
   std::int64_t vicinity = 16;
   bool stop_at_end = false;
+  std::int64_t initial_length = 0;  // 0: gen_length
 
   bool operator==(const DecodingOptions&) const = default;
   template <class Self, class Visitor>
@@ -119,6 +120,9 @@ struct DecodingOptions {
     visit(c.vicinity, "vicinity", "cache vicinity: tokens on each side of the block");
     visit(c.stop_at_end, "stop_at_end",
           "end a text with the first block that holds an end token; block-causal models always do");
+    visit(c.initial_length, "initial_length",
+          "bidirectional models: tokens to begin with; the text grows to at most gen_length while "
+          "the model expects it to go on (DAEDAL); 0: gen_length from the beginning");
   }
 
   std::int64_t tokens_per_block() const { return block_length ? block_length : gen_length; }

@@ -42,9 +42,13 @@ class BatchBuilder {
     CHECK(logit == plan.open.size(), "a pass leaves out rows that need logits");
     const auto visible = base + std::int32_t(plan.visible),
                end = visible + std::int32_t(plan.shadows.size());
+    std::size_t verified = 0;
     for (std::size_t i = 0; i < plan.shadows.size(); ++i) {
       const std::int32_t row = plan.shadows[i];
-      s.logit_rows.push_back(std::int32_t(batch_.tokens.size()));
+      if (verified < plan.verified.size() && plan.verified[verified] == row) {
+        s.logit_rows.push_back(std::int32_t(batch_.tokens.size()));
+        ++verified;
+      }
       const KeyIntervals keys = row == 0 ? key_interval(base + 1, end)
                                          : KeyIntervals{base, base + row, base + row + 1, end};
       add_row(model_.mask_token, row, keys, step.slab.has_value(), visible + std::int32_t(i));
@@ -59,7 +63,7 @@ class BatchBuilder {
       batch_.current.push_back(row < canvas.rows() ? canvas.tokens[std::size_t(row)] : 0);
     };
     for (const std::int32_t row : step.plan.open) draw(row);
-    for (const std::int32_t row : step.plan.shadows) draw(row);
+    for (const std::int32_t row : step.plan.verified) draw(row);
     batch_.draw_offsets.push_back(batch_.draws());
     const DecodingOptions& o = *step.options;
     DrawRun run{batch_.draws(),

@@ -36,6 +36,8 @@ class CachedRows {
   Pass pass(const StepPlan& plan) const;
   /// How many passes from the coming one on, all of the plan's block, compute the same rows.
   std::int64_t alike(const StepPlan& plan) const;
+  /// Rows of the canvas have moved: nothing that is kept is where it was.
+  void forget() { block_.reset(), kept_ = 0; }
   /// That pass was made.
   void made(const StepPlan& plan, const Pass& pass);
 

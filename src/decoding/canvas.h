@@ -24,6 +24,17 @@ struct Canvas {
   std::int64_t hidden = 0;                 // rows in front that are no part of the text
 
   std::int64_t rows() const { return std::int64_t(tokens.size()); }
+  /// Puts so many rows before `row`, which are no part of the request.
+  void insert(std::int64_t row, std::int64_t count, std::int32_t token, bool are_masked) {
+    const auto add = [&](auto& of_rows, auto value) {
+      of_rows.insert(of_rows.begin() + row, std::size_t(count), value);
+    };
+    add(tokens, token);
+    add(masked, std::uint8_t(are_masked));
+    add(fixed, std::uint8_t(0));
+    add(committed_at, -1);
+    add(probability, 0.0f);
+  }
   void append(std::int32_t token, bool is_masked, bool is_fixed) {
     tokens.push_back(token);
     masked.push_back(is_masked);

@@ -1,35 +1,16 @@
 #include "decoding/decoder.h"
 
 #include <algorithm>
-#include <deque>
-#include <limits>
-#include <optional>
+#include <array>
 #include <utility>
 
 #include "core/check.h"
 #include "core/text.h"
-#include "decoding/cache_slabs.h"
-#include "decoding/cached_rows.h"
-#include "decoding/device_rounds.h"
+#include "decoding/decoder_state.h"
 #include "decoding/make_strategy.h"
-#include "decoding/token_predictor.h"
 
 namespace lacuna {
 namespace {
-
-/// A request in the queue or in progress.
-struct Text {
-  std::int64_t id, sample;
-  std::int64_t room;    // rows it may come to have, shadows included
-  std::int64_t length;  // of the text that is asked for; the canvas may come to more
-  DecodingOptions options;
-  Canvas canvas;
-  std::unique_ptr<Strategy> strategy;
-  CachedRows cached;
-  std::optional<CacheRows> slab = {};
-
-  bool guided() const { return options.cfg_scale > 0; }
-};
 
 ModelLimits model_limits(const ModelConfig& config, const DecoderLimits& l) {
   const std::int64_t branches = l.guidance ? 2 : 1, cache = l.cache ? l.tokens * branches : 0;
@@ -46,34 +27,7 @@ bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard sha
   return config.attention != Attention::causal && place == Place::device && share.count == 1;
 }
 
-/// Passes between two waits for a device, of strategies whose counts of tokens are not known
-/// beforehand. A block that is filled by the first of them wastes the others; a wait costs about as
-/// much as a small pass.
-constexpr std::int64_t kPassesPerRound = 4;
-
-/// How many passes a device may make without the host: those that all texts' blocks may take, with
-/// the same rows. 0 where a strategy decides on the host.
-std::int64_t passes_of_round(std::span<const Text> texts, std::span<const PlannedStep> steps,
-                             std::span<const CommitSchedule> schedules) {
-  if (schedules.empty()) return 0;
-  auto passes = std::numeric_limits<std::int64_t>::max();
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const CommitSchedule& s = schedules[i];
-    passes = std::min({passes, std::int64_t(s.least.size()), texts[i].cached.alike(steps[i].plan)});
-    if (s.rule != CommitRule::count) passes = std::min(passes, kPassesPerRound);
-  }
-  return passes;
-}
-
-/// Logits for every row that the block may fill, filled already or not, so that all its rounds have
-/// one shape.
-void widen(StepPlan& plan, const Canvas& canvas) {
-  std::erase_if(plan.open, [&](std::int32_t row) { return row >= plan.block.begin; });
-  for (std::int64_t row = plan.block.begin; row < plan.block.end; ++row)
-    if (!canvas.fixed[std::size_t(row)]) plan.open.push_back(std::int32_t(row));
-}
-
-DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_rows) {
+DecodingStep step_of(const DecodingText& text, std::int64_t rows, std::int64_t logit_rows) {
   const DecodingProgress& p = text.strategy->progress();
   const auto shown = std::size_t(std::min(text.canvas.rows() - text.canvas.hidden, text.length));
   const std::span<const std::int32_t> tokens = text.canvas.tokens;
@@ -93,56 +47,18 @@ DecodingStep step_of(const Text& text, std::int64_t rows, std::int64_t logit_row
 
 }  // namespace
 
-struct Decoder::State {
-  State(Ops& ops, const ModelConfig& c, const ModelWeights& weights, const DecoderLimits& l,
-        Communicator* shares)
-      : config(c),
-        causal(c.attention == Attention::causal),
-        mask(causal ? -1 : std::int32_t(c.mask_token)),
-        limits(l),
-        batch_model{AttentionMask(c), mask, l.tokens},
-        predictor(ops, c, weights, model_limits(c, l), shares),
-        slabs(l.tokens) {
-    if (runs_rounds(c, ops.place(), weights.share))
-      device.emplace(ops, predictor, mask, model_limits(c, l));
-  }
-
-  void check(const DecodingRequest& request, std::int64_t room) const;
-  const Text* find(std::int64_t id) const;
-
-  bool admit(Text& text, std::int64_t tokens);
-  void admit();
-  void release(Text& text);
-  void retire();
-  void finish(Text& text);
-  std::vector<PlannedStep> plans() const;
-  bool commit(Text& text, std::int32_t row, std::int32_t token, float probability);
-  void take(Text& text, const PlannedStep& step, std::span<const Change> changes,
-            std::int64_t logit_rows, const DecodingObserver& observer);
-  void count_pass(std::span<const PlannedStep> steps, const DecodingBatch& batch);
-  void run_step(std::span<const PlannedStep> steps, const DecodingObserver& observer);
-  /// Of the texts in progress, where there is a device.
-  std::vector<CommitSchedule> schedules() const;
-  void run_round(std::vector<PlannedStep> steps, const std::vector<CommitSchedule>& schedules,
-                 std::int64_t passes, const DecodingObserver& observer);
-  bool take_from_device(Text& text, const PlannedStep& step, std::size_t first_draw,
-                        const DecodingBatch& batch, const RoundCommits& commits,
-                        std::int32_t number, const DecodingObserver& observer);
-
-  const ModelConfig config;
-  const bool causal;
-  const std::int32_t mask;  // -1 of a causal model, which fills none
-  const DecoderLimits limits;
-  const BatchModel batch_model;
-  TokenPredictor predictor;
-  std::optional<DeviceRounds> device;  // where a device decides what is committed
-  CacheSlabs slabs;
-  std::int64_t next_id = 0;
-  std::deque<Text> queue;
-  std::vector<Text> live;  // with a cache in the order of their slabs, else guided ones first
-  std::vector<DecodingResult> results;
-  DecodingStats stats;
-};
+Decoder::State::State(Ops& ops, const ModelConfig& c, const ModelWeights& weights,
+                      const DecoderLimits& l, Communicator* shares)
+    : config(c),
+      causal(c.attention == Attention::causal),
+      mask(causal ? -1 : std::int32_t(c.mask_token)),
+      limits(l),
+      batch_model{AttentionMask(c), mask, l.tokens},
+      predictor(ops, c, weights, model_limits(c, l), shares),
+      slabs(l.tokens) {
+  if (runs_rounds(c, ops.place(), weights.share))
+    device.emplace(ops, predictor, mask, model_limits(c, l));
+}
 
 DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& options,
                          std::int64_t prompt, std::int64_t sequences) {
@@ -151,6 +67,14 @@ DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& optio
           .sequences = sequences,
           .guidance = o.cfg_scale > 0,
           .cache = o.cache != CacheKind::none};
+}
+
+DecodingStats sum_over(Communicator& data, const DecodingStats& own) {
+  std::array<std::int64_t, 6> n = {own.passes, own.rows,      own.logit_rows,
+                                   own.tokens, own.refreshes, own.steps};
+  data.all_reduce(Tensor(n.data(), Shape{std::int64_t(n.size())}), Reduce::sum);
+  data.wait();
+  return {n[0], n[1], n[2], n[3], n[4], n[5]};
 }
 
 // --- requests
@@ -193,43 +117,46 @@ std::int64_t Decoder::add(DecodingRequest request) {
                      " attention cannot fill gaps: it does not see what follows them"));
     request.options.gen_length = std::max<std::int64_t>(1, length);
     request.options.block_length = 0;
+    request.options.initial_length = 0;
   }
   request.options = resolved(request.options, s.config);
   const std::int64_t rows =
       request.infill ? length : canvas_rows(length, request.options, s.config);
   const std::int64_t room = rows + shadow_rows(request.options);
   s.check(request, room);
-  Text text{.id = s.next_id,
-            .sample = request.sample,
-            .room = room,
-            .length = length + (request.infill ? 0 : request.options.gen_length),
-            .options = request.options,
-            .canvas = make_canvas(request, s.config),
-            .strategy = nullptr,
-            .cached = CachedRows(s.config.attention, request.options)};
+  DecodingText text{.id = s.next_id,
+                    .sample = request.sample,
+                    .room = room,
+                    .length = length,
+                    .options = request.options,
+                    .canvas = make_canvas(request, s.config),
+                    .strategy = nullptr,
+                    .cached = CachedRows(s.config.attention, request.options)};
+  const DecodingOptions& o = request.options;
+  if (!request.infill) text.length += o.initial_length > 0 ? o.initial_length : o.gen_length;
   text.strategy = make_strategy(request, text.canvas, s.config);
   s.queue.push_back(std::move(text));
   return s.next_id++;
 }
 
-const Text* Decoder::State::find(std::int64_t id) const {
-  for (const Text& text : live)
+const DecodingText* Decoder::State::find(std::int64_t id) const {
+  for (const DecodingText& text : live)
     if (text.id == id) return &text;
-  for (const Text& text : queue)
+  for (const DecodingText& text : queue)
     if (text.id == id) return &text;
   return nullptr;
 }
 
 DecodingStep Decoder::state(std::int64_t id) const {
-  const Text* text = state_->find(id);
+  const DecodingText* text = state_->find(id);
   CHECK(text, "request ", id, " is neither queued nor in progress");
   return step_of(*text, 0, 0);
 }
 
 void Decoder::cancel(std::int64_t id) {
-  const auto is_it = [id](const Text& text) { return text.id == id; };
+  const auto is_it = [id](const DecodingText& text) { return text.id == id; };
   std::erase_if(state_->queue, is_it);
-  for (Text& text : state_->live)
+  for (DecodingText& text : state_->live)
     if (is_it(text)) state_->release(text);
   std::erase_if(state_->live, is_it);
 }
@@ -243,7 +170,7 @@ std::vector<DecodingResult> Decoder::collect() { return std::exchange(state_->re
 // --- the loop
 
 /// Whether there is room for it beside texts that may come to `tokens`.
-bool Decoder::State::admit(Text& text, std::int64_t tokens) {
+bool Decoder::State::admit(DecodingText& text, std::int64_t tokens) {
   if (std::int64_t(live.size()) >= limits.sequences) return false;
   if (!limits.cache) return tokens + text.room <= limits.tokens;
   text.slab = slabs.take(text.room);
@@ -253,27 +180,29 @@ bool Decoder::State::admit(Text& text, std::int64_t tokens) {
 /// In the order of the queue: none overtakes another.
 void Decoder::State::admit() {
   std::int64_t tokens = 0;
-  for (const Text& text : live) tokens += text.room;
+  for (const DecodingText& text : live) tokens += text.room;
   while (!queue.empty() && admit(queue.front(), tokens)) {
     tokens += queue.front().room;
     live.push_back(std::move(queue.front()));
     queue.pop_front();
   }
   if (limits.cache)
-    std::sort(live.begin(), live.end(),
-              [](const Text& a, const Text& b) { return a.slab->begin < b.slab->begin; });
+    std::sort(live.begin(), live.end(), [](const DecodingText& a, const DecodingText& b) {
+      return a.slab->begin < b.slab->begin;
+    });
   else
-    std::stable_partition(live.begin(), live.end(), [](const Text& text) { return text.guided(); });
+    std::stable_partition(live.begin(), live.end(),
+                          [](const DecodingText& text) { return text.guided(); });
 }
 
-void Decoder::State::release(Text& text) {
+void Decoder::State::release(DecodingText& text) {
   if (text.slab) slabs.give_back(*text.slab);
   text.slab.reset();
 }
 
 /// The text as it was asked for: without the row before an empty prompt, without what whole blocks
 /// come to beyond it, and, where it ends early, up to its end token.
-void Decoder::State::finish(Text& text) {
+void Decoder::State::finish(DecodingText& text) {
   Canvas& c = text.canvas;
   std::int64_t end = std::min(c.rows(), c.hidden + text.length);
   if (!causal && text.options.stop_at_end) {
@@ -287,12 +216,12 @@ void Decoder::State::finish(Text& text) {
 }
 
 void Decoder::State::retire() {
-  for (Text& text : live) {
+  for (DecodingText& text : live) {
     if (!text.strategy->progress().finished) continue;
     finish(text);
     release(text);
   }
-  std::erase_if(live, [](const Text& text) { return text.strategy->progress().finished; });
+  std::erase_if(live, [](const DecodingText& text) { return text.strategy->progress().finished; });
 }
 
 void Decoder::step(const DecodingObserver& observer) {
@@ -303,13 +232,13 @@ void Decoder::step(const DecodingObserver& observer) {
   try {
     std::vector<PlannedStep> steps = s.plans();
     const std::vector<CommitSchedule> schedules = s.schedules();
-    const std::int64_t passes = passes_of_round(s.live, steps, schedules);
+    const std::int64_t passes = s.passes_of_round(steps, schedules);
     if (passes == 0)
       s.run_step(steps, observer);
     else
       s.run_round(std::move(steps), schedules, passes, observer);
   } catch (...) {
-    for (Text& text : s.live) s.release(text);
+    for (DecodingText& text : s.live) s.release(text);
     s.live.clear();
     throw;
   }
@@ -319,7 +248,7 @@ void Decoder::step(const DecodingObserver& observer) {
 std::vector<PlannedStep> Decoder::State::plans() const {
   std::vector<PlannedStep> steps;
   steps.reserve(live.size());
-  for (const Text& text : live) {
+  for (const DecodingText& text : live) {
     const StepPlan plan = text.strategy->plan(text.canvas);
     steps.push_back({&text.canvas, &text.options, text.strategy.get(), text.sample, text.slab, plan,
                      text.cached.pass(plan)});
@@ -328,7 +257,8 @@ std::vector<PlannedStep> Decoder::State::plans() const {
 }
 
 /// Fills a row; whether it is masked no longer. (LLaDA's generate() may predict the mask token.)
-bool Decoder::State::commit(Text& text, std::int32_t row, std::int32_t token, float probability) {
+bool Decoder::State::commit(DecodingText& text, std::int32_t row, std::int32_t token,
+                            float probability) {
   Canvas& canvas = text.canvas;
   const bool masked = token == mask;
   if (row == canvas.rows()) canvas.append(token, masked, false);
@@ -342,9 +272,24 @@ bool Decoder::State::commit(Text& text, std::int32_t row, std::int32_t token, fl
   return !masked;
 }
 
+/// Adds rows; the positions of committed rows behind them move.
+void Decoder::State::grow(DecodingText& text, std::vector<std::int32_t>& committed) {
+  const Growth growth = text.strategy->growth();
+  Canvas& canvas = text.canvas;
+  if (growth.masks + growth.ends == 0) return;
+  canvas.insert(growth.row, growth.masks, mask, true);
+  canvas.insert(canvas.rows(), growth.ends, std::int32_t(config.eos_token), false);
+  text.length += growth.masks + growth.ends;
+  text.cached.forget();
+  for (std::int32_t& position : committed)
+    if (position >= growth.row - canvas.hidden) position += std::int32_t(growth.masks);
+}
+
 /// What a step changed in one text.
-void Decoder::State::take(Text& text, const PlannedStep& step, std::span<const Change> changes,
-                          std::int64_t logit_rows, const DecodingObserver& observer) {
+void Decoder::State::take(DecodingText& text, const PlannedStep& step,
+                          std::span<const Change> changes, std::int64_t logit_rows,
+                          const DecodingObserver& observer) {
+  ++stats.steps;
   std::vector<std::int32_t> committed, revoked;
   for (const Change& change : changes) {
     const auto position = std::int32_t(change.row - text.canvas.hidden);
@@ -355,6 +300,7 @@ void Decoder::State::take(Text& text, const PlannedStep& step, std::span<const C
       revoked.push_back(position);
   }
   text.cached.made(step.plan, step.pass);
+  grow(text, committed);
   if (observer) {
     DecodingStep seen =
         step_of(text, std::int64_t(step.pass.rows.size() + step.plan.shadows.size()), logit_rows);
@@ -389,55 +335,6 @@ void Decoder::State::run_step(std::span<const PlannedStep> steps,
     take(live[i], steps[i], live[i].strategy->decide(live[i].canvas, plan, found), plan.draws(),
          observer);
   }
-}
-
-std::vector<CommitSchedule> Decoder::State::schedules() const {
-  std::vector<CommitSchedule> all;
-  if (device)
-    for (const Text& text : live) all.push_back(text.strategy->schedule(text.canvas));
-  return all;
-}
-
-/// As many steps as run_step() would take them one by one. What they committed comes back after the
-/// last or, for an observer, after each.
-void Decoder::State::run_round(std::vector<PlannedStep> steps,
-                               const std::vector<CommitSchedule>& schedules, std::int64_t passes,
-                               const DecodingObserver& observer) {
-  for (PlannedStep& step : steps) widen(step.plan, *step.canvas);
-  device->begin(batch_of(steps, batch_model), schedules, passes);
-  const DecodingBatch& batch = device->batch();
-  std::vector<std::uint8_t> in_block(live.size(), true);
-  std::int64_t seen = 0;
-  for (std::int64_t pass = 0; pass < passes; ++pass) {
-    device->step(pass);
-    count_pass(steps, batch);
-    if (!observer && pass + 1 < passes) continue;
-    const RoundCommits& commits = device->commits();
-    for (; seen <= pass; ++seen)
-      for (std::size_t i = 0; i < live.size(); ++i)
-        in_block[i] =
-            in_block[i] && take_from_device(live[i], steps[i], std::size_t(batch.draw_offsets[i]),
-                                            batch, commits, std::int32_t(seen), observer);
-  }
-}
-
-/// Returns whether the block goes on.
-bool Decoder::State::take_from_device(Text& text, const PlannedStep& step, std::size_t first_draw,
-                                      const DecodingBatch& batch, const RoundCommits& commits,
-                                      std::int32_t number, const DecodingObserver& observer) {
-  std::vector<Change> changes;
-  std::int64_t masked = 0;
-  for (std::size_t i = 0; i < step.plan.open.size(); ++i) {
-    const std::size_t m = first_draw + i;
-    masked += text.canvas.masked[std::size_t(step.plan.open[i])];
-    if (commits.step[m] == number)
-      changes.push_back({step.plan.open[i], commits.tokens[std::size_t(batch.drawn_row(m))],
-                         commits.probability[m]});
-  }
-  const std::int64_t block = text.strategy->progress().block;
-  take(text, step, changes, masked, observer);
-  const DecodingProgress& now = text.strategy->progress();
-  return !now.finished && now.block == block;
 }
 
 // --- construction

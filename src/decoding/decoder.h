@@ -48,13 +48,16 @@ struct DecodingStats {
   std::int64_t logit_rows = 0;  // of them, rows whose logits were needed
   std::int64_t tokens = 0;      // committed, and not taken back
   std::int64_t refreshes = 0;   // of approximate caches, of each text by itself
+  std::int64_t steps = 0;       // passes, of each text by itself
 
   /// What was done since.
   DecodingStats operator-(const DecodingStats& before) const {
-    return {passes - before.passes, rows - before.rows, logit_rows - before.logit_rows,
-            tokens - before.tokens, refreshes - before.refreshes};
+    return {passes - before.passes, rows - before.rows,           logit_rows - before.logit_rows,
+            tokens - before.tokens, refreshes - before.refreshes, steps - before.steps};
   }
 };
+/// What the decoders of all ranks have done. Collective.
+DecodingStats sum_over(Communicator& data, const DecodingStats& own);
 
 /// The most that one forward pass may be asked for.
 struct DecoderLimits {

@@ -4,6 +4,7 @@
 
 #include "decoding/strategies/confidence.h"
 #include "decoding/strategies/fixed_count.h"
+#include "decoding/strategies/growing.h"
 #include "decoding/strategies/left_to_right.h"
 #include "decoding/strategies/revocable.h"
 
@@ -17,7 +18,6 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
                      shift = model.logits_shift;
   BlockLayout layout{.first = prompt,
                      .length = o.block_length,
-                     .count = o.blocks(),
                      .sees_later = model.attention == Attention::bidirectional,
                      .prompt = prompt,
                      .end_token = o.stop_at_end ? std::int32_t(model.eos_token) : -1,
@@ -28,7 +28,6 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
     const auto masked = std::int64_t(std::count(canvas.masked.begin(), canvas.masked.end(), true));
     layout = {.first = 0,
               .length = canvas.rows(),
-              .count = 1,
               .sees_later = true,
               .prompt = 0,
               .end_token = -1,
@@ -39,10 +38,11 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
   }
   if (!layout.sees_later) {  // blocks are divided from the first position on
     layout.first = prompt / o.block_length * o.block_length;
-    layout.count = (canvas.rows() - layout.first) / o.block_length;
   }
   // Rounded up: the answer need not be whole blocks of a block-causal model.
-  layout.steps = o.steps > 0 ? (o.steps + layout.count - 1) / layout.count : layout.length;
+  const std::int64_t blocks = (canvas.rows() - layout.first + o.block_length - 1) / o.block_length;
+  layout.steps = o.steps > 0 ? (o.steps + blocks - 1) / blocks : layout.length;
+  if (o.initial_length > 0) layout.steps = o.gen_length;  // masks may be added to a block
   return layout;
 }
 
@@ -74,8 +74,10 @@ Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {
     canvas.append(token, masked, !masked);
   }
   if (causal || request.infill) return canvas;
-  const std::int64_t rows =
-      canvas_rows(std::int64_t(request.tokens.size()), request.options, model);
+  const auto prompt = std::int64_t(request.tokens.size());
+  const std::int64_t rows = request.options.initial_length > 0
+                                ? canvas.rows() + request.options.initial_length
+                                : canvas_rows(prompt, request.options, model);
   while (canvas.rows() < rows) canvas.append(std::int32_t(model.mask_token), true, false);
   return canvas;
 }
@@ -86,6 +88,8 @@ std::unique_ptr<Strategy> make_strategy(const DecodingRequest& request, const Ca
   if (model.attention == Attention::causal)
     return std::make_unique<LeftToRight>(o.gen_length, model.eos_token);
   const BlockLayout layout = layout_of(request, canvas, model);
+  if (o.initial_length > 0)
+    return std::make_unique<Growing>(canvas, layout, o, std::int32_t(model.eos_token));
   switch (o.strategy) {
     case StrategyKind::remdm:
       return std::make_unique<ReMdm>(canvas, layout, request);

@@ -23,17 +23,19 @@ struct StepPlan {
   std::int64_t visible = 0;        // rows [0, visible) exist for this step
   std::vector<std::int32_t> open;  // those that the draws may fill, increasing
   std::int64_t shift = 0;          // the draw for row i is read from the logits of i - shift
-  std::vector<std::int32_t> shadows = {};  // rows that a masked row also stands for (strategy wino)
-  std::uint64_t noise_step = 0;            // names the draws' noise, with seed, sample and row
+  // Rows that a masked row also stands for (strategy wino); some of these rows get logits there.
+  std::vector<std::int32_t> shadows = {}, verified = {};
+  std::uint64_t noise_step = 0;  // names the draws' noise, with seed, sample and row
 
-  /// One per open row, then one per shadow.
-  std::int64_t draws() const { return std::int64_t(open.size() + shadows.size()); }
+  /// One per open row, then one per shadow that is verified.
+  std::int64_t draws() const { return std::int64_t(open.size() + verified.size()); }
   /// The row that draw m is read from, of those for open rows.
   std::int32_t logit_row(std::size_t m) const { return open[m] - std::int32_t(shift); }
 };
 
-/// What a step found at a plan's logit rows and then its shadows, in the softmax of the logits
-/// without noise or temperature. Of `current`, what Strategy::needs() does not name is empty.
+/// What a step found at a plan's logit rows and then its verified shadows, in the softmax of the
+/// logits without noise or temperature. Of `current`, what Strategy::needs() does not name is
+/// empty.
 struct RowStatistics {
   std::span<const std::int32_t> tokens;            // drawn
   std::span<const float> confidence;               // p(drawn)
@@ -65,6 +67,12 @@ inline constexpr std::int32_t kMaskAgain = -1;
 inline Change committed(const StepPlan& plan, const RowStatistics& found, std::size_t m) {
   return {plan.open[m], found.tokens[m], found.confidence[m]};
 }
+
+/// Rows that a step adds to the canvas.
+struct Growth {
+  std::int64_t row = 0, masks = 0;  // so many masked rows before this one
+  std::int64_t ends = 0;            // and, behind everything, rows with the end token
+};
 
 /// How the coming steps of a block choose among the plan's open rows, where a device can do it
 /// (Ops::decide): in order of a score, with noise steps from the plan's on.
@@ -98,6 +106,8 @@ class Strategy {
   /// Rows in increasing order, each once.
   virtual std::vector<Change> decide(const Canvas& canvas, const StepPlan& plan,
                                      const RowStatistics& found) = 0;
+  /// What the step adds after the changes of decide().
+  virtual Growth growth() const { return {}; }
   /// The step is done; its changes are on the canvas.
   virtual void advance(const Canvas& canvas) = 0;
 

@@ -161,10 +161,8 @@ std::string Answers::answer(const std::vector<std::int32_t>& tokens, std::size_t
 }
 
 DecodingRequest Answers::gaps(const std::vector<std::int32_t>& canvas, std::int64_t record) const {
-  // All gaps at once, those of the highest confidence first: blocks and guidance are for answers.
-  const DecodingOptions options{.steps = task_.sampler.steps,
-                                .temperature = task_.sampler.temperature,
-                                .seed = task_.sampler.seed};
+  DecodingOptions options = task_.sampler;
+  options.cfg_scale = 0;  // by a prompt, of which there is none
   return {.tokens = canvas, .options = options, .sample = record, .infill = true};
 }
 

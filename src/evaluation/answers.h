@@ -36,6 +36,8 @@ class Answers {
   /// For these requests: of any number of them, together of pass_tokens() tokens.
   Decoder& decoder();
   std::int64_t pass_tokens() const;
+  /// What it has done.
+  DecodingStats generated() const { return decoder_ ? decoder_->stats() : DecodingStats(); }
 
   /// Prompts that lost their beginning, each counted once, whatever the number of its choices.
   std::int64_t cut_prompts() const { return cut_prompts_; }

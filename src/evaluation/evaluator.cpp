@@ -78,6 +78,9 @@ class Run {
     result_.records = std::int64_t(records_.size());
     result_.cut_prompts = over_all_ranks(answers_.cut_prompts());
     result_.unfinished_searches = over_all_ranks(matches_.unfinished_searches());
+    Communicator* const data = subject_.ranks.data();
+    result_.generated = answers_.generated();
+    if (data) result_.generated = sum_over(*data, result_.generated);
     return result_;
   }
 

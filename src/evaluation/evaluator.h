@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "config/task.h"
 #include "data/chat_template.h"
+#include "decoding/decoder.h"
 #include "evaluation/distribute_records.h"
 #include "kernels/ops.h"
 #include "model/model_weights.h"
@@ -28,6 +29,7 @@ struct TaskResult {
   std::int64_t records = 0;
   std::int64_t cut_prompts = 0;          // prompts that lost their beginning, being too long
   std::int64_t unfinished_searches = 0;  // outputs in which task.pattern took too many steps
+  DecodingStats generated;               // by all data ranks together; none if there is no pass
 };
 
 /// A model under test, or this rank's shard of it. All are borrowed.

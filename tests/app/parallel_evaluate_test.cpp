@@ -122,7 +122,14 @@ class ParallelEvaluate : public ::testing::Test {
     EXPECT_EQ(job->wait(), 0) << job->err();
     Result result{job->out(), read_file(folder_ / "o.jsonl"),
                   Json::parse(read_file(folder_ / "r.json"))};
-    for (Json& task : result.json["tasks"]) task.erase("seconds");
+    for (Json& task : result.json["tasks"]) {
+      task.erase("seconds");
+      if (!task.contains("generation")) continue;
+      // How many texts share a pass depends on the layout.
+      for (const char* of_layout :
+           {"passes", "tokens_per_pass", "ms_per_pass", "tokens_per_second"})
+        task["generation"].erase(of_layout);
+    }
     return result;
   }
   std::string scored(const Words& arguments, Layout layout) const {
@@ -193,13 +200,20 @@ TEST_F(ParallelEvaluate, EachRankTakesItsDevice) {
   const testing::Devices devices(4);
   if (!devices.why_not.empty()) GTEST_SKIP() << devices.why_not;
   Words some = {tasks()[0], tasks()[1], "--set", "task.limit=3"};
+  // A round on a device computes rows that are filled, and passes that find the block full.
+  const auto without_rows = [](Json json) {
+    for (Json& task : json["tasks"])
+      if (task.contains("generation"))
+        for (const char* key : {"rows", "logit_rows"}) task["generation"].erase(key);
+    return json;
+  };
   const Result alone = evaluated(some, {1, 1});
   some.insert(some.end(), {"--device", testing::kDevice});
   for (const Layout layout : {Layout{1, 1}, Layout{4, 2}}) {
     Result found = evaluated(some, layout);
     EXPECT_EQ(found.outcomes, alone.outcomes);
     found.json["model"]["device"] = "cpu";
-    expect_near(found.json, alone.json);
+    expect_near(without_rows(found.json), without_rows(alone.json));
   }
 }
 

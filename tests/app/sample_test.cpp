@@ -244,6 +244,8 @@ TEST_F(SampleText, SaysWhatItTook) {
   EXPECT_EQ(stats["tokens"], 8);
   EXPECT_EQ(stats["refreshes"], 2);
   EXPECT_EQ(stats["tokens_per_pass"], 4);
+  EXPECT_EQ(stats["steps"], 2);
+  EXPECT_EQ(stats["tokens_per_step"], 4);
   EXPECT_GT(stats["ms_per_pass"], 0);
   EXPECT_GT(stats["tokens_per_second"], 0);
   nlohmann::json steps = nlohmann::json::parse(read_file(map));

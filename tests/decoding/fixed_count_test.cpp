@@ -34,7 +34,6 @@ Rows chosen(FixedCount& strategy, const Canvas& c, const std::vector<float>& con
 FixedCount after_prompt(const Canvas& c, const DecodingOptions& o, std::int64_t sample = 0) {
   const BlockLayout layout{.first = 3,
                            .length = o.tokens_per_block(),
-                           .count = o.blocks(),
                            .sees_later = true,
                            .prompt = 3,
                            .end_token = -1,
@@ -106,7 +105,7 @@ TEST(FixedCount, RandomRemaskingChoosesWithoutLogits) {
 
 TEST(FixedCount, AnInfillingIsOneBlockAndDrawsNoMasks) {
   const Canvas c = canvas();
-  FixedCount strategy(c, {0, 11, 1, true, 0, -1, 4, 11},
+  FixedCount strategy(c, {0, 11, true, 0, -1, 4, 11},
                       {.tokens = {}, .options = {}, .infill = true});
   EXPECT_EQ(strategy.progress().of, 4);
   EXPECT_FALSE(strategy.may_draw_mask());

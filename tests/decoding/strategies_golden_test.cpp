@@ -23,7 +23,7 @@ class GoldenStrategies : public ::testing::Test {
   struct Case {
     std::string name;
     DecodingRequest request;
-    std::vector<Tokens> canvases;
+    std::vector<Tokens> canvases;  // those of a text that grows are of several lengths
     std::int64_t end_token;
   };
 
@@ -37,12 +37,14 @@ class GoldenStrategies : public ::testing::Test {
     return c;
   }
 
-  /// Those of models with this size of blocks; 0: of bidirectional ones.
-  std::vector<Case> cases(std::int64_t block_size) const {
+  /// Those of models with this size of blocks; 0: of bidirectional ones. Either texts that grow or
+  /// others.
+  std::vector<Case> cases(std::int64_t block_size, bool growing = false) const {
     const auto listed = nlohmann::json::parse(golden_.metadata("cases"));
     std::vector<Case> found;
     for (const auto& [name, options] : listed.items()) {
       if (options.value("block_size", 0) != block_size) continue;
+      if (options.contains("initial_length") != growing) continue;
       Case c;
       c.name = name;
       c.request.tokens = tokens_of(golden_[name + "/prompt"]);
@@ -50,8 +52,10 @@ class GoldenStrategies : public ::testing::Test {
       c.end_token =
           options.value("end_token", std::int64_t(std::stoll(weights_file_.metadata("eos_token"))));
       const Tensor canvases = golden_[name + "/canvases"];  // [steps, T]
-      for (std::int64_t step = 0; step < canvases.rows(); ++step)
+      for (std::int64_t step = 0; step < canvases.rows(); ++step) {
         c.canvases.push_back(tokens_of(canvases.row_range(step, 1)));
+        std::erase(c.canvases.back(), -1);
+      }
       found.push_back(std::move(c));
     }
     return found;
@@ -63,6 +67,8 @@ class GoldenStrategies : public ::testing::Test {
     const ModelConfig c = config(block_size, cases[0].end_token);
     ModelTensors weights(cpu().memory(), c, "weights");
     read_weights(weights_file_, "plain/", weights);
+    if (cases[0].request.options.initial_length > 0)
+      cpu().copy(weights.head, golden_["growing/ff_out"]);
     Decoder decoder(cpu(), c, weights,
                     {.tokens = 1000,
                      .sequences = std::int64_t(cases.size()),
@@ -107,6 +113,7 @@ class GoldenStrategies : public ::testing::Test {
     take("entropy_bound", o.entropy_bound);
     take("revise_threshold", o.revise_threshold);
     take("remask_rate", o.remask_rate);
+    take("initial_length", o.initial_length);
     return o;
   }
 
@@ -122,6 +129,14 @@ TEST_F(GoldenStrategies, OfABidirectionalModel) {
 TEST_F(GoldenStrategies, WithACacheThatEveryPassRefreshes) {
   for (const CacheKind cache : {CacheKind::prefix, CacheKind::dual, CacheKind::vicinity})
     expect_canvases(cases(0), 0, cache, 1);
+}
+
+TEST_F(GoldenStrategies, OfTextsThatGrow) {
+  const std::vector<Case> all = cases(0, true);
+  ASSERT_GE(all.size(), 2u);
+  expect_canvases(all, 0, CacheKind::none, 0);
+  for (const CacheKind cache : {CacheKind::prefix, CacheKind::dual, CacheKind::vicinity})
+    expect_canvases(all, 0, cache, 1);
 }
 
 // The expected values recompute every row in every pass; the cache is exact.

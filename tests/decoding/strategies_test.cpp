@@ -229,7 +229,8 @@ TEST(Wino, ShadowsVerifyWhatWasCommitted) {
   EXPECT_EQ(text.step(Values{0.7f, 0.1f, 0.8f, 0.61f, 0.2f, 0.1f, 0.1f, 0.1f}), (Rows{2, 4, 5}));
   StepPlan plan = text.plan();
   EXPECT_EQ(plan.open, (Rows{3, 6, 7, 8, 9}));
-  EXPECT_EQ(plan.shadows, (Rows{2, 4, 5}));  // not of the prompt
+  EXPECT_EQ(plan.shadows, (Rows{2, 3, 4, 5, 6, 7, 8, 9}));  // not of the prompt
+  EXPECT_EQ(plan.verified, (Rows{2, 4, 5}));
   // All three are doubted, and two of them may be masked again: the least probable.
   const Rows tokens(8, 1);
   const Values two = {0.9f, 0.65f, 0.1f, 0.1f, 0.1f, 0, 0, 0},
@@ -238,11 +239,11 @@ TEST(Wino, ShadowsVerifyWhatWasCommitted) {
   EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = two, .current = current}),
             (Rows{3, -5, -6, 6}));
   // A step that commits one token takes none back, though two were committed before.
-  EXPECT_EQ(text.plan().shadows, (Rows{2, 3, 6}));
+  EXPECT_EQ(text.plan().verified, (Rows{2, 3, 6}));
   EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = one, .current = current}),
             (Rows{4}));
   // Nor does the step after it.
-  EXPECT_EQ(text.plan().shadows, (Rows{2, 3, 4, 6}));
+  EXPECT_EQ(text.plan().verified, (Rows{2, 3, 4, 6}));
   EXPECT_EQ(text.step(RowStatistics{.tokens = tokens, .confidence = two, .current = current}),
             (Rows{5, 7}));
 }
@@ -340,6 +341,37 @@ TEST(Blocks, OfABlockCausalModelLieOnAGrid) {
   EXPECT_TRUE(complete.finished());
 }
 
+// --- length
+
+// An end token of probability 1 in n rows is an expectation of n / 32.
+TEST(Growing, AddsMasksUntilAnEndIsExpected) {
+  Text text({.gen_length = 64, .initial_length = 4}, {3, 4});
+  EXPECT_EQ(text.canvas.rows(), 6);
+  const auto step = [&](float end, float confidence) {
+    const auto n = std::size_t(text.plan().draws());
+    const Rows draws(n, 1), ends(n, 8);
+    const Values drawn(n, confidence), best(n, end), none(n, 0);
+    const Rows filled = text.step(RowStatistics{draws, drawn, ends, best, none});
+    const Growth g = text.strategy->growth();
+    text.canvas.insert(g.row, g.masks, 9, true);
+    text.canvas.insert(text.canvas.rows(), g.ends, 8, false);
+    return std::vector<std::int64_t>{std::int64_t(filled.size()), g.row, g.masks, g.ends};
+  };
+  using Seen = std::vector<std::int64_t>;
+  EXPECT_EQ(step(1, 0.5f), (Seen{0, 6, 8, 0}));    // 4 / 32
+  EXPECT_EQ(step(1, 0.5f), (Seen{0, 14, 8, 0}));   // 12 / 32
+  EXPECT_EQ(step(1, 0.5f), (Seen{0, 22, 0, 16}));  // 20 / 32: long enough
+  EXPECT_EQ(text.canvas.rows(), 38);
+  // 32 rows of 0.8 expect too little of an end. Improbable rows are where the text is too short.
+  EXPECT_EQ(step(0.8f, 0.3f), (Seen{1, 0, 0, 0}));
+  EXPECT_EQ(step(0.8f, 0.05f), (Seen{1, 4, 7, 0}));
+  EXPECT_EQ(step(1, 0.05f), (Seen{1, 0, 0, 0}));  // 1: not while an end is expected
+  // 21 rows are left.
+  for (const std::int64_t masks : {7, 7, 7, 0}) EXPECT_EQ(step(0.8f, 0.05f)[2], masks);
+  EXPECT_EQ(text.canvas.rows(), 66);
+  EXPECT_EQ(step(0.8f, 0.05f), (Seen{1, 0, 0, 0}));
+}
+
 // --- options
 
 TEST(DecodingOptions, WhatAModelMakesOfThem) {
@@ -390,6 +422,15 @@ TEST(DecodingOptions, WhatAModelHasNoUseFor) {
   EXPECT_TRUE(contains(error({.gen_length = 10, .block_length = 4}, Attention::bidirectional),
                        "does not divide"));
   EXPECT_TRUE(contains(error({.remask_rate = 2}, Attention::bidirectional), "at most 1"));
+  EXPECT_TRUE(contains(error({.gen_length = 8, .initial_length = 9}, Attention::bidirectional),
+                       "initial_length is 9; it must be at most gen_length 8"));
+  EXPECT_TRUE(contains(error({.initial_length = 4}, Attention::causal), "needs no length"));
+  EXPECT_TRUE(contains(error({.initial_length = 4}, Attention::block_causal), "needs no length"));
+  EXPECT_TRUE(contains(
+      error({.strategy = StrategyKind::wino, .initial_length = 4}, Attention::bidirectional),
+      "strategy wino needs to know the length"));
+  EXPECT_TRUE(contains(error({.steps = 4, .initial_length = 4}, Attention::bidirectional),
+                       "passes a text that grows"));
 }
 
 }  // namespace

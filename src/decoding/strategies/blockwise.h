@@ -7,7 +7,6 @@ namespace lacuna {
 struct BlockLayout {
   std::int64_t first;      // where block 0 begins; prompt rows in it are not filled
   std::int64_t length;     // of each block; the canvas may end within the last
-  std::int64_t count;      // of blocks
   bool sees_later;         // whether rows behind the block exist for it
   std::int64_t prompt;     // rows before the answer, among which no end token is looked for
   std::int64_t end_token;  // with a block that holds it and no mask before it the text ends; -1
@@ -34,6 +33,7 @@ class Blockwise : public Strategy {
   /// A plan in which the masked rows from `first` to the block's end are open.
   StepPlan plan_from(const Canvas& canvas, std::int64_t first) const;
   const BlockLayout& layout() const { return layout_; }
+  std::int64_t blocks(const Canvas& canvas) const;  // of the canvas
   RowRange block(const Canvas& canvas) const;
   std::int64_t masked_in_block(const Canvas& canvas) const;
 

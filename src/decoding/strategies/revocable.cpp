@@ -9,12 +9,18 @@
 namespace lacuna {
 namespace {
 
-/// Rows of the block that hold a token of the answer.
-std::vector<std::int32_t> committed_rows(const Canvas& canvas, RowRange block) {
+/// Rows of the block that are the answer's.
+std::vector<std::int32_t> answer_rows(const Canvas& canvas, RowRange block) {
   std::vector<std::int32_t> rows;
   for (std::int64_t i = block.begin; i < block.end; ++i)
-    if (!canvas.masked[std::size_t(i)] && !canvas.fixed[std::size_t(i)])
-      rows.push_back(std::int32_t(i));
+    if (!canvas.fixed[std::size_t(i)]) rows.push_back(std::int32_t(i));
+  return rows;
+}
+
+/// Those that hold a token.
+std::vector<std::int32_t> committed_rows(const Canvas& canvas, RowRange block) {
+  std::vector<std::int32_t> rows = answer_rows(canvas, block);
+  std::erase_if(rows, [&](std::int32_t row) { return canvas.masked[std::size_t(row)]; });
   return rows;
 }
 
@@ -43,7 +49,7 @@ ReMdm::ReMdm(const Canvas& canvas, const BlockLayout& layout, const DecodingRequ
       rate_(request.options.remask_rate),
       seed_(request.options.seed),
       sample_(request.sample) {
-  progress_.of = layout.count * layout.steps;
+  progress_.of = blocks(canvas) * layout.steps;
 }
 
 bool ReMdm::block_done(const Canvas&) const { return progress_.step == layout().steps; }
@@ -78,7 +84,8 @@ Wino::Wino(const Canvas& canvas, const BlockLayout& layout, const DecodingOption
 
 StepPlan Wino::plan(const Canvas& canvas) const {
   StepPlan plan = Blockwise::plan(canvas);
-  plan.shadows = committed_rows(canvas, plan.block);
+  plan.verified = committed_rows(canvas, plan.block);
+  if (!plan.verified.empty()) plan.shadows = answer_rows(canvas, plan.block);
   return plan;
 }
 
@@ -94,13 +101,13 @@ std::vector<Change> Wino::decide(const Canvas&, const StepPlan& plan, const RowS
   // The least probable first.
   std::vector<double> doubt;
   const std::size_t first = plan.open.size();
-  for (std::size_t i = 0; i < plan.shadows.size(); ++i)
+  for (std::size_t i = 0; i < plan.verified.size(); ++i)
     doubt.push_back(-double(found.current[first + i]));
   const std::int64_t revocable = accepted > 1 ? std::max<std::int64_t>(0, accepted_ - 1) : 0;
   for (const ScoredDraw& shadow : in_order(doubt)) {
     if (accepted + revocable == std::int64_t(changes.size())) break;
     if (-shadow.score >= verify_) break;
-    changes.push_back({plan.shadows[std::size_t(shadow.draw)], kMaskAgain, 0});
+    changes.push_back({plan.verified[std::size_t(shadow.draw)], kMaskAgain, 0});
   }
   accepted_ = accepted;
   sort_by_row(changes);
@@ -116,7 +123,7 @@ constexpr std::int64_t kStepsWhenFull = 16;
 TokenEditing::TokenEditing(const Canvas& canvas, const BlockLayout& layout,
                            const DecodingOptions& options)
     : Blockwise(canvas, layout), fill_(options.threshold), edit_(options.revise_threshold) {
-  progress_.of += layout.count * kStepsWhenFull;
+  progress_.of += blocks(canvas) * kStepsWhenFull;
 }
 
 StepPlan TokenEditing::plan(const Canvas& canvas) const {

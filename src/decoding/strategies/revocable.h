@@ -33,8 +33,8 @@ class ReMdm final : public Blockwise {
 /// everything but the row that they stand for and are seen by each other alone: a token that its
 /// shadow finds less probable than `revise_threshold` is masked again. Of those, none in a step
 /// that commits one token, and at most one less than were committed a step before, so that the
-/// block gets filled. The authors' code computes shadows of all rows of the block, and they see all
-/// of them; here only committed rows have one.
+/// block gets filled. Every row of the block has a shadow, as in the authors' code
+/// (github.com/Feng-Hong/WINO-DLLM), once there is a token to verify.
 class Wino final : public Blockwise {
  public:
   Wino(const Canvas& canvas, const BlockLayout& layout, const DecodingOptions& options);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Feeds mutated files to every reader of files that anybody may have made, guided by coverage, under
-# AddressSanitizer and UndefinedBehaviorSanitizer, with limits on single allocations and on memory.
+# Feeds mutated files to every reader of files that anybody may have made, and mutated requests to the
+# server's parsers, guided by coverage, under AddressSanitizer and UndefinedBehaviorSanitizer, with limits
+# on single allocations and on memory.
 #
 #   scripts/fuzz.sh [TARGET|all] [RUNS]     # all, 1,000,000 inputs each; build/fuzz/bin/fuzz lists the targets
 #
@@ -10,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${2:-1000000}
 targets=(hdf5 safetensors index gguf tokenizer regex config task pattern record corpus dialogue chat_template
-  hugging_face_config metrics)
+  hugging_face_config metrics http_request api_request)
 [ "${1:-all}" = all ] || targets=("$1")
 if ! command -v clang++ >/dev/null; then
   root=()

@@ -11,7 +11,7 @@ namespace {
 using RequestJson = nlohmann::json;
 
 constexpr std::int64_t kMostTokens = 1 << 24;
-constexpr std::size_t kMostStops = 4, kLongestStop = 1024;
+constexpr std::size_t kMostStops = 4, kLongestStop = 1024, kMostChoices = 64;
 
 /// The fields of DecodingOptions under their own names, but for gen_length.
 void read_options(JsonFields& fields, GenerationFields& request) {
@@ -103,6 +103,23 @@ void read_common(JsonFields& fields, const RequestDefaults& defaults, Generation
   read_stream_options(fields, request);
   refuse_unsupported(fields);
   (void)fields.text("user");  // who asks changes no answer
+}
+
+/// Of requests that generate nothing: the likeliest of some texts is the answer.
+void read_choices(JsonFields& fields, GenerationFields& request) {
+  const RequestJson* list = fields.find("choices");
+  if (!list) return;
+  if (!list->is_array() || list->size() < 2 || list->size() > kMostChoices)
+    fields.refuse("choices", str("must be a list of 2 to ", kMostChoices, " texts"));
+  for (const RequestJson& choice : *list) {
+    if (!choice.is_string() || choice.get_ref<const std::string&>().empty())
+      fields.refuse("choices", "must be texts that are not empty");
+    request.choices.push_back(choice.get<std::string>());
+  }
+  if (request.n != 1) fields.refuse("n", "must be 1 with 'choices'", "unsupported_parameter");
+  for (const char* name : {"stop", "max_tokens", "max_completion_tokens"})
+    if (fields.find(name))
+      fields.refuse(name, "has no meaning with 'choices'", "unsupported_parameter");
 }
 
 ApiPrompt ids_or_text(JsonFields& fields, const RequestJson& value) {
@@ -200,6 +217,7 @@ CompletionRequest parse_completion(std::string_view body, const RequestDefaults&
   CompletionRequest request;
   read_common(fields, defaults, request);
   request.prompts = read_prompts(fields);
+  read_choices(fields, request);
   fields.unsupported("best_of", {1, request.n});
   fields.unsupported("echo", {false});
   fields.unsupported("suffix", {""}, "is not supported; POST /v1/infill fills gaps");
@@ -212,6 +230,7 @@ ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults) {
   ChatRequest request;
   read_common(fields, defaults, request);
   request.messages = read_messages(fields);
+  read_choices(fields, request);
   for (const char* name : {"tools", "functions"}) fields.unsupported(name, {RequestJson::array()});
   for (const char* name : {"tool_choice", "function_call"})
     fields.unsupported(name, {"none", "auto"});

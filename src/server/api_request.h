@@ -22,6 +22,7 @@ struct GenerationFields {
   std::int64_t n = 1;           // answers to each prompt
   std::vector<std::string> stop;
   bool stream = false, include_usage = false;
+  std::vector<std::string> choices;  // the answer is the likeliest of these; none: any text
 };
 
 /// A text, or token ids.

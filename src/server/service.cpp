@@ -204,13 +204,19 @@ void Service::completion(const HttpRequest& request, std::shared_ptr<HttpExchang
   for (const ApiPrompt& prompt : asked.prompts) prompts.push_back(prompt_tokens(prompt));
   if (asked.n * std::int64_t(prompts.size()) > kMostAnswers)
     throw ApiError(400, str("more than ", kMostAnswers, " answers"), "n");
+  if (!asked.choices.empty()) {
+    if (prompts.size() != 1) throw ApiError(400, "'choices' are for one prompt", "prompt");
+    return choose(asked, false, prompts[0], std::move(exchange));
+  }
   generate(request, asked, false, prompts, std::move(exchange));
 }
 
 void Service::chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
   const ChatRequest asked = parse_chat(request.body, defaults());
   check_model(asked.model);
-  generate(request, asked, true, {chat_prompt(asked.messages)}, std::move(exchange));
+  const std::vector<std::int32_t> prompt = chat_prompt(asked.messages);
+  if (!asked.choices.empty()) return choose(asked, true, prompt, std::move(exchange));
+  generate(request, asked, true, {prompt}, std::move(exchange));
 }
 
 std::string Service::models() const {

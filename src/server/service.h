@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,9 @@
 namespace lacuna {
 
 struct CanvasFormat;
+struct CompletionFormat;
+struct Likelihood;
+struct PromptedText;
 
 struct ServiceOptions {
   std::string model_name;
@@ -74,6 +78,16 @@ class Service {
                              std::vector<std::int32_t> tokens) const;
   CanvasFormat canvas_format(const CanvasRequest& asked) const;
 
+  /// Answers with the likeliest of the choices.
+  void choose(const GenerationFields& fields, bool chat, const std::vector<std::int32_t>& prompt,
+              std::shared_ptr<HttpExchange> exchange);
+  /// Scores texts between the steps of generation, then calls `done` in the engine's thread.
+  void score_texts(std::vector<PromptedText> texts, std::int64_t samples, std::uint64_t seed,
+                   const std::shared_ptr<HttpExchange>& exchange,
+                   std::function<void(const std::vector<Likelihood>&)> done);
+  void check_scored(const PromptedText& text, const std::string& field) const;
+  void answer_choice(const PromptedText& text, const CompletionFormat& format,
+                     const Tokenizer& tokenizer, const std::shared_ptr<HttpExchange>& exchange);
   void generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
                 const std::vector<std::vector<std::int32_t>>& prompts,
                 std::shared_ptr<HttpExchange> exchange);

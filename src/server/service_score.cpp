@@ -1,4 +1,5 @@
 // The endpoints that generate nothing: /v1/score, /tokenize and /detokenize.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
 #include "server/api_error.h"
+#include "server/completion_answer.h"
 #include "server/service.h"
 
 namespace lacuna {
@@ -18,6 +20,7 @@ using ScoreJson = nlohmann::ordered_json;
 
 /// Rows of a scoring pass: those of a few steps of generation, which goes on between two passes.
 constexpr std::int64_t kScoreRows = 1024;
+constexpr std::int64_t kChoiceSamples = 128;
 
 struct ClientGone : std::exception {};
 
@@ -40,36 +43,28 @@ ScoreJson score_json(const Likelihood& l, std::size_t bytes) {
 
 }  // namespace
 
-void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
-  const ScoreRequest asked = parse_score(request.body);
-  check_model(asked.model);
-  const PromptedText text = encode_pair(*model_.source.tokenizer, TaskText::written(asked.prompt),
-                                        TaskText::written(asked.text));
-  const ModelConfig& config = model_.config();
-  check_ids(text.tokens, "text");
-  const auto length = std::int64_t(text.tokens.size());
-  if (length > config.max_seq_length)
-    throw ApiError(
-        400,
-        str("prompt and text have ", length, " tokens; the model takes ", config.max_seq_length),
-        "text", "context_length_exceeded");
+void Service::score_texts(std::vector<PromptedText> texts, std::int64_t samples, std::uint64_t seed,
+                          const std::shared_ptr<HttpExchange>& exchange,
+                          std::function<void(const std::vector<Likelihood>&)> done) {
   const auto gone = std::make_shared<std::atomic<bool>>(false);
-  const auto task = [this, asked, text, length, gone, exchange] {
+  auto task = [this, texts = std::move(texts), samples, seed, gone, exchange,
+               done = std::move(done)] {
     try {
-      if (*gone) return;
-      LikelihoodEstimator estimator(*model_.ops, model_.config(), model_.weights,
-                                    std::max(length + 1, kScoreRows));
+      if (*gone) throw ClientGone();
+      std::int64_t rows = kScoreRows;
+      for (const PromptedText& text : texts)
+        rows = std::max(rows, std::int64_t(text.tokens.size()) + 1);
+      LikelihoodEstimator estimator(*model_.ops, model_.config(), model_.weights, rows);
       estimator.on_pass([&] {
         ++metrics_.passes;
         if (*gone || engine_->stopping()) throw ClientGone();
         engine_->step();
       });
       LikelihoodOptions options;
-      options.samples = asked.samples;
-      options.seed = asked.seed;
-      const Likelihood result = estimator.score({text}, options).front();
+      options.samples = samples;
+      options.seed = seed;
+      done(estimator.score(texts, options));
       ++metrics_.succeeded;
-      exchange->reply({.body = text_of_score_json(score_json(result, asked.text.size()))});
     } catch (const ClientGone&) {
       ++metrics_.cancelled;
     } catch (const std::exception& e) {
@@ -77,8 +72,77 @@ void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> ex
       exchange->reply(error_reply(api_error_of(e)));
     }
   };
-  if (!engine_->run(task)) throw too_busy();
+  if (!engine_->run(std::move(task))) throw too_busy();
   exchange->on_gone([gone] { *gone = true; });
+}
+
+void Service::check_scored(const PromptedText& text, const std::string& field) const {
+  check_ids(text.tokens, field);
+  const auto length = std::int64_t(text.tokens.size());
+  const ModelConfig& config = model_.config();
+  if (length > config.max_seq_length)
+    throw ApiError(
+        400,
+        str("prompt and text have ", length, " tokens; the model takes ", config.max_seq_length),
+        field, "context_length_exceeded");
+  if (config.attention == Attention::causal && text.prompt == 0 && config.eos_token < 0)
+    throw ApiError(400, "an autoregressive model without an end token needs a prompt", "prompt");
+}
+
+void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
+  const ScoreRequest asked = parse_score(request.body);
+  check_model(asked.model);
+  PromptedText text = encode_pair(*model_.source.tokenizer, TaskText::written(asked.prompt),
+                                  TaskText::written(asked.text));
+  check_scored(text, "text");
+  score_texts({std::move(text)}, asked.samples, asked.seed, exchange,
+              [exchange, bytes = asked.text.size()](const std::vector<Likelihood>& results) {
+                exchange->reply({.body = text_of_score_json(score_json(results.front(), bytes))});
+              });
+}
+
+void Service::choose(const GenerationFields& fields, bool chat,
+                     const std::vector<std::int32_t>& prompt,
+                     std::shared_ptr<HttpExchange> exchange) {
+  const Tokenizer& tokenizer = chat ? chat_->tokenizer() : *model_.source.tokenizer;
+  std::vector<PromptedText> texts;
+  for (const std::string& choice : fields.choices) {
+    PromptedText text{prompt, std::int64_t(prompt.size())};
+    const std::vector<std::int32_t> ids = tokenizer.encode(choice, Tokenizer::Special::as_text);
+    text.tokens.insert(text.tokens.end(), ids.begin(), ids.end());
+    check_scored(text, "choices");
+    texts.push_back(std::move(text));
+  }
+  const CompletionFormat format{.chat = chat,
+                                .stream = fields.stream,
+                                .include_usage = fields.include_usage,
+                                .model = options_.model_name,
+                                .seed = fields.options.seed,
+                                .prompt_tokens = std::int64_t(prompt.size())};
+  const auto scored = texts;
+  score_texts(std::move(texts), kChoiceSamples, fields.options.seed, exchange,
+              [this, scored, format, exchange, &tokenizer](const std::vector<Likelihood>& results) {
+                const auto least = std::min_element(
+                    results.begin(), results.end(),
+                    [](const Likelihood& a, const Likelihood& b) { return a.nats < b.nats; });
+                const PromptedText& best = scored[std::size_t(least - results.begin())];
+                answer_choice(best, format, tokenizer, exchange);
+              });
+}
+
+/// As if the model had generated the text and then ended.
+void Service::answer_choice(const PromptedText& text, const CompletionFormat& format,
+                            const Tokenizer& tokenizer,
+                            const std::shared_ptr<HttpExchange>& exchange) {
+  constexpr std::int32_t end = -1;
+  CompletionAnswer answer(exchange, format, {{text.prompt, {}, text.response() + 1}},
+                          {.tokens = {end}, .stops = {}}, tokenizer, model_.config(), metrics_);
+  answer.on_queued();
+  DecodingResult result{};
+  result.tokens = text.tokens;
+  result.tokens.push_back(end);
+  answer.on_result(0, result);
+  answer.on_complete({});
 }
 
 void Service::tokenize(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {

@@ -31,6 +31,8 @@ constexpr Target kTargets[] = {
     {"chat_template", read_chat_template, chat_template_seeds},
     {"hugging_face_config", read_hugging_face_config, hugging_face_config_seeds},
     {"metrics", read_metrics, metrics_seeds},
+    {"http_request", read_http_request, http_request_seeds},
+    {"api_request", read_api_request, api_request_seeds},
 };
 
 void put(int descriptor, std::string_view input) {

@@ -63,6 +63,12 @@ std::vector<std::string> chat_template_seeds();
 std::vector<std::string> hugging_face_config_seeds();
 std::vector<std::string> metrics_seeds();
 
+// server_targets.cpp: what clients send to `lacuna serve`
+void read_http_request(std::string_view input);
+void read_api_request(std::string_view input);
+std::vector<std::string> http_request_seeds();
+std::vector<std::string> api_request_seeds();
+
 }  // namespace lacuna::fuzz
 
 #include "core/check.h"

@@ -177,6 +177,45 @@ TEST_F(Canvases, ScoresAreThoseOfLacunaScore) {
   EXPECT_EQ(refused("/v1/score", str(R"({"text": ")", std::string(257, 'a'), "\"}")), "text");
 }
 
+TEST_F(Canvases, TheLikeliestChoiceIsTheAnswer) {
+  const std::vector<std::string> choices = {"yes", "no", "perhaps", "<|endoftext|>"};
+  std::vector<PromptedText> texts;
+  for (const std::string& choice : choices) {
+    PromptedText text{model()->source.tokenizer->encode("abc"), 3};
+    for (const std::int32_t id :
+         model()->source.tokenizer->encode(choice, Tokenizer::Special::as_text))
+      text.tokens.push_back(id);
+    texts.push_back(text);
+  }
+  LikelihoodEstimator estimator(*model()->ops, model()->config(), model()->weights, 1024);
+  LikelihoodOptions options;
+  options.seed = 6;
+  const std::vector<Likelihood> scores = estimator.score(texts, options);
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < scores.size(); ++i)
+    if (scores[i].nats < scores[best].nats) best = i;
+  const std::string fields = R"("choices": )" + Json(choices).dump() + R"(, "seed": 6)";
+  const Json chosen = object("/v1/completions", R"({"prompt": "abc", )" + fields + "}");
+  EXPECT_EQ(chosen["choices"][0]["text"], choices[best]);
+  EXPECT_EQ(chosen["choices"][0]["finish_reason"], "stop");
+  const std::string chat = R"({"messages": [{"role": "user", "content": "a"}], )" + fields;
+  const Json whole = object("/v1/chat/completions", chat + "}");
+  std::string streamed;
+  for (const std::string& event :
+       events_of(post("/v1/chat/completions", chat + R"(, "stream": true})").body))
+    if (event != "[DONE]")
+      streamed += Json::parse(event)["choices"][0]["delta"].value("content", "");
+  EXPECT_EQ(streamed, whole["choices"][0]["message"]["content"].get<std::string>());
+  EXPECT_NE(std::find(choices.begin(), choices.end(), streamed), choices.end());
+  const std::string path = "/v1/completions";
+  EXPECT_EQ(refused(path, R"({"choices": ["a"]})"), "choices");
+  EXPECT_EQ(refused(path, R"({"choices": ["a", ""]})"), "choices");
+  EXPECT_EQ(refused(path, R"({"choices": ["a", "b"], "n": 2})"), "n");
+  EXPECT_EQ(refused(path, R"({"choices": ["a", "b"], "stop": "x"})"), "stop");
+  EXPECT_EQ(refused(path, R"({"choices": ["a", "b"], "max_tokens": 1})"), "max_tokens");
+  EXPECT_EQ(refused(path, R"({"choices": ["a", "b"], "prompt": ["a", "b"]})"), "prompt");
+}
+
 TEST_F(Canvases, TokensAndTextsAreEachOthers) {
   const Json tokens = object("/tokenize", R"({"text": "a b"})");
   EXPECT_EQ(tokens["tokens"], (std::vector<int>{'a' - ' ', 0, 'b' - ' '}));

@@ -1,0 +1,97 @@
+#include <cstdlib>
+
+#include "server/access.h"
+#include "server/api_error.h"
+#include "server/api_request.h"
+#include "server/http_parser.h"
+#include "tests/fuzz/targets.h"
+
+namespace lacuna::fuzz {
+namespace {
+
+/// A request as a connection reads it, in pieces of so many bytes; nothing when it is refused or
+/// incomplete.
+std::optional<HttpRequest> parsed(std::string_view input, std::size_t piece) {
+  HttpParser parser({.header_bytes = 2048, .body_bytes = 4096});
+  std::string pending;
+  try {
+    while (!parser.done() && !input.empty()) {
+      pending += input.substr(0, piece);
+      input.remove_prefix(std::min(piece, input.size()));
+      pending.erase(0, parser.feed(pending));
+    }
+    if (!parser.done()) return std::nullopt;
+    static_cast<void>(parser.keep_alive());
+    static_cast<void>(parser.expects_continue());
+    return parser.take();
+  } catch (const HttpFault& fault) {
+    if (fault.status < 400 || fault.status > 499) std::abort();
+    return std::nullopt;
+  }
+}
+
+template <class Call>
+void refusing(Call&& call) {
+  try {
+    call();
+  } catch (const ApiError& e) {  // a mistake in the request, told as valid JSON
+    if (e.status != 400 || error_json(e).empty()) std::abort();
+  }
+}
+
+}  // namespace
+
+void read_http_request(std::string_view input) {
+  const std::optional<HttpRequest> whole = parsed(input, input.size() + 1);
+  for (const std::size_t piece : {1, 7}) {
+    const std::optional<HttpRequest> again = parsed(input, piece);
+    if (whole && (!again || again->method != whole->method || again->path != whole->path ||
+                  again->host != whole->host || again->body != whole->body))
+      std::abort();
+  }
+  if (!whole) return;
+  try {
+    check_access(*whole, {.keys = {"key", "other"}, .hosts = {"models.example"}}, false);
+  } catch (const ApiError& e) {
+    if (error_json(e).empty()) std::abort();
+  }
+}
+
+void read_api_request(std::string_view input) {
+  const RequestDefaults defaults{.options = {}, .seed = 1};
+  refusing([&] {
+    const CompletionRequest request = parse_completion(input, defaults);
+    if (request.prompts.empty() || request.n < 1 || request.stop.size() > 4) std::abort();
+  });
+  refusing([&] {
+    if (parse_chat(input, defaults).messages.empty()) std::abort();
+  });
+  refusing([&] { static_cast<void>(parse_infill(input, defaults)); });
+  refusing([&] { static_cast<void>(parse_canvas(input, defaults)); });
+  refusing([&] { static_cast<void>(parse_score(input)); });
+  refusing([&] { static_cast<void>(parse_tokenize(input)); });
+  refusing([&] { static_cast<void>(parse_detokenize(input)); });
+}
+
+std::vector<std::string> http_request_seeds() {
+  return {
+      "GET /v1/models?a=b HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Bearer key\r\n\r\n",
+      "POST /v1/completions HTTP/1.1\r\nHost: [::1]:80\r\nContent-Type: application/json\r\n"
+      "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+      "POST / HTTP/1.1\r\nhost: models.example\r\nTransfer-Encoding: chunked\r\n"
+      "Connection: close\r\n\r\n3;x=y\r\n{}\n\r\n0\r\nTrailer: a\r\n\r\n",
+      "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\nX: a\r\n b\r\n\r\n"};
+}
+
+std::vector<std::string> api_request_seeds() {
+  return {
+      R"({"model": "m", "prompt": ["a", [1, 2]], "max_tokens": 4, "n": 2, "stop": ["a", "\u00e9"], "seed": 9, "stream": true, "stream_options": {"include_usage": true}, "temperature": 1e-1, "logit_bias": {}, "top_p": 1})",
+      R"({"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}], "max_completion_tokens": 3, "response_format": {"type": "text"}, "tools": []})",
+      R"({"text": "a{gap:3}b{gap}", "steps": 3, "strategy": "wino", "cache": "dual"})",
+      R"({"prefix": "a", "suffix": "b", "length": 4, "threshold": 0.5})",
+      R"({"canvas": [1, null, 3], "remasking": "random", "preset": "fast"})",
+      R"({"prompt": "a", "text": "b", "samples": 8, "seed": 1})",
+      R"({"tokens": [1, 2]})"};
+}
+
+}  // namespace lacuna::fuzz

@@ -1,22 +1,30 @@
 #!/usr/bin/env python3
-"""Compares a checkpoint with its GGUF export in llama.cpp: the logits of random tokens, some of them
-masked, and the ids of a text.
+"""Compares Lacuna with llama.cpp.
 
     pip install llama-cpp-python h5py numpy
     scripts/compare_llama_cpp.py --checkpoint runs/kjv [--text FILE] [--lacuna build/cpu/bin/lacuna]
+    scripts/compare_llama_cpp.py --speed model.gguf [--threads 2] [--rows 160 32]
 
-For each type of weights the file is exported, loaded by llama.cpp and run once over the whole
+The first compares a checkpoint with its GGUF export in llama.cpp: the logits of random tokens, some
+of them masked, and the ids of a text. For each type of weights the file is exported, loaded by llama.cpp and run once over the whole
 sequence, without flash attention. Relative differences are of the Euclidean norms over all logits.
 The exit code is 1 when f32 differs by more than 1e-3, or the ids of the text are not the same.
+
+The second computes the logits of one GGUF file on both sides and times forward passes of one
+sequence (scripts/random_gguf.py makes such a file, without a tokenizer): so many rows, logits at 3/8 of them, which is what two steps
+of sampling as many masked as given tokens compute. Both sides take turns; medians count, and the
+range of the ratios of neighbouring measurements is printed.
 """
 
 import argparse
+import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
-import h5py
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
@@ -35,12 +43,38 @@ class LlamaCpp:
             sys.exit(f"{path}: llama.cpp cannot load it")
         self.vocab = llama.llama_model_get_vocab(self.model)
 
-    def logits(self, tokens):
-        n = len(tokens)
+    def context(self, n, threads=None):
         parameters = llama.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(32, n)
         parameters.flash_attn_type = 0
-        context = llama.llama_init_from_model(self.model, parameters)
+        if threads:
+            parameters.n_threads = parameters.n_threads_batch = threads
+        return llama.llama_init_from_model(self.model, parameters)
+
+    def passes(self, n, logits, threads):
+        """A function that runs n rows once and returns the seconds."""
+        context = self.context(n, threads)
+        batch = llama.llama_batch_init(n, 0, 1)
+        batch.n_tokens = n
+        vocabulary = llama.llama_vocab_n_tokens(self.vocab)
+        for i in range(n):
+            batch.token[i], batch.pos[i], batch.logits[i] = i * 977 % vocabulary, i, i < logits
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+
+        def run_once():
+            llama.llama_memory_clear(llama.llama_get_memory(context), True)
+            start = time.monotonic()
+            if llama.llama_decode(context, batch) != 0:
+                sys.exit("llama.cpp cannot run the sequence")
+            llama.llama_synchronize(context)
+            return time.monotonic() - start
+
+        run_once()
+        return run_once
+
+    def logits(self, tokens):
+        n = len(tokens)
+        context = self.context(n)
         batch = llama.llama_batch_init(n, 0, 1)
         batch.n_tokens = n
         for i, token in enumerate(tokens):
@@ -60,37 +94,74 @@ class LlamaCpp:
         return list(ids[:n])
 
 
+def compare_logits(a, model, checkpoint, folder):
+    """The relative difference of llama.cpp's logits from Lacuna's, and the share of rows whose
+    likeliest token is the same."""
+    import h5py
+    vocabulary = llama.llama_vocab_n_tokens(model.vocab)
+    random = np.random.default_rng(1)
+    tokens = random.integers(vocabulary, size=a.length)
+    mask = llama.llama_vocab_mask(model.vocab)
+    if mask >= 0:
+        tokens[random.random(a.length) < 0.3] = mask
+    run(a.lacuna, "forward", "--checkpoint", checkpoint, "--tokens", " ".join(map(str, tokens)),
+        "--output", str(folder / "logits.h5"))
+    ours = h5py.File(folder / "logits.h5")["/logits"][()]
+    theirs = model.logits(tokens.tolist())
+    return (np.linalg.norm(theirs - ours) / np.linalg.norm(ours),
+            np.mean(theirs.argmax(1) == ours.argmax(1)))
+
+
+def compare_file(a):
+    model = LlamaCpp(a.speed)
+    with tempfile.TemporaryDirectory() as folder:
+        difference, same = compare_logits(a, model, a.speed, pathlib.Path(folder))
+    print(f"logits: relative difference {difference:.1e}, same likeliest token in "
+          f"{100 * same:.1f} % of {a.length} rows", flush=True)
+    for n in a.rows:
+        theirs_once = model.passes(n, n * 3 // 8, a.threads)
+        ours, theirs = [], []
+        for _ in range(a.rounds):
+            theirs += [n / theirs_once(), n / theirs_once()]
+            result = json.loads(run(
+                a.lacuna, "bench", "--generate", a.speed, "--prompt-length", str(n // 2),
+                "--gen-length", str(n - n // 2), "--steps", "2", "--cache", "none", "--rounds", "1",
+                "--threads", str(a.threads), "--json"))
+            ours += [result["rows_per_second"]] * 2
+        ratios = [o / t for o, t in zip(ours, theirs)]
+        print(f"{n} rows: Lacuna {statistics.median(ours):.1f} rows/s, llama.cpp "
+              f"{statistics.median(theirs):.1f}; {statistics.median(ratios):.2f} times as many "
+              f"({min(ratios):.2f} to {max(ratios):.2f}), {a.threads} threads", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint")
+    what.add_argument("--speed", metavar="GGUF", help="both sides read this file, and are timed")
+    parser.add_argument("--threads", type=int, default=2, help="--speed [%(default)s]")
+    parser.add_argument("--rows", type=int, nargs="+", default=[160, 32], help="--speed")
+    parser.add_argument("--rounds", type=int, default=5, help="--speed [%(default)s]")
     parser.add_argument("--lacuna", default="build/cpu/bin/lacuna")
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--text", type=pathlib.Path, help="a file to tokenise with both")
     a = parser.parse_args()
+    if a.speed:
+        return compare_file(a)
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        for kind in ("f32", "f16", "bf16", "q8_0"):
+        for kind in ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0"):
             file = folder / "model.gguf"
             run(a.lacuna, "export", "--checkpoint", a.checkpoint, "--format", "gguf", "--dtype",
                 kind, "--output", str(file))
             model = LlamaCpp(file)
-            vocabulary = llama.llama_vocab_n_tokens(model.vocab)
-            random = np.random.default_rng(1)
-            tokens = random.integers(vocabulary, size=a.length)
-            mask = llama.llama_vocab_mask(model.vocab)
-            if mask >= 0:
-                tokens[random.random(a.length) < 0.3] = mask
-            run(a.lacuna, "forward", "--checkpoint", a.checkpoint, "--tokens",
-                " ".join(map(str, tokens)), "--output", str(folder / "logits.h5"))
-            ours = h5py.File(folder / "logits.h5")["/logits"][()]
-            theirs = model.logits(tokens.tolist())
-            difference = np.linalg.norm(theirs - ours) / np.linalg.norm(ours)
-            same = np.mean(theirs.argmax(1) == ours.argmax(1))
+            difference, same = compare_logits(a, model, a.checkpoint, folder)
             print(f"{kind:5} relative difference {difference:.1e}, same likeliest token in "
                   f"{100 * same:.1f} % of {a.length} rows")
             failed |= kind == "f32" and not difference < 1e-3
             if a.text and kind == "f32":
+                import h5py
                 text = a.text.read_bytes()
                 tokenizer = folder / "tokenizer.json"
                 with h5py.File(a.checkpoint) as checkpoint:

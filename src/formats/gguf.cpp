@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t kVersion = 3;
 constexpr std::int64_t kAlignment = 32;
+constexpr std::int64_t kBlocksAtLeast = 64;  // of a thread
 // Numbers of the types of values.
 constexpr std::uint32_t kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9;
 
@@ -118,13 +119,26 @@ void GgufWriter::pad() {
   put(zeros, aligned(position_) - position_);
 }
 
+/// Searching the scales of blocks takes long enough to be worth all threads.
+void GgufWriter::convert(const GgufTensor& t, const float* elements, std::int64_t count) {
+  const MatrixFormatInfo& info = info_of(t.format);
+  const std::string what = name_ + ": tensor '" + t.name + "'";
+  if (info.is_float) return convert_to_gguf(t.format, elements, count, buffer_.data(), what);
+  pool_.for_ranges(count / info.block_elements, kBlocksAtLeast,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     convert_to_gguf(t.format, elements + begin * info.block_elements,
+                                     (end - begin) * info.block_elements,
+                                     buffer_.data() + begin * info.block_bytes, what);
+                   });
+}
+
 void GgufWriter::write(const float* elements, std::int64_t count) {
   CHECK(tensor_ < tensors_.size(), name_, ": more tensors than announced");
   const GgufTensor& t = tensors_[tensor_];
   CHECK(written_ + count <= t.shape.count(), name_, ": tensor '", t.name, "' was announced as ",
         t.shape, "; ", written_ + count, " elements came");
   buffer_.resize(std::size_t(bytes_of_row(t.format, count)));
-  convert_to_gguf(t.format, elements, count, buffer_.data(), name_ + ": tensor '" + t.name + "'");
+  convert(t, elements, count);
   put(buffer_.data(), std::int64_t(buffer_.size()));
   written_ += count;
   if (written_ < t.shape.count()) return;

@@ -7,6 +7,7 @@
 
 #include "core/atomic_file.h"
 #include "core/matrix.h"
+#include "core/parallel.h"
 
 namespace lacuna {
 
@@ -64,6 +65,7 @@ class GgufWriter {
  private:
   void put(const void* data, std::int64_t bytes);
   void pad();
+  void convert(const GgufTensor& t, const float* elements, std::int64_t count);
 
   AtomicFile file_;
   std::string name_;
@@ -72,6 +74,7 @@ class GgufWriter {
   std::int64_t position_ = 0, written_ = 0;  // bytes; elements of the present tensor
   std::size_t tensor_ = 0;                   // the present one
   std::string buffer_;
+  ThreadPool pool_;
 };
 
 }  // namespace lacuna

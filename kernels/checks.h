@@ -111,14 +111,15 @@ inline RowsCols check_embedding(const Checks& c, const char* rows_name, const Te
   return {ids.count(), table.cols()};
 }
 
-/// embedding_forward with f32 rows and a table in any format.
+/// embedding_forward with f32 rows and a table in any format, or bf16 rows and one of blocks.
 inline RowsCols check_stored_embedding(const Checks& c, const Tensor& y, const Tensor& ids,
                                        const Matrix& w) {
   c.is_here("w", w);
   CHECK(w.shape.rank == 2 && w.contiguous(), c.op(), ": w is ", w,
         "; it must be a contiguous matrix");
   c.is_vector("ids", ids, ids.count(), DType::i32);
-  c.is_matrix("y", y, ids.count(), w.cols(), DType::f32);
+  if (!w.is_float()) c.is_float("y", y);
+  c.is_matrix("y", y, ids.count(), w.cols(), w.is_float() ? DType::f32 : y.dtype);
   return {ids.count(), w.cols()};
 }
 
@@ -157,13 +158,13 @@ inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, c
   check_dtype(Written::w, w_name, w.as_tensor());
 }
 
-/// linear_forward with f32 rows and weights in a format of their own.
+/// linear_forward with f32 rows and weights in a format of their own, or bf16 rows and blocks.
 inline void check_stored_linear(const Checks& c, const Tensor& y, const Tensor& x,
                                 const Matrix& w) {
   check_linear_shapes(c, "y", y, "x", x, "w", w);
   c.is_here("w", w);
   for (const Tensor* t : {&x, &y})
-    CHECK(t->dtype == DType::f32, c.op(), ": ", t == &x ? "x" : "y", " is ", *t,
+    CHECK(t->dtype == DType::f32 || !w.is_float(), c.op(), ": ", t == &x ? "x" : "y", " is ", *t,
           "; beside weights of ", w.format, " it must be f32");
 }
 

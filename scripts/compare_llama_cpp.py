@@ -13,12 +13,14 @@ The exit code is 1 when f32 differs by more than 1e-3, or the ids of the text ar
 The second computes the logits of one GGUF file on both sides and times forward passes of one
 sequence (scripts/random_gguf.py makes such a file, without a tokenizer): so many rows, logits at 3/8 of them, which is what two steps
 of sampling as many masked as given tokens compute. Both sides take turns; medians count, and the
-range of the ratios of neighbouring measurements is printed.
+range of the ratios of neighbouring measurements is printed. --cpu-time takes the processor time of
+one thread instead, which other programs on the machine change little.
 """
 
 import argparse
 import json
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -33,8 +35,14 @@ def run(*arguments):
     return subprocess.run(arguments, check=True, capture_output=True).stdout
 
 
+@llama.llama_log_callback
+def be_silent(level, text, data):
+    pass
+
+
 class LlamaCpp:
     def __init__(self, path):
+        llama.llama_log_set(be_silent, None)
         llama.llama_backend_init()
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = 0
@@ -51,7 +59,7 @@ class LlamaCpp:
             parameters.n_threads = parameters.n_threads_batch = threads
         return llama.llama_init_from_model(self.model, parameters)
 
-    def passes(self, n, logits, threads):
+    def passes(self, n, logits, threads, clock):
         """A function that runs n rows once and returns the seconds."""
         context = self.context(n, threads)
         batch = llama.llama_batch_init(n, 0, 1)
@@ -63,11 +71,11 @@ class LlamaCpp:
 
         def run_once():
             llama.llama_memory_clear(llama.llama_get_memory(context), True)
-            start = time.monotonic()
+            start = clock()
             if llama.llama_decode(context, batch) != 0:
                 sys.exit("llama.cpp cannot run the sequence")
             llama.llama_synchronize(context)
-            return time.monotonic() - start
+            return clock() - start
 
         run_once()
         return run_once
@@ -112,26 +120,41 @@ def compare_logits(a, model, checkpoint, folder):
             np.mean(theirs.argmax(1) == ours.argmax(1)))
 
 
+def lacuna_rows_per_second(a, n, threads):
+    def bench(rounds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = json.loads(run(
+            a.lacuna, "bench", "--generate", a.speed, "--prompt-length", str(n // 2),
+            "--gen-length", str(n - n // 2), "--steps", "2", "--cache", "none", "--rounds",
+            str(rounds), "--threads", str(threads), "--json"))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return result, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    result, least = bench(1)
+    if not a.cpu_time:
+        return result["rows_per_second"]
+    return 4 * n / (bench(3)[1] - least)  # two rounds more, of two passes
+
+
 def compare_file(a):
     model = LlamaCpp(a.speed)
     with tempfile.TemporaryDirectory() as folder:
         difference, same = compare_logits(a, model, a.speed, pathlib.Path(folder))
     print(f"logits: relative difference {difference:.1e}, same likeliest token in "
           f"{100 * same:.1f} % of {a.length} rows", flush=True)
+    clock = time.process_time if a.cpu_time else time.monotonic
+    threads = 1 if a.cpu_time else a.threads
     for n in a.rows:
-        theirs_once = model.passes(n, n * 3 // 8, a.threads)
+        theirs_once = model.passes(n, n * 3 // 8, threads, clock)
         ours, theirs = [], []
         for _ in range(a.rounds):
             theirs += [n / theirs_once(), n / theirs_once()]
-            result = json.loads(run(
-                a.lacuna, "bench", "--generate", a.speed, "--prompt-length", str(n // 2),
-                "--gen-length", str(n - n // 2), "--steps", "2", "--cache", "none", "--rounds", "1",
-                "--threads", str(a.threads), "--json"))
-            ours += [result["rows_per_second"]] * 2
+            ours += [lacuna_rows_per_second(a, n, threads)] * 2
         ratios = [o / t for o, t in zip(ours, theirs)]
         print(f"{n} rows: Lacuna {statistics.median(ours):.1f} rows/s, llama.cpp "
               f"{statistics.median(theirs):.1f}; {statistics.median(ratios):.2f} times as many "
-              f"({min(ratios):.2f} to {max(ratios):.2f}), {a.threads} threads", flush=True)
+              f"({min(ratios):.2f} to {max(ratios):.2f}), {threads} "
+              f"threads{', processor time' if a.cpu_time else ''}", flush=True)
 
 
 def main():
@@ -141,6 +164,7 @@ def main():
     what.add_argument("--speed", metavar="GGUF", help="both sides read this file, and are timed")
     parser.add_argument("--threads", type=int, default=2, help="--speed [%(default)s]")
     parser.add_argument("--rows", type=int, nargs="+", default=[160, 32], help="--speed")
+    parser.add_argument("--cpu-time", action="store_true", help="--speed, with one thread")
     parser.add_argument("--rounds", type=int, default=5, help="--speed [%(default)s]")
     parser.add_argument("--lacuna", default="build/cpu/bin/lacuna")
     parser.add_argument("--length", type=int, default=64)

@@ -31,7 +31,8 @@ class CpuOps : public Ops {
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
   bool reads(MatrixFormat format, DType dtype) const override {
-    return dtype == DType::f32 || (dtype == DType::bf16 && format == MatrixFormat::bf16);
+    return dtype == DType::f32 ||
+           (dtype == DType::bf16 && (format == MatrixFormat::bf16 || !info_of(format).is_float));
   }
   ThreadPool& pool() { return pool_; }
 

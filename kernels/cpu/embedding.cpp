@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <vector>
 
 #include "core/block_formats.h"
 #include "kernels/checks.h"
@@ -11,19 +12,19 @@ namespace lacuna {
 
 void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
   const Checks c = checks("embedding_forward");
-  const bool blocks = !w.is_float();  // f32 rows beside any format, bf16 ones beside floats
+  const bool blocks = !w.is_float();
   const auto [rows, cols] = blocks || (y.dtype == DType::f32 && w.format != MatrixFormat::f32)
                                 ? check_stored_embedding(c, y, ids, w)
                                 : check_embedding(c, "y", y, ids, "w", w);
   check_indices(c.op(), "ids", ids, w.rows());
   const auto* id = ids.as<std::int32_t>();
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
+    std::vector<float> wide(std::size_t(blocks ? n : 0));
     for (std::int64_t row = begin; row < end; ++row) {
       const char* stored = static_cast<const char*>(w.data) + id[row] * w.row_bytes;
-      if (blocks)
-        dequantise(w.format, stored, n, y.as<float>() + row * n);
-      else
-        move(row_address(y, row), y.dtype, stored, info_of(w.format).dtype, n);
+      if (blocks) dequantise(w.format, stored, n, wide.data());
+      move(row_address(y, row), y.dtype, blocks ? static_cast<const void*>(wide.data()) : stored,
+           blocks ? DType::f32 : info_of(w.format).dtype, n);
     }
   });
 }

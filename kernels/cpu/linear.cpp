@@ -14,13 +14,13 @@ float beta(GradMode mode) { return mode == GradMode::accumulate ? 1.0f : 0.0f; }
 // for the rows that are left over, sum in another order) and which copies all weights for few rows.
 void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
   const Checks c = checks("linear_forward");
-  if (w.format == MatrixFormat::f32 || x.dtype == DType::bf16)
+  if (w.is_float() && (w.format == MatrixFormat::f32 || x.dtype == DType::bf16))
     check_linear(c, "y", y, "x", x, "w", w, Written::y);
   else
     check_stored_linear(c, y, x, w);
   if (y.count() == 0) return;
-  if (x.dtype == DType::bf16) return multiply_bf16(y, x, false, w.as_tensor(), true, mode);
   if (!w.is_float()) return multiply_quantised(y, x, w, mode);
+  if (x.dtype == DType::bf16) return multiply_bf16(y, x, false, w.as_tensor(), true, mode);
   if (w.format != MatrixFormat::f32) return multiply_widened(y, x, w, mode);
   const std::int64_t depth = x.cols();
   for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {

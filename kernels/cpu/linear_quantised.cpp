@@ -36,14 +36,18 @@ void CpuOps::multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& 
     const std::int64_t rows = std::min(kRoundedRows, x.rows() - first);
     const QuantisedRows rounded = place_rows(rounded_rows_, rows, depth, w.format);
     pool_.for_ranges(rows, row_grain(depth), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row)
-        quantised_.quantise_row(rounded, row, x.as<float>() + (first + row) * x.stride, depth);
+      std::vector<float> wide(std::size_t(x.dtype == DType::f32 ? 0 : depth));
+      for (std::int64_t row = begin; row < end; ++row) {
+        const void* from = row_address(x, first + row);
+        if (!wide.empty()) move(wide.data(), DType::f32, from, x.dtype, depth);
+        quantised_.quantise_row(
+            rounded, row, wide.empty() ? static_cast<const float*>(from) : wide.data(), depth);
+      }
     });
     pool_.for_each(col_pieces * pieces(rows, kQuantRows), [&](std::int64_t i, int thread) {
       const std::int64_t col = i % col_pieces * kQuantCols, row = i / col_pieces * kQuantRows;
+      float* const own = scratch(thread, kQuantScratch + kQuantRows * kQuantCols);
       QuantisedPiece p{};
-      p.y = y.as<float>() + (first + row) * y.stride + col;
-      p.y_stride = y.stride;
       p.x = rounded;
       p.row = row;
       p.rows = std::min(kQuantRows, rows - row);
@@ -53,8 +57,22 @@ void CpuOps::multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& 
       p.cols = std::min(kQuantCols, y.cols() - col);
       p.depth = depth;
       p.accumulate = mode == GradMode::accumulate;
-      p.scratch = scratch(thread, kQuantScratch);
+      p.scratch = own;
+      if (y.dtype == DType::f32) {
+        p.y = y.as<float>() + (first + row) * y.stride + col;
+        p.y_stride = y.stride;
+        return quantised_.multiply(p);
+      }
+      p.y = own + kQuantScratch;
+      p.y_stride = kQuantCols;
+      const auto for_rows = [&](auto&& work) {
+        for (std::int64_t r = 0; r < p.rows; ++r)
+          work(row_address(y, first + row + r) + col * size_of(y.dtype), p.y + r * p.y_stride);
+      };
+      if (p.accumulate)
+        for_rows([&](char* of_y, float* f32) { move(f32, DType::f32, of_y, y.dtype, p.cols); });
       quantised_.multiply(p);
+      for_rows([&](char* of_y, float* f32) { move(of_y, y.dtype, f32, DType::f32, p.cols); });
     });
   }
 }

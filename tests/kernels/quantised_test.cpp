@@ -266,6 +266,40 @@ TEST(Stored, EmbeddingsAreDequantised) {
   }
 }
 
+// Rows of bf16 are those of f32 that they are, and results are rounded once.
+TEST(Stored, BlocksBesideBf16Rows) {
+  const std::int64_t n = 259, in = 512, out = 45;
+  Array<float> x = normal({n, in}, 1);
+  Array<BFloat16> narrow({n, in}, 3), y({n, out}, 2), added({n, out}, 2);
+  for (std::int64_t i = 0; i < x.count(); ++i) {
+    narrow[i] = to_bf16(x[i]);
+    x[i] = to_float(narrow[i]);
+  }
+  for (std::int64_t i = 0; i < y.count(); ++i) added[i] = to_bf16(0.5f);
+  List<std::int32_t> ids{4, 0, 44};
+  CpuOps ops(2);
+  for (const MatrixFormat format : kBlockFormats) {
+    EXPECT_TRUE(ops.reads(format, DType::bf16));
+    const Weights w = Weights::quantised(format, out, in);
+    Array<float> expected({n, out}), expected_added({n, out});
+    expected_added.set(0.5f);
+    ops.linear_forward(expected, x, w.matrix);
+    ops.linear_forward(expected_added, x, w.matrix, GradMode::accumulate);
+    ops.linear_forward(y, narrow, w.matrix);
+    Array<BFloat16> sum = added;
+    ops.linear_forward(sum, narrow, w.matrix, GradMode::accumulate);
+    for (std::int64_t i = 0; i < y.count(); ++i) {
+      ASSERT_EQ(y[i].bits, to_bf16(expected[i]).bits) << text_of(format) << ", " << i;
+      ASSERT_EQ(sum[i].bits, to_bf16(expected_added[i]).bits) << text_of(format) << ", " << i;
+    }
+    EXPECT_TRUE(y.guards_hold() && sum.guards_hold());
+    Array<BFloat16> rows({3, in});
+    ops.embedding_forward(rows, ids, w.matrix);
+    for (std::int64_t i = 0; i < rows.count(); ++i)
+      ASSERT_EQ(rows[i].bits, to_bf16(w.values.at(ids[i / in], i % in)).bits) << text_of(format);
+  }
+}
+
 TEST(Stored, NamesWhatDisagrees) {
   CpuOps ops(1);
   const Weights w = Weights::random_blocks(MatrixFormat::q8_0, 4, 64);

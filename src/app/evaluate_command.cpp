@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "core/version.h"
+#include "data/chat_template.h"
 #include "data/sha256.h"
 #include "evaluation/evaluator.h"
 #include "model/weight_spec.h"
@@ -55,6 +57,15 @@ std::string hash_of(const ModelReader& reader, const ModelConfig& model) {
     hash.update({reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(float)});
   }
   return hash.finish();
+}
+
+/// Of tasks that are dialogues; else it is not used.
+ChatTemplate chat_of(const Arguments& a, const ModelSource& source,
+                     const std::vector<TaskReport>& tasks) {
+  const bool chats =
+      std::any_of(tasks.begin(), tasks.end(), [](const TaskReport& t) { return t.task.task.chat; });
+  if (!chats) return {};
+  return load_chat_template(a.chat_template, source.chat_template(), source.reader.path());
 }
 
 /// Every task, read and checked before any work.
@@ -168,12 +179,9 @@ void run(const Arguments& a, const MpiSession& mpi) {
       load_on_ranks(mpi, std::move(opened), a.backend, a.tensor_parallel, agreed(a, tasks));
   WorkQueue queue(mpi, *loaded.mesh);
   const ModelSource& source = loaded.model.source;
-  const EvalModel subject{*loaded.model.ops,
-                          source.config,
-                          loaded.model.weights,
-                          *source.tokenizer,
-                          load_chat_template(a.chat_template),
-                          {loaded.mesh.get(), &queue}};
+  const EvalModel subject{*loaded.model.ops,         source.config,
+                          loaded.model.weights,      *source.tokenizer,
+                          chat_of(a, source, tasks), {loaded.mesh.get(), &queue}};
 
   std::optional<Report> report;
   if (loaded.is_first_rank()) report.emplace(a, tasks);
@@ -219,8 +227,10 @@ void add_evaluate_command(Command app, const MpiSession& session) {
                      "file to write: results, settings, and the hash of the weights");
   command.add_option("--outcomes", a->outcomes,
                      "JSONL to write: each record's prompt, output and whether it was right");
-  command.add_option("--chat-template", a->chat_template,
-                     "JSON file of begin, message and reply instead of LLaDA's template");
+  command.add_option(
+      "--chat-template", a->chat_template,
+      "llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
+      "LLaDA's]");
   a->backend.add_to(command);
   add_tensor_parallel_option(command, a->tensor_parallel);
   command.footer("A task, with defaults:\n\n" + task_help());

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "app/inspect_detail.h"
+#include "checkpoint/gguf_import.h"
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
 #include "core/input_file.h"
@@ -91,6 +92,11 @@ void describe_gguf(InspectReport& report) {
   report.kind = str("a GGUF file, version ", file.version());
   for (const GgufFile::TensorEntry& t : file.tensors())
     report.tensors.push_back({t.name, shape_text(t.shape), t.type, t.elements, t.bytes});
+  try {
+    add_fact(report, "model", model_summary(model_config_from_gguf(file)));
+  } catch (const Error& e) {
+    add_fact(report, "model", str("cannot be used: ", e.what()));
+  }
   add_fact(report, "parameters", parameter_summary(report.tensors));
   for (const GgufFile::Value& value : file.values()) {
     std::string text = shortened(value.text);

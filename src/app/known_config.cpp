@@ -1,6 +1,8 @@
 #include "app/known_config.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
@@ -21,6 +23,40 @@ std::string take_model_of_init(Config& config) {
   return ", with the model of " + reader->path();
 }
 
+/// What the objective asks of a model's attention, which is no part of its weights.
+struct AttentionKeys {
+  Attention attention;
+  std::int64_t block_size;
+  bool causal_context;
+
+  /// Takes them out of a config.
+  explicit AttentionKeys(ModelConfig& m)
+      : attention(m.attention),
+        block_size(std::exchange(m.block_size, 0)),
+        causal_context(std::exchange(m.causal_context, false)) {
+    m.attention = Attention::bidirectional;
+  }
+  void put_into(ModelConfig& m) const {
+    m.attention = attention;
+    m.block_size = block_size;
+    m.causal_context = causal_context;
+    if (m.attention == Attention::block_causal)  // the longest of whole blocks
+      m.max_seq_length -= m.max_seq_length % std::max<std::int64_t>(1, block_size);
+    if (m.attention == Attention::causal) m.logits_shift = false;
+  }
+};
+
+/// The weights' part of [model] from train.init, where [model] gives nothing but the attention.
+std::string take_weights_of_init(Config& config) {
+  if (config.train.init.empty()) return "";
+  ModelConfig given = config.model;
+  const AttentionKeys attention(given);
+  if (given != ModelConfig{}) return "";
+  std::string taken = take_model_of_init(config);
+  attention.put_into(config.model);
+  return taken;
+}
+
 /// Of one pass: examples of sft, or windows.
 std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
   return data.has_responses() ? data.documents() : data.tokens() / sequence_length;
@@ -30,10 +66,7 @@ std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
 
 KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides) {
   KnownConfig known;
-  known.config = read_config(path, overrides, [&](Config& c) {
-    if (c.model != ModelConfig{} || c.train.init.empty()) return std::string();
-    return take_model_of_init(c);
-  });
+  known.config = read_config(path, overrides, take_weights_of_init);
   Config& c = known.config;
   if (c.model == ModelConfig{})
     known.assumed.emplace_back(
@@ -57,6 +90,10 @@ KnownConfig known_config(const std::string& path, const std::vector<std::string>
                               ", which is not there yet: ", with_commas(kAssumedVocabulary),
                               " ids (or --set model.vocab_size=...)"));
   return known;
+}
+
+Config read_pretrain_config(const std::string& path, const std::vector<std::string>& overrides) {
+  return read_config(path, overrides, take_weights_of_init);
 }
 
 Config read_sft_config(const std::string& path, const std::vector<std::string>& overrides,

@@ -1,9 +1,13 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/hugging_face.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "data/prepare.h"
@@ -19,8 +23,24 @@ std::string summary(const std::string& file, const PreparedPart& part) {
              ", ", ratio, " bytes per token");
 }
 
-void run_chat(const PrepareOptions& options, const std::string& chat_template) {
-  const PrepareChatResult r = prepare_chat(options, load_chat_template(chat_template));
+/// Where a model is named for its tokenizer, takes it out. Returns the chat template that comes
+/// with the model, or "".
+std::string take_tokenizer_of_model(PrepareOptions& o) {
+  if (!std::filesystem::is_directory(o.tokenizer)) {
+    if (!std::filesystem::is_regular_file(o.tokenizer)) return "";
+    const std::string begin = InputFile(o.tokenizer).begin(4);
+    if (begin != "GGUF" && begin != "\x89HDF") return "";
+  }
+  const std::unique_ptr<const ModelReader> model = open_model(resolve_checkpoint(o.tokenizer));
+  o.tokenizer_json = model->info().tokenizer;
+  if (o.tokenizer_json.empty()) fail_usage(model->path() + ": holds no tokenizer");
+  return kept_chat_template(model->info(), model->path() + ": tokenizer");
+}
+
+void run_chat(const PrepareOptions& options, const std::string& chat_template,
+              const std::string& jinja) {
+  const PrepareChatResult r =
+      prepare_chat(options, load_chat_template(chat_template, jinja, options.tokenizer));
   const auto part = [](const std::string& file, const PreparedPart& p) {
     return str(file, ": ", counted(p.documents, "example"), ", ", counted(p.tokens, "token"));
   };
@@ -62,7 +82,10 @@ void add_prepare_command(Command app) {
   auto a = std::make_shared<Arguments>();
   PrepareOptions& o = a->options;
   const Command command = app.add_subcommand("prepare", "Tokenise text into an HDF5 token file");
-  command.add_option("--tokenizer", o.tokenizer, "tokenizer.json").required();
+  command
+      .add_option("--tokenizer", o.tokenizer,
+                  "tokenizer.json, or a checkpoint, Hugging Face folder or GGUF file that has one")
+      .required();
   command.add_option("--input", o.inputs, "files of the corpus, or pipes").required();
   command.add_option("--output", o.output, "token file to write").required();
   command
@@ -74,8 +97,10 @@ void add_prepare_command(Command app) {
       .show_default();
   command.add_option("--text-field", o.text_field, "jsonl: the field that holds the text")
       .show_default();
-  command.add_option("--chat-template", a->chat_template,
-                     "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  command.add_option(
+      "--chat-template", a->chat_template,
+      "chat: llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
+      "LLaDA's]");
   const Option validation = command.add_option(
       "--validation", o.validation, "second token file, of documents held out for validation");
   command
@@ -97,7 +122,8 @@ void add_prepare_command(Command app) {
       .show_default();
   command.callback([a] {
     a->options.format = a->format == "text" ? CorpusFormat::text : CorpusFormat::jsonl;
-    if (a->format == "chat") return run_chat(a->options, a->chat_template);
+    const std::string jinja = take_tokenizer_of_model(a->options);
+    if (a->format == "chat") return run_chat(a->options, a->chat_template, jinja);
     if (!a->chat_template.empty()) fail_usage("--chat-template is for --format chat");
     run(a->options);
   });

@@ -4,6 +4,7 @@
 
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/known_config.h"
 #include "app/run_options.h"
 #include "app/train_on_ranks.h"
 #include "comm/mpi_session.h"
@@ -32,7 +33,7 @@ std::string resume_command(const RunOptions& options) {
 }
 
 void pretrain(const RunOptions& options, const MpiSession& mpi) {
-  const Config config = read_config(options.config, options.overrides);
+  const Config config = read_pretrain_config(options.config, options.overrides);
   options.check_trace();
 
   const TrainResult result =

@@ -137,7 +137,8 @@ void chat(const Arguments& a) {
     validate(options, option_name);
   }
   warn_of_idle_options(a, options, source.config.attention == Attention::causal);
-  const ChatTemplate chat_template = load_chat_template(a.chat_template);
+  const ChatTemplate chat_template =
+      load_chat_template(a.chat_template, source.chat_template(), source.reader.path());
   const LoadedModel model = load_model(std::move(source), a.backend.make(), a.backend.type());
   const bool show = a.show || (isatty(STDERR_FILENO) && isatty(STDIN_FILENO));
   ChatSession session(model, options, chat_template, show);
@@ -251,8 +252,10 @@ void add_sample_command(Command app, const MpiSession& session) {
       command.add_flag("--chat", a->chat,
                        "talk with a fine-tuned model: lines of standard input are messages; with "
                        "--prompt, one reply");
-  command.add_option("--chat-template", a->chat_template,
-                     "chat: JSON file of begin, message and reply instead of LLaDA's template");
+  command.add_option(
+      "--chat-template", a->chat_template,
+      "chat: llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
+      "LLaDA's]");
   const Option gaps = command.add_option(
       "--infill", a->infill,
       "text with gaps to fill instead of a prompt: \"Once {gap:8} a {gap}.\", of so many tokens or "

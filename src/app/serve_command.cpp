@@ -115,8 +115,10 @@ void add_serve_command(Command app) {
       .one_value_per_use();
   command.add_option("--model-name", a->model_name,
                      "id of the model; by default the folder's name");
-  command.add_option("--chat-template", a->chat_template,
-                     "JSON file of begin, message and reply instead of LLaDA's template");
+  command.add_option(
+      "--chat-template", a->chat_template,
+      "llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
+      "LLaDA's]");
   command
       .add_option("--max-batch-tokens", a->batch_tokens,
                   "tokens of all texts in progress; 0: 4,096, or twice the model's length")

@@ -62,9 +62,6 @@ void remove_file(const fs::path& path) {
 /// Formats that hold weights without what a checkpoint needs beside them.
 void check_checkpoint_format(const fs::path& file) {
   const std::string name = file.string();
-  CHECK(InputFile(file).begin(4) != "GGUF", name,
-        ": is a GGUF file, which lacuna writes and inspects but does not compute with; name the "
-        "checkpoint or the Hugging Face folder that it was made from");
   CHECK(file.extension() != ".safetensors", name,
         ": holds weights alone; name the folder that has its config.json too");
 }

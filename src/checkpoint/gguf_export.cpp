@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "checkpoint/checkpoint_config.h"
+#include "checkpoint/gguf_architecture.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
 #include "core/check.h"
@@ -100,6 +101,13 @@ bool adds_bos(const ModelConfig& model, const Json& config, const CheckpointInfo
   return tokenizer.contains("post_processor") && puts_before(tokenizer["post_processor"], bos);
 }
 
+/// Of those that there are.
+void add_token_ids(GgufKeys& keys,
+                   std::initializer_list<std::pair<const char*, std::int64_t>> tokens) {
+  for (const auto& [role, id] : tokens)
+    if (id >= 0) keys.add(str("tokenizer.ggml.", role, "_token_id"), std::uint32_t(id));
+}
+
 void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const CheckpointInfo& info,
                         const std::string& name) {
   const AddedTokens added = added_tokens(info.tokenizer, name);
@@ -107,26 +115,20 @@ void add_special_tokens(GgufKeys& keys, const ModelConfig& model, const Checkpoi
   const std::string bos = bos_text(config);
   const std::int64_t start = id_of(added, bos);
   // Where there is none llama.cpp would take token 11 for one.
-  const std::pair<const char*, std::int64_t> tokens[] = {
-      {"bos", start >= 0 ? start : model.eos_token},
-      {"eos", model.eos_token},
-      {"eot", id_of(added, "<|eot_id|>")},
-      {"padding", model.pad_token >= 0 ? model.pad_token : model.eos_token},
-      {"mask", model.mask_token}};
-  for (const auto& [role, id] : tokens)
-    if (id >= 0) keys.add(str("tokenizer.ggml.", role, "_token_id"), std::uint32_t(id));
+  add_token_ids(keys, {{"bos", start >= 0 ? start : model.eos_token},
+                       {"eos", model.eos_token},
+                       {"eot", id_of(added, "<|eot_id|>")},
+                       {"padding", model.pad_token >= 0 ? model.pad_token : model.eos_token},
+                       {"mask", model.mask_token}});
   keys.add("tokenizer.ggml.add_bos_token", start >= 0 && adds_bos(model, config, info, bos, name));
   const std::string chat = chat_template_of(info, added, name);
   if (!chat.empty()) keys.add("tokenizer.chat_template", chat);
 }
 
 GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixFormat format) {
-  CHECK(
-      model.attention != Attention::block_causal, reader.path(),
-      ": a model with attention = block_causal cannot be a GGUF model: llama.cpp has bidirectional "
-      "and causal attention only");
   const bool causal = model.attention == Attention::causal;
-  const std::string architecture = causal ? "llama" : "llada", p = architecture + ".";
+  const std::string architecture = gguf_architecture(model, reader.path()).name,
+                    p = architecture + ".";
   GgufKeys keys;
   keys.add("general.architecture", architecture);
   keys.add("general.file_type", file_type(format));
@@ -141,13 +143,17 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixForm
   count("attention.head_count", model.num_heads);
   count("attention.head_count_kv", model.kv_heads());
   keys.add(p + "attention.layer_norm_rms_epsilon", float(model.rms_norm_eps));
+  if (model.head_dim > 0) {
+    count("attention.key_length", model.head_dim);
+    count("attention.value_length", model.head_dim);
+  }
   count("rope.dimension_count", model.head_width());
   keys.add(p + "rope.freq_base", float(model.rope_theta));
   count("vocab_size", model.vocab_size);
   if (!causal) {
     keys.add(p + "attention.causal", false);
     // Without it llama.cpp's diffusion program would take row i for a prediction of token i + 1.
-    keys.add("diffusion.shift_logits", false);
+    keys.add("diffusion.shift_logits", model.logits_shift);
   }
   const CheckpointInfo& info = reader.info();
   const std::string name = reader.path() + ": tokenizer";
@@ -155,6 +161,8 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixForm
     add_special_tokens(keys, model, info, name);
   } else {
     keys.add("tokenizer.ggml.model", "no_vocab");
+    add_token_ids(
+        keys, {{"eos", model.eos_token}, {"padding", model.pad_token}, {"mask", model.mask_token}});
   }
   return keys;
 }
@@ -176,6 +184,7 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
     result.parameters += w.shape.count();
     result.wider_tensors += w.shape.rank == 2 && tensors.back().format != wanted;
   }
+  const bool pairs = gguf_architecture(model, reader.path()).order == GgufRowOrder::pairs;
   GgufWriter writer(file, keys_of(reader, model, format), tensors);
   std::vector<float> elements, scratch;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -184,9 +193,10 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
     elements.resize(std::size_t(w.shape.count()));
     read_as(reader, w.name, Tensor(elements.data(), w.shape));
     const std::int64_t cols = w.shape[w.shape.rank - 1];
-    if (w.spec->role == WeightRole::query)
+    if (pairs && w.spec->role == WeightRole::query)
       interleave_rows(elements, model.num_heads, cols, scratch);
-    if (w.spec->role == WeightRole::key) interleave_rows(elements, model.kv_heads(), cols, scratch);
+    if (pairs && w.spec->role == WeightRole::key)
+      interleave_rows(elements, model.kv_heads(), cols, scratch);
     const std::int64_t rows = std::max<std::int64_t>(1, kWriteElements / cols) * cols;
     for (std::int64_t at = 0; at < w.shape.count(); at += rows)
       writer.write(elements.data() + at, std::min(rows, w.shape.count() - at));

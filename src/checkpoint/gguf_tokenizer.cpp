@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "checkpoint/gguf_export.h"
+#include "checkpoint/gguf_import.h"
 #include "core/check.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -138,7 +139,95 @@ void add_vocabulary(GgufKeys& keys, const Json& json, std::int64_t rows, const s
   keys.add("tokenizer.ggml.merges", merges_of(json["model"], name));
 }
 
+/// The pre_tokenizer of tokenizer.json that a split's name stands for; null for an unknown name.
+Json pre_tokenizer_of(const std::string& name) {
+  const auto byte_level = [](bool splits) {
+    return Json{{"type", "ByteLevel"},
+                {"add_prefix_space", false},
+                {"trim_offsets", true},
+                {"use_regex", splits}};
+  };
+  if (name == "gpt-2") return byte_level(true);
+  for (const KnownSplit& known : kSplits)
+    if (name == known.name)
+      return {{"type", "Sequence"},
+              {"pretokenizers",
+               {{{"type", "Split"},
+                 {"pattern", {{"Regex", known.pattern}}},
+                 {"behavior", "Isolated"},
+                 {"invert", false}},
+                byte_level(false)}}};
+  return nullptr;
+}
+
 }  // namespace
+
+std::string tokenizer_from_gguf(const GgufFile& file) {
+  const std::string kind = file.text("tokenizer.ggml.model"),
+                    split = file.text("tokenizer.ggml.pre");
+  if (kind.empty() || kind == "no_vocab" || kind == "none") return "";
+  constexpr const char* kIdsAlone = "; the model will only take and give token ids";
+  if (kind != "gpt2") {
+    log_warning(str(file.name(), ": tokenizer.ggml.model = '", printable(kind),
+                    "' is not supported, \"gpt2\" (byte-level BPE) alone is", kIdsAlone));
+    return "";
+  }
+  const Json pre = pre_tokenizer_of(split);
+  if (pre.is_null()) {
+    log_warning(str(file.name(), ": tokenizer.ggml.pre = '", printable(split),
+                    "' is a split that is not known here", kIdsAlone));
+    return "";
+  }
+  const std::vector<std::string> tokens = file.strings("tokenizer.ggml.tokens"),
+                                 merges = file.strings("tokenizer.ggml.merges");
+  const std::vector<std::int64_t> types = file.integers("tokenizer.ggml.token_type");
+  CHECK(types.size() == tokens.size(), file.name(), ": tokenizer.ggml.token_type has ",
+        types.size(), " elements; there are ", tokens.size(), " tokens");
+  Json added = Json::array(), vocab = Json::object();
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    if (types[id] == kUnused) continue;
+    if (types[id] == kControl || types[id] == kUserDefined)
+      added.push_back({{"id", id},
+                       {"content", tokens[id]},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", types[id] == kControl}});
+    else
+      CHECK(vocab.emplace(tokens[id], id).second, file.name(), ": token '", shown(tokens[id]),
+            "' is listed twice");
+  }
+  const bool composes = split == "qwen2";  // llama.cpp does without
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", false},
+                           {"use_regex", false}};
+  const Json json = {{"version", "1.0"},
+                     {"truncation", nullptr},
+                     {"padding", nullptr},
+                     {"added_tokens", added},
+                     {"normalizer", composes ? Json{{"type", "NFC"}} : Json(nullptr)},
+                     {"pre_tokenizer", pre},
+                     {"post_processor", nullptr},
+                     {"decoder", byte_level},
+                     {"model",
+                      {{"type", "BPE"},
+                       {"dropout", nullptr},
+                       {"unk_token", nullptr},
+                       {"continuing_subword_prefix", ""},
+                       {"end_of_word_suffix", ""},
+                       {"fuse_unk", false},
+                       {"byte_fallback", false},
+                       {"ignore_merges", split == "llama-bpe"},
+                       {"vocab", vocab},
+                       {"merges", merges}}}};
+  try {
+    return json.dump(2);
+  } catch (const Json::exception& e) {
+    fail(str(file.name(), ": its tokenizer is no text: ", shown(e.what())));
+  }
+}
 
 bool add_gguf_tokenizer(GgufKeys& keys, const std::string& tokenizer_json, std::int64_t rows,
                         const std::string& name) {

@@ -34,6 +34,11 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
 std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& model, DType dtype,
                                              NameScheme names = NameScheme::llada);
 
+/// The Jinja template of dialogues that comes with a model: chat_template.jinja, or chat_template
+/// of tokenizer_config.json, of several the one named "default"; "" where there is none. `file`
+/// stands for the tokenizer in messages.
+std::string kept_chat_template(const CheckpointInfo& info, const std::string& file);
+
 /// Whether a folder is one: it has a config.json, or model.safetensors or its index.
 bool is_hugging_face_folder(const std::filesystem::path& folder);
 

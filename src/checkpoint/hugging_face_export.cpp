@@ -164,10 +164,23 @@ Json tokenizer_config_of(const CheckpointInfo& info, const std::string& file) {
 
 std::string chat_template_of(const CheckpointInfo& info, const AddedTokens& added,
                              const std::string& file) {
+  return tokenizer_config_of(info, file).is_null() ? llada_chat_template(added)
+                                                   : kept_chat_template(info, file);
+}
+
+std::string kept_chat_template(const CheckpointInfo& info, const std::string& file) {
+  const auto own = info.extra.find(std::string(kFileAttribute) + "chat_template.jinja");
+  if (own != info.extra.end()) return own->second;
   const Json config = tokenizer_config_of(info, file);
-  if (config.is_null()) return llada_chat_template(added);
-  const auto chat = config.find("chat_template");
-  return chat != config.end() && chat->is_string() ? chat->get<std::string>() : "";
+  const auto chat = config.is_null() ? config.end() : config.find("chat_template");
+  if (config.is_null() || chat == config.end()) return "";
+  if (chat->is_string()) return chat->get<std::string>();
+  if (chat->is_array())
+    for (const Json& named : *chat)
+      if (named.is_object() && named.value("name", Json()) == "default" &&
+          named.contains("template") && named["template"].is_string())
+        return named["template"].get<std::string>();
+  return "";
 }
 
 void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,

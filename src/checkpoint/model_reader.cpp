@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_import.h"
 #include "checkpoint/hugging_face.h"
 
 namespace lacuna {
@@ -56,6 +57,7 @@ void ModelReader::check_rows(const Matrix& matrix, const std::string& group,
 
 std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path)) return std::make_unique<HuggingFaceReader>(path);
+  if (is_gguf_file(path)) return open_gguf(path);
   return std::make_unique<CheckpointReader>(path);
 }
 

@@ -101,12 +101,48 @@ ChatTemplate parse_chat_template(const std::string& text, const std::string& fil
   return chat;
 }
 
-ChatTemplate load_chat_template(const std::string& file) {
-  return file.empty() ? ChatTemplate{} : parse_chat_template(read_named_file(file), file);
+ChatTemplate ChatTemplate::chatml() {
+  return {.begin = "",
+          .message = "<|im_start|>{role}\n{content}<|im_end|>\n",
+          .reply = "<|im_start|>assistant\n",
+          .system = "",
+          .trims = false};
+}
+
+std::optional<ChatTemplate> recognised_template(const std::string& jinja) {
+  const auto has = [&](const char* text) { return jinja.find(text) != std::string::npos; };
+  if (has("<|im_start|>") && has("<|im_end|>")) {
+    ChatTemplate chat = ChatTemplate::chatml();
+    // In the quotes of a Jinja string, where the line's end is written \n.
+    const std::string begin = "<|im_start|>system\\n", end = "<|im_end|>";
+    for (std::size_t at = jinja.find(begin); at != std::string::npos;
+         at = jinja.find(begin, at + 1)) {
+      const std::size_t from = at + begin.size(), to = jinja.find(end, from);
+      const std::string text = to == std::string::npos ? "" : jinja.substr(from, to - from);
+      if (!text.empty() && text.find_first_of("'\"{}\\") == std::string::npos) chat.system = text;
+    }
+    return chat;
+  }
+  // Llama 3's own has these markers, too, but begins with the date.
+  const bool llada = has("<|start_header_id|>") && has("<|end_header_id|>") && has("<|eot_id|>") &&
+                     !has("date_string") && !has("<|begin_of_text|>");
+  return llada ? std::optional(ChatTemplate{}) : std::nullopt;
+}
+
+ChatTemplate load_chat_template(const std::string& option, const std::string& jinja,
+                                const std::string& model) {
+  if (option == "llada") return {};
+  if (option == "chatml") return ChatTemplate::chatml();
+  if (!option.empty()) return parse_chat_template(read_named_file(option), option);
+  if (jinja.empty()) return {};
+  const std::optional<ChatTemplate> chat = recognised_template(jinja);
+  CHECK(chat, model, ": its chat template is none that is known; give one with --chat-template: ",
+        "llada, chatml, or a file (docs/formats.md)");
+  return *chat;
 }
 
 ChatFormat::ChatFormat(const ChatTemplate& chat, const Tokenizer& tokenizer)
-    : tokenizer_(with_markers(chat, tokenizer)) {
+    : tokenizer_(with_markers(chat, tokenizer)), system_(chat.system), trims_(chat.trims) {
   const ChatTemplate llada;
   if (chat.message == llada.message || chat.reply == llada.reply)
     for (const char* token : {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}) {
@@ -172,7 +208,7 @@ void ChatFormat::render(std::span<const Piece> pieces, const Message& message,
         run += message.role;
         break;
       case Piece::content:
-        run += trimmed(message.content);
+        run += trims_ ? trimmed(message.content) : message.content;
         break;
     }
   }
@@ -182,6 +218,8 @@ void ChatFormat::render(std::span<const Piece> pieces, const Message& message,
 std::vector<std::int32_t> ChatFormat::prompt(std::span<const Message> messages) const {
   std::vector<std::int32_t> ids;
   render(begin_, {}, ids);
+  if (!system_.empty() && (messages.empty() || messages.front().role != "system"))
+    render(message_, {"system", system_}, ids);
   for (const Message& message : messages) render(message_, message, ids);
   render(reply_, {}, ids);
   return ids;

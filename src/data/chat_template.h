@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,20 +10,32 @@
 
 namespace lacuna {
 
-/// How a dialogue is written for the model. {role} and {content} stand for a message's; everything
-/// else is text, in which the tokenizer's added tokens are tokens. The defaults are LLaDA's
-/// (chat_template of its tokenizer_config.json).
+/// How a dialogue is written for the model. {role} and {content} stand for a message's, its content
+/// without white space around it; everything else is text, in which the tokenizer's added tokens
+/// are tokens. The defaults are LLaDA's (chat_template of its tokenizer_config.json).
 struct ChatTemplate {
   std::string begin = "<|startoftext|>";  // once, before the first message
   std::string message = "<|start_header_id|>{role}<|end_header_id|>\n\n{content}<|eot_id|>";
   std::string reply = "<|start_header_id|>assistant<|end_header_id|>\n\n";  // before a reply
+  std::string system = "";  // content of the system's message where a dialogue begins with another
+  bool trims = true;        // white space off the content
+
+  /// ChatML, Qwen's, SDAR's and Dream's.
+  static ChatTemplate chatml();
 };
+
+/// What a Jinja template that comes with a model is, by the markers in it: ChatML, with the
+/// system's message that it assumes, or LLaDA's; none for any other.
+std::optional<ChatTemplate> recognised_template(const std::string& jinja);
 
 /// Reads {"begin": …, "message": …, "reply": …}, each optional. Throws Error, naming `file`, for an
 /// unknown key (naming the nearest known one), an unknown {field}, or a message without {content}.
 ChatTemplate parse_chat_template(const std::string& json, const std::string& file);
-/// The file of --chat-template, or LLaDA's template when it names none.
-ChatTemplate load_chat_template(const std::string& file);
+/// Of --chat-template: "llada", "chatml" or a file; if it names none, that of `jinja`, the template
+/// that comes with `model`, or LLaDA's where none does. Error, naming `model` and the choices, for
+/// a `jinja` that is not recognised.
+ChatTemplate load_chat_template(const std::string& option, const std::string& jinja = "",
+                                const std::string& model = "");
 
 /// A template in tokens. Its markers are the special tokens in it, and the added tokens that no
 /// message would write as words (with punctuation, as "<|eot_id|>"), flagged special or not.
@@ -56,6 +69,8 @@ class ChatFormat {
 
   Tokenizer tokenizer_;
   std::vector<Piece> begin_, message_, reply_, after_content_;
+  std::string system_;
+  bool trims_;
   std::int32_t end_of_reply_ = -1;
 };
 

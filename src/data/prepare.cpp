@@ -60,7 +60,7 @@ class Preparation {
  public:
   explicit Preparation(const PrepareOptions& o)
       : options_(o),
-        tokenizer_(Tokenizer::load(o.tokenizer)),
+        tokenizer_(tokenizer_of(o)),
         reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text)),
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),

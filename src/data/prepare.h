@@ -8,7 +8,8 @@
 namespace lacuna {
 
 struct PrepareOptions {
-  std::string tokenizer;            // tokenizer.json
+  std::string tokenizer;            // file with a tokenizer.json
+  std::string tokenizer_json;       // its text; empty: read from the file
   std::vector<std::string> inputs;  // read in this order
   std::string output;               // token file to write
   CorpusFormat format = CorpusFormat::text;

@@ -34,7 +34,7 @@ class ChatPreparation {
  public:
   ChatPreparation(const PrepareOptions& o, const ChatTemplate& chat)
       : options_(o),
-        tokenizer_(Tokenizer::load(o.tokenizer)),
+        tokenizer_(tokenizer_of(o)),
         format_(chat, tokenizer_),
         reader_(o.inputs, CorpusFormat::jsonl, {}),
         pool_(o.threads) {

@@ -39,6 +39,12 @@ void check_prepare_options(const PrepareOptions& o) {
   }
 }
 
+Tokenizer tokenizer_of(const PrepareOptions& options) {
+  return options.tokenizer_json.empty()
+             ? Tokenizer::load(options.tokenizer)
+             : Tokenizer::from_json(options.tokenizer_json, options.tokenizer + ": tokenizer");
+}
+
 TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& options,
                               const char* each) {
   TokenFileInfo info{tokenizer.vocab_size(), tokenizer.mask_token(), tokenizer.eos_token(),

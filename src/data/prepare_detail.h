@@ -26,6 +26,7 @@ bool held_out(std::int64_t document, double fraction, std::uint64_t seed);
 
 /// What the tokenizer says of a token file. Error when it has no end token, which must follow
 /// `each` ("every document").
+Tokenizer tokenizer_of(const PrepareOptions& options);
 TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& options,
                               const char* each);
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -157,6 +159,7 @@ void read_value(Header& in, std::uint32_t type, int depth, GgufFile::Value& valu
   CHECK(type < kValueTypes, in.name(), ": ", what, ": type ", type, " is none of GGUF");
   if (type != kArray) {
     value.type = kValueNames[type];
+    value.begin = in.position();
     value.text = scalar(in, type, what);
     return;
   }
@@ -169,12 +172,13 @@ void read_value(Header& in, std::uint32_t type, int depth, GgufFile::Value& valu
   const std::uint64_t least = kLeastBytes[element];
   CHECK(value.count <= in.left() / least, in.name(), ": ", what, ": an array of ", value.count,
         " elements does not fit the ", in.left(), " bytes that follow");
+  value.begin = in.position();
   std::uint64_t i = 0;
   for (; i < value.count; ++i) {
     const bool shown = i < kShownElements;
     if (!shown && element != kString && element != kArray) break;
     if (element == kArray) {
-      GgufFile::Value inner{value.key, "", "", 1};
+      GgufFile::Value inner{value.key, "", "", 1, 0};
       read_value(in, element, depth + 1, inner);
       if (shown) value.text += str(i > 0 ? ", " : "", "(", inner.text, ")");
     } else if (shown) {
@@ -220,8 +224,9 @@ GgufFile::TensorEntry read_tensor(Header& in, std::uint64_t number, std::uint64_
 
 }  // namespace
 
-GgufFile::GgufFile(const std::filesystem::path& path) {
+GgufFile::GgufFile(const std::filesystem::path& path) : path_(path) {
   Header in(path);
+  name_ = in.name();
   CHECK(in.number<std::uint32_t>("its magic number") == 0x46554747, in.name(),
         ": is not a GGUF file");
   version_ = in.number<std::uint32_t>("its version");
@@ -264,10 +269,69 @@ GgufFile::GgufFile(const std::filesystem::path& path) {
   }
 }
 
-std::string GgufFile::text(const std::string& key) const {
+const GgufFile::Value* GgufFile::find(const std::string& key) const {
   for (const Value& value : values_)
-    if (value.key == key) return value.text;
-  return "";
+    if (value.key == key) return &value;
+  return nullptr;
+}
+
+std::string GgufFile::text(const std::string& key) const {
+  const Value* const value = find(key);
+  return value ? value->text : "";
+}
+
+const GgufFile::Value& GgufFile::at(const std::string& key, const char* kind,
+                                    std::initializer_list<const char*> types) const {
+  const Value* const value = find(key);
+  CHECK(value, name_, ": has no key '", printable(key), "'");
+  CHECK(std::find(types.begin(), types.end(), value->type) != types.end(), name_, ": key '",
+        printable(key), "' is of type ", value->type, ", no ", kind);
+  return *value;
+}
+
+bool GgufFile::flag(const std::string& key) const {
+  return at(key, "bool", {"bool"}).text == "true";
+}
+
+std::int64_t GgufFile::integer(const std::string& key) const {
+  const Value& value = at(key, "integer", {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"});
+  errno = 0;
+  const std::int64_t number = std::strtoll(value.text.c_str(), nullptr, 10);
+  CHECK(errno == 0, name_, ": key '", printable(key), "' = ", value.text, " is too large");
+  return number;
+}
+
+double GgufFile::number(const std::string& key) const {
+  const Value& value = at(key, "number", {"f32", "f64"});
+  Header in(path_);
+  in.skip(value.begin, key);
+  if (value.type == "f64") return in.number<double>(key);
+  std::array<char, 32> text{};
+  const auto wide = in.number<float>(key);
+  (void)std::to_chars(text.data(), text.data() + text.size() - 1, wide);
+  return std::strtod(text.data(), nullptr);
+}
+
+std::string GgufFile::string(const std::string& key) const { return at(key, "text", {"str"}).text; }
+
+std::vector<std::string> GgufFile::strings(const std::string& key) const {
+  const Value& value = at(key, "list of texts", {"[str]"});
+  Header in(path_);
+  in.skip(value.begin, key);
+  std::vector<std::string> texts;
+  for (std::uint64_t i = 0; i < value.count; ++i) texts.push_back(in.string(key, kLongestName));
+  return texts;
+}
+
+std::vector<std::int64_t> GgufFile::integers(const std::string& key) const {
+  const Value& value = at(key, "list of integers", {"[u32]", "[i32]"});
+  Header in(path_);
+  in.skip(value.begin, key);
+  std::vector<std::int64_t> numbers;
+  for (std::uint64_t i = 0; i < value.count; ++i)
+    numbers.push_back(value.type == "[u32]" ? std::int64_t(in.number<std::uint32_t>(key))
+                                            : std::int64_t(in.number<std::int32_t>(key)));
+  return numbers;
 }
 
 }  // namespace lacuna

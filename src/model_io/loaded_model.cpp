@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
+#include "checkpoint/hugging_face.h"
 #include "core/check.h"
 #include "model_io/read_inference_weights.h"
 
@@ -25,6 +26,10 @@ const Tokenizer& ModelSource::need_tokenizer(const std::string& advice) const {
   if (!unusable_.empty()) fail(str(unusable_, "; ", advice));
   if (!tokenizer) fail_usage(str(reader.path(), ": holds no tokenizer; ", advice));
   return *tokenizer;
+}
+
+std::string ModelSource::chat_template() const {
+  return kept_chat_template(reader.info(), reader.path() + ": tokenizer");
 }
 
 void ModelSource::check_ids(const std::vector<std::int32_t>& ids) const {

@@ -24,6 +24,8 @@ class ModelSource {
   /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>", and
   /// Error when it cannot be used: "<why>; <advice>".
   const Tokenizer& need_tokenizer(const std::string& advice) const;
+  /// The Jinja template that comes with the model, or "".
+  std::string chat_template() const;
   /// Error when an id is no row of the model's embedding, which a foreign tokenizer may give.
   void check_ids(const std::vector<std::int32_t>& ids) const;
 

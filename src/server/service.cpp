@@ -81,7 +81,9 @@ Service::Service(const LoadedModel& model, const ServiceOptions& options, Server
     : model_(model), options_(options), metrics_(metrics) {
   const Tokenizer& tokenizer = model.source.need_tokenizer("lacuna serve needs one");
   try {
-    chat_.emplace(load_chat_template(options.chat_template), tokenizer);
+    chat_.emplace(load_chat_template(options.chat_template, model.source.chat_template(),
+                                     model.source.reader.path()),
+                  tokenizer);
   } catch (const Error& e) {
     if (!options.chat_template.empty()) throw;
     no_chat_ = e.what();

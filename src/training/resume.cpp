@@ -41,11 +41,13 @@ bool is_one_of(std::string_view key, std::span<const std::string_view> keys) {
 }
 
 // A change of these gives tensors of other shapes, or weights that mean something else.
-constexpr std::array<std::string_view, 7> kShape = {
-    "model.vocab_size",   "model.num_layers",        "model.hidden_size",   "model.num_heads",
-    "model.num_kv_heads", "model.intermediate_size", "model.tie_embeddings"};
-constexpr std::array<std::string_view, 4> kMeaning = {"model.attention", "model.causal_context",
-                                                      "model.mask_token", "train.objective"};
+constexpr std::array<std::string_view, 10> kShape = {
+    "model.vocab_size",        "model.num_layers",    "model.hidden_size", "model.num_heads",
+    "model.num_kv_heads",      "model.head_dim",      "model.qkv_bias",    "model.qk_norm",
+    "model.intermediate_size", "model.tie_embeddings"};
+constexpr std::array<std::string_view, 5> kMeaning = {"model.attention", "model.causal_context",
+                                                      "model.logits_shift", "model.mask_token",
+                                                      "train.objective"};
 // These say where things are and how they are computed, not what.
 constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
                                                      "compute.threads", "parallel.timeout"};
@@ -75,10 +77,12 @@ Config resolve_model(Config config, const TokenFile& data, std::int64_t pad_toke
   fill_in(m.eos_token, data.eos_token(), "eos_token", data);
   if (m.pad_token == -1) m.pad_token = pad_token != -1 ? pad_token : m.eos_token;
   if (config.train.objective != Objective::autoregressive && m.mask_token == -1)
-    fail_usage(str("train.objective = ", word_of(config.train.objective),
-                   " needs a mask token, which the tokenizer of ", data.path(),
-                   " lacks; make one with 'lacuna tokenizer train', or set "
-                   "model.mask_token to an id that the text does not use"));
+    fail_usage(str(
+        "train.objective = ", word_of(config.train.objective),
+        " needs a mask token, which the tokenizer of ", data.path(),
+        " lacks; make one with 'lacuna tokenizer train', add one to a model with 'lacuna import "
+        "--add-mask-token', or set model.mask_token to an id that the text does not "
+        "use"));
   const std::pair<const char*, std::int64_t> ids[] = {
       {"mask_token", m.mask_token}, {"eos_token", m.eos_token}, {"pad_token", m.pad_token}};
   for (const auto& [key, id] : ids)

@@ -171,7 +171,7 @@ TEST_F(Convert, FilesThatAreNot) {
   EXPECT_TRUE(fails({"sample", from_.folder / "model.safetensors"}, 1,
                     "model.safetensors: holds weights alone; name the folder"));
   output_of({"export", checkpoint(), "--format", "gguf", "--output", folder_ / "m.gguf"});
-  EXPECT_TRUE(fails({"sample", folder_ / "m.gguf"}, 1, "m.gguf: is a GGUF file, which lacuna"));
+  EXPECT_TRUE(fails({"sample", folder_ / "m.gguf"}, 2, "m.gguf: holds no tokenizer"));
   EXPECT_TRUE(fails({"inspect", folder_ / "none"}, 1, "none: "));
   EXPECT_TRUE(
       fails({"inspect", folder_.write("text", "text")}, 1,

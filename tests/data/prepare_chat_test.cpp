@@ -223,6 +223,64 @@ TEST_F(PrepareChat, ATemplateOfOnesOwn) {
   EXPECT_EQ(all[0].response, "Hello\n<|endoftext|>");
 }
 
+// As in the tokenizer_config.json of LLaDA, of Qwen3, of Dream and of Qwen2.5, shortened.
+TEST(ChatTemplates, AreRecognisedByTheirMarkers) {
+  const auto llada = recognised_template(
+      "{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] "
+      "+ "
+      "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% endfor %}");
+  ASSERT_TRUE(llada);
+  EXPECT_EQ(llada->message, ChatTemplate{}.message);
+  EXPECT_TRUE(llada->trims);
+  const auto qwen3 = recognised_template(
+      R"({%- if messages[0].role == 'system' %}{{- '<|im_start|>system\n' + messages[0].content + )"
+      R"('<|im_end|>\n' }}{%- endif %}{{- '<|im_start|>' + message.role + '\n' + content + )"
+      R"('<|im_end|>' + '\n' }})");
+  ASSERT_TRUE(qwen3);
+  EXPECT_EQ(qwen3->message, "<|im_start|>{role}\n{content}<|im_end|>\n");
+  EXPECT_EQ(qwen3->reply, "<|im_start|>assistant\n");
+  EXPECT_EQ(qwen3->system, "");
+  EXPECT_FALSE(qwen3->trims);
+  const auto dream = recognised_template(
+      R"({% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a )"
+      R"(helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + )"
+      R"(message['content'] + '<|im_end|>' + '\n'}})");
+  ASSERT_TRUE(dream);
+  EXPECT_EQ(dream->system, "You are a helpful assistant.");
+  EXPECT_FALSE(recognised_template("<role>{{ message['role'] }}</role>{{ message['content'] }}"));
+  EXPECT_FALSE(
+      recognised_template("{{- bos_token }}{%- set date_string = '26 Jul 2024' %}{{- "
+                          "'<|start_header_id|>system<|end_header_id|>' }}<|eot_id|>"));
+}
+
+TEST(ChatTemplates, TheOptionGoesBeforeTheModelsOwn) {
+  const std::string chatml = "<|im_start|><|im_end|>";
+  EXPECT_EQ(load_chat_template("").message, ChatTemplate{}.message);
+  EXPECT_EQ(load_chat_template("", chatml, "m").message, ChatTemplate::chatml().message);
+  EXPECT_EQ(load_chat_template("llada", chatml, "m").message, ChatTemplate{}.message);
+  EXPECT_EQ(load_chat_template("chatml", "<role>", "m").message, ChatTemplate::chatml().message);
+  EXPECT_EQ(error_of([] { (void)load_chat_template("", "<role>", "m.h5"); }),
+            "m.h5: its chat template is none that is known; give one with --chat-template: llada, "
+            "chatml, or a file (docs/formats.md)");
+}
+
+TEST(ChatTemplates, ChatmlsSystemMessageIsAssumedWhereThereIsNone) {
+  const Tokenizer tokenizer = Tokenizer::from_json(
+      byte_tokenizer({"<|endoftext|>", "<|im_start|>", "<|im_end|>"}), "t.json");
+  ChatTemplate chat = ChatTemplate::chatml();
+  chat.system = "Help.";
+  const auto text = [&](const std::vector<Message>& messages) {
+    return tokenizer.decode(ChatFormat(chat, tokenizer).prompt(messages), /*skip_special=*/false);
+  };
+  EXPECT_EQ(text({{"user", " Hi "}}),
+            "<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n"
+            "<|im_start|>assistant\n");
+  EXPECT_EQ(text({{"system", "Be brief."}, {"user", "Hi"}}),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+            "<|im_start|>assistant\n");
+  EXPECT_EQ(ChatFormat(chat, tokenizer).end_of_reply(), tokenizer.id_of("<|im_end|>"));
+}
+
 TEST_F(PrepareChat, TemplatesThatAreNone) {
   const auto refused = [](const std::string& json) {
     return error_of([&] { parse_chat_template(json, "t.json"); });

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/model_family.h"
 #include "core/atomic_file.h"
@@ -105,6 +106,22 @@ TEST_P(Families, ImportThenExportGivesEveryBitBack) {
     ASSERT_EQ(a.shape, b.shape) << name;
     EXPECT_EQ(std::memcmp(a.data, b.data, std::size_t(a.bytes())), 0) << name;
   }
+}
+
+TEST_P(Families, AGgufFileOfItHasTheSameLogits) {
+  const std::string file = folder_ / "model.gguf";
+  const ModelSource source(path());
+  if (source.config.attention == Attention::block_causal) {
+    EXPECT_TRUE(contains(error_of([&] { export_gguf(path(), file, MatrixFormat::f32); }),
+                         "llama.cpp has bidirectional and causal attention only"));
+    return;
+  }
+  export_gguf(path(), file, MatrixFormat::f32);
+  const LoadedModel folder =
+                        load_model(ModelSource(path()), std::make_unique<CpuOps>(2), DType::f32),
+                    gguf = load_model(ModelSource(file), std::make_unique<CpuOps>(2), DType::f32);
+  EXPECT_EQ(gguf.config(), folder.config());
+  EXPECT_EQ(logits_of(gguf.config(), gguf.weights), logits_of(folder.config(), folder.weights));
 }
 
 // What was trained here, or changed so that it left its family, has no config.json to keep.

@@ -131,6 +131,20 @@ TEST_F(FromAutoregressive, AModelBecomesABlockDiffusionModel) {
   EXPECT_EQ(exported["max_position_embeddings"], 64);
   EXPECT_TRUE(SafetensorsFolder(at("sdar")).has("model.layers.1.self_attn.k_norm.weight"));
   output_of({"pretrain", config("sdar", "on")});
+
+  folder_.write("chat.json",
+                R"({"begin": "", "message": "{role}: {content}\n", "reply": "assistant: "})");
+  folder_.write("facts.jsonl", R"({"prompt": "sky", "response": "blue"})"
+                               "\n"
+                               R"({"prompt": "sun", "response": "gold"})"
+                               "\n");
+  output_of({"prepare", "--tokenizer", at("sdar"), "--input", at("facts.jsonl"), "--format", "chat",
+             "--chat-template", at("chat.json"), "--output", at("facts.h5")});
+  folder_.write("sft.toml", str("[data]\ntrain = \"", at("facts.h5"),
+                                "\"\nsequence_length = 64\n[train]\noutput = \"", at("lora"),
+                                "\"\nsteps = 2\nbatch_size = 2\nmicro_batch_size = 2\neval_every = "
+                                "0\ncheckpoint_every = 0\n[lora]\nrank = 2\n"));
+  output_of({"sft", "--config", at("sft.toml"), "--init", at("sdar")});
 }
 
 TEST_F(FromAutoregressive, ARowWithoutATokenIsUsedFirst) {

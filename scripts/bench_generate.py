@@ -15,7 +15,7 @@ sides take turns for several rounds, so that other load on the machine meets all
               random weights are never certain, so this too commits one token per pass
     causal    an autoregressive model with keys and values kept
 
-and for each of them that PyTorch has here, torch-… in f32 (and bf16 with --bf16): a transformer of the
+in f32 (and, with --bf16, none-bf16… in bf16), and each of them by PyTorch, torch-…: a transformer of the
 same shape, no compilation, scaled_dot_product_attention, the head on the masked rows of the block alone.
 """
 
@@ -153,9 +153,10 @@ def torch_worker(options):
 
 
 def lacuna_command(side, options, config):
+    kind, _, dtype = side.partition("-")
     return [options.lacuna, "bench", "--generate", "--json", "--rounds", "1", "--threads",
             str(options.threads), "--config", config, "--prompt-length", str(options.prompt_length),
-            "--gen-length", str(options.gen_length)] + LACUNA[side]
+            "--gen-length", str(options.gen_length), "--dtype", dtype or "f32"] + LACUNA[kind]
 
 
 def main():
@@ -166,7 +167,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    parser.add_argument("--bf16", action="store_true", help="PyTorch in bf16 too")
+    parser.add_argument("--bf16", action="store_true", help="in bf16 too")
     parser.add_argument("--lacuna", default=str(ROOT / "build/cpu/bin/lacuna"))
     parser.add_argument("--json", help="write every run's figures to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -177,12 +178,12 @@ def main():
         torch_worker(options)
         return
     environment = {k: v for k, v in os.environ.items() if not k.startswith(training.STEERING)}
-    sides = list(options.sides)
+    sides = list(options.sides) + ([f"{s}-bf16" for s in options.sides] if options.bf16 else [])
+    ours = {side: "torch-" + (side if "-" in side else f"{side}-f32") for side in sides}
     try:
         import torch
 
-        for dtype in ["f32"] + (["bf16"] if options.bf16 else []):
-            sides += [f"torch-{side}-{dtype}" for side in options.sides]
+        sides += ours.values()
         print(f"torch {torch.__version__}")
     except ImportError:
         print("torch is not here: Lacuna's sides alone")
@@ -193,7 +194,7 @@ def main():
     try:
         for _ in range(options.rounds):
             for side in sides:
-                if side in LACUNA:
+                if side in ours:
                     command = lacuna_command(side, options, str(config))
                 else:
                     command = [sys.executable, __file__, "--worker", side, "--shape", options.shape,
@@ -210,10 +211,10 @@ def main():
         median = statistics.median(speed[side])
         line = f"  {side:18}{median:9.1f} tokens/s ({min(speed[side]):.1f} - {max(speed[side]):.1f})"
         line += f"{median / base:8.2f} x {sides[0]}"
-        if side in LACUNA and f"torch-{side}-f32" in speed:
-            ratios = [a / b for a, b in zip(speed[side], speed[f"torch-{side}-f32"])]
-            line += f"{statistics.median(ratios):8.2f} x torch-{side}-f32"
-        if side in LACUNA:
+        if ours.get(side) in speed:
+            ratios = [a / b for a, b in zip(speed[side], speed[ours[side]])]
+            line += f"{statistics.median(ratios):8.2f} x {ours[side]}"
+        if side in ours:
             line += f"  {results[side][0]['rows']} rows in {results[side][0]['passes']} passes"
         print(line)
     if options.json:

@@ -4,12 +4,18 @@
     cmake --workflow --preset cpu
     python3 scripts/bench_vs_torch.py
 
-Needs torch, for this comparison alone. Masked diffusion in f32 on random tokens with AdamW, clipped
-at norm 1, every core. Each run is a process of its own; one of Lacuna, one of eager PyTorch and one
-of torch.compile take turns for several rounds, so that other load on the machine meets all alike.
+Needs torch, for this comparison alone. Masked diffusion on random tokens with AdamW, clipped at norm
+1, every core. Each run is a process of its own; all sides take turns for several rounds, so that other
+load on the machine meets all alike. Sides:
+
+    lacuna, lacuna-bf16        in f32; in bf16 (f32 master weights, moments and gradients)
+    eager, compile             PyTorch in f32, torch.compile: logits at every position, as published
+    masked-f32, masked-bf16    the best of PyTorch: torch.compile, logits of the masked rows alone; in
+                               f32, and with bf16 autocast
+
 The PyTorch model is LLaDA's as published (github.com/ML-GSAI/LLaDA, arXiv:2502.09992): RMSNorm,
-SwiGLU, half-split RoPE, scaled_dot_product_attention over the whole sequence, an untied head, logits
-at every position and the cross-entropy of the masked ones over p.
+SwiGLU, half-split RoPE, scaled_dot_product_attention over the whole sequence, an untied head, and the
+cross-entropy of the masked positions over p. Half of the tokens are masked on average.
 
     cmake --preset cuda && cmake --build --preset cuda --target lacuna
     python3 scripts/bench_vs_torch.py --device cuda
@@ -45,6 +51,8 @@ GPU_SHAPES = {
 }
 ALL_SHAPES = SHAPES | GPU_SHAPES
 GPU_PEAK = 989.4e12  # H100 SXM and H200 SXM, dense bf16, by their data sheets
+CPU_SIDES = ["eager", "compile", "masked-f32", "masked-bf16"]  # PyTorch's
+LACUNA_SIDES = {"lacuna": "f32", "lacuna-bf16": "bf16"}
 # A PyTorch side on a GPU is compiled, with one attention backend and one head rule.
 GPU_SIDES = [f"{backend}-{head}" for backend in ("cudnn", "flash") for head in ("masked", "full")]
 
@@ -54,13 +62,15 @@ STEERING = ("OPENBLAS_", "MKL_", "OMP_", "KMP_", "GOMP_", "DNNL_", "ONEDNN_", "A
             "GOTO_", "BLIS_", "NVPL_", "LACUNA_ISA")
 
 
-def step_flops(s):
-    """Multiply-adds (2 each) of a step that computes every logit: per token and layer, forward,
-    2 C (4 C + 3 F) for the weights and 4 T C for attention's two products; backward twice the
-    former and 10 T C for five products, since the scores are computed again; 6 V C for the head."""
+def step_flops(s, predicted):
+    """Multiply-adds (2 each) of a step that computes logits of a share `predicted` of the tokens: per
+    token and layer, forward, 2 C (4 C + 3 F) for the weights and 4 T C for attention's two products;
+    backward twice the former and 10 T C for five products, since the scores are computed again;
+    6 V C for the head."""
     weights = s["layers"] * s["dim"] * (4 * s["dim"] + 3 * s["ffn"])
     attention = 14 * s["layers"] * s["length"] * s["dim"]
-    return s["batch"] * s["length"] * (6 * weights + attention + 6 * s["vocab"] * s["dim"])
+    head = 6 * s["vocab"] * s["dim"] * predicted
+    return s["batch"] * s["length"] * (6 * weights + attention + head)
 
 
 def model_flops(s, predicted):
@@ -143,15 +153,16 @@ def torch_model(s):
     return Model()
 
 
-def torch_peak():
-    """The best of some 0.3 s of square f32 products, as measure_matmul_peak in kernels/bench."""
+def torch_peak(bf16):
+    """The best of some 0.3 s of square products, as measure_matmul_peak in kernels/bench."""
     import torch
 
     best, spent = 0.0, 0.0
     with torch.no_grad():
         while spent < 0.3:
             for n in (512, 768, 1024, 1536, 2048):
-                x, w = torch.full((n, n), 0.5), torch.full((n, n), 0.25)
+                kind = torch.bfloat16 if bf16 else torch.float32
+                x, w = torch.full((n, n), 0.5, dtype=kind), torch.full((n, n), 0.25, dtype=kind)
                 torch.mm(x, w.t())
                 start = time.perf_counter()
                 torch.mm(x, w.t())
@@ -161,30 +172,75 @@ def torch_peak():
     return best
 
 
-def torch_worker(kind, name, steps, threads):
+def masked_batch(s):
+    """Random tokens, which of them are masked, and the weights of their losses. Ratios are spread
+    evenly, so that half of the tokens are masked, as in Lacuna's benchmark."""
+    import torch
+
+    batch, length = s["batch"], s["length"]
+    tokens = torch.randint(s["vocab"] - 1, (batch, length))
+    p = ((1 - 1e-3) * (torch.arange(batch) + 0.5) / batch + 1e-3)[:, None]
+    masked = torch.rand(batch, length) < p
+    return tokens, masked, (masked / p / (batch * length)).float()
+
+
+def full_head_loss(s, model, compiled):
+    """Logits at every position."""
     import torch
     import torch.nn.functional as F
+
+    forward = torch.compile(model) if compiled else model
+
+    def loss_of():
+        tokens, masked, weights = masked_batch(s)
+        logits = forward(torch.where(masked, s["vocab"] - 1, tokens))
+        losses = F.cross_entropy(logits[masked], tokens[masked], reduction="none")
+        return (losses * weights[masked]).sum()
+
+    return loss_of
+
+
+def masked_head_loss(s, model, dtype):
+    """Logits of the masked rows alone, compiled; f32, or autocast to bf16."""
+    import torch
+    import torch.nn.functional as F
+
+    hidden = torch.compile(model.hidden)
+
+    @torch.compile(dynamic=True)
+    def head_loss(x, targets, weights):
+        losses = F.cross_entropy(model.head(x).float(), targets, reduction="none")
+        return (losses * weights).sum()
+
+    def loss_of():
+        tokens, masked, weights = masked_batch(s)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+            x = hidden(torch.where(masked, s["vocab"] - 1, tokens))
+            return head_loss(x[masked], tokens[masked], weights[masked])
+
+    return loss_of
+
+
+def torch_worker(kind, name, steps, threads):
+    import torch
 
     s = SHAPES[name]
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     model = torch_model(s)
-    forward = torch.compile(model) if kind == "compile" else model
+    if kind.startswith("masked"):
+        loss_of = masked_head_loss(s, model, kind.removeprefix("masked-"))
+    else:
+        loss_of = full_head_loss(s, model, kind == "compile")
     try:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95),
                                       weight_decay=0.1, fused=True)
     except RuntimeError:  # releases before 2.4 have no fused AdamW for the CPU
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95),
                                       weight_decay=0.1)
-    mask_token, batch, length = s["vocab"] - 1, s["batch"], s["length"]
 
     def step():
-        tokens = torch.randint(mask_token, (batch, length))
-        p = ((1 - 1e-3) * torch.rand(batch) + 1e-3)[:, None].repeat(1, length)
-        masked = torch.rand(batch, length) < p
-        logits = forward(torch.where(masked, mask_token, tokens))
-        loss = F.cross_entropy(logits[masked], tokens[masked], reduction="none") / p[masked]
-        loss = loss.sum() / (batch * length)
+        loss = loss_of()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -200,10 +256,11 @@ def torch_worker(kind, name, steps, threads):
         seconds.append(time.perf_counter() - start)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     median = statistics.median(seconds)
+    flops = step_flops(s, 0.5 if kind.startswith("masked") else 1)
     print(json.dumps(dict(
-        tokens_per_s=batch * length / median, peak_bytes=memory, loss=loss,
+        tokens_per_s=s["batch"] * s["length"] / median, peak_bytes=memory, loss=loss,
         parameters=sum(p.numel() for p in model.parameters()), threads=threads,
-        flops_per_s=step_flops(s) / median, matmul_peak_flops=torch_peak(),
+        flops_per_s=flops / median, matmul_peak_flops=torch_peak(kind.endswith("bf16")),
         device=f"torch {torch.__version__}")))
 
 
@@ -325,13 +382,13 @@ def compare(name, sides, options, environment):
     results = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side in sides:
-            command = ([options.lacuna, "bench", "--train", "--json"] if side == "lacuna"
-                       else me + ["--worker", side]) + common
+            command = ([options.lacuna, "bench", "--train", "--json", "--dtype", LACUNA_SIDES[side]]
+                       if side in LACUNA_SIDES else me + ["--worker", side]) + common
             results[side].append(run(command, environment))
     print(f"\n{name}: V {s['vocab']}, C {s['dim']}, L {s['layers']}, H {s['heads']}, "
           f"F {s['ffn']}, T {s['length']}, B {s['batch']}; {options.threads} threads, "
           f"median of {options.rounds} runs of {options.steps} steps")
-    print(f"{'':10}{'tokens/s':>10}{'(min - max)':>18}{'peak RSS':>12}{'executed':>14}"
+    print(f"{'':12}{'tokens/s':>10}{'(min - max)':>18}{'peak RSS':>12}{'executed':>14}"
           f"{'own peak':>14}{'share':>8}")
 
     def median(side, key):
@@ -341,19 +398,19 @@ def compare(name, sides, options, environment):
         speeds = [r["tokens_per_s"] for r in results[side]]
         shares = [r["flops_per_s"] / r["matmul_peak_flops"] for r in results[side]]
         spread = f"({min(speeds):.0f} - {max(speeds):.0f})"
-        print(f"{side:10}{median(side, 'tokens_per_s'):10.0f}{spread:>18}"
+        print(f"{side:12}{median(side, 'tokens_per_s'):10.0f}{spread:>18}"
               f"{median(side, 'peak_bytes') / 2**20:8.0f} MiB"
               f"{median(side, 'flops_per_s') / 1e9:7.0f} GFLOP/s"
               f"{median(side, 'matmul_peak_flops') / 1e9:6.0f} GFLOP/s"
               f"{statistics.median(shares):8.0%}")
-    if "lacuna" in sides:
+    for ours in sides:
         for side in sides:
-            if side != "lacuna":
+            if ours in LACUNA_SIDES and side in CPU_SIDES:
                 # Of each round by itself: what slowed one of its runs slowed the other too.
                 ratios = [a["tokens_per_s"] / b["tokens_per_s"]
-                          for a, b in zip(results["lacuna"], results[side])]
-                memory = median("lacuna", "peak_bytes") / median(side, "peak_bytes")
-                print(f"lacuna / {side}: {statistics.median(ratios):.2f} times the tokens/s "
+                          for a, b in zip(results[ours], results[side])]
+                memory = median(ours, "peak_bytes") / median(side, "peak_bytes")
+                print(f"{ours} / {side}: {statistics.median(ratios):.2f} times the tokens/s "
                       f"({min(ratios):.2f} - {max(ratios):.2f}), {memory:.2f} times the memory")
     sys.stdout.flush()
     return results
@@ -410,23 +467,23 @@ def main():
     parser.add_argument("--steps", type=int, default=10, help="timed steps per run")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sides", nargs="+",
-                        choices=["lacuna", "eager", "compile"] + GPU_SIDES,
-                        help="lacuna, eager and compile by default; with --device cuda lacuna and "
-                             "every attention backend and head rule")
+                        choices=list(LACUNA_SIDES) + CPU_SIDES + GPU_SIDES,
+                        help="all of the CPU's by default; with --device cuda lacuna and every "
+                             "attention backend and head rule")
     parser.add_argument("--attention-kernels", choices=["portable", "hopper", "hopper_fused"], default="hopper",
                         help="--device cuda: Lacuna's")
     parser.add_argument("--lacuna", help="the program; that of build/cpu or build/cuda by default")
     parser.add_argument("--keep-environment", action="store_true",
                         help="keep variables that steer the libraries' choice of kernels")
     parser.add_argument("--json", help="write every run's figures to this file")
-    parser.add_argument("--worker", choices=["eager", "compile", "attention"] + GPU_SIDES,
+    parser.add_argument("--worker", choices=CPU_SIDES + ["attention"] + GPU_SIDES,
                         help=argparse.SUPPRESS)
     options = parser.parse_args()
     gpu = options.device == "cuda"
-    known = GPU_SIDES if gpu else ["eager", "compile"]
-    options.sides = options.sides or ["lacuna"] + known
+    known = ["lacuna"] + GPU_SIDES if gpu else list(LACUNA_SIDES) + CPU_SIDES
+    options.sides = options.sides or known
     options.lacuna = options.lacuna or str(ROOT / f"build/{options.device}/bin/lacuna")
-    wrong = [side for side in options.sides if side not in ["lacuna"] + known]
+    wrong = [side for side in options.sides if side not in known]
     if wrong and not options.worker:
         parser.error(f"--sides {' '.join(wrong)}: not of --device {options.device}")
     if options.worker == "attention":

@@ -29,7 +29,7 @@ void CpuOps::multiply_bf16(const Tensor& c, const Tensor& a, bool a_transposed, 
     p.cols = at.cols;
     p.depth = depth;
     p.accumulate = mode == GradMode::accumulate;
-    p.scratch = scratch(thread, std::size_t(product.scratch(at.rows, at.cols, depth)));
+    p.scratch = scratch(thread, std::size_t(product.scratch(p)));
     product.multiply(p);
   });
 }

@@ -15,14 +15,14 @@ struct Bf16Piece {
   bool a_transposed, b_transposed;  // stored as [depth,rows], as [cols,depth]
   std::int64_t rows, cols, depth;
   bool accumulate;
-  float* scratch;  // LinearBf16::scratch(rows, cols, depth) floats, from a whole cache line on
+  float* scratch;  // LinearBf16::scratch() floats, from a whole cache line on
 };
 
 /// The functions of linear_bf16.inc, compiled once per instruction set. Every element of c is
 /// summed in the same order, whatever its place and the numbers of rows and columns: a row's result
 /// does not depend on what is computed beside it.
 struct LinearBf16 {
-  std::int64_t (*scratch)(std::int64_t rows, std::int64_t cols, std::int64_t depth);
+  std::int64_t (*scratch)(const Bf16Piece& piece);
   void (*multiply)(const Bf16Piece& piece);
 };
 

@@ -11,6 +11,7 @@
 #include "app/commands.h"
 #include "app/device_memory.h"
 #include "app/known_config.h"
+#include "config/dtype.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "kernels/backend.h"
@@ -63,7 +64,8 @@ Machine machine_for(const Config& config, const PlanOptions& options) {
   } else if (host) {
     const int threads = int(config.compute.threads);
     const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
-    m.flops = measure_matmul_peak(*ops) / (threads > 0 ? 1 : here);
+    m.flops =
+        measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
     m.flops_source = "what GEMMs reach here";
   }
   if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;

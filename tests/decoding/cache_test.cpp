@@ -17,10 +17,13 @@ constexpr std::int64_t kBlock = 4, kLength = 16;
 struct Random {
   ModelConfig config;
   ModelTensors weights;
-  explicit Random(Attention attention, bool causal_context = false, bool logits_shift = false)
+  explicit Random(Attention attention, bool causal_context = false, bool logits_shift = false,
+                  DType type = DType::f32)
       : config(make_config(attention, causal_context, logits_shift)),
-        weights(cpu().memory(), config, "weights") {
-    randomise(weights, 5);
+        weights(cpu().memory(), config, "weights", type) {
+    ModelTensors f32(cpu().memory(), config, "weights");
+    randomise(f32, 5);
+    cpu().copy(weights.flat(), f32.flat());
   }
   static ModelConfig make_config(Attention attention, bool causal_context, bool logits_shift) {
     ModelConfig c = tiny_config();
@@ -234,8 +237,12 @@ void expect_independent(const Random& model, const std::vector<DecodingRequest>&
   }
 }
 
-TEST(Batches, EachTextGetsWhatItGetsAlone) {
-  const Random model(Attention::bidirectional);
+class Batches : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(Types, Batches, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& type) { return std::string(name_of(type.param)); });
+
+TEST_P(Batches, EachTextGetsWhatItGetsAlone) {
+  const Random model(Attention::bidirectional, false, false, GetParam());
   std::vector<DecodingRequest> all;
   const CacheKind caches[] = {CacheKind::none, CacheKind::prefix, CacheKind::dual,
                               CacheKind::vicinity};
@@ -253,8 +260,8 @@ TEST(Batches, EachTextGetsWhatItGetsAlone) {
   expect_independent(model, all);
 }
 
-TEST(Batches, OfABlockCausalModelToo) {
-  const Random model(Attention::block_causal);
+TEST_P(Batches, OfABlockCausalModelToo) {
+  const Random model(Attention::block_causal, false, false, GetParam());
   std::vector<DecodingRequest> all;
   for (std::size_t i = 0; i < 2 * kStrategies.size(); ++i) {
     DecodingRequest r{.tokens = kPrompts[i % kPrompts.size()],

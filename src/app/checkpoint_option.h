@@ -7,7 +7,8 @@ namespace lacuna {
 
 /// What resolve_checkpoint() takes, for --help.
 inline constexpr const char* kCheckpointHelp =
-    "a checkpoint (.h5), a run's folder (its newest checkpoint) or a Hugging Face folder";
+    "a checkpoint (.h5), a run's folder (its newest checkpoint), a Hugging Face folder or a GGUF "
+    "file";
 
 /// --checkpoint, which may also be the first argument: `lacuna sample runs/kjv`.
 inline Option add_checkpoint_option(Command command, std::string& checkpoint) {

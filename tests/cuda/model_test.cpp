@@ -181,12 +181,18 @@ TEST_P(CudaSamplerTest, TextsThatDifferInEverythingShareTheirRounds) {
   EXPECT_EQ(texts(device(), there), texts(host, here));
 }
 
-/// What a device decides by itself: any strategy with any cache, texts of several lengths at once.
-/// Tokens, and when and how surely each was committed.
+/// What a device decides by itself: any strategy with any cache, texts of several lengths at once;
+/// also of models that predict a token at the row before it. Tokens, and when and how surely each
+/// was committed.
 TEST_P(CudaSamplerTest, StrategiesAndCachesAsOnTheHost) {
-  for (const Attention attention : {Attention::bidirectional, Attention::block_causal}) {
+  const std::tuple<Attention, bool> models[] = {{Attention::bidirectional, false},
+                                                {Attention::block_causal, false},
+                                                {Attention::bidirectional, true},
+                                                {Attention::block_causal, true}};
+  for (const auto& [attention, logits_shift] : models) {
     const bool exact = attention == Attention::block_causal;
     ModelConfig config = tiny(48, 3, 1, attention);
+    config.logits_shift = logits_shift;
     if (exact) config.block_size = 4;
     ModelTensors here(host.memory(), config, "weights"),
         there(device().memory(), config, "weights");

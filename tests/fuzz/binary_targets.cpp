@@ -1,6 +1,9 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
+#include "checkpoint/gguf_import.h"
+#include "checkpoint/hugging_face.h"
 #include "core/block_formats.h"
 #include "core/input_file.h"
 #include "data/token_file.h"
@@ -97,6 +100,15 @@ void read_gguf(std::string_view input) {
         std::vector<float> values(std::size_t(t.shape.count()));
         dequantise(t.format, t.data, t.shape.count(), values.data());
       });
+  });
+  tolerant([&] {
+    const std::unique_ptr<const ModelReader> model = open_gguf(path);
+    static_cast<void>(config_of_checkpoint(*model));
+    static_cast<void>(kept_chat_template(model->info(), path));
+    for (const std::string& name : model->names("model")) {
+      std::vector<float> values(std::size_t(model->shape("model", name).count()));
+      model->read("model", name, Tensor(values.data(), model->shape("model", name)));
+    }
   });
 }
 

@@ -257,7 +257,11 @@ std::vector<std::string> hugging_face_config_seeds() {
     "mlp_hidden_size": 12, "max_sequence_length": 16, "vocab_size": 20, "embedding_size": 20, "rope_theta": 1e4,
     "rms_norm_eps": 1e-5, "weight_tying": false, "mask_token_id": 3, "eos_token_id": 1, "pad_token_id": 1,
     "block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": true, "alibi": false,
-    "include_bias": false, "block_group_size": 1, "clip_qkv": null, "torch_dtype": "bfloat16"})"};
+    "include_bias": false, "block_group_size": 1, "clip_qkv": null, "torch_dtype": "bfloat16"})",
+      R"({"architectures": ["SDARForCausalLM"], "model_type": "sdar", "num_hidden_layers": 2, "hidden_size": 8,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 12, "vocab_size": 20,
+    "max_position_embeddings": 16, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}, "block_size": 4,
+    "layer_types": ["full_attention", "full_attention"], "mask_token_id": 3, "eos_token_id": [1, 2]})"};
 }
 
 std::vector<std::string> metrics_seeds() {

@@ -32,7 +32,7 @@ GgufReader::GgufReader(GgufTensors tensors, CheckpointInfo info, const ModelConf
     if (turned && order == GgufRowOrder::pairs) weight.head_dim = model.head_width();
     unknown.erase(name);
   }
-  CHECK(unknown.empty(), path(), ": tensor '", printable(*unknown.begin()),
+  CHECK(unknown.empty(), path(), ": tensor '", shown(*unknown.begin()),
         "' has no place in the model that the file's keys describe");
 }
 

@@ -155,7 +155,7 @@ std::string scalar(Header& in, std::uint32_t type, const std::string& what) {
 }
 
 void read_value(Header& in, std::uint32_t type, int depth, GgufFile::Value& value) {
-  const std::string what = "key '" + printable(value.key) + "'";
+  const std::string what = "key '" + shown(value.key) + "'";
   CHECK(type < kValueTypes, in.name(), ": ", what, ": type ", type, " is none of GGUF");
   if (type != kArray) {
     value.type = kValueNames[type];
@@ -195,7 +195,7 @@ void read_value(Header& in, std::uint32_t type, int depth, GgufFile::Value& valu
 GgufFile::TensorEntry read_tensor(Header& in, std::uint64_t number, std::uint64_t& offset) {
   GgufFile::TensorEntry t;
   t.name = in.string(str("tensor ", number), kLongestName);
-  const std::string what = "tensor '" + printable(t.name) + "'";
+  const std::string what = "tensor '" + shown(t.name) + "'";
   const auto rank = in.number<std::uint32_t>(what);
   CHECK(rank <= kMostExtents, in.name(), ": ", what, ": has ", rank, " extents");
   t.elements = 1;
@@ -241,7 +241,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : path_(path) {
   for (std::uint64_t i = 0; i < keys; ++i) {
     Value value;
     value.key = in.string(str("key ", i), kLongestName);
-    read_value(in, in.number<std::uint32_t>("key '" + printable(value.key) + "'"), 0, value);
+    read_value(in, in.number<std::uint32_t>("key '" + shown(value.key) + "'"), 0, value);
     values_.push_back(std::move(value));
   }
   std::vector<std::uint64_t> offsets(std::size_t(tensors), 0);
@@ -260,10 +260,10 @@ GgufFile::GgufFile(const std::filesystem::path& path) : path_(path) {
                         bytes = std::uint64_t(std::max<std::int64_t>(0, tensors_[i].bytes));
     CHECK(
         begin <= in.bytes() && offset <= in.bytes() - begin && bytes <= in.bytes() - begin - offset,
-        in.name(), ": is cut short or damaged: tensor '", printable(tensors_[i].name),
+        in.name(), ": is cut short or damaged: tensor '", shown(tensors_[i].name),
         "' begins at byte ", begin, " + ", offset, " and takes ", bytes, "; the file ends at byte ",
         in.bytes());
-    CHECK(offset % alignment == 0, in.name(), ": tensor '", printable(tensors_[i].name),
+    CHECK(offset % alignment == 0, in.name(), ": tensor '", shown(tensors_[i].name),
           "' begins at byte ", begin, " + ", offset, ", which is no multiple of ", alignment);
     tensors_[i].begin = begin + offset;
   }
@@ -283,9 +283,9 @@ std::string GgufFile::text(const std::string& key) const {
 const GgufFile::Value& GgufFile::at(const std::string& key, const char* kind,
                                     std::initializer_list<const char*> types) const {
   const Value* const value = find(key);
-  CHECK(value, name_, ": has no key '", printable(key), "'");
+  CHECK(value, name_, ": has no key '", shown(key), "'");
   CHECK(std::find(types.begin(), types.end(), value->type) != types.end(), name_, ": key '",
-        printable(key), "' is of type ", value->type, ", no ", kind);
+        shown(key), "' is of type ", value->type, ", no ", kind);
   return *value;
 }
 
@@ -297,7 +297,7 @@ std::int64_t GgufFile::integer(const std::string& key) const {
   const Value& value = at(key, "integer", {"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64"});
   errno = 0;
   const std::int64_t number = std::strtoll(value.text.c_str(), nullptr, 10);
-  CHECK(errno == 0, name_, ": key '", printable(key), "' = ", value.text, " is too large");
+  CHECK(errno == 0, name_, ": key '", shown(key), "' = ", value.text, " is too large");
   return number;
 }
 

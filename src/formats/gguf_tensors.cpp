@@ -22,7 +22,7 @@ std::vector<std::filesystem::path> parts_of(const std::filesystem::path& path,
   const std::string count = first.text("split.count");
   const long parts = count.empty() ? 1 : std::strtol(count.c_str(), nullptr, 10);
   if (parts == 1) return {path};
-  CHECK(parts > 1 && parts < 100000, path.string(), ": split.count = ", printable(count),
+  CHECK(parts > 1 && parts < 100000, path.string(), ": split.count = ", shown(count),
         " is no number of files");
   char suffix[32];
   const auto name_end = [&](long part) {
@@ -52,7 +52,7 @@ void GgufTensors::add_file(const std::filesystem::path& path) {
   files_.emplace_back(path);
   const MappedFile& file = files_.back();
   for (const GgufFile::TensorEntry& t : headers_.back().tensors()) {
-    const std::string what = file.name() + ": tensor '" + printable(t.name) + "'";
+    const std::string what = file.name() + ": tensor '" + shown(t.name) + "'";
     Entry entry;
     entry.type = t.type;
     const std::optional<MatrixFormat> format = format_named(t.type);
@@ -78,9 +78,9 @@ std::vector<std::string> GgufTensors::names() const {
 
 const GgufTensors::Entry& GgufTensors::at(const std::string& name) const {
   const auto found = entries_.find(name);
-  CHECK(found != entries_.end(), path_, ": has no tensor '", printable(name), "'");
-  CHECK(found->second.data, path_, ": tensor '", printable(name), "' is ",
-        printable(found->second.type), "; this program computes with ", known_formats());
+  CHECK(found != entries_.end(), path_, ": has no tensor '", shown(name), "'");
+  CHECK(found->second.data, path_, ": tensor '", shown(name), "' is ", shown(found->second.type),
+        "; this program computes with ", known_formats());
   return found->second;
 }
 

@@ -128,6 +128,22 @@ TEST_F(GgufTensorsTest, OtherDamage) {
   EXPECT_EQ(error(gguf({{"a", {4}, 0, 8}}, 64, {{"general.alignment", 8}})), "");
 }
 
+// Names may be 64 KiB of anything.
+TEST_F(GgufTensorsTest, MessagesAreOneShortLine) {
+  const std::string name = "a\n\x1b[2J" + std::string(60000, 'x');
+  for (const std::string& message :
+       {error(gguf({{name, {4}, 0, 4}}, 64)), error(gguf({{name, {4}, 0, 0}}, 8)),
+        error(gguf({{name, {-4}, 0, 0}}, 64)), error_of([&] {
+          (void)open(gguf({{name, {8}, 99, 0}}, 64)).at(name);
+        }),
+        error_of([&] { (void)open(gguf({}, 0)).at(name); })}) {
+    EXPECT_TRUE(contains(message, "x.gguf")) << message.substr(0, 200);
+    EXPECT_LT(message.size(), 500u);
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+    EXPECT_EQ(message.find('\x1b'), std::string::npos);
+  }
+}
+
 TEST_F(GgufTensorsTest, OfASplitModelComeFromAllFiles) {
   const std::string first = gguf({{"a", {4}, 0, 0}}, 32, {{"split.count", 2}, {"split.no", 0}}),
                     second = gguf({{"b", {2}, 0, 0}}, 32, {{"split.count", 2}, {"split.no", 1}});

@@ -139,7 +139,7 @@ ReportSection libraries_section(MachineReport& report) {
   const auto blas = attempt(why, blas_description);
   rows.push_back({"blas", blas.value_or(""), blas ? *blas + " kernels" : why});
   report.requirements.push_back(
-      {"pretrain, sft, sample, score, evaluate, forward, bench on the CPU", blas ? "" : why,
+      {"pretrain, sft, sample, serve, score, evaluate, forward, bench on the CPU", blas ? "" : why,
        "apt install libopenblas0-pthread",
        /*essential=*/true});
   if (const char* core = environment("OPENBLAS_CORETYPE"))

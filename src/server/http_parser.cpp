@@ -27,6 +27,9 @@ HttpParser::~HttpParser() = default;
 HttpParser::HttpParser(HttpParser&&) noexcept = default;
 
 std::size_t HttpParser::feed(std::string_view bytes) {
+  // Beast presumes that there are five bytes when it meets the last chunk for the second time,
+  // which need not be so ("0\r\nT"). Whatever is incomplete lacks at least those five: "0\r\n\r\n".
+  if (has_header() && state_->parser.chunked() && bytes.size() < 5) return 0;
   boost::beast::error_code error;
   const std::size_t taken =
       state_->parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);

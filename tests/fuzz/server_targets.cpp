@@ -57,20 +57,37 @@ void read_http_request(std::string_view input) {
   }
 }
 
+/// The first byte says which endpoint the others are for.
 void read_api_request(std::string_view input) {
+  if (input.empty()) return;
   const RequestDefaults defaults{.options = {}, .seed = 1};
+  const std::string_view body = input.substr(1);
   refusing([&] {
-    const CompletionRequest request = parse_completion(input, defaults);
-    if (request.prompts.empty() || request.n < 1 || request.stop.size() > 4) std::abort();
+    switch (input[0]) {
+      case 'p': {
+        const CompletionRequest request = parse_completion(body, defaults);
+        if (request.prompts.empty() || request.n < 1 || request.stop.size() > 4) std::abort();
+        break;
+      }
+      case 'm':
+        if (parse_chat(body, defaults).messages.empty()) std::abort();
+        break;
+      case 'i':
+        static_cast<void>(parse_infill(body, defaults));
+        break;
+      case 'c':
+        static_cast<void>(parse_canvas(body, defaults));
+        break;
+      case 's':
+        static_cast<void>(parse_score(body));
+        break;
+      case 't':
+        static_cast<void>(parse_tokenize(body));
+        break;
+      default:
+        static_cast<void>(parse_detokenize(body));
+    }
   });
-  refusing([&] {
-    if (parse_chat(input, defaults).messages.empty()) std::abort();
-  });
-  refusing([&] { static_cast<void>(parse_infill(input, defaults)); });
-  refusing([&] { static_cast<void>(parse_canvas(input, defaults)); });
-  refusing([&] { static_cast<void>(parse_score(input)); });
-  refusing([&] { static_cast<void>(parse_tokenize(input)); });
-  refusing([&] { static_cast<void>(parse_detokenize(input)); });
 }
 
 std::vector<std::string> http_request_seeds() {
@@ -85,13 +102,13 @@ std::vector<std::string> http_request_seeds() {
 
 std::vector<std::string> api_request_seeds() {
   return {
-      R"({"model": "m", "prompt": ["a", [1, 2]], "max_tokens": 4, "n": 2, "stop": ["a", "\u00e9"], "seed": 9, "stream": true, "stream_options": {"include_usage": true}, "temperature": 1e-1, "logit_bias": {}, "top_p": 1})",
-      R"({"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}], "max_completion_tokens": 3, "response_format": {"type": "text"}, "tools": []})",
-      R"({"text": "a{gap:3}b{gap}", "steps": 3, "strategy": "wino", "cache": "dual"})",
-      R"({"prefix": "a", "suffix": "b", "length": 4, "threshold": 0.5})",
-      R"({"canvas": [1, null, 3], "remasking": "random", "preset": "fast"})",
-      R"({"prompt": "a", "text": "b", "samples": 8, "seed": 1})",
-      R"({"tokens": [1, 2]})"};
+      R"(p{"model": "m", "prompt": ["a", [1, 2]], "max_tokens": 4, "n": 2, "stop": ["a", "\u00e9"], "seed": 9, "stream": true, "stream_options": {"include_usage": true}, "temperature": 1e-1, "logit_bias": {}, "top_p": 1})",
+      R"(m{"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}], "max_completion_tokens": 3, "response_format": {"type": "text"}, "tools": []})",
+      R"(i{"text": "a{gap:3}b{gap}", "steps": 3, "strategy": "wino", "cache": "dual"})",
+      R"(i{"prefix": "a", "suffix": "b", "length": 4, "threshold": 0.5})",
+      R"(c{"canvas": [1, null, 3], "remasking": "random", "preset": "fast"})",
+      R"(s{"prompt": "a", "text": "b", "samples": 8, "seed": 1})",
+      R"(d{"tokens": [1, 2]})"};
 }
 
 }  // namespace lacuna::fuzz

@@ -96,6 +96,12 @@ TEST_F(HttpServerTest, TakesBodiesInChunksAndInPieces) {
   client.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
   for (const char c : std::string("2\r\nde\r\n0\r\n\r\n")) client.send({c});
   EXPECT_EQ(client.answer().body, "POST/echo?abcde");
+  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+  for (const char c : std::string("A: b\r\n\r\n")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // each a piece of its own
+    client.send({c});
+  }
+  EXPECT_EQ(client.answer().body, "POST/echo?");
   client.send(
       "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_EQ(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");

@@ -9,6 +9,7 @@
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
 #include "core/half.h"
+#include "formats/gguf_tensors.h"
 #include "tests/support/golden_model.h"
 #include "tests/support/paths.h"
 #include "tests/support/support.h"
@@ -90,6 +91,40 @@ TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
   EXPECT_EQ(result.wider_tensors, 8);
   EXPECT_EQ(result.bytes, std::int64_t(read_file(folder_ / "narrow.gguf").size()));
   EXPECT_TRUE(contains(read_file(folder_ / "narrow.gguf"), "no_vocab"));
+}
+
+TEST_F(Gguf, TheHeadKeepsSixBitsBesideNarrowerMatrices) {
+  Config config;
+  ModelConfig& m = config.model;
+  m.vocab_size = 5;
+  m.num_layers = 1;
+  m.hidden_size = 256;
+  m.num_heads = 4;
+  m.intermediate_size = 96;  // no whole blocks of a k-quant
+  info_.config = to_toml(config);
+  info_.tokenizer = "";
+  CheckpointTensors tensors;
+  std::vector<std::vector<float>> memory;
+  for (const TensorInfo& t : hugging_face_tensors(m, DType::f32)) {
+    memory.emplace_back(std::size_t(t.shape.count()), 0.5f);
+    tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
+  }
+  const std::string checkpoint = folder_ / "wide.h5", file = folder_ / "wide.gguf";
+  save_checkpoint(checkpoint, info_, tensors);
+  const auto formats = [&](MatrixFormat format) {
+    const GgufExport result = export_gguf(checkpoint, file, format);
+    const GgufTensors written(file);
+    std::string list;
+    for (const char* name :
+         {"token_embd", "output", "blk.0.ffn_up", "blk.0.ffn_down", "output_norm"})
+      list += str(written.at(str(name, ".weight")).format, ' ');
+    return str(list, result.wider_tensors);
+  };
+  EXPECT_EQ(formats(MatrixFormat::q4_k), "q4_k q6_k q4_k q8_0 f32 1");
+  EXPECT_EQ(formats(MatrixFormat::q5_k), "q5_k q6_k q5_k q8_0 f32 1");
+  EXPECT_EQ(formats(MatrixFormat::q6_k), "q6_k q6_k q6_k q8_0 f32 1");
+  EXPECT_EQ(formats(MatrixFormat::q4_0), "q4_0 q6_k q4_0 q4_0 f32 0");
+  EXPECT_EQ(formats(MatrixFormat::q8_0), "q8_0 q8_0 q8_0 q8_0 f32 0");
 }
 
 TEST_F(Gguf, ACausalModelIsALlama) {

@@ -58,9 +58,8 @@ void write_gguf(const Arguments& a) {
       format_of(open_model(checkpoint)->dtype("model", embedding_name())));
   const GgufExport written = export_gguf(checkpoint, file, format);
   if (written.wider_tensors > 0)
-    log_info(str("q8_0 or f16 instead of ", format, ": ",
-                 counted(written.wider_tensors, "matrix", "matrices"),
-                 " whose rows are no multiple of ", info_of(format).block_elements));
+    log_info(str("wider than asked for: ", counted(written.wider_tensors, "matrix", "matrices"),
+                 " whose rows are no whole blocks of ", format, ", or of q6_k for the head"));
   std::printf("%s: %s parameters, %s, %s, from %s\n", printable(file.string()).c_str(),
               with_commas(written.parameters).c_str(), text_of(format),
               human_bytes(written.bytes).c_str(), printable(checkpoint.string()).c_str());

@@ -64,8 +64,7 @@ Machine machine_for(const Config& config, const PlanOptions& options) {
   } else if (host) {
     const int threads = int(config.compute.threads);
     const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
-    m.flops =
-        measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
+    m.flops = measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
     m.flops_source = "what GEMMs reach here";
   }
   if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;

@@ -17,6 +17,8 @@ sides take turns for several rounds, so that other load on the machine meets all
 
 in f32 (and, with --bf16, none-bf16… in bf16), and each of them by PyTorch, torch-…: a transformer of the
 same shape, no compilation, scaled_dot_product_attention, the head on the masked rows of the block alone.
+With --llama-cpp (packages llama-cpp-python and gguf), llama-… too: the same loops around llama.cpp's
+forward pass in f32, which knows the whole canvas without a cache and the autoregressive case alone.
 """
 
 import argparse
@@ -149,6 +151,118 @@ def torch_worker(options):
     print(json.dumps(dict(tokens_per_second=options.gen_length / seconds)))
 
 
+# --- the llama.cpp side, run in a process of its own ----------------------------------------------
+
+
+def write_gguf(path, shape, length):
+    """Random weights in LLaMA's layout, without a tokenizer."""
+    import gguf
+    import numpy as np
+
+    s, random = training.SHAPES[shape], np.random.default_rng(1)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(s["layers"])
+    writer.add_context_length(length)
+    writer.add_embedding_length(s["dim"])
+    writer.add_feed_forward_length(s["ffn"])
+    writer.add_head_count(s["heads"])
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(s["dim"] // s["heads"])
+    writer.add_vocab_size(s["vocab"])
+    writer.add_tokenizer_model("no_vocab")
+
+    def add(name, *extents):
+        values = random.standard_normal(extents, dtype=np.float32) * np.float32(0.02)
+        writer.add_tensor(name + ".weight", values if len(extents) > 1 else values + 1)
+
+    c, f = s["dim"], s["ffn"]
+    add("token_embd", s["vocab"], c)
+    add("output", s["vocab"], c)
+    add("output_norm", c)
+    for layer in range(s["layers"]):
+        for name, *extents in (("attn_norm", c), ("attn_q", c, c), ("attn_k", c, c), ("attn_v", c, c),
+                               ("attn_output", c, c), ("ffn_norm", c), ("ffn_gate", f, c),
+                               ("ffn_up", f, c), ("ffn_down", c, f)):
+            add(f"blk.{layer}.{name}", *extents)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class LlamaDecoder:
+    def __init__(self, path, length, threads):
+        import llama_cpp.llama_cpp as llama
+
+        self.llama = llama
+        llama.llama_backend_init()
+        parameters = llama.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        self.model = llama.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.model:
+            sys.exit(f"{path}: llama.cpp cannot load it")
+        options = llama.llama_context_default_params()
+        options.n_ctx = options.n_batch = options.n_ubatch = length
+        options.n_threads = options.n_threads_batch = threads
+        options.type_k = options.type_v = llama.GGML_TYPE_F32
+        self.context = llama.llama_init_from_model(self.model, options)
+        self.batch = llama.llama_batch_init(length, 0, 1)
+        self.width = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
+
+    def logits(self, tokens, begin, wanted):
+        """Of the rows `wanted` among rows [begin, begin + len(tokens))."""
+        import numpy as np
+
+        llama, batch = self.llama, self.batch
+        batch.n_tokens = len(tokens)
+        for i, token in enumerate(tokens):
+            batch.token[i], batch.pos[i], batch.logits[i] = int(token), begin + i, 0
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+        for i in wanted:
+            batch.logits[i] = 1
+        if llama.llama_decode(self.context, batch) != 0:
+            sys.exit("llama.cpp cannot run the sequence")
+        return np.stack([np.ctypeslib.as_array(llama.llama_get_logits_ith(self.context, int(i)),
+                                               (self.width,)) for i in wanted])
+
+    def generate(self, side, prompt, gen_length):
+        import numpy as np
+
+        llama, mask = self.llama, self.width - 1
+        memory = llama.llama_get_memory(self.context)
+        llama.llama_memory_clear(memory, True)
+        llama.llama_set_causal_attn(self.context, side == "causal")
+        start, total = len(prompt), len(prompt) + gen_length
+        if side == "causal":
+            logits = self.logits(prompt, 0, [start - 1])
+            for at in range(start, total - 1):
+                logits = self.logits([logits[0].argmax()], at, [0])
+            return
+        canvas = np.concatenate((prompt, np.full(gen_length, mask)))
+        for begin in range(start, total, BLOCK):
+            for _ in range(BLOCK):
+                rows = begin + np.flatnonzero(canvas[begin:begin + BLOCK] == mask)
+                llama.llama_memory_clear(memory, True)
+                logits = self.logits(canvas, 0, rows)
+                logits[:, mask] = -np.inf
+                best = logits.max(1, keepdims=True)
+                confidence = 1 / np.exp(logits - best).sum(1)
+                canvas[rows[confidence.argmax()]] = logits[confidence.argmax()].argmax()
+
+
+def llama_worker(options):
+    import numpy as np
+
+    side = options.worker.split("-")[1]
+    length = options.prompt_length + options.gen_length
+    decoder = LlamaDecoder(options.gguf, length, options.threads)
+    prompt = np.random.default_rng(1).integers(decoder.width - 1, size=options.prompt_length)
+    decoder.generate(side, prompt, BLOCK if side != "causal" else 8)  # to warm up
+    start = time.perf_counter()
+    decoder.generate(side, prompt, options.gen_length)
+    print(json.dumps(dict(tokens_per_second=options.gen_length / (time.perf_counter() - start))))
+
+
 # --- the comparison -------------------------------------------------------------------------------
 
 
@@ -168,14 +282,16 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--bf16", action="store_true", help="in bf16 too")
+    parser.add_argument("--llama-cpp", action="store_true", help="llama.cpp too, in f32")
     parser.add_argument("--lacuna", default=str(ROOT / "build/cpu/bin/lacuna"))
     parser.add_argument("--json", help="write every run's figures to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--gguf", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.prompt_length % BLOCK or options.gen_length % BLOCK:
         parser.error(f"--prompt-length and --gen-length must be multiples of {BLOCK}")
     if options.worker:
-        torch_worker(options)
+        (llama_worker if options.worker.startswith("llama") else torch_worker)(options)
         return
     environment = {k: v for k, v in os.environ.items() if not k.startswith(training.STEERING)}
     sides = list(options.sides) + ([f"{s}-bf16" for s in options.sides] if options.bf16 else [])
@@ -190,6 +306,10 @@ def main():
     length = options.prompt_length + options.gen_length
     config = pathlib.Path(f"/tmp/bench_generate.{os.getpid()}.toml")
     config.write_text(config_of(options.shape, length))
+    file = config.with_suffix(".gguf")
+    if options.llama_cpp:
+        sides += [f"llama-{side}-f32" for side in options.sides if side in ("none", "causal")]
+        write_gguf(file, options.shape, length)
     results = {side: [] for side in sides}
     try:
         for _ in range(options.rounds):
@@ -199,10 +319,12 @@ def main():
                 else:
                     command = [sys.executable, __file__, "--worker", side, "--shape", options.shape,
                                "--prompt-length", str(options.prompt_length), "--gen-length",
-                               str(options.gen_length), "--threads", str(options.threads)]
+                               str(options.gen_length), "--threads", str(options.threads), "--gguf",
+                               str(file)]
                 results[side].append(training.run(command, environment))
     finally:
         config.unlink()
+        file.unlink(missing_ok=True)
     print(f"{options.shape}: {options.gen_length} tokens after {options.prompt_length}, "
           f"{options.threads} threads, median of {options.rounds} runs")
     speed = {side: [r["tokens_per_second"] for r in runs] for side, runs in results.items()}
@@ -211,9 +333,10 @@ def main():
         median = statistics.median(speed[side])
         line = f"  {side:18}{median:9.1f} tokens/s ({min(speed[side]):.1f} - {max(speed[side]):.1f})"
         line += f"{median / base:8.2f} x {sides[0]}"
-        if ours.get(side) in speed:
-            ratios = [a / b for a, b in zip(speed[side], speed[ours[side]])]
-            line += f"{statistics.median(ratios):8.2f} x {ours[side]}"
+        for other in (ours.get(side), f"llama-{side}-f32"):
+            if other in speed:
+                ratios = [a / b for a, b in zip(speed[side], speed[other])]
+                line += f"{statistics.median(ratios):8.2f} x {other}"
         if side in ours:
             line += f"  {results[side][0]['rows']} rows in {results[side][0]['passes']} passes"
         print(line)

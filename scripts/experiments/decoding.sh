@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # (e) Decoding: quality against tokens per pass, for every strategy and cache. Texts of 64 tokens in
-# blocks of 16, judged by the bound under a larger model and by how much they repeat themselves. Uses the
-# models of scaling.sh, which it runs where they are missing.
+# blocks of 16, judged by the bound under a larger model and by how much they repeat themselves; and
+# definitions of a learnt fact, which are right or wrong. Uses the models of scaling.sh and reversal.sh,
+# which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
 writer_and_judge
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
@@ -16,14 +17,44 @@ decode() {  # decode STRATEGY VALUE CACHE [options]
   score "$name"
 }
 score "$runs/decoding/book"
-for cache in none prefix dual vicinity; do
-  for n in 64 32 16 8; do decode fixed $n $cache --steps $n; done
-  for value in 0.9 0.6 0.3; do decode threshold $value $cache --threshold $value; done
-  for value in 1 2 4; do decode factor $value $cache --factor $value; done
-  for value in 0.1 1 4; do decode entropy $value $cache --entropy-bound $value; done
-  for value in 0.5 0.2; do decode margin $value $cache --threshold $value; done
-  for value in 0.6 0.3; do decode wino $value $cache --threshold $value --revise-threshold 0.2; done
-  for value in 0.7 0.4; do decode edit $value $cache --threshold $value; done
-  for n in 64 128; do decode remdm $n $cache --steps $n --remask-rate 0.02; done
-done
+# each COMMAND CACHE STEPS: every strategy with some values, of texts with so many tokens.
+each() {
+  local n=$3 value
+  for value in 1 2 4 8; do $1 fixed $((n / value)) "$2" --steps $((n / value)); done
+  for value in 0.9 0.6 0.3; do $1 threshold $value "$2" --threshold $value; done
+  for value in 0.9 0.5; do $1 dynamic $value "$2" --threshold $value --steps $((n / 2)); done
+  for value in 1 2 4; do $1 factor $value "$2" --factor $value; done
+  for value in 0.1 1 4; do $1 entropy $value "$2" --entropy-bound $value; done
+  for value in 0.5 0.2; do $1 margin $value "$2" --threshold $value; done
+  for value in 0.6 0.3; do $1 wino $value "$2" --threshold $value --revise-threshold 0.2; done
+  for value in 0.7 0.4; do $1 edit $value "$2" --threshold $value; done
+  for value in 1 2; do $1 remdm $((n * value)) "$2" --steps $((n * value)) --remask-rate 0.02; done
+}
+for cache in none prefix dual vicinity; do each decode $cache 64; done
+
+say "texts that have one right answer: definitions that the model of reversal.sh has learnt"
+[ -d "$runs/reversal-diffusion/checkpoints" ] || scripts/experiments/reversal.sh
+cat >"$data/reversal-decoding.toml" <<EOF
+[task]
+type = "generation"
+data = "reversal-test.jsonl"
+limit = $([ -n "$quick" ] && echo 12 || echo 200)
+prompt = "term: {term} | definition:"
+answer = "{definition}"
+[sampler]
+gen_length = 32
+block_length = 16
+EOF
+recall() {  # recall STRATEGY VALUE CACHE [options]
+  local name=$runs/decoding/recall-$1-$2-$3.json settings=() key
+  [ ! -s "$name" ] || return 0
+  for ((i = 4; i < $#; i += 2)); do
+    key=${!i} value_at=$((i + 1))
+    key=${key#--}
+    settings+=(--set "sampler.${key//-/_}=${!value_at}")
+  done
+  $lacuna evaluate "$data/reversal-decoding.toml" --checkpoint "$runs/reversal-diffusion" \
+    --set "sampler.strategy=$1" --set "sampler.cache=$3" "${settings[@]}" --json "$name"
+}
+for cache in none dual; do each recall $cache 32; done
 $python scripts/experiments/report.py decoding "$runs" --output "$runs/decoding.png"

@@ -203,6 +203,15 @@ def decoding(runs, output):
         stats = json.loads(path.with_name(path.name.replace("-score.jsonl", ".json")).read_text())
         found[cache, strategy, float(value)] = (stats["tokens_per_step"],
                                                 stats["rows"] / stats["tokens"], *judged(path))
+    recalled = {}
+    for path in (runs / "decoding").glob("recall-*-*-*.json"):
+        _, strategy, value, cache = path.stem.split("-")
+        task = json.loads(path.read_text())["tasks"][0]
+        made, right = task["generation"], task["metrics"][0]
+        recalled[cache, strategy, float(value)] = (made["tokens_per_step"],
+                                                   made["rows"] / made["tokens"],
+                                                   100 * right["value"],
+                                                   100 * right["standard_error"])
     book = judged(runs / "decoding/book-score.jsonl")
     table(["cache", "strategy", "value", "tokens per pass", "rows per token",
            "bits per byte under the larger model", "different word pairs"],
@@ -212,6 +221,19 @@ def decoding(runs, output):
           + [["-", "the book itself", "-", "-", "-", f"{book[0]:.2f} ± {book[1]:.2f}",
               f"{100 * book[2]:.0f} %"]])
 
+    if recalled:
+        print()
+        table(["cache", "strategy", "value", "tokens per pass", "rows per token",
+               "right definitions"],
+              [[cache, strategy, f"{value:g}", f"{t:.2f}", f"{r:.1f}", f"{b:.1f} ± {e:.1f} %"]
+               for (cache, strategy, value), (t, r, b, e) in sorted(recalled.items())])
+    draw_decoding(found, output, "bits per byte under the larger model", book[0])
+    if recalled:
+        draw_decoding(recalled, output.with_stem(output.stem + "-recall"),
+                      "right definitions, per cent")
+
+
+def draw_decoding(found, output, measure, book=None):
     def draw(axes):
         strategies = sorted({strategy for _, strategy, _ in found})
         styles = {"none": "-o", "prefix": ":^", "dual": "--s", "vicinity": "-.v"}
@@ -223,10 +245,12 @@ def decoding(runs, output):
                 axes.errorbar([p[0] for p in points], [p[2] for p in points],
                               yerr=[p[3] for p in points], fmt=style, color=f"C{i}", markersize=3,
                               label=strategy if cache == "none" else None)
-        axes.axhline(book[0], color="0.4", linestyle="dashed", label="the book itself")
-        axes.set_xscale("log")
+        if book:
+            axes.axhline(book, color="0.4", linestyle="dashed", label="the book itself")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("tokens per pass")
-        axes.set_ylabel("bits per byte under the larger model")
+        axes.set_ylabel(measure)
         axes.legend(ncols=2, fontsize=7)
 
     plot(output, draw)

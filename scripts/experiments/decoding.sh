@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # (e) Decoding: quality against tokens per pass, for every strategy and cache. Texts of 64 tokens in
 # blocks of 16, judged by the bound under a larger model and by how much they repeat themselves; and
-# definitions of a learnt fact, which are right or wrong. Uses the models of scaling.sh and reversal.sh,
+# definitions of a learned fact, which are right or wrong. Uses the models of scaling.sh and reversal.sh,
 # which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
 writer_and_judge
@@ -32,7 +32,7 @@ each() {
 }
 for cache in none prefix dual vicinity; do each decode $cache 64; done
 
-say "texts that have one right answer: definitions that the model of reversal.sh has learnt"
+say "texts that have one right answer: definitions that the model of reversal.sh has learned"
 [ -d "$runs/reversal-diffusion/checkpoints" ] || scripts/experiments/reversal.sh
 cat >"$data/reversal-decoding.toml" <<EOF
 [task]

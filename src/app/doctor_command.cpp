@@ -7,6 +7,7 @@
 #include "app/machine_report.h"
 #include "app/standard_io.h"
 #include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -57,7 +58,7 @@ std::string json_of(const MachineReport& report) {
                                 {"missing", r.missing},
                                 {"remedy", r.missing.empty() ? "" : r.remedy}});
   json["warnings"] = report.warnings;
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 void doctor(bool json) {

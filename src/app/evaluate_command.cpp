@@ -17,6 +17,7 @@
 #include "config/task.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
@@ -87,13 +88,12 @@ std::vector<TaskReport> read_tasks(const Arguments& a) {
 }
 
 std::string json_line(const TaskReport& task, const EvalSample& o) {
-  return Json({{"task", task.name},
-               {"record", o.place},
-               {"prompt", printable(o.prompt)},
-               {"output", printable(o.output)},
-               {"wanted", o.wanted},
-               {"right", o.right}})
-             .dump(-1, ' ', false, Json::error_handler_t::replace) +
+  return json_text({{"task", task.name},
+                    {"record", o.place},
+                    {"prompt", printable(o.prompt)},
+                    {"output", printable(o.output)},
+                    {"wanted", o.wanted},
+                    {"right", o.right}}) +
          "\n";
 }
 

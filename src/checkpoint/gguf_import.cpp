@@ -88,7 +88,7 @@ std::string tokenizer_config(const GgufFile& file) {
     config["add_bos_token"] = file.flag("tokenizer.ggml.add_bos_token");
   if (file.has("tokenizer.chat_template"))
     config["chat_template"] = file.string("tokenizer.chat_template");
-  return config.dump(2, ' ', false, GgufJson::error_handler_t::replace) + "\n";
+  return json_text(config, 2) + "\n";
 }
 
 CheckpointInfo gguf_info(const GgufFile& file, const ModelConfig& model) {

@@ -95,6 +95,10 @@ Json parse_json_object(std::string_view text, const std::string& what) {
   return json;
 }
 
+std::string json_text(const nlohmann::ordered_json& json, int indent) {
+  return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 template nlohmann::json parse_json(std::string_view, const std::string&);
 template nlohmann::ordered_json parse_json(std::string_view, const std::string&);
 template nlohmann::json parse_json_object(std::string_view, const std::string&);

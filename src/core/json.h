@@ -1,5 +1,5 @@
 #pragma once
-// For the .cpp files that read JSON alone: all of it comes from outside, and is parsed here.
+// For the .cpp files that read or write JSON alone: what comes from outside is parsed here.
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -21,6 +21,10 @@ Json parse_json(std::string_view text, const std::string& what);
 /// The same of a text that must be an object.
 template <class Json>
 Json parse_json_object(std::string_view text, const std::string& what);
+
+/// The text of a value, in one line or with `indent` spaces per level. Bytes that are no UTF-8
+/// become U+FFFD.
+std::string json_text(const nlohmann::ordered_json& json, int indent = -1);
 
 extern template nlohmann::json parse_json(std::string_view, const std::string&);
 extern template nlohmann::ordered_json parse_json(std::string_view, const std::string&);

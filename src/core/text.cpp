@@ -87,6 +87,16 @@ std::string valid_utf8(std::string_view bytes) {
   return text;
 }
 
+std::size_t unfinished_utf8(std::string_view bytes) {
+  for (std::size_t n = 1; n <= 3 && n <= bytes.size(); ++n) {
+    const auto byte = static_cast<unsigned char>(bytes[bytes.size() - n]);
+    if ((byte & 0xc0) == 0x80) continue;  // not the first of one
+    const std::size_t length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return byte < 0xf8 && length > n ? n : 0;
+  }
+  return 0;
+}
+
 bool is_bidirectional_control(char32_t c) {
   return (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0x200E ||
          c == 0x200F || c == 0x061C;

@@ -44,6 +44,8 @@ std::string shown(std::string_view text);
 bool is_bidirectional_control(char32_t c);
 /// `bytes` with U+FFFD for each byte that is no part of a UTF-8 character.
 std::string valid_utf8(std::string_view bytes);
+/// How many bytes at the end of `bytes` are the beginning of a UTF-8 character, but not all of it.
+std::size_t unfinished_utf8(std::string_view bytes);
 /// UTF-8 text without white space at both ends, as Python's str.strip() (so Jinja's `trim`, in the
 /// chat templates of Hugging Face) removes it: the characters of str.isspace(), among them U+001C
 /// to U+001F, U+0085, U+00A0 and U+3000. Bytes that are no UTF-8 are not white space.

@@ -50,8 +50,6 @@ class AnswerStream {
   bool complete_ = false, stopped_ = false;
 };
 
-/// How many bytes at the end of `text` are the beginning of a UTF-8 character.
-std::size_t unfinished_utf8(std::string_view text);
 /// How many bytes at the end of `text` are the beginning of `stop`, but not all of it.
 std::size_t unfinished_stop(std::string_view text, std::string_view stop);
 

@@ -77,6 +77,12 @@ TEST(ParseJson, AnObjectWhereOneIsWanted) {
   EXPECT_EQ(parse_json_object<Json>("{}", "a.json"), Json::object());
 }
 
+TEST(JsonText, KeepsTheOrderOfKeysAndReplacesWhatIsNoUtf8) {
+  const nlohmann::ordered_json json = {{"b", "\xc3\xa9\xff"}, {"a", {1, nullptr}}};
+  EXPECT_EQ(json_text(json), "{\"b\":\"\xc3\xa9\xef\xbf\xbd\",\"a\":[1,null]}");
+  EXPECT_EQ(json_text({{"a", 1}}, 2), "{\n  \"a\": 1\n}");
+}
+
 TEST(ParseJson, MessagesCannotGiveTerminalsCommands) {
   const std::string message = refusal("{\"\\u001b]0;x\\u0007\": 1, \"\\u001b]0;x\\u0007\": 2}");
   EXPECT_EQ(message, "a.json: has the key \"\xe2\x90\x9b]0;x\xe2\x90\x87\" twice");

@@ -193,6 +193,20 @@ TEST(Text, ValidUtf8ReplacesWhatIsNone) {
   EXPECT_EQ(valid_utf8("\xed\xa0\x80"), replacement + replacement + replacement);  // a surrogate
 }
 
+TEST(Text, UnfinishedUtf8IsTheBeginningOfACharacter) {
+  for (const char32_t c : {0x7aU, 0xe9U, 0x7532U, 0x1f600U}) {
+    const std::string character = utf8(c);
+    for (std::size_t n = 0; n < character.size(); ++n)
+      EXPECT_EQ(unfinished_utf8(std::string("a").append(character, 0, n)), n)
+          << std::hex << unsigned(c);
+    EXPECT_EQ(unfinished_utf8("a" + character), 0u) << std::hex << unsigned(c);
+  }
+  EXPECT_EQ(unfinished_utf8(""), 0u);
+  EXPECT_EQ(unfinished_utf8("\xc3"), 1u);
+  for (const char* none : {"\xff", "\xf8", "\x80\x80\x80\x80", "\xc3\xa9\xa9"})
+    EXPECT_EQ(unfinished_utf8(none), 0u) << none;
+}
+
 TEST(Text, TrimmedKeepsBytesThatAreNoUtf8) {
   for (const std::string s : {"\x80", "\x85", "\xa0", "\xe3\x80", "\xff", "\xc2", "\xe0\x80\xa0"}) {
     EXPECT_EQ(trimmed(s), s);

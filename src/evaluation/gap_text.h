@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@ struct GapText {
   static constexpr std::int64_t kUnknown = -1;
   std::vector<std::vector<std::int32_t>> texts;  // one more than gaps
   std::vector<std::int64_t> gaps;                // tokens of each, or kUnknown
+  bool has_unknown() const { return std::find(gaps.begin(), gaps.end(), kUnknown) != gaps.end(); }
 };
 
 /// Throws UsageError, beginning with `name`, for a gap that is not "{gap}" or "{gap:N}" with N from

@@ -22,10 +22,12 @@ std::string AnswerStream::release(std::size_t bytes) {
   return out;
 }
 
-/// Cuts the text at the first stop text. What is already released holds no beginning of one.
-bool AnswerStream::stop_at_text() {
+/// Cuts the text at the first stop text. The first `known` bytes hold none, and what is already
+/// released holds no beginning of one.
+bool AnswerStream::stop_at_text(std::size_t known) {
   std::size_t first = std::string::npos;
-  for (const std::string& stop : ends_.stops) first = std::min(first, pending_.find(stop));
+  for (const std::string& stop : ends_.stops)
+    first = std::min(first, pending_.find(stop, known - std::min(known, stop.size() - 1)));
   if (first == std::string::npos) return false;
   pending_.resize(first);
   return true;
@@ -40,8 +42,9 @@ std::string AnswerStream::add(std::span<const std::int32_t> tokens) {
       break;
     }
     ++tokens_;
+    const std::size_t known = pending_.size();
     if (tokenizer_.has(id)) pending_ += tokenizer_.decode({&id, 1});
-    if (stop_at_text()) stopped_ = complete_ = true;
+    if (stop_at_text(known)) stopped_ = complete_ = true;
     if (tokens_ >= ends_.max_tokens) complete_ = true;
   }
   if (complete_) return release(pending_.size());
@@ -49,6 +52,11 @@ std::string AnswerStream::add(std::span<const std::int32_t> tokens) {
   for (const std::string& stop : ends_.stops)
     held = std::max(held, unfinished_stop(pending_, stop));
   return release(pending_.size() - held);
+}
+
+std::string AnswerStream::settle(std::span<const std::int32_t> answer, std::int64_t settled) {
+  if (settled <= taken_) return "";
+  return add(answer.subspan(std::size_t(taken_), std::size_t(settled - taken_)));
 }
 
 std::string AnswerStream::finish() {

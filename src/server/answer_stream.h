@@ -12,7 +12,7 @@ namespace lacuna {
 /// Where an answer ends.
 struct AnswerEnds {
   std::vector<std::int32_t> tokens;  // the first of these ends it, and is no part of it
-  std::vector<std::string> stops;    // so does the first of these texts
+  std::vector<std::string> stops;    // so does the first of these texts, none empty
   std::int64_t max_tokens = 0;
 };
 
@@ -26,6 +26,8 @@ class AnswerStream {
 
   /// Takes the next tokens of the answer; returns the text that they make certain.
   std::string add(std::span<const std::int32_t> tokens);
+  /// The first `settled` tokens of the answer are final: add() of those that were not taken.
+  std::string settle(std::span<const std::int32_t> answer, std::int64_t settled);
   /// No token follows. Returns what was held back.
   std::string finish();
 
@@ -40,7 +42,7 @@ class AnswerStream {
   std::int64_t tokens() const { return tokens_; }
 
  private:
-  bool stop_at_text();
+  bool stop_at_text(std::size_t known);
   std::string release(std::size_t bytes);
 
   const Tokenizer& tokenizer_;

@@ -1,9 +1,9 @@
 #include "server/canvas_answer.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <cmath>
 
-#include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "server/api_error.h"
 #include "server/completion_answer.h"
@@ -13,10 +13,6 @@ namespace lacuna {
 namespace {
 
 using CanvasJson = nlohmann::ordered_json;
-
-std::string text_of_canvas_json(const CanvasJson& json) {
-  return json.dump(-1, ' ', false, CanvasJson::error_handler_t::replace);
-}
 
 /// Usage and times, as of completions.
 void add_figures(CanvasJson& json, const CanvasFormat& format, std::int64_t given,
@@ -46,14 +42,14 @@ CanvasAnswer::CanvasAnswer(std::shared_ptr<HttpExchange> exchange, CanvasFormat 
       tokenizer_(tokenizer),
       config_(config),
       metrics_(metrics),
-      answer_(tokenizer, {format_.end_tokens, {}, format_.max_tokens}) {}
+      answer_(tokenizer, {format_.end_tokens, {}, format_.max_tokens}),
+      start_(start_event()) {}
 
 std::string CanvasAnswer::piece(std::int32_t id) const {
   return tokenizer_.has(id) ? valid_utf8(tokenizer_.decode({&id, 1}, false)) : "";
 }
 
-void CanvasAnswer::on_queued() {
-  exchange_->begin_stream();
+std::string CanvasAnswer::start_event() const {
   CanvasJson tokens = CanvasJson::array(), pieces = CanvasJson::array();
   for (const std::int32_t id : format_.request.tokens) {
     const bool masked = id == config_.mask_token;
@@ -66,14 +62,23 @@ void CanvasAnswer::on_queued() {
       tokens.push_back(nullptr);
       pieces.push_back(nullptr);
     }
-  exchange_->write(
-      server_sent_event(text_of_canvas_json({{"model", format_.model},
-                                             {"seed", format_.seed},
-                                             {"appends", !format_.request.infill},
-                                             {"prompt_tokens", format_.request.infill ? 0 : given},
-                                             {"tokens", tokens},
-                                             {"pieces", pieces}}),
-                        "start"));
+  return server_sent_event(json_text({{"model", format_.model},
+                                      {"seed", format_.seed},
+                                      {"appends", !format_.request.infill},
+                                      {"prompt_tokens", format_.request.infill ? 0 : given},
+                                      {"tokens", tokens},
+                                      {"pieces", pieces}}),
+                           "start");
+}
+
+void CanvasAnswer::on_queued() {
+  exchange_->begin_stream();
+  exchange_->write(std::move(start_));
+}
+
+/// What follows the prompt.
+std::span<const std::int32_t> CanvasAnswer::answer_in(std::span<const std::int32_t> canvas) const {
+  return canvas.subspan(format_.request.tokens.size());
 }
 
 /// Whether the answer cannot change any more, whatever else is filled.
@@ -81,9 +86,7 @@ bool CanvasAnswer::complete(const DecodingStep& step) {
   if (format_.request.infill) return false;
   const auto prompt = std::int64_t(format_.request.tokens.size());
   const std::int64_t settled = settled_tokens(step, prompt, format_.request.options, config_);
-  if (settled > answer_.taken())
-    (void)answer_.add(step.tokens.subspan(std::size_t(prompt + answer_.taken()),
-                                          std::size_t(settled - answer_.taken())));
+  (void)answer_.settle(answer_in(step.tokens), settled);
   return answer_.complete();
 }
 
@@ -95,7 +98,7 @@ bool CanvasAnswer::on_step(std::size_t, const DecodingStep& step) {
     committed.push_back({position, id, piece(id), std::round(confidence * 1e4) / 1e4});
   }
   exchange_->write(server_sent_event(
-      text_of_canvas_json(
+      json_text(
           {{"n", step.done},
            {"of", step.of},
            {"block", step.block},
@@ -104,8 +107,14 @@ bool CanvasAnswer::on_step(std::size_t, const DecodingStep& step) {
            {"masked", std::count(step.tokens.begin(), step.tokens.end(), config_.mask_token)}}),
       "step"));
   if (!complete(step)) return false;
-  on_result(0, {});
+  close();
   return true;
+}
+
+void CanvasAnswer::close() {
+  (void)answer_.finish();
+  text_ = answer_.text();
+  filled_ = answer_.tokens();
 }
 
 void CanvasAnswer::on_result(std::size_t, const DecodingResult& result) {
@@ -113,13 +122,9 @@ void CanvasAnswer::on_result(std::size_t, const DecodingResult& result) {
     text_ = valid_utf8(answer_text(tokenizer_, result.tokens));
     filled_ = masked_in(format_.request, config_.mask_token);
   } else {
-    const auto prompt = std::int64_t(format_.request.tokens.size());
-    const auto taken = prompt + answer_.taken();
-    if (std::int64_t(result.tokens.size()) > taken)
-      (void)answer_.add(std::span(result.tokens).subspan(std::size_t(taken)));
-    (void)answer_.finish();
-    text_ = answer_.text();
-    filled_ = answer_.tokens();
+    const std::span<const std::int32_t> answer = answer_in(result.tokens);
+    (void)answer_.settle(answer, std::int64_t(answer.size()));
+    close();
   }
 }
 
@@ -131,7 +136,7 @@ void CanvasAnswer::on_complete(const JobTimes& times) {
   CanvasJson end = {{"text", text_},
                     {"finish_reason", format_.request.infill ? "stop" : answer_.finish_reason()}};
   add_figures(end, format_, given, filled_, times);
-  exchange_->write(server_sent_event(text_of_canvas_json(end), "end"));
+  exchange_->write(server_sent_event(json_text(end), "end"));
   exchange_->end();
 }
 
@@ -171,7 +176,7 @@ void InfillAnswer::on_complete(const JobTimes& times) {
   metrics_.prompt_tokens += given;
   metrics_.completion_tokens += made;
   add_figures(reply, format_, given, made, times);
-  exchange_->reply({.body = text_of_canvas_json(reply)});
+  exchange_->reply({.body = json_text(reply)});
 }
 
 void InfillAnswer::on_failure(const std::exception& error) {

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,7 +36,10 @@ class CanvasAnswer : public JobObserver {
 
  private:
   std::string piece(std::int32_t id) const;
+  std::string start_event() const;
+  std::span<const std::int32_t> answer_in(std::span<const std::int32_t> canvas) const;
   bool complete(const DecodingStep& step);
+  void close();
 
   const std::shared_ptr<HttpExchange> exchange_;
   const CanvasFormat format_;
@@ -44,7 +47,8 @@ class CanvasAnswer : public JobObserver {
   const ModelConfig& config_;
   ServerMetrics& metrics_;
   AnswerStream answer_;
-  std::string text_;  // in the end
+  std::string start_;  // made before the job is submitted: on_queued() holds up the engine
+  std::string text_;   // in the end
   std::int64_t filled_ = 0;
 };
 
@@ -53,7 +57,6 @@ class InfillAnswer : public JobObserver {
  public:
   InfillAnswer(std::shared_ptr<HttpExchange> exchange, CanvasFormat format, GapText gaps,
                const Tokenizer& tokenizer, ServerMetrics& metrics);
-  bool on_step(std::size_t, const DecodingStep&) override { return false; }
   void on_result(std::size_t text, const DecodingResult& result) override;
   void on_complete(const JobTimes& times) override;
   void on_failure(const std::exception& error) override;

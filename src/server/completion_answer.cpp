@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
-#include <nlohmann/json.hpp>
 #include <random>
 
-#include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "server/api_error.h"
 
@@ -14,10 +13,6 @@ namespace lacuna {
 namespace {
 
 using AnswerJson = nlohmann::ordered_json;
-
-std::string dump(const AnswerJson& json) {
-  return json.dump(-1, ' ', false, AnswerJson::error_handler_t::replace);
-}
 
 std::string new_id(bool chat) {
   static thread_local std::mt19937_64 generator{std::random_device{}()};
@@ -93,38 +88,39 @@ void CompletionAnswer::send(std::size_t text, Chunk kind, const std::string& del
                       {"model", format_.model},
                       {"choices", AnswerJson::array({choice})}};
   if (format_.include_usage) chunk["usage"] = nullptr;
-  exchange_->write(server_sent_event(dump(chunk)));
+  exchange_->write(server_sent_event(json_text(chunk)));
 }
 
-/// The first `settled` tokens are final.
-void CompletionAnswer::take(std::size_t text, std::span<const std::int32_t> tokens,
-                            std::int64_t settled) {
-  AnswerStream& answer = answers_[text];
-  if (answer.complete()) return;
-  const std::int64_t taken = answer.taken();
-  if (settled <= taken) return;
-  const std::string delta = answer.add(
-      tokens.subspan(std::size_t(parts_[text].prompt + taken), std::size_t(settled - taken)));
+/// The first `settled` tokens of the answer, which follows the prompt in `tokens`, are final.
+void CompletionAnswer::settle(std::size_t text, std::span<const std::int32_t> tokens,
+                              std::int64_t settled) {
+  const std::string delta =
+      answers_[text].settle(tokens.subspan(std::size_t(parts_[text].prompt)), settled);
   if (format_.stream && !delta.empty()) send(text, Chunk::text, delta);
 }
 
-bool CompletionAnswer::on_step(std::size_t text, const DecodingStep& step) {
-  const Part& part = parts_[text];
-  take(text, step.tokens, settled_tokens(step, part.prompt, part.options, config_));
-  if (!answers_[text].complete()) return false;
-  on_result(text, {});
-  return true;
-}
-
-void CompletionAnswer::on_result(std::size_t text, const DecodingResult& result) {
+/// Sends what is left of a text, once.
+void CompletionAnswer::close(std::size_t text) {
   if (closed_[text]) return;
   closed_[text] = true;
-  take(text, result.tokens, std::int64_t(result.tokens.size()) - parts_[text].prompt);
   const std::string rest = answers_[text].finish();
   metrics_.completion_tokens += answers_[text].tokens();
   if (!format_.stream) return;
   if (!rest.empty()) send(text, Chunk::text, rest);
   send(text, Chunk::end);
+}
+
+bool CompletionAnswer::on_step(std::size_t text, const DecodingStep& step) {
+  const Part& part = parts_[text];
+  settle(text, step.tokens, settled_tokens(step, part.prompt, part.options, config_));
+  if (!answers_[text].complete()) return false;
+  close(text);
+  return true;
+}
+
+void CompletionAnswer::on_result(std::size_t text, const DecodingResult& result) {
+  settle(text, result.tokens, std::int64_t(result.tokens.size()) - parts_[text].prompt);
+  close(text);
 }
 
 void CompletionAnswer::on_complete(const JobTimes& times) {
@@ -149,7 +145,7 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
       reply["usage"] = usage;
       reply["seed"] = format_.seed;
       reply["timings"] = timings;
-      exchange_->write(server_sent_event(dump(reply)));
+      exchange_->write(server_sent_event(json_text(reply)));
     }
     exchange_->write(server_sent_event("[DONE]"));
     return exchange_->end();
@@ -168,7 +164,7 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
   reply["usage"] = usage;
   reply["seed"] = format_.seed;
   reply["timings"] = timings;
-  exchange_->reply({.body = dump(reply)});
+  exchange_->reply({.body = json_text(reply)});
 }
 
 void CompletionAnswer::on_failure(const std::exception& error) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,8 @@ class CompletionAnswer : public JobObserver {
  private:
   enum class Chunk { role, text, end };
   void send(std::size_t text, Chunk kind, const std::string& delta = "");
-  void take(std::size_t text, std::span<const std::int32_t> tokens, std::int64_t settled);
+  void settle(std::size_t text, std::span<const std::int32_t> tokens, std::int64_t settled);
+  void close(std::size_t text);
 
   const std::shared_ptr<HttpExchange> exchange_;
   const CompletionFormat format_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <deque>
@@ -12,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "decoding/make_strategy.h"
 #include "server/api_error.h"
 #include "server/fair_queue.h"
@@ -19,18 +19,17 @@
 namespace lacuna {
 namespace {
 
-using EngineClock = std::chrono::steady_clock;
-
-double seconds_since(EngineClock::time_point begin) {
-  return std::chrono::duration<double>(EngineClock::now() - begin).count();
-}
-
 struct RunningJob {
   Job job;
-  EngineClock::time_point arrived = EngineClock::now(), began = {};
+  Stopwatch since_arrival{}, since_first_step{};
   std::size_t admitted = 0;                     // texts that the decoder has or had
   std::map<std::int64_t, std::size_t> texts{};  // of the decoder: request to text
   JobTimes times = {};
+};
+
+/// A text that the decoder has.
+struct AdmittedText {
+  std::int64_t job, rows;
 };
 
 /// Tokens of a decoder that serves any text of the model.
@@ -66,6 +65,7 @@ struct Engine::State {
   void expire();
   void admit();
   bool admit_text(std::int64_t id, RunningJob& job);
+  std::int64_t rows_of(const DecodingRequest& text) const;
   std::int64_t rows_in_progress() const;
   bool observe(const DecodingStep& seen);
   void finish_texts(const std::vector<std::int64_t>& enough);
@@ -94,8 +94,7 @@ struct Engine::State {
   // Of the engine's thread.
   Decoder decoder;
   std::map<std::int64_t, RunningJob> jobs;
-  std::map<std::int64_t, std::int64_t> job_of;   // of a request of the decoder
-  std::map<std::int64_t, std::int64_t> room_of;  // of it: rows
+  std::map<std::int64_t, AdmittedText> admitted;  // by request of the decoder
   FairQueue queue;
 };
 
@@ -175,12 +174,13 @@ int Engine::retry_after() const {
 
 const DecoderLimits& Engine::decoder_limits() const { return state_->decoder_limits; }
 
-std::int64_t Engine::rows_of(const DecodingRequest& text) const {
-  const ModelConfig& config = state_->model.config();
+std::int64_t Engine::rows_of(const DecodingRequest& text) const { return state_->rows_of(text); }
+
+std::int64_t Engine::State::rows_of(const DecodingRequest& text) const {
   const auto length = std::int64_t(text.tokens.size());
   if (text.infill) return length;
-  const DecodingOptions o = resolved(text.options, config);
-  return canvas_rows(length, o, config) + shadow_rows(o);
+  const DecodingOptions o = resolved(text.options, model.config());
+  return canvas_rows(length, o, model.config()) + shadow_rows(o);
 }
 
 // --- the engine's thread
@@ -230,7 +230,7 @@ void Engine::State::step() {
   expire();
   admit();
   if (decoder.idle()) return;
-  const auto begin = EngineClock::now();
+  const Stopwatch watch;
   const DecodingStats before = decoder.stats();
   std::vector<std::int64_t> enough;  // requests that are needed no further
   try {
@@ -249,7 +249,7 @@ void Engine::State::step() {
   metrics.passes += made.passes;
   metrics.rows += made.rows;
   metrics.committed_tokens += made.tokens;
-  metrics.observe_step(seconds_since(begin));
+  metrics.observe_step(watch.seconds());
   finish_texts(enough);
 }
 
@@ -259,6 +259,7 @@ void Engine::State::take_messages() {
     const std::lock_guard lock(mutex);
     taken.jobs.swap(inbox.jobs);
     taken.cancelled.swap(inbox.cancelled);
+    count();
   }
   for (auto& [id, job] : taken.jobs) {
     queue.push(job.client, id);
@@ -269,13 +270,12 @@ void Engine::State::take_messages() {
     ++metrics.cancelled;
     remove(id);
   }
-  count();
 }
 
 void Engine::State::expire() {
   std::vector<std::int64_t> late;
   for (const auto& [id, job] : jobs)
-    if (seconds_since(job.arrived) > limits.timeout_seconds) late.push_back(id);
+    if (job.since_arrival.seconds() > limits.timeout_seconds) late.push_back(id);
   for (const std::int64_t id : late)
     fail_job(id,
              ApiError(500, str("the request took longer than ", limits.timeout_seconds, " seconds"),
@@ -284,7 +284,7 @@ void Engine::State::expire() {
 
 std::int64_t Engine::State::rows_in_progress() const {
   std::int64_t rows = 0;
-  for (const auto& [request, room] : room_of) rows += room;
+  for (const auto& [request, text] : admitted) rows += text.rows;
   return rows;
 }
 
@@ -304,31 +304,25 @@ void Engine::State::admit() {
 
 /// Hands the job's next text to the decoder where there is room.
 bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
-  if (std::int64_t(room_of.size()) >= decoder_limits.sequences) return false;
+  if (std::int64_t(admitted.size()) >= decoder_limits.sequences) return false;
   const DecodingRequest& text = job.job.texts[job.admitted];
-  const auto length = std::int64_t(text.tokens.size());
-  std::int64_t room = length;
-  if (!text.infill) {
-    const DecodingOptions o = resolved(text.options, model.config());
-    room = canvas_rows(length, o, model.config()) + shadow_rows(o);
-  }
-  if (!room_of.empty() && rows_in_progress() + room > decoder_limits.tokens) return false;
+  const std::int64_t rows = rows_of(text);
+  if (!admitted.empty() && rows_in_progress() + rows > decoder_limits.tokens) return false;
   const std::int64_t request = decoder.add(text);
   if (job.admitted == 0) {
-    job.began = EngineClock::now();
-    job.times.queued_seconds = seconds_since(job.arrived);
+    job.since_first_step = Stopwatch();
+    job.times.queued_seconds = job.since_arrival.seconds();
     const std::lock_guard lock(mutex);
     --waiting;
   }
   job.texts[request] = job.admitted++;
-  job.times.canvas_tokens += text.infill ? length : room - length;
-  job_of[request] = id;
-  room_of[request] = room;
+  job.times.canvas_tokens += text.infill ? rows : rows - std::int64_t(text.tokens.size());
+  admitted[request] = {id, rows};
   return true;
 }
 
 bool Engine::State::observe(const DecodingStep& seen) {
-  RunningJob& job = jobs.at(job_of.at(seen.id));
+  RunningJob& job = jobs.at(admitted.at(seen.id).job);
   job.times.passes = std::max(job.times.passes, seen.done);
   queue.charge(job.job.client, seen.rows);
   return job.job.observer->on_step(job.texts.at(seen.id), seen);
@@ -336,36 +330,36 @@ bool Engine::State::observe(const DecodingStep& seen) {
 
 void Engine::State::finish_texts(const std::vector<std::int64_t>& enough) {
   for (const DecodingResult& result : decoder.collect()) {
-    const auto owner = job_of.find(result.id);
-    if (owner == job_of.end()) continue;
-    RunningJob& job = jobs.at(owner->second);
+    const auto text = admitted.find(result.id);
+    if (text == admitted.end()) continue;
+    const std::int64_t id = text->second.job;
+    RunningJob& job = jobs.at(id);
     try {
       job.job.observer->on_result(job.texts.at(result.id), result);
     } catch (const std::exception& e) {
-      fail_job(owner->second, e);
+      fail_job(id, e);
       continue;
     }
     end_text(result.id);
   }
   for (const std::int64_t request : enough)
-    if (job_of.contains(request)) {
+    if (admitted.contains(request)) {
       decoder.cancel(request);
       end_text(request);
     }
 }
 
 void Engine::State::end_text(std::int64_t request) {
-  const std::int64_t id = job_of.at(request);
+  const std::int64_t id = admitted.at(request).job;
   RunningJob& job = jobs.at(id);
   job.texts.erase(request);
-  job_of.erase(request);
-  room_of.erase(request);
+  admitted.erase(request);
   if (job.texts.empty() && job.admitted == job.job.texts.size()) complete(id);
 }
 
 void Engine::State::complete(std::int64_t id) {
   RunningJob& job = jobs.at(id);
-  job.times.seconds = seconds_since(job.began);
+  job.times.seconds = job.since_first_step.seconds();
   mean_seconds = 0.8 * mean_seconds + 0.2 * job.times.seconds;
   try {
     job.job.observer->on_complete(job.times);
@@ -390,8 +384,7 @@ void Engine::State::remove(std::int64_t id) {
   const auto at = jobs.find(id);
   for (const auto& [request, text] : at->second.texts) {
     decoder.cancel(request);
-    job_of.erase(request);
-    room_of.erase(request);
+    admitted.erase(request);
   }
   queue.remove(id);
   const bool was_waiting = at->second.admitted == 0;
@@ -399,16 +392,14 @@ void Engine::State::remove(std::int64_t id) {
   std::vector<std::string> busy;
   for (const auto& [other, job] : jobs) busy.push_back(job.job.client);
   queue.forget_idle(busy);
-  {
-    const std::lock_guard lock(mutex);
-    --present;
-    if (was_waiting) --waiting;
-  }
+  const std::lock_guard lock(mutex);
+  --present;
+  if (was_waiting) --waiting;
   count();
 }
 
+/// Called with the mutex held.
 void Engine::State::count() {
-  const std::lock_guard lock(mutex);
   metrics.queued = std::int64_t(waiting);
   metrics.active = std::int64_t(present - waiting);
 }

@@ -28,7 +28,7 @@ class JobObserver {
   virtual void on_queued() {}
   /// A step was made on a text, by its index in the job. Returns whether the text is needed no
   /// further.
-  virtual bool on_step(std::size_t text, const DecodingStep& step) = 0;
+  virtual bool on_step(std::size_t /*text*/, const DecodingStep& /*step*/) { return false; }
   /// The text is done.
   virtual void on_result(std::size_t text, const DecodingResult& result) = 0;
   /// All texts are.
@@ -37,7 +37,7 @@ class JobObserver {
   virtual void on_failure(const std::exception& error) = 0;
 };
 
-/// Texts to be generated, to whom they matter, and for whom.
+/// Texts to generate for a client, and the observer that is notified of their progress.
 struct Job {
   std::vector<DecodingRequest> texts;
   std::string client;

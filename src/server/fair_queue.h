@@ -9,17 +9,19 @@
 
 namespace lacuna {
 
-/// Jobs that wait, of several clients. Next is the client for whom the fewest rows were computed
-/// while it had jobs here or in progress, so that one who sends many jobs, or long ones, does not
-/// keep others from being served. Of one client jobs are served in the order of their arrival.
+/// A queue of jobs from several clients. The next job is of the client with the fewest rows
+/// computed while it had jobs queued or in progress, so that a client with many or long jobs does
+/// not delay the others. Jobs of one client are served in order of arrival.
 class FairQueue {
  public:
   void push(const std::string& client, std::int64_t job) {
-    Client& c = client_of(client);
-    c.waiting.push_back(job);
-    ++size_;
+    client_of(client).waiting.push_back(job);
   }
-  std::size_t size() const { return size_; }
+  std::size_t size() const {
+    std::size_t jobs = 0;
+    for (const auto& [name, c] : clients_) jobs += c.waiting.size();
+    return jobs;
+  }
   /// The job to be served next.
   std::optional<std::int64_t> front() const {
     const Client* least = nullptr;
@@ -29,7 +31,7 @@ class FairQueue {
   }
   /// It is in progress now, or gone. Nothing where it does not wait.
   void remove(std::int64_t job) {
-    for (auto& [name, c] : clients_) size_ -= std::erase(c.waiting, job);
+    for (auto& [name, c] : clients_) std::erase(c.waiting, job);
   }
   /// Rows were computed for a client.
   void charge(const std::string& client, std::int64_t rows) { client_of(client).rows += rows; }
@@ -57,7 +59,6 @@ class FairQueue {
   }
 
   std::map<std::string, Client> clients_;
-  std::size_t size_ = 0;
 };
 
 }  // namespace lacuna

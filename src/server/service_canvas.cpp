@@ -11,7 +11,7 @@ namespace lacuna {
 namespace {
 
 /// Tries lengths for the gaps of unknown length, one after another, then calls `chosen`.
-class GapLengths : public JobObserver {
+class GapLengths : public JobObserver, public std::enable_shared_from_this<GapLengths> {
  public:
   using Chosen = std::function<void(GapText)>;
   using Submit = std::function<void(Job)>;
@@ -25,24 +25,21 @@ class GapLengths : public JobObserver {
         chosen_(std::move(chosen)) {}
 
   /// The next gap's trials.
-  static Job job(const std::shared_ptr<GapLengths>& self) {
-    Job job{.texts = length_trials(self->text_, self->mask_),
-            .client = self->client_,
-            .observer = self,
+  Job next_job() {
+    Job job{.texts = length_trials(text_, mask_),
+            .client = client_,
+            .observer = shared_from_this(),
             .is_part = true};
-    self->probability_.assign(job.texts.size(), {});
-    self->self_ = self;
+    probability_.assign(job.texts.size(), {});
     return job;
   }
-  bool on_step(std::size_t, const DecodingStep&) override { return false; }
   void on_result(std::size_t text, const DecodingResult& result) override {
     probability_[text] = result.probability;
   }
   void on_complete(const JobTimes&) override {
-    const std::shared_ptr<GapLengths> self = self_.lock();
     choose_length(text_, probability_);
-    if (std::count(text_.gaps.begin(), text_.gaps.end(), GapText::kUnknown) > 0)
-      submit_(job(self));
+    if (text_.has_unknown())
+      submit_(next_job());
     else
       chosen_(std::move(text_));
   }
@@ -57,21 +54,8 @@ class GapLengths : public JobObserver {
   const std::string client_;
   const Submit submit_;
   const Chosen chosen_;
-  std::weak_ptr<GapLengths> self_;
   std::vector<std::vector<float>> probability_;
 };
-
-/// The error of a text with gaps, as the field's.
-template <class F>
-auto naming_text(F&& f) {
-  try {
-    return f();
-  } catch (const ApiError&) {
-    throw;
-  } catch (const Error& e) {
-    throw ApiError(400, e.what(), "text");
-  }
-}
 
 }  // namespace
 
@@ -85,9 +69,11 @@ void Service::check_infills() const {
 
 GapText Service::gap_text(const std::string& text) const {
   check_infills();
-  return naming_text([&] {
+  try {
     return parse_gaps(text, *model_.source.tokenizer, model_.config().max_seq_length, "'text'");
-  });
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), "text");
+  }
 }
 
 void Service::check_gaps(const GapText& text) const {
@@ -96,9 +82,7 @@ void Service::check_gaps(const GapText& text) const {
     throw ApiError(
         400, str("the text may come to ", counted(most, "token"), "; the model takes ", limit),
         "text", "context_length_exceeded");
-  naming_text([&] {
-    for (const std::vector<std::int32_t>& part : text.texts) model_.source.check_ids(part);
-  });
+  for (const std::vector<std::int32_t>& part : text.texts) check_ids(part, "text");
 }
 
 /// A canvas of which the masked tokens are filled.
@@ -138,7 +122,7 @@ void Service::infill(const HttpRequest& request, std::shared_ptr<HttpExchange> e
   }
   check_gaps(gaps);
   const auto mask = std::int32_t(model_.config().mask_token);
-  if (length_trials(gaps, mask).empty())
+  if (!gaps.has_unknown())
     return fill_gaps(asked, request.peer, std::move(gaps), std::move(exchange), false);
   (void)infill_format(asked, with_masks(gaps, mask));  // refuses now what it would refuse then
   const GenerationFields fields = asked;
@@ -148,7 +132,7 @@ void Service::infill(const HttpRequest& request, std::shared_ptr<HttpExchange> e
       [this, exchange, fields, client = request.peer](GapText chosen) {
         fill_gaps(fields, client, std::move(chosen), exchange, true);
       });
-  submit(GapLengths::job(trials), exchange);
+  submit(trials->next_job(), exchange);
 }
 
 CanvasFormat Service::canvas_format(const CanvasRequest& asked) const {
@@ -169,7 +153,7 @@ CanvasFormat Service::canvas_format(const CanvasRequest& asked) const {
   if (asked.text) {
     const GapText gaps = gap_text(*asked.text);
     check_gaps(gaps);
-    if (std::count(gaps.gaps.begin(), gaps.gaps.end(), GapText::kUnknown) > 0)
+    if (gaps.has_unknown())
       throw ApiError(400, "'text' has a gap of unknown length; here each is {gap:N}", "text");
     return infill_format(asked, with_masks(gaps, std::int32_t(config.mask_token)));
   }

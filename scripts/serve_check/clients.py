@@ -119,12 +119,10 @@ def with_openai(url, key):
     check(falls_to_zero(url, key), "nothing is left behind")
     hold = [threading.Thread(target=lambda: raises(None, lambda: client.with_options(timeout=4).completions.create(
         **(fields | {"max_tokens": 200, "n": 100})))) for _ in range(120)]
-    outcomes = []
     for thread in hold:
         thread.start()
     time.sleep(1)
-    outcomes = raises(openai.RateLimitError, bad(max_tokens=4))
-    check(outcomes, "RateLimitError: the queue is full")
+    check(raises(openai.RateLimitError, bad(max_tokens=4)), "RateLimitError: the queue is full")
     for thread in hold:
         thread.join()
     check(falls_to_zero(url, key), "those who waited are gone")

@@ -1,8 +1,7 @@
 #include "server/api_error.h"
 
-#include <nlohmann/json.hpp>
-
 #include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 
 namespace lacuna {
@@ -13,7 +12,6 @@ const char* error_type(int status) {
     case 401:
       return "authentication_error";
     case 403:
-    case 421:
       return "permission_error";
     case 404:
     case 405:
@@ -36,6 +34,11 @@ ApiError api_error_of(const std::exception& error) {
   return {500, message};
 }
 
+ApiError error_of_field(const Error& error) {
+  const std::string message = error.what();
+  return {400, message, message.substr(0, message.find(' '))};
+}
+
 std::string error_json(const ApiError& error) {
   const auto or_null = [](const std::string& text) {
     return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
@@ -45,7 +48,7 @@ std::string error_json(const ApiError& error) {
                                          {"type", error_type(error.status)},
                                          {"param", or_null(error.param)},
                                          {"code", or_null(error.code)}}}};
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return json_text(json);
 }
 
 HttpReply error_reply(const ApiError& error) {

@@ -6,6 +6,8 @@
 
 namespace lacuna {
 
+struct Error;
+
 /// Why a request gets no answer: an HTTP status and what OpenAI's clients read of an error.
 struct ApiError : std::runtime_error {
   ApiError(int with_status, const std::string& message, std::string about = "",
@@ -20,12 +22,17 @@ struct ApiError : std::runtime_error {
   int retry_after = 0;  // seconds; 0: not told
 };
 
-/// What a client is told of an error: a mistake in the request (400) where it is a UsageError.
+/// The error response for an exception: an ApiError as it is; 400 for a UsageError, which is a
+/// mistake in the request; else 500.
 ApiError api_error_of(const std::exception& error);
+/// 400 for an error whose message begins with the name of a field of the request: "steps 3 cannot
+/// be …".
+ApiError error_of_field(const Error& error);
 
 /// {"error": {"message": …, "type": …, "param": …, "code": …}}
 std::string error_json(const ApiError& error);
-/// That as a reply. Clients that repeat failed requests by themselves are told whether to.
+/// The same as an HTTP response, with the headers by which clients decide on automatic retries
+/// (Retry-After, X-Should-Retry).
 HttpReply error_reply(const ApiError& error);
 
 }  // namespace lacuna

@@ -1,6 +1,5 @@
 #include "server/api_request.h"
 
-#include <cmath>
 #include <type_traits>
 
 #include "server/json_fields.h"
@@ -12,6 +11,15 @@ using RequestJson = nlohmann::json;
 
 constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::size_t kMostStops = 4, kLongestStop = 1024, kMostChoices = 64;
+
+/// What `read` makes of the fields of a body, all of which it must know.
+template <class Read>
+auto parsed(std::string_view body, Read&& read) {
+  JsonFields fields = JsonFields::of(body);
+  auto request = read(fields);
+  fields.refuse_others();
+  return request;
+}
 
 /// The fields of DecodingOptions under their own names, but for gen_length.
 void read_options(JsonFields& fields, GenerationFields& request) {
@@ -42,24 +50,18 @@ void read_options(JsonFields& fields, GenerationFields& request) {
   try {
     validate_values(request.options);
   } catch (const Error& e) {
-    const std::string message = e.what();
-    throw ApiError(400, message, message.substr(0, message.find(' ')));
+    throw error_of_field(e);
   }
 }
 
 std::vector<std::string> read_stops(JsonFields& fields) {
   const RequestJson* value = fields.find("stop");
   if (!value) return {};
+  const RequestJson list = value->is_array() ? *value : RequestJson::array({*value});
   std::vector<std::string> stops;
-  if (value->is_string()) {
-    stops.push_back(value->get<std::string>());
-  } else if (value->is_array()) {
-    for (const RequestJson& stop : *value) {
-      if (!stop.is_string()) fields.refuse("stop", "must be a string or a list of strings");
-      stops.push_back(stop.get<std::string>());
-    }
-  } else {
-    fields.refuse("stop", "must be a string or a list of strings");
+  for (const RequestJson& stop : list) {
+    if (!stop.is_string()) fields.refuse("stop", "must be a string or a list of strings");
+    stops.push_back(stop.get<std::string>());
   }
   if (stops.size() > kMostStops) fields.refuse("stop", str("has more than ", kMostStops, " texts"));
   for (const std::string& stop : stops)
@@ -202,9 +204,9 @@ std::vector<std::int32_t> canvas_of(JsonFields& fields, const RequestJson& value
   std::vector<std::int32_t> tokens;
   if (value.is_array())
     for (const RequestJson& token : value) {
-      const auto id = JsonFields::ids_of(RequestJson::array({token}));
+      const std::optional<std::int32_t> id = JsonFields::id_of(token);
       if (!token.is_null() && !id) fields.refuse("canvas", "must be a list of token ids and nulls");
-      tokens.push_back(id ? id->front() : CanvasRequest::kMaskedToken);
+      tokens.push_back(id.value_or(CanvasRequest::kMaskedToken));
     }
   if (tokens.empty()) fields.refuse("canvas", "must be a list of token ids and nulls");
   return tokens;
@@ -213,104 +215,106 @@ std::vector<std::int32_t> canvas_of(JsonFields& fields, const RequestJson& value
 }  // namespace
 
 CompletionRequest parse_completion(std::string_view body, const RequestDefaults& defaults) {
-  JsonFields fields = JsonFields::of(body);
-  CompletionRequest request;
-  read_common(fields, defaults, request);
-  request.prompts = read_prompts(fields);
-  read_choices(fields, request);
-  fields.unsupported("best_of", {1, request.n});
-  fields.unsupported("echo", {false});
-  fields.unsupported("suffix", {""}, "is not supported; POST /v1/infill fills gaps");
-  fields.refuse_others();
-  return request;
+  return parsed(body, [&](JsonFields& fields) {
+    CompletionRequest request;
+    read_common(fields, defaults, request);
+    request.prompts = read_prompts(fields);
+    read_choices(fields, request);
+    fields.unsupported("best_of", {1, request.n});
+    fields.unsupported("echo", {false});
+    fields.unsupported("suffix", {""}, "is not supported; POST /v1/infill fills gaps");
+    return request;
+  });
 }
 
 ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults) {
-  JsonFields fields = JsonFields::of(body);
-  ChatRequest request;
-  read_common(fields, defaults, request);
-  request.messages = read_messages(fields);
-  read_choices(fields, request);
-  for (const char* name : {"tools", "functions"}) fields.unsupported(name, {RequestJson::array()});
-  for (const char* name : {"tool_choice", "function_call"})
-    fields.unsupported(name, {"none", "auto"});
-  fields.unsupported("parallel_tool_calls", {true, false});
-  fields.unsupported("response_format", {RequestJson{{"type", "text"}}});
-  fields.unsupported("modalities", {RequestJson::array({"text"})});
-  fields.refuse_others();
-  return request;
+  return parsed(body, [&](JsonFields& fields) {
+    ChatRequest request;
+    read_common(fields, defaults, request);
+    request.messages = read_messages(fields);
+    read_choices(fields, request);
+    for (const char* name : {"tools", "functions"})
+      fields.unsupported(name, {RequestJson::array()});
+    for (const char* name : {"tool_choice", "function_call"})
+      fields.unsupported(name, {"none", "auto"});
+    fields.unsupported("parallel_tool_calls", {true, false});
+    fields.unsupported("response_format", {RequestJson{{"type", "text"}}});
+    fields.unsupported("modalities", {RequestJson::array({"text"})});
+    return request;
+  });
 }
 
 InfillRequest parse_infill(std::string_view body, const RequestDefaults& defaults) {
-  JsonFields fields = JsonFields::of(body);
-  InfillRequest request;
-  read_one_text(fields, defaults, request);
-  refuse_lengths(fields, request);
-  if (request.stream)
-    fields.refuse("stream", "is not supported here; POST /v1/canvas streams",
-                  "unsupported_parameter");
-  request.text = fields.text("text");
-  request.prefix = fields.text("prefix").value_or("");
-  request.suffix = fields.text("suffix").value_or("");
-  request.length = fields.integer("length", 1, kMostTokens).value_or(0);
-  if (request.text && (fields.find("prefix") || fields.find("suffix") || fields.find("length")))
-    fields.refuse("text", "has gaps of its own: 'prefix', 'suffix' and 'length' are instead of it");
-  if (!request.text && !fields.find("prefix") && !fields.find("suffix"))
-    fields.refuse("text", "is missing: a text with {gap} or {gap:N}, or 'prefix' and 'suffix'");
-  fields.refuse_others();
-  return request;
+  return parsed(body, [&](JsonFields& fields) {
+    InfillRequest request;
+    read_one_text(fields, defaults, request);
+    refuse_lengths(fields, request);
+    if (request.stream)
+      fields.refuse("stream", "is not supported here; POST /v1/canvas streams",
+                    "unsupported_parameter");
+    request.text = fields.text("text");
+    request.prefix = fields.text("prefix").value_or("");
+    request.suffix = fields.text("suffix").value_or("");
+    request.length = fields.integer("length", 1, kMostTokens).value_or(0);
+    if (request.text && (fields.find("prefix") || fields.find("suffix") || fields.find("length")))
+      fields.refuse("text",
+                    "has gaps of its own: 'prefix', 'suffix' and 'length' are instead of it");
+    if (!request.text && !fields.find("prefix") && !fields.find("suffix"))
+      fields.refuse("text", "is missing: a text with {gap} or {gap:N}, or 'prefix' and 'suffix'");
+    return request;
+  });
 }
 
 CanvasRequest parse_canvas(std::string_view body, const RequestDefaults& defaults) {
-  JsonFields fields = JsonFields::of(body);
-  CanvasRequest request;
-  read_one_text(fields, defaults, request);
-  if (const RequestJson* prompt = fields.find("prompt"))
-    request.prompt = ids_or_text(fields, *prompt);
-  if (fields.find("messages")) request.messages = read_messages(fields);
-  request.text = fields.text("text");
-  if (const RequestJson* canvas = fields.find("canvas"))
-    request.canvas = canvas_of(fields, *canvas);
-  const int given = int(request.prompt.has_value()) + int(!request.messages.empty()) +
-                    int(request.text.has_value()) + int(request.canvas.has_value());
-  if (given != 1)
-    fields.refuse("prompt",
-                  "or one of 'messages', 'text' and 'canvas' must be given, and no other");
-  if (request.text || request.canvas) refuse_lengths(fields, request);
-  fields.refuse_others();
-  return request;
+  return parsed(body, [&](JsonFields& fields) {
+    CanvasRequest request;
+    read_one_text(fields, defaults, request);
+    if (const RequestJson* prompt = fields.find("prompt"))
+      request.prompt = ids_or_text(fields, *prompt);
+    if (fields.find("messages")) request.messages = read_messages(fields);
+    request.text = fields.text("text");
+    if (const RequestJson* canvas = fields.find("canvas"))
+      request.canvas = canvas_of(fields, *canvas);
+    const int given = int(request.prompt.has_value()) + int(!request.messages.empty()) +
+                      int(request.text.has_value()) + int(request.canvas.has_value());
+    if (given != 1)
+      fields.refuse("prompt",
+                    "or one of 'messages', 'text' and 'canvas' must be given, and no other");
+    if (request.text || request.canvas) refuse_lengths(fields, request);
+    return request;
+  });
 }
 
 ScoreRequest parse_score(std::string_view body) {
-  JsonFields fields = JsonFields::of(body);
-  ScoreRequest request;
-  request.model = fields.text("model").value_or("");
-  request.prompt = fields.text("prompt").value_or("");
-  request.text = fields.text("text").value_or("");
-  if (request.text.empty()) fields.refuse("text", "is missing or empty");
-  request.samples = fields.integer("samples", 1, 4096).value_or(request.samples);
-  request.seed = std::uint64_t(
-      fields.integer("seed", 0, std::numeric_limits<std::int64_t>::max()).value_or(1));
-  fields.refuse_others();
-  return request;
+  return parsed(body, [](JsonFields& fields) {
+    ScoreRequest request;
+    request.model = fields.text("model").value_or("");
+    request.prompt = fields.text("prompt").value_or("");
+    request.text = fields.text("text").value_or("");
+    if (request.text.empty()) fields.refuse("text", "is missing or empty");
+    request.samples = fields.integer("samples", 1, 4096).value_or(request.samples);
+    request.seed = std::uint64_t(
+        fields.integer("seed", 0, std::numeric_limits<std::int64_t>::max()).value_or(1));
+    return request;
+  });
 }
 
 std::string parse_tokenize(std::string_view body) {
-  JsonFields fields = JsonFields::of(body);
-  (void)fields.text("model");
-  const std::optional<std::string> text = fields.text("text");
-  if (!text) fields.refuse("text", "is missing");
-  fields.refuse_others();
-  return *text;
+  return parsed(body, [](JsonFields& fields) {
+    (void)fields.text("model");
+    const std::optional<std::string> text = fields.text("text");
+    if (!text) fields.refuse("text", "is missing");
+    return *text;
+  });
 }
 
 std::vector<std::int32_t> parse_detokenize(std::string_view body) {
-  JsonFields fields = JsonFields::of(body);
-  (void)fields.text("model");
-  std::optional<std::vector<std::int32_t>> tokens = fields.token_ids("tokens");
-  if (!tokens) fields.refuse("tokens", "is missing");
-  fields.refuse_others();
-  return std::move(*tokens);
+  return parsed(body, [](JsonFields& fields) {
+    (void)fields.text("model");
+    std::optional<std::vector<std::int32_t>> tokens = fields.token_ids("tokens");
+    if (!tokens) fields.refuse("tokens", "is missing");
+    return std::move(*tokens);
+  });
 }
 
 }  // namespace lacuna

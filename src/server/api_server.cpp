@@ -100,17 +100,16 @@ void ApiServer::handle(const HttpRequest& request, const std::shared_ptr<HttpExc
 
 /// What everyone may see. Whether the request was that.
 bool ApiServer::route_open(const HttpRequest& request, HttpExchange& exchange) {
-  if (const PageFile* file = page_file(request.path)) {
-    check_access(request, options_.access, true);
-    if (!reads(request)) throw wrong_method(request);
+  const PageFile* file = page_file(request.path);
+  if (!file && request.path != "/health" && request.path != "/ready") return false;
+  check_access(request, options_.access, true);
+  if (!reads(request)) throw wrong_method(request);
+  if (file) {
     exchange.reply(page_reply(*file));
     return true;
   }
-  if (request.path != "/health" && request.path != "/ready") return false;
-  check_access(request, options_.access, true);
-  if (!reads(request)) throw wrong_method(request);
-  const Service* service = ready_;
-  if (request.path == "/ready" && (!service || ready_.load()->engine().draining()))
+  Service* service = ready_;
+  if (request.path == "/ready" && (!service || service->engine().draining()))
     throw ApiError(503, service ? "the server is stopping" : "the model is being loaded");
   exchange.reply({.body = R"({"status":"ok"})"});
   return true;

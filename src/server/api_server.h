@@ -3,8 +3,6 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <string>
 
 #include "server/access.h"
 #include "server/http_server.h"

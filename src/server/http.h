@@ -10,7 +10,7 @@ namespace lacuna {
 /// A request of HTTP/1.1, as far as the server looks at it. Headers that are absent are empty.
 struct HttpRequest {
   std::string method = {}, path = {}, query = {};  // "POST", "/v1/models", what follows the '?'
-  std::string host = {}, origin = {}, content_type = {}, authorization = {};
+  std::string host = {}, content_type = {}, authorization = {};
   std::string body = {};
   std::string peer = {};  // the client's address, without its port
 };

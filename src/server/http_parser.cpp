@@ -24,7 +24,6 @@ HttpParser::HttpParser(const HttpLimits& limits) : state_(std::make_unique<State
   state_->parser.eager(true);
 }
 HttpParser::~HttpParser() = default;
-HttpParser::HttpParser(HttpParser&&) noexcept = default;
 
 std::size_t HttpParser::feed(std::string_view bytes) {
   // Beast presumes that there are five bytes when it meets the last chunk for the second time,
@@ -60,7 +59,6 @@ HttpRequest HttpParser::take() {
   request.path = target.substr(0, mark);
   if (mark != std::string::npos) request.query = target.substr(mark + 1);
   request.host = state_->header(http::field::host);
-  request.origin = state_->header(http::field::origin);
   request.content_type = state_->header(http::field::content_type);
   request.authorization = state_->header(http::field::authorization);
   request.body = std::move(message.body());

@@ -25,7 +25,6 @@ class HttpParser {
  public:
   explicit HttpParser(const HttpLimits& limits);
   ~HttpParser();
-  HttpParser(HttpParser&&) noexcept;
 
   /// Returns how many of the bytes it has taken; the others are to be given again with what follows
   /// them. Throws HttpFault.

@@ -21,6 +21,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "server/api_error.h"
 
 namespace lacuna {
 namespace {
@@ -60,8 +61,6 @@ const char* reason_of(int status) {
       return "Content Too Large";
     case 415:
       return "Unsupported Media Type";
-    case 421:
-      return "Misdirected Request";
     case 429:
       return "Too Many Requests";
     case 431:
@@ -191,7 +190,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void on_read_deadline() {
     if (closed_ || (busy_ && !lingering_) || read_timer_.expiry() > Clock::now()) return;
-    // In the middle of a request the client is told; between two it expects the end.
+    // A timeout within a request is answered with 408; an idle connection is closed without a
+    // response.
     if (!lingering_ && parser_ && (parser_->has_header() || !in_.empty()))
       return refuse({408, "the request did not arrive in time"});
     close();
@@ -321,11 +321,7 @@ void Connection::refuse(const HttpFault& fault) {
   busy_ = true;
   ++exchange_;
   keep_alive_ = head_ = false;
-  std::string message;
-  for (const char c : fault.message) message += c == '"' || c == '\\' || c < ' ' ? ' ' : c;
-  reply({.status = fault.status,
-         .body = R"({"error":{"message":")" + message +
-                 R"(","type":"invalid_request_error","param":null,"code":null}})"});
+  reply({.status = fault.status, .body = error_json({fault.status, fault.message})});
 }
 
 // --- answers
@@ -374,9 +370,7 @@ void Connection::end_stream() {
 void Connection::abandon() {
   if (complete_) return;
   if (streaming_) return close();
-  reply({.status = 500,
-         .body = R"({"error":{"message":"the request was not answered","type":"api_error",)"
-                 R"("param":null,"code":null}})"});
+  reply({.status = 500, .body = error_json({500, "the request was not answered"})});
 }
 
 void Connection::ping() {

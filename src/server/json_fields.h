@@ -97,11 +97,16 @@ class JsonFields {
     if (!value.is_array()) return std::nullopt;
     std::vector<std::int32_t> ids;
     for (const Json& element : value) {
-      const std::optional<std::int64_t> id = whole(element);
-      if (!id || *id < 0 || *id > std::numeric_limits<std::int32_t>::max()) return std::nullopt;
-      ids.push_back(std::int32_t(*id));
+      const std::optional<std::int32_t> id = id_of(element);
+      if (!id) return std::nullopt;
+      ids.push_back(*id);
     }
     return ids;
+  }
+  static std::optional<std::int32_t> id_of(const Json& value) {
+    const std::optional<std::int64_t> id = whole(value);
+    if (!id || *id < 0 || *id > std::numeric_limits<std::int32_t>::max()) return std::nullopt;
+    return std::int32_t(*id);
   }
 
   /// A field that is known and not supported: refused, but for a value that changes nothing.

@@ -15,7 +15,6 @@ struct ServerMetrics {
   Count queued = 0, active = 0;  // jobs now
   Count prompt_tokens = 0, completion_tokens = 0;
   Count passes = 0, rows = 0, committed_tokens = 0;
-  Count cached_prompt_tokens = 0;
 
   void observe_step(double seconds);
   /// All of it; `connections` and `slow_clients` of the HTTP server.

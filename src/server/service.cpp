@@ -1,10 +1,10 @@
 #include "server/service.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "decoding/make_strategy.h"
 #include "server/api_error.h"
@@ -16,10 +16,6 @@ namespace {
 using ServiceJson = nlohmann::ordered_json;
 
 constexpr std::int64_t kServedBlock = 32;
-
-std::string text_of_json(const ServiceJson& json) {
-  return json.dump(-1, ' ', false, ServiceJson::error_handler_t::replace);
-}
 
 /// Of a bidirectional model's request that says nothing of blocks.
 void choose_blocks(DecodingOptions& o, std::int64_t room, std::int64_t preferred) {
@@ -52,10 +48,21 @@ ApiError too_long(std::int64_t prompt, std::int64_t answer, std::int64_t most) {
 DecodingOptions resolved_options(const DecodingOptions& options, const ModelConfig& config) {
   try {
     return resolved(options, config);
-  } catch (const Error& e) {  // "steps 3 cannot be …": messages begin with the field
-    const std::string message = e.what();
-    throw ApiError(400, message, message.substr(0, message.find(' ')));
+  } catch (const Error& e) {
+    throw error_of_field(e);
   }
+}
+
+ServiceJson model_json(const ServiceOptions& options, const ModelConfig& config, bool chats) {
+  return {{"id", options.model_name},
+          {"object", "model"},
+          {"created", options.created},
+          {"owned_by", "lacuna"},
+          {"max_model_len", config.max_seq_length},
+          {"attention", word_of(config.attention)},
+          {"block_size", config.block_size},
+          {"chat", chats},
+          {"infill", config.attention == Attention::bidirectional}};
 }
 
 }  // namespace
@@ -222,23 +229,15 @@ void Service::chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exc
 }
 
 std::string Service::models() const {
-  return text_of_json(
-      {{"object", "list"}, {"data", ServiceJson::array({ServiceJson::parse(model(""))})}});
+  return json_text(
+      {{"object", "list"},
+       {"data", ServiceJson::array({model_json(options_, model_.config(), chat_.has_value())})}});
 }
 
 std::string Service::model(const std::string& name) const {
-  if (!name.empty() && name != options_.model_name)
+  if (name != options_.model_name)
     throw ApiError(404, "the model " + shown(name) + " is not served", "model", "model_not_found");
-  const ModelConfig& config = model_.config();
-  return text_of_json({{"id", options_.model_name},
-                       {"object", "model"},
-                       {"created", options_.created},
-                       {"owned_by", "lacuna"},
-                       {"max_model_len", config.max_seq_length},
-                       {"attention", word_of(config.attention)},
-                       {"block_size", config.block_size},
-                       {"chat", chat_.has_value()},
-                       {"infill", config.attention == Attention::bidirectional}});
+  return json_text(model_json(options_, model_.config(), chat_.has_value()));
 }
 
 }  // namespace lacuna

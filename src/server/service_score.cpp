@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numbers>
 
 #include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "diffusion/likelihood.h"
 #include "evaluation/encode_text.h"
@@ -23,10 +23,6 @@ constexpr std::int64_t kScoreRows = 1024;
 constexpr std::int64_t kChoiceSamples = 128;
 
 struct ClientGone : std::exception {};
-
-std::string text_of_score_json(const ScoreJson& json) {
-  return json.dump(-1, ' ', false, ScoreJson::error_handler_t::replace);
-}
 
 ScoreJson score_json(const Likelihood& l, std::size_t bytes) {
   ScoreJson json = {{"object", "score"},
@@ -97,7 +93,7 @@ void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> ex
   check_scored(text, "text");
   score_texts({std::move(text)}, asked.samples, asked.seed, exchange,
               [exchange, bytes = asked.text.size()](const std::vector<Likelihood>& results) {
-                exchange->reply({.body = text_of_score_json(score_json(results.front(), bytes))});
+                exchange->reply({.body = json_text(score_json(results.front(), bytes))});
               });
 }
 
@@ -148,7 +144,7 @@ void Service::answer_choice(const PromptedText& text, const CompletionFormat& fo
 void Service::tokenize(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
   const std::vector<std::int32_t> ids =
       model_.source.tokenizer->encode(parse_tokenize(request.body));
-  exchange->reply({.body = text_of_score_json({{"tokens", ids}, {"count", ids.size()}})});
+  exchange->reply({.body = json_text({{"tokens", ids}, {"count", ids.size()}})});
 }
 
 void Service::detokenize(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {
@@ -156,8 +152,8 @@ void Service::detokenize(const HttpRequest& request, std::shared_ptr<HttpExchang
   for (const std::int32_t id : ids)
     if (!model_.source.tokenizer->has(id))
       throw ApiError(400, str("'tokens' holds ", id, ", which is no token"), "tokens");
-  exchange->reply({.body = text_of_score_json(
-                       {{"text", valid_utf8(model_.source.tokenizer->decode(ids, false))}})});
+  exchange->reply(
+      {.body = json_text({{"text", valid_utf8(model_.source.tokenizer->decode(ids, false))}})});
 }
 
 }  // namespace lacuna

@@ -185,7 +185,10 @@ Dialogue read_messages(JsonFields& fields) {
 }
 
 /// What has no meaning where one text is given and filled.
-void read_one_text(JsonFields& fields, const RequestDefaults& defaults, GenerationFields& request) {
+void read_one_text(JsonFields& fields, RequestDefaults defaults, GenerationFields& request) {
+  // The start event tells the length of the canvas, and gaps have given lengths.
+  fields.unsupported("initial_length", {0}, "is not supported here: the length is fixed");
+  defaults.options.initial_length = 0;
   read_common(fields, defaults, request);
   if (request.n != 1) fields.refuse("n", "must be 1 here", "unsupported_parameter");
   if (!request.stop.empty())

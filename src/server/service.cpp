@@ -136,6 +136,25 @@ void Service::check_fits(const DecodingRequest& text) const {
   if (text.options.cfg_scale > 0 && !options_.engine.guidance)
     throw ApiError(400, "'cfg_scale' needs a server that was started with --guidance", "cfg_scale",
                    "unsupported_parameter");
+  const ModelConfig& config = model_.config();
+  if (config.logits_shift && !text.tokens.empty() && text.tokens[0] == config.mask_token)
+    throw ApiError(400,
+                   "a model with logits_shift cannot fill a text's first token, which is masked");
+}
+
+/// Whether each token is predicted at the row before it: before a text without a prompt then stands
+/// the end token.
+bool Service::needs_first_token() const {
+  return model_.config().attention == Attention::causal || model_.config().logits_shift;
+}
+
+void Service::check_has_prompt(std::int64_t prompt, const std::string& field) const {
+  if (prompt > 0 || !needs_first_token() || model_.config().eos_token >= 0) return;
+  throw ApiError(400,
+                 model_.config().logits_shift
+                     ? "a model with logits_shift, without an end token, needs a prompt"
+                     : "an autoregressive model without an end token needs a prompt",
+                 field);
 }
 
 /// Why the engine takes nothing.
@@ -165,9 +184,7 @@ std::vector<std::int32_t> Service::prompt_tokens(const ApiPrompt& prompt) const 
   std::vector<std::int32_t> ids =
       prompt.ids ? *prompt.ids : model_.source.tokenizer->encode(prompt.text);
   check_ids(ids, "prompt");
-  const ModelConfig& config = model_.config();
-  if (ids.empty() && config.attention == Attention::causal && config.eos_token < 0)
-    throw ApiError(400, "an autoregressive model without an end token needs a prompt", "prompt");
+  check_has_prompt(std::int64_t(ids.size()), "prompt");
   return ids;
 }
 
@@ -175,6 +192,7 @@ std::vector<std::int32_t> Service::chat_prompt(const Dialogue& messages) const {
   if (!chat_) throw ApiError(400, "the model has no chat template: " + no_chat_, "messages");
   std::vector<std::int32_t> ids = chat_->prompt(messages);
   check_ids(ids, "messages");
+  check_has_prompt(std::int64_t(ids.size()), "messages");
   return ids;
 }
 

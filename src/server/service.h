@@ -61,10 +61,12 @@ class Service {
 
  private:
   RequestDefaults defaults();
+  bool needs_first_token() const;
   // ApiError for what is wrong.
   void check_model(const std::string& name) const;
   void check_ids(const std::vector<std::int32_t>& ids, const std::string& field) const;
   void check_fits(const DecodingRequest& text) const;
+  void check_has_prompt(std::int64_t prompt, const std::string& field) const;
   void check_infills() const;
   void check_gaps(const GapText& text) const;
   DecodingOptions resolved_fields(const DecodingOptions& options) const;

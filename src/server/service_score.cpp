@@ -74,15 +74,14 @@ void Service::score_texts(std::vector<PromptedText> texts, std::int64_t samples,
 
 void Service::check_scored(const PromptedText& text, const std::string& field) const {
   check_ids(text.tokens, field);
+  check_has_prompt(text.prompt, "prompt");
   const auto length = std::int64_t(text.tokens.size());
-  const ModelConfig& config = model_.config();
-  if (length > config.max_seq_length)
-    throw ApiError(
-        400,
-        str("prompt and text have ", length, " tokens; the model takes ", config.max_seq_length),
-        field, "context_length_exceeded");
-  if (config.attention == Attention::causal && text.prompt == 0 && config.eos_token < 0)
-    throw ApiError(400, "an autoregressive model without an end token needs a prompt", "prompt");
+  const bool ended = text.prompt == 0 && needs_first_token();
+  if (const std::int64_t most = model_.config().max_seq_length; length + int(ended) > most)
+    throw ApiError(400,
+                   str("prompt and text have ", length, " tokens",
+                       ended ? " and the end token before them" : "", "; the model takes ", most),
+                   field, "context_length_exceeded");
 }
 
 void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange) {

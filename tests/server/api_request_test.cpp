@@ -158,5 +158,40 @@ TEST(ApiRequest, ChatsAreDialogues) {
       "messages");
 }
 
+// What is streamed or filled has a fixed length.
+TEST(ApiRequest, CanvasesAndGapsDoNotGrow) {
+  const char* texts[] = {R"("prompt": "a")", R"("messages": [{"role": "user", "content": "a"}])",
+                         R"("text": "a{gap:2}")", R"("canvas": [1, null])"};
+  RequestDefaults growing = kDefaults;  // of a server that was started with --initial-length
+  growing.options.initial_length = 16;
+  const auto canvas = [&](const char* text, const std::string& more) {
+    return parse_canvas(str("{", text, more, "}"), growing).options.initial_length;
+  };
+  const auto infill = [&](const char* text, const std::string& more) {
+    return parse_infill(str("{", text, more, "}"), growing).options.initial_length;
+  };
+  const auto refusal = [](const auto& parse, const char* text, const char* value) {
+    try {
+      (void)parse(text, str(", \"initial_length\": ", value));
+    } catch (const ApiError& e) {
+      EXPECT_EQ(e.status, 400);
+      EXPECT_EQ(e.param, "initial_length");
+      return e.code;
+    }
+    return std::string("accepted");
+  };
+  for (const char* text : texts) {
+    for (const char* value : {"4", "1000000", "-1", "\"4\""})
+      EXPECT_EQ(refusal(canvas, text, value), "unsupported_parameter") << text << value;
+    for (const char* nothing : {"", R"(, "initial_length": 0)", R"(, "initial_length": null)"})
+      EXPECT_EQ(canvas(text, nothing), 0) << text << nothing;
+  }
+  for (const char* text : {R"("text": "a{gap}")", R"("prefix": "a", "length": 4)"}) {
+    EXPECT_EQ(refusal(infill, text, "4"), "unsupported_parameter") << text;
+    EXPECT_EQ(infill(text, ""), 0) << text;
+  }
+  EXPECT_EQ(parse_completion(R"({"initial_length": 4})", kDefaults).options.initial_length, 4);
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -16,10 +16,10 @@ struct RowsCols {
   std::int64_t rows, cols;
 };
 
-/// The checks of one call, for a backend that computes at `place` and, perhaps, in bf16.
+/// The checks of one call, for a backend that computes at `place`, in f32 and bf16.
 class Checks {
  public:
-  Checks(const char* op, Place place, bool bf16 = false) : op_(op), place_(place), bf16_(bf16) {}
+  Checks(const char* op, Place place) : op_(op), place_(place) {}
   const char* op() const { return op_; }
 
   /// A Tensor or a Matrix.
@@ -29,16 +29,16 @@ class Checks {
           where(place_));
     CHECK(t.data || t.count() == 0, op_, ": ", name, " ", t, " has no memory");
   }
-  /// f32, or bf16 where the backend has it.
+  /// f32 or bf16.
   void is_float(const char* name, const Tensor& t) const {
     is_here(name, t);
-    CHECK(t.dtype == DType::f32 || (bf16_ && t.dtype == DType::bf16), op_, ": ", name, " is ", t,
-          "; it must be ", bf16_ ? "f32 or bf16" : "f32");
+    CHECK(t.dtype == DType::f32 || t.dtype == DType::bf16, op_, ": ", name, " is ", t,
+          "; it must be f32 or bf16");
   }
   void is_float(const char* name, const Matrix& t) const {
     is_here(name, t);
-    CHECK(t.format == MatrixFormat::f32 || (bf16_ && t.format == MatrixFormat::bf16), op_, ": ",
-          name, " is ", t, "; it must be ", bf16_ ? "f32 or bf16" : "f32");
+    CHECK(t.format == MatrixFormat::f32 || t.format == MatrixFormat::bf16, op_, ": ", name, " is ",
+          t, "; it must be f32 or bf16");
   }
   void is_contiguous(const char* name, const Tensor& t) const {
     CHECK(t.contiguous(), op_, ": ", name, " is ", t, " with ", t.stride,
@@ -79,7 +79,6 @@ class Checks {
   }
   const char* op_;
   Place place_;
-  bool bf16_;
 };
 
 inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,

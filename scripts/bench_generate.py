@@ -154,76 +154,23 @@ def torch_worker(options):
 # --- the llama.cpp side, run in a process of its own ----------------------------------------------
 
 
-def write_gguf(path, shape, length):
-    """Random weights in LLaMA's layout, without a tokenizer."""
-    import gguf
-    import numpy as np
-
-    s, random = training.SHAPES[shape], np.random.default_rng(1)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(s["layers"])
-    writer.add_context_length(length)
-    writer.add_embedding_length(s["dim"])
-    writer.add_feed_forward_length(s["ffn"])
-    writer.add_head_count(s["heads"])
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(s["dim"] // s["heads"])
-    writer.add_vocab_size(s["vocab"])
-    writer.add_tokenizer_model("no_vocab")
-
-    def add(name, *extents):
-        values = random.standard_normal(extents, dtype=np.float32) * np.float32(0.02)
-        writer.add_tensor(name + ".weight", values if len(extents) > 1 else values + 1)
-
-    c, f = s["dim"], s["ffn"]
-    add("token_embd", s["vocab"], c)
-    add("output", s["vocab"], c)
-    add("output_norm", c)
-    for layer in range(s["layers"]):
-        for name, *extents in (("attn_norm", c), ("attn_q", c, c), ("attn_k", c, c), ("attn_v", c, c),
-                               ("attn_output", c, c), ("ffn_norm", c), ("ffn_gate", f, c),
-                               ("ffn_up", f, c), ("ffn_down", c, f)):
-            add(f"blk.{layer}.{name}", *extents)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 class LlamaDecoder:
     def __init__(self, path, length, threads):
-        import llama_cpp.llama_cpp as llama
+        import compare_llama_cpp
 
-        self.llama = llama
-        llama.llama_backend_init()
-        parameters = llama.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        self.model = llama.llama_model_load_from_file(str(path).encode(), parameters)
-        if not self.model:
-            sys.exit(f"{path}: llama.cpp cannot load it")
-        options = llama.llama_context_default_params()
-        options.n_ctx = options.n_batch = options.n_ubatch = length
-        options.n_threads = options.n_threads_batch = threads
-        options.type_k = options.type_v = llama.GGML_TYPE_F32
-        self.context = llama.llama_init_from_model(self.model, options)
+        self.llama = llama = compare_llama_cpp.llama
+        self.model = compare_llama_cpp.LlamaCpp(path)
+        self.context = self.model.context(length, threads, llama.LLAMA_FLASH_ATTN_TYPE_AUTO,
+                                          llama.GGML_TYPE_F32)
         self.batch = llama.llama_batch_init(length, 0, 1)
-        self.width = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
+        self.width = llama.llama_vocab_n_tokens(self.model.vocab)
 
     def logits(self, tokens, begin, wanted):
         """Of the rows `wanted` among rows [begin, begin + len(tokens))."""
         import numpy as np
 
-        llama, batch = self.llama, self.batch
-        batch.n_tokens = len(tokens)
-        for i, token in enumerate(tokens):
-            batch.token[i], batch.pos[i], batch.logits[i] = int(token), begin + i, 0
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-        for i in wanted:
-            batch.logits[i] = 1
-        if llama.llama_decode(self.context, batch) != 0:
-            sys.exit("llama.cpp cannot run the sequence")
-        return np.stack([np.ctypeslib.as_array(llama.llama_get_logits_ith(self.context, int(i)),
-                                               (self.width,)) for i in wanted])
+        self.model.fill(self.batch, tokens, wanted, begin)
+        return np.stack(self.model.decode(self.context, self.batch, wanted))
 
     def generate(self, side, prompt, gen_length):
         import numpy as np
@@ -248,6 +195,14 @@ class LlamaDecoder:
                 best = logits.max(1, keepdims=True)
                 confidence = 1 / np.exp(logits - best).sum(1)
                 canvas[rows[confidence.argmax()]] = logits[confidence.argmax()].argmax()
+
+
+def write_gguf(path, s, length):
+    import random_gguf
+
+    random_gguf.write(argparse.Namespace(
+        output=path, architecture="llama", type="f32", layers=s["layers"], context=length,
+        hidden_size=s["dim"], intermediate_size=s["ffn"], heads=s["heads"], vocab_size=s["vocab"]))
 
 
 def llama_worker(options):
@@ -309,7 +264,7 @@ def main():
     file = config.with_suffix(".gguf")
     if options.llama_cpp:
         sides += [f"llama-{side}-f32" for side in options.sides if side in ("none", "causal")]
-        write_gguf(file, options.shape, length)
+        write_gguf(file, training.SHAPES[options.shape], length)
     results = {side: [] for side in sides}
     try:
         for _ in range(options.rounds):

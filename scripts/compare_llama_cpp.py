@@ -51,23 +51,40 @@ class LlamaCpp:
             sys.exit(f"{path}: llama.cpp cannot load it")
         self.vocab = llama.llama_model_get_vocab(self.model)
 
-    def context(self, n, threads=None):
+    def context(self, n, threads=None, flash_attention=0, cache_type=None):
         parameters = llama.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(32, n)
-        parameters.flash_attn_type = 0
+        parameters.flash_attn_type = flash_attention
+        if cache_type is not None:
+            parameters.type_k = parameters.type_v = cache_type
         if threads:
             parameters.n_threads = parameters.n_threads_batch = threads
         return llama.llama_init_from_model(self.model, parameters)
+
+    @staticmethod
+    def fill(batch, tokens, wanted, begin=0):
+        """Tokens at positions from `begin` on; logits of the rows `wanted`."""
+        batch.n_tokens = len(tokens)
+        for i, token in enumerate(tokens):
+            batch.token[i], batch.pos[i], batch.logits[i] = int(token), begin + i, 0
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+        for i in wanted:
+            batch.logits[i] = 1
+
+    def decode(self, context, batch, wanted):
+        """The logits of the rows `wanted`, valid until the next call."""
+        if llama.llama_decode(context, batch) != 0:
+            sys.exit("llama.cpp cannot run the sequence")
+        width = llama.llama_vocab_n_tokens(self.vocab)
+        return [np.ctypeslib.as_array(llama.llama_get_logits_ith(context, int(i)), (width,))
+                for i in wanted]
 
     def passes(self, n, logits, threads, clock):
         """A function that runs n rows once and returns the seconds."""
         context = self.context(n, threads)
         batch = llama.llama_batch_init(n, 0, 1)
-        batch.n_tokens = n
         vocabulary = llama.llama_vocab_n_tokens(self.vocab)
-        for i in range(n):
-            batch.token[i], batch.pos[i], batch.logits[i] = i * 977 % vocabulary, i, i < logits
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+        self.fill(batch, [i * 977 % vocabulary for i in range(n)], range(logits))
 
         def run_once():
             llama.llama_memory_clear(llama.llama_get_memory(context), True)
@@ -84,17 +101,10 @@ class LlamaCpp:
         n = len(tokens)
         context = self.context(n)
         batch = llama.llama_batch_init(n, 0, 1)
-        batch.n_tokens = n
-        for i, token in enumerate(tokens):
-            batch.token[i], batch.pos[i], batch.logits[i] = token, i, 1
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-        if llama.llama_decode(context, batch) != 0:
-            sys.exit("llama.cpp cannot run the sequence")
-        width = llama.llama_vocab_n_tokens(self.vocab)
-        rows = [np.ctypeslib.as_array(llama.llama_get_logits_ith(context, i), (width,)).copy()
-                for i in range(n)]
+        self.fill(batch, tokens, range(n))
+        rows = np.stack(self.decode(context, batch, range(n)))
         llama.llama_batch_free(batch)
-        return np.stack(rows)
+        return rows
 
     def tokenize(self, text):
         ids = (llama.llama_token * (len(text) + 8))()

@@ -16,7 +16,8 @@ import numpy as np
 
 TYPES = {"q8_0": (gguf.GGMLQuantizationType.Q8_0, 7), "q4_0": (gguf.GGMLQuantizationType.Q4_0, 2),
          "q4_k": (gguf.GGMLQuantizationType.Q4_K, 14), "q5_k": (gguf.GGMLQuantizationType.Q5_K, 16),
-         "q6_k": (gguf.GGMLQuantizationType.Q6_K, 18), "f16": (gguf.GGMLQuantizationType.F16, 1)}
+         "q6_k": (gguf.GGMLQuantizationType.Q6_K, 18), "f16": (gguf.GGMLQuantizationType.F16, 1),
+         "f32": (gguf.GGMLQuantizationType.F32, 0)}
 NARROW = ("q4_0", "q4_k", "q5_k")
 POOL = 8192  # blocks
 
@@ -27,8 +28,9 @@ def half(value):
 
 def random_blocks(kind, sigma, random):
     """POOL blocks of weights of standard deviation sigma."""
-    if kind == "f16":
-        return (random.normal(size=(POOL, 1)) * sigma).astype(np.float16).view(np.uint8)
+    if kind in ("f16", "f32"):
+        dtype = np.float16 if kind == "f16" else np.float32
+        return (random.normal(size=(POOL, 1)) * sigma).astype(dtype).view(np.uint8)
     block_bytes = gguf.GGML_QUANT_SIZES[TYPES[kind][0]][1]
     blocks = random.integers(0, 256, (POOL, block_bytes), dtype=np.uint8)
     if kind == "q8_0":
@@ -46,16 +48,10 @@ def random_blocks(kind, sigma, random):
     return blocks
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output")
-    parser.add_argument("--type", choices=TYPES, default="q4_k")
-    for name, value in (("vocab-size", 126464), ("hidden-size", 4096), ("layers", 32),
-                        ("heads", 32), ("intermediate-size", 12288), ("context", 4096)):
-        parser.add_argument(f"--{name}", type=int, default=value, help="[%(default)s]")
-    a = parser.parse_args()
+def write(a):
+    """`a` has the attributes that main() takes from the command line."""
     random = np.random.default_rng(1)
-    w = gguf.GGUFWriter(a.output, "llada")
+    w = gguf.GGUFWriter(a.output, a.architecture)
     w.add_file_type(TYPES[a.type][1])
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
     w.add_block_count(a.layers)
@@ -68,7 +64,7 @@ def main():
     w.add_rope_dimension_count(a.hidden_size // a.heads)
     w.add_rope_freq_base(500000.0)
     w.add_vocab_size(a.vocab_size)
-    w.add_causal_attention(False)
+    w.add_causal_attention(a.architecture == "llama")
     w.add_diffusion_shift_logits(False)
     w.add_tokenizer_model("no_vocab")
     w.add_mask_token_id(a.vocab_size - 1)
@@ -97,23 +93,20 @@ def main():
     matrix("output", a.vocab_size, C, "q6_k" if a.type in NARROW else a.type)
 
     def size_of(shape, kind):
-        if kind == "f32":
-            return 4 * shape[0]
         block, bytes_ = gguf.GGML_QUANT_SIZES[TYPES[kind][0]]
-        return shape[0] * shape[1] // block * bytes_
+        return int(np.prod(shape)) // block * bytes_
 
     for name, shape, kind in tensors:
-        type_ = gguf.GGMLQuantizationType.F32 if kind == "f32" else TYPES[kind][0]
-        raw = shape if kind == "f32" else gguf.quant_shape_to_byte_shape(shape, type_)
-        dtype = np.dtype(np.float32) if kind == "f32" else np.dtype(np.uint8)
-        w.add_tensor_info(name, raw, dtype, size_of(shape, kind), raw_dtype=type_)
+        type_ = TYPES[kind][0]
+        raw = gguf.quant_shape_to_byte_shape(shape, type_)
+        w.add_tensor_info(name, raw, np.dtype(np.uint8), size_of(shape, kind), raw_dtype=type_)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_ti_data_to_file()
     out = w.fout[0]
     out.write(bytes(-out.tell() % 32))
     for name, shape, kind in tensors:
-        if kind == "f32":
+        if len(shape) == 1:
             out.write(np.ones(shape, np.float32).tobytes())
         else:
             pool = random_blocks(kind, shape[1] ** -0.5, random).tobytes()
@@ -122,6 +115,17 @@ def main():
                 left -= out.write(pool[:left])
         out.write(bytes(-out.tell() % 32))
     w.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output")
+    parser.add_argument("--type", choices=TYPES, default="q4_k")
+    parser.add_argument("--architecture", choices=("llada", "llama"), default="llada")
+    for name, value in (("vocab-size", 126464), ("hidden-size", 4096), ("layers", 32),
+                        ("heads", 32), ("intermediate-size", 12288), ("context", 4096)):
+        parser.add_argument(f"--{name}", type=int, default=value, help="[%(default)s]")
+    write(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/check.h"
+#include "core/matrix.h"
 #include "core/tensor.h"
 
 namespace lacuna {
@@ -18,6 +19,10 @@ inline std::int64_t row_grain(std::int64_t cols) {
 /// Where row `row` of a matrix view begins.
 inline char* row_address(const Tensor& t, std::int64_t row) {
   return static_cast<char*>(t.data) + row * t.stride * size_of(t.dtype);
+}
+
+inline const char* row_address(const Matrix& m, std::int64_t row) {
+  return static_cast<const char*>(m.data) + row * m.row_bytes;
 }
 
 /// Throws Error naming the first index outside [0, limit).

@@ -25,19 +25,6 @@ void convert(void* to, const void* from, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) narrow(y[i], widen(x[i]));
 }
 
-/// At least one of them is f16.
-template <class From>
-void convert_from(void* to, DType to_type, const void* from, std::int64_t n) {
-  switch (to_type) {
-    case DType::f32:
-      return convert<float, From>(to, from, n);
-    case DType::bf16:
-      return convert<BFloat16, From>(to, from, n);
-    default:
-      return convert<Float16, From>(to, from, n);
-  }
-}
-
 }  // namespace
 
 void CpuOps::move(void* to, DType to_type, const void* from, DType from_type,
@@ -49,11 +36,13 @@ void CpuOps::move(void* to, DType to_type, const void* from, DType from_type,
   } else if (to_type == DType::f32 && from_type == DType::bf16) {
     simd_.bf16.widen(static_cast<float*>(to), static_cast<const BFloat16*>(from), n);
   } else if (from_type == DType::f32) {
-    convert_from<float>(to, to_type, from, n);
+    convert<Float16, float>(to, from, n);
   } else if (from_type == DType::bf16) {
-    convert_from<BFloat16>(to, to_type, from, n);
+    convert<Float16, BFloat16>(to, from, n);
+  } else if (to_type == DType::f32) {
+    convert<float, Float16>(to, from, n);
   } else {
-    convert_from<Float16>(to, to_type, from, n);
+    convert<BFloat16, Float16>(to, from, n);
   }
 }
 
@@ -64,10 +53,10 @@ void CpuOps::copy(Tensor dst, Tensor src) {
   c.is_same_shape("dst", dst, "src", src);
   CHECK(dst.dtype == src.dtype || (converts(dst.dtype) && converts(src.dtype)), c.op(), ": dst is ",
         dst, " but src is ", src, "; their dtypes must be the same, or f32, bf16 or f16");
-  auto* to = static_cast<char*>(dst.data);
-  const auto* from = static_cast<const char*>(src.data);
-  const std::int64_t to_size = size_of(dst.dtype), from_size = size_of(src.dtype);
   if (dst.contiguous() && src.contiguous()) {
+    auto* to = static_cast<char*>(dst.data);
+    const auto* from = static_cast<const char*>(src.data);
+    const std::int64_t to_size = size_of(dst.dtype), from_size = size_of(src.dtype);
     pool_.for_ranges(dst.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
       move(to + begin * to_size, dst.dtype, from + begin * from_size, src.dtype, end - begin);
     });
@@ -75,8 +64,7 @@ void CpuOps::copy(Tensor dst, Tensor src) {
   }
   pool_.for_ranges(dst.rows(), row_grain(dst.cols()), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
-      move(to + row * dst.stride * to_size, dst.dtype, from + row * src.stride * from_size,
-           src.dtype, dst.cols());
+      move(row_address(dst, row), dst.dtype, row_address(src, row), src.dtype, dst.cols());
   });
 }
 

@@ -72,7 +72,7 @@ class CpuOps : public Ops {
              const AdamWParameters& p) override;
 
  private:
-  static Checks checks(const char* op) { return {op, Place::host, true}; }
+  static Checks checks(const char* op) { return {op, Place::host}; }
   /// Room for each thread's own tiles and partial sums, kept between calls; from a whole cache line
   /// on, as vectors are loaded and stored fastest.
   float* scratch(int thread, std::size_t floats);

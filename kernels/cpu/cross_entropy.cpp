@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "core/half.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -8,25 +7,20 @@
 #include "kernels/float_types.h"
 
 namespace lacuna {
-namespace {
-
-float float_at(const float* x, std::int64_t i) { return x[i]; }
-float float_at(const BFloat16* x, std::int64_t i) { return to_float(x[i]); }
-
-}  // namespace
-
 void CpuOps::cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) {
   const char* op = "cross_entropy_forward";
   const auto [rows, cols] = check_cross_entropy(checks(op), loss, logits, targets);
   check_indices(op, "targets", targets, cols);
   visit_float(logits.dtype, [&, rows = rows, n = cols](auto type) {
     using T = typename decltype(type)::type;
+    const FloatLoops<T>& loops = simd_.loops<T>();
     pool_.for_ranges(rows, row_grain(n), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         const T* x = logits.as<T>() + row * logits.stride;
-        const auto [max, sum] = simd_.loops<T>().max_and_sum(x, n);
-        const auto target = double(float_at(x, targets.as<std::int32_t>()[row]));
-        loss.as<float>()[row] = float(std::log(sum) + (double(max) - target));
+        const auto [max, sum] = loops.max_and_sum(x, n);
+        float target;
+        loops.widen(&target, x + targets.as<std::int32_t>()[row], 1);
+        loss.as<float>()[row] = float(std::log(sum) + (double(max) - double(target)));
       }
     });
   });
@@ -45,7 +39,9 @@ void CpuOps::cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, 
       for (std::int64_t row = begin; row < end; ++row) {
         T* x = logits.as<T>() + row * logits.stride;
         const std::int64_t at = targets.as<std::int32_t>()[row];
-        const float target = float_at(x, at), weight = weights.as<float>()[row];
+        const float weight = weights.as<float>()[row];
+        float target;
+        loops.widen(&target, x + at, 1);
         const auto [max, sum] = loops.max_and_sum(x, n);
         loss.as<float>()[row] = float(std::log(sum) + (double(max) - double(target)));
         loops.scaled_exp(x, max, float(double(weight) / sum), n);

@@ -21,7 +21,7 @@ void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
   pool_.for_ranges(rows, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     std::vector<float> wide(std::size_t(blocks ? n : 0));
     for (std::int64_t row = begin; row < end; ++row) {
-      const char* stored = static_cast<const char*>(w.data) + id[row] * w.row_bytes;
+      const char* stored = row_address(w, id[row]);
       if (blocks) dequantise(w.format, stored, n, wide.data());
       move(row_address(y, row), y.dtype, blocks ? static_cast<const void*>(wide.data()) : stored,
            blocks ? DType::f32 : info_of(w.format).dtype, n);

@@ -1,10 +1,31 @@
+#include <algorithm>
+
 #include "kernels/checks.h"
 #include "kernels/cpu/blas.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/quantised_product.h"
 #include "kernels/cpu/simd.h"
 
 namespace lacuna {
 namespace {
+
+// Floats of widened weights that stay in the second-level cache; columns that are worth a product.
+constexpr std::int64_t kWidened = 65536, kLeastCols = 8;
+
+/// All of it but for the weights and the scratch memory.
+LinearPiece piece_of(const Tensor& y, const Tensor& x, const Block& at, GradMode mode) {
+  LinearPiece p{};
+  p.y = y.as<float>() + at.row * y.stride + at.col;
+  p.x = x.as<float>() + at.row * x.stride;
+  p.y_stride = y.stride;
+  p.x_stride = x.stride;
+  p.rows = at.rows;
+  p.cols = at.cols;
+  p.depth = x.cols();
+  p.accumulate = mode == GradMode::accumulate;
+  return p;
+}
 
 float beta(GradMode mode) { return mode == GradMode::accumulate ? 1.0f : 0.0f; }
 
@@ -22,22 +43,34 @@ void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
   if (!w.is_float()) return multiply_quantised(y, x, w, mode);
   if (x.dtype == DType::bf16) return multiply_bf16(y, x, false, w.as_tensor(), true, mode);
   if (w.format != MatrixFormat::f32) return multiply_widened(y, x, w, mode);
-  const std::int64_t depth = x.cols();
-  for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
+  for_blocks(pool_, y.rows(), y.cols(), x.cols(), [&](const Block& at, int thread) {
     const LinearTiles& tiles = simd_.linear;
-    LinearPiece p{};
-    p.y = y.as<float>() + at.row * y.stride + at.col;
-    p.x = x.as<float>() + at.row * x.stride;
+    LinearPiece p = piece_of(y, x, at, mode);
     p.w = w.as<float>() + at.col * w.cols();
-    p.y_stride = y.stride;
-    p.x_stride = x.stride;
     p.w_stride = w.cols();
-    p.rows = at.rows;
-    p.cols = at.cols;
-    p.depth = depth;
-    p.accumulate = mode == GradMode::accumulate;
     p.scratch = scratch(thread, std::size_t(tiles.scratch));
     tiles.multiply(p);
+  });
+}
+
+// The sums are those of weights in f32, bit for bit.
+void CpuOps::multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode) {
+  const std::int64_t depth = x.cols(),
+                     most = std::max(kLeastCols, kWidened / std::max<std::int64_t>(1, depth) /
+                                                     kLeastCols * kLeastCols);
+  for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
+    const LinearTiles& tiles = simd_.linear;
+    float* const memory = scratch(thread, std::size_t(most * depth + tiles.scratch));
+    for (std::int64_t col = 0; col < at.cols; col += most) {
+      LinearPiece p =
+          piece_of(y, x, {at.row, at.rows, at.col + col, std::min(most, at.cols - col)}, mode);
+      for (std::int64_t i = 0; i < p.cols; ++i)
+        quantised_.widen(w.format, row_address(w, at.col + col + i), depth, memory + i * depth);
+      p.w = memory;
+      p.w_stride = depth;
+      p.scratch = memory + most * depth;
+      tiles.multiply(p);
+    }
   });
 }
 

@@ -1,19 +1,15 @@
 #include <algorithm>
 
 #include "kernels/checks.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/quantised_product.h"
-#include "kernels/cpu/simd.h"
 
 namespace lacuna {
 namespace {
 
 // Rows of x that are rounded at a time, which bounds the memory for them.
 constexpr std::int64_t kRoundedRows = 4 * kQuantRows;
-// Floats of widened weights that stay in the second-level cache; columns that are worth a product.
-constexpr std::int64_t kWidened = 65536, kLeastCols = 8;
 
 std::int64_t pieces(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
@@ -52,7 +48,7 @@ void CpuOps::multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& 
       p.row = row;
       p.rows = std::min(kQuantRows, rows - row);
       p.format = w.format;
-      p.w = static_cast<const char*>(w.data) + col * w.row_bytes;
+      p.w = row_address(w, col);
       p.row_bytes = w.row_bytes;
       p.cols = std::min(kQuantCols, y.cols() - col);
       p.depth = depth;
@@ -75,36 +71,6 @@ void CpuOps::multiply_quantised(const Tensor& y, const Tensor& x, const Matrix& 
       for_rows([&](char* of_y, float* f32) { move(of_y, y.dtype, f32, DType::f32, p.cols); });
     });
   }
-}
-
-// The sums are those of weights in f32, bit for bit.
-void CpuOps::multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode) {
-  const std::int64_t depth = x.cols(),
-                     most = std::max(kLeastCols, kWidened / std::max<std::int64_t>(1, depth) /
-                                                     kLeastCols * kLeastCols);
-  for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
-    const LinearTiles& tiles = simd_.linear;
-    float* const own = scratch(thread, std::size_t(most * depth + tiles.scratch));
-    for (std::int64_t col = 0; col < at.cols; col += most) {
-      LinearPiece p{};
-      p.cols = std::min(most, at.cols - col);
-      for (std::int64_t i = 0; i < p.cols; ++i)
-        quantised_.widen(w.format,
-                         static_cast<const char*>(w.data) + (at.col + col + i) * w.row_bytes, depth,
-                         own + i * depth);
-      p.y = y.as<float>() + at.row * y.stride + at.col + col;
-      p.x = x.as<float>() + at.row * x.stride;
-      p.w = own;
-      p.y_stride = y.stride;
-      p.x_stride = x.stride;
-      p.w_stride = depth;
-      p.rows = at.rows;
-      p.depth = depth;
-      p.accumulate = mode == GradMode::accumulate;
-      p.scratch = own + most * depth;
-      tiles.multiply(p);
-    }
-  });
 }
 
 }  // namespace lacuna

@@ -10,6 +10,7 @@
 
 #include "core/block_formats.h"
 #include "core/check.h"
+#include "kernels/cpu/simd.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -163,10 +164,9 @@ bool has_avx_vnni() {
   return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
          (eax >> 4 & 1) != 0;
 }
+/// x86-64-v4, which quantised_avx512_vnni.cpp is compiled for, and VNNI.
 bool has_avx512_vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
+  return find_simd_kernels("avx512") && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

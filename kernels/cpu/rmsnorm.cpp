@@ -71,11 +71,13 @@ void CpuOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor 
     else
       pool_.run([&](int i) { part(i, type); });
   });
-  // Where the sum of several parts is rounded, once.
-  for (int i = 1; i < parts && dw.dtype != DType::f32; ++i)
-    simd_.f32.add(scratch(0, room), scratch(i, room), n);
-  if (dw.dtype != DType::f32) return simd_.bf16.add(dw.as<BFloat16>(), scratch(0, room), n);
-  for (int i = 0; i < parts; ++i) simd_.f32.add(dw.as<float>(), scratch(i, room), n);
+  if (dw.dtype == DType::f32) {
+    for (int i = 0; i < parts; ++i) simd_.f32.add(dw.as<float>(), scratch(i, room), n);
+    return;
+  }
+  // Summed in f32 and rounded once.
+  for (int i = 1; i < parts; ++i) simd_.f32.add(scratch(0, room), scratch(i, room), n);
+  simd_.bf16.add(dw.as<BFloat16>(), scratch(0, room), n);
 }
 
 }  // namespace lacuna

@@ -80,7 +80,7 @@ class CudaOps final : public Ops {
              const AdamWParameters& p) override;
 
  private:
-  static Checks checks(const char* op) { return {op, Place::device, true}; }
+  static Checks checks(const char* op) { return {op, Place::device}; }
 
   Device device_;
   GemmRunner gemms_;

@@ -157,7 +157,7 @@ std::int64_t id_of(const AddedTokens& added, std::string_view text) {
 }
 
 Json tokenizer_config_of(const CheckpointInfo& info, const std::string& file) {
-  const auto kept = info.extra.find(std::string(kFileAttribute) + "tokenizer_config.json");
+  const auto kept = info.extra.find(str(kFileAttribute, "tokenizer_config.json"));
   if (kept == info.extra.end()) return nullptr;
   return parse_json_object<Json>(kept->second, file + "_config.json");
 }

@@ -29,10 +29,14 @@ BlockQ8_0 to_q8_0(const float* x) {
   return b;
 }
 
+/// The element of the largest magnitude.
+float extreme_of(const float* x, int n) {
+  return *std::max_element(x, x + n, [](float a, float b) { return std::abs(a) < std::abs(b); });
+}
+
 /// The element that is largest has the value -8, as there is no 8.
 BlockQ4_0 to_q4_0(const float* x) {
-  const float extreme =
-      *std::max_element(x, x + 32, [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float extreme = extreme_of(x, 32);
   const float scale = extreme / -8, by = inverse(scale);
   BlockQ4_0 b;
   b.d = to_f16(scale);
@@ -169,8 +173,7 @@ int symmetric(float x, float by) { return std::clamp(rounded(x * by), -32, 31); 
 
 /// The scale, of either sign, with which integers of -32..31 come nearest to the weights.
 float best_scale(const float* x) {
-  const float extreme = *std::max_element(
-      x, x + kSmallGroup, [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float extreme = extreme_of(x, kSmallGroup);
   if (extreme == 0) return 0;
   float best = 0, most = 0;  // what the error is less than without weights
   for (int step = -9; step <= 9; ++step) {

@@ -11,20 +11,6 @@ namespace {
 /// much as a small pass.
 constexpr std::int64_t kPassesPerRound = 4;
 
-/// How many passes a device may make without the host: those that all texts' blocks may take, with
-/// the same rows. 0 where a strategy decides on the host.
-std::int64_t passes_of(std::span<const DecodingText> texts, std::span<const PlannedStep> steps,
-                       std::span<const CommitSchedule> schedules) {
-  if (schedules.empty()) return 0;
-  auto passes = std::numeric_limits<std::int64_t>::max();
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const CommitSchedule& s = schedules[i];
-    passes = std::min({passes, std::int64_t(s.least.size()), texts[i].cached.alike(steps[i].plan)});
-    if (s.rule != CommitRule::count) passes = std::min(passes, kPassesPerRound);
-  }
-  return passes;
-}
-
 /// Logits for every row that the block may fill, filled already or not, so that all its rounds have
 /// one shape.
 void widen(StepPlan& plan, const Canvas& canvas) {
@@ -35,9 +21,18 @@ void widen(StepPlan& plan, const Canvas& canvas) {
 
 }  // namespace
 
+/// How many passes a device may make without the host: those that all texts' blocks may take, with
+/// the same rows. 0 where a strategy decides on the host.
 std::int64_t Decoder::State::passes_of_round(std::span<const PlannedStep> steps,
                                              std::span<const CommitSchedule> schedules) const {
-  return passes_of(live, steps, schedules);
+  if (schedules.empty()) return 0;
+  auto passes = std::numeric_limits<std::int64_t>::max();
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    const CommitSchedule& s = schedules[i];
+    passes = std::min({passes, std::int64_t(s.least.size()), live[i].cached.alike(steps[i].plan)});
+    if (s.rule != CommitRule::count) passes = std::min(passes, kPassesPerRound);
+  }
+  return passes;
 }
 
 std::vector<CommitSchedule> Decoder::State::schedules() const {

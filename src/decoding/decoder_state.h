@@ -52,7 +52,6 @@ struct Decoder::State {
   void run_step(std::span<const PlannedStep> steps, const DecodingObserver& observer);
   /// Of the texts in progress, where there is a device.
   std::vector<CommitSchedule> schedules() const;
-  /// Steps that can be taken before the host is needed; 0: none.
   std::int64_t passes_of_round(std::span<const PlannedStep> steps,
                                std::span<const CommitSchedule> schedules) const;
   void run_round(std::vector<PlannedStep> steps, const std::vector<CommitSchedule>& schedules,
@@ -71,8 +70,8 @@ struct Decoder::State {
   CacheSlabs slabs;
   std::int64_t next_id = 0;
   std::deque<DecodingText> queue;
-  std::vector<DecodingText>
-      live;  // with a cache in the order of their slabs, else guided ones first
+  // In progress: with a cache in the order of their slabs, else guided ones first.
+  std::vector<DecodingText> live;
   std::vector<DecodingResult> results;
   DecodingStats stats;
 };

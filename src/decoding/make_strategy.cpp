@@ -40,7 +40,7 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
     layout.first = prompt / o.block_length * o.block_length;
   }
   // Rounded up: the answer need not be whole blocks of a block-causal model.
-  const std::int64_t blocks = (canvas.rows() - layout.first + o.block_length - 1) / o.block_length;
+  const std::int64_t blocks = layout.count(canvas.rows());
   layout.steps = o.steps > 0 ? (o.steps + blocks - 1) / blocks : layout.length;
   if (o.initial_length > 0) layout.steps = o.gen_length;  // masks may be added to a block
   return layout;

@@ -43,6 +43,19 @@ class Gguf : public ::testing::Test {
     save_checkpoint(folder_ / "k.h5", info_, tensors);
     return folder_ / "k.h5";
   }
+  /// A checkpoint of this model without a tokenizer, all of whose weights are 0.5.
+  void save_constant(const std::string& path, const Config& config) const {
+    CheckpointInfo info = info_;
+    info.config = to_toml(config);
+    info.tokenizer = "";
+    CheckpointTensors tensors;
+    std::vector<std::vector<float>> memory;
+    for (const TensorInfo& t : hugging_face_tensors(config.model, DType::f32)) {
+      memory.emplace_back(std::size_t(t.shape.count()), 0.5f);
+      tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
+    }
+    save_checkpoint(path, info, tensors);
+  }
   std::string exported(MatrixFormat format) {
     export_gguf(checkpoint(), folder_ / "out.gguf", format);
     return read_file(folder_ / "out.gguf");
@@ -77,15 +90,7 @@ TEST_F(Gguf, RowsThatAreNoWholeBlocksBecomeF16) {
   m.hidden_size = 24;
   m.num_heads = 2;
   m.intermediate_size = 64;
-  info_.config = to_toml(config);
-  info_.tokenizer = "";
-  CheckpointTensors tensors;
-  std::vector<std::vector<float>> memory;
-  for (const TensorInfo& t : hugging_face_tensors(m, DType::f32)) {
-    memory.emplace_back(std::size_t(t.shape.count()), 0.5f);
-    tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
-  }
-  save_checkpoint(narrow, info_, tensors);
+  save_constant(narrow, config);
   const GgufExport result = export_gguf(narrow, folder_ / "narrow.gguf", MatrixFormat::q8_0);
   // Only ffn_down has rows of 64; the other six matrices of the block and the two outside do not.
   EXPECT_EQ(result.wider_tensors, 8);
@@ -101,16 +106,8 @@ TEST_F(Gguf, TheHeadKeepsSixBitsBesideNarrowerMatrices) {
   m.hidden_size = 256;
   m.num_heads = 4;
   m.intermediate_size = 96;  // no whole blocks of a k-quant
-  info_.config = to_toml(config);
-  info_.tokenizer = "";
-  CheckpointTensors tensors;
-  std::vector<std::vector<float>> memory;
-  for (const TensorInfo& t : hugging_face_tensors(m, DType::f32)) {
-    memory.emplace_back(std::size_t(t.shape.count()), 0.5f);
-    tensors.model.push_back({t.name, Tensor(memory.back().data(), t.shape)});
-  }
   const std::string checkpoint = folder_ / "wide.h5", file = folder_ / "wide.gguf";
-  save_checkpoint(checkpoint, info_, tensors);
+  save_constant(checkpoint, config);
   const auto formats = [&](MatrixFormat format) {
     const GgufExport result = export_gguf(checkpoint, file, format);
     const GgufTensors written(file);

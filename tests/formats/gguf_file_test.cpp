@@ -2,6 +2,7 @@
 
 #include "core/atomic_file.h"
 #include "formats/gguf.h"
+#include "tests/formats/gguf_bytes.h"
 #include "tests/support/golden_model.h"
 #include "tests/support/paths.h"
 #include "tests/support/support.h"
@@ -12,23 +13,10 @@ namespace {
 using testing::contains;
 using testing::error_of;
 using testing::Folder;
+using testing::gguf_start;
 using testing::Golden;
-
-template <class T>
-void put(std::string& bytes, T value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-void put_text(std::string& bytes, const std::string& text) {
-  put(bytes, std::uint64_t(text.size()));
-  bytes += text;
-}
-std::string start(std::uint64_t tensors, std::uint64_t keys, std::uint32_t version = 3) {
-  std::string bytes = "GGUF";
-  put(bytes, version);
-  put(bytes, tensors);
-  put(bytes, keys);
-  return bytes;
-}
+using testing::put;
+using testing::put_text;
 
 class GgufFileTest : public ::testing::Test {
  protected:
@@ -73,7 +61,7 @@ TEST_F(GgufFileTest, FilesOfTheReferenceImplementation) {
 }
 
 TEST_F(GgufFileTest, EveryTypeOfValue) {
-  std::string bytes = start(0, 14);
+  std::string bytes = gguf_start(0, 14);
   const auto key = [&](const char* name, std::uint32_t type, auto value) {
     put_text(bytes, name);
     put(bytes, type);
@@ -129,7 +117,7 @@ TEST_F(GgufFileTest, EveryTypeOfValue) {
 }
 
 TEST_F(GgufFileTest, TensorsOfTypesThatAreNotKnown) {
-  std::string bytes = start(2, 0);
+  std::string bytes = gguf_start(2, 0);
   const auto tensor = [&](const char* name, std::uint32_t type) {
     put_text(bytes, name);
     put(bytes, std::uint32_t{2});
@@ -154,20 +142,20 @@ TEST_F(GgufFileTest, TensorsOfTypesThatAreNotKnown) {
 TEST_F(GgufFileTest, WhatIsNone) {
   EXPECT_TRUE(contains(error("GGU"), "its magic number begins at byte 0 and needs 4 bytes"));
   EXPECT_TRUE(contains(error("GGML and more"), "is not a GGUF file"));
-  EXPECT_TRUE(contains(error(start(0, 0, 1)), "of version 1; versions 2 and 3 are known"));
-  EXPECT_TRUE(contains(error(start(0, 0, 0x03000000)), "of another byte order"));
-  EXPECT_EQ(error(start(0, 0, 2)), "");
+  EXPECT_TRUE(contains(error(gguf_start(0, 0, 1)), "of version 1; versions 2 and 3 are known"));
+  EXPECT_TRUE(contains(error(gguf_start(0, 0, 0x03000000)), "of another byte order"));
+  EXPECT_EQ(error(gguf_start(0, 0, 2)), "");
 }
 
 // Lengths that no file has are refused before anything of that length is allocated.
 TEST_F(GgufFileTest, NumbersAreBelievedOnlyAsFarAsThereAreBytes) {
   const std::uint64_t huge = std::uint64_t{1} << 62;
-  EXPECT_TRUE(contains(error(start(huge, 0)), "do not fit"));
-  EXPECT_TRUE(contains(error(start(0, huge) + "more"), "do not fit"));
-  std::string name = start(0, 1);
+  EXPECT_TRUE(contains(error(gguf_start(huge, 0)), "do not fit"));
+  EXPECT_TRUE(contains(error(gguf_start(0, huge) + "more"), "do not fit"));
+  std::string name = gguf_start(0, 1);
   put(name, huge);
   EXPECT_TRUE(contains(error(name + std::string(20, 'x')), "key 0"));
-  std::string array = start(0, 1);
+  std::string array = gguf_start(0, 1);
   put_text(array, "a");
   put(array, std::uint32_t{9});
   std::string strings = array;
@@ -180,7 +168,7 @@ TEST_F(GgufFileTest, NumbersAreBelievedOnlyAsFarAsThereAreBytes) {
     put(deep, std::uint64_t{1});
   }
   EXPECT_TRUE(contains(error(deep), "nested more than 8 deep"));
-  std::string tensor = start(1, 0);
+  std::string tensor = gguf_start(1, 0);
   put_text(tensor, "t");
   put(tensor, std::uint32_t{2});
   put(tensor, std::int64_t{1} << 40);

@@ -4,6 +4,7 @@
 
 #include "core/half.h"
 #include "core/input_file.h"
+#include "tests/formats/gguf_bytes.h"
 #include "tests/support/golden.h"
 #include "tests/support/support.h"
 
@@ -13,15 +14,9 @@ namespace {
 using testing::contains;
 using testing::error_of;
 using testing::Folder;
-
-template <class T>
-void put(std::string& bytes, T value) {
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-void put_text(std::string& bytes, const std::string& text) {
-  put(bytes, std::uint64_t(text.size()));
-  bytes += text;
-}
+using testing::gguf_start;
+using testing::put;
+using testing::put_text;
 
 struct Written {
   std::string name;
@@ -33,10 +28,7 @@ struct Written {
 /// A file of those tensors, with keys of u32 and `data` bytes of elements, byte i being i % 251.
 std::string gguf(const std::vector<Written>& tensors, std::size_t data,
                  const std::vector<std::pair<std::string, std::uint32_t>>& keys = {}) {
-  std::string bytes = "GGUF";
-  put(bytes, std::uint32_t{3});
-  put(bytes, std::uint64_t(tensors.size()));
-  put(bytes, std::uint64_t(keys.size()));
+  std::string bytes = gguf_start(tensors.size(), keys.size());
   for (const auto& [key, value] : keys) {
     put_text(bytes, key);
     put(bytes, std::uint32_t{4});

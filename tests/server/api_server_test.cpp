@@ -15,17 +15,12 @@ namespace {
 using namespace testing;  // NOLINT
 using Json = nlohmann::json;
 
-const ServedModel& model() {
-  static const ServedModel served(Attention::bidirectional);
-  return served;
-}
-
 class ApiServerTest : public ::testing::Test {
  protected:
-  ApiServer& start(const ServiceOptions& service = model().service(),
+  ApiServer& start(const ServiceOptions& service = bidirectional_model().service(),
                    ApiServerOptions options = {}) {
     server_.emplace(options);
-    server_->serve(*model(), service);
+    server_->serve(*bidirectional_model(), service);
     return *server_;
   }
   Client client() const { return Client(server_->port()); }
@@ -33,9 +28,7 @@ class ApiServerTest : public ::testing::Test {
     return client().post(path, body);
   }
   Json object(const std::string& path, const std::string& body) const {
-    const Answer answer = post(path, body);
-    EXPECT_EQ(answer.status, 200) << answer.body;
-    return Json::parse(answer.body, nullptr, false);
+    return object_of(post(path, body));
   }
   std::int64_t metric(const std::string& name) const {
     const std::string text = client().get("/metrics").body;
@@ -51,7 +44,7 @@ class ApiServerTest : public ::testing::Test {
   }
   /// A server whose one place is taken by a request of many texts, which the client waits for.
   Client occupied(std::size_t queue) {
-    ServiceOptions service = model().service();
+    ServiceOptions service = bidirectional_model().service();
     service.engine.sequences = 1;
     service.engine.queue = queue;
     start(service);
@@ -178,7 +171,7 @@ TEST_F(ApiServerTest, TellsMistakesByFieldAndStatus) {
 TEST_F(ApiServerTest, KeysAreNeededButForHealth) {
   ApiServerOptions options;
   options.access.keys = {"secret"};
-  start(model().service(), options);
+  start(bidirectional_model().service(), options);
   EXPECT_EQ(client().get("/health").status, 200);
   EXPECT_EQ(client().get("/ready").status, 200);
   EXPECT_EQ(client().get("/metrics").status, 401);
@@ -192,7 +185,7 @@ TEST_F(ApiServerTest, KeysAreNeededButForHealth) {
 TEST_F(ApiServerTest, ThePageNeedsNoKeyAndLoadsNothingOfOthers) {
   ApiServerOptions options;
   options.access.keys = {"secret"};
-  start(model().service(), options);
+  start(bidirectional_model().service(), options);
   const std::pair<const char*, const char*> files[] = {
       {"/", "text/html"}, {"/page.css", "text/css"}, {"/page.js", "text/javascript"}};
   for (const auto& [path, type] : files) {
@@ -214,7 +207,7 @@ TEST_F(ApiServerTest, IsNotReadyBeforeTheModelIs) {
   const Answer early = post("/v1/completions", "{}");
   EXPECT_EQ(early.status, 503);
   EXPECT_EQ(early.headers.at("Retry-After"), "1");
-  server_->serve(*model(), model().service());
+  server_->serve(*bidirectional_model(), bidirectional_model().service());
   EXPECT_EQ(client().get("/ready").status, 200);
 }
 
@@ -250,7 +243,7 @@ TEST_F(ApiServerTest, AFullQueueIsTold) {
 }
 
 TEST_F(ApiServerTest, ARequestHasATimeLimit) {
-  ServiceOptions service = model().service();
+  ServiceOptions service = bidirectional_model().service();
   service.engine.timeout_seconds = 0.05;
   start(service);
   const Answer late = post("/v1/completions", R"({"max_tokens": 256, "n": 128})");

@@ -18,21 +18,14 @@ namespace {
 using namespace testing;  // NOLINT
 using Json = nlohmann::json;
 
-const ServedModel& model() {
-  static const ServedModel served(Attention::bidirectional);
-  return served;
-}
-
 class Canvases : public ::testing::Test {
  protected:
-  Canvases() { server_.serve(*model(), model().service()); }
+  Canvases() { server_.serve(*bidirectional_model(), bidirectional_model().service()); }
   Answer post(const std::string& path, const std::string& body) {
     return Client(server_.port()).post(path, body);
   }
   Json object(const std::string& path, const std::string& body) {
-    const Answer answer = post(path, body);
-    EXPECT_EQ(answer.status, 200) << answer.body;
-    return Json::parse(answer.body, nullptr, false);
+    return object_of(post(path, body));
   }
   std::string refused(const std::string& path, const std::string& body) {
     const Answer answer = post(path, body);
@@ -67,7 +60,8 @@ std::vector<std::int32_t> replayed(const std::vector<std::string>& events) {
 }
 
 std::vector<std::int32_t> filled(const DecodingRequest& request) {
-  Decoder decoder(*model()->ops, model()->config(), model()->weights, {1024, 8});
+  Decoder decoder(*bidirectional_model()->ops, bidirectional_model()->config(),
+                  bidirectional_model()->weights, {1024, 8});
   return decode(decoder, {request}).front().tokens;
 }
 
@@ -87,7 +81,7 @@ TEST_F(Canvases, StreamEveryStepOfAnAnswer) {
     EXPECT_EQ(canvas.size(), 35u);
     const std::span<const std::int32_t> answer = std::span(canvas).subspan(3);
     if (whole["choices"][0]["finish_reason"] == "stop") continue;
-    EXPECT_EQ(end["text"], answer_text(*model()->source.tokenizer, answer));
+    EXPECT_EQ(end["text"], answer_text(*bidirectional_model()->source.tokenizer, answer));
   }
 }
 
@@ -124,20 +118,21 @@ TEST_F(Canvases, RefuseWhatTheyAreNot) {
 
 TEST_F(Canvases, GapsAreFilledAsLacunaSampleDoes) {
   const auto expected = [&](const std::string& text) {
-    GapText gaps = parse_gaps(text, *model()->source.tokenizer, 256, "x");
-    Decoder decoder(*model()->ops, model()->config(), model()->weights, {1024, 8});
+    GapText gaps = parse_gaps(text, *bidirectional_model()->source.tokenizer, 256, "x");
+    Decoder decoder(*bidirectional_model()->ops, bidirectional_model()->config(),
+                    bidirectional_model()->weights, {1024, 8});
     choose_lengths(gaps, decoder, kServedMask);
     DecodingRequest request{.tokens = with_masks(gaps, kServedMask), .options = {}, .infill = true};
     request.options.seed = 3;
-    return answer_text(*model()->source.tokenizer, filled(request));
+    return answer_text(*bidirectional_model()->source.tokenizer, filled(request));
   };
   for (const char* text : {"ab{gap:3}cd", "ab{gap}cd{gap:2}e{gap}"}) {
     const Json filled = object("/v1/infill", str(R"({"text": ")", text, R"(", "seed": 3})"));
     EXPECT_EQ(filled["text"], expected(text));
     std::string again;
-    const GapText gaps = parse_gaps(text, *model()->source.tokenizer, 256, "x");
+    const GapText gaps = parse_gaps(text, *bidirectional_model()->source.tokenizer, 256, "x");
     for (std::size_t i = 0; i < gaps.texts.size(); ++i) {
-      again += answer_text(*model()->source.tokenizer, gaps.texts[i]);
+      again += answer_text(*bidirectional_model()->source.tokenizer, gaps.texts[i]);
       if (i < gaps.gaps.size()) again += filled["gaps"][i].get<std::string>();
     }
     EXPECT_EQ(filled["text"], again);
@@ -159,9 +154,10 @@ TEST_F(Canvases, GapsAreFilledAsLacunaSampleDoes) {
 }
 
 TEST_F(Canvases, ScoresAreThoseOfLacunaScore) {
-  const PromptedText text =
-      encode_pair(*model()->source.tokenizer, TaskText::written("abc"), TaskText::written("defgh"));
-  LikelihoodEstimator estimator(*model()->ops, model()->config(), model()->weights, 1024);
+  const PromptedText text = encode_pair(*bidirectional_model()->source.tokenizer,
+                                        TaskText::written("abc"), TaskText::written("defgh"));
+  LikelihoodEstimator estimator(*bidirectional_model()->ops, bidirectional_model()->config(),
+                                bidirectional_model()->weights, 1024);
   LikelihoodOptions options;
   options.samples = 16;
   options.seed = 9;
@@ -181,13 +177,14 @@ TEST_F(Canvases, TheLikeliestChoiceIsTheAnswer) {
   const std::vector<std::string> choices = {"yes", "no", "perhaps", "<|endoftext|>"};
   std::vector<PromptedText> texts;
   for (const std::string& choice : choices) {
-    PromptedText text{model()->source.tokenizer->encode("abc"), 3};
+    PromptedText text{bidirectional_model()->source.tokenizer->encode("abc"), 3};
     for (const std::int32_t id :
-         model()->source.tokenizer->encode(choice, Tokenizer::Special::as_text))
+         bidirectional_model()->source.tokenizer->encode(choice, Tokenizer::Special::as_text))
       text.tokens.push_back(id);
     texts.push_back(text);
   }
-  LikelihoodEstimator estimator(*model()->ops, model()->config(), model()->weights, 1024);
+  LikelihoodEstimator estimator(*bidirectional_model()->ops, bidirectional_model()->config(),
+                                bidirectional_model()->weights, 1024);
   LikelihoodOptions options;
   options.seed = 6;
   const std::vector<Likelihood> scores = estimator.score(texts, options);

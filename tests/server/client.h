@@ -1,5 +1,6 @@
 #pragma once
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -136,6 +138,12 @@ class Client {
   std::string in_;
   bool ended_ = false;
 };
+
+/// The object of an answer that must have succeeded.
+inline nlohmann::json object_of(const Answer& answer) {
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  return nlohmann::json::parse(answer.body, nullptr, false);
+}
 
 /// The data of the events of a stream, in order.
 inline std::vector<std::string> events_of(const std::string& stream) {

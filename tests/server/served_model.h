@@ -1,5 +1,4 @@
 #pragma once
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +7,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "model_io/loaded_model.h"
 #include "server/api_server.h"
+#include "tests/app/byte_tokenizer.h"
 #include "tests/model/support.h"
 #include "tests/support/support.h"
 
@@ -16,30 +16,12 @@ namespace lacuna::testing {
 // Ids of the characters ' ' to '~' from 0 on, and behind them:
 inline constexpr std::int32_t kNewline = 95, kServedMask = 96, kServedEnd = 97, kServedTokens = 98;
 
-/// tokenizer.json of a token for each byte, of which the model knows those of printable ASCII.
-inline std::string character_tokenizer_json() {
-  std::string vocab, added;
-  int unknown = kServedTokens, escape = 256;
-  for (int byte = 0; byte < 256; ++byte) {
-    // The byte alphabet of GPT-2.
-    const bool itself = (byte > ' ' && byte <= '~') || (byte >= 0xA1 && byte != 0xAD);
-    char name[16];
-    std::snprintf(name, sizeof name, "\\u%04x", unsigned(itself ? byte : escape++));
-    const int id = byte >= ' ' && byte <= '~' ? byte - ' ' : byte == '\n' ? kNewline : unknown++;
-    vocab += str(byte ? "," : "", "\"", name, "\":", id);
-  }
-  for (const auto& [id, text] :
-       {std::pair(kServedMask, "<|mdm_mask|>"), std::pair(kServedEnd, "<|endoftext|>")}) {
-    vocab += str(",\"", text, "\":", id);
-    added += str(added.empty() ? "" : ",", R"({"id":)", id, R"(,"content":")", text,
-                 R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,)",
-                 R"("special":true})");
-  }
-  return R"({"version":"1.0","added_tokens":[)" + added +
-         R"(],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)" +
-         R"("trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":)" +
-         R"("ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},"model":)" +
-         R"({"type":"BPE","vocab":{)" + vocab + R"(},"merges":[]}})";
+/// The id of a byte: the model knows those of printable ASCII and the line feed.
+inline std::int32_t served_id(int byte) {
+  if (byte >= ' ' && byte <= '~') return byte - ' ';
+  if (byte == '\n') return kNewline;
+  const int known_before = byte > '~' ? kNewline + 1 : byte > '\n' ? 1 : 0;
+  return kServedTokens + byte - known_before;
 }
 
 /// A random model of characters: its texts vary, and mean nothing.
@@ -64,7 +46,7 @@ class ServedModel {
     for (const NamedWeight& w : weights.named()) tensors.model.push_back({w.name, w.tensor});
     CheckpointInfo info;
     info.config = to_toml(config);
-    info.tokenizer = character_tokenizer_json();
+    info.tokenizer = byte_tokenizer_json(served_id, kServedMask, kServedEnd);
     save_checkpoint(folder_ / "model.h5", info, tensors);
     model_ = std::make_unique<LoadedModel>(ModelSource(folder_ / "model.h5"),
                                            std::make_unique<CpuOps>(1), DType::f32);
@@ -84,5 +66,11 @@ class ServedModel {
   Folder folder_;
   std::unique_ptr<LoadedModel> model_;
 };
+
+/// One for all tests of a program.
+inline const ServedModel& bidirectional_model() {
+  static const ServedModel served(Attention::bidirectional);
+  return served;
+}
 
 }  // namespace lacuna::testing

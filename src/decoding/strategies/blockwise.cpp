@@ -6,13 +6,10 @@ namespace lacuna {
 
 Blockwise::Blockwise(const Canvas& canvas, const BlockLayout& layout) : layout_(layout) {
   progress_.of = std::count(canvas.masked.begin(), canvas.masked.end(), true);
-  progress_.of = std::min(progress_.of, blocks(canvas) * layout.steps);
-  while (masked_in_block(canvas) == 0 && progress_.block + 1 < blocks(canvas)) ++progress_.block;
+  progress_.of = std::min(progress_.of, layout_.count(canvas.rows()) * layout.steps);
+  while (masked_in_block(canvas) == 0 && progress_.block + 1 < layout_.count(canvas.rows()))
+    ++progress_.block;
   progress_.finished = masked_in_block(canvas) == 0;
-}
-
-std::int64_t Blockwise::blocks(const Canvas& canvas) const {
-  return (canvas.rows() - layout_.first + layout_.length - 1) / layout_.length;
 }
 
 RowRange Blockwise::block(const Canvas& canvas) const {
@@ -62,7 +59,7 @@ bool Blockwise::complete(const Canvas& canvas) const {
 }
 
 void Blockwise::seek(const Canvas& canvas) {
-  while (!ended(canvas) && progress_.block + 1 < blocks(canvas)) {
+  while (!ended(canvas) && progress_.block + 1 < layout_.count(canvas.rows())) {
     ++progress_.block;
     progress_.step = 0;
     if (masked_in_block(canvas) == 0) continue;

@@ -13,6 +13,9 @@ struct BlockLayout {
   std::int64_t steps;      // per block, at most
   std::int64_t asked;      // rows [0, asked) are asked for; the last block may go beyond them
   std::int64_t shift = 0;  // StepPlan::shift
+
+  /// Blocks of a canvas of so many rows.
+  std::int64_t count(std::int64_t rows) const { return (rows - first + length - 1) / length; }
 };
 
 /// Fills blocks from left to right, each in steps until none of its rows is masked. Open to a step
@@ -33,7 +36,6 @@ class Blockwise : public Strategy {
   /// A plan in which the masked rows from `first` to the block's end are open.
   StepPlan plan_from(const Canvas& canvas, std::int64_t first) const;
   const BlockLayout& layout() const { return layout_; }
-  std::int64_t blocks(const Canvas& canvas) const;  // of the canvas
   RowRange block(const Canvas& canvas) const;
   std::int64_t masked_in_block(const Canvas& canvas) const;
 

@@ -16,7 +16,7 @@ FixedCount::FixedCount(const Canvas& canvas, const BlockLayout& layout,
       masked_(masked_in_block(canvas)) {
   // Blocks of the answer are all masked, and those before it are not filled.
   if (!request.infill && layout.sees_later)
-    progress_.of = blocks(canvas) * busy_steps(layout.length, layout.steps);
+    progress_.of = layout.count(canvas.rows()) * busy_steps(layout.length, layout.steps);
 }
 
 void FixedCount::begin_block(const Canvas& canvas) { masked_ = masked_in_block(canvas); }

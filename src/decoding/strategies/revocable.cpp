@@ -49,7 +49,7 @@ ReMdm::ReMdm(const Canvas& canvas, const BlockLayout& layout, const DecodingRequ
       rate_(request.options.remask_rate),
       seed_(request.options.seed),
       sample_(request.sample) {
-  progress_.of = blocks(canvas) * layout.steps;
+  progress_.of = layout.count(canvas.rows()) * layout.steps;
 }
 
 bool ReMdm::block_done(const Canvas&) const { return progress_.step == layout().steps; }
@@ -123,7 +123,7 @@ constexpr std::int64_t kStepsWhenFull = 16;
 TokenEditing::TokenEditing(const Canvas& canvas, const BlockLayout& layout,
                            const DecodingOptions& options)
     : Blockwise(canvas, layout), fill_(options.threshold), edit_(options.revise_threshold) {
-  progress_.of += blocks(canvas) * kStepsWhenFull;
+  progress_.of += layout.count(canvas.rows()) * kStepsWhenFull;
 }
 
 StepPlan TokenEditing::plan(const Canvas& canvas) const {

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <map>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include "checkpoint/gguf_export.h"
@@ -178,15 +180,17 @@ std::string tokenizer_from_gguf(const GgufFile& file) {
                     "' is a split that is not known here", kIdsAlone));
     return "";
   }
-  const std::vector<std::string> tokens = file.strings("tokenizer.ggml.tokens"),
-                                 merges = file.strings("tokenizer.ggml.merges");
+  const std::vector<std::string> tokens = file.strings("tokenizer.ggml.tokens");
+  std::vector<std::string> merges = file.strings("tokenizer.ggml.merges");
   const std::vector<std::int64_t> types = file.integers("tokenizer.ggml.token_type");
   CHECK(types.size() == tokens.size(), file.name(), ": tokenizer.ggml.token_type has ",
         types.size(), " elements; there are ", tokens.size(), " tokens");
   Json added = Json::array(), vocab = Json::object();
+  auto& entries = vocab.get_ref<Json::object_t&>();  // emplace() would compare with all of them
+  std::unordered_set<std::string_view> listed;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
     if (types[id] == kUnused) continue;
-    if (types[id] == kControl || types[id] == kUserDefined)
+    if (types[id] == kControl || types[id] == kUserDefined) {
       added.push_back({{"id", id},
                        {"content", tokens[id]},
                        {"single_word", false},
@@ -194,9 +198,11 @@ std::string tokenizer_from_gguf(const GgufFile& file) {
                        {"rstrip", false},
                        {"normalized", false},
                        {"special", types[id] == kControl}});
-    else
-      CHECK(vocab.emplace(tokens[id], id).second, file.name(), ": token '", shown(tokens[id]),
+    } else {
+      CHECK(listed.insert(tokens[id]).second, file.name(), ": token '", shown(tokens[id]),
             "' is listed twice");
+      entries.emplace_back(tokens[id], id);
+    }
   }
   const bool composes = split == "qwen2";  // llama.cpp does without
   const Json byte_level = {{"type", "ByteLevel"},
@@ -220,8 +226,8 @@ std::string tokenizer_from_gguf(const GgufFile& file) {
                        {"fuse_unk", false},
                        {"byte_fallback", false},
                        {"ignore_merges", split == "llama-bpe"},
-                       {"vocab", vocab},
-                       {"merges", merges}}}};
+                       {"vocab", std::move(vocab)},
+                       {"merges", std::move(merges)}}}};
   try {
     return json.dump(2);
   } catch (const Json::exception& e) {

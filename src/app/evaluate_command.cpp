@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "app/backend_options.h"
+#include "app/chat_template_option.h"
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
@@ -227,10 +228,7 @@ void add_evaluate_command(Command app, const MpiSession& session) {
                      "file to write: results, settings, and the hash of the weights");
   command.add_option("--outcomes", a->outcomes,
                      "JSONL to write: each record's prompt, output and whether it was right");
-  command.add_option(
-      "--chat-template", a->chat_template,
-      "llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
-      "LLaDA's]");
+  command.add_option("--chat-template", a->chat_template, kChatTemplateHelp);
   a->backend.add_to(command);
   add_tensor_parallel_option(command, a->tensor_parallel);
   command.footer("A task, with defaults:\n\n" + task_help());

@@ -66,7 +66,7 @@ std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
 
 KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides) {
   KnownConfig known;
-  known.config = read_config(path, overrides, take_weights_of_init);
+  known.config = read_pretrain_config(path, overrides);
   Config& c = known.config;
   if (c.model == ModelConfig{})
     known.assumed.emplace_back(

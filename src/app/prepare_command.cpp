@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "app/chat_template_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "checkpoint/checkpoint.h"
@@ -97,10 +98,7 @@ void add_prepare_command(Command app) {
       .show_default();
   command.add_option("--text-field", o.text_field, "jsonl: the field that holds the text")
       .show_default();
-  command.add_option(
-      "--chat-template", a->chat_template,
-      "chat: llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
-      "LLaDA's]");
+  command.add_option("--chat-template", a->chat_template, str("chat: ", kChatTemplateHelp));
   const Option validation = command.add_option(
       "--validation", o.validation, "second token file, of documents held out for validation");
   command

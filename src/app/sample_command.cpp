@@ -9,6 +9,7 @@
 #include "app/backend_options.h"
 #include "app/canvas_view.h"
 #include "app/chat_session.h"
+#include "app/chat_template_option.h"
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
@@ -252,10 +253,7 @@ void add_sample_command(Command app, const MpiSession& session) {
       command.add_flag("--chat", a->chat,
                        "talk with a fine-tuned model: lines of standard input are messages; with "
                        "--prompt, one reply");
-  command.add_option(
-      "--chat-template", a->chat_template,
-      "chat: llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
-      "LLaDA's]");
+  command.add_option("--chat-template", a->chat_template, str("chat: ", kChatTemplateHelp));
   const Option gaps = command.add_option(
       "--infill", a->infill,
       "text with gaps to fill instead of a prompt: \"Once {gap:8} a {gap}.\", of so many tokens or "

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "app/backend_options.h"
+#include "app/chat_template_option.h"
 #include "app/checkpoint_option.h"
 #include "app/command_line.h"
 #include "app/commands.h"
@@ -115,10 +116,7 @@ void add_serve_command(Command app) {
       .one_value_per_use();
   command.add_option("--model-name", a->model_name,
                      "id of the model; by default the folder's name");
-  command.add_option(
-      "--chat-template", a->chat_template,
-      "llada, chatml, or a JSON file of begin, message and reply [the model's own, else "
-      "LLaDA's]");
+  command.add_option("--chat-template", a->chat_template, kChatTemplateHelp);
   command
       .add_option("--max-batch-tokens", a->batch_tokens,
                   "tokens of all texts in progress; 0: 4,096, or twice the model's length")

@@ -43,6 +43,20 @@ std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& te
 
 }  // namespace
 
+Tensor whole_tensor(const ModelReader& reader, const std::string& name,
+                    std::vector<std::vector<std::byte>>& memory) {
+  const Shape shape = reader.shape("model", name);
+  const DType dtype = reader.dtype("model", name);
+  const Matrix stored = reader.stored("model", name);
+  if (stored.data && stored.is_float() &&
+      stored.row_bytes == stored.cols() * std::int64_t(size_of(dtype)))
+    return Tensor(const_cast<void*>(stored.data), shape, dtype);
+  memory.emplace_back(std::size_t(shape.count() * size_of(dtype)));
+  const Tensor tensor(memory.back().data(), shape, dtype);
+  reader.read("model", name, tensor);
+  return tensor;
+}
+
 CheckpointWriter::CheckpointWriter(const std::filesystem::path& path, const CheckpointInfo& info,
                                    const std::vector<StoredTensor>& tensors, ProcessGroup& team)
     : file_(path, attributes_of(info, path.string()), datasets_of(tensors, path.string()), team) {}

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -29,6 +30,10 @@ namespace lacuna {
 struct CheckpointTensors {
   std::vector<NamedTensor> model, first_moment, second_moment, master;
 };
+
+/// Of group "model", where it lies in the reader's file or else read into `memory`.
+Tensor whole_tensor(const ModelReader& reader, const std::string& name,
+                    std::vector<std::vector<std::byte>>& memory);
 
 /// A whole tensor of a checkpoint. `group` is "model", "first_moment", "second_moment" or "master".
 struct StoredTensor {

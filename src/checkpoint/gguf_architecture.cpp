@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "checkpoint/model_family.h"
 #include "core/check.h"
 #include "core/text.h"
 
@@ -48,10 +49,7 @@ const GgufArchitecture& gguf_architecture(const ModelConfig& model, const std::s
     if (a.attention == model.attention && a.qkv_bias == model.qkv_bias &&
         a.qk_norm == model.qk_norm && a.logits_shift == model.logits_shift)
       return a;
-  const auto flag = [](const char* key, bool set) { return set ? str(", ", key) : ""; };
-  fail(str(file, ": a model with attention = ", word_of(model.attention),
-           flag("qkv_bias", model.qkv_bias), flag("qk_norm", model.qk_norm),
-           flag("logits_shift", model.logits_shift),
+  fail(str(file, ": a model with ", traits_of(model),
            " cannot be a GGUF model; llama.cpp's are those of ", known_architectures()));
 }
 

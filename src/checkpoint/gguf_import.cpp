@@ -92,12 +92,7 @@ std::string tokenizer_config(const GgufFile& file) {
 }
 
 CheckpointInfo gguf_info(const GgufFile& file, const ModelConfig& model) {
-  CheckpointInfo info;
-  Config config;
-  config.model = model;
-  config.data.sequence_length = std::min(config.data.sequence_length, model.max_seq_length);
-  info.config = to_toml(config);
-  info.seed = config.train.seed;
+  CheckpointInfo info = info_of_model(model);
   info.tokenizer = tokenizer_from_gguf(file);
   if (!info.tokenizer.empty())
     info.extra[std::string(kFileAttribute) + "tokenizer_config.json"] = tokenizer_config(file);
@@ -170,15 +165,9 @@ std::unique_ptr<const ModelReader> open_gguf(const std::filesystem::path& path) 
 void import_gguf(const std::filesystem::path& file, const std::filesystem::path& checkpoint) {
   const std::unique_ptr<const ModelReader> reader = open_gguf(file);
   CheckpointTensors tensors;
-  std::vector<std::vector<char>> memory;
-  for (const std::string& name : reader->names("model")) {
-    const Shape shape = reader->shape("model", name);
-    const DType dtype = reader->dtype("model", name);
-    memory.emplace_back(std::size_t(shape.count() * size_of(dtype)));
-    const Tensor tensor(memory.back().data(), shape, dtype);
-    reader->read("model", name, tensor);
-    tensors.model.push_back({name, tensor});
-  }
+  std::vector<std::vector<std::byte>> memory;
+  for (const std::string& name : reader->names("model"))
+    tensors.model.push_back({name, whole_tensor(*reader, name, memory)});
   save_checkpoint(checkpoint, reader->info(), tensors);
 }
 

@@ -72,25 +72,14 @@ DType GgufReader::dtype(const std::string& group, const std::string& name) const
   return info.is_float ? info.dtype : DType::f32;
 }
 
-void GgufReader::read(const std::string& group, const std::string& name, const Tensor& out) const {
-  const Shape stored = shape(group, name);
-  CHECK(stored == out.shape, path(), ": tensor '", name, "' has shape ", stored,
-        "; the model needs ", out.shape);
-  read_box(group, name, 0, 0, out);
-}
-
 void GgufReader::read_box(const std::string& group, const std::string& name, std::int64_t row,
                           std::int64_t col, const Tensor& out) const {
   const Weight& w = weight(group, name);
   const std::int64_t rows = out.rows(), cols = out.cols();
-  CHECK(row >= 0 && col >= 0 && row + rows <= w.matrix.rows() && col + cols <= w.matrix.cols(),
-        path(), ": ", out, " at row ", row, ", column ", col, " is no part of tensor '", name,
-        "' of shape ", w.shape);
+  check_box(name, w.shape, row, col, out);
   const DType stored = dtype(group, name);
   CHECK(out.dtype == stored || out.dtype == DType::f32, path(), ": tensor '", name, "' holds ",
         w.matrix.format, ", which cannot be read as ", out.dtype);
-  CHECK(out.place == Place::host && out.contiguous(), path(), ": tensor '", name,
-        "' can be read only into contiguous main memory");
   const MatrixFormatInfo& info = info_of(w.matrix.format);
   const std::int64_t first = col / info.block_elements,
                      end = (col + cols + info.block_elements - 1) / info.block_elements;

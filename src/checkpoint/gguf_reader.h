@@ -35,7 +35,6 @@ class GgufReader final : public ModelReader {
   Shape shape(const std::string& group, const std::string& name) const override;
   /// f32 of a format of blocks.
   DType dtype(const std::string& group, const std::string& name) const override;
-  void read(const std::string& group, const std::string& name, const Tensor& out) const override;
   void read_box(const std::string& group, const std::string& name, std::int64_t row,
                 std::int64_t col, const Tensor& out) const override;
   Matrix stored(const std::string& group, const std::string& name) const override;

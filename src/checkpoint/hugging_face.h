@@ -55,7 +55,6 @@ class HuggingFaceReader final : public ModelReader {
   bool has(const std::string& group, const std::string& name) const override;
   Shape shape(const std::string& group, const std::string& name) const override;
   DType dtype(const std::string& group, const std::string& name) const override;
-  void read(const std::string& group, const std::string& name, const Tensor& out) const override;
   void read_box(const std::string& group, const std::string& name, std::int64_t row,
                 std::int64_t col, const Tensor& out) const override;
   Matrix stored(const std::string& group, const std::string& name) const override;

@@ -19,9 +19,8 @@ namespace lacuna {
 inline constexpr const char* kConfigAttribute = "hf_config";    // config.json
 inline constexpr std::string_view kFileAttribute = "hf_file:";  // any other small file, by name
 
-/// Every weight of the checkpoint's model. `dtype`: instead of the one that it is stored in.
-std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
-                                   std::optional<DType> dtype);
+/// What a checkpoint says of a model that was trained elsewhere: the configuration and its seed.
+CheckpointInfo info_of_model(const ModelConfig& model);
 /// out = a weight, rounded to out.dtype from what it was before it was rounded, where there is
 /// such.
 void read_as(const ModelReader& reader, const std::string& name, const Tensor& out);

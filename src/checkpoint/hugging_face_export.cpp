@@ -118,15 +118,6 @@ void remove_other_weights(const fs::path& folder, const std::set<std::string>& p
 
 }  // namespace
 
-std::vector<TensorInfo> tensors_of(const ModelReader& reader, const ModelConfig& model,
-                                   std::optional<DType> dtype) {
-  std::vector<TensorInfo> tensors = hugging_face_tensors(model, DType::f32);
-  for (TensorInfo& t : tensors) {
-    t.dtype = dtype.value_or(reader.dtype("model", t.name));
-  }
-  return tensors;
-}
-
 void read_as(const ModelReader& reader, const std::string& name, const Tensor& out) {
   const DType stored = reader.dtype("model", name);
   if (out.dtype == stored) return reader.read("model", name, out);
@@ -188,11 +179,13 @@ void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
-  const std::vector<TensorInfo> weights = tensors_of(reader, model, options.dtype);
-  const Files files = files_of(reader, model, weights.front().dtype, options.dtype.has_value());
-  std::vector<TensorInfo> tensors =
-      hugging_face_tensors(model, DType::f32, family_of_export(model, original_of(reader)).tensors);
-  for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].dtype = weights[i].dtype;
+  const std::vector<ModelWeight> weights = model_weights(model);
+  const NameScheme names = family_of_export(model, original_of(reader)).tensors;
+  std::vector<TensorInfo> tensors;
+  for (const ModelWeight& w : weights)
+    tensors.push_back({w.spec->name(names, w.block), w.shape,
+                       options.dtype.value_or(reader.dtype("model", w.name))});
+  const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
 
   StagedFolder staged(folder);
   write_safetensors_sharded(

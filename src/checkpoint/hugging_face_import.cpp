@@ -111,16 +111,12 @@ CheckpointInfo info_of(const fs::path& folder) {
   CHECK(fs::is_directory(folder), folder.string(), ": is not a folder");
   const fs::path config_path = folder / "config.json";
   CHECK(fs::exists(config_path), folder.string(), ": has no config.json");
-  CheckpointInfo info;
   const Origin origin(folder);
   report_elsewhere(folder, origin);
-  info.extra = companions(folder, origin);
-  info.extra[kConfigAttribute] = read_file(config_path);
-  Config config;
-  config.model = model_config_from_hugging_face(info.extra[kConfigAttribute], config_path.string());
-  config.data.sequence_length = std::min(config.data.sequence_length, config.model.max_seq_length);
-  info.config = to_toml(config);
-  info.seed = config.train.seed;
+  std::map<std::string, std::string> extra = companions(folder, origin);
+  const std::string& text = extra[kConfigAttribute] = read_file(config_path);
+  CheckpointInfo info = info_of_model(model_config_from_hugging_face(text, config_path.string()));
+  info.extra = std::move(extra);
   info.tokenizer = tokenizer_of(folder);
   return info;
 }
@@ -160,6 +156,16 @@ void check_weights(const SafetensorsFolder& stored, const ModelConfig& model, Na
 }
 
 }  // namespace
+
+CheckpointInfo info_of_model(const ModelConfig& model) {
+  Config config;
+  config.model = model;
+  config.data.sequence_length = std::min(config.data.sequence_length, model.max_seq_length);
+  CheckpointInfo info;
+  info.config = to_toml(config);
+  info.seed = config.train.seed;
+  return info;
+}
 
 bool is_hugging_face_folder(const fs::path& folder) {
   for (const char* file : {"config.json", "model.safetensors", "model.safetensors.index.json"})
@@ -202,25 +208,12 @@ DType HuggingFaceReader::dtype(const std::string& group, const std::string& name
   return view(group, name).dtype;
 }
 
-void HuggingFaceReader::read(const std::string& group, const std::string& name,
-                             const Tensor& out) const {
-  const Shape stored = shape(group, name);
-  CHECK(stored == out.shape, path_, ": tensor '", name, "' has shape ", stored,
-        "; the model needs ", out.shape);
-  read_box(group, name, 0, 0, out);
-}
-
 void HuggingFaceReader::read_box(const std::string& group, const std::string& name,
                                  std::int64_t row, std::int64_t col, const Tensor& out) const {
   const Tensor whole = view(group, name);
-  CHECK(
-      row >= 0 && col >= 0 && row + out.rows() <= whole.rows() && col + out.cols() <= whole.cols(),
-      path_, ": ", out, " at row ", row, ", column ", col, " is no part of tensor '", name,
-      "' of shape ", whole.shape);
+  check_box(name, whole.shape, row, col, out);
   CHECK(out.dtype == whole.dtype || (out.dtype == DType::f32 && whole.dtype != DType::f64), path_,
         ": tensor '", name, "' holds ", whole.dtype, ", which cannot be read as ", out.dtype);
-  CHECK(out.place == Place::host && out.contiguous(), path_, ": tensor '", name,
-        "' can be read only into contiguous main memory");
   const std::int64_t size = size_of(whole.dtype), cols = out.cols();
   for (std::int64_t r = 0; r < out.rows(); ++r) {
     const std::int64_t at = (row + r) * whole.cols() + col;

@@ -59,6 +59,13 @@ const ModelFamily& family_of(const nlohmann::ordered_json& config, const std::st
            " is of no known family; known are ", known_families()));
 }
 
+std::string traits_of(const ModelConfig& m) {
+  const auto flag = [](const char* key, bool set) { return set ? str(", ", key) : ""; };
+  return str("attention = ", word_of(m.attention), flag("qkv_bias", m.qkv_bias),
+             flag("qk_norm", m.qk_norm), flag("logits_shift", m.logits_shift),
+             flag("causal_context", m.causal_context));
+}
+
 bool fits(const ModelFamily& family, const ModelConfig& model) {
   if (family.attention != model.attention || family.qk_norm != model.qk_norm ||
       family.logits_shift != model.logits_shift || model.causal_context)
@@ -71,10 +78,7 @@ bool fits(const ModelFamily& family, const ModelConfig& model) {
 const ModelFamily& family_of(const ModelConfig& model) {
   for (const ModelFamily& family : kFamilies)
     if (fits(family, model)) return family;
-  const auto flag = [](const char* key, bool set) { return set ? str(", ", key) : ""; };
-  fail(str("a model with attention = ", word_of(model.attention), flag("qkv_bias", model.qkv_bias),
-           flag("qk_norm", model.qk_norm), flag("logits_shift", model.logits_shift),
-           flag("causal_context", model.causal_context),
+  fail(str("a model with ", traits_of(model),
            " is of no family with a Hugging Face layout; there are ", known_families()));
 }
 

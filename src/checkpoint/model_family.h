@@ -26,6 +26,8 @@ std::span<const ModelFamily> model_families();
 /// The one that a config.json names by its architectures or, without these, by its model_type;
 /// LLaDA where it has neither. Error, naming `file`, what it says and the known ones, for another.
 const ModelFamily& family_of(const nlohmann::ordered_json& config, const std::string& file);
+/// "attention = causal, qkv_bias": what tells families apart, for messages.
+std::string traits_of(const ModelConfig& model);
 /// Whether a model is one of the family.
 bool fits(const ModelFamily& family, const ModelConfig& model);
 /// The first that a model fits. Error naming what no known one has.

@@ -47,6 +47,24 @@ void ModelReader::read_rows(const std::string& group, const std::string& name, s
                 from.as<std::uint8_t>() + r * from.stride, std::size_t(bytes.cols()));
 }
 
+void ModelReader::read(const std::string& group, const std::string& name, const Tensor& out) const {
+  const Shape stored = shape(group, name);
+  CHECK(stored == out.shape, path(), ": tensor '", name, "' has shape ", stored,
+        "; the model needs ", out.shape);
+  read_box(group, name, 0, 0, out);
+}
+
+void ModelReader::check_box(const std::string& name, const Shape& whole, std::int64_t row,
+                            std::int64_t col, const Tensor& out) const {
+  const std::int64_t cols = whole.rank ? whole[whole.rank - 1] : 1,
+                     rows = cols ? whole.count() / cols : 0;
+  CHECK(row >= 0 && col >= 0 && row + out.rows() <= rows && col + out.cols() <= cols, path(), ": ",
+        out, " at row ", row, ", column ", col, " is no part of tensor '", name, "' of shape ",
+        whole);
+  CHECK(out.place == Place::host && out.contiguous(), path(), ": tensor '", name,
+        "' can be read only into contiguous main memory");
+}
+
 void ModelReader::check_rows(const Matrix& matrix, const std::string& group,
                              const std::string& name, std::int64_t row, const Tensor& bytes) const {
   CHECK(

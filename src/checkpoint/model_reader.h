@@ -43,7 +43,7 @@ class ModelReader {
   /// Into `out`, of the same shape and of the same dtype, or f32 from bf16 or f16. Error, naming
   /// the tensor, when it is missing, when shapes or dtypes differ (naming both), and when its
   /// checksum, where the format has one, does not match.
-  virtual void read(const std::string& group, const std::string& name, const Tensor& out) const = 0;
+  virtual void read(const std::string& group, const std::string& name, const Tensor& out) const;
   /// The box of a matrix that begins at (row, col) and has the extents of `out`, [rows, cols]; of a
   /// vector, row 0. f32 also from bf16 or f16. Errors as read(), but no checksum is compared:
   /// verify() before.
@@ -71,12 +71,15 @@ class ModelReader {
   void verify() const { verify(0, 1); }
 
  protected:
+  /// Error unless `out` is contiguous host memory of a box within a tensor of shape `whole`.
+  void check_box(const std::string& name, const Shape& whole, std::int64_t row, std::int64_t col,
+                 const Tensor& out) const;
   /// Error unless they are rows of the matrix.
   void check_rows(const Matrix& matrix, const std::string& group, const std::string& name,
                   std::int64_t row, const Tensor& bytes) const;
 };
 
-/// Opens what resolve_checkpoint() gives: a checkpoint file or a Hugging Face folder.
+/// Opens what resolve_checkpoint() gives: a checkpoint file, a Hugging Face folder or a GGUF file.
 std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path);
 
 }  // namespace lacuna

@@ -181,6 +181,8 @@ struct ModelConfig {
     visit(c.eos_token, "eos_token", "id that ends a text; -1: the tokenizer's");
     visit(c.pad_token, "pad_token", "id that fills up a batch; -1: the tokenizer's");
   }
+  /// Whether a row predicts the token after it.
+  bool predicts_next() const { return attention == Attention::causal || logits_shift; }
   std::int64_t kv_heads() const { return num_kv_heads ? num_kv_heads : num_heads; }
   std::int64_t head_width() const { return head_dim ? head_dim : hidden_size / num_heads; }
 };

@@ -24,9 +24,9 @@ void check_prepare_options(const PrepareOptions& options);
 /// Whether JSONL document `document` (counted from 0) is drawn for validation.
 bool held_out(std::int64_t document, double fraction, std::uint64_t seed);
 
+Tokenizer tokenizer_of(const PrepareOptions& options);
 /// What the tokenizer says of a token file. Error when it has no end token, which must follow
 /// `each` ("every document").
-Tokenizer tokenizer_of(const PrepareOptions& options);
 TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& options,
                               const char* each);
 

@@ -96,7 +96,7 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
           o.gen_length, " generated ones make ", length + o.gen_length,
           rows > length + o.gen_length ? str(", in whole blocks ", rows) : "",
           ", more than model.max_seq_length ", config.max_seq_length);
-    if ((causal || config.logits_shift) && length == 0 && config.eos_token < 0)
+    if (config.predicts_next() && length == 0 && config.eos_token < 0)
       fail_usage("a model that predicts the next token, without an end token, needs a prompt");
   }
   if (config.logits_shift && length > 0 && request.tokens.front() == config.mask_token)

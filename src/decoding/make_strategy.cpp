@@ -64,7 +64,7 @@ std::int64_t shadow_rows(const DecodingOptions& options) {
 Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {
   const bool causal = model.attention == Attention::causal;
   Canvas canvas;
-  if ((causal || model.logits_shift) && request.tokens.empty()) {
+  if (model.predicts_next() && request.tokens.empty()) {
     canvas.append(std::int32_t(model.eos_token), false, true);
     canvas.hidden = 1;
   }

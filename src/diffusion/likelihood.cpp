@@ -120,7 +120,7 @@ LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
 }
 
 bool LikelihoodEstimator::needs_first_token(const PromptedText& text) const {
-  return (config_.attention == Attention::causal || config_.logits_shift) && text.prompt == 0;
+  return config_.predicts_next() && text.prompt == 0;
 }
 
 void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,

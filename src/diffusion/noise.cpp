@@ -56,8 +56,7 @@ float mask_probability(const NoiseOptions& options, std::int64_t sample) {
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
                          double fraction) {
   const CounterRng rng{options.seed, Purpose::random_length, std::uint64_t(step)};
-  const bool next = options.objective == Objective::autoregressive || options.logits_shift;
-  const std::int64_t shortest = next ? 2 : 1;
+  const std::int64_t shortest = options.predicts_next() ? 2 : 1;
   if (length <= shortest || rng.uniform53(0) >= fraction) return length;
   const auto drawn = shortest + std::int64_t(rng.below(std::uint64_t(length - shortest + 1), 1));
   std::int64_t unit = 1;  // divides `length`, as each size does

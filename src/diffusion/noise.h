@@ -24,6 +24,9 @@ struct NoiseOptions {
   std::int32_t mask_token = -1;  // needed for diffusion only
   bool logits_shift = false;     // of the model: a masked token is predicted at the row before it
   BlockNoise blocks = {};
+
+  /// Whether a row predicts the token after it.
+  bool predicts_next() const { return objective == Objective::autoregressive || logits_shift; }
 };
 
 /// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each

@@ -44,10 +44,7 @@ void convert_to_gguf(MatrixFormat format, const float* from, std::int64_t count,
   CHECK(count % info.block_elements == 0, what, ": ", count, " elements are not whole blocks of ",
         info.block_elements);
   if (!info.is_float) return quantise(format, from, count, out);
-  if (format == MatrixFormat::f32)
-    std::memcpy(out, from, std::size_t(count) * sizeof(float));
-  else
-    round_to(from, Tensor(out, {count}, info.dtype), what);
+  round_to(from, Tensor(out, {count}, info.dtype), what);
 }
 
 void GgufKeys::begin(const std::string& key, std::uint32_t type) {

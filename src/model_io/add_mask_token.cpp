@@ -7,8 +7,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
 #include "checkpoint/hugging_face.h"
+#include "core/block_formats.h"
 #include "core/check.h"
-#include "core/half.h"
 #include "core/json.h"
 #include "formats/rounding.h"
 #include "model/weight_spec.h"
@@ -40,17 +40,7 @@ class Collected {
  public:
   explicit Collected(const ModelReader& reader) : reader_(reader) {}
 
-  Tensor tensor(const std::string& name) {
-    const Shape shape = reader_.shape("model", name);
-    const DType dtype = reader_.dtype("model", name);
-    const Matrix stored = reader_.stored("model", name);
-    if (stored.data && stored.is_float() &&
-        stored.row_bytes == stored.cols() * std::int64_t(size_of(dtype)))
-      return Tensor(const_cast<void*>(stored.data), shape, dtype);
-    const Tensor read = zeros(shape, dtype);
-    reader_.read("model", name, read);
-    return read;
-  }
+  Tensor tensor(const std::string& name) { return whole_tensor(reader_, name, memory_); }
   /// A table in which row `id` is the mean of rows [0, tokens).
   Tensor with_mean_row(const std::string& name, std::int64_t id, std::int64_t rows,
                        std::int64_t tokens) {
@@ -62,19 +52,13 @@ class Collected {
     std::vector<float> row(static_cast<std::size_t>(cols));
     for (std::int64_t r = 0; r < tokens; ++r) {
       const Tensor from = before.row_range(r, 1).reshaped({cols});
-      if (from.dtype == DType::f32)
-        std::memcpy(row.data(), from.data, std::size_t(from.bytes()));
-      else
-        to_floats(from, row.data());
+      dequantise(format_of(from.dtype), from.data, cols, row.data());
       for (std::int64_t c = 0; c < cols; ++c) sum[std::size_t(c)] += double(row[std::size_t(c)]);
     }
     for (std::int64_t c = 0; c < cols; ++c)
       row[std::size_t(c)] = float(sum[std::size_t(c)] / double(tokens));
     const Tensor to = after.row_range(id, 1).reshaped({cols});
-    if (to.dtype == DType::f32)
-      std::memcpy(to.data, row.data(), std::size_t(to.bytes()));
-    else
-      round_to(row.data(), to, reader_.path() + ": the mean of tensor '" + name + "'");
+    round_to(row.data(), to, reader_.path() + ": the mean of tensor '" + name + "'");
     return after;
   }
 

@@ -19,9 +19,15 @@ void copy_stored(const ModelReader& reader, const std::string& group,
                      row_bytes = bytes_of_row(to.format, w.whole[1]),
                      most = std::max<std::int64_t>(
                          1, kCopiedBytes / std::max<std::int64_t>(1, row_bytes));
-  std::vector<std::uint8_t> rows(std::size_t(std::min(most, to.bytes.rows()) * row_bytes));
+  const bool in_place = to.bytes.place == Place::host && to.bytes.cols() == row_bytes;
+  std::vector<std::uint8_t> rows(
+      in_place ? 0 : std::size_t(std::min(most, to.bytes.rows()) * row_bytes));
   for (std::int64_t row = 0; row < to.bytes.rows(); row += most) {
     const std::int64_t n = std::min(most, to.bytes.rows() - row);
+    if (in_place) {
+      reader.read_rows(group, w.name, w.row + row, to.bytes.row_range(row, n));
+      continue;
+    }
     const Tensor some(rows.data(), {n, row_bytes}, DType::u8);
     reader.read_rows(group, w.name, w.row + row, some);
     ops.copy(to.bytes.row_range(row, n), some.column_range(first, to.bytes.cols()));

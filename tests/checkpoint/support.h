@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "core/check.h"
 #include "core/tensor.h"
 #include "tests/support/support.h"
 
@@ -66,7 +67,7 @@ struct SampleCheckpoint {
     info.bad_steps = step / 2;
     info.seed = 5;
     info.config = "[model]\nnum_layers = 2\n";
-    info.tokenizer = std::string(300, 't') + "\xc3\xa9";
+    info.tokenizer = str(std::string(300, 't'), "\xc3\xa9");
     info.extra = {{"hf_config", "{}"}, {"hf_file:a.txt", std::string(70'000, 'x')}};
     for (const char* name : {"model.transformer.wte.weight", "model.transformer.ln_f.weight"}) {
       const Shape shape = name[18] == 'w' ? Shape{5, width} : Shape{width};

@@ -48,7 +48,9 @@ TEST(FileKind, OtherFilesAreNamed) {
       {"\x80\x04\x95"s, "is a Python pickle"},
       {"%PDF-1.7\n"s, "is a PDF document; extract its text"},
       {"\x89PNG\r\n"s, "is a PNG image"},
-      {"\x7f"s + "ELF"s, "is a program"},
+      {"\x7f"
+       "ELF"s,
+       "is a program"},
       {tar, "is a tar archive"},
       {"version https://git-lfs.github.com/spec/v1\n"s, "is a pointer of Git LFS"},
       {"\xff\xfe\x61\0"s, "is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8"},

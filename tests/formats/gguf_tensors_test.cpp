@@ -122,7 +122,7 @@ TEST_F(GgufTensorsTest, OtherDamage) {
 
 // Names may be 64 KiB of anything.
 TEST_F(GgufTensorsTest, MessagesAreOneShortLine) {
-  const std::string name = "a\n\x1b[2J" + std::string(60000, 'x');
+  const std::string name = str("a\n\x1b[2J", std::string(60000, 'x'));
   for (const std::string& message :
        {error(gguf({{name, {4}, 0, 4}}, 64)), error(gguf({{name, {4}, 0, 0}}, 8)),
         error(gguf({{name, {-4}, 0, 0}}, 64)), error_of([&] {

@@ -70,7 +70,7 @@ ServiceOptions service_options(const ServeArguments& a) {
               .sequences = a.sequences,
               .queue = std::size_t(a.queue),
               .timeout_seconds = a.timeout,
-              .guidance = a.guidance};
+              .guidance = a.guidance || o.defaults.cfg_scale > 0};
   return o;
 }
 
@@ -140,8 +140,9 @@ void add_serve_command(Command app) {
       .show_default();
   command.add_option("--drain-timeout", a->drain, "seconds for requests in progress at SIGTERM")
       .show_default();
-  command.add_flag("--guidance", a->guidance,
-                   "allow cfg_scale, for twice the memory of activations");
+  command.add_flag(
+      "--guidance", a->guidance,
+      "allow cfg_scale, for twice the memory of activations; --cfg-scale allows it, too");
   a->decoding.add_to(command, "128; requests give max_tokens");
   a->backend.add_to(command);
   command.footer(

@@ -7,7 +7,6 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "decoding/decoder_state.h"
-#include "decoding/make_strategy.h"
 
 namespace lacuna {
 namespace {
@@ -63,7 +62,7 @@ Decoder::State::State(Ops& ops, const ModelConfig& c, const ModelWeights& weight
 DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& options,
                          std::int64_t prompt, std::int64_t sequences) {
   const DecodingOptions o = resolved(options, config);
-  return {.tokens = sequences * (canvas_rows(prompt, o, config) + shadow_rows(o)),
+  return {.tokens = sequences * rows_of(prompt, o, config).all(),
           .sequences = sequences,
           .guidance = o.cfg_scale > 0,
           .cache = o.cache != CacheKind::none};
@@ -79,7 +78,7 @@ DecodingStats sum_over(Communicator& data, const DecodingStats& own) {
 
 // --- requests
 
-void Decoder::State::check(const DecodingRequest& request, std::int64_t room) const {
+void Decoder::State::check(const DecodingRequest& request, const RequestRows& rows) const {
   const DecodingOptions& o = request.options;
   CHECK(request.sample >= 0, "sample number ", request.sample);
   CHECK(o.cfg_scale == 0 || causal || limits.guidance,
@@ -91,18 +90,17 @@ void Decoder::State::check(const DecodingRequest& request, std::int64_t room) co
     CHECK(length <= config.max_seq_length, "a text with gaps of ", counted(length, "token"),
           "; model.max_seq_length is ", config.max_seq_length);
   } else {
-    const std::int64_t rows = canvas_rows(length, o, config);
-    CHECK(rows <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
+    CHECK(rows.canvas <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
           o.gen_length, " generated ones make ", length + o.gen_length,
-          rows > length + o.gen_length ? str(", in whole blocks ", rows) : "",
+          rows.canvas > length + o.gen_length ? str(", in whole blocks ", rows.canvas) : "",
           ", more than model.max_seq_length ", config.max_seq_length);
     if (config.predicts_next() && length == 0 && config.eos_token < 0)
       fail_usage("a model that predicts the next token, without an end token, needs a prompt");
   }
   if (config.logits_shift && length > 0 && request.tokens.front() == config.mask_token)
     fail_usage("a model with logits_shift cannot fill a text's first token, which is masked");
-  CHECK(room <= limits.tokens, "a text of ", room, " tokens where at most ", limits.tokens,
-        " were announced");
+  CHECK(rows.all() <= limits.tokens, "a text of ", rows.all(), " tokens where at most ",
+        limits.tokens, " were announced");
 }
 
 std::int64_t Decoder::add(DecodingRequest request) {
@@ -111,22 +109,15 @@ std::int64_t Decoder::add(DecodingRequest request) {
   if (s.causal) request.options.cfg_scale = 0;
   if (!s.limits.cache && request.options.cache == CacheKind::automatic)
     request.options.cache = CacheKind::none;
-  if (request.infill) {
-    if (s.config.attention != Attention::bidirectional)
-      fail_usage(str("a model with ", word_of(s.config.attention),
-                     " attention cannot fill gaps: it does not see what follows them"));
-    request.options.gen_length = std::max<std::int64_t>(1, length);
-    request.options.block_length = 0;
-    request.options.initial_length = 0;
-  }
-  request.options = resolved(request.options, s.config);
-  const std::int64_t rows =
-      request.infill ? length : canvas_rows(length, request.options, s.config);
-  const std::int64_t room = rows + shadow_rows(request.options);
-  s.check(request, room);
+  if (request.infill && s.config.attention != Attention::bidirectional)
+    fail_usage(str("a model with ", word_of(s.config.attention),
+                   " attention cannot fill gaps: it does not see what follows them"));
+  request = resolved_request(std::move(request), s.config);
+  const RequestRows rows = rows_of(request, s.config);
+  s.check(request, rows);
   DecodingText text{.id = s.next_id,
                     .sample = request.sample,
-                    .room = room,
+                    .room = rows.all(),
                     .length = length,
                     .options = request.options,
                     .canvas = make_canvas(request, s.config),

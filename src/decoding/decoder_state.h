@@ -10,6 +10,7 @@
 #include "decoding/cached_rows.h"
 #include "decoding/decoder.h"
 #include "decoding/device_rounds.h"
+#include "decoding/make_strategy.h"
 #include "decoding/strategy.h"
 #include "decoding/token_predictor.h"
 
@@ -35,7 +36,7 @@ struct Decoder::State {
   State(Ops& ops, const ModelConfig& c, const ModelWeights& weights, const DecoderLimits& l,
         Communicator* shares);
 
-  void check(const DecodingRequest& request, std::int64_t room) const;
+  void check(const DecodingRequest& request, const RequestRows& rows) const;
   const DecodingText* find(std::int64_t id) const;
 
   bool admit(DecodingText& text, std::int64_t tokens);

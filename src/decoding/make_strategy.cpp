@@ -57,8 +57,32 @@ std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
   return (rows + model.block_size - 1) / model.block_size * model.block_size;
 }
 
+DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model) {
+  DecodingOptions& o = request.options;
+  if (request.infill) {
+    o.gen_length = std::max<std::int64_t>(1, std::int64_t(request.tokens.size()));
+    o.block_length = 0;
+    o.initial_length = 0;
+  }
+  o = resolved(o, model);
+  if (request.infill) o.stop_at_end = false;  // what follows the gaps is there
+  return request;
+}
+
+namespace {
 std::int64_t shadow_rows(const DecodingOptions& options) {
   return options.strategy == StrategyKind::wino ? options.tokens_per_block() : 0;
+}
+}  // namespace
+
+RequestRows rows_of(std::int64_t prompt, const DecodingOptions& options, const ModelConfig& model) {
+  return {canvas_rows(prompt, options, model), shadow_rows(options)};
+}
+
+RequestRows rows_of(const DecodingRequest& request, const ModelConfig& model) {
+  const auto length = std::int64_t(request.tokens.size());
+  if (request.infill) return {length, shadow_rows(request.options)};
+  return rows_of(length, request.options, model);
 }
 
 Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {

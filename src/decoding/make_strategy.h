@@ -17,7 +17,18 @@ std::unique_ptr<Strategy> make_strategy(const DecodingRequest& request, const Ca
 /// block-causal model fills whole blocks.
 std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
                          const ModelConfig& model);
-/// Masked rows that are computed beside the canvas's own, at most (strategy wino).
-std::int64_t shadow_rows(const DecodingOptions& options);
+/// The request with its options as resolved() gives them; to infill, of one block that is the text.
+/// UsageError as resolved().
+DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model);
+
+/// Rows of a request, at most.
+struct RequestRows {
+  std::int64_t canvas;   // of its text
+  std::int64_t shadows;  // masked ones that are computed beside these (strategy wino)
+  std::int64_t all() const { return canvas + shadows; }
+};
+RequestRows rows_of(std::int64_t prompt, const DecodingOptions& options, const ModelConfig& model);
+/// Of a resolved_request().
+RequestRows rows_of(const DecodingRequest& request, const ModelConfig& model);
 
 }  // namespace lacuna

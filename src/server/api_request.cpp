@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "server/json_fields.h"
+#include "server/request_options.h"
 
 namespace lacuna {
 namespace {
@@ -22,7 +23,7 @@ auto parsed(std::string_view body, Read&& read) {
 }
 
 /// The fields of DecodingOptions under their own names, but for gen_length.
-void read_options(JsonFields& fields, GenerationFields& request) {
+void read_options(JsonFields& fields, const DecodingOptions& defaults, GenerationFields& request) {
   DecodingOptions::fields(request.options, [&](auto& field, const std::string& name, const char*) {
     using Field = std::decay_t<decltype(field)>;
     if (name == "gen_length") return;
@@ -47,11 +48,14 @@ void read_options(JsonFields& fields, GenerationFields& request) {
     request.options.gen_length = *either;
     request.given.insert("gen_length");
   }
-  try {
-    validate_values(request.options);
-  } catch (const Error& e) {
-    throw error_of_field(e);
-  }
+  forget_dependent_defaults(request, defaults);
+  use_options(request, [](const DecodingOptions& options) {
+    try {
+      validate_values(options);
+    } catch (const Error& e) {
+      throw error_of_field(e);
+    }
+  });
 }
 
 std::vector<std::string> read_stops(JsonFields& fields) {
@@ -98,7 +102,7 @@ void read_common(JsonFields& fields, const RequestDefaults& defaults, Generation
   request.options = defaults.options;
   request.options.seed = defaults.seed;
   request.model = fields.text("model").value_or("");
-  read_options(fields, request);
+  read_options(fields, defaults.options, request);
   request.n = fields.integer("n", 1, kMostAnswers).value_or(1);
   request.stop = read_stops(fields);
   request.stream = fields.boolean("stream").value_or(false);

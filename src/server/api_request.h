@@ -16,8 +16,9 @@ inline constexpr std::int64_t kMostAnswers = 128;
 
 /// What is asked of all generating endpoints.
 struct GenerationFields {
-  std::string model;            // "": any
-  DecodingOptions options;      // gen_length: what max_tokens says
+  std::string model;        // "": any
+  DecodingOptions options;  // what the request says, else the server's defaults, which may yield
+                            // (server/request_options.h); gen_length: what max_tokens says
   std::set<std::string> given;  // fields of the options that the request has
   std::int64_t n = 1;           // answers to each prompt
   std::vector<std::string> stop;
@@ -61,8 +62,7 @@ struct ScoreRequest {
 /// What the server has for requests that say nothing.
 struct RequestDefaults {
   DecodingOptions options;
-  /// Of a request without "seed": called once per request.
-  std::uint64_t seed = 1;
+  std::uint64_t seed = 1;  // of this request, where it has no "seed"
 };
 
 /// Parse the body of a request. ApiError (400), naming the field, for what is malformed, unknown or

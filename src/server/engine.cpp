@@ -19,6 +19,8 @@
 namespace lacuna {
 namespace {
 
+constexpr const char* kStopping = "the server is stopping";
+
 struct RunningJob {
   Job job;
   Stopwatch since_arrival{}, since_first_step{};
@@ -31,6 +33,15 @@ struct RunningJob {
 struct AdmittedText {
   std::int64_t job, rows;
 };
+
+struct WaitingTask {
+  std::int64_t id;
+  EngineTask task;
+  Stopwatch since_arrival{};
+};
+
+/// Ends a task that nobody waits for.
+struct TaskCancelled : std::exception {};
 
 /// Tokens of a decoder that serves any text of the model.
 DecoderLimits limits_of_decoder(const ModelConfig& config, const EngineLimits& l) {
@@ -54,7 +65,7 @@ struct Engine::State {
   struct Inbox {
     std::vector<std::pair<std::int64_t, Job>> jobs;
     std::vector<std::int64_t> cancelled;
-    std::deque<std::function<void()>> tasks;
+    std::deque<WaitingTask> tasks;
     bool empty() const { return jobs.empty() && cancelled.empty() && tasks.empty(); }
   };
 
@@ -65,7 +76,9 @@ struct Engine::State {
   void expire();
   void admit();
   bool admit_text(std::int64_t id, RunningJob& job);
-  std::int64_t rows_of(const DecodingRequest& text) const;
+  void check_task() const;
+  void fail_task(const EngineTask& task, const std::exception& error);
+  ApiError too_late() const;
   std::int64_t rows_in_progress() const;
   bool observe(const DecodingStep& seen);
   void finish_texts(const std::vector<std::int64_t>& enough);
@@ -87,7 +100,9 @@ struct Engine::State {
   std::int64_t next_id = 0;
   std::size_t present = 0;  // jobs in the inbox, waiting or in progress
   std::size_t waiting = 0;  // of them, those whose first text is not in progress
-  bool drained = false, stopped = false, in_task = false;
+  std::optional<std::int64_t> running_task;
+  Stopwatch task_since;  // its arrival
+  bool drained = false, stopped = false, task_cancelled = false;
   std::atomic<double> mean_seconds{1};
   std::thread thread;
 
@@ -121,20 +136,43 @@ std::optional<std::int64_t> Engine::submit(Job job, bool goes_on) {
 }
 
 void Engine::cancel(std::int64_t id) {
-  const std::lock_guard lock(state_->mutex);
-  state_->inbox.cancelled.push_back(id);
-  state_->wake.notify_one();
+  State& s = *state_;
+  std::deque<WaitingTask> dropped;  // destroyed without the lock
+  const std::lock_guard lock(s.mutex);
+  if (s.running_task == id) {
+    s.task_cancelled = true;
+    return;
+  }
+  auto& tasks = s.inbox.tasks;
+  const auto task = std::find_if(tasks.begin(), tasks.end(),
+                                 [id](const WaitingTask& waiting) { return waiting.id == id; });
+  if (task != tasks.end()) {
+    ++s.metrics.cancelled;
+    dropped.push_back(std::move(*task));
+    tasks.erase(task);
+    s.count();
+    return;
+  }
+  s.inbox.cancelled.push_back(id);
+  s.wake.notify_one();
 }
 
-bool Engine::run(std::function<void()> task) {
-  const std::lock_guard lock(state_->mutex);
-  if (state_->drained || state_->inbox.tasks.size() >= state_->limits.queue) return false;
-  state_->inbox.tasks.push_back(std::move(task));
-  state_->wake.notify_one();
-  return true;
+std::optional<std::int64_t> Engine::run(EngineTask task) {
+  State& s = *state_;
+  const std::lock_guard lock(s.mutex);
+  if (s.drained || s.inbox.tasks.size() >= s.limits.queue) return std::nullopt;
+  s.inbox.tasks.push_back({s.next_id, std::move(task)});
+  s.count();
+  s.wake.notify_one();
+  return s.next_id++;
 }
 
-void Engine::step() { state_->step(); }
+void Engine::between_passes() {
+  State& s = *state_;
+  s.check_task();
+  s.step();
+  s.check_task();
+}
 
 void Engine::drain() {
   const std::lock_guard lock(state_->mutex);
@@ -146,14 +184,9 @@ bool Engine::draining() const {
   return state_->drained;
 }
 
-bool Engine::stopping() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->stopped;
-}
-
 bool Engine::idle() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->present == 0 && state_->inbox.tasks.empty() && !state_->in_task;
+  return state_->present == 0 && state_->inbox.tasks.empty() && !state_->running_task;
 }
 
 void Engine::stop() {
@@ -174,15 +207,6 @@ int Engine::retry_after() const {
 
 const DecoderLimits& Engine::decoder_limits() const { return state_->decoder_limits; }
 
-std::int64_t Engine::rows_of(const DecodingRequest& text) const { return state_->rows_of(text); }
-
-std::int64_t Engine::State::rows_of(const DecodingRequest& text) const {
-  const auto length = std::int64_t(text.tokens.size());
-  if (text.infill) return length;
-  const DecodingOptions o = resolved(text.options, model.config());
-  return canvas_rows(length, o, model.config()) + shadow_rows(o);
-}
-
 // --- the engine's thread
 
 void Engine::State::loop() {
@@ -201,28 +225,58 @@ void Engine::State::loop() {
     }
   }
   take_messages();
-  const ApiError stopping(503, "the server is stopping");
+  const ApiError stopping(503, kStopping);
   while (!jobs.empty()) fail_job(jobs.begin()->first, stopping);
+  std::deque<WaitingTask> tasks;
+  {
+    const std::lock_guard lock(mutex);
+    tasks.swap(inbox.tasks);
+    count();
+  }
+  for (const WaitingTask& left : tasks) fail_task(left.task, stopping);
 }
 
 /// The task that has waited for longest.
 void Engine::State::run_task() {
-  std::function<void()> task;
+  EngineTask task;
   {
     const std::lock_guard lock(mutex);
     if (inbox.tasks.empty()) return;
-    task = std::move(inbox.tasks.front());
+    task = std::move(inbox.tasks.front().task);
+    running_task = inbox.tasks.front().id;
+    task_since = inbox.tasks.front().since_arrival;
+    task_cancelled = false;
     inbox.tasks.pop_front();
-    in_task = true;
+    count();
   }
   try {
-    task();
+    task.run();
+    ++metrics.succeeded;
+  } catch (const TaskCancelled&) {
+    ++metrics.cancelled;
   } catch (const std::exception& e) {
-    log_warning(std::string("a task of the server failed: ") + e.what());
+    fail_task(task, e);
   }
-  task = nullptr;
+  task = {};
   const std::lock_guard lock(mutex);
-  in_task = false;
+  running_task.reset();
+  count();
+}
+
+void Engine::State::check_task() const {
+  const std::lock_guard lock(mutex);
+  if (task_cancelled) throw TaskCancelled();
+  if (stopped) throw ApiError(503, kStopping);
+  if (task_since.seconds() > limits.timeout_seconds) throw too_late();
+}
+
+void Engine::State::fail_task(const EngineTask& task, const std::exception& error) {
+  ++metrics.failed;
+  try {
+    task.fail(error);
+  } catch (const std::exception& e) {
+    log_warning(std::string("a failure was not reported: ") + e.what());
+  }
 }
 
 void Engine::State::step() {
@@ -276,10 +330,22 @@ void Engine::State::expire() {
   std::vector<std::int64_t> late;
   for (const auto& [id, job] : jobs)
     if (job.since_arrival.seconds() > limits.timeout_seconds) late.push_back(id);
-  for (const std::int64_t id : late)
-    fail_job(id,
-             ApiError(500, str("the request took longer than ", limits.timeout_seconds, " seconds"),
-                      "", "timeout"));
+  for (const std::int64_t id : late) fail_job(id, too_late());
+  std::deque<WaitingTask> late_tasks;
+  {
+    const std::lock_guard lock(mutex);
+    auto& tasks = inbox.tasks;  // in the order of their arrival
+    while (!tasks.empty() && tasks.front().since_arrival.seconds() > limits.timeout_seconds) {
+      late_tasks.push_back(std::move(tasks.front()));
+      tasks.pop_front();
+    }
+  }
+  for (const WaitingTask& late_one : late_tasks) fail_task(late_one.task, too_late());
+}
+
+ApiError Engine::State::too_late() const {
+  return {500, str("the request took longer than ", limits.timeout_seconds, " seconds"), "",
+          "timeout"};
 }
 
 std::int64_t Engine::State::rows_in_progress() const {
@@ -306,7 +372,8 @@ void Engine::State::admit() {
 bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
   if (std::int64_t(admitted.size()) >= decoder_limits.sequences) return false;
   const DecodingRequest& text = job.job.texts[job.admitted];
-  const std::int64_t rows = rows_of(text);
+  const RequestRows of_text = rows_of(resolved_request(text, model.config()), model.config());
+  const std::int64_t rows = of_text.all();
   if (!admitted.empty() && rows_in_progress() + rows > decoder_limits.tokens) return false;
   const std::int64_t request = decoder.add(text);
   if (job.admitted == 0) {
@@ -316,7 +383,7 @@ bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
     --waiting;
   }
   job.texts[request] = job.admitted++;
-  job.times.canvas_tokens += text.infill ? rows : rows - std::int64_t(text.tokens.size());
+  job.times.canvas_tokens += of_text.canvas - (text.infill ? 0 : std::int64_t(text.tokens.size()));
   admitted[request] = {id, rows};
   return true;
 }
@@ -400,8 +467,8 @@ void Engine::State::remove(std::int64_t id) {
 
 /// Called with the mutex held.
 void Engine::State::count() {
-  metrics.queued = std::int64_t(waiting);
-  metrics.active = std::int64_t(present - waiting);
+  metrics.queued = std::int64_t(waiting + inbox.tasks.size());
+  metrics.active = std::int64_t(present - waiting) + int(running_task.has_value());
 }
 
 }  // namespace lacuna

@@ -45,12 +45,19 @@ struct Job {
   bool is_part = false;  // of a request whose other parts are still to come: not counted
 };
 
+/// Passes that are no steps of the decoder. The engine's thread runs task after task, each between
+/// two steps.
+struct EngineTask {
+  std::function<void()> run;                        // calls Engine::between_passes()
+  std::function<void(const std::exception&)> fail;  // what ended it, but for its being cancelled
+};
+
 struct EngineLimits {
   std::int64_t batch_tokens = 0;  // rows of all texts in progress; 0: kBatchTokens, or the model's
                                   // longest text where that is more
   std::int64_t sequences = 64;    // texts in progress
-  std::size_t queue = 64;         // jobs that wait
-  double timeout_seconds = 600;   // from a job's arrival to its end
+  std::size_t queue = 64;         // jobs that wait, and tasks
+  double timeout_seconds = 600;   // from the arrival of a job or a task to its end
   bool guidance = false;          // DecoderLimits::guidance
 };
 
@@ -67,21 +74,19 @@ class Engine {
   /// Queues a job; returns its id. Nothing when the queue is full, or after drain(), but for one
   /// that `goes_on` with what another began.
   std::optional<std::int64_t> submit(Job job, bool goes_on = false);
-  /// Ends a job wherever it is, within one step, and forgets its observer.
+  /// Ends a job or a task wherever it is, within one step or one pass of the task, and forgets its
+  /// observer.
   void cancel(std::int64_t id);
-  /// Calls `task` in the engine's thread, between two steps. It may call step() now and then so
-  /// that generation goes on meanwhile. False when as many tasks wait as may jobs, or after
-  /// drain().
-  bool run(std::function<void()> task);
-  /// In the engine's thread: takes what was submitted and cancelled, and makes a step.
-  void step();
+  /// Queues a task; returns its id. Nothing when as many tasks wait as may jobs, or after drain().
+  std::optional<std::int64_t> run(EngineTask task);
+  /// Called by a task after each of its passes: generation makes a step. What it throws ends the
+  /// task: it was cancelled or took too long, or the server stops.
+  void between_passes();
 
   /// Takes no further jobs; those there are go on.
   void drain();
   bool draining() const;
-  /// Whether stop() was called: a task ends early.
-  bool stopping() const;
-  /// Whether no job is queued or in progress.
+  /// Whether no job and no task is queued or in progress.
   bool idle() const;
   /// Fails the jobs there are and ends the thread.
   void stop();
@@ -89,8 +94,6 @@ class Engine {
   /// Seconds after which a client may find room in the queue.
   int retry_after() const;
   const DecoderLimits& decoder_limits() const;
-  /// Rows that a text takes of DecoderLimits::tokens. UsageError as resolved().
-  std::int64_t rows_of(const DecodingRequest& text) const;
 
  private:
   struct State;

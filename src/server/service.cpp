@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 #include "core/check.h"
 #include "core/json.h"
@@ -9,6 +10,7 @@
 #include "decoding/make_strategy.h"
 #include "server/api_error.h"
 #include "server/completion_answer.h"
+#include "server/request_options.h"
 
 namespace lacuna {
 namespace {
@@ -18,15 +20,20 @@ using ServiceJson = nlohmann::ordered_json;
 constexpr std::int64_t kServedBlock = 32;
 
 /// Of a bidirectional model's request that says nothing of blocks.
-void choose_blocks(DecodingOptions& o, std::int64_t room, std::int64_t preferred) {
-  const std::int64_t length = o.gen_length, block = std::min(preferred, length);
-  const std::int64_t whole = (length + block - 1) / block * block;
-  o.block_length = block;
-  if (whole <= room) {
-    o.gen_length = whole;
-  } else {
-    while (length % o.block_length != 0) --o.block_length;
+void choose_blocks(DecodingOptions& o, std::int64_t room) {
+  const std::int64_t length = o.gen_length,
+                     block = std::min(o.block_length > 0 ? o.block_length : kServedBlock, length);
+  const auto shares_steps = [&](std::int64_t blocks) { return o.steps % blocks == 0; };
+  for (o.block_length = block; o.block_length < length; ++o.block_length) {
+    const std::int64_t blocks = (length + o.block_length - 1) / o.block_length;
+    if (blocks * o.block_length > room) break;
+    if (!shares_steps(blocks)) continue;
+    o.gen_length = blocks * o.block_length;
+    return;
   }
+  for (o.block_length = block; o.block_length > 0; --o.block_length)
+    if (length % o.block_length == 0 && shares_steps(length / o.block_length)) return;
+  o.block_length = length;
 }
 
 /// Options that a causal model has no use for.
@@ -45,12 +52,19 @@ ApiError too_long(std::int64_t prompt, std::int64_t answer, std::int64_t most) {
           "messages", "context_length_exceeded"};
 }
 
-DecodingOptions resolved_options(const DecodingOptions& options, const ModelConfig& config) {
-  try {
-    return resolved(options, config);
-  } catch (const Error& e) {
-    throw error_of_field(e);
-  }
+PlannedLength plan_with(DecodingOptions o, const std::set<std::string>& given, std::int64_t prompt,
+                        const ModelConfig& config) {
+  const std::int64_t room = config.max_seq_length - prompt;
+  if (room < 1) throw too_long(prompt, 1, config.max_seq_length);
+  if (!given.contains("gen_length")) o.gen_length = std::min(room, o.gen_length);
+  if (o.gen_length > room) throw too_long(prompt, o.gen_length, config.max_seq_length);
+  const std::int64_t asked = o.gen_length;
+  if (config.attention == Attention::bidirectional && !given.contains("block_length"))
+    choose_blocks(o, room);
+  o = resolved_fields(o, config);
+  if (const std::int64_t rows = canvas_rows(prompt, o, config); rows > config.max_seq_length)
+    throw too_long(prompt, rows - prompt, config.max_seq_length);
+  return {o, asked};
 }
 
 ServiceJson model_json(const ServiceOptions& options, const ModelConfig& config, bool chats) {
@@ -68,20 +82,11 @@ ServiceJson model_json(const ServiceOptions& options, const ModelConfig& config,
 }  // namespace
 
 PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
-                          const ModelConfig& config, const DecodingOptions& defaults) {
-  DecodingOptions o = fields.options;
-  const std::int64_t room = config.max_seq_length - prompt;
-  if (room < 1) throw too_long(prompt, 1, config.max_seq_length);
-  if (!fields.given.contains("gen_length")) o.gen_length = std::min(room, o.gen_length);
-  if (o.gen_length > room) throw too_long(prompt, o.gen_length, config.max_seq_length);
-  const std::int64_t asked = o.gen_length;
+                          const ModelConfig& config) {
   if (config.attention == Attention::causal) refuse_idle_options(fields);
-  if (config.attention == Attention::bidirectional && !fields.given.contains("block_length"))
-    choose_blocks(o, room, defaults.block_length > 0 ? defaults.block_length : kServedBlock);
-  o = resolved_options(o, config);
-  if (const std::int64_t rows = canvas_rows(prompt, o, config); rows > config.max_seq_length)
-    throw too_long(prompt, rows - prompt, config.max_seq_length);
-  return {o, asked};
+  return use_options(fields, [&](const DecodingOptions& options) {
+    return plan_with(options, fields.given, prompt, config);
+  });
 }
 
 Service::Service(const LoadedModel& model, const ServiceOptions& options, ServerMetrics& metrics)
@@ -95,10 +100,8 @@ Service::Service(const LoadedModel& model, const ServiceOptions& options, Server
     if (!options.chat_template.empty()) throw;
     no_chat_ = e.what();
   }
-  GenerationFields fields;
-  fields.options = options.defaults;
   try {
-    (void)plan_length(fields, 0, model.config(), options.defaults);
+    (void)plan_with(options.defaults, {}, 0, model.config());
   } catch (const ApiError& e) {
     fail_usage(e.what());
   }
@@ -108,10 +111,6 @@ Service::Service(const LoadedModel& model, const ServiceOptions& options, Server
 RequestDefaults Service::defaults() {
   static thread_local std::mt19937 generator{std::random_device{}()};
   return {options_.defaults, generator()};
-}
-
-DecodingOptions Service::resolved_fields(const DecodingOptions& options) const {
-  return resolved_options(options, model_.config());
 }
 
 void Service::check_model(const std::string& name) const {
@@ -129,7 +128,7 @@ void Service::check_ids(const std::vector<std::int32_t>& ids, const std::string&
 }
 
 void Service::check_fits(const DecodingRequest& text) const {
-  const std::int64_t rows = engine_->rows_of(text);
+  const std::int64_t rows = rows_of(resolved_request(text, model_.config()), model_.config()).all();
   if (const std::int64_t most = engine_->decoder_limits().tokens; rows > most)
     throw ApiError(400, str("a text of ", rows, " tokens; the server computes ", most, " at most"),
                    "", "context_length_exceeded");
@@ -210,7 +209,7 @@ void Service::generate(const HttpRequest& request, const GenerationFields& field
   for (const std::vector<std::int32_t>& prompt : prompts) {
     const auto length = std::int64_t(prompt.size());
     format.prompt_tokens += length;
-    const PlannedLength plan = plan_length(fields, length, model_.config(), options_.defaults);
+    const PlannedLength plan = plan_length(fields, length, model_.config());
     for (std::int64_t k = 0; k < fields.n; ++k) {
       job.texts.push_back({.tokens = prompt, .options = plan.options, .sample = k});
       check_fits(job.texts.back());

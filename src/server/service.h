@@ -33,12 +33,13 @@ struct PlannedLength {
   DecodingOptions options;  // as resolved() gives them
   std::int64_t max_tokens;  // the text ends after so many; options.gen_length may be more
 };
-/// For a prompt of so many tokens. Where a request of a bidirectional model says nothing of blocks,
-/// they are of 32 tokens, so that what is left-most is final soon: the canvas is then a whole
-/// number of blocks where the model has room for them, else of the largest blocks that divide it.
-/// ApiError (400) for what the model cannot do.
+/// For a prompt of so many tokens. Where neither a request of a bidirectional model nor the server
+/// says anything of blocks, they are of 32 tokens, so that what is left-most is final soon: the
+/// canvas is then a whole number of blocks where the model has room for them, else of the largest
+/// blocks that divide it. Where the steps of the request cannot be shared by these, blocks are
+/// longer. ApiError (400) for what the model cannot do.
 PlannedLength plan_length(const GenerationFields& fields, std::int64_t prompt,
-                          const ModelConfig& config, const DecodingOptions& defaults);
+                          const ModelConfig& config);
 
 /// The endpoints that need the model.
 class Service {
@@ -69,7 +70,6 @@ class Service {
   void check_has_prompt(std::int64_t prompt, const std::string& field) const;
   void check_infills() const;
   void check_gaps(const GapText& text) const;
-  DecodingOptions resolved_fields(const DecodingOptions& options) const;
 
   std::vector<std::int32_t> prompt_tokens(const ApiPrompt& prompt) const;
   std::vector<std::int32_t> chat_prompt(const Dialogue& messages) const;

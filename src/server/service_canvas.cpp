@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "server/api_error.h"
 #include "server/canvas_answer.h"
+#include "server/request_options.h"
 #include "server/service.h"
 
 namespace lacuna {
@@ -88,14 +89,14 @@ void Service::check_gaps(const GapText& text) const {
 /// A canvas of which the masked tokens are filled.
 CanvasFormat Service::infill_format(const GenerationFields& fields,
                                     std::vector<std::int32_t> tokens) const {
-  DecodingOptions o = fields.options;
-  o.gen_length = std::max<std::int64_t>(1, std::int64_t(tokens.size()));
-  o.block_length = 0;
-  DecodingRequest request{
-      .tokens = std::move(tokens), .options = resolved_fields(o), .infill = true};
-  request.options.steps = fields.options.steps;
+  const DecodingOptions options = use_options(fields, [&](DecodingOptions o) {
+    o.gen_length = std::max<std::int64_t>(1, std::int64_t(tokens.size()));
+    o.block_length = 0;
+    return resolved_fields(o, model_.config());
+  });
+  DecodingRequest request{.tokens = std::move(tokens), .options = options, .infill = true};
   check_fits(request);
-  return {.model = options_.model_name, .seed = o.seed, .request = std::move(request)};
+  return {.model = options_.model_name, .seed = fields.options.seed, .request = std::move(request)};
 }
 
 void Service::fill_gaps(const GenerationFields& fields, const std::string& client, GapText gaps,
@@ -160,8 +161,7 @@ CanvasFormat Service::canvas_format(const CanvasRequest& asked) const {
   const bool chat = !asked.messages.empty();
   std::vector<std::int32_t> prompt =
       chat ? chat_prompt(asked.messages) : prompt_tokens(*asked.prompt);
-  const PlannedLength plan =
-      plan_length(asked, std::int64_t(prompt.size()), config, options_.defaults);
+  const PlannedLength plan = plan_length(asked, std::int64_t(prompt.size()), config);
   CanvasFormat format;
   format.model = options_.model_name;
   format.seed = asked.options.seed;

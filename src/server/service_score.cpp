@@ -1,6 +1,5 @@
 // The endpoints that generate nothing: /v1/score, /tokenize and /detokenize.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <numbers>
 
@@ -22,8 +21,6 @@ using ScoreJson = nlohmann::ordered_json;
 constexpr std::int64_t kScoreRows = 1024;
 constexpr std::int64_t kChoiceSamples = 128;
 
-struct ClientGone : std::exception {};
-
 ScoreJson score_json(const Likelihood& l, std::size_t bytes) {
   ScoreJson json = {{"object", "score"},
                     {"nats", l.nats},
@@ -42,34 +39,26 @@ ScoreJson score_json(const Likelihood& l, std::size_t bytes) {
 void Service::score_texts(std::vector<PromptedText> texts, std::int64_t samples, std::uint64_t seed,
                           const std::shared_ptr<HttpExchange>& exchange,
                           std::function<void(const std::vector<Likelihood>&)> done) {
-  const auto gone = std::make_shared<std::atomic<bool>>(false);
-  auto task = [this, texts = std::move(texts), samples, seed, gone, exchange,
-               done = std::move(done)] {
-    try {
-      if (*gone) throw ClientGone();
-      std::int64_t rows = kScoreRows;
-      for (const PromptedText& text : texts)
-        rows = std::max(rows, std::int64_t(text.tokens.size()) + 1);
-      LikelihoodEstimator estimator(*model_.ops, model_.config(), model_.weights, rows);
-      estimator.on_pass([&] {
-        ++metrics_.passes;
-        if (*gone || engine_->stopping()) throw ClientGone();
-        engine_->step();
-      });
-      LikelihoodOptions options;
-      options.samples = samples;
-      options.seed = seed;
-      done(estimator.score(texts, options));
-      ++metrics_.succeeded;
-    } catch (const ClientGone&) {
-      ++metrics_.cancelled;
-    } catch (const std::exception& e) {
-      ++metrics_.failed;
-      exchange->reply(error_reply(api_error_of(e)));
-    }
+  auto run = [this, texts = std::move(texts), samples, seed, done = std::move(done)] {
+    std::int64_t rows = kScoreRows;
+    for (const PromptedText& text : texts)
+      rows = std::max(rows, std::int64_t(text.tokens.size()) + 1);
+    LikelihoodEstimator estimator(*model_.ops, model_.config(), model_.weights, rows);
+    estimator.on_pass([&] {
+      ++metrics_.passes;
+      engine_->between_passes();
+    });
+    LikelihoodOptions options;
+    options.samples = samples;
+    options.seed = seed;
+    done(estimator.score(texts, options));
   };
-  if (!engine_->run(std::move(task))) throw too_busy();
-  exchange->on_gone([gone] { *gone = true; });
+  auto fail = [exchange](const std::exception& e) {
+    exchange->reply(error_reply(api_error_of(e)));
+  };
+  const std::optional<std::int64_t> id = engine_->run({std::move(run), std::move(fail)});
+  if (!id) throw too_busy();
+  exchange->on_gone([engine = engine_.get(), id = *id] { engine->cancel(id); });
 }
 
 void Service::check_scored(const PromptedText& text, const std::string& field) const {

@@ -148,7 +148,8 @@ TEST_F(ApiServerTest, TellsMistakesByFieldAndStatus) {
   EXPECT_EQ(error(completions, R"({"max_tokens": 257})", 400), "messages");
   EXPECT_EQ(error(completions, R"({"prompt": [300]})", 400), "prompt");
   EXPECT_EQ(error(completions, R"({"max_tokens": 8, "block_length": 3})", 400), "block_length");
-  EXPECT_EQ(error(completions, R"({"max_tokens": 64, "steps": 3})", 400), "steps");
+  EXPECT_EQ(error(completions, R"({"max_tokens": 64, "block_length": 32, "steps": 3})", 400),
+            "steps");
   EXPECT_EQ(error(completions, R"({"cfg_scale": 1})", 400), "cfg_scale");
   EXPECT_EQ(error(completions, R"({"model": "other"})", 404), "model");
   EXPECT_EQ(error(completions, R"({"prompt": ["a", "b"], "n": 100})", 400), "n");
@@ -227,6 +228,61 @@ TEST_F(ApiServerTest, ClientsThatGoAwayAreForgottenWhereverTheirRequestIs) {
   EXPECT_EQ(post("/v1/completions", R"({"max_tokens": 4})").status, 200);
 }
 
+// A score is passes without texts in progress: nobody waiting for it is noticed after one of them.
+TEST_F(ApiServerTest, ScoresThatNobodyWaitsForAreForgotten) {
+  ServiceOptions service = bidirectional_model().service();
+  service.engine.queue = 2;
+  start(service);
+  const std::string score = R"({"samples": 4096, "text": ")" + std::string(200, 'a') + "\"}";
+  Client scoring = client();
+  scoring.ask("POST", "/v1/score", score);
+  EXPECT_TRUE(reaches("requests_active", 1));
+  {
+    Client queued = client(), choosing = client();
+    queued.ask("POST", "/v1/score", score);
+    choosing.ask("POST", "/v1/completions", R"({"choices": ["a", "b"]})");
+    EXPECT_TRUE(reaches("requests_queued", 2));
+    EXPECT_EQ(post("/v1/score", score).status, 429);
+  }
+  EXPECT_TRUE(reaches("requests_queued", 0));
+  EXPECT_EQ(metric("requests_active"), 1);
+  EXPECT_EQ(post("/v1/completions", R"({"max_tokens": 4})").status, 200);  // meanwhile
+  scoring.close();
+  EXPECT_TRUE(reaches("requests_active", 0));
+  EXPECT_EQ(metric("requests_total{outcome=\"cancelled\"}"), 3);
+}
+
+TEST_F(ApiServerTest, WhatARequestNeedsIsKnownBeforeItIsQueued) {
+  ServiceOptions service = bidirectional_model().service();
+  service.engine.batch_tokens = 64;
+  start(service);
+  const auto infill = [&](const char* strategy) {
+    return post("/v1/infill", R"({"text": ")" + std::string(40, 'a') +
+                                  R"({gap:8}", "strategy": ")" + strategy + "\"}");
+  };
+  const Answer fixed = infill("fixed"), wino = infill("wino");  // with 48 shadows of 48 rows
+  EXPECT_EQ(fixed.status, 200) << fixed.body;
+  EXPECT_EQ(wino.status, 400) << wino.body;
+  EXPECT_EQ(Json::parse(wino.body)["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(post("/v1/completions", R"({"max_tokens": 40, "strategy": "wino"})").status, 400);
+  EXPECT_EQ(object("/v1/completions",
+                   R"({"max_tokens": 16, "strategy": "wino"})")["timings"]["canvas_tokens"],
+            16);
+}
+
+// The end token in a gap is a token like another.
+TEST_F(ApiServerTest, GapsAreFilledBehindAnEndToken) {
+  start();
+  for (int seed = 0; seed < 20; ++seed) {
+    const Json json = object("/v1/infill", R"({"text": "ab{gap:30}cd{gap:30}e", "preset": "fast",
+        "temperature": 9, "seed": )" + std::to_string(seed) +
+                                               "}");
+    EXPECT_EQ(json["usage"]["total_tokens"], 65);
+    const std::string text = json["text"];
+    EXPECT_EQ(text.back(), 'e');
+  }
+}
+
 TEST_F(ApiServerTest, AFullQueueIsTold) {
   Client busy = occupied(2);
   std::vector<Client> waiting;
@@ -250,6 +306,10 @@ TEST_F(ApiServerTest, ARequestHasATimeLimit) {
   EXPECT_EQ(late.status, 500);
   EXPECT_EQ(late.headers.at("X-Should-Retry"), "false");
   EXPECT_EQ(Json::parse(late.body)["error"]["code"], "timeout");
+  const Answer score =
+      post("/v1/score", R"({"samples": 4096, "text": ")" + std::string(200, 'a') + "\"}");
+  EXPECT_EQ(score.status, 500);
+  EXPECT_EQ(Json::parse(score.body)["error"]["code"], "timeout");
   EXPECT_TRUE(reaches("requests_active", 0));
 }
 

@@ -27,8 +27,7 @@ std::string alone(const LoadedModel& model, const std::string& prompt, const Jso
   o.cache = parse_word<CacheKind>(fields.value("cache", "auto")).value();
   request.given.insert("gen_length");
   const std::vector<std::int32_t> ids = model.source.tokenizer->encode(prompt);
-  const PlannedLength plan =
-      plan_length(request, std::int64_t(ids.size()), model.config(), DecodingOptions{});
+  const PlannedLength plan = plan_length(request, std::int64_t(ids.size()), model.config());
   Decoder decoder(*model.ops, model.config(), model.weights,
                   limits_for(model.config(), plan.options, std::int64_t(ids.size())));
   const std::vector<std::int32_t> tokens = generate(decoder, {ids}, plan.options)[0];
@@ -86,7 +85,7 @@ TEST(PlannedLength, IsWholeBlocksWhereThereIsRoom) {
   fields.given.insert("gen_length");
   const auto plan = [&](std::int64_t length, std::int64_t prompt) {
     fields.options.gen_length = length;
-    const PlannedLength p = plan_length(fields, prompt, config, DecodingOptions{});
+    const PlannedLength p = plan_length(fields, prompt, config);
     EXPECT_EQ(p.max_tokens, length);
     return std::pair(p.options.gen_length, p.options.block_length);
   };

@@ -152,6 +152,10 @@ int as_int(std::int64_t n) {
 // Blocks are cut at multiples of this many rows and columns, the largest step of the kernels.
 constexpr std::int64_t kStep = 16;
 
+// Rows of a product that reading the other factor bounds, and how much of that is worth a place in
+// the queue of the threads: a core reads it in 3 us.
+constexpr std::int64_t kFewRows = 8, kReadBytes = 100'000;
+
 std::int64_t cut(std::int64_t n, std::int64_t i, std::int64_t parts) {
   const std::int64_t steps = (n + kStep - 1) / kStep;
   return std::min(n, steps * i / parts * kStep);
@@ -192,6 +196,17 @@ void for_blocks(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k
     const std::int64_t rows = cut(m, i + 1, grid.rows) - top;
     const std::int64_t cols = cut(n, j + 1, grid.cols) - left;
     if (rows > 0 && cols > 0) task({top, rows, left, cols}, thread);
+  });
+}
+
+void for_blocks_by_reading(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k,
+                           std::int64_t bytes, const std::function<void(const Block&, int)>& task) {
+  if (m > kFewRows) return for_blocks(pool, m, n, k, task);
+  const std::int64_t column = std::max<std::int64_t>(1, k * bytes);
+  const std::int64_t width = (kReadBytes / column + kStep) / kStep * kStep;
+  if (pool.size() == 1 || n < 2 * width) return task({0, m, 0, n}, 0);
+  pool.for_each((n + width - 1) / width, [&](std::int64_t i, int thread) {
+    task({0, m, i * width, std::min(width, n - i * width)}, thread);
   });
 }
 

@@ -43,14 +43,15 @@ void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
   if (!w.is_float()) return multiply_quantised(y, x, w, mode);
   if (x.dtype == DType::bf16) return multiply_bf16(y, x, false, w.as_tensor(), true, mode);
   if (w.format != MatrixFormat::f32) return multiply_widened(y, x, w, mode);
-  for_blocks(pool_, y.rows(), y.cols(), x.cols(), [&](const Block& at, int thread) {
+  const auto task = [&](const Block& at, int thread) {
     const LinearTiles& tiles = simd_.linear;
     LinearPiece p = piece_of(y, x, at, mode);
     p.w = w.as<float>() + at.col * w.cols();
     p.w_stride = w.cols();
     p.scratch = scratch(thread, std::size_t(tiles.scratch));
     tiles.multiply(p);
-  });
+  };
+  for_blocks_by_reading(pool_, y.rows(), y.cols(), x.cols(), sizeof(float), task);
 }
 
 // The sums are those of weights in f32, bit for bit.
@@ -58,7 +59,7 @@ void CpuOps::multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w,
   const std::int64_t depth = x.cols(),
                      most = std::max(kLeastCols, kWidened / std::max<std::int64_t>(1, depth) /
                                                      kLeastCols * kLeastCols);
-  for_blocks(pool_, y.rows(), y.cols(), depth, [&](const Block& at, int thread) {
+  const auto task = [&](const Block& at, int thread) {
     const LinearTiles& tiles = simd_.linear;
     float* const memory = scratch(thread, std::size_t(most * depth + tiles.scratch));
     for (std::int64_t col = 0; col < at.cols; col += most) {
@@ -71,7 +72,8 @@ void CpuOps::multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w,
       p.scratch = memory + most * depth;
       tiles.multiply(p);
     }
-  });
+  };
+  for_blocks_by_reading(pool_, y.rows(), y.cols(), depth, sizeof(std::uint16_t), task);
 }
 
 void CpuOps::linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) {

@@ -10,7 +10,7 @@ void CpuOps::multiply_bf16(const Tensor& c, const Tensor& a, bool a_transposed, 
                            bool b_transposed, GradMode mode) {
   if (c.count() == 0) return;
   const std::int64_t depth = a_transposed ? a.rows() : a.cols();
-  for_blocks(pool_, c.rows(), c.cols(), depth, [&](const Block& at, int thread) {
+  const auto task = [&](const Block& at, int thread) {
     const LinearBf16& product = simd_.linear_bf16;
     Bf16Piece p{};
     const std::int64_t first = at.row * c.stride + at.col;
@@ -31,7 +31,11 @@ void CpuOps::multiply_bf16(const Tensor& c, const Tensor& a, bool a_transposed, 
     p.accumulate = mode == GradMode::accumulate;
     p.scratch = scratch(thread, std::size_t(product.scratch(p)));
     product.multiply(p);
-  });
+  };
+  if (b_transposed)
+    for_blocks_by_reading(pool_, c.rows(), c.cols(), depth, sizeof(BFloat16), task);
+  else
+    for_blocks(pool_, c.rows(), c.cols(), depth, task);
 }
 
 }  // namespace lacuna

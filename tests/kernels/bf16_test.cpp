@@ -391,25 +391,27 @@ TEST(Bf16, LinearOfOddSizes) {
 
 /// NaN and infinities reach the elements they are terms of, and no other.
 TEST(Bf16, LinearSpreadsNanNoFurther) {
-  const std::int64_t n = 13, in = 35, out = 21;
-  HostArray x = normal({n, in}, 1, kBf16), w = normal({out, in}, 2, kBf16);
-  x[3 * in + in - 1] = NAN;
-  w[7 * in] = kInf;
-  on_every_instruction_set([&](CpuOps& ops) {
-    DeviceArray d_x(ops, x, kBf16, {1, 0}), d_w(ops, w, kBf16), y(ops, {n, out}, kBf16);
-    ops.linear_forward(y, d_x, d_w);
-    const HostArray result = y.read();
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t o = 0; o < out; ++o) {
-        const float value = result[i * out + o];
-        if (i == 3)
-          EXPECT_TRUE(std::isnan(value));
-        else if (o == 7)
-          EXPECT_EQ(value, x[i * in] > 0 ? kInf : -kInf);
-        else
-          EXPECT_TRUE(std::isfinite(value));
-      }
-  });
+  for (const std::int64_t n : {4, 13}) {
+    const std::int64_t in = 35, out = 21;
+    HostArray x = normal({n, in}, 1, kBf16), w = normal({out, in}, 2, kBf16);
+    x[3 * in + in - 1] = NAN;
+    w[7 * in] = kInf;
+    on_every_instruction_set([&](CpuOps& ops) {
+      DeviceArray d_x(ops, x, kBf16, {1, 0}), d_w(ops, w, kBf16), y(ops, {n, out}, kBf16);
+      ops.linear_forward(y, d_x, d_w);
+      const HostArray result = y.read();
+      for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t o = 0; o < out; ++o) {
+          const float value = result[i * out + o];
+          if (i == 3)
+            EXPECT_TRUE(std::isnan(value));
+          else if (o == 7)
+            EXPECT_EQ(value, x[i * in] > 0 ? kInf : -kInf);
+          else
+            EXPECT_TRUE(std::isfinite(value));
+        }
+    });
+  }
 }
 
 TEST(Bf16, LinearOfNoRows) {

@@ -70,12 +70,14 @@ Tensor rows_of(Array<T>& x, std::int64_t first, std::int64_t rows) {
   return x.tensor().row_range(first, rows);
 }
 
-// Of few rows and of many, in depths of less than a vector, of one block and of several.
+// Of few rows and of many, in depths of less than a vector, of one block and of several; also so
+// many weights that few rows take turns at them (for_blocks_by_reading()).
 TYPED_TEST(RowIndependence, Linear) {
   using T = TypeParam;
   const struct {
     std::int64_t rows, in, out;
-  } sizes[] = {{700, 37, 64}, {260, 512, 72}, {200, 1408, 50}, {33, 2050, 17}, {300, 64, 200}};
+  } sizes[] = {{700, 37, 64},  {260, 512, 72},  {200, 1408, 50},
+               {33, 2050, 17}, {20, 2051, 301}, {300, 64, 200}};
   for (const GradMode mode : {GradMode::overwrite, GradMode::accumulate})
     for (const auto [all, in, out] : sizes) {
       SCOPED_TRACE(str(in, " to ", out));

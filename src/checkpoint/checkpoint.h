@@ -55,6 +55,7 @@ class CheckpointWriter {
   void write(std::size_t tensor, std::int64_t row, std::int64_t col, const Tensor& box) {
     file_.write(tensor, row, col, box);
   }
+  void flush() { file_.flush(); }
   void commit() { file_.commit(); }
 
  private:

@@ -226,6 +226,7 @@ struct TrainConfig {
   StepCount log_every = 10;
   StepCount checkpoint_every = 500;
   std::int64_t keep_checkpoints = 2;
+  bool async_checkpoint = false;
   StepCount sample_every = 0;
   std::int64_t sample_length = 64;
   std::string sample_prompt;
@@ -269,6 +270,8 @@ struct TrainConfig {
     visit(c.checkpoint_every, "checkpoint_every",
           "steps between checkpoints, or a share; 0: only at the end");
     visit(c.keep_checkpoints, "keep_checkpoints", "newest checkpoints to keep; 0: all");
+    visit(c.async_checkpoint, "async_checkpoint",
+          "whether training goes on while a checkpoint is written, from a copy in main memory");
     visit(c.sample_every, "sample_every",
           "steps between sample texts in the log, or a share; 0: none");
     visit(c.sample_length, "sample_length", "tokens of such a text");

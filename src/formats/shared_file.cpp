@@ -79,10 +79,14 @@ void SharedFile::write(std::size_t dataset, std::int64_t row, std::int64_t col, 
   }
 }
 
-void SharedFile::commit() {
+void SharedFile::flush() {
   CHECK(::fsync(descriptor_) == 0, path_.string(), ": cannot write: ", std::strerror(errno));
   const int closed = ::close(std::exchange(descriptor_, -1));
   CHECK(closed == 0, path_.string(), ": cannot write: ", std::strerror(errno));
+}
+
+void SharedFile::commit() {
+  if (descriptor_ >= 0) flush();
   const std::vector<std::string> of_all = team_.gather(bytes_of(sums_));
   if (team_.rank() == 0) {
     for (std::size_t i = 0; i < datasets_.size(); ++i) {

@@ -42,6 +42,9 @@ class SharedFile {
   /// [rows, cols], on the host and contiguous, from (row, col) on. Each element is written once, by
   /// whichever member.
   void write(std::size_t dataset, std::int64_t row, std::int64_t col, const Tensor& box);
+  /// What this member wrote, to disk: nothing may be written after it. By this member alone, so
+  /// that commit(), which else begins with it, does not wait for the disk.
+  void flush();
   /// Flushed to disk by all, then renamed. Error, and no file, when elements were never written, or
   /// twice.
   void commit();

@@ -31,13 +31,11 @@ class LoraUpdater final : public Updater {
     lora_.update(learning_rate, number);
   }
 
-  /// Adapters before the checkpoint: one that is there can be resumed from.
-  void save(const std::filesystem::path& checkpoint, const TrainingState& state,
-            const std::string& tokenizer,
-            const std::map<std::string, std::string>& extra) const override {
-    if (context_.team.rank() == 0) lora_.save(adapter_path(checkpoint));
-    save_training(checkpoint, state, context_.config, tokenizer, extra, weights_, nullptr,
-                  context_.replica.parts, context_.team, context_.ops);
+  std::vector<SavedGroup> saved() const override {
+    return saved_groups(weights_, nullptr, context_.replica.parts);
+  }
+  void save_companion(const std::filesystem::path& checkpoint) const override {
+    lora_.save(adapter_path(checkpoint));
   }
   void prune(const std::filesystem::path& checkpoints) const override {
     prune_adapters(checkpoints);

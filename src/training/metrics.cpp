@@ -55,7 +55,8 @@ void MetricsLog::write(const StepMetrics& m) {
                                        {"samples", m.samples},
                                        {"bad_steps", m.bad_steps},
                                        {"data_seconds", m.data_seconds},
-                                       {"communication_seconds", m.communication_seconds}};
+                                       {"communication_seconds", m.communication_seconds},
+                                       {"checkpoint_seconds", m.checkpoint_seconds}};
   file_->append(line.dump() + "\n");
   elapsed_ = m.elapsed;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "core/log.h"
@@ -61,7 +62,8 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
                              .samples = state.samples,
                              .bad_steps = state.bad_steps,
                              .data_seconds = result.record.data_seconds,
-                             .communication_seconds = result.record.communication_seconds});
+                             .communication_seconds = result.record.communication_seconds,
+                             .checkpoint_seconds = std::exchange(checkpoint_seconds_, 0)});
   const std::array<Scalar, 5> scalars = {{{"train/loss", result.loss},
                                           {"train/grad_norm", result.grad_norm},
                                           {"train/learning_rate", result.learning_rate},

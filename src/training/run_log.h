@@ -32,6 +32,8 @@ class RunLog {
   /// terminal the progress line is redrawn more often.
   void step(const TrainingState& state, const StepResult& result);
   void validation(std::int64_t step, const ValidationResult& result);
+  /// Training stood still for so long, for a checkpoint.
+  void checkpoint(double seconds) { checkpoint_seconds_ += seconds; }
   void sample(std::int64_t step, const std::string& text);
   /// The step of the last validation; -1 when there was none.
   std::int64_t last_validation() const { return metrics_.last_validation(); }
@@ -48,6 +50,7 @@ class RunLog {
   TensorBoardLog tensorboard_;
   const double elapsed_before_;  // in earlier sessions
   StepWindow window_;
+  double checkpoint_seconds_ = 0;  // since the last line
   Stopwatch session_, drawn_;
 };
 

@@ -53,7 +53,7 @@ class Trace {
   /// Takes in the micro-batches of this rank's share of the step, in order.
   void add(const LossBatch& batch);
   /// What the ranks write: each its sequences, from number `first` of the step's batch on, and its
-  /// ranges of ModelTensors::flat(), as in save_training().
+  /// ranges of ModelTensors::flat(), as in saved_groups().
   struct Share {
     std::int64_t first = 0;
     std::vector<FlatRange> written;

@@ -76,6 +76,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   log_setup();
   GemmTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(replica_.gradients);
+  if (config_.train.async_checkpoint)
+    save_buffer_.reserve(CheckpointSave::buffer_bytes(replica_.weights, updater_->saved()));
   const double peak =
       options.matmul_peak > 0
           ? options.matmul_peak
@@ -99,12 +101,14 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   while (state_.step < steps_) {
     const StepResult result = step();
     if (log_) log_->step(state_, result);
+    if (saving_ && !agreed(!saving_->written())) finish_save();
     check_bad_steps(result);
     const bool last = state_.step == steps_;
     stopping = stopping || (stop_requested && agreed(stop_requested()));
     to_save |= last || stopping || due(state_.step, train.checkpoint_every, steps_);
     if (!last && stopping && bad_in_a_row_ == 0) {
       save();
+      finish_save();
       return {state_.step, steps_, true, checkpoint_};
     }
     if (last || due(state_.step, train.eval_every, steps_)) validate();
@@ -119,6 +123,7 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
       if (log_) log_->sample(state_.step, text);
     }
   }
+  finish_save();
   CHECK(bad_in_a_row_ == 0, "the loss or gradient was not finite in the last step, ", state_.step,
         bad_in_a_row_ > 1 ? str(", and ", bad_in_a_row_ - 1, " before it") : std::string(),
         ": no checkpoint was saved after it", advice_after_bad_steps());
@@ -211,10 +216,27 @@ void Trainer::validate() {
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
+  finish_save();
+  const Stopwatch stopwatch;
   const std::filesystem::path path = checkpoint_path(config_.train.output, state_.step);
-  updater_->save(path, state_, data_.file.tokenizer_json(), imported_);
-  checkpoint_ = path;
+  if (first_rank()) updater_->save_companion(path);
+  saving_ = std::make_unique<CheckpointSave>(
+      path, checkpoint_info(state_, config_, data_.file.tokenizer_json(), imported_),
+      replica_.weights, updater_->saved(), team_, ops_,
+      config_.train.async_checkpoint ? &save_buffer_ : nullptr);
   saved_step_ = state_.step;
+  if (log_) log_->checkpoint(stopwatch.seconds());
+  if (!config_.train.async_checkpoint) finish_save();
+}
+
+/// Only now is the checkpoint before it one too many.
+void Trainer::finish_save() {
+  if (!saving_) return;
+  const Stopwatch stopwatch;
+  saving_->finish();
+  if (log_) log_->checkpoint(stopwatch.seconds());
+  checkpoint_ = saving_->path();
+  saving_.reset();
   if (!first_rank()) return;
   prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
   updater_->prune(checkpoint_.parent_path());

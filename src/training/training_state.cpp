@@ -1,58 +1,37 @@
 #include "training/training_state.h"
 
-#include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "model_io/tensor_io.h"
-#include "training/finite.h"
 
 namespace lacuna {
 
-void save_training(const std::filesystem::path& path, const TrainingState& state,
-                   const Config& config, const std::string& tokenizer,
-                   const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer* optimizer, const std::vector<FlatRange>& written,
-                   ProcessGroup& team, Ops& ops) {
-  const CheckpointInfo info{.step = state.step,
-                            .samples = state.samples,
-                            .tokens = state.tokens,
-                            .bad_steps = state.bad_steps,
-                            .seed = config.train.seed,
-                            .config = to_toml(config),
-                            .tokenizer = tokenizer,
-                            .extra = extra};
-  std::vector<std::pair<const char*, std::vector<WeightPiece>>> groups = {
-      {"model", pieces_within(weights, written)}};
-  if (optimizer) {
-    groups.emplace_back("first_moment", optimizer->first_moment().pieces_within(written));
-    groups.emplace_back("second_moment", optimizer->second_moment().pieces_within(written));
-    if (optimizer->has_master())
-      groups.emplace_back("master", optimizer->master().pieces_within(written));
-  }
-  std::vector<StoredTensor> tensors;
-  for (const auto& [group, pieces] : groups)
-    for (const NamedWeight& w : weights.named())
-      tensors.push_back(
-          {group, w.name, w.whole, group == std::string("model") ? w.tensor.dtype : DType::f32});
+CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
+                               const std::string& tokenizer,
+                               const std::map<std::string, std::string>& extra) {
+  return {.step = state.step,
+          .samples = state.samples,
+          .tokens = state.tokens,
+          .bad_steps = state.bad_steps,
+          .seed = config.train.seed,
+          .config = to_toml(config),
+          .tokenizer = tokenizer,
+          .extra = extra};
+}
 
-  CheckpointWriter writer(path, info, tensors, team);
-  std::string not_finite;  // a tensor of which this rank wrote such a part
-  std::size_t first = 0;   // tensor of the group
-  for (const auto& [group, pieces] : groups) {
-    for (const WeightPiece& piece : pieces) {
-      const NamedWeight& w = weights.named()[piece.weight];
-      if (w.replicated() && weights.share().index > 0) continue;
-      for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, Tensor box) {
-        if (!all_finite(box)) not_finite = group + ("/" + w.name);
-        writer.write(first + piece.weight, row, col, box);
-      });
-    }
-    first += weights.named().size();
+std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer* optimizer,
+                                     const std::vector<FlatRange>& written) {
+  std::vector<SavedGroup> groups = {
+      {"model", weights.flat().dtype, pieces_within(weights, written)}};
+  const auto add = [&](const char* name, const OptimizerShard& states) {
+    groups.push_back({name, DType::f32, states.pieces_within(written)});
+  };
+  if (optimizer) {
+    add("first_moment", optimizer->first_moment());
+    add("second_moment", optimizer->second_moment());
+    if (optimizer->has_master()) add("master", optimizer->master());
   }
-  for (const std::string& found : team.gather(not_finite))
-    CHECK(found.empty(), path.string(), ": not saved: ", found, kHoldsNonFinite);
-  writer.commit();
+  return groups;
 }
 
 TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,

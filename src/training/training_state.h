@@ -1,12 +1,12 @@
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "training/checkpoint_save.h"
 #include "training/optimizer.h"
 
 namespace lacuna {
@@ -22,16 +22,14 @@ struct TrainingState {
   std::int64_t updates() const { return step - bad_steps; }
 };
 
-/// Writes a checkpoint (checkpoint/checkpoint.h). `tokenizer` is tokenizer.json; `extra` what an
-/// import kept. `written` is what this rank writes of ModelTensors::flat(), of weights and moments;
-/// the ranks of the team write the rest, and of weights that several hold the first of the
-/// tensor parallel group. Without moments when `optimizer` is null. Error, and no file, when a
-/// number in them is not finite.
-void save_training(const std::filesystem::path& path, const TrainingState& state,
-                   const Config& config, const std::string& tokenizer,
-                   const std::map<std::string, std::string>& extra, const ModelTensors& weights,
-                   const Optimizer* optimizer, const std::vector<FlatRange>& written,
-                   ProcessGroup& team, Ops& ops);
+/// The attributes of a checkpoint. `tokenizer` is tokenizer.json; `extra` what an import kept.
+CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
+                               const std::string& tokenizer,
+                               const std::map<std::string, std::string>& extra);
+/// This rank's part of its tensors: weights, and moments unless `optimizer` is null. `written` is
+/// what this rank writes of ModelTensors::flat(); the other ranks write the rest.
+std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer* optimizer,
+                                     const std::vector<FlatRange>& written);
 
 /// The reverse, into the weights and moments that the optimizer updates. Error naming what is
 /// missing or of another shape.

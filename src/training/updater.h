@@ -30,7 +30,7 @@ class Updater {
   virtual std::vector<WeightPiece> first_weights() const = 0;
   /// Begins with the weights written there; `seed` for what is drawn.
   virtual void start(std::uint64_t seed) = 0;
-  /// Begins with what save() left with a checkpoint. `begin_again` writes the run's first weights
+  /// Begins with a checkpoint and its companion. `begin_again` writes the run's first weights
   /// (train.init) once more, for an updater whose own state is relative to them. Error naming what
   /// is missing or of another shape.
   virtual TrainingState load(const CheckpointReader& reader,
@@ -46,12 +46,11 @@ class Updater {
   /// `number` counts updates from 1. Changes nothing when the norm is not finite.
   virtual void update(const ModelTensors& gradients, double learning_rate, std::int64_t number) = 0;
 
-  /// Writes a checkpoint that load() resumes from; `tokenizer` and `extra` as in save_training().
-  /// Error, and no checkpoint, when a number to be saved is not finite. Collective.
-  virtual void save(const std::filesystem::path& checkpoint, const TrainingState& state,
-                    const std::string& tokenizer,
-                    const std::map<std::string, std::string>& extra) const = 0;
-  /// Removes what save() left beside checkpoints that are gone. By one rank.
+  /// This rank's part of the tensors of a checkpoint that load() resumes from.
+  virtual std::vector<SavedGroup> saved() const = 0;
+  /// Writes what belongs beside such a checkpoint, before it. By one rank.
+  virtual void save_companion(const std::filesystem::path& /*checkpoint*/) const {}
+  /// Removes what save_companion() left beside checkpoints that are gone. By one rank.
   virtual void prune(const std::filesystem::path& /*checkpoints*/) const {}
 
   /// For the log, or "": "LoRA rank 8: 1,024 trainable parameters".
@@ -76,7 +75,7 @@ struct UpdaterContext {
 /// A kind of updater, which is known before the model is.
 struct UpdaterKind {
   std::unique_ptr<Updater> (*make)(const UpdaterContext& context);
-  /// Checks what save() left beside a checkpoint, as find_checkpoint() asks; null: nothing is.
+  /// Checks the companion of a checkpoint, as find_checkpoint() asks; null: nothing is.
   void (*verify)(const std::filesystem::path& checkpoint) = nullptr;
 };
 

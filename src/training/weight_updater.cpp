@@ -49,11 +49,8 @@ class WeightUpdater final : public Updater {
     replica_.data_parallel.gather(replica_.weights);
   }
 
-  void save(const std::filesystem::path& checkpoint, const TrainingState& state,
-            const std::string& tokenizer,
-            const std::map<std::string, std::string>& extra) const override {
-    save_training(checkpoint, state, context_.config, tokenizer, extra, replica_.weights,
-                  &optimizer_, replica_.parts, context_.team, context_.ops);
+  std::vector<SavedGroup> saved() const override {
+    return saved_groups(replica_.weights, &optimizer_, replica_.parts);
   }
 
   std::int64_t bytes() const override { return optimizer_.bytes(); }

@@ -145,7 +145,16 @@ TEST_F(ParallelPretrain, AKilledRankEndsTheJobAndTheRunGoesOn) {
   EXPECT_TRUE(contains(resumed->out(), str("done: step ", step + 1)));
 }
 
-TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
+/// With train.async_checkpoint, and without.
+class Saving : public ParallelPretrain, public ::testing::WithParamInterface<bool> {
+ protected:
+  const std::string async_ = str("train.async_checkpoint=", GetParam() ? "true" : "false");
+};
+INSTANTIATE_TEST_SUITE_P(ParallelPretrain, Saving, ::testing::Bool(), [](const auto& p) {
+  return p.param ? "InTheBackground" : "BetweenSteps";
+});
+
+TEST_P(Saving, KilledInASaveItKeepsTheOlderOnes) {
   int partial = 0;
   std::int64_t saved = 0;
   for (int round = 0; round < 3; ++round) {
@@ -153,7 +162,7 @@ TEST_F(ParallelPretrain, KilledInASaveItKeepsTheOlderOnes) {
     const auto job =
         start(4,
               {"train.checkpoint_every=1", "model.intermediate_size=8192", "train.batch_size=4",
-               "train.micro_batch_size=1", "parallel.zero_stage=1"},
+               "train.micro_batch_size=1", "parallel.zero_stage=1", async_},
               round > 0);
     const auto newer = [&] {
       const Words names = checkpoints();
@@ -229,8 +238,9 @@ TEST_F(ParallelPretrain, MistakesAreToldOnce) {
 
 // A limit on the size of files stands for the disk. Ranks share memory through files, so these talk
 // over TCP.
-TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
-  Words settings = {"train.steps=2", "model.hidden_size=64", "model.intermediate_size=1024"};
+TEST_P(Saving, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
+  Words settings = {"train.steps=2", async_, "model.hidden_size=64",
+                    "model.intermediate_size=1024"};
   const auto whole = start(2, settings);
   ASSERT_EQ(whole->wait(), 0) << whole->err();
   const Words saved = checkpoints();
@@ -241,7 +251,9 @@ TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
                std::string("tcp,self"));
   launcher.insert(launcher.end(), {"--mca", "btl_tcp_if_include", "lo", "sh", "-c",
                                    "ulimit -f 1000; exec \"$@\"", "sh"});  // 500 KiB of 2.4 MB
-  settings[0] = "train.steps=4";
+  // A save in the background fails within the next step, whenever the disk is full.
+  settings[0] = GetParam() ? "train.steps=100000000" : "train.steps=4";
+  if (GetParam()) settings.emplace_back("train.checkpoint_every=4");
   Words words = {"pretrain", "--config", config_, "--resume"};
   for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
   Program full(words, RLIM_INFINITY, "", launcher);
@@ -252,6 +264,7 @@ TEST_F(ParallelPretrain, AFullDiskEndsAllRanksAndLeavesWhatWasSaved) {
   EXPECT_TRUE(checkpoints(".partial").empty());
   EXPECT_EQ(checkpoints(), saved);
   EXPECT_TRUE(read_file(file) == bytes);
+  settings[0] = "train.steps=4";
   const auto resumed = start(1, settings, true);
   EXPECT_EQ(resumed->wait(), 0) << resumed->err();
   EXPECT_TRUE(contains(resumed->out(), "done: step 4"));

@@ -33,13 +33,15 @@ TEST(Metrics, ALineEachUnderTheDocumentedNames) {
   StepMetrics waited = step_metrics(3);
   waited.data_seconds = 0.25;
   waited.communication_seconds = 0.5;
+  waited.checkpoint_seconds = 0.75;
   log.write(waited);
   log.write(ValidationMetrics{3, 2.5, 1.25});
   log.write(ValidationMetrics{4, 2.25, std::nullopt});
   EXPECT_EQ(read_file(folder / "m.jsonl"),
             R"({"step":3,"loss":0.3333333333333333,"grad_norm":0.1,"learning_rate":0.001,)"
             R"("tokens":300,"tokens_per_second":1000.0,"mfu":0.5,"elapsed":0.30000000000000004,)"
-            R"("samples":12,"bad_steps":1,"data_seconds":0.25,"communication_seconds":0.5})"
+            R"("samples":12,"bad_steps":1,"data_seconds":0.25,"communication_seconds":0.5,)"
+            R"("checkpoint_seconds":0.75})"
             "\n"
             R"({"step":3,"validation_bound":2.5,"bits_per_byte":1.25})"
             "\n"

@@ -124,8 +124,8 @@ inline std::vector<nlohmann::ordered_json> json_lines(const std::string& path) {
 inline std::string untimed_metrics(const std::string& path) {
   std::string text;
   for (nlohmann::ordered_json& line : json_lines(path)) {
-    for (const char* key :
-         {"tokens_per_second", "mfu", "elapsed", "data_seconds", "communication_seconds"})
+    for (const char* key : {"tokens_per_second", "mfu", "elapsed", "data_seconds",
+                            "communication_seconds", "checkpoint_seconds"})
       line.erase(key);
     text += line.dump() + "\n";
   }

@@ -263,6 +263,7 @@ TEST(Trainer, WeightsThatAreNotFiniteAreNotSaved) {
   const fs::path good = checkpoint_path(run.config.train.output, 3);
   run.config.train.steps = 5;
   for (const bool moment : {false, true}) {
+    run.config.train.async_checkpoint = moment;
     Trainer further(run.config, run.ops, {.resume = true, .trace = {}, .matmul_peak = 1e9});
     // As an update may leave them whose gradient was finite.
     int steps = 0;
@@ -279,6 +280,30 @@ TEST(Trainer, WeightsThatAreNotFiniteAreNotSaved) {
     EXPECT_TRUE(fs::exists(good));
     EXPECT_FALSE(fs::exists(checkpoint_path(run.config.train.output, 4)));
   }
+}
+
+// Saved in the background after every step, though each save takes longer than one: the same files.
+TEST(Trainer, SavesInTheBackground) {
+  TinyRun run;
+  run.config.train.checkpoint_every = 1;
+  run.config.train.keep_checkpoints = 0;
+  run.config.train.steps = 6;
+  std::vector<std::string> files[2];
+  for (const bool async : {false, true}) {
+    run.config.train.async_checkpoint = async;
+    run.config.train.output = run.folder / (async ? "background" : "between");
+    EXPECT_EQ(run.trainer().run().checkpoint, checkpoint_path(run.config.train.output, 6));
+    for (std::int64_t step = 1; step <= 6; ++step) {
+      const h5::File file = h5::File::open(checkpoint_path(run.config.train.output, step));
+      for (const char* group : {"/model", "/optimizer/second_moment"})
+        for (const std::string& name : file.list(group))
+          files[async].push_back(str(step, group, "/", name, " ",
+                                     file.int_attribute(str(group, "/", name), "crc32c")));
+      CheckpointReader(checkpoint_path(run.config.train.output, step)).verify();
+    }
+  }
+  EXPECT_GE(files[0].size(), 6u * 2);
+  EXPECT_EQ(files[0], files[1]);
 }
 
 TEST(Trainer, NothingIsSavedAfterABadStep) {

@@ -1,0 +1,127 @@
+#include "training/checkpoint_save.h"
+
+#include <sys/resource.h>
+
+#include <cstring>
+
+#include "core/check.h"
+#include "model_io/tensor_io.h"
+#include "training/finite.h"
+
+namespace lacuna {
+namespace {
+
+/// Where threads compute, a thread of this niceness gets about 3 % of a core, and what is idle.
+constexpr int kNiceness = 15;
+
+std::vector<StoredTensor> stored_tensors(const ModelTensors& weights,
+                                         const std::vector<SavedGroup>& groups) {
+  std::vector<StoredTensor> all;
+  for (const SavedGroup& group : groups)
+    for (const NamedWeight& w : weights.named())
+      all.push_back({group.name, w.name, w.whole, group.dtype});
+  return all;
+}
+
+/// Calls visit(tensor, weight, piece) for what this rank saves.
+template <class Visitor>
+void for_pieces(const ModelTensors& weights, const std::vector<SavedGroup>& groups,
+                const Visitor& visit) {
+  std::size_t first = 0;  // tensor of the group
+  for (const SavedGroup& group : groups) {
+    for (const WeightPiece& piece : group.pieces)
+      if (const NamedWeight& w = weights.named()[piece.weight];
+          !w.replicated() || weights.share().index == 0)
+        visit(first + piece.weight, w, piece);
+    first += weights.named().size();
+  }
+}
+
+std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+SaveBuffer::~SaveBuffer() {
+  if (memory_) host_memory().release(memory_, bytes_);
+}
+
+std::byte* SaveBuffer::reserve(std::int64_t bytes) {
+  if (bytes > bytes_) {
+    if (memory_) host_memory().release(std::exchange(memory_, nullptr), bytes_);
+    bytes_ = 0;
+    memory_ = host_memory().allocate(bytes);
+    bytes_ = bytes;
+    std::memset(memory_, 0, std::size_t(bytes));  // no page is first touched during a save
+  }
+  return static_cast<std::byte*>(memory_);
+}
+
+CheckpointSave::CheckpointSave(const std::filesystem::path& path, const CheckpointInfo& info,
+                               const ModelTensors& weights, const std::vector<SavedGroup>& groups,
+                               ProcessGroup& team, Ops& ops, SaveBuffer* buffer)
+    : path_(path),
+      team_(team),
+      tensors_(stored_tensors(weights, groups)),
+      writer_(path, info, tensors_, team) {
+  if (!buffer) {
+    for_pieces(weights, groups, [&](std::size_t tensor, const NamedWeight& w, const auto& piece) {
+      for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, const Tensor& box) {
+        write(tensor, row, col, box);
+      });
+    });
+    written_ = true;
+    return;
+  }
+  std::byte* free = buffer->reserve(buffer_bytes(weights, groups));
+  for_pieces(weights, groups, [&](std::size_t tensor, const NamedWeight& w, WeightPiece piece) {
+    const Tensor host(static_cast<void*>(free), piece.values.shape, piece.values.dtype);
+    ops.copy(host, piece.values);
+    free += aligned(host.bytes());
+    piece.values = host;
+    for_boxes(w, piece, host.count(), [&](std::int64_t row, std::int64_t col, const Tensor& box) {
+      parts_.push_back({tensor, row, col, box});
+    });
+  });
+  ops.synchronize();
+  thread_ = std::thread([this] { write_in_background(); });
+}
+
+std::int64_t CheckpointSave::buffer_bytes(const ModelTensors& weights,
+                                          const std::vector<SavedGroup>& groups) {
+  std::int64_t bytes = 0;
+  for_pieces(weights, groups, [&](std::size_t, const NamedWeight&, const WeightPiece& piece) {
+    bytes += aligned(piece.values.bytes());
+  });
+  return bytes;
+}
+
+CheckpointSave::~CheckpointSave() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void CheckpointSave::write(std::size_t tensor, std::int64_t row, std::int64_t col,
+                           const Tensor& box) {
+  if (!all_finite(box))
+    failure_ = path_.string() + ": not saved: " + tensors_[tensor].group + "/" +
+               tensors_[tensor].name + kHoldsNonFinite;
+  writer_.write(tensor, row, col, box);
+}
+
+void CheckpointSave::write_in_background() {
+  setpriority(PRIO_PROCESS, 0, kNiceness);  // on Linux, of the calling thread
+  try {
+    for (const Part& part : parts_) write(part.tensor, part.row, part.col, part.box);
+    writer_.flush();
+  } catch (const std::exception& e) {
+    failure_ = e.what();
+  }
+  written_ = true;
+}
+
+void CheckpointSave::finish() {
+  if (thread_.joinable()) thread_.join();
+  for (const std::string& failure : team_.gather(failure_)) CHECK(failure.empty(), failure);
+  writer_.commit();
+}
+
+}  // namespace lacuna

@@ -63,7 +63,7 @@ struct FloatLoops {
 /// like this. Pointers may be equal where the operation in kernels/ops.h says tensors may be, and
 /// must not overlap otherwise.
 struct SimdKernels {
-  const char* name;  // "avx2", "avx512", "avx512_bf16"
+  const char* name;  // "avx2", "avx512", "avx512_bf16", "avx512_amx"
 
   FloatLoops<float> f32;
   FloatLoops<BFloat16> bf16;
@@ -91,9 +91,10 @@ struct SimdKernels {
   LinearBf16 linear_bf16;  // kernels/cpu/linear_bf16.h and .inc
 };
 
-/// The table for this processor: the widest it has of avx512_bf16 (x86-64-v4 and AVX512_BF16),
-/// avx512 (x86-64-v4) and avx2 (other architectures: the one there is). LACUNA_ISA chooses one by
-/// name; Error when it is none of them or not available.
+/// The table for this processor: the widest it has of avx512_amx (that and AMX with bf16, which
+/// Linux must grant), avx512_bf16 (x86-64-v4 and AVX512_BF16), avx512 (x86-64-v4) and avx2 (other
+/// architectures: the one there is). LACUNA_ISA chooses one by name; Error when it is none of them
+/// or not available.
 const SimdKernels& simd_kernels();
 
 /// The table by name, for tests: nullptr when this processor or build lacks it.

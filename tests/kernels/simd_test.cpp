@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "kernels/cpu/amx.h"
 #include "tests/kernels/support.h"
 
 namespace lacuna::testing {
@@ -98,11 +99,24 @@ TEST(Simd, GumbelSlackIsNeverTooSmall) {
 TEST(Simd, TablesByName) {
   EXPECT_EQ(find_simd_kernels("sse9"), nullptr);
   EXPECT_EQ(find_simd_kernels(""), nullptr);
-  for (const char* name : {"avx2", "avx512", "avx512_bf16", "portable"})
+  for (const char* name : {"avx2", "avx512", "avx512_bf16", "avx512_amx", "portable"})
     if (const SimdKernels* found = find_simd_kernels(name)) {
       EXPECT_STREQ(found->name, name);
     }
   EXPECT_GE(instruction_sets().size(), 2u);
+}
+
+/// What decides whether this processor's tiles are used finds the emulated ones right, and would
+/// find a wrong product.
+TEST(Simd, TilesAreTriedBeforeTheyAreUsed) {
+  for (const SimdKernels* kernels : instruction_sets())
+    EXPECT_TRUE(multiplies_exactly(kernels->linear_bf16)) << kernels->name;
+  LinearBf16 wrong = instruction_sets().front()->linear_bf16;
+  wrong.multiply = [](const Bf16Piece& p) {
+    instruction_sets().front()->linear_bf16.multiply(p);
+    p.f32[p.c_stride + 1] += 1;
+  };
+  EXPECT_FALSE(multiplies_exactly(wrong));
 }
 
 class IsaVariable : public ::testing::Test {
@@ -116,7 +130,7 @@ class IsaVariable : public ::testing::Test {
 };
 
 TEST_F(IsaVariable, ChoosesTheTable) {
-  for (const char* name : {"avx2", "avx512", "avx512_bf16"}) {
+  for (const char* name : {"avx2", "avx512", "avx512_bf16", "avx512_amx"}) {
     if (!find_simd_kernels(name)) continue;
     set(name);
     EXPECT_STREQ(simd_kernels().name, name);
@@ -127,14 +141,14 @@ TEST_F(IsaVariable, ChoosesTheTable) {
 TEST_F(IsaVariable, MustBeAvailable) {
   set("sse9");
   EXPECT_EQ(error_of([] { simd_kernels(); }),
-            "LACUNA_ISA is \"sse9\"; it must be avx2, or avx512 or avx512_bf16 on a processor that "
-            "has it");
+            "LACUNA_ISA is \"sse9\"; it must be avx2, or avx512, avx512_bf16 or avx512_amx on a "
+            "processor that has it");
 }
 
 TEST_F(IsaVariable, EmptyIsUnset) {
   set("");
   const SimdKernels* widest = instruction_sets().front();
-  for (const char* name : {"avx512", "avx512_bf16"})
+  for (const char* name : {"avx512", "avx512_bf16", "avx512_amx"})
     if (const SimdKernels* found = find_simd_kernels(name)) widest = found;
   EXPECT_EQ(&simd_kernels(), widest);
 }

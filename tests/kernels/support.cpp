@@ -8,14 +8,18 @@ namespace lacuna {
 namespace simd_wide {
 extern const SimdKernels kernels;
 }
+namespace simd_tiles {
+extern const SimdKernels kernels;
+}
 
 namespace testing {
 
 std::vector<const SimdKernels*> instruction_sets() {
   std::vector<const SimdKernels*> sets;
-  for (const char* name : {"avx2", "avx512", "avx512_bf16", "portable"})
+  for (const char* name : {"avx2", "avx512", "avx512_bf16", "avx512_amx", "portable"})
     if (const SimdKernels* found = find_simd_kernels(name)) sets.push_back(found);
   sets.push_back(&simd_wide::kernels);
+  sets.push_back(&simd_tiles::kernels);
   return sets;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -9,75 +10,23 @@
 
 #include "app/command_line.h"
 #include "app/commands.h"
-#include "app/device_memory.h"
 #include "app/known_config.h"
-#include "config/dtype.h"
+#include "app/plan_machine.h"
+#include "app/plan_sweep.h"
 #include "core/check.h"
 #include "core/text.h"
-#include "kernels/backend.h"
-#include "kernels/bench/peak.h"
 #include "training/run_plan.h"
 
 namespace lacuna {
 namespace {
 
-struct PlanOptions {
-  std::vector<std::string> configs, overrides;
-  std::optional<int> ranks, per_node;
-  std::optional<std::uint64_t> memory;                              // bytes
-  std::optional<double> tflops, node_bandwidth, network_bandwidth;  // TFLOP/s, GB/s
-  bool json = false;
-};
-
-/// What a rank has. The defaults are an H100 SXM's of 80 GB, and this machine's for a run on CPUs.
-struct Machine {
-  int ranks = 1, per_node = 8;
-  std::int64_t memory = kGpuMemory;
-  double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
-  std::string flops_source = "assumed";
-};
-
-// Between two ranks on one machine, through MPI's shared memory (docs/multi-node.md), and 10 Gb/s.
-constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
-
-Machine machine_for(const Config& config, const PlanOptions& options) {
-  Machine m;
-  const bool host = config.compute.device == DeviceKind::cpu;
-  if (options.memory) m.memory = std::int64_t(*options.memory);
-  if (options.ranks)
-    m.ranks = *options.ranks;
-  else if (host)
-    m.ranks = int(config.parallel.tensor_parallel);
-  else
-    m.ranks =
-        fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor_parallel));
-  m.per_node = options.per_node.value_or(host ? m.ranks : 8);
-  const int here = std::min(m.ranks, m.per_node);
-  if (host) {
-    if (!options.memory) m.memory = memory_of_device(config, here);
-    m.node_bytes = kHostNodeBytes;
-    m.network_bytes = kHostNetworkBytes;
-  }
-  if (options.tflops) {
-    m.flops = *options.tflops * 1e12;
-    m.flops_source = "given";
-  } else if (host) {
-    const int threads = int(config.compute.threads);
-    const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
-    m.flops = measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
-    m.flops_source = "what GEMMs reach here";
-  }
-  if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;
-  if (options.network_bandwidth) m.network_bytes = *options.network_bandwidth * 1e9;
-  return m;
-}
-
 using Parts = std::vector<std::pair<const char*, std::int64_t>>;
 
 Parts memory_parts(const RunPlan::Memory& m) {
-  return {{"weights", m.weights},         {"gradients", m.gradients}, {"optimizer", m.optimizer},
-          {"activations", m.activations}, {"workspace", m.workspace}, {"sampling", m.sampling},
-          {"exchange", m.exchange},       {"runtime", m.runtime}};
+  return {
+      {"weights", m.weights},         {"gradients", m.gradients},     {"optimizer", m.optimizer},
+      {"activations", m.activations}, {"workspace", m.workspace},     {"sampling", m.sampling},
+      {"exchange", m.exchange},       {"save buffer", m.save_buffer}, {"runtime", m.runtime}};
 }
 Parts communication_parts(const RunPlan& p) {
   return {{"gradients", std::int64_t(p.gradient_bytes)},
@@ -92,15 +41,6 @@ void print_parts(const Parts& parts) {
     std::printf("  %-12s %12s%s\n", kind, human_bytes(bytes).c_str(),
                 estimate ? " (estimate: CUDA context, workspaces, NCCL)" : "");
   }
-}
-
-StepTime step_time(const RunPlan& plan, const Machine& m) {
-  return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
-                             m.ranks <= m.per_node ? m.node_bytes : m.network_bytes});
-}
-
-double tokens_of(const Config& c) {
-  return double(c.train.batch_size) * double(c.data.sequence_length);
 }
 
 void print_time(const StepTime& time, const Config& config, std::optional<std::int64_t> steps,
@@ -123,6 +63,26 @@ void print_time(const StepTime& time, const Config& config, std::optional<std::i
                 human_time(time.total() * double(*steps)).c_str());
 }
 
+/// With the interval in steps, as train.checkpoint_every takes it.
+std::int64_t advised_steps(const CheckpointCost& cost, const StepTime& time) {
+  return std::max<std::int64_t>(1, std::llround(cost.interval / time.total()));
+}
+
+void print_checkpoints(const RunPlan& plan, const Config& config, const StepTime& time,
+                       const Machine& m) {
+  const CheckpointCost cost = checkpoint_cost(plan, config, m);
+  std::printf("checkpoints of %s, written in %s (%s per node)%s\n",
+              human_bytes(plan.checkpoint_bytes).c_str(), human_time(cost.written).c_str(),
+              with_prefix(m.disk_bytes, "B/s").c_str(),
+              config.train.async_checkpoint ? " while training goes on" : "");
+  std::printf("  %-12s %12s\n", "standing still", human_time(cost.still).c_str());
+  std::printf(
+      "  best every %s: train.checkpoint_every = %s, at a failure every %s; with the steps done "
+      "again %.2g %% of the time\n",
+      human_time(cost.interval).c_str(), with_commas(advised_steps(cost, time)).c_str(),
+      human_time(m.seconds_between_failures / m.ranks).c_str(), 100 * cost.lost_share);
+}
+
 void print_json(const std::string& path, const RunPlan& plan, const Config& config,
                 const Machine& m) {
   const StepTime time = step_time(plan, m);
@@ -138,17 +98,23 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
   json["hidden_seconds"] = time.hidden_communication;
   json["step_seconds"] = time.total();
   json["tokens_per_second"] = tokens_of(config) / time.total();
+  const CheckpointCost cost = checkpoint_cost(plan, config, m);
+  json["checkpoint"] = {{"bytes", plan.checkpoint_bytes},
+                        {"written_seconds", cost.written},
+                        {"still_seconds", cost.still},
+                        {"best_interval_seconds", cost.interval},
+                        {"best_interval_steps", advised_steps(cost, time)},
+                        {"lost_share", cost.lost_share}};
   std::printf("%s\n", json.dump().c_str());
 }
 
 void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m, bool chosen) {
-  const int nodes = (m.ranks + m.per_node - 1) / m.per_node;
   for (const std::string& assumption : known.assumed)
     std::printf("assumed: %s\n", assumption.c_str());
   std::printf("%s parameters on %s%s: %d data parallel x %d tensor parallel, %s of %d\n",
               with_commas(plan.parameters).c_str(), counted(m.ranks, "rank").c_str(),
               chosen && m.ranks > 1 ? ", the fewest that hold it" : "", plan.data, plan.tensor,
-              counted(nodes, "node").c_str(), m.per_node);
+              counted(m.nodes(), "node").c_str(), m.per_node);
   std::printf("memory per rank\n");
   print_parts(memory_parts(plan.memory));
   std::printf("  %-12s %12s of %s\n", "together", human_bytes(plan.memory.total()).c_str(),
@@ -166,6 +132,7 @@ void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
 
 void plan(const std::string& path, const PlanOptions& options) {
   const KnownConfig known = known_config(path, options.overrides);
+  if (!options.sweep.empty()) return print_sweep(path, known, options);
   const Machine machine = machine_for(known.config, options);
   const RunPlan plan = plan_run(known.config, machine.ranks);
   if (options.json) {
@@ -178,7 +145,9 @@ void plan(const std::string& path, const PlanOptions& options) {
     std::printf("sent and received per rank and step\n");
     print_parts(communication_parts(plan));
   }
-  print_time(step_time(plan, machine), known.config, known.steps, machine);
+  const StepTime time = step_time(plan, machine);
+  print_time(time, known.config, known.steps, machine);
+  if (machine.ranks > 1) print_checkpoints(plan, known.config, time, machine);
 }
 
 void plan_all(const PlanOptions& options) {
@@ -231,6 +200,17 @@ void add_plan_command(Command app) {
       .add_option("--network-bandwidth", options->network_bandwidth,
                   "GB/s of a rank between nodes [40; on CPUs 1.2]")
       .positive();
+  command
+      .add_option("--disk-bandwidth", options->disk_bandwidth,
+                  "GB/s that the ranks of a node write checkpoints at [2]")
+      .positive();
+  command
+      .add_option("--mtbf", options->mtbf_hours,
+                  "hours between two failures of one rank's device or its machine [50,700, of "
+                  "16,384 H100s during Llama 3's pretraining]")
+      .positive();
+  command.add_option("--sweep", options->sweep,
+                     "numbers of ranks, as 8,64,512: a table of what a step takes on each");
   command.add_flag("--json", options->json, "a JSON object per configuration: bytes and seconds");
   command.callback([options] { plan_all(*options); });
 }

@@ -29,6 +29,11 @@ constexpr std::int64_t kContextBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{96} << 20;
 constexpr std::int64_t kNcclBytes = std::int64_t{1536} << 20;
 
+/// Of a weight in a checkpoint: itself, two moments, and the f32 master of a rounded one.
+std::int64_t saved_bytes(DType type) {
+  return size_of(type) + (type == DType::f32 ? 2 : 3) * size_of(DType::f32);
+}
+
 std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
   if (c.compute.device != DeviceKind::cuda) return 0;
   std::int64_t bytes = kContextBytes + kWorkspaceBytes;
@@ -65,6 +70,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
     memory.sampling = SampleText::most_bytes(c, type, place, share);
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
+  if (place == Place::host && c.train.async_checkpoint)
+    memory.save_buffer = elements / data * saved_bytes(type);
   memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }
@@ -147,6 +154,7 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.flops = training_flops(c.model, expected_work(c, B));
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
+  plan.checkpoint_bytes = plan.parameters * saved_bytes(type_of(c.compute.dtype));
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;

@@ -22,9 +22,11 @@ struct RunPlan {
     // Estimates, on GPUs: the CUDA context with the kernels' code, the libraries' workspaces, and
     // what NCCL allocates for each communicator.
     std::int64_t runtime = 0;
+    std::int64_t save_buffer =
+        0;  // of train.async_checkpoint; of a GPU's rank in main memory, so 0
     std::int64_t total() const {
       return weights + gradients + optimizer + activations + workspace + sampling + exchange +
-             runtime;
+             runtime + save_buffer;
     }
   };
 
@@ -37,6 +39,7 @@ struct RunPlan {
   /// backward pass goes on. Weights: after the update, of sharded states. Activations: between the
   /// layers.
   double gradient_bytes = 0, weight_bytes = 0, activation_bytes = 0;
+  std::int64_t checkpoint_bytes = 0;  // of all ranks together
 };
 
 /// Throws UsageError for what `ranks` ranks cannot do: as training itself.

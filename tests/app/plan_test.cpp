@@ -1,4 +1,5 @@
 // lacuna plan, as a user runs it.
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -73,6 +74,55 @@ TEST(Plan, ACpusFiguresAreThisMachines) {
   EXPECT_EQ(json["memory"]["together"], sum);
   EXPECT_DOUBLE_EQ(json["step_seconds"].get<double>(),
                    json["compute_seconds"].get<double>() + json["waiting_seconds"].get<double>());
+}
+
+TEST(Plan, ASweepHasARowPerNumberOfRanks) {
+  const std::vector<std::string> run = {"plan", config("llada-8b"), "--sweep", "4,64,2000"};
+  const std::string text = output_of(run);
+  EXPECT_TRUE(contains(text, "!: more than the 79.0 GiB of a rank"));
+  EXPECT_TRUE(contains(text, "too small for 2000 data parallel ranks"));
+  std::vector<std::string> with_json = run;
+  with_json.push_back("--json");
+  std::istringstream lines(output_of(with_json));
+  std::vector<nlohmann::json> rows;
+  for (std::string line; std::getline(lines, line);) rows.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0]["fits"], false);
+  EXPECT_EQ(rows[1]["fits"], true);
+  EXPECT_TRUE(rows[2].contains("refused"));
+  const auto alone =
+      nlohmann::json::parse(output_of({"plan", config("llada-8b"), "--ranks", "64", "--json"}));
+  EXPECT_EQ(rows[1]["step_seconds"], alone["step_seconds"]);
+  EXPECT_EQ(rows[1]["memory"], alone["memory"]["together"]);
+  for (const char* list : {"8,", ",8", "8,x", "0", "8 16", "-1"})
+    EXPECT_TRUE(fails({"plan", config("llada-8b"), "--sweep", list}, 2, "must be numbers of ranks"))
+        << list;
+}
+
+// 14 bytes of each of 8,015,581,184 weights: bf16, an f32 master, two moments.
+TEST(Plan, AdvisesHowOftenToSave) {
+  const auto checkpoint = [](const std::vector<std::string>& further) {
+    std::vector<std::string> words = {
+        "plan", config("llada-8b"), "--ranks", "64",    "--json",          "--mtbf",
+        "64",   "--tflops",         "400",     "--set", "train.steps=1000"};
+    words.insert(words.end(), further.begin(), further.end());
+    return nlohmann::json::parse(output_of(words))["checkpoint"];
+  };
+  const auto between_steps = checkpoint({"--disk-bandwidth", "14"});  // of 8 nodes
+  EXPECT_EQ(between_steps["bytes"], 112218136576);
+  const double seconds = 112218136576 / (8 * 14e9);
+  EXPECT_NEAR(between_steps["still_seconds"].get<double>(), seconds, 1e-9);
+  // A failure an hour.
+  const double interval = std::sqrt(2 * seconds * 3600);
+  EXPECT_NEAR(between_steps["best_interval_seconds"].get<double>(), interval, 1e-6);
+  EXPECT_NEAR(between_steps["lost_share"].get<double>(), interval / 3600, 1e-9);
+  const auto async = checkpoint({"--disk-bandwidth", "14", "--set", "train.async_checkpoint=true"});
+  EXPECT_EQ(async["written_seconds"], between_steps["written_seconds"]);
+  EXPECT_NEAR(async["still_seconds"].get<double>(), 112218136576 / 64 / 10e9, 1e-9);
+  // Not more often than one can be written.
+  EXPECT_EQ(checkpoint({"--disk-bandwidth", "0.01", "--set",
+                        "train.async_checkpoint=true"})["best_interval_seconds"],
+            112218136576 / (8 * 0.01e9));
 }
 
 TEST(Plan, MistakesOfTheCommandLine) {

@@ -8,6 +8,7 @@
 #include "tests/data/support.h"
 #include "tests/support/support.h"
 #include "tests/training/support.h"
+#include "training/run_plan.h"
 
 namespace lacuna {
 namespace {
@@ -288,6 +289,17 @@ TEST(Trainer, SavesInTheBackground) {
   run.config.train.checkpoint_every = 1;
   run.config.train.keep_checkpoints = 0;
   run.config.train.steps = 6;
+  // The memory for the copy is planned.
+  run.config.train.async_checkpoint = true;
+  {
+    const Trainer trainer = run.trainer();
+    const std::int64_t planned = plan_run(trainer.config(), 1).memory.save_buffer,
+                       taken = CheckpointSave::buffer_bytes(
+                           trainer.weights(),
+                           saved_groups(trainer.weights(), trainer.updater().optimizer(),
+                                        {{0, trainer.weights().flat().count()}}));
+    EXPECT_NEAR(double(planned), double(taken), 0.02 * double(taken));
+  }
   std::vector<std::string> files[2];
   for (const bool async : {false, true}) {
     run.config.train.async_checkpoint = async;

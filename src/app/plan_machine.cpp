@@ -1,0 +1,73 @@
+#include "app/plan_machine.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "config/dtype.h"
+#include "kernels/backend.h"
+#include "kernels/bench/peak.h"
+#include "training/save_interval.h"
+
+namespace lacuna {
+namespace {
+
+// Between two ranks on one machine, through MPI's shared memory (docs/multi-node.md), and 10 Gb/s.
+constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
+
+}  // namespace
+
+Machine machine_for(const Config& config, const PlanOptions& options) {
+  Machine m;
+  const bool host = config.compute.device == DeviceKind::cpu;
+  if (options.memory) m.memory = std::int64_t(*options.memory);
+  if (options.ranks)
+    m.ranks = *options.ranks;
+  else if (host)
+    m.ranks = int(config.parallel.tensor_parallel);
+  else
+    m.ranks =
+        fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor_parallel));
+  m.per_node = options.per_node.value_or(host ? m.ranks : 8);
+  const int here = std::min(m.ranks, m.per_node);
+  if (host) {
+    if (!options.memory) m.memory = memory_of_device(config, here);
+    m.node_bytes = kHostNodeBytes;
+    m.network_bytes = kHostNetworkBytes;
+  }
+  if (options.tflops) {
+    m.flops = *options.tflops * 1e12;
+    m.flops_source = "given";
+  } else if (host) {
+    const int threads = int(config.compute.threads);
+    const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
+    m.flops = measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
+    m.flops_source = "what GEMMs reach here";
+  }
+  if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;
+  if (options.network_bandwidth) m.network_bytes = *options.network_bandwidth * 1e9;
+  if (options.disk_bandwidth) m.disk_bytes = *options.disk_bandwidth * 1e9;
+  if (options.mtbf_hours) m.seconds_between_failures = *options.mtbf_hours * 3600;
+  return m;
+}
+
+StepTime step_time(const RunPlan& plan, const Machine& m) {
+  return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
+                             m.ranks <= m.per_node ? m.node_bytes : m.network_bytes});
+}
+
+double tokens_of(const Config& c) {
+  return double(c.train.batch_size) * double(c.data.sequence_length);
+}
+
+CheckpointCost checkpoint_cost(const RunPlan& plan, const Config& config, const Machine& m) {
+  const auto bytes = double(plan.checkpoint_bytes);
+  CheckpointCost cost;
+  cost.written = bytes / (m.disk_bytes * m.nodes());
+  cost.still = config.train.async_checkpoint ? bytes / m.ranks / m.copy_bytes : cost.written;
+  const double between = m.seconds_between_failures / m.ranks;
+  cost.interval = std::max(best_save_interval(cost.still, between), cost.written);
+  cost.lost_share = lost_to_saving(cost.interval, cost.still, between);
+  return cost;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/device_memory.h"
+#include "config/config.h"
+#include "training/run_plan.h"
+
+namespace lacuna {
+
+/// What the options of `lacuna plan` say; none: a default of machine_for().
+struct PlanOptions {
+  std::vector<std::string> configs, overrides;
+  std::optional<int> ranks, per_node;
+  std::optional<std::uint64_t> memory;                              // bytes
+  std::optional<double> tflops, node_bandwidth, network_bandwidth;  // TFLOP/s, GB/s
+  std::optional<double> disk_bandwidth, mtbf_hours;                 // GB/s; of a rank's device
+  std::string sweep;                                                // "8,64": numbers of ranks
+  bool json = false;
+};
+
+/// What a rank has. The defaults are an H100 SXM's of 80 GB, and this machine's for a run on CPUs.
+struct Machine {
+  int ranks = 1, per_node = 8;
+  std::int64_t memory = kGpuMemory;
+  double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
+  std::string flops_source = "assumed";
+  double disk_bytes = 2e9;   // that the ranks of a node write together, each second
+  double copy_bytes = 10e9;  // of a rank to main memory, each second
+  /// Seconds between failures of a rank's device or its machine: 16,384 H100s had 419 unexpected
+  /// interruptions in 54 days (Llama 3, arXiv:2407.21783, section 3.3.4).
+  double seconds_between_failures = 16384 * 54 * 86400.0 / 419;
+
+  int nodes() const { return (ranks + per_node - 1) / per_node; }
+};
+
+Machine machine_for(const Config& config, const PlanOptions& options);
+StepTime step_time(const RunPlan& plan, const Machine& machine);
+/// That all ranks together are trained on in a step.
+double tokens_of(const Config& config);
+
+/// What checkpoints cost a run: how long training stands still for one, how long one takes to be
+/// written, and how often one should be written.
+struct CheckpointCost {
+  double still = 0, written = 0, interval = 0;  // seconds
+  double lost_share = 0;  // of the time, at that interval: standing still, and steps done again
+};
+CheckpointCost checkpoint_cost(const RunPlan& plan, const Config& config, const Machine& machine);
+
+}  // namespace lacuna

@@ -231,6 +231,7 @@ struct TrainConfig {
   std::int64_t sample_length = 64;
   std::string sample_prompt;
   std::int64_t max_bad_steps = 10;
+  std::vector<std::string> recompute;
 
   bool operator==(const TrainConfig&) const = default;
   template <class Self, class Visitor>
@@ -278,6 +279,9 @@ struct TrainConfig {
     visit(c.sample_prompt, "sample_prompt", "how such a text begins");
     visit(c.max_bad_steps, "max_bad_steps",
           "steps in a row with a NaN or infinite gradient after which the run stops");
+    visit(c.recompute, "recompute",
+          "activations that the backward pass computes again instead of keeping them: gate_up (of "
+          "the feed-forward), qkv (queries, keys and values), block (all but its input)");
   }
 };
 

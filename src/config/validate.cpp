@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "config/words.h"
 #include "core/check.h"
@@ -145,6 +147,16 @@ void check_block_diffusion(const Config& c) {
     data.broken("sequence_length", length, "must be at least 2");
 }
 
+void check_recompute(const Rules& rules, const std::vector<std::string>& recompute) {
+  static constexpr std::array<std::string_view, 3> words = {"gate_up", "qkv", "block"};
+  for (auto word = recompute.begin(); word != recompute.end(); ++word) {
+    if (std::find(words.begin(), words.end(), *word) == words.end())
+      rules.broken("recompute", recompute, "may hold gate_up, qkv and block");
+    if (std::find(recompute.begin(), word, *word) != word)
+      rules.broken("recompute", recompute, "names " + *word + " twice");
+  }
+}
+
 void check_train(const Config& c) {
   const TrainConfig& t = c.train;
   const Rules rules("train");
@@ -175,6 +187,7 @@ void check_train(const Config& c) {
         "sample_length", t.sample_length,
         "must be at most " + Rules("model").named("max_seq_length", c.model.max_seq_length));
   rules.between("max_bad_steps", t.max_bad_steps, 1);
+  check_recompute(rules, t.recompute);
   const Attention needed = t.objective == Objective::autoregressive    ? Attention::causal
                            : t.objective == Objective::block_diffusion ? Attention::block_causal
                                                                        : Attention::bidirectional;

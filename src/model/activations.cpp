@@ -45,30 +45,44 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   if (m.qkv_bias) slots.ones = plan.add("scratch/ones", {N}, dtype);
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
-  // block's room for all.
-  const auto keeping = [&](std::int64_t l) {
-    const bool last = l + 1 == m.num_layers;
-    const std::int64_t rows = last ? M : N, stream = last ? M : each;
-    const auto add = [&](const char* name, Shape shape, DType type) {
-      return plan.add(str("activations/blocks.", l, ".", name), shape, type);
+  // block's room for all. What is recomputed has one tensor of the most rows that a block needs.
+  struct BlockRows {
+    std::int64_t x, normed, queries, stream;
+  };
+  const bool all_again = limits.recompute.block, qkv_again = all_again || limits.recompute.qkv,
+             gate_up_again = all_again || limits.recompute.gate_up;
+  const auto add_block = [&](BlockSlots& b, const std::string& of, const BlockRows& rows,
+                             bool recomputed) {
+    const auto add = [&](Slot BlockSlots::*slot, const char* name, bool again, Shape shape,
+                         DType type) {
+      if (again == recomputed) b.*slot = plan.add(str("activations/", of, ".", name), shape, type);
     };
     const std::int64_t K = own.key_heads;
-    const auto add_normed = [&](const char* name, Shape shape, DType type) {
-      return m.qk_norm ? add(name, shape, type) : Slot();
-    };
-    // All rows of x where embeddings are put together, and where rows come together again.
-    return BlockSlots{.x = add("x", {l == 0 || last ? padded : each, C}, dtype),
-                      .attention_rstd = add("attention_rstd", {last ? N : each}, DType::f32),
-                      .qkv = add("qkv", {N, packed}, dtype),
-                      .attn_out = add("attn_out", {rows, H * D}, dtype),
-                      .lse = add("lse", {rows, H}, DType::f32),
-                      .residual_mid = add("residual_mid", {stream, C}, dtype),
-                      .ffn_rstd = add("ffn_rstd", {stream}, DType::f32),
-                      .gate_up = add("gate_up", {rows, 2 * F}, dtype),
-                      .query_x = add_normed("query_x", {rows * H, D}, dtype),
-                      .query_rstd = add_normed("query_rstd", {rows * H}, DType::f32),
-                      .key_x = add_normed("key_x", {N * K, D}, dtype),
-                      .key_rstd = add_normed("key_rstd", {N * K}, DType::f32)};
+    add(&BlockSlots::x, "x", false, {rows.x, C}, dtype);
+    add(&BlockSlots::attention_rstd, "attention_rstd", all_again, {rows.normed}, DType::f32);
+    add(&BlockSlots::qkv, "qkv", qkv_again, {N, packed}, dtype);
+    add(&BlockSlots::attn_out, "attn_out", all_again, {rows.queries, H * D}, dtype);
+    add(&BlockSlots::lse, "lse", all_again, {rows.queries, H}, DType::f32);
+    add(&BlockSlots::residual_mid, "residual_mid", all_again, {rows.stream, C}, dtype);
+    add(&BlockSlots::ffn_rstd, "ffn_rstd", all_again, {rows.stream}, DType::f32);
+    add(&BlockSlots::gate_up, "gate_up", gate_up_again, {rows.queries, 2 * F}, dtype);
+    if (!m.qk_norm) return;
+    add(&BlockSlots::query_x, "query_x", qkv_again, {rows.queries * H, D}, dtype);
+    add(&BlockSlots::query_rstd, "query_rstd", qkv_again, {rows.queries * H}, DType::f32);
+    add(&BlockSlots::key_x, "key_x", qkv_again, {N * K, D}, dtype);
+    add(&BlockSlots::key_rstd, "key_rstd", qkv_again, {N * K}, DType::f32);
+  };
+  const auto add_kept_blocks = [&] {
+    const bool one = m.num_layers == 1;
+    BlockSlots shared;
+    add_block(shared, "recomputed", {padded, N, one ? M : N, one ? M : std::max(each, M)}, true);
+    for (std::int64_t l = 0; l < m.num_layers; ++l) {
+      const bool last = l + 1 == m.num_layers;
+      // All rows of x where embeddings are put together, and where rows come together again.
+      const BlockRows rows = {l == 0 || last ? padded : each, last ? N : each, last ? M : N,
+                              last ? M : each};
+      add_block(slots.blocks.emplace_back(shared), str("blocks.", l), rows, false);
+    }
   };
   const auto passing = [&] {
     const Slot heads_rstd =
@@ -92,7 +106,7 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
         .key_rstd = heads_rstd};
   };
   if (limits.training) {
-    for (std::int64_t l = 0; l < m.num_layers; ++l) slots.blocks.push_back(keeping(l));
+    add_kept_blocks();
     slots.final_x = plan.add("activations/final_x", {M, C}, dtype);
     slots.final_rstd = plan.add("activations/final_rstd", {M}, DType::f32);
   } else {

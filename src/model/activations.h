@@ -59,8 +59,9 @@ struct FinalActivations {
 };
 
 /// All memory of a Model, allocated once, and views of as much of it as a pass needs. A norm's
-/// result is not kept: computing it again from x costs one pass over memory. Without training
-/// nothing is kept: blocks share everything, and within a block what lives at different times.
+/// result is not kept: computing it again from x costs one pass over memory. What is recomputed has
+/// one tensor, which all blocks share. Without training nothing is kept: blocks share everything,
+/// and within a block what lives at different times.
 class Activations {
  public:
   /// Throws Error with the memory table when the memory cannot be had.

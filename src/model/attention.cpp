@@ -141,6 +141,20 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
 
 }  // namespace
 
+void norm_attention_input(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
+                          const Scratch& keys) {
+  pass.ops.rmsnorm_forward(own_rows(keys, keys.h), a.attention_rstd, a.x, w.attention_norm,
+                           pass.norm_eps);
+  gather_rows_of(pass, keys, keys.h_parts);
+}
+
+void recompute_qkv(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
+                   const BlockActivations& a, const Scratch& keys) {
+  CHECK(queries.are_all(), "queries of some rows are computed again");
+  norm_attention_input(pass, w, a, keys);
+  project(pass, queries, Packed(a.qkv, queries.attention, a.qkv.rows()), w, a, keys, keys);
+}
+
 void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                        const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   const Packed x(a.qkv, queries.attention, s.h.rows());
@@ -172,8 +186,7 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   normalise_heads_backward(pass, d.k, w.key_norm, dw.key_norm, a.key_norm, keys);
 
   const Tensor h = own_rows(keys, keys.h);
-  ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.attention_norm, pass.norm_eps);
-  gather_rows_of(pass, keys, keys.h_parts);
+  norm_attention_input(pass, w, a, keys);
   project_backward(pass, queries, d, w, dw, keys, s);
   sum_h(pass, keys);
   ops.rmsnorm_backward(own_rows(keys, keys.d_x), dw.attention_norm, h, a.x, a.attention_rstd,

@@ -19,4 +19,11 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
                         BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
                         const Scratch& s);
 
+/// What the backward pass needs of the forward pass and did not keep: keys.h = the norm of a.x, of
+/// all rows, and a.qkv again. Where all rows are queries.
+void norm_attention_input(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
+                          const Scratch& keys);
+void recompute_qkv(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
+                   const BlockActivations& a, const Scratch& keys);
+
 }  // namespace lacuna

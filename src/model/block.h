@@ -15,8 +15,9 @@ namespace lacuna {
 void block_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                    const BlockActivations& a, const Scratch& keys, const Scratch& s);
 /// s.d_x: in, the gradient of the block's result; keys.d_x: out, of a.x. Added to `dw`.
+/// `recompute`: what of `a` another block has overwritten.
 void block_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                     BlockTensors& dw, const BlockActivations& a, const Scratch& keys,
-                    const Scratch& s);
+                    const Scratch& s, const Recompute& recompute = {});
 
 }  // namespace lacuna

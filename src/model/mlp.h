@@ -10,8 +10,14 @@ namespace lacuna {
 void mlp_forward(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                  const Scratch& s);
 /// s.d_x [M,C]: in, the gradient of the stream behind the feed-forward; out, of the stream before
-/// it and its norm. Added to `dw`. Overwrites a.gate_up.
+/// it and its norm. Added to `dw`. Overwrites a.gate_up. `normed`: s.h holds the normalised stream.
 void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
-                  const BlockActivations& a, const Scratch& s);
+                  const BlockActivations& a, const Scratch& s, bool normed = false);
+
+/// The first parts of the forward pass: s.h = the norm of a.residual_mid, of all rows; a.gate_up.
+void norm_mlp_input(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
+                    const Scratch& s);
+void project_gate_up(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
+                     const Scratch& s);
 
 }  // namespace lacuna

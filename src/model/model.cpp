@@ -202,7 +202,7 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   complete(gradients.blocks.back().attention_norm);
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
-                   all);
+                   all, s.limits.recompute);
     if (observer) s.add_up_norms(gradients, l);
     complete(gradients.blocks[l].attention_norm);
   }

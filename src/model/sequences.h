@@ -41,6 +41,17 @@ struct Sequences {
   static Sequences equal(std::int64_t count, std::int64_t length);
 };
 
+/// What a backward pass computes again, block by block, instead of keeping it from the forward pass
+/// (train.recompute; Chen et al., arXiv:1604.06174). By the same operations on the same tensors, so
+/// that no bit changes. Not in the last block, from which the backward pass begins.
+struct Recompute {
+  bool gate_up = false;  // of the feed-forward, from the stream before it
+  bool qkv = false;      // rotated queries and keys, and values, from the block's input
+  bool block = false;    // both, what attention gave, and the stream between: all but the input
+
+  bool operator==(const Recompute&) const = default;
+};
+
 /// The most that one forward pass may be asked for.
 struct ModelLimits {
   std::int64_t rows;            // tokens N
@@ -48,6 +59,7 @@ struct ModelLimits {
   std::int64_t logit_rows;      // M
   bool training;                // keep what backward() needs; without, blocks share their memory
   std::int64_t cache_rows = 0;  // of the KV cache; 0: none. Not in training
+  Recompute recompute = {};     // in training
 
   /// Attention is cut into segments: of a cache also the gaps between sequences.
   std::int64_t segments() const { return cache_rows > 0 ? 2 * sequences + 1 : sequences; }

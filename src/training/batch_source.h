@@ -13,6 +13,8 @@ NoiseOptions noise_options(const Config& config);
 /// The same for validation, which takes one noisy view of each sequence and the objective's
 /// bound alone.
 NoiseOptions validation_noise(const Config& config);
+/// train.recompute.
+Recompute recompute_of(const TrainConfig& train);
 /// The most that a micro-batch of `sequences` sequences with `tokens` tokens in all may have.
 ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences);
 /// The most tokens of sequences that fit in such limits during validation.

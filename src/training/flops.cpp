@@ -70,6 +70,21 @@ double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int
   return product_flops(model, work_of(model, sequences, length, predicted), 6, 14);
 }
 
+double recomputed_flops(const ModelConfig& m, const PassWork& work, const Recompute& recompute) {
+  double weights = 0;
+  for (const WeightSpec& spec : weight_table()) {
+    if (!spec.in_block() || spec.kind != WeightKind::matrix) continue;
+    const bool gate_up = spec.role == WeightRole::gate || spec.role == WeightRole::up,
+               qkv = spec.role == WeightRole::query || spec.role == WeightRole::key ||
+                     spec.role == WeightRole::value;
+    const bool again = recompute.block ? spec.role != WeightRole::ffn_out
+                                       : (gate_up && recompute.gate_up) || (qkv && recompute.qkv);
+    if (again) weights += double(spec.shape(m).count());
+  }
+  const double attention = recompute.block ? 4 * double(m.num_heads * m.head_width()) : 0;
+  return double(m.num_layers - 1) * (2 * work.rows * weights + attention * work.pairs);
+}
+
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted) {
   return product_flops(model, work_of(model, sequences, length, predicted), 2, 4);

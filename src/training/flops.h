@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "config/config.h"
+#include "model/sequences.h"
 
 namespace lacuna {
 
@@ -39,6 +40,10 @@ double training_flops(const ModelConfig& model, std::int64_t sequences, std::int
 /// The same with what backward computes again, the attention scores: 14 C (...) S instead of 12.
 double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);
+
+/// What the backward pass computes again on top of that (train.recompute): of every block but the
+/// last, the products of what is named, of N rows, and for a whole block 4 C N S of attention.
+double recomputed_flops(const ModelConfig& model, const PassWork& work, const Recompute& recompute);
 
 /// Of a forward pass alone: a third of the products, 4 C (...) S of attention.
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,

@@ -51,9 +51,18 @@ NoiseOptions validation_noise(const Config& config) {
 }
 
 ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences) {
+  ModelLimits limits = {tokens, sequences, tokens, true};
   if (config.train.objective == Objective::block_diffusion)
-    return block_limits(noise_options(config).blocks, tokens, sequences, true);
-  return {tokens, sequences, tokens, true};
+    limits = block_limits(noise_options(config).blocks, tokens, sequences, true);
+  limits.recompute = recompute_of(config.train);
+  return limits;
+}
+
+Recompute recompute_of(const TrainConfig& train) {
+  const auto named = [&](const char* what) {
+    return std::find(train.recompute.begin(), train.recompute.end(), what) != train.recompute.end();
+  };
+  return {.gate_up = named("gate_up"), .qkv = named("qkv"), .block = named("block")};
 }
 
 std::int64_t validation_tokens(const Config& config, const ModelLimits& limits) {

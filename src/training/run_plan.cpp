@@ -80,10 +80,13 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
 /// mlp.cpp, head.cpp, vocab_parallel_embedding.cpp. Of N rows M get logits. With sequence
 /// parallelism rows are gathered as often as they are summed forward, twice as often backward, each
 /// half of a whole sum; and once more before the first block, before the last, in which they come
-/// together, and at the embedding.
-double summed_rows(double layers, double N, double M, bool split) {
-  const double embedding = split ? 2.5 * N : N, blocks = (layers - 1) * (split ? 5 : 4) * N,
-               last_forward = 2 * M, head = M, last_backward = M + N;
+/// together, and at the embedding. A block that is recomputed sums what attention gave once more;
+/// its queries, keys and values need rows gathered.
+double summed_rows(double layers, double N, double M, bool split, const Recompute& recompute) {
+  const double again = recompute.block ? 1 : recompute.qkv && split ? 0.5 : 0;
+  const double embedding = split ? 2.5 * N : N,
+               blocks = (layers - 1) * ((split ? 5 : 4) + again) * N, last_forward = 2 * M,
+               head = M, last_backward = M + N;
   return embedding + blocks + last_forward + head + last_backward;
 }
 
@@ -151,7 +154,10 @@ RunPlan plan_run(const Config& c, int ranks) {
                      most = share_of_samples(B, plan.data - 1, plan.data).count,
                      micro = std::min(c.train.micro_batch_size, most);
   plan.micro_batches = (most + micro - 1) / micro;
-  plan.flops = training_flops(c.model, expected_work(c, B));
+  const PassWork work = expected_work(c, B);
+  const Recompute recompute = recompute_of(c.train);
+  plan.flops = training_flops(c.model, work);
+  plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   plan.checkpoint_bytes = plan.parameters * saved_bytes(type_of(c.compute.dtype));
@@ -165,14 +171,14 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
       summed_rows(double(c.model.num_layers), rank_work.rows, rank_work.predicted,
-                  share.is_sequence_parallel(c.model.num_layers));
+                  share.is_sequence_parallel(c.model.num_layers), recompute);
   return plan;
 }
 
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   StepTime time;
   const int ranks = plan.data * plan.tensor;
-  time.compute = plan.flops / ranks / machine.flops_per_second;
+  time.compute = (plan.flops + plan.recomputed_flops) / ranks / machine.flops_per_second;
   // Two thirds of a micro-batch's time are its backward pass.
   const double behind = time.compute / double(plan.micro_batches) * 2 / 3;
   const double gradients = plan.gradient_bytes / machine.data_bytes_per_second;

@@ -35,6 +35,7 @@ struct RunPlan {
   Memory memory;
   std::int64_t parameters = 0;
   double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
+  double recomputed_flops = 0;  // by train.recompute, on top of those
   /// Bytes that a rank sends and receives per step. Gradients: while the last micro-batch's
   /// backward pass goes on. Weights: after the update, of sharded states. Activations: between the
   /// layers.

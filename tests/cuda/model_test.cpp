@@ -94,6 +94,26 @@ TEST_P(CudaModelTest, ThreeStepsOfTrainingWithBiases) {
   expect_same_training(device(), host, config, type());
 }
 
+TEST_P(CudaModelTest, RecomputationChangesNoBit) {
+  ModelConfig config = tiny(128, 2, 1);
+  config.num_layers = 3;
+  config.qk_norm = true;
+  const auto trained = [&](const Recompute& recompute) {
+    Training run(device(), config, type(), recompute);
+    initialise(run.optimizer.master().pieces(), run.weights, config, 1, device());
+    run.optimizer.cast_master_weights();
+    std::vector<float> losses = run.step(batch_of(config, 1), 1);
+    const std::vector<float> gradients = read(device(), run.gradients.flat());
+    losses.insert(losses.end(), gradients.begin(), gradients.end());
+    return losses;
+  };
+  const std::vector<float> expected = trained({});
+  EXPECT_EQ(trained({.gate_up = true}), expected);
+  EXPECT_EQ(trained({.qkv = true}), expected);
+  EXPECT_EQ(trained({.gate_up = true, .qkv = true}), expected);
+  EXPECT_EQ(trained({.block = true}), expected);
+}
+
 /// In f32 alone: in bf16 the largest logit may be another.
 using CudaSamplerTest = CudaOpsTest;
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaSamplerTest, ::testing::ValuesIn(f32_cases()), case_name);

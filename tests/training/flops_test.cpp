@@ -50,5 +50,19 @@ TEST(Flops, WhatATokenThatIsNotPredictedSpares) {
   EXPECT_DOUBLE_EQ(training_flops(m, 5, 16, 80) - training_flops(m, 5, 16, 79), spared);
 }
 
+// Of the two blocks before the last, for every token: 2 per weight, and 4 C per query and key.
+TEST(Flops, WhatIsRecomputed) {
+  const ModelConfig m = model();
+  const PassWork work = work_of(m, 5, 16, 40);
+  const double N = 5 * 16, gate_up = 2 * 24 * 40, qkv = 24 * (24 + 2 * 2 * 4);
+  EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {}), 0);
+  EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {.gate_up = true}), 2 * 2 * N * gate_up);
+  EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {.gate_up = true, .qkv = true}),
+                   2 * 2 * N * (gate_up + qkv));
+  const double block = 2 * 2 * N * (gate_up + qkv + 24 * 24) + 2 * 4 * 24 * N * 16;
+  EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {.block = true}), block);
+  EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {.gate_up = true, .qkv = true, .block = true}), block);
+}
+
 }  // namespace
 }  // namespace lacuna

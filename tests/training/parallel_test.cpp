@@ -89,6 +89,7 @@ class Layouts : public ::testing::Test {
   }
 
   void validation_is_shared();
+  RunPlan expect_planned(const Config& config, const Layout& layout);
   void the_plan_counts_what_is_allocated();
   /// From now on runs train on a text, and can write one.
   void write_text() {
@@ -156,6 +157,65 @@ TEST_F(Layouts, SplitRowsTakeLessMemory) {
   const std::int64_t saved = 4 * others * (config.model.hidden_size * (11 + 10) + 11 * 2);
   EXPECT_NEAR(double(whole - split), double(saved), 43 * 64.0);
   EXPECT_GT(whole - split, saved / 2);
+}
+
+// On every layout, of every kind of block, in both types: losses, norms and weights keep their
+// bits. A block in between has neighbours on both sides.
+TEST_F(Layouts, RecomputationChangesNoBit) {
+  using Words = std::vector<std::string>;
+  const std::vector<Words> choices = {{"gate_up"}, {"qkv"}, {"gate_up", "qkv"}, {"block"}};
+  for (const Variant* variant : {&kVariants[0], &kVariants[3], &kVariants[4], &kBlockVariants[1]})
+    for (const Precision type : {Precision::f32, Precision::bf16})
+      for (const Layout& layout : layouts(world_->size())) {
+        if (layout.micro_batch != 3 || layout.zero != 0) continue;
+        SCOPED_TRACE(str(variant->name, ", ", layout, ", ", word_of(type)));
+        Config config = run_.in("recomputed", layout);
+        config.model.num_layers = 3;
+        config.compute.dtype = type;
+        variant->apply(config);
+        const auto of = [&](const Words& recompute) {
+          config.train.output = run_.path(str("recomputed-", number_++));
+          config.train.recompute = recompute;
+          return config;
+        };
+        DeviceMesh grid(testing::world(), layout.tensor);
+        Trainer kept(of({}), run_.ops, on(grid));
+        std::vector<StepResult> expected;
+        for (int step = 0; step < 2; ++step) expected.push_back(kept.step());
+        for (const Words& words : choices) {
+          Trainer again(of(words), run_.ops, on(grid));
+          for (const StepResult& step : expected) {
+            const StepResult result = again.step();
+            EXPECT_EQ(result.loss, step.loss) << words.back();
+            EXPECT_EQ(result.grad_norm, step.grad_norm) << words.back();
+            EXPECT_EQ(result.record.flops, step.record.flops) << words.back();
+          }
+          EXPECT_TRUE(same_bits(again.weights(), kept.weights())) << words.back();
+        }
+      }
+}
+
+// The more is recomputed the less a block keeps, and the plan knows it to the byte.
+TEST_F(Layouts, ThePlanCountsWhatRecomputationLeaves) {
+  using Words = std::vector<std::string>;
+  const std::vector<Words> choices = {{}, {"gate_up"}, {"gate_up", "qkv"}, {"block"}};
+  for (const Layout& layout : layouts(world_->size())) {
+    if (layout.micro_batch != 1 || layout.zero != 0) continue;
+    SCOPED_TRACE(str(layout));
+    std::vector<std::int64_t> activations;
+    for (const Words& words : choices) {
+      Config config = run_.in(str("kept-", number_++), layout);
+      config.model.num_layers = 8;
+      config.train.recompute = words;
+      activations.push_back(expect_planned(config, layout).memory.activations);
+    }
+    for (std::size_t i = 1; i < activations.size(); ++i)
+      EXPECT_LT(activations[i], activations[i - 1]);
+    const Config& c = run_.config;
+    const std::int64_t rows = c.data.sequence_length, F = c.model.intermediate_size / layout.tensor;
+    // Seven of the eight blocks have no gate and up projection of their own.
+    EXPECT_EQ(activations[0] - activations[1], 4 * 7 * rows * 2 * F);
+  }
 }
 
 TEST_F(Layouts, ShardedStatesChangeNoBit) {
@@ -378,6 +438,21 @@ class CountedOps final : public CpuOps {
   CountedMemory counted;
 };
 
+/// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
+RunPlan Layouts::expect_planned(const Config& config, const Layout& layout) {
+  CountedOps ops;
+  DeviceMesh grid(testing::world(), layout.tensor);
+  TrainerOptions options = on(grid);
+  options.bucket_bytes = kBucketBytes;
+  const Trainer trainer(config, ops, options);
+  const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
+  const RunPlan plan = plan_run(trainer.config(), world_->size());
+  EXPECT_EQ(plan.parameters, trainer.weights().parameters());
+  EXPECT_LE(double(plan.memory.total()), most);
+  EXPECT_GE(double(plan.memory.total()), most - 1024);
+  return plan;
+}
+
 TEST_F(Layouts, ThePlanCountsWhatIsAllocated) { the_plan_counts_what_is_allocated(); }
 TEST_F(Layouts, ThePlanCountsWhatBlocksAllocate) {
   kBlockVariants[1].apply(run_.config);
@@ -387,17 +462,7 @@ TEST_F(Layouts, ThePlanCountsWhatBlocksAllocate) {
 void Layouts::the_plan_counts_what_is_allocated() {
   for (const Layout& layout : layouts(world_->size())) {
     SCOPED_TRACE(str(layout));
-    CountedOps ops;
-    DeviceMesh grid(testing::world(), layout.tensor);
-    TrainerOptions options = on(grid);
-    options.bucket_bytes = kBucketBytes;
-    const Trainer trainer(run_.in(str("planned-", number_++), layout), ops, options);
-    const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
-    const RunPlan plan = plan_run(trainer.config(), world_->size());
-    EXPECT_EQ(plan.parameters, trainer.weights().parameters());
-    // But for the optimizer's few sums.
-    EXPECT_LE(double(plan.memory.total()), most);
-    EXPECT_GE(double(plan.memory.total()), most - 1024);
+    expect_planned(run_.in(str("planned-", number_++), layout), layout);
   }
 }
 
@@ -412,16 +477,7 @@ TEST_F(Layouts, ThePlanCountsSampleTexts) {
       variant.apply(run_.config);
       Config config = run_.in(str("planned-", number_++), layout);
       config.train.sample_every = 2;
-      CountedOps ops;
-      DeviceMesh grid(testing::world(), layout.tensor);
-      TrainerOptions options = on(grid);
-      options.bucket_bytes = kBucketBytes;
-      const Trainer trainer(config, ops, options);
-      const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
-      const RunPlan plan = plan_run(trainer.config(), world_->size());
-      EXPECT_GT(plan.memory.sampling, 0);
-      EXPECT_LE(double(plan.memory.total()), most);
-      EXPECT_GE(double(plan.memory.total()), most - 1024);
+      EXPECT_GT(expect_planned(config, layout).memory.sampling, 0);
     }
 }
 
@@ -451,22 +507,24 @@ TEST_F(Layouts, SumsOfActivationsAreThoseOfThePlan) {
   kVariants[2].apply(run_.config);
   run_.config.train.random_length_fraction = 0;
   run_.config.model.num_layers = 3;
-  for (const bool split : {false, true}) {
-    const Config config = run_.in(str("sums-", split), {n, 0, 3, split});
-    DeviceMesh grid(testing::world(), n);
-    Trainer trainer(config, run_.ops, on(grid));
-    trainer.step();
-    const std::int64_t before = grid.tensor().stats().bytes_sent;
-    trainer.step();
-    const double sent = reduced(grid.world(), double(grid.tensor().stats().bytes_sent - before));
-    const double formula = n * plan_run(config, n).activation_bytes;
-    // Besides, whole to each rank, being small: of each predicted row a maximum, a sum and a
-    // target's logit, at most in f64; the gradients of two norms in two blocks; a few figures of
-    // the step.
-    const double rows = 6 * 31;
-    EXPECT_GE(sent, formula) << split;
-    EXPECT_LE(sent, formula + n * (n - 1) * (rows * 3 * 8 + 4 * 64 + 256)) << split;
-  }
+  for (const char* again : {"", "qkv", "block"})
+    for (const bool split : {false, true}) {
+      Config config = run_.in(str("sums-", number_++), {n, 0, 3, split});
+      if (*again) config.train.recompute = {again};
+      DeviceMesh grid(testing::world(), n);
+      Trainer trainer(config, run_.ops, on(grid));
+      trainer.step();
+      const std::int64_t before = grid.tensor().stats().bytes_sent;
+      trainer.step();
+      const double sent = reduced(grid.world(), double(grid.tensor().stats().bytes_sent - before));
+      const double formula = n * plan_run(config, n).activation_bytes;
+      // Besides, whole to each rank, being small: of each predicted row a maximum, a sum and a
+      // target's logit, at most in f64; the gradients of two norms in two blocks; a few figures of
+      // the step.
+      const double rows = 6 * 31;
+      EXPECT_GE(sent, formula) << split;
+      EXPECT_LE(sent, formula + n * (n - 1) * (rows * 3 * 8 + 4 * 64 + 256)) << split;
+    }
 }
 
 }  // namespace

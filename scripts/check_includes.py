@@ -36,7 +36,8 @@ ARROWS = {
     "decoding": ["model"],
     "training": ["diffusion", "decoding", "data", "model_io"],
     "evaluation": ["diffusion", "decoding", "data", "checkpoint"],
-    "server": ["evaluation", "model_io"],
+    "structured": ["decoding", "tokenizer"],
+    "server": ["evaluation", "structured", "model_io"],
     "app": ["training", "server"],
 }
 # Arrows that nobody else goes on by.

@@ -21,12 +21,15 @@
 #include "app/standard_io.h"
 #include "app/token_ids.h"
 #include "core/check.h"
+#include "core/input_file.h"
 #include "core/log.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "decoding/generate.h"
+#include "decoding/make_strategy.h"
 #include "evaluation/gap_text.h"
 #include "model_io/loaded_model.h"
+#include "structured/json_skeleton.h"
 #include "tokenizer/answer_text.h"
 #include "tokenizer/tokenizer.h"
 
@@ -37,17 +40,18 @@ constexpr std::int64_t kDefaultLength = 128;
 constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {
-  std::string checkpoint, prompt, tokens, infill, chat_template, stats_json, steps_map;
+  std::string checkpoint, prompt, tokens, infill, json_schema, chat_template, stats_json, steps_map;
   DecodingArguments decoding;
-  std::int64_t samples = 1, tensor_parallel = 1;
+  std::int64_t samples = 1, tensor_parallel = 1, string_tokens = kStringTokens;
   BackendOptions backend;
   bool chat = false, ids = false, show = false, echo = false, stats = false;
 
   /// What all ranks must agree in, beside the decoding options.
   std::string agreed() const {
     return str("--checkpoint ", checkpoint, "\n--prompt ", prompt, "\n--tokens ", tokens,
-               "\n--infill ", infill, "\n--num-samples ", samples, "\n--tensor-parallel ",
-               tensor_parallel, "\n", backend.agreed());
+               "\n--infill ", infill, "\n--json-schema ", json_schema, "\n--string-tokens ",
+               string_tokens, "\n--num-samples ", samples, "\n--tensor-parallel ", tensor_parallel,
+               "\n", backend.agreed());
   }
 };
 
@@ -110,7 +114,9 @@ class Printer {
       if (arguments_.echo)
         out +=
             arguments_.tokens.empty() ? arguments_.prompt : answer_text(*source_.tokenizer, prompt);
-      out += answer_text(*source_.tokenizer, answer, {source_.config.eos_token});
+      // In JSON the end token stands behind short values, and the text goes on.
+      out += answer_text(*source_.tokenizer, answer,
+                         {arguments_.json_schema.empty() ? source_.config.eos_token : -1});
     }
     out += '\n';
     output_.write(out);
@@ -211,6 +217,45 @@ void infill(const Arguments& a, const MpiSession& mpi) {
                    0);
 }
 
+/// Generates JSON that conforms to a schema.
+void sample_json(const Arguments& a, const MpiSession& mpi) {
+  ModelSource source(a.checkpoint);
+  const Tokenizer& tokenizer = source.need_tokenizer("--json-schema needs one");
+  JsonSkeleton skeleton;
+  try {
+    skeleton = SkeletonWriter(tokenizer, source.config)
+                   .write(parse_json_schema(read_file(a.json_schema)), a.string_tokens);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& e) {
+    throw Error(a.json_schema + ": " + e.what());
+  }
+  const std::vector<std::int32_t> prompt = prompt_ids(a, source);
+  const auto length = std::int64_t(prompt.size()), made = std::int64_t(skeleton.tokens.size());
+  for (const char* field : {"gen_length", "block_length", "initial_length"})
+    if (a.decoding.gives(field))
+      fail_usage(option_name(field) + " has no meaning with --json-schema: the schema says it");
+  const DecodingRequest request = resolved_request(
+      request_of(skeleton, prompt, a.decoding.options({.gen_length = length + made})),
+      source.config);
+  const std::int64_t rows = rows_of(request, source.config).all();
+  if (const std::int64_t most = source.config.max_seq_length; length + made > most)
+    fail_usage(str("--json-schema: an answer has up to ", counted(made, "token"),
+                   " and the prompt ", length, "; model.max_seq_length is ", most));
+  const ModelOnRanks loaded = load_on_ranks(mpi, std::move(source), a.backend, a.tensor_parallel,
+                                            a.agreed() + text_of(request.options));
+  const LoadedModel& model = loaded.model;
+  const std::int64_t at_once = std::clamp<std::int64_t>(kBatchTokens / rows, 1, 8);
+  Decoder decoder(*model.ops, model.config(), model.weights,
+                  {.tokens = at_once * rows,
+                   .sequences = at_once,
+                   .guidance = request.options.cfg_scale > 0,
+                   .cache = request.options.cache != CacheKind::none},
+                  &loaded.tensor());
+  const AbortOnException abort_on_exception(loaded.mesh->world());
+  decode_and_print(a, loaded, decoder, request, at_once, length);
+}
+
 void sample(const Arguments& a, const MpiSession& mpi) {
   if (mpi.size() > 1 && (a.chat || a.show))
     fail_usage(
@@ -218,6 +263,7 @@ void sample(const Arguments& a, const MpiSession& mpi) {
   if (a.chat) return chat(a);
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
   if (!a.infill.empty()) return infill(a, mpi);
+  if (!a.json_schema.empty()) return sample_json(a, mpi);
   ModelSource source(a.checkpoint);
   if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
   if (a.show) (void)source.need_tokenizer("--show needs one");
@@ -258,6 +304,15 @@ void add_sample_command(Command app, const MpiSession& session) {
       "--infill", a->infill,
       "text with gaps to fill instead of a prompt: \"Once {gap:8} a {gap}.\", of so many tokens or "
       "of a length that the model chooses");
+  const Option schema = command.add_option(
+      "--json-schema", a->json_schema,
+      "file of a JSON schema to which the answer conforms (docs/serving.md says which)");
+  command
+      .add_option("--string-tokens", a->string_tokens,
+                  "tokens of a string of the schema without maxLength")
+      .between(1, 4096)
+      .show_default();
+  schema.excludes(gaps).excludes(chat);
   prompt.excludes(tokens);
   tokens.excludes(chat);
   gaps.excludes(prompt).excludes(tokens).excludes(chat);

@@ -64,6 +64,10 @@ class BatchBuilder {
     };
     for (const std::int32_t row : step.plan.open) draw(row);
     for (const std::int32_t row : step.plan.verified) draw(row);
+    if (!step.biases.empty()) {
+      batch_.biases.resize(std::size_t(batch_.draw_offsets.back()));
+      batch_.biases.insert(batch_.biases.end(), step.biases.begin(), step.biases.end());
+    }
     batch_.draw_offsets.push_back(batch_.draws());
     const DecodingOptions& o = *step.options;
     DrawRun run{batch_.draws(),
@@ -107,6 +111,7 @@ DecodingBatch batch_of(std::span<const PlannedStep> steps, const BatchModel& mod
     builder.add_sequence(step, false);
     builder.add_draws(step);
   }
+  if (!batch.biases.empty()) batch.biases.resize(std::size_t(batch.draws()));
   for (const PlannedStep& step : steps)
     if (step.options->cfg_scale > 0) builder.add_sequence(step, true);
   return batch;

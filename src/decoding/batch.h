@@ -31,6 +31,7 @@ struct DecodingBatch {
   std::int64_t guided = 0;                 // of the draws
   std::int64_t shift = 0;                  // StepPlan::shift, of all canvases
   WantedStatistics wanted;
+  std::vector<TokenBias> biases;  // [M], of each draw's logits; empty: none has one
 
   std::int64_t canvases() const { return std::int64_t(draw_offsets.size()) - 1; }
   std::int64_t draws() const { return std::int64_t(keys.size()); }
@@ -49,6 +50,7 @@ struct PlannedStep {
   std::optional<CacheRows> slab;  // of the KV cache
   StepPlan plan;
   CachedRows::Pass pass;
+  std::vector<TokenBias> biases;  // of the open rows, or none
 };
 
 /// What a batch needs to know of the model.

@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "config/decoding_options.h"
+#include "decoding/token_constraint.h"
 
 namespace lacuna {
 
@@ -12,6 +14,10 @@ struct DecodingRequest {
   DecodingOptions options;  // to infill: steps (0: one per masked token); gen_length is ignored
   std::int64_t sample = 0;  // names the noise, with options.seed
   bool infill = false;      // fill the mask tokens of `tokens` and append nothing
+  // To infill: what the masks from this row on may become together; those before it stay. Of a
+  // block-causal model, too, which fills them block by block.
+  std::int64_t answer = 0;
+  std::shared_ptr<const TokenConstraint> constraint = {};
 };
 
 /// A text in the making. What a row is, its flags say; a token of it may be the mask token's id.

@@ -26,6 +26,24 @@ bool runs_rounds(const ModelConfig& config, Place place, TensorParallelShard sha
   return config.attention != Attention::causal && place == Place::device && share.count == 1;
 }
 
+/// The tokens of a constrained answer, as its constraint takes them.
+std::vector<std::int32_t> answer_of(const DecodingText& text) {
+  std::vector<std::int32_t> answer;
+  for (std::int64_t i = text.answer; i < text.length; ++i)
+    answer.push_back(text.canvas.masked[std::size_t(i)] ? TokenConstraint::kMasked
+                                                        : text.canvas.tokens[std::size_t(i)]);
+  return answer;
+}
+
+/// Of the plan's open rows; none where any token may be drawn.
+std::vector<TokenBias> biases_of(const DecodingText& text, const StepPlan& plan) {
+  if (!text.constraint) return {};
+  const std::vector<TokenBias> all = text.constraint->biases(answer_of(text));
+  std::vector<TokenBias> biases;
+  for (const std::int32_t row : plan.open) biases.push_back(all[std::size_t(row - text.answer)]);
+  return biases;
+}
+
 DecodingStep step_of(const DecodingText& text, std::int64_t rows, std::int64_t logit_rows) {
   const DecodingProgress& p = text.strategy->progress();
   const auto shown = std::size_t(std::min(text.canvas.rows() - text.canvas.hidden, text.length));
@@ -87,8 +105,8 @@ void Decoder::State::check(const DecodingRequest& request, const RequestRows& ro
         ") of a decoder that was made without one");
   const auto length = std::int64_t(request.tokens.size());
   if (request.infill) {
-    CHECK(length <= config.max_seq_length, "a text with gaps of ", counted(length, "token"),
-          "; model.max_seq_length is ", config.max_seq_length);
+    CHECK(rows.canvas <= config.max_seq_length, "a text with gaps of ",
+          counted(rows.canvas, "token"), "; model.max_seq_length is ", config.max_seq_length);
   } else {
     CHECK(rows.canvas <= config.max_seq_length, "a prompt of ", counted(length, "token"), " and ",
           o.gen_length, " generated ones make ", length + o.gen_length,
@@ -109,7 +127,8 @@ std::int64_t Decoder::add(DecodingRequest request) {
   if (s.causal) request.options.cfg_scale = 0;
   if (!s.limits.cache && request.options.cache == CacheKind::automatic)
     request.options.cache = CacheKind::none;
-  if (request.infill && s.config.attention != Attention::bidirectional)
+  if (request.infill && s.config.attention != Attention::bidirectional &&
+      (s.causal || !request.constraint))
     fail_usage(str("a model with ", word_of(s.config.attention),
                    " attention cannot fill gaps: it does not see what follows them"));
   request = resolved_request(std::move(request), s.config);
@@ -122,7 +141,9 @@ std::int64_t Decoder::add(DecodingRequest request) {
                     .options = request.options,
                     .canvas = make_canvas(request, s.config),
                     .strategy = nullptr,
-                    .cached = CachedRows(s.config.attention, request.options)};
+                    .cached = CachedRows(s.config.attention, request.options),
+                    .constraint = request.constraint,
+                    .answer = request.answer};
   const DecodingOptions& o = request.options;
   if (!request.infill) text.length += o.initial_length > 0 ? o.initial_length : o.gen_length;
   text.strategy = make_strategy(request, text.canvas, s.config);
@@ -242,9 +263,30 @@ std::vector<PlannedStep> Decoder::State::plans() const {
   for (const DecodingText& text : live) {
     const StepPlan plan = text.strategy->plan(text.canvas);
     steps.push_back({&text.canvas, &text.options, text.strategy.get(), text.sample, text.slab, plan,
-                     text.cached.pass(plan)});
+                     text.cached.pass(plan), biases_of(text, plan)});
   }
   return steps;
+}
+
+/// What a strategy commits in one step, as far as it fits together, the most probable first. One of
+/// them always does: each fits what is there.
+std::vector<Change> Decoder::State::fitting(const DecodingText& text,
+                                            std::vector<Change> changes) const {
+  if (!text.constraint) return changes;
+  std::sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
+    return a.probability != b.probability ? a.probability > b.probability : a.row < b.row;
+  });
+  std::vector<std::int32_t> answer = answer_of(text);
+  std::erase_if(changes, [&](const Change& change) {
+    std::int32_t& token = answer[std::size_t(change.row - text.answer)];
+    token = change.token;
+    if (text.constraint->fits(answer, change.row - text.answer)) return false;
+    token = TokenConstraint::kMasked;
+    return true;
+  });
+  std::sort(changes.begin(), changes.end(),
+            [](const Change& a, const Change& b) { return a.row < b.row; });
+  return changes;
 }
 
 /// Fills a row; whether it is masked no longer. (LLaDA's generate() may predict the mask token.)
@@ -323,8 +365,8 @@ void Decoder::State::run_step(std::span<const PlannedStep> steps,
     const StepPlan& plan = steps[i].plan;
     const RowStatistics found =
         all.part(std::size_t(batch.draw_offsets[i]), std::size_t(plan.draws()));
-    take(live[i], steps[i], live[i].strategy->decide(live[i].canvas, plan, found), plan.draws(),
-         observer);
+    take(live[i], steps[i], fitting(live[i], live[i].strategy->decide(live[i].canvas, plan, found)),
+         plan.draws(), observer);
   }
 }
 

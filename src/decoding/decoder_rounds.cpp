@@ -38,7 +38,8 @@ std::int64_t Decoder::State::passes_of_round(std::span<const PlannedStep> steps,
 std::vector<CommitSchedule> Decoder::State::schedules() const {
   std::vector<CommitSchedule> all;
   if (device)
-    for (const DecodingText& text : live) all.push_back(text.strategy->schedule(text.canvas));
+    for (const DecodingText& text : live)  // a constraint is checked on the host
+      all.push_back(text.constraint ? CommitSchedule{} : text.strategy->schedule(text.canvas));
   return all;
 }
 

@@ -25,6 +25,8 @@ struct DecodingText {
   Canvas canvas;
   std::unique_ptr<Strategy> strategy;
   CachedRows cached;
+  std::shared_ptr<const TokenConstraint> constraint = {};
+  std::int64_t answer = 0;  // the constraint's rows begin here
   std::optional<CacheRows> slab = {};
 
   bool guided() const { return options.cfg_scale > 0; }
@@ -45,6 +47,7 @@ struct Decoder::State {
   void retire();
   void finish(DecodingText& text);
   std::vector<PlannedStep> plans() const;
+  std::vector<Change> fitting(const DecodingText& text, std::vector<Change> changes) const;
   bool commit(DecodingText& text, std::int32_t row, std::int32_t token, float probability);
   void grow(DecodingText& text, std::vector<std::int32_t>& committed);
   void take(DecodingText& text, const PlannedStep& step, std::span<const Change> changes,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/words.h"
+#include "core/check.h"
 #include "decoding/strategies/confidence.h"
 #include "decoding/strategies/fixed_count.h"
 #include "decoding/strategies/growing.h"
@@ -24,7 +26,7 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
                      .steps = 0,
                      .asked = prompt + o.gen_length,
                      .shift = shift};
-  if (request.infill) {
+  if (request.infill && layout.sees_later) {
     const auto masked = std::int64_t(std::count(canvas.masked.begin(), canvas.masked.end(), true));
     layout = {.first = 0,
               .length = canvas.rows(),
@@ -33,11 +35,18 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
               .end_token = -1,
               .steps = o.steps > 0 ? std::min(o.steps, masked) : masked,
               .asked = canvas.rows(),
-              .shift = shift};
+              .shift = shift,
+              .until_filled = request.constraint != nullptr};
     return layout;
   }
+  if (request.infill) {  // of a block-causal model
+    layout.prompt = request.answer;
+    layout.end_token = -1;
+    layout.asked = canvas.rows();
+    layout.until_filled = true;
+  }
   if (!layout.sees_later) {  // blocks are divided from the first position on
-    layout.first = prompt / o.block_length * o.block_length;
+    layout.first = layout.prompt / o.block_length * o.block_length;
   }
   // Rounded up: the answer need not be whole blocks of a block-causal model.
   const std::int64_t blocks = layout.count(canvas.rows());
@@ -48,13 +57,19 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
 
 }  // namespace
 
+namespace {
+std::int64_t whole_blocks(std::int64_t rows, const ModelConfig& model) {
+  if (model.attention != Attention::block_causal) return rows;
+  return (rows + model.block_size - 1) / model.block_size * model.block_size;
+}
+}  // namespace
+
 std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
                          const ModelConfig& model) {
   // Before an empty prompt the end token, for the logits of the first token.
   const std::int64_t before = model.logits_shift && prompt == 0,
                      rows = before + prompt + options.gen_length;
-  if (model.attention != Attention::block_causal) return rows;
-  return (rows + model.block_size - 1) / model.block_size * model.block_size;
+  return whole_blocks(rows, model);
 }
 
 DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model) {
@@ -66,6 +81,11 @@ DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& mod
   }
   o = resolved(o, model);
   if (request.infill) o.stop_at_end = false;  // what follows the gaps is there
+  if (request.constraint && (o.strategy == StrategyKind::remdm ||
+                             o.strategy == StrategyKind::wino || o.strategy == StrategyKind::edit))
+    fail_usage(
+        str("strategy ", word_of(o.strategy),
+            " takes back what it committed; for the values of a schema it is not supported"));
   return request;
 }
 
@@ -81,7 +101,7 @@ RequestRows rows_of(std::int64_t prompt, const DecodingOptions& options, const M
 
 RequestRows rows_of(const DecodingRequest& request, const ModelConfig& model) {
   const auto length = std::int64_t(request.tokens.size());
-  if (request.infill) return {length, shadow_rows(request.options)};
+  if (request.infill) return {whole_blocks(length, model), shadow_rows(request.options)};
   return rows_of(length, request.options, model);
 }
 
@@ -94,9 +114,13 @@ Canvas make_canvas(const DecodingRequest& request, const ModelConfig& model) {
   }
   for (const std::int32_t token : request.tokens) {
     // Of a block-causal model a mask in the prompt is a token like another: its block is past.
-    const bool masked = model.attention == Attention::bidirectional && token == model.mask_token;
-    canvas.append(token, masked, !masked);
+    const bool fills = model.attention == Attention::bidirectional || request.constraint,
+               masked = fills && token == model.mask_token && canvas.rows() >= request.answer;
+    canvas.append(token, masked, request.constraint ? canvas.rows() < request.answer : !masked);
   }
+  if (request.infill)  // behind the text are end tokens, as in training
+    while (canvas.rows() < whole_blocks(canvas.rows(), model))
+      canvas.append(std::int32_t(std::max<std::int64_t>(0, model.eos_token)), false, true);
   if (causal || request.infill) return canvas;
   const auto prompt = std::int64_t(request.tokens.size());
   const std::int64_t rows = request.options.initial_length > 0

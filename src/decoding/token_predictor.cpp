@@ -9,6 +9,8 @@
 namespace lacuna {
 namespace {
 
+constexpr std::int64_t kBiasRows = 16;  // at a time
+
 std::int64_t chunk_of(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                       Place place) {
   return std::min(head_chunk_rows(config, dtype, place), limits.logit_rows);
@@ -110,6 +112,7 @@ std::int64_t TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidde
                      float(part.run->cfg_scale));
       guided_before += part.rows;
     }
+    if (!batch.biases.empty()) add_biases(batch, part.begin, own);
     SamplingParameters parameters = part.run->parameters;
     parameters.step += later;
     ops_.row_stats(
@@ -119,6 +122,31 @@ std::int64_t TokenPredictor::draw_chunk(const DecodingBatch& batch, Tensor hidde
         parameters);
   }
   return own_guided;
+}
+
+void TokenPredictor::add_biases(const DecodingBatch& batch, std::int64_t first, Tensor logits) {
+  const std::int64_t rows = logits.rows(), vocab = logits.cols();
+  if (!biases_) {
+    Plan plan;
+    bias_rows_ = plan.add("decoding/biases", {kBiasRows, vocab}, DType::bf16);
+    biases_.emplace(ops_.memory(), plan);
+  }
+  const auto bias = [&](std::int64_t row) { return batch.biases[std::size_t(first + row)].get(); };
+  for (std::int64_t begin = 0; begin < rows;) {
+    std::int64_t end = begin;
+    host_biases_.clear();
+    while (end < rows && end < begin + kBiasRows && bias(end)) {
+      host_biases_.insert(host_biases_.end(), bias(end)->begin(), bias(end)->end());
+      ++end;
+    }
+    if (const std::int64_t n = end - begin; n > 0) {
+      const Tensor placed = (*biases_)[bias_rows_].row_range(0, n);
+      ops_.copy(placed, tensor_of(host_biases_).reshaped({n, vocab}));
+      ops_.add(logits.row_range(begin, n), placed);
+      ops_.synchronize();  // the host's copy is written again
+    }
+    begin = std::max(end, begin + 1);
+  }
 }
 
 RowStatistics TokenPredictor::predict(const DecodingBatch& batch) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/arena.h"
@@ -47,6 +48,8 @@ class TokenPredictor {
   /// Returns how many of them are.
   std::int64_t draw_chunk(const DecodingBatch& batch, Tensor hidden, std::int64_t at,
                           std::int64_t n, std::int64_t guided, std::uint64_t later);
+  /// Adds the biases of the draws from `first` on to their logits.
+  void add_biases(const DecodingBatch& batch, std::int64_t first, Tensor logits);
   RowStats stats(const WantedStatistics& wanted, std::int64_t at, std::int64_t n) const;
 
   Ops& ops_;
@@ -54,6 +57,10 @@ class TokenPredictor {
   Model model_;
   Head head_;
   Arena arena_;
+  // Rows of biases, made when the first is needed.
+  std::optional<Arena> biases_;
+  Slot bias_rows_;
+  std::vector<BFloat16> host_biases_;
   std::int64_t placements_ = 0;
   struct OnHost {
     std::vector<std::int32_t> tokens, best;

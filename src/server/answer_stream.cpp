@@ -41,11 +41,15 @@ std::string AnswerStream::add(std::span<const std::int32_t> tokens) {
       stopped_ = complete_ = true;
       break;
     }
-    ++tokens_;
+    const bool said = id != ends_.filler;
+    tokens_ += said;
     const std::size_t known = pending_.size();
-    if (tokenizer_.has(id)) pending_ += tokenizer_.decode({&id, 1});
+    if (said && tokenizer_.has(id)) pending_ += tokenizer_.decode({&id, 1});
     if (stop_at_text(known)) stopped_ = complete_ = true;
-    if (tokens_ >= ends_.max_tokens) complete_ = true;
+    if (taken_ >= ends_.max_tokens) {
+      complete_ = true;
+      stopped_ = stopped_ || ends_.filler.has_value();
+    }
   }
   if (complete_) return release(pending_.size());
   std::size_t held = unfinished_utf8(pending_);

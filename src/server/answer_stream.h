@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@ struct AnswerEnds {
   std::vector<std::int32_t> tokens;  // the first of these ends it, and is no part of it
   std::vector<std::string> stops;    // so does the first of these texts, none empty
   std::int64_t max_tokens = 0;
+  // Of an answer of a given shape, which ends where it is full: the token that is no part of it.
+  std::optional<std::int32_t> filler = {};
 };
 
 /// Makes the text of an answer of its tokens as they become final, from left to right. What add()

@@ -8,7 +8,7 @@
 namespace lacuna {
 namespace {
 
-using RequestJson = nlohmann::json;
+using RequestJson = JsonFields::Json;
 
 constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::size_t kMostStops = 4, kLongestStop = 1024, kMostChoices = 64;
@@ -128,6 +128,48 @@ void read_choices(JsonFields& fields, GenerationFields& request) {
       fields.refuse(name, "has no meaning with 'choices'", "unsupported_parameter");
 }
 
+constexpr std::int64_t kMostStringTokens = 4096;
+
+/// A schema that the answer conforms to.
+void read_schema(JsonFields& fields, JsonFields& format, GenerationFields& request) {
+  std::optional<JsonFields> of_schema = format.object("json_schema");
+  if (!of_schema) format.refuse("json_schema", "is missing");
+  (void)of_schema->text("name");
+  (void)of_schema->text("description");
+  (void)of_schema->boolean("strict");  // every answer conforms
+  const RequestJson* schema = of_schema->find("schema");
+  if (!schema) of_schema->refuse("schema", "is missing");
+  try {
+    request.schema = parse_json_schema(json_text(*schema));
+  } catch (const Error& e) {
+    throw ApiError(400, std::string("'response_format.json_schema.schema': ") + e.what(),
+                   "response_format", "unsupported_schema");
+  }
+  of_schema->refuse_others();
+  for (const char* name : {"stop", "block_length", "initial_length", "stop_at_end", "choices"})
+    if (fields.find(name))
+      fields.refuse(name, "has no meaning with a JSON schema", "unsupported_parameter");
+}
+
+void read_response_format(JsonFields& fields, GenerationFields& request) {
+  request.string_tokens =
+      fields.integer("string_tokens", 1, kMostStringTokens).value_or(request.string_tokens);
+  std::optional<JsonFields> format = fields.object("response_format");
+  const std::string type = format ? format->text("type").value_or("") : "text";
+  if (type == "json_schema")
+    read_schema(fields, *format, request);
+  else if (type == "json_object")
+    fields.refuse("response_format",
+                  "of type \"json_object\" is not supported: of what shape the object is must be "
+                  "said by type \"json_schema\"",
+                  "unsupported_parameter");
+  else if (type != "text")
+    fields.refuse("response_format", "must be of type \"text\" or \"json_schema\"");
+  if (format) format->refuse_others();
+  if (!request.schema && fields.find("string_tokens"))
+    fields.refuse("string_tokens", "is for a JSON schema in 'response_format'");
+}
+
 ApiPrompt ids_or_text(JsonFields& fields, const RequestJson& value) {
   if (value.is_string()) return {value.get<std::string>(), std::nullopt};
   if (auto ids = JsonFields::ids_of(value)) return {"", std::move(ids)};
@@ -227,6 +269,7 @@ CompletionRequest parse_completion(std::string_view body, const RequestDefaults&
     read_common(fields, defaults, request);
     request.prompts = read_prompts(fields);
     read_choices(fields, request);
+    read_response_format(fields, request);
     fields.unsupported("best_of", {1, request.n});
     fields.unsupported("echo", {false});
     fields.unsupported("suffix", {""}, "is not supported; POST /v1/infill fills gaps");
@@ -240,12 +283,12 @@ ChatRequest parse_chat(std::string_view body, const RequestDefaults& defaults) {
     read_common(fields, defaults, request);
     request.messages = read_messages(fields);
     read_choices(fields, request);
+    read_response_format(fields, request);
     for (const char* name : {"tools", "functions"})
       fields.unsupported(name, {RequestJson::array()});
     for (const char* name : {"tool_choice", "function_call"})
       fields.unsupported(name, {"none", "auto"});
     fields.unsupported("parallel_tool_calls", {true, false});
-    fields.unsupported("response_format", {RequestJson{{"type", "text"}}});
     fields.unsupported("modalities", {RequestJson::array({"text"})});
     return request;
   });

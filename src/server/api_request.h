@@ -8,6 +8,7 @@
 
 #include "config/decoding_options.h"
 #include "data/dialogue.h"
+#include "structured/json_schema.h"
 
 namespace lacuna {
 
@@ -24,6 +25,8 @@ struct GenerationFields {
   std::vector<std::string> stop;
   bool stream = false, include_usage = false;
   std::vector<std::string> choices;  // the answer is the likeliest of these; none: any text
+  std::optional<JsonSchema> schema;  // the answer is JSON that conforms to it
+  std::int64_t string_tokens = kStringTokens;  // of a string of the schema
 };
 
 /// A text, or token ids.

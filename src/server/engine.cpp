@@ -383,7 +383,8 @@ bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
     --waiting;
   }
   job.texts[request] = job.admitted++;
-  job.times.canvas_tokens += of_text.canvas - (text.infill ? 0 : std::int64_t(text.tokens.size()));
+  job.times.canvas_tokens +=
+      of_text.canvas - (text.infill ? text.answer : std::int64_t(text.tokens.size()));
   admitted[request] = {id, rows};
   return true;
 }

@@ -21,7 +21,7 @@ namespace lacuna {
 /// type. A field that is null counts as absent.
 class JsonFields {
  public:
-  using Json = nlohmann::json;
+  using Json = nlohmann::ordered_json;  // the order of a schema's properties counts
 
   /// `path` stands before the names of fields in messages: "stream_options.".
   explicit JsonFields(Json object, std::string path = "")

@@ -11,6 +11,7 @@
 #include "server/api_error.h"
 #include "server/completion_answer.h"
 #include "server/request_options.h"
+#include "structured/json_skeleton.h"
 
 namespace lacuna {
 namespace {
@@ -76,7 +77,8 @@ ServiceJson model_json(const ServiceOptions& options, const ModelConfig& config,
           {"attention", word_of(config.attention)},
           {"block_size", config.block_size},
           {"chat", chats},
-          {"infill", config.attention == Attention::bidirectional}};
+          {"infill", config.attention == Attention::bidirectional},
+          {"json_schema", config.attention != Attention::causal}};
 }
 
 }  // namespace
@@ -107,6 +109,8 @@ Service::Service(const LoadedModel& model, const ServiceOptions& options, Server
   }
   engine_ = std::make_unique<Engine>(model, options.engine, metrics);
 }
+
+Service::~Service() = default;
 
 RequestDefaults Service::defaults() {
   static thread_local std::mt19937 generator{std::random_device{}()};
@@ -195,6 +199,54 @@ std::vector<std::int32_t> Service::chat_prompt(const Dialogue& messages) const {
   return ids;
 }
 
+const Tokenizer& Service::tokenizer(bool chat) const {
+  return chat ? chat_->tokenizer() : *model_.source.tokenizer;
+}
+
+std::shared_ptr<const SkeletonWriter> Service::skeleton_writer(bool chat) {
+  const std::lock_guard lock(writers_mutex_);
+  std::shared_ptr<const SkeletonWriter>& writer = writers_[int(chat)];
+  if (!writer) writer = std::make_shared<SkeletonWriter>(tokenizer(chat), model_.config());
+  return writer;
+}
+
+JsonSkeleton Service::skeleton(const GenerationFields& fields, bool chat) {
+  JsonSkeleton made;
+  try {
+    made = skeleton_writer(chat)->write(*fields.schema, fields.string_tokens);
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), "response_format", "unsupported_schema");
+  }
+  const auto length = std::int64_t(made.tokens.size());
+  if (fields.given.contains("gen_length") && length > fields.options.gen_length)
+    throw ApiError(400,
+                   str("an answer of this schema has up to ", counted(length, "token"),
+                       ", more than 'max_tokens'"),
+                   "max_tokens");
+  return made;
+}
+
+/// As `lacuna sample --json-schema` makes it: the masks of a bidirectional model are one block.
+DecodingRequest Service::skeleton_request(const GenerationFields& fields,
+                                          const JsonSkeleton& skeleton,
+                                          const std::vector<std::int32_t>& prompt) const {
+  const auto length = std::int64_t(skeleton.tokens.size());
+  if (const std::int64_t room = model_.config().max_seq_length - std::int64_t(prompt.size());
+      length > room)
+    throw too_long(std::int64_t(prompt.size()), length, model_.config().max_seq_length);
+  return use_options(fields, [&](const DecodingOptions& options) {
+    try {
+      DecodingRequest request =
+          resolved_request(request_of(skeleton, prompt, options), model_.config());
+      if (rows_of(request, model_.config()).canvas > model_.config().max_seq_length)
+        throw too_long(std::int64_t(prompt.size()), length, model_.config().max_seq_length);
+      return request;
+    } catch (const Error& e) {
+      throw error_of_field(e);
+    }
+  });
+}
+
 void Service::generate(const HttpRequest& request, const GenerationFields& fields, bool chat,
                        const std::vector<std::vector<std::int32_t>>& prompts,
                        std::shared_ptr<HttpExchange> exchange) {
@@ -204,22 +256,36 @@ void Service::generate(const HttpRequest& request, const GenerationFields& field
                           .model = options_.model_name,
                           .seed = fields.options.seed};
   AnswerEnds ends{.tokens = end_tokens(chat), .stops = fields.stop};
+  std::optional<JsonSkeleton> shape;
+  if (fields.schema) {
+    shape = skeleton(fields, chat);
+    ends.tokens.clear();
+    ends.filler = shape->filler;
+  }
   Job job{.texts = {}, .client = request.peer, .observer = nullptr};
   std::vector<CompletionAnswer::Part> parts;
   for (const std::vector<std::int32_t>& prompt : prompts) {
     const auto length = std::int64_t(prompt.size());
     format.prompt_tokens += length;
-    const PlannedLength plan = plan_length(fields, length, model_.config());
-    for (std::int64_t k = 0; k < fields.n; ++k) {
-      job.texts.push_back({.tokens = prompt, .options = plan.options, .sample = k});
-      check_fits(job.texts.back());
-      parts.push_back({length, plan.options, plan.max_tokens});
+    DecodingRequest text;
+    std::int64_t max_tokens = 0;
+    if (shape) {
+      text = skeleton_request(fields, *shape, prompt);
+      max_tokens = std::int64_t(shape->tokens.size());
+    } else {
+      const PlannedLength plan = plan_length(fields, length, model_.config());
+      text = {.tokens = prompt, .options = plan.options};
+      max_tokens = plan.max_tokens;
+    }
+    check_fits(text);
+    for (text.sample = 0; text.sample < fields.n; ++text.sample) {
+      job.texts.push_back(text);
+      parts.push_back({length, text.options, max_tokens});
     }
   }
-  const Tokenizer& tokenizer = chat ? chat_->tokenizer() : *model_.source.tokenizer;
-  job.observer =
-      std::make_shared<CompletionAnswer>(exchange, std::move(format), std::move(parts),
-                                         std::move(ends), tokenizer, model_.config(), metrics_);
+  job.observer = std::make_shared<CompletionAnswer>(exchange, std::move(format), std::move(parts),
+                                                    std::move(ends), tokenizer(chat),
+                                                    model_.config(), metrics_);
   submit(std::move(job), exchange);
 }
 

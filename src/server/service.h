@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -17,8 +18,10 @@ namespace lacuna {
 
 struct CanvasFormat;
 struct CompletionFormat;
+struct JsonSkeleton;
 struct Likelihood;
 struct PromptedText;
+class SkeletonWriter;
 
 struct ServiceOptions {
   std::string model_name;
@@ -46,6 +49,7 @@ class Service {
  public:
   /// Borrows both. UsageError for a model without a tokenizer and for defaults that it cannot use.
   Service(const LoadedModel& model, const ServiceOptions& options, ServerMetrics& metrics);
+  ~Service();
 
   void completion(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
   void chat(const HttpRequest& request, std::shared_ptr<HttpExchange> exchange);
@@ -74,6 +78,11 @@ class Service {
   std::vector<std::int32_t> prompt_tokens(const ApiPrompt& prompt) const;
   std::vector<std::int32_t> chat_prompt(const Dialogue& messages) const;
   std::vector<std::int32_t> end_tokens(bool chat) const;
+  const Tokenizer& tokenizer(bool chat) const;
+  std::shared_ptr<const SkeletonWriter> skeleton_writer(bool chat);
+  JsonSkeleton skeleton(const GenerationFields& fields, bool chat);
+  DecodingRequest skeleton_request(const GenerationFields& fields, const JsonSkeleton& skeleton,
+                                   const std::vector<std::int32_t>& prompt) const;
   GapText gap_text(const std::string& text) const;
   CanvasFormat infill_format(const GenerationFields& fields,
                              std::vector<std::int32_t> tokens) const;
@@ -102,6 +111,8 @@ class Service {
   ServerMetrics& metrics_;
   std::optional<ChatFormat> chat_;
   std::string no_chat_;  // why there is none
+  std::mutex writers_mutex_;
+  std::shared_ptr<const SkeletonWriter> writers_[2];  // of completions and of chats, once needed
   std::unique_ptr<Engine> engine_;
 };
 

@@ -88,7 +88,7 @@ void Service::score(const HttpRequest& request, std::shared_ptr<HttpExchange> ex
 void Service::choose(const GenerationFields& fields, bool chat,
                      const std::vector<std::int32_t>& prompt,
                      std::shared_ptr<HttpExchange> exchange) {
-  const Tokenizer& tokenizer = chat ? chat_->tokenizer() : *model_.source.tokenizer;
+  const Tokenizer& tokenizer = this->tokenizer(chat);
   std::vector<PromptedText> texts;
   for (const std::string& choice : fields.choices) {
     PromptedText text{prompt, std::int64_t(prompt.size())};

@@ -268,6 +268,21 @@ TEST_F(SampleText, FillsGaps) {
   EXPECT_EQ(filled, "98 10 10 99 10\n");
 }
 
+TEST_F(SampleText, FillsTheSlotsOfASchema) {
+  const std::string schema = folder_.write("schema.json", R"({"type": "object", "properties": {
+      "n": {"type": "integer"}, "b": {"enum": [true, null]}}})");
+  const std::string json =
+      text({"--json-schema", schema, "--prompt", "b", "--temperature", "1", "--num-samples", "1"});
+  EXPECT_TRUE(json.starts_with("{\"n\": ") && json.ends_with("}\n")) << json;
+  EXPECT_TRUE(contains(json, ", \"b\": true}") || contains(json, ", \"b\": null}")) << json;
+  const std::string wrong = folder_.write("wrong.json", R"({"type": "string", "pattern": "a"})");
+  EXPECT_TRUE(fails(sample({"--json-schema", wrong}), 1, "wrong.json: 'pattern'"));
+  EXPECT_TRUE(fails(sample({"--json-schema", schema, "--gen-length", "9"}), 2, "--gen-length"));
+  EXPECT_TRUE(fails(sample({"--json-schema", schema, "--strategy", "wino"}), 2, "strategy wino"));
+  EXPECT_TRUE(fails(sample({"--json-schema", schema, "--prompt", std::string(290, 'b')}), 2,
+                    "model.max_seq_length is 300"));
+}
+
 TEST_F(SampleText, DefaultsSuitTheModel) {
   const auto count = [](const std::string& ids) {
     return std::count(ids.begin(), ids.end(), ' ') + 1;

@@ -104,6 +104,8 @@ std::vector<std::string> api_request_seeds() {
   return {
       R"(p{"model": "m", "prompt": ["a", [1, 2]], "max_tokens": 4, "n": 2, "stop": ["a", "\u00e9"], "seed": 9, "stream": true, "stream_options": {"include_usage": true}, "temperature": 1e-1, "logit_bias": {}, "top_p": 1})",
       R"(m{"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}], "max_completion_tokens": 3, "response_format": {"type": "text"}, "tools": []})",
+      R"(p{"prompt": "a", "string_tokens": 5, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"type": "object", "required": ["a"], "additionalProperties": false, "properties": {"a": {"type": "string", "minLength": 1, "maxLength": 9, "title": "t"}, "b": {"$ref": "#/$defs/c"}, "d": {"type": "integer", "minimum": 0, "exclusiveMaximum": 9}, "e": {"enum": ["x", 1, null]}, "f": {"type": "number", "minimum": 0}}, "$defs": {"c": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}}}}}})",
+      R"(m{"messages": [{"role": "user", "content": "a"}], "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": {"a": [1.5, "\u00e9"]}}}}}})",
       R"(i{"text": "a{gap:3}b{gap}", "steps": 3, "strategy": "wino", "cache": "dual"})",
       R"(i{"prefix": "a", "suffix": "b", "length": 4, "threshold": 0.5})",
       R"(c{"canvas": [1, null, 3], "remasking": "random", "preset": "fast"})",

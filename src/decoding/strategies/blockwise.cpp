@@ -6,7 +6,8 @@ namespace lacuna {
 
 Blockwise::Blockwise(const Canvas& canvas, const BlockLayout& layout) : layout_(layout) {
   progress_.of = std::count(canvas.masked.begin(), canvas.masked.end(), true);
-  progress_.of = std::min(progress_.of, layout_.count(canvas.rows()) * layout.steps);
+  if (!layout_.until_filled)
+    progress_.of = std::min(progress_.of, layout_.count(canvas.rows()) * layout.steps);
   while (masked_in_block(canvas) == 0 && progress_.block + 1 < layout_.count(canvas.rows()))
     ++progress_.block;
   progress_.finished = masked_in_block(canvas) == 0;
@@ -38,6 +39,7 @@ StepPlan Blockwise::plan_from(const Canvas& canvas, std::int64_t first) const {
 }
 
 bool Blockwise::block_done(const Canvas& canvas) const {
+  if (layout_.until_filled) return masked_in_block(canvas) == 0;
   return masked_in_block(canvas) == 0 || progress_.step >= layout_.steps;
 }
 

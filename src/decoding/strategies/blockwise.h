@@ -13,6 +13,9 @@ struct BlockLayout {
   std::int64_t steps;      // per block, at most
   std::int64_t asked;      // rows [0, asked) are asked for; the last block may go beyond them
   std::int64_t shift = 0;  // StepPlan::shift
+  // Whether a block goes on while a row is masked, whatever its steps: not all that a strategy
+  // commits may be kept.
+  bool until_filled = false;
 
   /// Blocks of a canvas of so many rows.
   std::int64_t count(std::int64_t rows) const { return (rows - first + length - 1) / length; }

@@ -21,12 +21,14 @@ FixedCount::FixedCount(const Canvas& canvas, const BlockLayout& layout,
 
 void FixedCount::begin_block(const Canvas& canvas) { masked_ = masked_in_block(canvas); }
 
-bool FixedCount::block_done(const Canvas&) const {
+bool FixedCount::block_done(const Canvas& canvas) const {
+  if (layout().until_filled) return Blockwise::block_done(canvas);
   return progress_.step == busy_steps(masked_, layout().steps);
 }
 
-std::int64_t FixedCount::count_of(std::int64_t step) const {
-  return unmasked_in_step(masked_, layout().steps, step);
+std::int64_t FixedCount::count_of(std::int64_t step, std::size_t open) const {
+  const std::int64_t count = unmasked_in_step(masked_, layout().steps, step);
+  return layout().until_filled ? std::clamp<std::int64_t>(count, 1, std::int64_t(open)) : count;
 }
 
 StepPlan FixedCount::plan(const Canvas& canvas) const {
@@ -38,7 +40,8 @@ StepPlan FixedCount::plan(const Canvas& canvas) const {
     for (const std::int32_t i : plan.open)
       confidence.push_back(random_confidence(seed_, sample_, noise_step(), i));
     std::vector<std::int32_t> chosen;
-    for (const std::int64_t c : most_confident(confidence, count_of(progress_.step)))
+    for (const std::int64_t c :
+         most_confident(confidence, count_of(progress_.step, confidence.size())))
       chosen.push_back(plan.open[std::size_t(c)]);
     plan.open = std::move(chosen);
   }
@@ -49,7 +52,7 @@ CommitSchedule FixedCount::schedule(const Canvas&) const {
   CommitSchedule schedule;
   if (remasking_ == Remasking::random) return schedule;
   for (std::int64_t step = progress_.step; step < busy_steps(masked_, layout().steps); ++step)
-    schedule.least.push_back(std::int32_t(count_of(step)));
+    schedule.least.push_back(std::int32_t(unmasked_in_step(masked_, layout().steps, step)));
   return schedule;
 }
 
@@ -57,7 +60,8 @@ std::vector<Change> FixedCount::decide(const Canvas&, const StepPlan& plan,
                                        const RowStatistics& found) {
   const std::vector<double> confidence(found.confidence.begin(), found.confidence.end());
   std::vector<Change> changes;
-  for (const std::int64_t m : most_confident(confidence, count_of(progress_.step)))
+  for (const std::int64_t m :
+       most_confident(confidence, count_of(progress_.step, confidence.size())))
     changes.push_back(committed(plan, found, std::size_t(m)));
   return changes;
 }

@@ -22,7 +22,8 @@ class FixedCount final : public Blockwise {
  private:
   void begin_block(const Canvas& canvas) override;
   bool block_done(const Canvas& canvas) const override;
-  std::int64_t count_of(std::int64_t step) const;
+  /// Of `open` masked rows, in a step.
+  std::int64_t count_of(std::int64_t step, std::size_t open) const;
   std::int64_t noise_step() const { return progress_.block * layout().length + progress_.step; }
 
   const bool may_draw_mask_;

@@ -17,6 +17,8 @@ sides take turns for several rounds, so that other load on the machine meets all
 
 in f32 (and, with --bf16, none-bf16… in bf16), and each of them by PyTorch, torch-…: a transformer of the
 same shape, no compilation, scaled_dot_product_attention, the head on the masked rows of the block alone.
+With --steps N, the sides none and dual take N passes and commit so many tokens in each. With --compile the
+side none has PyTorch's best too, compile-…: torch.compile in mode max-autotune with frozen weights.
 With --llama-cpp (packages llama-cpp-python and gguf), llama-… too: the same loops around llama.cpp's
 forward pass in f32, which knows the whole canvas without a cache and the autoregressive case alone.
 """
@@ -68,13 +70,28 @@ class TorchDecoder:
         kept = (self.s["layers"], heads, length, dim // heads)
         self.keys, self.values = torch.zeros(kept, dtype=dtype), torch.zeros(kept, dtype=dtype)
         self.cos, self.sin = self.model.cos.to(dtype), self.model.sin.to(dtype)
+        self.compiled = None
+
+    def compile(self):
+        """Passes over the whole canvas; the number of rows with logits varies."""
+        import torch._inductor.config
+
+        torch._inductor.config.freezing = True
+        self.compiled = torch.compile(self.forward, mode="max-autotune-no-cudagraphs")
+
+    def whole_canvas(self, canvas, rows):
+        if not self.compiled:
+            return self.forward(canvas, 0, len(canvas), rows)
+        self.torch._dynamo.mark_dynamic(rows, 0)
+        return self.compiled(canvas, None, len(canvas), rows)
 
     def forward(self, tokens, begin, visible, logit_rows, causal=False):
-        """Logits of `logit_rows`, an index of the rows [begin, begin + len(tokens))."""
+        """Logits of `logit_rows`, an index of the rows [begin, begin + len(tokens)); begin None: of all
+        positions, none being kept."""
         import torch.nn.functional as F
 
         torch, heads, n = self.torch, self.s["heads"], len(tokens)
-        at = slice(begin, begin + n)
+        at = slice(begin or 0, (begin or 0) + n)
         cos, sin = self.cos[at], self.sin[at]
 
         def rotate(y):
@@ -85,10 +102,11 @@ class TorchDecoder:
         for layer, block in enumerate(self.model.blocks):
             h = block.attention_norm(x)
             q, k, v = (f(h).view(n, heads, -1).transpose(0, 1) for f in (block.q, block.k, block.v))
-            self.keys[layer, :, at], self.values[layer, :, at] = rotate(k), v
-            y = F.scaled_dot_product_attention(
-                rotate(q)[None], self.keys[layer, None, :, :visible],
-                self.values[layer, None, :, :visible], is_causal=causal)[0]
+            k = rotate(k)
+            if begin is not None:
+                self.keys[layer, :, at], self.values[layer, :, at] = k, v
+                k, v = self.keys[layer, :, :visible], self.values[layer, :, :visible]
+            y = F.scaled_dot_product_attention(rotate(q)[None], k[None], v[None], is_causal=causal)[0]
             if layer + 1 == len(self.model.blocks):  # the rest of the last block for logit rows alone
                 x, y = x[logit_rows], y[:, logit_rows]
             x = x + block.out(y.transpose(0, 1).reshape(x.shape))
@@ -96,16 +114,16 @@ class TorchDecoder:
             x = x + block.down(F.silu(block.gate(h)) * block.up(h))
         return self.model.head(self.model.norm(x)).float()
 
-    def commit_most_confident(self, canvas, rows, logits):
+    def commit_most_confident(self, canvas, rows, logits, count):
         p = logits.softmax(-1)
         confidence, token = p.max(-1)
-        best = confidence.argmax()
+        best = confidence.topk(count).indices
         canvas[rows[best]] = token[best]
 
     def masked(self, canvas, begin, end):
         return begin + (canvas[begin:end] == self.s["vocab"] - 1).nonzero()[:, 0]
 
-    def generate(self, side, prompt, gen_length):
+    def generate(self, side, prompt, gen_length, tokens_per_pass=1):
         torch, mask = self.torch, self.s["vocab"] - 1
         canvas = torch.cat((prompt, torch.full((gen_length,), mask)))
         total, start = len(canvas), len(prompt)
@@ -120,14 +138,14 @@ class TorchDecoder:
             self.forward(canvas[:start], 0, start, [0])
         for begin in range(start, total, BLOCK):
             end = begin + BLOCK
-            for step in range(BLOCK):
+            for step in range(BLOCK // tokens_per_pass):
                 rows = self.masked(canvas, begin, end)
                 if side == "none" or (side == "dual" and step == 0):
-                    logits = self.forward(canvas, 0, total, rows)
+                    logits = self.whole_canvas(canvas, rows)
                 else:
                     visible = total if side == "dual" else end
                     logits = self.forward(canvas[begin:end], begin, visible, rows - begin)
-                self.commit_most_confident(canvas, rows, logits)
+                self.commit_most_confident(canvas, rows, logits, tokens_per_pass)
             if side == "block":  # keys and values without masks
                 self.forward(canvas[begin:end], begin, end, [0])
         return canvas
@@ -143,10 +161,14 @@ def torch_worker(options):
     length = options.prompt_length + options.gen_length
     decoder = TorchDecoder(options.shape, length, dtype)
     prompt = torch.randint(decoder.s["vocab"] - 1, (options.prompt_length,))
-    with torch.inference_mode():
-        decoder.generate(side, prompt, 2 * BLOCK if side != "causal" else 8)  # to warm up
+    count = options.gen_length // options.steps
+    if options.worker.startswith("compile"):
+        decoder.compile()
+    with torch.no_grad():
+        warm = options.gen_length if decoder.compiled else 2 * BLOCK if side != "causal" else 8
+        decoder.generate(side, prompt, warm, count)
         start = time.perf_counter()
-        decoder.generate(side, prompt, options.gen_length)
+        decoder.generate(side, prompt, options.gen_length, count)
         seconds = time.perf_counter() - start
     print(json.dumps(dict(tokens_per_second=options.gen_length / seconds)))
 
@@ -172,7 +194,7 @@ class LlamaDecoder:
         self.model.fill(self.batch, tokens, wanted, begin)
         return np.stack(self.model.decode(self.context, self.batch, wanted))
 
-    def generate(self, side, prompt, gen_length):
+    def generate(self, side, prompt, gen_length, tokens_per_pass):
         import numpy as np
 
         llama, mask = self.llama, self.width - 1
@@ -187,14 +209,15 @@ class LlamaDecoder:
             return
         canvas = np.concatenate((prompt, np.full(gen_length, mask)))
         for begin in range(start, total, BLOCK):
-            for _ in range(BLOCK):
+            for _ in range(BLOCK // tokens_per_pass):
                 rows = begin + np.flatnonzero(canvas[begin:begin + BLOCK] == mask)
                 llama.llama_memory_clear(memory, True)
                 logits = self.logits(canvas, 0, rows)
                 logits[:, mask] = -np.inf
                 best = logits.max(1, keepdims=True)
                 confidence = 1 / np.exp(logits - best).sum(1)
-                canvas[rows[confidence.argmax()]] = logits[confidence.argmax()].argmax()
+                best = np.argsort(-confidence)[:tokens_per_pass]
+                canvas[rows[best]] = logits[best].argmax(1)
 
 
 def write_gguf(path, s, length):
@@ -212,9 +235,10 @@ def llama_worker(options):
     length = options.prompt_length + options.gen_length
     decoder = LlamaDecoder(options.gguf, length, options.threads)
     prompt = np.random.default_rng(1).integers(decoder.width - 1, size=options.prompt_length)
-    decoder.generate(side, prompt, BLOCK if side != "causal" else 8)  # to warm up
+    count = options.gen_length // options.steps
+    decoder.generate(side, prompt, BLOCK if side != "causal" else 8, count)  # to warm up
     start = time.perf_counter()
-    decoder.generate(side, prompt, options.gen_length)
+    decoder.generate(side, prompt, options.gen_length, count)
     print(json.dumps(dict(tokens_per_second=options.gen_length / (time.perf_counter() - start))))
 
 
@@ -225,7 +249,8 @@ def lacuna_command(side, options, config):
     kind, _, dtype = side.partition("-")
     return [options.lacuna, "bench", "--generate", "--json", "--rounds", "1", "--threads",
             str(options.threads), "--config", config, "--prompt-length", str(options.prompt_length),
-            "--gen-length", str(options.gen_length), "--dtype", dtype or "f32"] + LACUNA[kind]
+            "--gen-length", str(options.gen_length), "--dtype", dtype or "f32"] + LACUNA[kind] + (
+                ["--steps", str(options.steps)] if options.steps < options.gen_length else [])
 
 
 def main():
@@ -235,7 +260,9 @@ def main():
     parser.add_argument("--gen-length", type=int, default=128, help="a multiple of 32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--steps", type=int, help="passes of sides none and dual [--gen-length]")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, help="[all; with --steps none and dual]")
+    parser.add_argument("--compile", action="store_true", help="side none by a compiled PyTorch model too")
     parser.add_argument("--bf16", action="store_true", help="in bf16 too")
     parser.add_argument("--llama-cpp", action="store_true", help="llama.cpp too, in f32")
     parser.add_argument("--lacuna", default=str(ROOT / "build/cpu/bin/lacuna"))
@@ -245,6 +272,13 @@ def main():
     options = parser.parse_args()
     if options.prompt_length % BLOCK or options.gen_length % BLOCK:
         parser.error(f"--prompt-length and --gen-length must be multiples of {BLOCK}")
+    blocks, passes = options.gen_length // BLOCK, options.steps or options.gen_length
+    if passes < blocks or passes % blocks or BLOCK % (passes // blocks):
+        parser.error(f"--steps must be {blocks}, the number of blocks, times a power of two up to {BLOCK}")
+    options.sides = options.sides or (SIDES[:2] if options.steps else SIDES)
+    if options.steps and not set(options.sides) <= set(SIDES[:2]):
+        parser.error("--steps is for sides none and dual")
+    options.steps = passes
     if options.worker:
         (llama_worker if options.worker.startswith("llama") else torch_worker)(options)
         return
@@ -255,6 +289,8 @@ def main():
         import torch
 
         sides += ours.values()
+        if options.compile:
+            sides += [theirs.replace("torch", "compile") for theirs in ours.values() if "-none-" in theirs]
         print(f"torch {torch.__version__}")
     except ImportError:
         print("torch is not here: Lacuna's sides alone")
@@ -274,21 +310,22 @@ def main():
                 else:
                     command = [sys.executable, __file__, "--worker", side, "--shape", options.shape,
                                "--prompt-length", str(options.prompt_length), "--gen-length",
-                               str(options.gen_length), "--threads", str(options.threads), "--gguf",
-                               str(file)]
+                               str(options.gen_length), "--threads", str(options.threads), "--steps",
+                               str(options.steps), "--sides", "none", "--gguf", str(file)]
                 results[side].append(training.run(command, environment))
     finally:
         config.unlink()
         file.unlink(missing_ok=True)
-    print(f"{options.shape}: {options.gen_length} tokens after {options.prompt_length}, "
-          f"{options.threads} threads, median of {options.rounds} runs")
+    print(f"{options.shape}: {options.gen_length} tokens after {options.prompt_length} in {options.steps} "
+          f"passes, {options.threads} threads, median of {options.rounds} runs")
     speed = {side: [r["tokens_per_second"] for r in runs] for side, runs in results.items()}
     base = statistics.median(speed[sides[0]])
     for side in sides:
         median = statistics.median(speed[side])
         line = f"  {side:18}{median:9.1f} tokens/s ({min(speed[side]):.1f} - {max(speed[side]):.1f})"
         line += f"{median / base:8.2f} x {sides[0]}"
-        for other in (ours.get(side), f"llama-{side}-f32"):
+        theirs = ours.get(side, "")
+        for other in (theirs, theirs.replace("torch", "compile"), f"llama-{side}-f32"):
             if other in speed:
                 ratios = [a / b for a, b in zip(speed[side], speed[other])]
                 line += f"{statistics.median(ratios):8.2f} x {other}"

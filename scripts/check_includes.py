@@ -53,6 +53,7 @@ RESERVED = {
     r"(cuda|cublas|nccl)\w*\.h": ["kernels/platform/gpu/", "kernels/platform/emulated/toolkit/", "src/comm/nccl"],
     r"toml\+\+/.*": ["src/config/"],
     r"pcre2\.h": ["src/tokenizer/"],
+    r"(zlib|zstd)\.h": ["src/data/decompress.cpp", "tests/data/"],
     r"CLI/.*": ["src/app/command_line.cpp"],
     r"boost/.*": ["src/server/http_parser.cpp", "src/server/http_server.cpp"],
 }

@@ -87,7 +87,9 @@ void add_prepare_command(Command app) {
       .add_option("--tokenizer", o.tokenizer,
                   "tokenizer.json, or a checkpoint, Hugging Face folder or GGUF file that has one")
       .required();
-  command.add_option("--input", o.inputs, "files of the corpus, or pipes").required();
+  command
+      .add_option("--input", o.inputs, "files of the corpus, or pipes; gzip and zstd are unpacked")
+      .required();
   command.add_option("--output", o.output, "token file to write").required();
   command
       .add_option("--format", a->format,
@@ -114,6 +116,12 @@ void add_prepare_command(Command app) {
       .between(1, std::int64_t{1} << 32);
   command.add_option("--seed", o.seed, "of the choice of documents held out")
       .whole_number()
+      .show_default();
+  command
+      .add_option("--max-malformed", o.max_malformed,
+                  "jsonl, chat: malformed records that are left out and counted; with more, "
+                  "nothing is written")
+      .between(0, std::int64_t{1} << 62)
       .show_default();
   command.add_option("--threads", o.threads, "0: every core the process may use")
       .thread_count()

@@ -1,21 +1,29 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 namespace lacuna {
 
+/// Where a ByteReader gets its bytes from.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  /// Up to `most` of the next bytes to `to`; how many: 0 at the end alone. Throws Error when they
+  /// cannot be read.
+  virtual std::size_t read(char* to, std::size_t most) = 0;
+};
+
 /// Bytes of a file, pipe or terminal from front to back, with a look ahead.
 class ByteReader {
  public:
+  ByteReader(std::unique_ptr<ByteSource> source, std::string name);
   /// Opens `path`, which check_data_source() must accept. Throws Error naming it.
   explicit ByteReader(const std::string& path);
   /// Reads an open descriptor, which stays open; `name` stands for it in messages.
   ByteReader(int descriptor, std::string name);
-  ~ByteReader();
-  ByteReader(const ByteReader&) = delete;
-  ByteReader& operator=(const ByteReader&) = delete;
 
   /// The next bytes, without taking them: at least `bytes`, or all that are left. Valid until the
   /// next call. Throws Error when they cannot be read.
@@ -30,8 +38,7 @@ class ByteReader {
 
  private:
   std::string name_;
-  int descriptor_;
-  bool owned_;
+  std::unique_ptr<ByteSource> source_;
   std::string buffer_;
   std::size_t begin_ = 0;
   std::int64_t position_ = 0;

@@ -54,20 +54,29 @@ CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format, 
   }
 }
 
+std::int64_t CorpusReader::text_bytes(std::size_t file) const {
+  if (!std::filesystem::is_regular_file(files_[file])) return -1;
+  TextInput in(files_[file]);
+  if (!in.compressed()) return std::int64_t(std::filesystem::file_size(files_[file]));
+  while (const std::size_t bytes = in.text().ahead(1).size()) in.text().skip(bytes);
+  return in.text().position();
+}
+
 bool CorpusReader::open_next() {
   if (opened_ == files_.size()) return false;
   before_ = position();
+  consumed_before_ = consumed();
   records_.reset();
   const std::string& name = files_[opened_++];
   in_.emplace(name);
-  const std::string_view head = in_->ahead(kFileHead);
-  CHECK(!head.empty(), name, ": is empty");
+  const std::string_view head = in_->text().ahead(kFileHead);
+  CHECK(!head.empty(), name, in_->compressed() ? ": is empty when unpacked" : ": is empty");
   const std::string fault = not_text(head.substr(0, kFileHead), name);
   CHECK(fault.empty(), name, ": ", fault);
   if (format_ == CorpusFormat::jsonl)
-    records_.emplace(*in_);
+    records_.emplace(in_->text());
   else if (head.starts_with(kByteOrderMark))
-    in_->skip(kByteOrderMark.size());
+    in_->text().skip(kByteOrderMark.size());
   return true;
 }
 
@@ -76,7 +85,7 @@ bool CorpusReader::next(CorpusPiece& piece) {
 }
 
 std::size_t CorpusReader::length_of_next() {
-  const auto ahead = [&](std::size_t bytes) { return in_->ahead(bytes); };
+  const auto ahead = [&](std::size_t bytes) { return in_->text().ahead(bytes); };
   const std::size_t length = piece_length(ahead, kPieceBytes, cut_);
   if (splits_.empty()) return length;
   const std::int64_t left = splits_.front() - position();
@@ -87,7 +96,7 @@ std::size_t CorpusReader::length_of_next() {
 
 /// Where lines are longer, the end of a word.
 std::size_t CorpusReader::split_point(std::size_t near) {
-  const std::string_view text = in_->ahead(near + kCutContext);
+  const std::string_view text = in_->text().ahead(near + kCutContext);
   const std::size_t limit = std::min(near, text.size());
   const std::size_t newline = text.rfind('\n', limit - 1);
   if (newline != std::string_view::npos && limit - newline <= kLineReach) return newline + 1;
@@ -96,13 +105,13 @@ std::size_t CorpusReader::split_point(std::size_t near) {
 }
 
 bool CorpusReader::next_text(CorpusPiece& piece) {
-  while (!in_ || in_->ahead(1).empty())
+  while (!in_ || in_->text().ahead(1).empty())
     if (!open_next()) return false;
   while (!splits_.empty() && splits_.front() <= position()) splits_.pop_front();
   const std::size_t splits = splits_.size();
-  std::string bytes = in_->take(length_of_next());
+  std::string bytes = in_->text().take(length_of_next());
   const bool was_split = splits_.size() < splits;
-  piece = {std::move(bytes), opened_ - 1, 0, 0, was_split || in_->ahead(1).empty()};
+  piece = {std::move(bytes), opened_ - 1, 0, 0, was_split || in_->text().ahead(1).empty()};
   return true;
 }
 

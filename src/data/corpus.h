@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/byte_reader.h"
+#include "data/decompress.h"
 #include "data/json_records.h"
 #include "tokenizer/cut.h"
 
@@ -28,8 +28,8 @@ struct CorpusPiece {
 };
 
 /// Reads the files of a corpus one after another, in pieces that can be tokenised independently, so
-/// that neither a file nor a document need fit in memory. Pipes will do as files. A byte order mark
-/// at a file's beginning is no part of the text.
+/// that neither a file nor a document need fit in memory. Pipes will do as files, and what gzip and
+/// zstd made (data/decompress.h). A byte order mark at a file's beginning is no part of the text.
 class CorpusReader {
  public:
   /// Throws Error for a file that is missing, unreadable, a folder, empty, or not text
@@ -44,9 +44,13 @@ class CorpusReader {
 
   /// For messages: "file:line", or "file:line (element 3 of the array)".
   std::string place(const CorpusPiece& piece) const;
-  /// Bytes given out so far, and in all files together: -1 when one is a pipe.
-  std::int64_t position() const { return before_ + (in_ ? in_->position() : 0); }
+  /// Bytes of text given out so far.
+  std::int64_t position() const { return before_ + (in_ ? in_->text().position() : 0); }
+  /// Bytes of the files read so far, and of all together: -1 when one is a pipe.
+  std::int64_t consumed() const { return consumed_before_ + (in_ ? in_->consumed() : 0); }
   std::int64_t size() const { return size_; }
+  /// Bytes of text in file `file`, which is read for that when it is compressed: -1 for a pipe.
+  std::int64_t text_bytes(std::size_t file) const;
 
  private:
   bool open_next();
@@ -59,9 +63,10 @@ class CorpusReader {
   CorpusFormat format_;
   CutText cut_;
   std::size_t opened_ = 0;  // files opened so far; the present one is opened_ - 1
-  std::optional<ByteReader> in_;
+  std::optional<TextInput> in_;
   std::optional<JsonRecords> records_;
-  std::int64_t before_ = 0;  // bytes of the files before the present one
+  // Of the files before the present one.
+  std::int64_t before_ = 0, consumed_before_ = 0;
   std::int64_t size_ = 0;
   std::deque<std::int64_t> splits_;  // those still to come
 };

@@ -82,12 +82,6 @@ bool has(std::string_view head, const Magic& magic) {
   return head.size() >= magic.offset && head.substr(magic.offset).starts_with(magic.bytes);
 }
 
-/// zstd's skippable frames, which pzstd and seekable files begin with.
-bool begins_with_skippable_frame(std::string_view head) {
-  return head.size() >= 4 && (static_cast<unsigned char>(head[0]) & 0xf0) == 0x50 &&
-         head.substr(1, 3) == "\x2a\x4d\x18"sv;
-}
-
 /// A length of 8 bytes, little-endian, and as many bytes of JSON.
 bool is_safetensors(std::string_view head) {
   if (head.size() < 10 || head.substr(8, 2) != "{\"") return false;
@@ -129,7 +123,6 @@ std::string not_text(std::string_view head, const std::string& name) {
   };
   for (const Magic& magic : kCompressed)
     if (has(head, magic)) return compressed(magic.kind, magic.unpack);
-  if (begins_with_skippable_frame(head)) return compressed("zstd", "zstd -dc");
   for (const Magic& magic : kOthers)
     if (has(head, magic)) return str("is ", magic.kind, "; ", magic.unpack);
   if (is_safetensors(head))

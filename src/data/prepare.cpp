@@ -31,6 +31,7 @@ struct Work {
   std::vector<std::int32_t> tokens;
   std::int64_t bytes = 0, invalid_bytes = 0, nul_bytes = 0;
   std::exception_ptr error;
+  bool malformed = false;  // a record, which others may follow
 };
 
 /// Which documents are for validation.
@@ -64,6 +65,7 @@ class Preparation {
         reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text)),
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
+        malformed_(o.max_malformed),
         pool_(o.threads) {
     const TokenFileInfo info = token_file_info(tokenizer_, o, "every document");
     eos_ = std::int32_t(info.eos_token);
@@ -87,10 +89,11 @@ class Preparation {
  private:
   void cut_one_document() {
     if (options_.format != CorpusFormat::text || options_.inputs.size() != 1) return;
-    CHECK(reader_.size() >= 0, options_.inputs[0],
+    const std::int64_t bytes = reader_.text_bytes(0);
+    CHECK(bytes >= 0, options_.inputs[0],
           ": the validation parts of a single document are spread over its length, which a pipe "
           "does not tell; give it as a file");
-    const double size = double(reader_.size()), fraction = options_.validation_fraction;
+    const double size = double(bytes), fraction = options_.validation_fraction;
     const std::int64_t parts =
         options_.validation_parts > 0
             ? options_.validation_parts
@@ -102,11 +105,11 @@ class Preparation {
       splits.push_back(std::int64_t(stretch * (double(i) + 1 - fraction)));
       if (i + 1 < parts) splits.push_back(std::int64_t(stretch * double(i + 1)));
     }
-    splits.push_back(reader_.size());
+    splits.push_back(bytes);
     std::int64_t before = 0;
     for (const std::int64_t at : splits) {
-      CHECK(at > before, options_.inputs[0], ": ", counted(reader_.size(), "byte"),
-            " cannot be cut into ", counted(parts, "validation part"), " and others");
+      CHECK(at > before, options_.inputs[0], ": ", counted(bytes, "byte"), " cannot be cut into ",
+            counted(parts, "validation part"), " and others");
       before = at;
     }
     splits.pop_back();
@@ -125,12 +128,16 @@ class Preparation {
       work.nul_bytes = std::count(piece.bytes.begin(), piece.bytes.end(), '\0');
       work.tokens = tokenizer_.encode(piece.bytes, Tokenizer::Special::as_text);
       piece.bytes = {};
-    } catch (...) {
+    } catch (const Error&) {
       work.error = std::current_exception();  // the first in the corpus is told, not in time
+      work.malformed = options_.format == CorpusFormat::jsonl;
+    } catch (...) {
+      work.error = std::current_exception();
     }
   }
 
   void write(const Work& work) {
+    if (work.malformed) return malformed_.add(work.error);
     if (work.error) std::rethrow_exception(work.error);
     result_.invalid_bytes += work.invalid_bytes;
     result_.nul_bytes += work.nul_bytes;
@@ -153,8 +160,8 @@ class Preparation {
     if (!log_is_terminal()) return;
     std::string line = str("tokenising: ", human_bytes(reader_.position()));
     if (reader_.size() > 0)
-      line += str(" of ", human_bytes(reader_.size()), " (",
-                  100 * reader_.position() / reader_.size(), "%)");
+      line += str(" of text, ", 100 * reader_.consumed() / reader_.size(), " % of ",
+                  human_bytes(reader_.size()));
     log_progress(str(line, ", ", with_commas(files_->tokens()), " tokens, ",
                      human_bytes(std::int64_t(double(reader_.position()) / stopwatch_.seconds())),
                      "/s"));
@@ -179,6 +186,8 @@ class Preparation {
             counted(document_, "document"), " was drawn for validation", advice);
     }
     files_->commit(result_.train, result_.validation);
+    result_.malformed = malformed_.count();
+    malformed_.warn();
     warn_of_bytes(result_.invalid_bytes, "not valid UTF-8");
     warn_of_bytes(result_.nul_bytes, "NUL");
   }
@@ -187,6 +196,7 @@ class Preparation {
   Tokenizer tokenizer_;
   CorpusReader reader_;
   Split split_;
+  MalformedRecords malformed_;
   ThreadPool pool_;
   std::optional<PreparedFiles> files_;
   std::int32_t eos_ = -1;

@@ -18,6 +18,7 @@ struct PrepareOptions {
   double validation_fraction = 0.05;  // of the documents
   std::int64_t validation_parts = 0;  // of a single text; 0: as many as have 4 KiB, at most 64
   std::uint64_t seed = 1;             // which documents these are
+  std::int64_t max_malformed = 0;     // JSONL: malformed records left out, before one is an Error
   int threads = 0;                    // 0: every core the process may use
 };
 
@@ -28,6 +29,7 @@ struct PreparedPart {
 struct PrepareResult {
   PreparedPart train, validation;
   std::int64_t empty_documents = 0;  // JSONL documents without a byte, left out
+  std::int64_t malformed = 0;        // JSONL records left out
   std::int64_t invalid_bytes = 0;    // not valid UTF-8, and kept
   std::int64_t nul_bytes = 0;        // kept
 };
@@ -43,10 +45,10 @@ struct PrepareResult {
 /// as is each part between them. Of JSONL documents, each with that probability (their number is
 /// unknown until the end). What is drawn depends on the seed and the document's number alone.
 ///
-/// Throws Error, naming file and line, for what CorpusReader refuses, a malformed JSON record, a
-/// missing text field, a tokenizer without an end token, ids outside the vocabulary, a part that
-/// would be empty, or a failed write; UsageError for options that contradict each other. No file
-/// then appears or changes under a final name.
+/// Throws Error, naming file and line, for what CorpusReader refuses, more than max_malformed JSON
+/// records that are malformed or lack the text field, a tokenizer without an end token, ids outside
+/// the vocabulary, a part that would be empty, or a failed write; UsageError for options that
+/// contradict each other. No file then appears or changes under a final name.
 PrepareResult prepare(const PrepareOptions& options);
 
 }  // namespace lacuna

@@ -28,6 +28,7 @@ struct Work {
   std::array<std::string, kChatSkips> reason;
   std::set<std::string> ignored_keys;
   std::exception_ptr error;
+  bool malformed = false;  // a record, which others may follow
 };
 
 class ChatPreparation {
@@ -37,6 +38,7 @@ class ChatPreparation {
         tokenizer_(tokenizer_of(o)),
         format_(chat, tokenizer_),
         reader_(o.inputs, CorpusFormat::jsonl, {}),
+        malformed_(o.max_malformed),
         pool_(o.threads) {
     TokenFileInfo info = token_file_info(tokenizer_, o, "every reply");
     info.responses = true;
@@ -84,12 +86,16 @@ class ChatPreparation {
         work.examples.push_back({format_.prompt(std::span(dialogue).first(i)), format_.reply(reply),
                                  std::int64_t(reply.size())});
       }
-    } catch (...) {
+    } catch (const Error&) {
       work.error = std::current_exception();  // the first in the corpus is told, not in time
+      work.malformed = true;
+    } catch (...) {
+      work.error = std::current_exception();
     }
   }
 
   void write(const Work& work) {
+    if (work.malformed) return malformed_.add(work.error);
     if (work.error) std::rethrow_exception(work.error);
     const bool to_validation =
         files_->validation() &&
@@ -132,12 +138,14 @@ class ChatPreparation {
           ": would be empty: ", counted(result_.dialogues, "dialogue"), " gave no example",
           skips());
     files_->commit(result_.train, result_.validation);
+    malformed_.warn();
   }
 
   const PrepareOptions& options_;
   Tokenizer tokenizer_;
   ChatFormat format_;
   CorpusReader reader_;
+  MalformedRecords malformed_;
   ThreadPool pool_;
   std::optional<PreparedFiles> files_;
   PrepareChatResult result_;

@@ -4,7 +4,9 @@
 #include <string>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "core/philox.h"
+#include "core/text.h"
 
 namespace lacuna {
 
@@ -52,6 +54,23 @@ TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& 
   CHECK(info.eos_token >= 0, options.tokenizer, ": has no end token, which must follow ", each,
         "; add one such as <|endoftext|>");
   return info;
+}
+
+void MalformedRecords::add(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    if (++count_ == 1) first_ = e.what();
+    if (count_ <= most_) return;
+    if (most_ == 0) throw;
+    fail(str(e.what(), "; ", counted(most_, "malformed record"),
+             " before it were left out, which is what --max-malformed allows"));
+  }
+}
+
+void MalformedRecords::warn() const {
+  if (count_ > 0)
+    log_warning(str(counted(count_, "malformed record"), " left out; the first: ", first_));
 }
 
 PreparedFiles::PreparedFiles(const PrepareOptions& options, const TokenFileInfo& info) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/check.h"
@@ -50,6 +51,22 @@ bool read_batch(CorpusReader& reader, std::size_t bytes, std::vector<Work>& batc
   }
   return !batch.empty();
 }
+
+/// Malformed records that are left out, up to a limit.
+class MalformedRecords {
+ public:
+  explicit MalformedRecords(std::int64_t most) : most_(most) {}
+  /// Counts one; rethrows what is wrong with it once there are more than the limit.
+  void add(const std::exception_ptr& error);
+  std::int64_t count() const { return count_; }
+  /// A warning that tells of the first, if there are any.
+  void warn() const;
+
+ private:
+  const std::int64_t most_;
+  std::int64_t count_ = 0;
+  std::string first_;
+};
 
 /// The token file, or two, that a preparation writes.
 class PreparedFiles {

@@ -17,7 +17,6 @@ TEST(FileKind, CompressedFilesAreNamedWithWhatUnpacksThem) {
       {"\x1f\x8b\x08\0"s, "is compressed (gzip); unpack it, or give it as <(zcat f)"},
       {"\x1f\x9d\x90"s, "(compress)"},
       {"\x28\xb5\x2f\xfd\x24"s, "is compressed (zstd); unpack it, or give it as <(zstd -dc f)"},
-      {"\x50\x2a\x4d\x18\x04"s, "(zstd)"},  // a skippable frame
       {"\xfd\x37zXZ\0"s, "<(xz -dc f)"},
       {"\x5d\0\0\x80\0"s, "(lzma)"},
       {"BZh91AY&SY"s, "<(bzip2 -dc f)"},

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "tests/data/compressed.h"
 #include "tests/data/support.h"
 #include "tokenizer/tokenizer.h"
 
@@ -152,7 +153,7 @@ TEST_F(PrepareTest, WhatIsNoTextIsRefused) {
   };
   for (const CorpusFormat format : {CorpusFormat::text, CorpusFormat::jsonl}) {
     options_.format = format;
-    EXPECT_TRUE(contains(with("\x28\xb5\x2f\xfd..."), "in: is compressed (zstd)"));
+    EXPECT_TRUE(contains(with(std::string("\xfd\x37zXZ\0", 6)), "in: is compressed (xz)"));
     EXPECT_TRUE(contains(with("PAR1..."), "in: is a Parquet file"));
     EXPECT_TRUE(contains(with(std::string("\xff\xfe{\0\n\0", 6)), "in: is UTF-16 text"));
     EXPECT_TRUE(contains(with(std::string("abc\0def", 7)), "in: is binary: byte 3 is NUL"));
@@ -189,10 +190,62 @@ TEST_F(PrepareTest, AnArrayOfDocuments) {
   EXPECT_TRUE(contains(error(), "a.json:2 (element 2 of the array): has no field \"text\""));
 }
 
+// What gzip and zstd made is read like the files themselves, the held-out parts of a text too.
+TEST_F(PrepareTest, CompressedFiles) {
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += "line " + std::to_string(i) + "\n";
+  const std::string record = R"({"text": "one"})", records = record + "\n" + record;
+  const auto all = [&](const std::string& plain) {
+    std::vector<std::vector<std::string>> found;
+    for (const std::string& bytes : {plain, testing::gzip(plain), testing::zstd(plain)}) {
+      options_.inputs = {folder_.write("in", bytes)};
+      const PrepareResult result = prepare(options_);
+      found.push_back(documents(options_.output));
+      if (options_.validation.empty()) continue;
+      for (const std::string& held : documents(options_.validation)) found.back().push_back(held);
+      EXPECT_EQ(result.train.bytes + result.validation.bytes, std::int64_t(plain.size()));
+    }
+    EXPECT_EQ(found[0], found[1]);
+    EXPECT_EQ(found[0], found[2]);
+    return found[0].size();
+  };
+  EXPECT_EQ(all(text), 1u);
+  options_.validation = folder_ / "validation.h5";
+  EXPECT_EQ(all(text), 4u);  // two parts of 4 KiB are 5 % of it, each at the end of its half
+  options_.validation.clear();
+  options_.format = CorpusFormat::jsonl;
+  EXPECT_EQ(all(records), 2u);
+  EXPECT_EQ(all("[" + record + "," + record + "," + record + "]"), 3u);
+  options_.inputs = {folder_.write("in", testing::gzip("PAR1..."))};
+  EXPECT_TRUE(contains(error(), "in: is a Parquet file"));
+  options_.inputs = {folder_.write("in", testing::gzip(""))};
+  EXPECT_TRUE(contains(error(), "in: is empty when unpacked"));
+}
+
+TEST_F(PrepareTest, MalformedRecordsAreLeftOutUpToALimit) {
+  options_.format = CorpusFormat::jsonl;
+  options_.inputs = {folder_.write("a.jsonl", R"({"text": "one"}
+{"text": 2}
+{"text": "three"
+{"txt": "four"}
+{"text": "five"}
+)")};
+  EXPECT_TRUE(contains(error(), "a.jsonl:2: field \"text\" is not a string"));
+  options_.max_malformed = 3;
+  EXPECT_EQ(prepare(options_).malformed, 3);
+  EXPECT_EQ(documents(options_.output), (std::vector<std::string>{"one", "five"}));
+  std::filesystem::remove(options_.output);
+  options_.max_malformed = 2;
+  const std::string message = error();
+  EXPECT_TRUE(contains(message, "a.jsonl:4: has no field \"text\""));
+  EXPECT_TRUE(contains(message, "2 malformed records before it were left out"));
+  EXPECT_FALSE(made("train.h5"));
+}
+
 TEST_F(PrepareTest, TheFirstFaultOfTheCorpusIsTold) {
   options_.format = CorpusFormat::jsonl;
   options_.inputs = {folder_.write("a.json", "[{\"text\": 3},\n{\"text\": \"x\"}"),
-                     folder_.write("z", "\x1f\x8b")};
+                     folder_.write("z", "\x1f\x9d")};
   EXPECT_TRUE(contains(error(), "a.json:1 (element 1 of the array): field"));
   options_.inputs[0] = folder_.write("a.json", "[{\"text\": \"x\"},\n{\"text\": \"x}]\n");
   EXPECT_TRUE(contains(error(), "a.json:2 (element 2 of the array): malformed JSON, line "));

@@ -3,8 +3,9 @@
 
     clients.py PART http://127.0.0.1:8080 [KEY]
 
-PART: openai (answers, streams, each class of exception), batching (16 clients at once, each as alone,
-and the throughput of that), gone (clients that go away), metrics. Exit code 1 when something is wrong.
+PART: openai (answers, streams, JSON schemas, each class of exception), batching (16 clients at once, each
+as alone, and the throughput of that), gone (clients that go away), metrics, proxy (whether a stream comes
+through a proxy as it is made). Exit code 1 when something is wrong.
 """
 
 import asyncio
@@ -14,10 +15,21 @@ import re
 import sys
 import threading
 import time
+import typing
 import urllib.error
 import urllib.request
 
 import openai
+import pydantic
+
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    prophet: bool
+    years: typing.Annotated[int, pydantic.Field(ge=0)]
+    family: typing.Literal["Levi", "Judah"]
+
 
 PROMPTS = ["In the beginning", "And it came to pass", "The LORD said unto Moses", "Blessed are they"]
 faults = 0
@@ -71,7 +83,7 @@ def with_openai(url, key):
     check(client.completions.create(**fields).choices[0].text == whole.choices[0].text, "the same seed, the same text")
     stream = list(client.completions.create(**fields, stream=True, stream_options={"include_usage": True}))
     check("".join(c.choices[0].text for c in stream if c.choices) == whole.choices[0].text and
-          stream[-1].usage == whole.usage, f"completions, streamed in {len(stream)} chunks with usage")
+          stream[-1].usage.total_tokens == whole.usage.total_tokens, f"completions, streamed in {len(stream)} chunks with usage")
     two = client.completions.create(**fields, n=2)
     check(two.choices[0].text == whole.choices[0].text != two.choices[1].text, "n = 2, of which the first is that of n = 1")
     stop = whole.choices[0].text[10:12]
@@ -80,11 +92,20 @@ def with_openai(url, key):
     fast = client.completions.create(**fields, extra_body={"temperature": 0, "strategy": "threshold", "threshold": 0.05, "block_length": 8})
     check(fast.model_extra["timings"]["forward_passes"] < 40,
           f"extra_body: threshold takes {fast.model_extra['timings']['forward_passes']} passes for 40 tokens")
+    schema = {"type": "object", "required": ["name"], "properties": {
+        "name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0}, "role": {"enum": ["prophet", "king"]}}}
+    shape = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": schema}}
+    people = [json.loads(c.text) for c in client.completions.create(
+        model=model, prompt=PROMPTS[1], temperature=1, seed=3, n=8, extra_body={"response_format": shape}).choices]
+    check(all(list(p) == ["name", "age", "role"] and len(p["name"]) <= 12 and p["age"] >= 0 and p["role"] in ("prophet", "king")
+              for p in people), f"JSON schemas: {people[0]}")
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who was Moses?"}]
     chats = json.loads(request(url, "/v1/models", key=key)[1])["data"][0]["chat"]
     if chats:
         chat = client.chat.completions.create(model=model, messages=messages, max_tokens=24, seed=1)
         check(chat.choices[0].message.role == "assistant" and chat.choices[0].message.content is not None, "chat.completions")
+        person = client.chat.completions.parse(model=model, messages=messages, response_format=Person, seed=1).choices[0].message.parsed
+        check(isinstance(person, Person), f"chat.completions.parse: {person!r}")
         chunks = list(client.chat.completions.create(model=model, messages=messages, max_tokens=24, seed=1, stream=True))
         text = "".join(c.choices[0].delta.content or "" for c in chunks)
         check(chunks[0].choices[0].delta.role == "assistant" and text == chat.choices[0].message.content and
@@ -204,7 +225,23 @@ def metrics(url, key):
     check(buckets == sorted(buckets) and buckets[-1] == metric(url, key, "step_seconds_count"), "the histogram's buckets add up")
 
 
+def through_proxy(url, key):
+    body = {"prompt": "And it came to pass", "max_tokens": 200, "temperature": 1, "seed": 3, "stream": True, "block_length": 8}
+    start, times, text = time.monotonic(), [], ""
+    asked = urllib.request.Request(url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=600) as reply:
+        for line in reply:
+            if line.startswith(b"data: {"):
+                times.append(time.monotonic() - start)
+                text += json.loads(line[6:])["choices"][0]["text"]
+    body["stream"] = False
+    whole = json.loads(request(url, "/v1/completions", body)[1])["choices"][0]["text"]
+    check(text == whole, "the stream's text is that of an answer in one piece")
+    check(len(times) > 5 and times[0] < times[-1] / 2,
+          f"{len(times)} events, the first after {1000 * times[0]:.0f} ms, the last after {1000 * times[-1]:.0f} ms")
+
+
 if __name__ == "__main__":
-    parts = {"openai": with_openai, "batching": solo_and_together, "gone": gone, "metrics": metrics}
+    parts = {"openai": with_openai, "batching": solo_and_together, "gone": gone, "metrics": metrics, "proxy": through_proxy}
     parts[sys.argv[1]](sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
     sys.exit(1 if faults else 0)

@@ -24,8 +24,8 @@ constexpr std::int64_t kServedLength = 128;
 struct ServeArguments {
   std::string checkpoint, key_file, model_name, chat_template, host = "127.0.0.1";
   std::vector<std::string> allowed_hosts;
-  std::int64_t port = 8080, batch_tokens = 0, sequences = 64, queue = 64, connections = 256,
-               per_address = 32;
+  std::int64_t port = 8080, batch_tokens = 0, prefixes = EngineLimits{}.prefixes, sequences = 64,
+               queue = 64, connections = 256, per_address = 32;
   double timeout = 600, drain = 30;
   bool guidance = false;
   DecodingArguments decoding;
@@ -70,7 +70,8 @@ ServiceOptions service_options(const ServeArguments& a) {
               .sequences = a.sequences,
               .queue = std::size_t(a.queue),
               .timeout_seconds = a.timeout,
-              .guidance = a.guidance || o.defaults.cfg_scale > 0};
+              .guidance = a.guidance || o.defaults.cfg_scale > 0,
+              .prefixes = a.prefixes};
   return o;
 }
 
@@ -120,6 +121,12 @@ void add_serve_command(Command app) {
   command
       .add_option("--max-batch-tokens", a->batch_tokens,
                   "tokens of all texts in progress; 0: 4,096, or twice the model's length")
+      .between(0, 1 << 24)
+      .show_default();
+  command
+      .add_option("--prompt-cache", a->prefixes,
+                  "causal and block-causal models: tokens whose keys and values are kept for "
+                  "requests that begin with the same ones; 0: none")
       .between(0, 1 << 24)
       .show_default();
   command.add_option("--max-sequences", a->sequences, "texts in progress")

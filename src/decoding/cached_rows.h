@@ -38,6 +38,12 @@ class CachedRows {
   std::int64_t alike(const StepPlan& plan) const;
   /// Rows of the canvas have moved: nothing that is kept is where it was.
   void forget() { block_.reset(), kept_ = 0; }
+  /// Rows [0, rows) are as they will stay, of exact caches: so many, or none.
+  std::int64_t kept() const { return is_exact() ? kept_ : 0; }
+  void keep(std::int64_t rows) { kept_ = rows; }
+  bool is_exact() const {
+    return attention_ != Attention::bidirectional && kind_ != CacheKind::none;
+  }
   /// That pass was made.
   void made(const StepPlan& plan, const Pass& pass);
 

@@ -11,12 +11,18 @@
 namespace lacuna {
 namespace {
 
+/// Of the KV cache, behind those of texts in progress.
+std::int64_t prefix_rows(const ModelConfig& config, const DecoderLimits& l) {
+  return l.cache && config.attention != Attention::bidirectional ? l.prefixes : 0;
+}
+
 ModelLimits model_limits(const ModelConfig& config, const DecoderLimits& l) {
-  const std::int64_t branches = l.guidance ? 2 : 1, cache = l.cache ? l.tokens * branches : 0;
+  const std::int64_t branches = l.guidance ? 2 : 1,
+                     cache = l.cache ? l.tokens * branches + prefix_rows(config, l) : 0;
   // Of a causal model each text's last row gets logits. Rows for the end token before an empty
   // prompt are there: the last token is never fed back.
   if (config.attention == Attention::causal)
-    return {l.tokens, l.sequences, l.sequences, false, l.cache ? l.tokens : 0};
+    return {l.tokens, l.sequences, l.sequences, false, cache};
   return {l.tokens * branches, l.sequences * branches, l.tokens * branches, false, cache};
 }
 
@@ -59,7 +65,8 @@ DecodingStep step_of(const DecodingText& text, std::int64_t rows, std::int64_t l
           .committed = {},
           .revoked = {},
           .probability = std::span<const float>(text.canvas.probability)
-                             .subspan(std::size_t(text.canvas.hidden), shown)};
+                             .subspan(std::size_t(text.canvas.hidden), shown),
+          .reused = std::max<std::int64_t>(0, text.reused - text.canvas.hidden)};
 }
 
 }  // namespace
@@ -75,6 +82,8 @@ Decoder::State::State(Ops& ops, const ModelConfig& c, const ModelWeights& weight
       slabs(l.tokens) {
   if (runs_rounds(c, ops.place(), weights.share))
     device.emplace(ops, predictor, mask, model_limits(c, l));
+  if (const std::int64_t rows = prefix_rows(c, l); rows > 0)
+    prefixes.emplace(model_limits(c, l).cache_rows - rows, rows);
 }
 
 DecoderLimits limits_for(const ModelConfig& config, const DecodingOptions& options,
@@ -169,7 +178,10 @@ void Decoder::cancel(std::int64_t id) {
   const auto is_it = [id](const DecodingText& text) { return text.id == id; };
   std::erase_if(state_->queue, is_it);
   for (DecodingText& text : state_->live)
-    if (is_it(text)) state_->release(text);
+    if (is_it(text)) {
+      state_->keep_prefix(text);
+      state_->release(text);
+    }
   std::erase_if(state_->live, is_it);
 }
 
@@ -186,7 +198,36 @@ bool Decoder::State::admit(DecodingText& text, std::int64_t tokens) {
   if (std::int64_t(live.size()) >= limits.sequences) return false;
   if (!limits.cache) return tokens + text.room <= limits.tokens;
   text.slab = slabs.take(text.room);
-  return text.slab.has_value();
+  if (!text.slab) return false;
+  reuse_prefix(text);
+  return true;
+}
+
+/// Takes over keys and values of rows before the text's first block.
+void Decoder::State::reuse_prefix(DecodingText& text) {
+  if (!prefixes || !text.cached.is_exact() || text.guided() || text.strategy->progress().finished)
+    return;
+  const std::int64_t begin = text.strategy->plan(text.canvas).block.begin,
+                     unit = causal ? 1 : config.block_size;
+  const PrefixCache::Found found =
+      prefixes->find(std::span(text.canvas.tokens).first(std::size_t(begin)));
+  // Rows of a block see all of it.
+  const auto rows = std::int32_t(found.count / unit * unit);
+  if (rows == 0) return;
+  const auto to = text.slab->begin, from = std::int32_t(found.row);
+  predictor.model().copy_cache_rows({to, to + rows}, {from, from + rows});
+  text.cached.keep(rows);
+  text.reused = rows;
+}
+
+/// Leaves keys and values of a text to others.
+void Decoder::State::keep_prefix(const DecodingText& text) {
+  if (!prefixes || !text.slab || text.guided()) return;
+  const auto kept = std::size_t(text.cached.kept());
+  const std::optional<CacheRows> to = prefixes->add(std::span(text.canvas.tokens).first(kept));
+  if (!to) return;
+  const auto from = text.slab->begin;
+  predictor.model().copy_cache_rows(*to, {from, from + to->end - to->begin});
 }
 
 /// In the order of the queue: none overtakes another.
@@ -231,6 +272,7 @@ void Decoder::State::retire() {
   for (DecodingText& text : live) {
     if (!text.strategy->progress().finished) continue;
     finish(text);
+    keep_prefix(text);
     release(text);
   }
   std::erase_if(live, [](const DecodingText& text) { return text.strategy->progress().finished; });

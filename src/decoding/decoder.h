@@ -28,6 +28,7 @@ struct DecodingStep {
   std::span<const std::int32_t> committed = {};  // positions filled by this step, increasing
   std::span<const std::int32_t> revoked = {};    // positions that it masked again
   std::span<const float> probability = {};       // of each token when it was filled; 0: it was not
+  std::int64_t reused = 0;  // tokens whose keys and values an earlier text left
 };
 using DecodingObserver = std::function<void(const DecodingStep&)>;
 
@@ -65,6 +66,8 @@ struct DecoderLimits {
   std::int64_t sequences = 1;  // texts
   bool guidance = false;       // whether cfg_scale may be more than 0: twice the activations
   bool cache = false;          // whether keys and values are kept (DecodingOptions::cache)
+  std::int64_t prefixes = 0;   // tokens of texts that are done whose keys and values are kept for
+                               // others, with a cache that is exact (decoding/prefix_cache.h)
 };
 
 /// The limits for so many texts at once, of prompts of at most `prompt` tokens with these options.

@@ -11,6 +11,7 @@
 #include "decoding/decoder.h"
 #include "decoding/device_rounds.h"
 #include "decoding/make_strategy.h"
+#include "decoding/prefix_cache.h"
 #include "decoding/strategy.h"
 #include "decoding/token_predictor.h"
 
@@ -27,6 +28,7 @@ struct DecodingText {
   CachedRows cached;
   std::shared_ptr<const TokenConstraint> constraint = {};
   std::int64_t answer = 0;  // the constraint's rows begin here
+  std::int64_t reused = 0;  // rows that PrefixCache had
   std::optional<CacheRows> slab = {};
 
   bool guided() const { return options.cfg_scale > 0; }
@@ -41,6 +43,8 @@ struct Decoder::State {
   void check(const DecodingRequest& request, const RequestRows& rows) const;
   const DecodingText* find(std::int64_t id) const;
 
+  void reuse_prefix(DecodingText& text);
+  void keep_prefix(const DecodingText& text);
   bool admit(DecodingText& text, std::int64_t tokens);
   void admit();
   void release(DecodingText& text);
@@ -72,6 +76,7 @@ struct Decoder::State {
   TokenPredictor predictor;
   std::optional<DeviceRounds> device;  // where a device decides what is committed
   CacheSlabs slabs;
+  std::optional<PrefixCache> prefixes;
   std::int64_t next_id = 0;
   std::deque<DecodingText> queue;
   // In progress: with a cache in the order of their slabs, else guided ones first.

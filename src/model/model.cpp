@@ -133,6 +133,15 @@ Tensor Model::forward(Tensor tokens, const Sequences& sequences) {
   return run();
 }
 
+void Model::copy_cache_rows(CacheRows to, CacheRows from) {
+  CHECK(to.end - to.begin == from.end - from.begin,
+        "cache rows to and from which others are copied");
+  for (std::int64_t l = 0; l < state_->config.num_layers; ++l) {
+    const Tensor kv = state_->activations.block(std::size_t(l)).kv_cache;
+    const auto rows = [&](CacheRows r) { return kv.row_range(r.begin, r.end - r.begin); };
+    state_->ops.copy(rows(to), rows(from));
+  }
+}
 Tensor Model::placed_tokens() const { return state_->activations.sequences().tokens; }
 
 void Model::place(Tensor tokens, const Sequences& sequences) {

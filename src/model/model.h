@@ -41,6 +41,8 @@ class Model {
   Tensor run();
   /// i32 [N] in ops().place(): what run() reads. The caller may change them.
   Tensor placed_tokens() const;
+  /// With a KV cache: copies keys and values of as many rows as `from` has.
+  void copy_cache_rows(CacheRows to, CacheRows from);
   /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
   /// limits.training and a forward pass of its own. Where rows are split (TensorParallelShard),

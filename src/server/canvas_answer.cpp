@@ -17,8 +17,10 @@ using CanvasJson = nlohmann::ordered_json;
 /// Usage and times, as of completions.
 void add_figures(CanvasJson& json, const CanvasFormat& format, std::int64_t given,
                  std::int64_t made, const JobTimes& times) {
-  json["usage"] = {
-      {"prompt_tokens", given}, {"completion_tokens", made}, {"total_tokens", given + made}};
+  json["usage"] = {{"prompt_tokens", given},
+                   {"completion_tokens", made},
+                   {"total_tokens", given + made},
+                   {"prompt_tokens_details", {{"cached_tokens", times.cached_tokens}}}};
   json["seed"] = format.seed;
   json["timings"] = {{"forward_passes", times.passes},
                      {"canvas_tokens", times.canvas_tokens},

@@ -129,7 +129,8 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
   metrics_.prompt_tokens += format_.prompt_tokens;
   const AnswerJson usage = {{"prompt_tokens", format_.prompt_tokens},
                             {"completion_tokens", tokens},
-                            {"total_tokens", format_.prompt_tokens + tokens}};
+                            {"total_tokens", format_.prompt_tokens + tokens},
+                            {"prompt_tokens_details", {{"cached_tokens", times.cached_tokens}}}};
   const AnswerJson timings = {{"forward_passes", times.passes},
                               {"canvas_tokens", times.canvas_tokens},
                               {"queue_ms", milliseconds(times.queued_seconds)},

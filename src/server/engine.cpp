@@ -49,7 +49,11 @@ DecoderLimits limits_of_decoder(const ModelConfig& config, const EngineLimits& l
   const std::int64_t tokens = l.batch_tokens > 0
                                   ? l.batch_tokens
                                   : std::max<std::int64_t>(kBatchTokens, 2 * config.max_seq_length);
-  return {.tokens = tokens, .sequences = l.sequences, .guidance = l.guidance, .cache = true};
+  return {.tokens = tokens,
+          .sequences = l.sequences,
+          .guidance = l.guidance,
+          .cache = true,
+          .prefixes = l.prefixes};
 }
 
 }  // namespace
@@ -81,6 +85,7 @@ struct Engine::State {
   ApiError too_late() const;
   std::int64_t rows_in_progress() const;
   bool observe(const DecodingStep& seen);
+  void count_reused(RunningJob& job, const DecodingRequest& text, std::int64_t reused);
   void finish_texts(const std::vector<std::int64_t>& enough);
   void end_text(std::int64_t request);
   void complete(std::int64_t id);
@@ -393,7 +398,16 @@ bool Engine::State::observe(const DecodingStep& seen) {
   RunningJob& job = jobs.at(admitted.at(seen.id).job);
   job.times.passes = std::max(job.times.passes, seen.done);
   queue.charge(job.job.client, seen.rows);
+  if (seen.done == 1) count_reused(job, job.job.texts[job.texts.at(seen.id)], seen.reused);
   return job.job.observer->on_step(job.texts.at(seen.id), seen);
+}
+
+void Engine::State::count_reused(RunningJob& job, const DecodingRequest& text,
+                                 std::int64_t reused) {
+  const auto prompt = text.infill ? text.answer : std::int64_t(text.tokens.size());
+  const std::int64_t cached = std::min(reused, prompt);
+  metrics.cached_tokens += cached;
+  if (text.sample == 0) job.times.cached_tokens += cached;  // prompts count once
 }
 
 void Engine::State::finish_texts(const std::vector<std::int64_t>& enough) {

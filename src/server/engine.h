@@ -18,6 +18,7 @@ struct JobTimes {
   double queued_seconds = 0, seconds = 0;  // until its first step, and from then on
   std::int64_t passes = 0;                 // that computed rows of it
   std::int64_t canvas_tokens = 0;          // of all its texts, prompts excluded
+  std::int64_t cached_tokens = 0;          // of its prompts: keys and values were there
 };
 
 /// What happens to a job: called by the engine's thread, which waits meanwhile.
@@ -59,6 +60,7 @@ struct EngineLimits {
   std::size_t queue = 64;         // jobs that wait, and tasks
   double timeout_seconds = 600;   // from the arrival of a job or a task to its end
   bool guidance = false;          // DecoderLimits::guidance
+  std::int64_t prefixes = 4096;   // DecoderLimits::prefixes
 };
 
 /// Owns the decoder and runs it in a thread of its own: continuous batching. Jobs of any options

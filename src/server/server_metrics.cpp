@@ -35,6 +35,9 @@ std::string ServerMetrics::text(std::size_t connections, std::size_t slow_client
   metric("slow_clients_total", "counter", "Connections closed because the client read too little.",
          std::int64_t(slow_clients));
   metric("prompt_tokens_total", "counter", "Tokens of prompts.", prompt_tokens);
+  metric("cached_prompt_tokens_total", "counter",
+         "Tokens of prompts whose keys and values were kept, of each text by itself.",
+         cached_tokens);
   metric("completion_tokens_total", "counter", "Tokens of answers.", completion_tokens);
   metric("forward_passes_total", "counter", "Forward passes.", passes);
   metric("rows_total", "counter", "Rows that forward passes computed.", rows);

@@ -14,6 +14,7 @@ struct ServerMetrics {
   Count succeeded = 0, cancelled = 0, failed = 0, refused = 0, rejected = 0;
   Count queued = 0, active = 0;  // jobs now
   Count prompt_tokens = 0, completion_tokens = 0;
+  Count cached_tokens = 0;  // of prompts, of all texts
   Count passes = 0, rows = 0, committed_tokens = 0;
 
   void observe_step(double seconds);

@@ -80,5 +80,35 @@ TEST(Service, ATextWithoutAPromptIsScoredAfterAnEndToken) {
   EXPECT_EQ(Client(server.port()).post("/v1/score", text(255)).status, 200);
 }
 
+// Keys and values of the beginning of a prompt are kept; the answer is the same.
+TEST(Service, PromptsThatBeginAlikeAreComputedOnce) {
+  for (const Attention attention : {Attention::causal, Attention::block_causal}) {
+    const ServedModel served(attention);
+    ApiServer server{ApiServerOptions{}}, without{ApiServerOptions{}};
+    ServiceOptions none = served.service();
+    none.engine.prefixes = 0;
+    server.serve(*served, served.service());
+    without.serve(*served, none);
+    const auto ask = [](const ApiServer& of, const std::string& more) {
+      return object_of(Client(of.port()).post(
+          "/v1/completions", R"({"max_tokens": 12, "temperature": 1, "seed": 5, "prompt": ")" +
+                                 std::string(50, 'a') + more + "\"}"));
+    };
+    const auto cached = [](const Json& json) {
+      return json["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>();
+    };
+    EXPECT_EQ(cached(ask(server, "")), 0);
+    const Json again = ask(server, "bc");
+    EXPECT_GE(cached(again), 48);
+    EXPECT_LE(cached(again), 50);
+    const Json expected = ask(without, "bc");
+    EXPECT_EQ(cached(expected), 0);
+    EXPECT_EQ(again["choices"], expected["choices"]);
+    const std::string metrics = Client(server.port()).get("/metrics").body;
+    EXPECT_TRUE(
+        contains(metrics, str("\nlacuna_cached_prompt_tokens_total ", cached(again), "\n")));
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -5,6 +5,7 @@
 #   scripts/serve_check.sh CHECKPOINT [SOAK_SECONDS]      # 600
 #
 # LACUNA_SERVE_OPTIONS: further options of the server, as "--threads 1".
+# promtool (package prometheus), nginx, Caddy and systemd-analyze are used where they are installed.
 # A checkpoint of a small model, as scripts/quickstart.sh makes one: some parts wait for hundreds of texts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -111,6 +112,76 @@ verdict "wrk, 8 connections: p99 $p99, $(awk '/Requests\/sec/ { print $2 }' "$ou
 
 say "metrics"
 "$python" scripts/serve_check/clients.py metrics "$url" || failed=1
+
+if command -v promtool >/dev/null; then
+  curl --silent "$url/metrics" >"$out/metrics"
+  verdict "promtool check metrics" promtool check metrics <"$out/metrics"
+else
+  echo "skip promtool: package prometheus is not installed"
+fi
+
+# The examples of docs/serving.md, with addresses of this machine.
+example() {  # example "nginx:" FILE: the block of code behind a line
+  awk -v name="$1" '$0 == name { at = 1 } at == 1 && /^```/ { at = 2; next } at == 2 && /^```/ { exit } at == 2' \
+    docs/serving.md | sed "s|127.0.0.1:8080|${url#http://}|" >"$2"
+  [ -s "$2" ]
+}
+free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+through() {  # through NAME PORT: a stream through a proxy that has just been started
+  for _ in $(seq 100); do
+    curl --silent --fail --output /dev/null "http://127.0.0.1:$2/health" && break
+    sleep 0.1
+  done
+  "$python" scripts/serve_check/clients.py proxy "http://127.0.0.1:$2" || { echo "FAIL $1"; failed=1; }
+}
+say "proxies, as docs/serving.md has them"
+if command -v nginx >/dev/null; then
+  example nginx: "$out/location.conf"
+  port=$(free_port)
+  cat >"$out/nginx.conf" <<NGINX
+daemon off;
+pid $PWD/$out/nginx.pid;
+error_log $PWD/$out/nginx.log;
+events {}
+http {
+  access_log off;
+  client_body_temp_path $PWD/$out/nginx.body;
+  proxy_temp_path $PWD/$out/nginx.proxy;
+  fastcgi_temp_path $PWD/$out/nginx.fastcgi;
+  uwsgi_temp_path $PWD/$out/nginx.uwsgi;
+  scgi_temp_path $PWD/$out/nginx.scgi;
+  server {
+    listen 127.0.0.1:$port;
+    include $PWD/$out/location.conf;
+  }
+}
+NGINX
+  nginx -e "$PWD/$out/nginx.log" -c "$PWD/$out/nginx.conf" &
+  proxy=$!
+  through nginx "$port"
+  kill "$proxy"
+else
+  echo "skip nginx: it is not installed"
+fi
+if command -v caddy >/dev/null; then
+  example Caddy: "$out/Caddyfile"
+  port=$(free_port)
+  sed -i "1i { \n  admin off\n}" "$out/Caddyfile"
+  sed -i "s|^models.example.org|http://127.0.0.1:$port|" "$out/Caddyfile"
+  XDG_DATA_HOME=$out/caddy XDG_CONFIG_HOME=$out/caddy caddy run --config "$out/Caddyfile" --adapter caddyfile 2>"$out/caddy.log" &
+  proxy=$!
+  through Caddy "$port"
+  kill "$proxy"
+else
+  echo "skip Caddy: it is not installed"
+fi
+if command -v systemd-analyze >/dev/null; then
+  example systemd: "$out/lacuna.service"
+  sed -i "s|/usr/local/bin/lacuna|$(realpath "$lacuna")|" "$out/lacuna.service"
+  verdict "systemd-analyze verify" systemd-analyze verify --man=no "$out/lacuna.service"
+else
+  echo "skip systemd-analyze: it is not installed"
+fi
 
 say "the page (pictures in $out/page)"
 "$python" scripts/serve_check/page.py "$url" "$out/page" || failed=1

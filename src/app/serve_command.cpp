@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "server/api_server.h"
+#include "server/cors.h"
 
 namespace lacuna {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 constexpr std::int64_t kServedLength = 128;
 
 struct ServeArguments {
-  std::string checkpoint, key_file, model_name, chat_template, host = "127.0.0.1";
+  std::string checkpoint, key_file, model_name, chat_template, origins, host = "127.0.0.1";
   std::vector<std::string> allowed_hosts;
   std::int64_t port = 8080, batch_tokens = 0, prefixes = EngineLimits{}.prefixes, sequences = 64,
                queue = 64, connections = 256, per_address = 32;
@@ -55,7 +56,8 @@ ApiServerOptions server_options(const ServeArguments& a) {
   o.http.port = int(a.port);
   o.http.max_connections = std::size_t(a.connections);
   o.http.max_per_address = std::size_t(a.per_address);
-  o.access = {.keys = keys_of_server(a), .hosts = a.allowed_hosts};
+  o.access = {.keys = keys_of_server(a), .hosts = a.allowed_hosts, .origins = {}};
+  o.access.origins = parse_origins(a.origins, !o.access.keys.empty());
   o.drain_seconds = a.drain;
   return o;
 }
@@ -115,6 +117,9 @@ void add_serve_command(Command app) {
       .add_option("--allow-host", a->allowed_hosts,
                   "name that clients may know the server by, beside addresses and localhost")
       .one_value_per_use();
+  command.add_option("--cors-origins", a->origins,
+                     "origins whose pages may use the server: "
+                     "\"https://app.example.org,http://localhost:3000\"; *: all, without keys");
   command.add_option("--model-name", a->model_name,
                      "id of the model; by default the folder's name");
   command.add_option("--chat-template", a->chat_template, kChatTemplateHelp);

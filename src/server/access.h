@@ -9,9 +9,10 @@ namespace lacuna {
 
 /// Who may ask for what.
 struct AccessRules {
-  std::vector<std::string> keys;   // none: everyone
-  std::vector<std::string> hosts;  // names that a Host header may have, beside addresses and
-                                   // localhost
+  std::vector<std::string> keys;     // none: everyone
+  std::vector<std::string> hosts;    // names that a Host header may have, beside addresses and
+                                     // localhost
+  std::vector<std::string> origins;  // whose pages may ask (server/cors.h)
 };
 
 /// Whether two texts are the same, in a time that depends on the length of `given` alone.

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "server/api_error.h"
+#include "server/cors.h"
 #include "server/page.h"
 
 namespace lacuna {
@@ -87,6 +88,8 @@ void ApiServer::wait() {
 }
 
 void ApiServer::handle(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange) {
+  for (const auto& [name, value] : cors_headers(request, options_.access.origins))
+    exchange->add_header(name, value);
   try {
     route(request, exchange);
   } catch (const ApiError& e) {
@@ -116,6 +119,10 @@ bool ApiServer::route_open(const HttpRequest& request, HttpExchange& exchange) {
 }
 
 void ApiServer::route(const HttpRequest& request, const std::shared_ptr<HttpExchange>& exchange) {
+  if (is_preflight(request) && !options_.access.origins.empty()) {
+    check_access(request, options_.access, true);
+    return exchange->reply(preflight_reply(request, options_.access.origins));
+  }
   if (route_open(request, *exchange)) return;
   check_access(request, options_.access, false);
   if (request.path == "/metrics") {

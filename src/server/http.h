@@ -11,6 +11,7 @@ namespace lacuna {
 struct HttpRequest {
   std::string method = {}, path = {}, query = {};  // "POST", "/v1/models", what follows the '?'
   std::string host = {}, content_type = {}, authorization = {};
+  std::string origin = {}, asked_method = {}, asked_headers = {};  // of CORS (server/cors.h)
   std::string body = {};
   std::string peer = {};  // the client's address, without its port
 };
@@ -27,6 +28,8 @@ struct HttpReply {
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
+  /// A header of the answer, whatever it will be.
+  virtual void add_header(std::string name, std::string value) = 0;
   virtual void reply(HttpReply reply) = 0;
   /// An event stream of status 200, then its parts, then its end. While nothing is written, a
   /// comment is sent now and then so that proxies and clients see a living connection.

@@ -61,6 +61,9 @@ HttpRequest HttpParser::take() {
   request.host = state_->header(http::field::host);
   request.content_type = state_->header(http::field::content_type);
   request.authorization = state_->header(http::field::authorization);
+  request.origin = state_->header(http::field::origin);
+  request.asked_method = state_->header(http::field::access_control_request_method);
+  request.asked_headers = state_->header(http::field::access_control_request_headers);
   request.body = std::move(message.body());
   return request;
 }

@@ -151,6 +151,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool is_current(std::int64_t exchange) const {
     return !closed_ && busy_ && exchange == exchange_;
   }
+  void add_header(const std::string& line) { headers_ += line; }
   void reply(const HttpReply& reply);
   void begin_stream();
   void write_part(std::string part);
@@ -205,6 +206,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::atomic<Clock::time_point> waiting_since_{Clock::now()};
   char chunk_[kReadBytes];
   std::string in_, out_, sending_;
+  std::string headers_;  // of the answer, further ones
   std::size_t sent_ = 0;
   std::optional<HttpParser> parser_;
   std::int64_t exchange_ = 0;
@@ -225,6 +227,9 @@ class Exchange : public HttpExchange {
   ~Exchange() override {
     // A handler that failed to answer leaves no connection waiting.
     on_connection([](Connection& c) { c.abandon(); });
+  }
+  void add_header(std::string name, std::string value) override {
+    on_connection([line = str(name, ": ", value, "\r\n")](Connection& c) { c.add_header(line); });
   }
   void reply(HttpReply reply) override {
     on_connection([reply = std::move(reply)](Connection& c) { c.reply(reply); });
@@ -304,6 +309,7 @@ void Connection::dispatch() {
   head_ = request.method == "HEAD";
   busy_ = true;
   complete_ = streaming_ = false;
+  headers_.clear();
   waiting_since_ = Clock::time_point::max();
   read_timer_.cancel();
   parser_.reset();
@@ -321,6 +327,7 @@ void Connection::refuse(const HttpFault& fault) {
   busy_ = true;
   ++exchange_;
   keep_alive_ = head_ = false;
+  headers_.clear();
   reply({.status = fault.status, .body = error_json({fault.status, fault.message})});
 }
 
@@ -333,6 +340,7 @@ void Connection::reply(const HttpReply& reply) {
           "\r\nContent-Type: ", reply.content_type, "\r\nContent-Length: ", reply.body.size(),
           "\r\nX-Content-Type-Options: nosniff\r\n");
   for (const auto& [name, value] : reply.headers) head += str(name, ": ", value, "\r\n");
+  head += headers_;
   head += keep_alive_ ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
   complete();
   send(head + (head_ ? "" : reply.body));
@@ -345,7 +353,7 @@ void Connection::begin_stream() {
   send(
       str("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
           "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n",
-          chunked_ ? "Transfer-Encoding: chunked\r\n" : "",
+          headers_, chunked_ ? "Transfer-Encoding: chunked\r\n" : "",
           keep_alive_ ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n"));
   ping();
 }

@@ -51,7 +51,8 @@ void read_http_request(std::string_view input) {
   }
   if (!whole) return;
   try {
-    check_access(*whole, {.keys = {"key", "other"}, .hosts = {"models.example"}}, false);
+    check_access(*whole, {.keys = {"key", "other"}, .hosts = {"models.example"}, .origins = {}},
+                 false);
   } catch (const ApiError& e) {
     if (error_json(e).empty()) std::abort();
   }

@@ -22,7 +22,7 @@ int status_of(const HttpRequest& request, const AccessRules& rules, bool open = 
 TEST(Access, NeedsOneOfTheKeysWhereThereAreAny) {
   HttpRequest request{.method = "GET", .path = "/x"};
   EXPECT_EQ(status_of(request, {}), 200);
-  const AccessRules rules{.keys = {"abc", "sk-1"}, .hosts = {}};
+  const AccessRules rules{.keys = {"abc", "sk-1"}, .hosts = {}, .origins = {}};
   EXPECT_EQ(status_of(request, rules), 401);
   EXPECT_EQ(status_of(request, rules, true), 200);
   for (const char* good : {"Bearer abc", "bearer sk-1"}) {

@@ -90,6 +90,35 @@ inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,
   return {rows.count(), all.cols()};
 }
 
+struct Routing {
+  std::int64_t rows, experts, each;  // each: experts of a row
+};
+inline Routing check_route_rows(const Checks& c, const RoutedRows& routed, const Tensor& logits) {
+  c.is_float("logits", logits);
+  c.is_contiguous("logits", logits);
+  const std::int64_t rows = logits.rows(), experts = logits.cols(), n = routed.rows.count();
+  CHECK(logits.shape.rank == 2 && experts >= 1 && experts <= kMostRoutedExperts, c.op(),
+        ": logits is ", logits, "; it must be a matrix of at most ", kMostRoutedExperts,
+        " columns");
+  CHECK(rows == 0 ? n == 0 : n % rows == 0 && n / rows >= 1 && n / rows <= experts, c.op(),
+        ": rows is ", routed.rows, " but logits is ", logits, "; each row must go to 1 to ",
+        experts, " experts");
+  c.is_vector("offsets", routed.offsets, experts + 1, DType::i32);
+  c.is_vector("rows", routed.rows, n, DType::i32);
+  c.is_vector("weights", routed.weights, n, DType::f32);
+  return {rows, experts, rows ? n / rows : 0};
+}
+
+inline RowsCols check_add_weighted_rows(const Checks& c, const Tensor& x, const Tensor& y,
+                                        const Tensor& rows, const Tensor& weights) {
+  c.is_float("y", y);
+  c.is_matrix("x", x, x.rows(), y.cols(), DType::f32);
+  c.is_vector("rows", rows, rows.count(), DType::i32);
+  c.is_matrix("y", y, rows.count(), x.cols(), y.dtype);
+  c.is_vector("weights", weights, rows.count(), DType::f32);
+  return {rows.count(), x.cols()};
+}
+
 /// The opposite direction; y may be strided, too.
 inline RowsCols check_scatter_rows(const Checks& c, const Tensor& x, const Tensor& y,
                                    const Tensor& rows) {

@@ -98,6 +98,15 @@ struct Commits {
   Tensor not_finite;   // i32 [1]
 };
 
+/// Which rows go to which of E experts, each to k of them: expert e computes rows[offsets[e]] up to
+/// rows[offsets[e+1] - 1], which increase, and its results count weights[…] of the same places.
+struct RoutedRows {
+  Tensor offsets;  // i32 [E+1]
+  Tensor rows;     // i32 [N k]
+  Tensor weights;  // f32 [N k]
+};
+inline constexpr std::int64_t kMostRoutedExperts = 1 << 12;  // E
+
 /// What a device has recorded of Ops::run_captured.
 class CapturedGraph {
  public:
@@ -228,6 +237,18 @@ class Ops {
   /// Also writes y again, which the caller then needs for the weight gradient and need not keep.
   /// d_gate_up may be gate_up; y may be dy.
   virtual void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) = 0;
+
+  // --- mixture of experts ------------------------------------------------------------------------
+  /// Sends each row to its k most probable experts (arXiv:2409.02060, section 2; the softmax
+  /// precedes the choice):
+  ///   p = softmax(logits[n,:]) in f32; the k largest, of equal ones the first expert's.
+  /// weights: their p, with `normalise` over the sum of these k. logits [N,E] float, E at most
+  /// kMostRoutedExperts; 1 <= k <= E follows from `routed`. A row with NaN, +inf, or nothing but
+  /// -inf goes to experts 0 to k-1 with the weight NaN.
+  virtual void route_rows(const RoutedRows& routed, Tensor logits, bool normalise) = 0;
+  /// x[rows[m],:] += weights[m] y[m,:].  x f32 [N,C], y [M,C] float, rows i32 [M] in [0,N),
+  /// weights f32 [M]. The rows must be distinct.
+  virtual void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) = 0;
 
   // --- loss --------------------------------------------------------------------------------------
   /// loss[m] = log sum_v exp(logits[m,v]) - logits[m, targets[m]], in nats, unweighted.

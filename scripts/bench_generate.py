@@ -225,7 +225,8 @@ def write_gguf(path, s, length):
 
     random_gguf.write(argparse.Namespace(
         output=path, architecture="llama", type="f32", layers=s["layers"], context=length,
-        hidden_size=s["dim"], intermediate_size=s["ffn"], heads=s["heads"], vocab_size=s["vocab"]))
+        hidden_size=s["dim"], intermediate_size=s["ffn"], heads=s["heads"], vocab_size=s["vocab"],
+        experts=0))
 
 
 def llama_worker(options):

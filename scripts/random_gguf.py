@@ -4,6 +4,8 @@ the 8B shape takes a minute, where quantising as many real numbers would take an
 
     pip install gguf numpy
     scripts/random_gguf.py model.gguf --type q4_k [--layers 32 --hidden-size 4096 ...]
+    scripts/random_gguf.py moe.gguf --architecture llada-moe --layers 16 --hidden-size 2048 \
+        --heads 16 --intermediate-size 1024 --experts 64 --experts-per-token 8 --vocab-size 157184
 
 The matrices repeat a few random blocks, whose scales give weights of a standard deviation of
 1 / sqrt(inputs). As in llama.cpp's files the head is q6_k beside narrower matrices.
@@ -57,7 +59,12 @@ def write(a):
     w.add_block_count(a.layers)
     w.add_context_length(a.context)
     w.add_embedding_length(a.hidden_size)
-    w.add_feed_forward_length(a.intermediate_size)
+    if a.experts:
+        w.add_expert_count(a.experts)
+        w.add_expert_used_count(a.experts_per_token)
+        w.add_expert_feed_forward_length(a.intermediate_size)
+    else:
+        w.add_feed_forward_length(a.intermediate_size)
     w.add_head_count(a.heads)
     w.add_head_count_kv(a.heads)
     w.add_layer_norm_rms_eps(1e-5)
@@ -75,8 +82,8 @@ def write(a):
     def matrix(name, rows, cols, kind=a.type):
         tensors.append((name + ".weight", (rows, cols), kind))
 
-    def norm(name):
-        tensors.append((name + ".weight", (a.hidden_size,), "f32"))
+    def norm(name, width=a.hidden_size):
+        tensors.append((name + ".weight", (width,), "f32"))
 
     C, F = a.hidden_size, a.intermediate_size
     matrix("token_embd", a.vocab_size, C)
@@ -86,9 +93,16 @@ def write(a):
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             matrix(p + part, C, C)
         norm(p + "ffn_norm")
-        matrix(p + "ffn_gate", F, C)
-        matrix(p + "ffn_up", F, C)
-        matrix(p + "ffn_down", C, F)
+        if not a.experts:
+            matrix(p + "ffn_gate", F, C)
+            matrix(p + "ffn_up", F, C)
+            matrix(p + "ffn_down", C, F)
+            continue
+        norm(p + "attn_q_norm", C // a.heads)
+        norm(p + "attn_k_norm", C // a.heads)
+        matrix(p + "ffn_gate_inp", a.experts, C, "f32")
+        for part, shape in (("gate", (F, C)), ("up", (F, C)), ("down", (C, F))):
+            tensors.append((f"{p}ffn_{part}_exps.weight", (a.experts, *shape), a.type))
     norm("output_norm")
     matrix("output", a.vocab_size, C, "q6_k" if a.type in NARROW else a.type)
 
@@ -108,8 +122,10 @@ def write(a):
     for name, shape, kind in tensors:
         if len(shape) == 1:
             out.write(np.ones(shape, np.float32).tobytes())
+        elif "ffn_gate_inp" in name:  # with rows of their own, so that all experts get tokens
+            out.write((random.normal(size=shape) * shape[-1] ** -0.5).astype(np.float32).tobytes())
         else:
-            pool = random_blocks(kind, shape[1] ** -0.5, random).tobytes()
+            pool = random_blocks(kind, shape[-1] ** -0.5, random).tobytes()
             left = size_of(shape, kind)
             while left > 0:
                 left -= out.write(pool[:left])
@@ -121,9 +137,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output")
     parser.add_argument("--type", choices=TYPES, default="q4_k")
-    parser.add_argument("--architecture", choices=("llada", "llama"), default="llada")
+    parser.add_argument("--architecture", choices=("llada", "llama", "llada-moe"),
+                        default="llada")
     for name, value in (("vocab-size", 126464), ("hidden-size", 4096), ("layers", 32),
-                        ("heads", 32), ("intermediate-size", 12288), ("context", 4096)):
+                        ("heads", 32), ("intermediate-size", 12288), ("context", 4096),
+                        ("experts", 0), ("experts-per-token", 8)):
         parser.add_argument(f"--{name}", type=int, default=value, help="[%(default)s]")
     write(parser.parse_args())
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "core/check.h"
 #include "core/matrix.h"
@@ -31,6 +32,18 @@ inline void check_indices(const char* op, const char* name, const Tensor& t, std
   for (std::int64_t i = 0; i < t.count(); ++i)
     CHECK(index[i] >= 0 && index[i] < limit, op, ": ", name, "[", i, "] is ", index[i],
           "; it must be in [0,", limit, ")");
+}
+
+/// The same, and for a row named twice, which two threads would write at once.
+inline void check_distinct_rows(const char* op, const Tensor& rows, std::int64_t limit) {
+  check_indices(op, "rows", rows, limit);
+  const auto* row = rows.as<std::int32_t>();
+  std::vector<bool> seen(static_cast<std::size_t>(limit));
+  for (std::int64_t m = 0; m < rows.count(); ++m) {
+    CHECK(!seen[std::size_t(row[m])], op, ": rows[", m, "] is ", row[m],
+          " a second time; rows must be distinct");
+    seen[std::size_t(row[m])] = true;
+  }
 }
 
 }  // namespace lacuna

@@ -59,6 +59,8 @@ class CpuOps : public Ops {
                           Tensor q, Tensor k, Tensor v, const AttentionShape& shape) override;
   void swiglu_forward(Tensor y, Tensor gate_up) override;
   void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
+  void route_rows(const RoutedRows& routed, Tensor logits, bool normalise) override;
+  void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
   void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;

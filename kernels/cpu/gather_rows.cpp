@@ -1,5 +1,3 @@
-#include <vector>
-
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -7,20 +5,6 @@
 #include "kernels/float_types.h"
 
 namespace lacuna {
-namespace {
-
-/// A row named twice would be written by two threads at once.
-void check_distinct(const char* op, const Tensor& rows, std::int64_t limit) {
-  const auto* row = rows.as<std::int32_t>();
-  std::vector<bool> seen(static_cast<std::size_t>(limit));
-  for (std::int64_t m = 0; m < rows.count(); ++m) {
-    CHECK(!seen[std::size_t(row[m])], op, ": rows[", m, "] is ", row[m],
-          " a second time; rows must be distinct");
-    seen[std::size_t(row[m])] = true;
-  }
-}
-
-}  // namespace
 
 void CpuOps::gather_rows(Tensor y, Tensor x, Tensor rows) {
   const Checks c = checks("gather_rows");
@@ -36,8 +20,7 @@ void CpuOps::gather_rows(Tensor y, Tensor x, Tensor rows) {
 void CpuOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
   const Checks c = checks("scatter_add_rows");
   const auto [count, cols] = check_gather_rows(c, "y", y, "x", x, rows);
-  check_indices(c.op(), "rows", rows, x.rows());
-  check_distinct(c.op(), rows, x.rows());
+  check_distinct_rows(c.op(), rows, x.rows());
   const auto* to = rows.as<std::int32_t>();
   visit_float(x.dtype, [&, count = count, n = cols](auto type) {
     using T = typename decltype(type)::type;
@@ -51,8 +34,7 @@ void CpuOps::scatter_add_rows(Tensor x, Tensor y, Tensor rows) {
 void CpuOps::scatter_rows(Tensor x, Tensor y, Tensor rows) {
   const Checks c = checks("scatter_rows");
   const auto [count, cols] = check_scatter_rows(c, x, y, rows);
-  check_indices(c.op(), "rows", rows, x.rows());
-  check_distinct(c.op(), rows, x.rows());
+  check_distinct_rows(c.op(), rows, x.rows());
   const auto* to = rows.as<std::int32_t>();
   pool_.for_ranges(count, row_grain(cols), [&, n = cols](std::int64_t begin, std::int64_t end) {
     for (std::int64_t m = begin; m < end; ++m)

@@ -17,6 +17,7 @@
 #include "data/sft_examples.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
+#include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 #include "training/lora.h"
 #include "training/resume.h"
@@ -60,7 +61,9 @@ class Check {
       : request_(request),
         sft_(is_sft(request)),
         config_(sft_ ? read_sft_config(request.config, request.overrides, request.init)
-                     : read_config(request.config, request.overrides)) {}
+                     : read_config(request.config, request.overrides)) {
+    check_trainable(config_.model);
+  }
 
   std::vector<Finding> findings() {
     add(Verdict::ok, "configuration",

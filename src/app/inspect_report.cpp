@@ -64,11 +64,17 @@ std::string attention_of(const ModelConfig& m) {
              m.causal_context ? " with causal context" : "");
 }
 
+std::string feed_forward_of(const ModelConfig& m) {
+  if (!m.has_experts()) return str("feed-forward ", m.intermediate_size);
+  return str(counted(m.num_experts, "expert"), " of width ", m.intermediate_size, ", ",
+             m.num_experts_per_tok, " for a token");
+}
+
 std::string model_summary(const ModelConfig& m) {
   return str(counted(m.num_layers, "layer"), ", width ", m.hidden_size, ", ",
-             counted(m.num_heads, "head"), " (", m.kv_heads(),
-             " for keys and values), feed-forward ", m.intermediate_size, ", length ",
-             m.max_seq_length, ", vocabulary ", with_commas(m.vocab_size), ", ", attention_of(m),
+             counted(m.num_heads, "head"), " (", m.kv_heads(), " for keys and values), ",
+             feed_forward_of(m), ", length ", m.max_seq_length, ", vocabulary ",
+             with_commas(m.vocab_size), ", ", attention_of(m),
              m.tie_embeddings ? ", tied embeddings" : "");
 }
 

@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::array kArchitectures = {
     GgufArchitecture{"llada", Attention::bidirectional, GgufRowOrder::pairs},
+    GgufArchitecture{"llada-moe", Attention::bidirectional, GgufRowOrder::halves,
+                     /*qkv_bias=*/false, /*qk_norm=*/true, /*logits_shift=*/false,
+                     /*experts=*/true},
     GgufArchitecture{"dream", Attention::bidirectional, GgufRowOrder::halves, /*qkv_bias=*/true,
                      /*qk_norm=*/false, /*logits_shift=*/true},
     GgufArchitecture{"llama", Attention::causal, GgufRowOrder::pairs},
@@ -47,7 +50,8 @@ const GgufArchitecture& gguf_architecture(const ModelConfig& model, const std::s
         "bidirectional and causal attention only");
   for (const GgufArchitecture& a : kArchitectures)
     if (a.attention == model.attention && a.qkv_bias == model.qkv_bias &&
-        a.qk_norm == model.qk_norm && a.logits_shift == model.logits_shift)
+        a.qk_norm == model.qk_norm && a.logits_shift == model.logits_shift &&
+        a.experts == model.has_experts() && a.norm_topk_prob == model.norm_topk_prob)
       return a;
   fail(str(file, ": a model with ", traits_of(model),
            " cannot be a GGUF model; llama.cpp's are those of ", known_architectures()));

@@ -14,7 +14,9 @@ struct GgufArchitecture {
   Attention attention;  // where attention.causal does not say otherwise
   GgufRowOrder order;
   bool qkv_bias = false, qk_norm = false;
-  bool logits_shift = false;  // where diffusion.shift_logits does not say otherwise
+  bool logits_shift = false;    // where diffusion.shift_logits does not say otherwise
+  bool experts = false;         // each feed-forward is a mixture of experts
+  bool norm_topk_prob = false;  // and their weights are divided by their sum
 };
 
 std::span<const GgufArchitecture> gguf_architectures();

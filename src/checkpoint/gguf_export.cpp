@@ -50,9 +50,10 @@ MatrixFormat format_for(const Shape& shape, MatrixFormat wanted) {
   return MatrixFormat::f16;
 }
 
-/// Logits that nearly tie decide which token is committed, so that the head keeps 6 bits, as in
-/// llama.cpp's own files.
+/// Logits that nearly tie decide which token is committed, so that the head keeps 6 bits, and which
+/// experts compute it, so that the router keeps all; as in llama.cpp's own files.
 MatrixFormat wanted_for(WeightRole role, bool tied, MatrixFormat format) {
+  if (role == WeightRole::router) return MatrixFormat::f32;
   const bool is_head = role == WeightRole::head || (tied && role == WeightRole::embedding);
   const bool narrow =
       format == MatrixFormat::q4_0 || format == MatrixFormat::q4_k || format == MatrixFormat::q5_k;
@@ -139,7 +140,13 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixForm
   count("block_count", model.num_layers);
   count("context_length", model.max_seq_length);
   count("embedding_length", model.hidden_size);
-  count("feed_forward_length", model.intermediate_size);
+  if (model.has_experts()) {
+    count("expert_count", model.num_experts);
+    count("expert_used_count", model.num_experts_per_tok);
+    count("expert_feed_forward_length", model.intermediate_size);
+  } else {
+    count("feed_forward_length", model.intermediate_size);
+  }
   count("attention.head_count", model.num_heads);
   count("attention.head_count_kv", model.kv_heads());
   keys.add(p + "attention.layer_norm_rms_epsilon", float(model.rms_norm_eps));
@@ -167,6 +174,20 @@ GgufKeys keys_of(const ModelReader& reader, const ModelConfig& model, MatrixForm
   return keys;
 }
 
+/// The matrices of a block's experts that are one tensor behind each other.
+std::vector<ModelWeight> in_gguf_order(std::vector<ModelWeight> weights) {
+  const auto is_no_expert = [](const ModelWeight& w) { return w.expert < 0; };
+  for (auto begin = weights.begin(); begin != weights.end();) {
+    begin = std::find_if_not(begin, weights.end(), is_no_expert);
+    const auto end = std::find_if(begin, weights.end(), is_no_expert);
+    std::stable_sort(begin, end, [](const ModelWeight& a, const ModelWeight& b) {
+      return a.spec->role < b.spec->role;
+    });
+    begin = end;
+  }
+  return weights;
+}
+
 }  // namespace
 
 GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
@@ -174,15 +195,16 @@ GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::files
   const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
-  const std::vector<ModelWeight> weights = model_weights(model);
+  const std::vector<ModelWeight> weights = in_gguf_order(model_weights(model));
   GgufExport result;
   std::vector<GgufTensor> tensors;
   for (const ModelWeight& w : weights) {
-    const MatrixFormat wanted = wanted_for(w.spec->role, model.tie_embeddings, format);
-    tensors.push_back(
-        {w.spec->name(NameScheme::gguf, w.block), w.shape, format_for(w.shape, wanted)});
     result.parameters += w.shape.count();
-    result.wider_tensors += w.shape.rank == 2 && tensors.back().format != wanted;
+    if (w.expert > 0) continue;  // in the tensor of the first
+    const MatrixFormat wanted = wanted_for(w.spec->role, model.tie_embeddings, format);
+    const Shape shape = gguf_shape(w, model);
+    tensors.push_back({w.spec->name(NameScheme::gguf, w.block), shape, format_for(shape, wanted)});
+    result.wider_tensors += shape.rank > 1 && tensors.back().format != wanted;
   }
   const bool pairs = gguf_architecture(model, reader.path()).order == GgufRowOrder::pairs;
   GgufWriter writer(file, keys_of(reader, model, format), tensors);

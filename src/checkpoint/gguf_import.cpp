@@ -55,6 +55,26 @@ std::int64_t token_of(const GgufFile& file, const char* role) {
   return file.has(key) ? file.integer(key) : -1;
 }
 
+/// As llama.cpp, which knows how wide an expert is where the file does not say.
+void read_feed_forward(const GgufFile& file, const SizeKeys& keys,
+                       const GgufArchitecture& architecture, ModelConfig& m) {
+  if (!architecture.experts) {
+    keys.expect("expert_count", 0);
+    m.intermediate_size = keys.integer("feed_forward_length");
+    return;
+  }
+  keys.expect("expert_shared_count", 0);
+  m.num_experts = keys.integer("expert_count");
+  m.num_experts_per_tok = keys.integer("expert_used_count");
+  m.norm_topk_prob = architecture.norm_topk_prob;
+  CHECK(m.num_experts > 0 && m.num_experts_per_tok > 0, file.name(), ": ", architecture.name,
+        ".expert_count = ", m.num_experts, " and ", architecture.name,
+        ".expert_used_count = ", m.num_experts_per_tok, "; there must be experts");
+  m.intermediate_size = keys.has("expert_feed_forward_length")
+                            ? keys.integer("expert_feed_forward_length")
+                            : keys.integer("feed_forward_length") / m.num_experts_per_tok;
+}
+
 /// Rows of the embedding.
 std::int64_t rows_of_embedding(const GgufFile& file) {
   for (const GgufFile::TensorEntry& t : file.tensors())
@@ -132,9 +152,8 @@ ModelConfig model_config_from_gguf(const GgufFile& file) {
         ".attention.value_length) are not supported; this program's model has one width");
   keys.expect("rope.dimension_count", width);
   keys.expect("attention.sliding_window", 0);
-  keys.expect("expert_count", 0);
   keys.expect_no_scaling();
-  m.intermediate_size = keys.integer("feed_forward_length");
+  read_feed_forward(file, keys, architecture, m);
   m.max_seq_length = keys.integer("context_length");
   m.rms_norm_eps = keys.number("attention.layer_norm_rms_epsilon");
   m.rope_theta = keys.number("rope.freq_base", 10000);

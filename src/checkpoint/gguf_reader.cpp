@@ -9,9 +9,26 @@
 #include "core/block_formats.h"
 #include "core/check.h"
 #include "core/text.h"
-#include "model/weight_spec.h"
 
 namespace lacuna {
+
+namespace {
+
+/// As GGML counts extents, which leaves out outer ones of 1.
+Shape as_ggml_counts(const Shape& shape) {
+  Shape counted;
+  for (int i = 0; i < shape.rank; ++i)
+    if (counted.rank > 0 || shape[i] != 1 || i + 1 == shape.rank)
+      counted.extent[std::size_t(counted.rank++)] = shape[i];
+  return counted;
+}
+
+}  // namespace
+
+Shape gguf_shape(const ModelWeight& w, const ModelConfig& model) {
+  if (w.expert < 0) return w.shape;
+  return {model.num_experts, w.shape[0], w.shape[1]};
+}
 
 GgufReader::GgufReader(GgufTensors tensors, CheckpointInfo info, const ModelConfig& model,
                        GgufRowOrder order)
@@ -21,13 +38,16 @@ GgufReader::GgufReader(GgufTensors tensors, CheckpointInfo info, const ModelConf
   for (const ModelWeight& w : model_weights(model)) {
     const std::string name = w.spec->name(NameScheme::gguf, w.block);
     const GgufTensors::Entry& stored = tensors_.at(name);
-    CHECK(stored.shape == w.shape, path(), ": tensor '", name, "' has shape ", stored.shape,
-          "; the file's keys make it ", w.shape);
+    const Shape wanted = gguf_shape(w, model);
+    CHECK(as_ggml_counts(stored.shape) == as_ggml_counts(wanted), path(), ": tensor '", name,
+          "' has shape ", stored.shape, "; the file's keys make it ", wanted);
     const bool is_vector = w.shape.rank == 1;
     Weight& weight = weights_[w.name];
     weight.shape = w.shape;
-    weight.matrix =
-        Matrix(stored.data, is_vector ? 1 : w.shape[0], w.shape[w.shape.rank - 1], stored.format);
+    const std::int64_t cols = w.shape[w.shape.rank - 1], rows = w.shape.count() / cols;
+    const std::int64_t before = w.expert < 0 ? 0 : w.expert * rows;  // rows of other experts
+    weight.matrix = Matrix(stored.data + before * bytes_of_row(stored.format, cols),
+                           is_vector ? 1 : rows, cols, stored.format);
     const bool turned = w.spec->role == WeightRole::query || w.spec->role == WeightRole::key;
     if (turned && order == GgufRowOrder::pairs) weight.head_dim = model.head_width();
     unknown.erase(name);

@@ -6,6 +6,7 @@
 #include "checkpoint/model_reader.h"
 #include "config/config.h"
 #include "formats/gguf_tensors.h"
+#include "model/weight_spec.h"
 
 namespace lacuna {
 
@@ -16,6 +17,9 @@ enum class GgufRowOrder : std::uint8_t {
   halves,  // as here
   pairs    // row 2 j + s of a head is row s D / 2 + j here
 };
+
+/// Of the tensor that holds a weight: that of experts holds all of them, the first outermost.
+Shape gguf_shape(const ModelWeight& weight, const ModelConfig& model);
 
 /// The model of a GGUF file, read where it lies. Matrices keep their format; read() gives the
 /// elements of blocks as f32. Rows come in the order they have here: of a file with

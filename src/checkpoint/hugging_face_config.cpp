@@ -80,7 +80,7 @@ std::string model_config_to_hugging_face(const ModelConfig& model, const std::st
 std::vector<TensorInfo> hugging_face_tensors(const ModelConfig& m, DType dtype, NameScheme names) {
   std::vector<TensorInfo> tensors;
   for (const ModelWeight& w : model_weights(m))
-    tensors.push_back({w.spec->name(names, w.block), w.shape, dtype});
+    tensors.push_back({w.spec->name(names, w.block, w.expert), w.shape, dtype});
   return tensors;
 }
 

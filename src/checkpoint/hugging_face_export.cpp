@@ -183,7 +183,7 @@ void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
   const NameScheme names = family_of_export(model, original_of(reader)).tensors;
   std::vector<TensorInfo> tensors;
   for (const ModelWeight& w : weights)
-    tensors.push_back({w.spec->name(names, w.block), w.shape,
+    tensors.push_back({w.spec->name(names, w.block, w.expert), w.shape,
                        options.dtype.value_or(reader.dtype("model", w.name))});
   const Files files = files_of(reader, model, tensors.front().dtype, options.dtype.has_value());
 

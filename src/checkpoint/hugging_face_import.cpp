@@ -180,7 +180,7 @@ HuggingFaceReader::HuggingFaceReader(const fs::path& folder)
   check_weights(stored_, model, names, path_);
   for (const ModelWeight& w : model_weights(model)) {
     names_.push_back(w.name);
-    stored_names_[w.name] = w.spec->name(names, w.block);
+    stored_names_[w.name] = w.spec->name(names, w.block, w.expert);
   }
 }
 

@@ -14,6 +14,28 @@ constexpr FixedKey kLlamaFixed[] = {
     {"quantization_config", "null", false},
 };
 
+// Of mixtures of experts. LLaDA-MoE's code has parts for what these keys turn on, but for the score
+// function and the factor, which it ignores as it does norm_topk_prob.
+constexpr FixedKey kMixtureFixed[] = {
+    {"qk_layernorm", "true", true},
+    {"shared_expert_intermediate_size", "null", false},
+    {"moe_router_enable_expert_bias", "false", false},
+    {"moe_router_score_function", "\"softmax\"", false},
+    {"routed_scaling_factor", "1", false},
+    {"clip_qkv", "null", false},
+};
+
+/// Each block has experts.
+void check_expert_layers(const HuggingFaceKeys& keys) {
+  if (!keys.has("moe_layer_freq")) return;
+  const LlamaJson& layers = keys.json()["moe_layer_freq"];
+  CHECK(layers.is_array(), keys.file(), ": moe_layer_freq = ", shown(layers.dump()),
+        " is not a list");
+  for (const LlamaJson& layer : layers)
+    CHECK(layer == 1, keys.file(), ": moe_layer_freq has ", shown(layer.dump()),
+          "; this program's model has experts in every layer, 1");
+}
+
 /// The object that says how positions are rotated: rope_scaling, or rope_parameters, which newer
 /// versions of transformers write in its place; null where there is neither.
 const LlamaJson* rope_object(const HuggingFaceKeys& keys) {
@@ -68,7 +90,15 @@ ModelConfig model_of_llama_keys(const HuggingFaceKeys& keys, const ModelFamily& 
   CHECK(!keys.has("head_dim") || m.head_dim > 0, keys.file(), ": head_dim = ", m.head_dim,
         " must be at least 1");
   if (m.num_heads > 0 && m.head_dim * m.num_heads == m.hidden_size) m.head_dim = 0;
-  m.intermediate_size = keys.integer("intermediate_size");
+  if (family.has_experts()) {
+    check_fixed(keys, kMixtureFixed);
+    check_expert_layers(keys);
+    m.num_experts = keys.integer("num_experts");
+    m.num_experts_per_tok = keys.integer("num_experts_per_tok");
+    CHECK(m.num_experts > 0, keys.file(), ": num_experts = ", m.num_experts, " must be at least 1");
+  }
+  m.intermediate_size =
+      keys.integer(family.has_experts() ? family.expert_size_key : "intermediate_size");
   m.max_seq_length = keys.integer("max_position_embeddings");
   m.vocab_size = keys.integer("vocab_size");
   m.rope_theta = rope_theta_of(keys);
@@ -83,9 +113,7 @@ ModelConfig model_of_llama_keys(const HuggingFaceKeys& keys, const ModelFamily& 
 
 nlohmann::ordered_json llama_keys_of(const ModelConfig& model, const ModelFamily& family) {
   LlamaJson keys = {{"eos_token_id", token_key(model.eos_token)},
-                    {"head_dim", model.head_width()},
                     {"hidden_size", model.hidden_size},
-                    {"intermediate_size", model.intermediate_size},
                     {"mask_token_id", token_key(model.mask_token)},
                     {"max_position_embeddings", model.max_seq_length},
                     {"num_attention_heads", model.num_heads},
@@ -96,6 +124,14 @@ nlohmann::ordered_json llama_keys_of(const ModelConfig& model, const ModelFamily
                     {"rope_theta", model.rope_theta},
                     {"tie_word_embeddings", model.tie_embeddings},
                     {"vocab_size", model.vocab_size}};
+  if (family.has_experts()) {
+    keys[family.expert_size_key] = model.intermediate_size;
+    keys["num_experts"] = model.num_experts;
+    keys["num_experts_per_tok"] = model.num_experts_per_tok;
+  } else {
+    keys["head_dim"] = model.head_width();
+    keys["intermediate_size"] = model.intermediate_size;
+  }
   if (family.block_size_key) keys[family.block_size_key] = model.block_size;
   return keys;
 }
@@ -109,6 +145,15 @@ nlohmann::ordered_json llama_template(const ModelFamily& family) {
                     {"rope_scaling", nullptr},
                     {"use_cache", true}};
   if (!family.qkv_bias) json["attention_bias"] = false;
+  if (family.has_experts()) {
+    json["moe_router_enable_expert_bias"] = false;
+    json["moe_router_score_function"] = "softmax";
+    json["norm_topk_prob"] = false;
+    json["partial_rotary_factor"] = 1.0;
+    json["qk_layernorm"] = true;
+    json["routed_scaling_factor"] = 1;
+    json["shared_expert_intermediate_size"] = nullptr;
+  }
   return json;
 }
 

@@ -20,6 +20,12 @@ struct ModelFamily {
   bool qkv_bias = false, qk_norm = false, logits_shift = false;
   const char* block_size_key = nullptr;  // block-causal: in config.json
   std::int64_t block_size = 0;           // where config.json does not have it
+  // Mixtures of experts: the key of an expert's width, and another class that files name.
+  const char* expert_size_key = nullptr;
+  const char* other_architecture = nullptr;
+
+  bool has_experts() const { return expert_size_key != nullptr; }
+  bool is_called(const nlohmann::ordered_json& name_of_class) const;
 };
 
 std::span<const ModelFamily> model_families();

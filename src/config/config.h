@@ -128,6 +128,9 @@ struct ModelConfig {
   std::int64_t num_kv_heads = 0;
   std::int64_t head_dim = 0;
   std::int64_t intermediate_size = 704;
+  std::int64_t num_experts = 0;
+  std::int64_t num_experts_per_tok = 0;
+  bool norm_topk_prob = false;
   std::int64_t max_seq_length = 256;
   double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
@@ -153,7 +156,13 @@ struct ModelConfig {
     visit(c.num_kv_heads, "num_kv_heads",
           "key and value heads, a divisor of num_heads; 0: num_heads");
     visit(c.head_dim, "head_dim", "width of a head; 0: hidden_size / num_heads");
-    visit(c.intermediate_size, "intermediate_size", "width F of the SwiGLU feed-forward layer");
+    visit(c.intermediate_size, "intermediate_size",
+          "width F of the SwiGLU feed-forward layer; with num_experts, of each expert");
+    visit(c.num_experts, "num_experts",
+          "experts of each feed-forward layer, a mixture of experts (inference only); 0: none");
+    visit(c.num_experts_per_tok, "num_experts_per_tok", "experts that compute each token");
+    visit(c.norm_topk_prob, "norm_topk_prob",
+          "whether the weights of a token's experts are divided by their sum, as in Qwen3-MoE");
     visit(c.max_seq_length, "max_seq_length", "longest sequence in tokens");
     visit(c.rope_theta, "rope_theta", "base of the rotary position angles");
     visit(c.rms_norm_eps, "rms_norm_eps", "added to the mean square in RMSNorm");
@@ -183,6 +192,7 @@ struct ModelConfig {
   }
   /// Whether a row predicts the token after it.
   bool predicts_next() const { return attention == Attention::causal || logits_shift; }
+  bool has_experts() const { return num_experts > 0; }
   std::int64_t kv_heads() const { return num_kv_heads ? num_kv_heads : num_heads; }
   std::int64_t head_width() const { return head_dim ? head_dim : hidden_size / num_heads; }
 };

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::int64_t kMany = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kWidest = 1 << 24;
+constexpr std::int64_t kMostExperts = 1 << 12;  // Ops::route_rows has no more
+constexpr std::int64_t kMostExpertsInAll = 1 << 18;
 // Draws have 24 bits (core/philox.h): a smaller probability would not be one, and 1/p would blow up
 // the loss.
 constexpr double kLeastMaskProbability = 1e-6;
@@ -86,6 +88,26 @@ void check_special_tokens(const ModelConfig& c, const Rules& rules) {
     rules.broken("mask_token", c.mask_token, "must differ from model.eos_token");
   if (c.mask_token == c.pad_token)
     rules.broken("mask_token", c.mask_token, "must differ from model.pad_token");
+}
+
+void check_experts(const ModelConfig& c, const Rules& rules) {
+  rules.between("num_experts", c.num_experts, 0, kMostExperts);
+  if (c.has_experts()) {
+    rules.between("num_experts_per_tok", c.num_experts_per_tok, 1);
+    if (c.num_experts_per_tok > c.num_experts)
+      rules.broken("num_experts_per_tok", c.num_experts_per_tok,
+                   "must be at most " + rules.named("num_experts", c.num_experts));
+    // Each is three names, so that a small file could ask for much memory.
+    if (c.num_experts * c.num_layers > kMostExpertsInAll)
+      rules.broken("num_experts", c.num_experts,
+                   str("times ", rules.named("num_layers", c.num_layers), " must be at most ",
+                       kMostExpertsInAll));
+    return;
+  }
+  const std::string needed = "needs model.num_experts, the number of experts";
+  if (c.num_experts_per_tok != 0)
+    rules.broken("num_experts_per_tok", c.num_experts_per_tok, needed);
+  if (c.norm_topk_prob) rules.broken("norm_topk_prob", c.norm_topk_prob, needed);
 }
 
 void check_step_count(const Rules& rules, const char* key, const StepCount& count) {
@@ -285,6 +307,7 @@ void validate(const ModelConfig& c) {
   if (c.num_heads % c.kv_heads() != 0)
     rules.broken("num_kv_heads", c.num_kv_heads,
                  "must divide " + rules.named("num_heads", c.num_heads));
+  check_experts(c, rules);
   rules.between("block_size", c.block_size, 0);
   const bool blocks = c.attention == Attention::block_causal;
   if (blocks && c.block_size == 0)
@@ -303,10 +326,11 @@ void validate(const ModelConfig& c) {
   rules.f32_above_zero("rms_norm_eps", c.rms_norm_eps);
   check_special_tokens(c, rules);
   // Beyond this, sizes in bytes no longer fit 64 bits.
-  const double parameters =
-      double(c.num_layers) * double(c.hidden_size) *
-          (4 * double(c.num_heads) * double(c.head_width()) + 3 * double(c.intermediate_size)) +
-      2 * double(c.vocab_size) * double(c.hidden_size);
+  const double parameters = double(c.num_layers) * double(c.hidden_size) *
+                                (4 * double(c.num_heads) * double(c.head_width()) +
+                                 double(std::max<std::int64_t>(1, c.num_experts)) *
+                                     (3 * double(c.intermediate_size) + 1)) +
+                            2 * double(c.vocab_size) * double(c.hidden_size);
   if (parameters > 1e15)
     fail_usage(str("[model] describes ", parameters, " parameters; at most 1e15 are possible"));
 }

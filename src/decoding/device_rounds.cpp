@@ -111,7 +111,11 @@ void DeviceRounds::step(std::int64_t number) {
   const std::int64_t draws = batch_.draws(), canvases = batch_.canvases();
   const auto rows = std::int64_t(placed_.rows.size());
   Record& record = record_of({std::int64_t(batch_.tokens.size()), draws, batch_.guided, canvases});
-  ops_.run_captured(record.graph, [&] { record.hidden = predictor_.model().run(); });
+  const auto run = [&] { record.hidden = predictor_.model().run(); };
+  if (predictor_.model().waits_for_device())
+    run();
+  else
+    ops_.run_captured(record.graph, run);
   predictor_.draw(batch_, record.hidden, std::uint64_t(number));
   ops_.decide({predictor_.model().placed_tokens(), first(slots_.step, draws),
                first(slots_.probability, draws), arena_[slots_.not_finite]},

@@ -1,6 +1,7 @@
 #include "model/activations.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace lacuna {
 
@@ -41,6 +42,17 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   if (m.qk_norm) {
     slots.heads = plan.add("scratch/heads", {N * H, D}, dtype);
     if (limits.training) slots.d_heads = plan.add("scratch/d_heads", {N * H, D}, dtype);
+  }
+  if (m.has_experts()) {
+    const std::int64_t E = m.num_experts, k = m.num_experts_per_tok;
+    CHECK(N * k <= std::numeric_limits<std::int32_t>::max(), "model limits: ", N, " rows, each of ",
+          k, " experts; they are numbered in 32 bits");
+    slots.router_logits = plan.add("scratch/router_logits", {N, E}, dtype);
+    slots.expert_offsets = plan.add("scratch/expert_offsets", {E + 1}, DType::i32);
+    slots.expert_rows = plan.add("scratch/expert_rows", {N * k}, DType::i32);
+    slots.expert_weights = plan.add("scratch/expert_weights", {N * k}, DType::f32);
+    slots.expert_x = plan.add("scratch/expert_x", {N, C}, dtype);
+    slots.expert_sum = plan.add("scratch/expert_sum", {N, C}, DType::f32);
   }
   if (m.qkv_bias) slots.ones = plan.add("scratch/ones", {N}, dtype);
 
@@ -147,6 +159,7 @@ Activations::Activations(Memory& memory, const ModelConfig& config, const ModelL
                          DType dtype, TensorParallelShard share)
     : share_(share),
       heads_(ShardDims(config, share)),
+      experts_per_row_(config.num_experts_per_tok),
       keeping_(limits.training),
       arena_(memory, make_plan(config, limits, dtype, share, slots_)) {}
 
@@ -206,6 +219,7 @@ Scratch Activations::scratch() const {
             .heads = whole(slots_.heads),
             .d_heads = whole(slots_.d_heads),
             .ones = whole(slots_.ones),
+            .experts = experts(rows_),
             .h_parts = {},
             .d_x_parts = {},
             .own = {}};
@@ -233,9 +247,20 @@ Scratch Activations::logit_scratch() const {
           .heads = whole(slots_.heads),
           .d_heads = whole(slots_.d_heads),
           .ones = whole(slots_.ones),
+          .experts = experts(logit_rows_),
           .h_parts = {},
           .d_x_parts = {},
           .own = {}};
+}
+
+ExpertScratch Activations::experts(std::int64_t rows) const {
+  if (!slots_.router_logits) return {};
+  return {.logits = first(slots_.router_logits, rows),
+          .routed = {.offsets = whole(slots_.expert_offsets),
+                     .rows = first(slots_.expert_rows, rows * experts_per_row_),
+                     .weights = first(slots_.expert_weights, rows * experts_per_row_)},
+          .x = first(slots_.expert_x, rows),
+          .sum = first(slots_.expert_sum, rows)};
 }
 
 QueryTensors Activations::queries(const QuerySlots& slots, std::int64_t rows) const {

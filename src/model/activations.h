@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "core/arena.h"
+#include "kernels/ops.h"
 #include "model/sequences.h"
 #include "model/tensor_parallel_shard.h"
 
@@ -31,6 +32,14 @@ struct BlockActivations {
   Tensor kv_cache = {};  // [R,2K D] rotated keys and values, kept from pass to pass; or none
 };
 
+/// Of a mixture of experts; k experts compute each of M rows.
+struct ExpertScratch {
+  Tensor logits;      // [M,experts] of the router
+  RoutedRows routed;  // weights and rows: [M k]
+  Tensor x;           // [M,C] the rows of one expert, then its results
+  Tensor sum;         // f32 [M,C]
+};
+
 /// Buffers that every block reuses.
 struct Scratch {
   Tensor h;           // [M,C] a norm's result, then what attention or feed-forward adds to the
@@ -43,7 +52,8 @@ struct Scratch {
   // With model.qk_norm: the queries or the keys of some rows, one head a row, which the operations
   // on norms need contiguous. At most [N H D].
   Tensor heads, d_heads;
-  Tensor ones;  // [N] with model.qkv_bias
+  Tensor ones;                 // [N] with model.qkv_bias
+  ExpertScratch experts = {};  // with model.num_experts
 
   // Where rows are split: h and d_x with room for equal parts, [T ceil(N/T),C], and which rows of
   // them are this rank's.
@@ -112,6 +122,7 @@ class Activations {
     Slot heads, d_heads, ones;
     Slot tokens, key_offsets, cache_rows, rope_table;
     Slot own_ids, own_rows;
+    Slot router_logits, expert_offsets, expert_rows, expert_weights, expert_x, expert_sum;
   };
   static Plan make_plan(const ModelConfig& config, const ModelLimits& limits, DType dtype,
                         TensorParallelShard share, Slots& slots);
@@ -119,12 +130,14 @@ class Activations {
     return split() ? share_.count * RowPart(rows, share_).each : rows;
   }
   QueryTensors queries(const QuerySlots& slots, std::int64_t rows) const;
+  ExpertScratch experts(std::int64_t rows) const;
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
   Tensor whole(Slot slot) const { return slot ? arena_[slot] : Tensor(); }
 
   TensorParallelShard share_;
   ShardDims heads_;
+  std::int64_t experts_per_row_;
   bool keeping_;  // what every block computes
   Slots slots_;
   Arena arena_;

@@ -1,6 +1,7 @@
 #include "model/block.h"
 
 #include "model/attention.h"
+#include "model/mixture_of_experts.h"
 #include "model/mlp.h"
 #include "model/sequence_parallel.h"
 
@@ -27,7 +28,10 @@ void forward_to_mlp(const Pass& pass, const QueryRows& queries, const BlockWeigh
 void block_forward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,
                    const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   forward_to_mlp(pass, queries, w, a, keys, s);
-  mlp_forward(pass, w, a, s);
+  if (w.experts.empty())
+    mlp_forward(pass, w, a, s);
+  else
+    mixture_forward(pass, w, a, s);
 }
 
 void block_backward(const Pass& pass, const QueryRows& queries, const BlockWeights& w,

@@ -20,6 +20,11 @@ Slot add_memory(Plan& plan, const std::string& name, Shape shape, MatrixFormat f
 void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vector,
               const std::vector<Matrix>& parts) {
   const auto block = [&]() -> BlockWeights& { return model.blocks[std::size_t(first.block)]; };
+  const auto expert = [&]() -> ExpertWeights& {
+    std::vector<ExpertWeights>& experts = block().experts;
+    experts.resize(std::max(experts.size(), std::size_t(first.expert) + 1));
+    return experts[std::size_t(first.expert)];
+  };
   switch (first.spec->role) {
     case WeightRole::embedding:
       model.embedding = parts.front();
@@ -51,6 +56,15 @@ void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vecto
     case WeightRole::ffn_out:
       block().ffn_out = parts.front();
       return;
+    case WeightRole::router:
+      block().router = parts.front();
+      return;
+    case WeightRole::expert_gate:
+      expert().gate_up = PackedMatrix::joined(parts);
+      return;
+    case WeightRole::expert_out:
+      expert().ffn_out = parts.front();
+      return;
     case WeightRole::final_norm:
       model.final_norm = vector;
       return;
@@ -62,6 +76,7 @@ void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vecto
     case WeightRole::key_bias:
     case WeightRole::value_bias:
     case WeightRole::up:
+    case WeightRole::expert_up:
       break;
   }
   fail(first.name + " is no beginning of a packed tensor");

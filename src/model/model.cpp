@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/activations.h"
@@ -100,7 +101,8 @@ struct Model::State {
             s.tokens,
             query_rows(s.all, s.key_offsets),
             query_rows(s.logit, s.key_offsets),
-            s.cache_rows};
+            s.cache_rows,
+            config.norm_topk_prob};
   }
 };
 
@@ -114,10 +116,16 @@ Model::Model(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
             weights.embedding.shape == embedding,
         "the weights are of another model: ", weights.blocks.size(), " blocks, embedding ",
         weights.embedding, "; the config says ", config.num_layers, " blocks and ", embedding);
+  if (limits.training) check_trainable(config);
   CHECK(share.count == (tp_group ? tp_group->size() : 1) &&
             share.index == (tp_group ? tp_group->rank() : 0),
         "the weights are part ", share.index, " of ", share.count,
         ", and this rank is another one of the tensor parallel group");
+  const auto has_its_experts = [&](const BlockWeights& b) {
+    return std::int64_t(b.experts.size()) == config.num_experts;
+  };
+  CHECK(std::all_of(weights.blocks.begin(), weights.blocks.end(), has_its_experts),
+        "the weights are of another model than one with ", config.num_experts, " experts a block");
   check_formats(weights, ops);
   state_ = std::make_unique<State>(ops, config, weights, limits, tp_group);
 }
@@ -142,6 +150,9 @@ void Model::copy_cache_rows(CacheRows to, CacheRows from) {
     state_->ops.copy(rows(to), rows(from));
   }
 }
+
+bool Model::waits_for_device() const { return state_->config.has_experts(); }
+
 Tensor Model::placed_tokens() const { return state_->activations.sequences().tokens; }
 
 void Model::place(Tensor tokens, const Sequences& sequences) {

@@ -39,6 +39,9 @@ class Model {
   /// until the next place().
   void place(Tensor tokens, const Sequences& sequences);
   Tensor run();
+  /// Whether run() waits for results on the way (model.num_experts), and so cannot be recorded
+  /// (Ops::run_captured).
+  bool waits_for_device() const;
   /// i32 [N] in ops().place(): what run() reads. The caller may change them.
   Tensor placed_tokens() const;
   /// With a KV cache: copies keys and values of as many rows as `from` has.

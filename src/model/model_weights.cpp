@@ -61,24 +61,33 @@ void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w
 }
 
 void check_formats(const ModelWeights& weights, const Ops& ops) {
-  const auto check = [&](WeightRole role, int block, const Matrix& w) {
-    CHECK(ops.reads(w.format, weights.dtype), weight_spec(role).name(NameScheme::llada, block),
-          " is stored as ", w.format, ", which ", ops.description(), " does not read beside ",
-          weights.dtype, " activations");
+  const auto check = [&](WeightRole role, int block, const Matrix& w, int expert = -1) {
+    CHECK(ops.reads(w.format, weights.dtype),
+          weight_spec(role).name(NameScheme::llada, block, expert), " is stored as ", w.format,
+          ", which ", ops.description(), " does not read beside ", weights.dtype, " activations");
   };
-  const auto check_packed = [&](WeightRole first, int block, const PackedMatrix& w) {
+  const auto check_packed = [&](WeightRole first, int block, const PackedMatrix& w,
+                                int expert = -1) {
     // Parts follow each other as their roles do.
     const bool apart = w.parts.size() > 1;
     for (std::size_t i = 0; i < w.parts.size(); ++i)
-      check(WeightRole(int(first) + (apart ? int(i) : 0)), block, w.parts[i]);
+      check(WeightRole(int(first) + (apart ? int(i) : 0)), block, w.parts[i], expert);
   };
   check(WeightRole::embedding, -1, weights.embedding);
   for (std::size_t l = 0; l < weights.blocks.size(); ++l) {
     const BlockWeights& block = weights.blocks[l];
     check_packed(WeightRole::query, int(l), block.qkv);
     check(WeightRole::attention_out, int(l), block.attention_out);
-    check_packed(WeightRole::gate, int(l), block.gate_up);
-    check(WeightRole::ffn_out, int(l), block.ffn_out);
+    if (block.experts.empty()) {
+      check_packed(WeightRole::gate, int(l), block.gate_up);
+      check(WeightRole::ffn_out, int(l), block.ffn_out);
+      continue;
+    }
+    check(WeightRole::router, int(l), block.router);
+    for (std::size_t e = 0; e < block.experts.size(); ++e) {
+      check_packed(WeightRole::expert_gate, int(l), block.experts[e].gate_up, int(e));
+      check(WeightRole::expert_out, int(l), block.experts[e].ffn_out, int(e));
+    }
   }
   check(WeightRole::head, -1, weights.head);
 }

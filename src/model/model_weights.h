@@ -25,6 +25,12 @@ void linear_forward(Ops& ops, Tensor y, Tensor x, const PackedMatrix& w);
 /// dx = dy w, as Ops::linear_backward_input.
 void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w);
 
+/// The feed-forward matrices of one expert.
+struct ExpertWeights {
+  PackedMatrix gate_up;  // [2F, C]
+  Matrix ffn_out;        // [C, F]
+};
+
 /// The weights of a transformer block; of a model that ranks share, this rank's part, as in
 /// BlockTensors. Letters as in kernels/ops.h.
 struct BlockWeights {
@@ -37,6 +43,10 @@ struct BlockWeights {
   Tensor ffn_norm;        // [C]
   PackedMatrix gate_up;   // [2F, C]
   Matrix ffn_out;         // [C, F]
+
+  // In place of the feed-forward matrices, with model.num_experts:
+  Matrix router;  // [experts, C]
+  std::vector<ExpertWeights> experts;
 };
 
 /// What a forward pass reads: views of the weights that ModelTensors hold for training, or

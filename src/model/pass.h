@@ -19,11 +19,12 @@ struct Pass {
   Ops& ops;
   Communicator& tp_group;  // the ranks of the tensor parallel group
   float norm_eps;
-  Tensor rope_table;  // f32 [P,D]
-  Tensor tokens;      // i32 [N]
-  QueryRows all;      // the queries of every block but the last
-  QueryRows logit;    // those of the last: the rows that get logits
-  Tensor cache_rows;  // i32 [N]: where keys and values are kept; none without a KV cache
+  Tensor rope_table;    // f32 [P,D]
+  Tensor tokens;        // i32 [N]
+  QueryRows all;        // the queries of every block but the last
+  QueryRows logit;      // those of the last: the rows that get logits
+  Tensor cache_rows;    // i32 [N]: where keys and values are kept; none without a KV cache
+  bool norm_topk_prob;  // of a mixture of experts
 };
 
 /// x = the sum of what every rank's part of a projection gives. Nothing where one rank has it all.

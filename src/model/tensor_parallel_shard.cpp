@@ -23,6 +23,10 @@ ShardDims::ShardDims(const ModelConfig& m, TensorParallelShard share)
       ids(m.vocab_size * (share.index + 1) / share.count - first_id) {
   CHECK(share.index >= 0 && share.index < share.count, "part ", share.index, " of a model in ",
         share.count, " parts");
+  if (share.count > 1 && m.has_experts())
+    fail_usage(str("parallel.tensor_parallel = ", share.count,
+                   " is not supported for a model with ", "model.num_experts = ", m.num_experts,
+                   ": its experts are not divided"));
   if (m.vocab_size < share.count)
     fail_usage(str("parallel.tensor_parallel = ", share.count,
                    " is more than model.vocab_size = ", m.vocab_size));

@@ -48,7 +48,8 @@ struct ShardDims {
   std::int64_t first_id = 0, ids = 0;  // rows of the embedding and of the head
 
   /// Throws UsageError when heads, key heads or feed-forward units do not divide evenly among the
-  /// ranks, or there are fewer ids than ranks. Ids are split in nearly equal numbers.
+  /// ranks, there are fewer ids than ranks, or ranks are to share experts. Ids are split in nearly
+  /// equal numbers.
   ShardDims(const ModelConfig& config, TensorParallelShard share);
 };
 

@@ -8,7 +8,8 @@ namespace lacuna {
 namespace {
 
 bool packed_together(const ModelWeight& a, const ModelWeight& b) {
-  return a.block == b.block && std::string_view(a.spec->packed) == b.spec->packed;
+  return a.block == b.block && a.expert == b.expert &&
+         std::string_view(a.spec->packed) == b.spec->packed;
 }
 
 WeightLayout::Part part_of(const ModelWeight& w, const ShardDims& own, TensorParallelShard share) {
@@ -47,8 +48,9 @@ WeightLayout::WeightLayout(const ModelConfig& m, TensorParallelShard share) {
       shape.extent[0] += parts[end].shape[0];
     }
     const ModelWeight& w = weights[first];
-    const std::string block = w.block < 0 ? "" : str("blocks.", w.block, ".");
-    packs.push_back({first, end, block + w.spec->packed, shape});
+    const std::string block = w.block < 0 ? "" : str("blocks.", w.block, "."),
+                      expert = w.expert < 0 ? "" : str("experts.", w.expert, ".");
+    packs.push_back({first, end, block + expert + w.spec->packed, shape});
   }
 }
 

@@ -1,5 +1,6 @@
 #include "model/weight_spec.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/check.h"
@@ -42,11 +43,19 @@ constexpr std::array kTable = {
     WeightSpec{Role::ffn_norm, "ffn_norm", "ff_norm", "post_attention_layernorm", "ffn_norm",
                E::hidden, E::none, Kind::norm, Axis::none, Scale::ones, false},
     WeightSpec{Role::gate, "gate_up", "ff_proj", "mlp.gate_proj", "ffn_gate",
-               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true, In::dense},
     WeightSpec{Role::up, "gate_up", "up_proj", "mlp.up_proj", "ffn_up",
-               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true},
+               E::intermediate, E::hidden, Kind::matrix, Axis::rows, Scale::reads_residual, true, In::dense},
     WeightSpec{Role::ffn_out, "ffn_out", "ff_out", "mlp.down_proj", "ffn_down",
-               E::hidden, E::intermediate, Kind::matrix, Axis::columns, Scale::writes_residual, true},
+               E::hidden, E::intermediate, Kind::matrix, Axis::columns, Scale::writes_residual, true, In::dense},
+    WeightSpec{Role::router, "router", "router", "mlp.gate", "ffn_gate_inp",
+               E::experts, E::hidden, Kind::matrix, Axis::none, Scale::reads_residual, false, In::mixture},
+    WeightSpec{Role::expert_gate, "gate_up", "experts.*.ff_proj", "mlp.experts.*.gate_proj", "ffn_gate_exps",
+               E::intermediate, E::hidden, Kind::matrix, Axis::none, Scale::reads_residual, false, In::each_expert},
+    WeightSpec{Role::expert_up, "gate_up", "experts.*.up_proj", "mlp.experts.*.up_proj", "ffn_up_exps",
+               E::intermediate, E::hidden, Kind::matrix, Axis::none, Scale::reads_residual, false, In::each_expert},
+    WeightSpec{Role::expert_out, "ffn_out", "experts.*.ff_out", "mlp.experts.*.down_proj", "ffn_down_exps",
+               E::hidden, E::intermediate, Kind::matrix, Axis::none, Scale::writes_residual, false, In::each_expert},
 
     WeightSpec{Role::final_norm, "final_norm", "model.transformer.ln_f", "model.norm", "output_norm",
                E::hidden, E::none, Kind::norm, Axis::none, Scale::ones, false},
@@ -71,6 +80,8 @@ std::int64_t extent_of(Extent extent, const ModelConfig& m) {
       return m.head_width();
     case Extent::intermediate:
       return m.intermediate_size;
+    case Extent::experts:
+      return m.num_experts;
   }
   fail("unknown extent of a weight");
 }
@@ -101,6 +112,11 @@ bool WeightSpec::is_in(const ModelConfig& m) const {
       return m.qkv_bias;
     case Presence::qk_norm:
       return m.qk_norm;
+    case Presence::dense:
+      return !m.has_experts();
+    case Presence::mixture:
+    case Presence::each_expert:
+      return m.has_experts();
   }
   fail("unknown presence of a weight");
 }
@@ -110,10 +126,12 @@ Shape WeightSpec::shape(const ModelConfig& m) const {
   return {extent_of(rows, m), extent_of(columns, m)};
 }
 
-std::string WeightSpec::name(NameScheme scheme, int block) const {
-  const char* const own = scheme == NameScheme::llada   ? llada
-                          : scheme == NameScheme::llama ? llama
-                                                        : gguf;
+std::string WeightSpec::name(NameScheme scheme, int block, int expert) const {
+  std::string own = scheme == NameScheme::llada   ? llada
+                    : scheme == NameScheme::llama ? llama
+                                                  : gguf;
+  if (const std::size_t star = own.find('*'); star != std::string::npos)
+    own.replace(star, 1, std::to_string(expert));
   const char* const suffix = kind == Kind::bias ? ".bias" : ".weight";
   if (!in_block()) return str(own, suffix);
   return str(blocks_of(scheme), block, '.', own, suffix);
@@ -131,16 +149,26 @@ std::string embedding_name() { return weight_spec(Role::embedding).name(NameSche
 
 std::vector<ModelWeight> model_weights(const ModelConfig& config) {
   std::vector<ModelWeight> weights;
-  const auto add = [&](const WeightSpec& spec, int block) {
+  const auto add = [&](const WeightSpec& spec, int block, int expert = -1) {
     if (!spec.is_in(config)) return;
-    weights.push_back({&spec, block, spec.name(NameScheme::llada, block), spec.shape(config)});
+    weights.push_back(
+        {&spec, block, spec.name(NameScheme::llada, block, expert), spec.shape(config), expert});
+  };
+  const auto add_block = [&](const WeightSpec* first, const WeightSpec* last, int block) {
+    while (first != last) {
+      const WeightSpec* const rest = std::find_if(
+          first, last, [&](const auto& s) { return s.of_expert() != first->of_expert(); });
+      const int experts = first->of_expert() ? int(config.num_experts) : 1;
+      for (int e = 0; e < experts; ++e)
+        for (const WeightSpec* s = first; s != rest; ++s) add(*s, block, s->of_expert() ? e : -1);
+      first = rest;
+    }
   };
   const WeightSpec *spec = kTable.begin(), *const end = kTable.end();
   for (; !spec->in_block(); ++spec) add(*spec, -1);
   const WeightSpec* const block = spec;
   while (spec->in_block()) ++spec;
-  for (int l = 0; l < config.num_layers; ++l)
-    for (const WeightSpec* s = block; s != spec; ++s) add(*s, l);
+  for (int l = 0; l < config.num_layers; ++l) add_block(block, spec, l);
   for (; spec != end; ++spec) add(*spec, -1);
   return weights;
 }

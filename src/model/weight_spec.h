@@ -34,6 +34,10 @@ enum class WeightRole : std::uint8_t {
   gate,
   up,
   ffn_out,
+  router,
+  expert_gate,
+  expert_up,
+  expert_out,
   final_norm,
   head
 };
@@ -46,19 +50,31 @@ enum class ParallelAxis : std::uint8_t { none, rows, columns, ids };
 /// stream, 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0.
 enum class InitialScale : std::uint8_t { zeros, ones, reads_residual, writes_residual };
 
-/// An extent of a weight, as the config gives it: V, C, H D, K D, D, F. none: of a vector's
-/// columns.
-enum class Extent : std::uint8_t { none, vocabulary, hidden, queries, keys, head, intermediate };
+/// An extent of a weight, as the config gives it: V, C, H D, K D, D, F, the number of experts.
+/// none: of a vector's columns.
+enum class Extent : std::uint8_t {
+  none,
+  vocabulary,
+  hidden,
+  queries,
+  keys,
+  head,
+  intermediate,
+  experts
+};
 
-/// Which models have a weight: all of them, or those whose config has the key.
-enum class Presence : std::uint8_t { always, qkv_bias, qk_norm };
+/// Which models have a weight: all of them, or those whose config has the key. Feed-forward layers
+/// are dense, or a mixture of experts (model.num_experts): a router, and the same matrices for each
+/// expert.
+enum class Presence : std::uint8_t { always, qkv_bias, qk_norm, dense, mixture, each_expert };
 
 /// Whose names: LLaDA's and LLaMA's Hugging Face files (Dream's matrices have LLaMA's names), or
 /// GGUF files.
 enum class NameScheme : std::uint8_t { llada, llama, gguf };
 
 /// A row of the table. Names are of a block's tensor, or whole outside of the blocks, without
-/// ".weight" or ".bias".
+/// ".weight" or ".bias"; '*' stands for the number of an expert. In GGUF files the matrices of all
+/// experts are one tensor, [experts, rows, columns].
 struct WeightSpec {
   WeightRole role;
   /// The tensor in memory that it is, or, with its neighbours of the same name, a part of:
@@ -72,14 +88,16 @@ struct WeightSpec {
   bool lora;  // whether lora.targets may name it, by its LLaDA name
   Presence presence = Presence::always;
 
-  /// Whether each block has one.
+  /// Whether each block has one, or one for each expert.
   bool in_block() const;
+  bool of_expert() const { return presence == Presence::each_expert; }
   /// Whether such a model has one of its own; a tied head is the embedding.
   bool is_in(const ModelConfig& config) const;
-  /// [rows, columns] or [rows], on all ranks together.
+  /// [rows, columns] or [rows], on all ranks together; of one expert.
   Shape shape(const ModelConfig& config) const;
-  /// With block, and ".weight" or ".bias"; `block` -1 outside of the blocks.
-  std::string name(NameScheme scheme, int block) const;
+  /// With block, and ".weight" or ".bias"; `block` -1 outside of the blocks, `expert` -1 for what
+  /// is no expert's.
+  std::string name(NameScheme scheme, int block, int expert = -1) const;
 };
 
 /// In the order of the forward pass: what precedes the blocks, what each has, what follows.
@@ -95,9 +113,11 @@ struct ModelWeight {
   int block;         // -1 outside of the blocks
   std::string name;  // NameScheme::llada, that of our files
   Shape shape;       // on all ranks together
+  int expert = -1;   // -1: no expert's
 };
 
-/// Every weight, in the order of the forward pass; a tied head is the embedding, and not listed.
+/// Every weight, in the order of the forward pass, which has the matrices of one expert together; a
+/// tied head is the embedding, and not listed.
 std::vector<ModelWeight> model_weights(const ModelConfig& config);
 /// Elements of all of them.
 std::int64_t count_parameters(const ModelConfig& config);

@@ -41,6 +41,11 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
       return block().gate_up;
     case WeightRole::ffn_out:
       return block().ffn_out;
+    case WeightRole::router:
+    case WeightRole::expert_gate:
+    case WeightRole::expert_up:
+    case WeightRole::expert_out:
+      break;
     case WeightRole::final_norm:
       return t.final_norm;
     case WeightRole::head:
@@ -50,6 +55,13 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
 }
 
 }  // namespace
+
+void check_trainable(const ModelConfig& config) {
+  if (config.has_experts())
+    fail_usage(str("model.num_experts = ", config.num_experts,
+                   ": training and LoRA of a mixture of experts are not supported; such a model is "
+                   "for inference"));
+}
 
 ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
                            DType dtype, TensorParallelShard share, std::int64_t multiple)
@@ -82,12 +94,15 @@ ModelTensors::operator ModelWeights() const {
                         .attention_out = b.attention_out,
                         .ffn_norm = b.ffn_norm,
                         .gate_up = {{b.gate_up}},
-                        .ffn_out = b.ffn_out});
+                        .ffn_out = b.ffn_out,
+                        .router = {},
+                        .experts = {}});
   return w;
 }
 
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
                         TensorParallelShard share, std::int64_t multiple) {
+  check_trainable(config);
   Plan plan;
   for (const WeightLayout::Pack& pack : WeightLayout(config, share).packs) {
     plan.align(kAlignedElements * size_of(dtype));

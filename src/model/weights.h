@@ -48,6 +48,9 @@ struct FlatRange {
   std::int64_t end() const { return begin + size; }
 };
 
+/// Throws UsageError for a model that is for inference alone: a mixture of experts.
+void check_trainable(const ModelConfig& config);
+
 /// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed:
 /// for training, which needs all of them as one vector. Weights that are only used:
 /// InferenceWeights.
@@ -55,7 +58,7 @@ class ModelTensors {
  public:
   /// `kind` names them in memory tables: "weights", "gradients"…  config.vocab_size must be set.
   /// flat() is given a multiple of `multiple` elements. Throws UsageError when the model cannot be
-  /// shared like that.
+  /// shared like that, and as check_trainable().
   ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
                DType dtype = DType::f32, TensorParallelShard share = {}, std::int64_t multiple = 1);
   /// What that allocates.

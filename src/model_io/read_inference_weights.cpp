@@ -58,7 +58,8 @@ std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConf
     }
     const bool apart = PackedMatrix::joined(in_file).parts.size() > 1;
     for (std::size_t i = 0; i < in_file.size(); ++i)
-      if (!apart || !in_file[i].is_float()) storage[pack.first + i].mapped = in_file[i].data;
+      if (!apart || !in_file[i].is_float() || layout.weights[pack.first].expert >= 0)
+        storage[pack.first + i].mapped = in_file[i].data;
   }
   return storage;
 }

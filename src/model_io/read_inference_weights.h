@@ -12,8 +12,8 @@ namespace lacuna {
 /// How InferenceWeights hold each weight of a stored model. A matrix keeps the format it is stored
 /// in where `ops` reads that beside activations of `dtype`, else it becomes `dtype`. It stays in
 /// the file where that is mapped and `ops` computes in main memory; but floats of a packed tensor
-/// whose parts do not follow each other there are copied, since one product is faster than three.
-/// Errors as stored_group().
+/// whose parts do not follow each other there are copied, since one product is faster than three;
+/// not those of experts, which are most of a model. Errors as stored_group().
 std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConfig& config,
                                       const Ops& ops, DType dtype, TensorParallelShard share = {});
 

@@ -14,9 +14,10 @@ double product_flops(const ModelConfig& m, const PassWork& work, double per_weig
   const double full_blocks = double(m.num_layers - 1);
   double key_value = 0, rest = 0;  // elements of a block's matrices
   for (const WeightSpec& spec : weight_table()) {
-    if (!spec.in_block() || spec.kind != WeightKind::matrix) continue;
+    if (!spec.in_block() || spec.kind != WeightKind::matrix || !spec.is_in(m)) continue;
     const bool by_keys = spec.role == WeightRole::key || spec.role == WeightRole::value;
-    (by_keys ? key_value : rest) += double(spec.shape(m).count());
+    const double each = spec.of_expert() ? double(m.num_experts_per_tok) : 1;
+    (by_keys ? key_value : rest) += each * double(spec.shape(m).count());
   }
   const auto head = double(weight_spec(WeightRole::head).shape(m).count());
   const double weights = N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * head;

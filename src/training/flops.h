@@ -30,9 +30,10 @@ PassWork block_work_of(const ModelConfig& model, std::int64_t texts, std::int64_
 /// the head are needed for those alone:
 ///   6 (N (L-1) (2 C^2 + 2 C K D + 3 C F) + N 2 C K D + M (2 C^2 + 3 C F) + M V C)
 ///   + 12 C (N (L-1) + M) S,  S = T keys per query, or (T+1)/2 when causal.
-/// In block diffusion N counts noisy and clean rows, and N S the pairs that their intervals allow.
-/// Over the seconds it took and the machine's GEMM peak this is the utilisation (MFU)
-/// that training prints.
+/// Of a mixture of experts 3 C F are of the experts that compute a token, and the router adds C
+/// times the number of experts. In block diffusion N counts noisy and clean rows, and N S the pairs
+/// that their intervals allow. Over the seconds it took and the machine's GEMM peak this is the
+/// utilisation (MFU) that training prints.
 double training_flops(const ModelConfig& model, const PassWork& work);
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);

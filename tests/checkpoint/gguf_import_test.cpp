@@ -80,11 +80,19 @@ TEST(GgufConfig, OfALlada) {
 
 TEST(GgufConfig, OfEachArchitecture) {
   for (const GgufArchitecture& architecture : gguf_architectures()) {
-    const ModelConfig m = with([&](Keys& k) { k.architecture = architecture.name; }).model();
+    const ModelConfig m = with([&](Keys& k) {
+                            k.architecture = architecture.name;
+                            if (!architecture.experts) return;
+                            k.counts["expert_count"] = 6;
+                            k.counts["expert_used_count"] = 2;
+                          }).model();
     EXPECT_EQ(m.attention, architecture.attention) << architecture.name;
     EXPECT_EQ(m.qkv_bias, architecture.qkv_bias);
     EXPECT_EQ(m.qk_norm, architecture.qk_norm);
     EXPECT_EQ(m.logits_shift, architecture.logits_shift);
+    EXPECT_EQ(m.num_experts, architecture.experts ? 6 : 0);
+    // Where the file does not say it, those of a token are as wide as a dense layer.
+    EXPECT_EQ(m.intermediate_size, architecture.experts ? 16 : 32);
     EXPECT_EQ(gguf_architecture(m, "x").name, architecture.name);
   }
   EXPECT_TRUE(with_key("diffusion.shift_logits", true).model().logits_shift);
@@ -92,6 +100,35 @@ TEST(GgufConfig, OfEachArchitecture) {
   EXPECT_EQ(with_key("llada.attention.key_length", std::uint32_t{10}).mistake(),
             "heads of 10 for keys (llada.attention.key_length) and 8 for values "
             "(llada.attention.value_length) are not supported; this program's model has one width");
+}
+
+TEST(GgufConfig, OfAMixtureOfExperts) {
+  const auto of = [](std::uint32_t experts, std::uint32_t each, const char* more, std::uint32_t n) {
+    return with([&](Keys& k) {
+      k.architecture = "llada-moe";
+      k.counts.erase("feed_forward_length");  // as llama.cpp's converter writes it
+      k.counts["expert_count"] = experts;
+      k.counts["expert_used_count"] = each;
+      k.counts[more] = n;
+    });
+  };
+  const ModelConfig m = of(6, 2, "expert_feed_forward_length", 24).model();
+  EXPECT_EQ(m.num_experts, 6);
+  EXPECT_EQ(m.num_experts_per_tok, 2);
+  EXPECT_EQ(m.intermediate_size, 24);
+  EXPECT_FALSE(m.norm_topk_prob);
+  EXPECT_EQ(of(6, 2, "block_count", 1).mistake(), "has no key 'llada-moe.feed_forward_length'");
+  EXPECT_EQ(
+      of(0, 2, "expert_feed_forward_length", 24).mistake(),
+      "llada-moe.expert_count = 0 and llada-moe.expert_used_count = 2; there must be experts");
+  EXPECT_EQ(
+      of(6, 0, "expert_feed_forward_length", 24).mistake(),
+      "llada-moe.expert_count = 6 and llada-moe.expert_used_count = 0; there must be experts");
+  EXPECT_EQ(of(6, 7, "expert_feed_forward_length", 24).mistake(),
+            "its keys describe no model: model.num_experts_per_tok = 7 must be at most "
+            "model.num_experts = 6");
+  EXPECT_EQ(of(6, 2, "expert_shared_count", 1).mistake(),
+            "llada-moe.expert_shared_count = 1 is not supported; this program's model has 0");
 }
 
 TEST(GgufConfig, Mistakes) {

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "decoding/generate.h"
+#include "model/inference_weights.h"
 #include "tests/cuda/support.h"
 #include "tests/cuda/training.h"
 
@@ -168,6 +169,40 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   options.remasking = Remasking::low_confidence;
   options.temperature = 0.8;
   EXPECT_EQ(texts(device(), there, false), texts(host, here, false));
+}
+
+/// A mixture of experts: the host learns on the way how many rows each expert has, so that no pass
+/// is recorded.
+TEST_P(CudaSamplerTest, GeneratesTheHostsTokensByAMixtureOfExperts) {
+  ModelConfig config = tiny(48, 4, 2);
+  config.num_experts = 6;
+  config.num_experts_per_tok = 2;
+  config.qk_norm = true;
+  const std::vector<WeightStorage> storage(model_weights(config).size());
+  const auto filled = [&](Ops& ops) {
+    auto weights = std::make_unique<InferenceWeights>(ops.memory(), config, DType::f32, storage);
+    for (const InferenceWeights::Allocated& a : weights->allocated()) {
+      const Tensor& t = a.weight.tensor;
+      HostArray values = normal(t.shape, std::hash<std::string>()(a.weight.name), DType::f32, 0.3);
+      if (t.shape.rank == 1) values = HostArray(t.shape, 1);
+      ops.copy(t, values);
+      ops.synchronize();
+    }
+    return weights;
+  };
+  const auto here = filled(host), there = filled(device());
+  for (const CacheKind cache : {CacheKind::none, CacheKind::dual}) {
+    const DecodingOptions options{.gen_length = 12,
+                                  .block_length = 6,
+                                  .strategy = StrategyKind::threshold,
+                                  .threshold = 0.3,
+                                  .cache = cache};
+    const auto texts = [&](Ops& ops, const ModelWeights& weights) {
+      Decoder decoder(ops, config, weights, {64, 2, false, cache != CacheKind::none});
+      return generate(decoder, {{1, 2, 3}, {50, 7}}, options);
+    };
+    EXPECT_EQ(texts(device(), *there), texts(host, *here));
+  }
 }
 
 /// Texts with other seeds, temperatures, guidance, lengths and strategies, some of which end

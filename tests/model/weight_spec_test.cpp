@@ -89,6 +89,50 @@ TEST(WeightSpec, NamesAndShapesOfBiasesAndOfNormsOfHeads) {
   }
 }
 
+// The names of inclusionAI's modelling code and of llama.cpp's files, which have one tensor for all
+// experts.
+TEST(WeightSpec, NamesAndShapesOfAMixtureOfExperts) {
+  ModelConfig m = small();
+  m.num_experts = 12;
+  m.num_experts_per_tok = 3;
+  const std::vector<Expected> one = {
+      {"experts.11.ff_proj", "mlp.experts.11.gate_proj", "ffn_gate_exps", {40, 24}},
+      {"experts.11.up_proj", "mlp.experts.11.up_proj", "ffn_up_exps", {40, 24}},
+      {"experts.11.ff_out", "mlp.experts.11.down_proj", "ffn_down_exps", {24, 40}}};
+  const std::vector<ModelWeight> weights = model_weights(m);
+  ASSERT_EQ(weights.size(), 1 + 2 * (6 + 1 + 3 * 12) + 2u);
+  const ModelWeight& router = weights[7];
+  EXPECT_EQ(router.name, "model.transformer.blocks.0.router.weight");
+  EXPECT_EQ(router.spec->name(NameScheme::llama, 0), "model.layers.0.mlp.gate.weight");
+  EXPECT_EQ(router.spec->name(NameScheme::gguf, 0), "blk.0.ffn_gate_inp.weight");
+  EXPECT_EQ(router.shape, (Shape{12, 24}));
+  EXPECT_EQ(router.expert, -1);
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    const ModelWeight& w = weights[8 + 3 * 11 + i];
+    EXPECT_EQ(w.expert, 11);
+    EXPECT_EQ(w.name, str("model.transformer.blocks.0.", one[i].llada, ".weight"));
+    EXPECT_EQ(w.spec->name(NameScheme::llama, 0, 11),
+              str("model.layers.0.", one[i].llama, ".weight"));
+    EXPECT_EQ(w.spec->name(NameScheme::gguf, 0), str("blk.0.", one[i].gguf, ".weight"));
+    EXPECT_EQ(w.shape, one[i].shape);
+    EXPECT_FALSE(w.spec->lora);
+  }
+}
+
+// "7B-A1B": what inclusionAI writes of it.
+TEST(WeightSpec, ParametersOfLladaMoe) {
+  ModelConfig c;
+  c.vocab_size = 157184;
+  c.num_layers = 16;
+  c.hidden_size = 2048;
+  c.num_heads = 16;
+  c.intermediate_size = 1024;
+  c.num_experts = 64;
+  c.num_experts_per_tok = 8;
+  c.qk_norm = true;
+  EXPECT_EQ(count_parameters(c), 7'356'880'896);
+}
+
 TEST(WeightSpec, ATiedHeadIsNotListed) {
   ModelConfig tied = small();
   tied.tie_embeddings = true;

@@ -66,6 +66,10 @@ class Families : public ::testing::TestWithParam<const char*> {
     ops_.copy(Tensor(wide.data(), logits.shape), logits);
     return wide;
   }
+  bool has_experts() const { return GetParam() == std::string("llada_moe"); }
+  const char* width_key() const {
+    return has_experts() ? "expert_intermediate_size" : "intermediate_size";
+  }
   double error_against_golden(const std::vector<float>& logits) const {
     const Tensor expected = golden_["logits"];
     CHECK(expected.count() == std::int64_t(logits.size()), logits.size(), " logits");
@@ -98,6 +102,12 @@ TEST_P(Families, LogitsInBf16) {
 
 TEST_P(Families, LogitsOfWeightsForTraining) {
   const ModelSource source(path());
+  if (has_experts()) {
+    EXPECT_EQ(error_of([&] { ModelTensors(host_memory(), source.config, "weights"); }),
+              "model.num_experts = 6: training and LoRA of a mixture of experts are not supported; "
+              "such a model is for inference");
+    return;
+  }
   ModelTensors weights(host_memory(), source.config, "weights");
   std::vector<WeightPiece> pieces = pieces_within(weights, {{0, weights.flat().count()}});
   read_pieces(source.reader, "model", weights, pieces, ops_);
@@ -180,8 +190,8 @@ TEST_P(Families, WhatThisProgramCannotBe) {
 }
 
 TEST_P(Families, Mistakes) {
-  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads",
-                          "intermediate_size", "max_position_embeddings", "vocab_size"}) {
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", width_key(),
+                          "max_position_embeddings", "vocab_size"}) {
     EXPECT_EQ(mistake_with({{key, nullptr}}), str("config.json: has no ", key));
     EXPECT_EQ(mistake_with({{key, "8"}}), str("config.json: ", key, " = \"8\" is not an integer"));
     for (const int size : {0, -8}) EXPECT_NE(mistake_with({{key, size}}), "") << key;
@@ -197,10 +207,10 @@ TEST_P(Families, Mistakes) {
   EXPECT_EQ(mistake_with({{"rope_parameters", 3}}),
             "config.json: rope_parameters = 3 is not an object");
   EXPECT_EQ(mistake_with({{"layer_types", 3}}), "config.json: layer_types = 3 is not a list");
-  EXPECT_TRUE(
-      mistake_with({{"architectures", {"MistralForCausalLM"}}})
-          .starts_with("config.json: architectures = [\"MistralForCausalLM\"] is of no "
-                       "known family; known are LLaDA (LLaDAModelLM), Dream (DreamModel), "));
+  EXPECT_TRUE(mistake_with({{"architectures", {"MistralForCausalLM"}}})
+                  .starts_with("config.json: architectures = [\"MistralForCausalLM\"] is of no "
+                               "known family; known are LLaDA (LLaDAModelLM), LLaDA-MoE "
+                               "(LLaDAMoEModelLM), Dream (DreamModel), "));
   EXPECT_TRUE(mistake_with({{"architectures", nullptr}, {"model_type", "mistral"}})
                   .starts_with("config.json: model_type = \"mistral\" is of no known family"));
   EXPECT_EQ(mistake_with({{"architectures", nullptr}}), "");
@@ -208,9 +218,12 @@ TEST_P(Families, Mistakes) {
 
 TEST_P(Families, TensorsThatDoNotFit) {
   const auto mistake = [&] { return error_of([&] { HuggingFaceReader{path()}; }); };
-  write(config_with({{"intermediate_size", 22}}));
-  EXPECT_TRUE(contains(mistake(),
-                       "tensor 'model.layers.0.mlp.gate_proj.weight' has shape [20,16]; "
+  write(config_with({{width_key(), 22}}));
+  EXPECT_TRUE(contains(
+      mistake(), has_experts()
+                     ? "tensor 'model.layers.0.mlp.experts.0.gate_proj.weight' has shape [10,16]; "
+                       "config.json makes it [22,16]"
+                     : "tensor 'model.layers.0.mlp.gate_proj.weight' has shape [20,16]; "
                        "config.json makes it [22,16]"));
   write(config_with({}), "model.layers.1.self_attn.k_proj.weight");
   EXPECT_TRUE(contains(mistake(), "tensor 'model.layers.1.self_attn.k_proj.weight' is missing"));
@@ -220,7 +233,7 @@ TEST_P(Families, TensorsThatDoNotFit) {
 
 INSTANTIATE_TEST_SUITE_P(Transformers, Families,
                          ::testing::Values("llama", "llama_tied", "qwen2", "qwen3", "sdar", "dream",
-                                           "fast_dllm_v2"),
+                                           "fast_dllm_v2", "llada_moe"),
                          [](const auto& test) { return std::string(test.param); });
 
 // Qwen2's and Qwen3's weights have parts that LLaMA's have not.
@@ -228,13 +241,15 @@ TEST(ModelFamilies, AreRecognisedByWhatTheirModelsHave) {
   for (const ModelFamily& family : model_families()) {
     const Json config = {{"architectures", {family.architecture}}};
     EXPECT_STREQ(family_of(config, "config.json").name, family.name);
-    const Json typed = {{"model_type", family.model_type}};
+    Json typed = {{"model_type", family.model_type}};
+    if (family.has_experts()) typed["num_experts"] = 8;
     EXPECT_STREQ(family_of(typed, "config.json").name, family.name);
     ModelConfig model;
     model.attention = family.attention;
     model.qkv_bias = family.qkv_bias;
     model.qk_norm = family.qk_norm;
     model.logits_shift = family.logits_shift;
+    model.num_experts = family.has_experts() ? 8 : 0;
     EXPECT_STREQ(family_of(model).name, family.name);
   }
   ModelConfig none;

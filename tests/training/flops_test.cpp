@@ -64,5 +64,15 @@ TEST(Flops, WhatIsRecomputed) {
   EXPECT_DOUBLE_EQ(recomputed_flops(m, work, {.gate_up = true, .qkv = true, .block = true}), block);
 }
 
+// A token passes through its own experts and the router, not through those of other tokens.
+TEST(Flops, OfAMixtureOfExperts) {
+  ModelConfig m = model();
+  m.num_experts = 9;
+  m.num_experts_per_tok = 2;
+  const double block = 2 * 24 * 24 + 2 * 24 * 8 + 9 * 24 + 2 * 3 * 24 * 40;
+  EXPECT_DOUBLE_EQ(forward_flops(m, 5, 16, 5 * 16),
+                   2 * 80 * (3 * block + 50 * 24) + 4 * 3 * 24 * 80 * 16);
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -74,7 +74,7 @@ double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int
 double recomputed_flops(const ModelConfig& m, const PassWork& work, const Recompute& recompute) {
   double weights = 0;
   for (const WeightSpec& spec : weight_table()) {
-    if (!spec.in_block() || spec.kind != WeightKind::matrix) continue;
+    if (!spec.in_block() || spec.kind != WeightKind::matrix || !spec.is_in(m)) continue;
     const bool gate_up = spec.role == WeightRole::gate || spec.role == WeightRole::up,
                qkv = spec.role == WeightRole::query || spec.role == WeightRole::key ||
                      spec.role == WeightRole::value;

@@ -1,6 +1,7 @@
 #include "structured/json_skeleton.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/check.h"
 #include "core/json.h"
@@ -82,13 +83,18 @@ SkeletonWriter::SkeletonWriter(const Tokenizer& tokenizer, const ModelConfig& mo
         "tokens that are there");
   filler_ = filler_of(tokenizer, model);
   texts_.resize(std::size_t(model.vocab_size));
+  std::int64_t said = 0, sum = 0;
   for (std::size_t i = 0; i < texts_.size(); ++i) {
     const auto id = std::int32_t(i);
     if (id == model.mask_token || id == filler_ || !tokenizer.has(id)) continue;
     if (tokenizer.is_special(id)) continue;
     texts_[i] = tokenizer.decode({&id, 1});
-    longest_ = std::max(longest_, characters_of(texts_[i]));
+    const std::int64_t characters = characters_of(texts_[i]);
+    longest_ = std::max(longest_, characters);
+    sum += characters;
+    ++said;
   }
+  if (said > 0) short_characters_ = std::max(1.0, double(sum) / double(said) / 2);
 }
 
 std::shared_ptr<const TokenClasses> SkeletonWriter::classes(JsonSchema::Kind kind,
@@ -164,8 +170,11 @@ class SkeletonWriter::Writing {
   }
   void string(const JsonSchema& schema) {
     text_ += '"';
-    std::int64_t length = std::max(string_tokens_, schema.least), most = schema.most;
-    if (most >= 0) length = std::min(length, most);
+    const auto tokens_for = [&](std::int64_t characters) {
+      return std::int64_t(std::ceil(double(characters) / writer_.short_characters_));
+    };
+    std::int64_t length = std::max(string_tokens_, tokens_for(schema.least)), most = schema.most;
+    if (most >= 0) length = std::min(length, tokens_for(most));
     if (most >= length * writer_.longest_) most = -1;  // which no tokens exceed
     automaton(schema, length, schema.least, most);
     text_ += '"';

@@ -35,9 +35,10 @@ class SkeletonWriter {
   /// Borrows the tokenizer. UsageError for a model that is autoregressive, which could not see the
   /// skeleton behind a slot, and for one without an end token, which is the filler.
   SkeletonWriter(const Tokenizer& tokenizer, const ModelConfig& model);
-  /// Slots of strings without maxLength have `string_tokens` tokens, those of others as many as
-  /// they may have characters, if that is less; those of numbers 10. Error where the tokenizer
-  /// cannot write what the schema asks for.
+  /// Slots of strings have `string_tokens` tokens; with a maxLength as many as its characters take
+  /// of tokens half as long as the vocabulary's on average, if that is less: a model fills what
+  /// there is. Those of numbers have 10. Error where the tokenizer cannot write what the schema
+  /// asks for.
   JsonSkeleton write(const JsonSchema& schema, std::int64_t string_tokens) const;
 
  private:
@@ -51,7 +52,8 @@ class SkeletonWriter {
   const ModelConfig model_;
   std::int32_t filler_;
   TokenTexts texts_;
-  std::int64_t longest_ = 1;  // characters of a token
+  std::int64_t longest_ = 1;     // characters of a token
+  double short_characters_ = 1;  // of a short one: half of the mean
   mutable std::mutex mutex_;
   mutable std::map<std::tuple<JsonSchema::Kind, JsonSchema::Sign, bool>,
                    std::shared_ptr<const TokenClasses>>

@@ -1,6 +1,8 @@
 """The loss of a micro-batch of block diffusion and the gradients of all weights (arXiv:2503.09573):
 noise drawn as diffusion/block_noise.h says, by a second implementation; each noisy view by itself on
-rows [noisy; clean] with a dense mask, nothing left out. In f64 from f32 weights."""
+rows [noisy; clean] with a dense mask, nothing left out. In f64 from f32 weights. With shifted logits
+a token is predicted at the noisy row before it, a block's first one at the clean row before it, and a
+sequence's first one is given."""
 
 import math
 
@@ -17,7 +19,7 @@ REQUIRES = "torch safetensors"
 PURPOSE_BLOCK_SIZE = 10
 
 COMMON = dict(vocab_size=21, layers=2, width=16, heads=4, kv_heads=2, ffn_width=20, causal=False,
-              mask_token=20, eps=1e-3)
+              mask_token=20, eps=1e-3, logits_shift=False)
 CASES = {
     # Cut from 14 tokens to 12.
     "counts": COMMON | dict(tied=False, shape=(4, 14), length=12, block_size=4, sizes="4 6",
@@ -32,6 +34,14 @@ CASES = {
                                      views=2, complementary=True, ratios=True, causal_context=True,
                                      autoregressive_weight=0.75, seed=4, first_sample=20,
                                      sequences_in_step=3),
+    "shifted_counts": COMMON | dict(tied=True, shape=(4, 14), length=12, block_size=4, sizes="4 6",
+                                    views=3, complementary=False, ratios=False,
+                                    causal_context=False, autoregressive_weight=0.0, seed=6,
+                                    first_sample=70, sequences_in_step=5, logits_shift=True),
+    "shifted_pairs": COMMON | dict(tied=False, shape=(3, 12), length=12, block_size=3, sizes="3",
+                                   views=2, complementary=True, ratios=True, causal_context=True,
+                                   autoregressive_weight=0.75, seed=7, first_sample=4,
+                                   sequences_in_step=3, logits_shift=True),
 }
 
 
@@ -45,14 +55,16 @@ def block_size_of(c, sample):
 
 def masks_of(c, sample, size):
     """Of each view [T]: which tokens are masked, and the weight of each block's cross-entropies."""
-    T, views = c["length"], c["views"]
-    draws, blocks = views // 2 if c["complementary"] else views, -(-T // size)
+    T, views, given = c["length"], c["views"], int(c["logits_shift"])
+    draws = views // 2 if c["complementary"] else views
+    blocks = -(-T // size) - given // size
     u = _philox.uniform53(c["seed"], objective.PURPOSE_MASK_RATIO, sample, 0)
     masked, weight = torch.zeros(views, T, dtype=torch.bool), torch.zeros(views, T).double()
     for view in range(views):
         draw, second = (view // 2, view % 2) if c["complementary"] else (view, 0)
         for k in range(blocks):
-            tokens = range(k * size, min(T, (k + 1) * size))
+            first = (given // size + k) * size
+            tokens = range(max(first, given), min(T, first + size))
             t = math.fmod(u + (k * draws + draw) / (blocks * draws), 1)
             name = sample | draw << 48
             if c["ratios"]:
@@ -104,11 +116,16 @@ def make(folder):
                 noisy = torch.where(masked[view], c["mask_token"], tokens)
                 hidden = model.hidden_states(c, w, torch.cat((noisy, tokens)), positions, visible)
                 logits = F.linear(hidden, w.get("ff_out", w["wte"]))
-                losses = F.cross_entropy(logits[:T], tokens, reduction="none")
+                predicting = logits[:T]
+                if c["logits_shift"]:
+                    position = torch.arange(T)
+                    clean_row = position % size == 0
+                    predicting = logits[(position - 1 + T * clean_row) % (2 * T)]
+                losses = F.cross_entropy(predicting, tokens, reduction="none")
                 loss = loss + (losses * weight[view])[masked[view]].sum() / c["views"]
             following = F.cross_entropy(logits[T:-1], tokens[1:], reduction="none")
             loss = loss + c["autoregressive_weight"] * following.sum()
-        loss = loss / (c["sequences_in_step"] * T)
+        loss = loss / (c["sequences_in_step"] * (T - int(c["logits_shift"])))
         loss.backward()
         out = {"clean": clean.int(), "masked": torch.cat(all_masked).to(torch.uint8),
                "loss": loss.detach().reshape(1)}

@@ -137,11 +137,6 @@ void check_block_diffusion(const Config& c) {
     idle("autoregressive_weight", t.autoregressive_weight, defaults.autoregressive_weight);
     return;
   }
-  if (c.model.logits_shift)
-    rules.broken(
-        "objective", t.objective,
-        "cannot train a model with model.logits_shift: the logits for the first token of a "
-        "block would be those of another block's noisy row");
   const std::int64_t block = c.model.block_size, length = c.data.sequence_length;
   if (length % block != 0)
     data.broken("sequence_length", length,

@@ -124,8 +124,9 @@ void add_block_text(const NoiseOptions& options, const BlockText& text, double t
         text.sample);
   const BlockNoise& noise = options.blocks;
   const std::int64_t size = block_size_of(options, text.sample),
-                     length = std::int64_t(text.tokens.size()), first_block = text.prompt / size,
-                     blocks = (length + size - 1) / size - first_block,
+                     length = std::int64_t(text.tokens.size()),
+                     given = std::max(text.prompt, std::int64_t{options.logits_shift}),
+                     first_block = given / size, blocks = (length + size - 1) / size - first_block,
                      masks = noise.complementary ? noise.views / 2 : noise.views;
   const std::int64_t first_clean = std::int64_t(batch.clean.size());
   const double u =
@@ -143,7 +144,7 @@ void add_block_text(const NoiseOptions& options, const BlockText& text, double t
                          std::uint64_t(text.sample) | std::uint64_t(number) << kSampleBits};
     add_noisy_view(batch);
     for (std::int64_t b = 0; b < blocks; ++b) {
-      const std::int64_t begin = std::max((first_block + b) * size, text.prompt),
+      const std::int64_t begin = std::max((first_block + b) * size, given),
                          end = std::min((first_block + b + 1) * size, length);
       bits.clear();
       for (std::int64_t i = begin; i < end; ++i) bits.push_back(rng.bits(std::uint32_t(i)));
@@ -163,7 +164,9 @@ void add_block_text(const NoiseOptions& options, const BlockText& text, double t
 LossBatch make_block_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
                            std::int64_t first_sample, std::int64_t sequences_in_step,
                            std::span<const double> levels) {
-  const std::int64_t B = clean.rows();
+  const std::int64_t B = clean.rows(), predicted = options.logits_shift
+                                                       ? std::max<std::int64_t>(1, length - 1)
+                                                       : length;
   check_clean(clean, length, sequences_in_step);
   CHECK(levels.empty() || std::int64_t(levels.size()) == B, levels.size(), " noise levels for ", B,
         " sequences");
@@ -171,7 +174,7 @@ LossBatch make_block_batch(const NoiseOptions& options, Tensor clean, std::int64
   for (std::int64_t b = 0; b < B; ++b) {
     const std::span tokens(clean.as<std::int32_t>() + b * clean.cols(), std::size_t(length));
     add_block_text(options, {first_sample + b, tokens, 0},
-                   1.0 / (double(length) * double(sequences_in_step)), batch,
+                   1.0 / (double(predicted) * double(sequences_in_step)), batch,
                    levels.empty() ? -1 : levels[std::size_t(b)]);
   }
   return batch;

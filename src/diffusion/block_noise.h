@@ -63,7 +63,8 @@ struct BlockText {
 };
 /// Appends the text with options.blocks.views noisy views. `token_weight`: what a token's
 /// cross-entropy would count if all were masked in one view. `level` replaces the drawn level of
-/// the sample, unless negative. Throws Error when the mask token is unknown.
+/// the sample, unless negative. With options.logits_shift a text's first token is given. Throws
+/// Error when the mask token is unknown.
 void add_block_text(const NoiseOptions& options, const BlockText& text, double token_weight,
                     LossBatch& batch, double level = -1);
 

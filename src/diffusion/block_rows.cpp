@@ -1,6 +1,7 @@
 #include "diffusion/block_rows.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 
@@ -21,7 +22,8 @@ struct BlockRows::Text {
   std::size_t clean_loss = 0, clean_loss_end = 0;  // of LossBatch::clean_rows
 };
 
-BlockRows::BlockRows(const LossBatch& batch, bool causal_context) {
+BlockRows::BlockRows(const LossBatch& batch, bool causal_context, bool logits_shift)
+    : losses(batch.rows.size() + batch.clean_rows.size()) {
   sequences.offsets.push_back(0);
   Text text;
   for (std::size_t i = 0; i < batch.texts.size(); ++i) {
@@ -39,19 +41,21 @@ BlockRows::BlockRows(const LossBatch& batch, bool causal_context) {
     };
     text.loss_end = count_below(batch.rows, text.loss, text.noisy + text.views * text.length);
     text.clean_loss_end = count_below(batch.clean_rows, text.clean_loss, end);
-    add(batch, text, causal_context);
+    add(batch, text, causal_context, logits_shift);
     text.noisy += text.views * text.length;
     text.loss = text.loss_end;
     text.clean_loss = text.clean_loss_end;
   }
 }
 
-void BlockRows::add(const LossBatch& batch, const Text& text, bool causal_context) {
+void BlockRows::add(const LossBatch& batch, const Text& text, bool causal_context,
+                    bool logits_shift) {
   if (text.loss == text.loss_end && text.clean_loss == text.clean_loss_end) return;
   const std::int64_t begin = sequences.rows(), size = text.block_size;
   const auto block_end = [&](std::int64_t block) {
     return std::min(text.length, (block + 1) * size);
   };
+  std::vector<std::pair<std::int64_t, std::size_t>> at_clean;  // a position, and a loss at its row
   // Noisy blocks, whose clean keys are known when all of them are.
   std::int64_t last_block = -1;
   for (std::size_t m = text.loss; m < text.loss_end;) {
@@ -59,14 +63,20 @@ void BlockRows::add(const LossBatch& batch, const Text& text, bool causal_contex
                        block = at % text.length / size, first = text.noisy + view * text.length;
     const std::int64_t row = std::int64_t(tokens.size()) - block * size;  // of position 0
     last_block = std::max(last_block, block);
+    if (logits_shift && at % text.length == block * size) {
+      CHECK(block > 0, "a text's first token is masked, which no row predicts");
+      at_clean.emplace_back(block * size - 1, m++);
+      if (m == text.loss_end || batch.rows[m] >= first + block_end(block)) continue;
+    }
     for (std::int64_t position = block * size; position < block_end(block); ++position) {
       tokens.push_back(batch.tokens[std::size_t(first + position)]);
       sequences.positions.push_back(std::int32_t(position));
       sequences.keys.push_back(key_interval(row + block * size, row + block_end(block)));
     }
     for (; m < text.loss_end && batch.rows[m] < first + block_end(block); ++m) {
-      sequences.logit_rows.push_back(std::int32_t(row + batch.rows[m] - first));
-      losses.push_back(std::int32_t(m));
+      losses[m] = std::int32_t(sequences.logit_rows.size());
+      sequences.logit_rows.push_back(
+          std::int32_t(row + batch.rows[m] - first - std::int64_t(logits_shift)));
     }
   }
   const auto clean = std::int64_t(tokens.size());
@@ -86,9 +96,14 @@ void BlockRows::add(const LossBatch& batch, const Text& text, bool causal_contex
                                  ? causal_keys(clean, position)
                                  : block_causal_keys(clean, clean + needed, position, size));
   }
-  for (std::size_t j = text.clean_loss; j < text.clean_loss_end; ++j) {
-    sequences.logit_rows.push_back(std::int32_t(clean + batch.clean_rows[j] - text.clean));
-    losses.push_back(std::int32_t(batch.rows.size() + j));
+  for (std::size_t j = text.clean_loss; j < text.clean_loss_end; ++j)
+    at_clean.emplace_back(batch.clean_rows[j] - text.clean, batch.rows.size() + j);
+  std::sort(at_clean.begin(), at_clean.end());
+  std::int64_t last = -1;
+  for (const auto& [position, loss] : at_clean) {
+    if (position != last) sequences.logit_rows.push_back(std::int32_t(clean + position));
+    losses[loss] = std::int32_t(sequences.logit_rows.size()) - 1;
+    last = position;
   }
   sequences.offsets.push_back(std::int32_t(tokens.size()));
 }

@@ -112,15 +112,18 @@ LikelihoodEstimator::LikelihoodEstimator(Ops& ops, const ModelConfig& config,
       (config.mask_token < 0 || config.mask_token >= config.vocab_size))
     fail_usage(str("model.mask_token is ", config.mask_token,
                    ", which is no token of the model; the bound needs one"));
-  if (config.logits_shift && config.attention == Attention::block_causal)
-    fail_usage(
-        "texts cannot be scored by a block-causal model with logits_shift: the logits for the "
-        "first "
-        "token of a block would be those of another block's noisy row");
 }
 
 bool LikelihoodEstimator::needs_first_token(const PromptedText& text) const {
   return config_.predicts_next() && text.prompt == 0;
+}
+
+PromptedText LikelihoodEstimator::with_first_token(const PromptedText& text) const {
+  PromptedText result;
+  if (needs_first_token(text)) result.tokens.push_back(std::int32_t(config_.eos_token));
+  result.prompt = text.prompt + std::int64_t(result.tokens.size());
+  result.tokens.insert(result.tokens.end(), text.tokens.begin(), text.tokens.end());
+  return result;
 }
 
 void LikelihoodEstimator::check(const PromptedText& text, std::int64_t number,
@@ -183,8 +186,9 @@ void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t numbe
   parts_.push_back({number, 0, 1, std::int64_t(n) - text.prompt});
 }
 
-void LikelihoodEstimator::add_blocks(const PromptedText& text, const LikelihoodOptions& options,
+void LikelihoodEstimator::add_blocks(const PromptedText& scored, const LikelihoodOptions& options,
                                      std::size_t number, std::int64_t name) {
+  const PromptedText text = with_first_token(scored);
   const auto tokens = std::int64_t(text.tokens.size()),
              noisy = tokens - text.prompt / config_.block_size * config_.block_size;
   const auto samples = std::int64_t(estimates_[number].size());
@@ -231,15 +235,16 @@ std::int64_t LikelihoodEstimator::add_block_masks(const PromptedText& text,
   return std::int64_t(batch_.rows.size() - before);
 }
 
-std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& text,
+std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& scored,
                                               const LikelihoodOptions& options) const {
   if (config_.attention == Attention::causal) return 1;
   if (options.form != MaskForm::mask_count) return 0;
-  if (config_.attention == Attention::bidirectional) return text.response() == 1 ? 1 : 0;
+  if (config_.attention == Attention::bidirectional) return scored.response() == 1 ? 1 : 0;
   // The first block may have fewer tokens to mask, and the last.
-  const std::int64_t size = config_.block_size, tokens = std::int64_t(text.tokens.size());
+  const std::int64_t first = needs_first_token(scored), size = config_.block_size,
+                     tokens = first + std::int64_t(scored.tokens.size());
   std::int64_t most = 0;
-  for (std::int64_t begin = text.prompt; begin < tokens;) {
+  for (std::int64_t begin = first + scored.prompt; begin < tokens;) {
     const std::int64_t end = std::min(tokens, (begin / size + 1) * size);
     most = std::max(most, end - begin);
     begin = end;

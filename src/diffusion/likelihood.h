@@ -89,6 +89,8 @@ class LikelihoodEstimator {
   void check(const PromptedText& text, std::int64_t number, const LikelihoodOptions& options) const;
   /// Whether the first token is predicted from a token before it, and there is none.
   bool needs_first_token(const PromptedText& text) const;
+  /// The text, with the end token as its prompt if it needs one.
+  PromptedText with_first_token(const PromptedText& text) const;
   void add(const PromptedText& text, const ResponseMask& mask, std::size_t number,
            std::size_t sample);
   void add_causal(const PromptedText& text, std::size_t number);

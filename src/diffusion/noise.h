@@ -36,7 +36,8 @@ struct NoiseOptions {
 struct LossBatch {
   std::int64_t sequences = 0, length = 0;  // B, T (the longest)
   std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
-  std::int64_t shift = 0;                  // 0: a masked token itself; 1: the next
+  std::int64_t shift = 0;                  // 0: a masked token itself; 1: the next. Of block
+                                           // diffusion 0: BlockRows says where it is predicted
   std::vector<std::int32_t> tokens;        // [B*T], what the model sees
   std::vector<std::uint8_t> masked;        // [B*T], 1 where a token is in the loss
   std::vector<float> p;                    // [B], mask probabilities (1 for autoregressive)
@@ -102,7 +103,7 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
 ///                     logits_shift of length - 1 tokens, the first being given
 ///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1;
 ///                     the first token of a sequence is given
-///   block diffusion:  make_block_batch() (diffusion/block_noise.h)
+///   block diffusion:  make_block_batch() (diffusion/block_noise.h); with logits_shift as above
 /// `p` overrides the drawn mask probabilities when not empty (validation's fixed ones); those
 /// should come from mask_probability(t, eps). Throws Error when lengths disagree or the mask token
 /// is unknown.

@@ -59,7 +59,7 @@ LossBatch make_response_batch(const NoiseOptions& options,
   CHECK(levels.empty() || levels.size() == examples.size(), levels.size(), " noise levels for ",
         examples.size(), " examples");
   LossBatch batch;
-  batch.shift = options.predicts_next();
+  batch.shift = options.objective != Objective::block_diffusion && options.predicts_next();
   batch.offsets.push_back(0);
   for (std::size_t b = 0; b < examples.size(); ++b) {
     const ResponseExample& example = examples[b];

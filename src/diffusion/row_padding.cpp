@@ -42,7 +42,7 @@ void PaddedBatch::fill(const LossBatch& batch, const RowBuckets& buckets,
                        const ModelConfig& model) {
   std::vector<std::int32_t> losses;
   if (!batch.texts.empty()) {
-    BlockRows rows(batch, model.causal_context);
+    BlockRows rows(batch, model.causal_context, model.logits_shift);
     sequences = std::move(rows.sequences);
     tokens = std::move(rows.tokens);
     losses = std::move(rows.losses);
@@ -77,26 +77,28 @@ void PaddedBatch::add_padding(std::int64_t rows, std::int64_t max_length) {
 /// `losses` as in BlockRows, or empty: row m is that of LossBatch::rows.
 void PaddedBatch::add_head_rows(const LossBatch& batch, const std::vector<std::int32_t>& rows,
                                 const std::vector<std::int32_t>& losses, std::int64_t count) {
-  const std::size_t M = batch.rows.size();
   sequences.logit_rows.assign(std::size_t(count), 0);
   targets.assign(std::size_t(count), 0);
   weights.assign(std::size_t(count), 0.0f);
-  places.resize(rows.size());
+  std::vector<std::int32_t> at(rows.size());  // of sequences.logit_rows
   std::size_t next = rows.size(), padding = std::size_t(count) - rows.size();
   std::int32_t row = sequences.offsets.back();  // the last one taken
   for (std::size_t i = std::size_t(count); i-- > 0;) {
     row = padding > 0 ? row - 1 : rows[next - 1];
     sequences.logit_rows[i] = row;
-    if (next == 0 || row != rows[next - 1]) {
+    if (next == 0 || row != rows[next - 1])
       --padding;
-      continue;
-    }
-    --next;
-    const std::size_t m = losses.empty() ? next : std::size_t(losses[next]);
+    else
+      at[--next] = std::int32_t(i);
+  }
+  const std::size_t M = batch.rows.size();
+  places.resize(losses.empty() ? rows.size() : losses.size());
+  for (std::size_t m = 0; m < places.size(); ++m) {
+    places[m] = at[losses.empty() ? m : std::size_t(losses[m])];
+    const auto i = std::size_t(places[m]);
     const bool clean = m >= M;
     targets[i] = clean ? batch.clean[std::size_t(batch.clean_rows[m - M]) + 1] : batch.targets[m];
-    weights[i] = float(clean ? batch.clean_weights[m - M] : batch.weights[m]);
-    places[m] = std::int32_t(i);
+    weights[i] += float(clean ? batch.clean_weights[m - M] : batch.weights[m]);
   }
 }
 

@@ -38,7 +38,8 @@ struct PaddedBatch {
   std::vector<std::int32_t> tokens;   // of all rows
   std::vector<std::int32_t> targets;  // of all logit rows
   std::vector<float> weights;
-  // Which logit row is row m of the batch [M], then those of LossBatch::clean_rows.
+  // Of row m of the batch [M], then of those of LossBatch::clean_rows: which logit row it is read
+  // at. Several may be read at one, which has the sum of their weights.
   std::vector<std::int32_t> places;
 
   /// Of a batch for `model`. Keeps the memory it has. Error for more rows than the buckets allow.

@@ -13,7 +13,7 @@ namespace {
 
 double flops_of(const ModelConfig& model, const LossBatch& batch) {
   if (!batch.texts.empty()) {
-    const BlockRows rows(batch, model.causal_context);
+    const BlockRows rows(batch, model.causal_context, model.logits_shift);
     return training_flops(model, PassWork{double(rows.tokens.size()), double(rows.losses.size()),
                                           double(rows.attended_pairs()),
                                           double(rows.attended_pairs_of_logit_rows())});

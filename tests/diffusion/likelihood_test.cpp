@@ -295,11 +295,6 @@ TEST(Likelihood, WithShiftedLogitsIsThatOfTheRowBefore) {
     EXPECT_NEAR(scores[i].nats, double(loss[0]), 1e-5);
     EXPECT_EQ(scores[i].tokens, 1);
   }
-  config.attention = Attention::block_causal;
-  config.block_size = 4;
-  EXPECT_TRUE(
-      contains(error_of<UsageError>([&] { LikelihoodEstimator(cpu(), config, weights, 8); }),
-               "cannot be scored by a block-causal model with logits_shift"));
 }
 
 TEST(Likelihood, OfACausalModelIsExact) {

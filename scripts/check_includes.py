@@ -53,7 +53,8 @@ RESERVED = {
     r"(cuda|cublas|nccl)\w*\.h": ["kernels/platform/gpu/", "kernels/platform/emulated/toolkit/", "src/comm/nccl"],
     r"toml\+\+/.*": ["src/config/"],
     r"pcre2\.h": ["src/tokenizer/"],
-    r"(zlib|zstd)\.h": ["src/data/decompress.cpp", "tests/data/"],
+    r"(zlib|zstd)\.h": ["src/data/decompress.cpp", "src/formats/parquet_codec.cpp", "tests/data/"],
+    r"brotli/.*|lz4\.h|snappy.*\.h": ["src/formats/parquet_codec.cpp"],
     r"CLI/.*": ["src/app/command_line.cpp"],
     r"boost/.*": ["src/server/http_parser.cpp", "src/server/http_server.cpp"],
 }

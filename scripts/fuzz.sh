@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${2:-1000000}
-targets=(hdf5 safetensors index gguf tokenizer regex config task pattern record corpus dialogue chat_template
+targets=(hdf5 safetensors index gguf parquet compressed tokenizer regex config task pattern record corpus dialogue chat_template
   hugging_face_config metrics http_request api_request)
 [ "${1:-all}" = all ] || targets=("$1")
 if ! command -v clang++ >/dev/null; then

@@ -9,8 +9,8 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev
-  libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libpcre2-dev zlib1g-dev
-  libzstd-dev libgtest-dev
+  libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libgtest-dev
+  zlib1g-dev libzstd-dev libsnappy-dev libbrotli-dev liblz4-dev
 )
 # Debian 12 has two versions of Boost; its newer one is maintained longer.
 . /etc/os-release

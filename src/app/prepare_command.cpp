@@ -92,13 +92,17 @@ void add_prepare_command(Command app) {
       .required();
   command.add_option("--output", o.output, "token file to write").required();
   command
-      .add_option("--format", a->format,
-                  "text: a file is a document; jsonl: a line is one, in its text field; chat: a "
-                  "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
-                  "lacuna sft; for both, a file may also be one JSON array")
-      .one_of({"text", "jsonl", "chat"})
+      .add_option(
+          "--format", a->format,
+          "text: a file is a document; jsonl: a line is one, in its text field; parquet: a row "
+          "is one, in its column of texts; chat: a "
+          "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
+          "lacuna sft; for both, a file may also be one JSON array")
+      .one_of({"text", "jsonl", "parquet", "chat"})
       .show_default();
-  command.add_option("--text-field", o.text_field, "jsonl: the field that holds the text")
+  command
+      .add_option("--text-field", o.text_field,
+                  "jsonl: the field that holds the text; parquet: the column")
       .show_default();
   command.add_option("--chat-template", a->chat_template, str("chat: ", kChatTemplateHelp));
   const Option validation = command.add_option(
@@ -127,7 +131,7 @@ void add_prepare_command(Command app) {
       .thread_count()
       .show_default();
   command.callback([a] {
-    a->options.format = a->format == "text" ? CorpusFormat::text : CorpusFormat::jsonl;
+    a->options.format = a->format == "chat" ? CorpusFormat::jsonl : corpus_format(a->format);
     const std::string jinja = take_tokenizer_of_model(a->options);
     if (a->format == "chat") return run_chat(a->options, a->chat_template, jinja);
     if (!a->chat_template.empty()) fail_usage("--chat-template is for --format chat");

@@ -48,8 +48,8 @@ void train(const TrainArguments& a) {
       fail_usage(str(input, " is both an input and the output"));
   }
   const bool jsonl = a.format == "jsonl";
-  CorpusReader reader(a.inputs, jsonl ? CorpusFormat::jsonl : CorpusFormat::text,
-                      cut_between_words(a.options.split));
+  CorpusReader reader(a.inputs, corpus_format(a.format), cut_between_words(a.options.split),
+                      a.text_field);
   const Stopwatch stopwatch;
   const TrainedTokenizer trained = train_tokenizer(
       [&](std::string& text) {
@@ -171,10 +171,15 @@ void add_train(Command parent) {
       .required();
   command.add_option("--output", a->output, "tokenizer.json to write").required();
   command
-      .add_option("--format", a->format, "text, or jsonl: a line is a document, in its text field")
-      .one_of({"text", "jsonl"})
+      .add_option(
+          "--format", a->format,
+          "text; jsonl: a line is a document, in its text field; or parquet: a row is one, in "
+          "its column of texts")
+      .one_of({"text", "jsonl", "parquet"})
       .show_default();
-  command.add_option("--text-field", a->text_field, "jsonl: the field that holds the text")
+  command
+      .add_option("--text-field", a->text_field,
+                  "jsonl: the field that holds the text; parquet: the column")
       .show_default();
   command.add_option("--split", a->split, "whose pattern cuts text into words")
       .one_of({"gpt2", "llama3"})

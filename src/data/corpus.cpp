@@ -23,6 +23,13 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
 
+CorpusFormat corpus_format(const std::string& word) {
+  if (word == "text") return CorpusFormat::text;
+  if (word == "jsonl") return CorpusFormat::jsonl;
+  CHECK(word == "parquet", "a corpus has no format '", word, "'");
+  return CorpusFormat::parquet;
+}
+
 std::int64_t invalid_utf8_bytes(std::string_view text) {
   std::int64_t invalid = 0;
   for (;;) {
@@ -33,8 +40,9 @@ std::int64_t invalid_utf8_bytes(std::string_view text) {
   }
 }
 
-CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut)
-    : files_(std::move(files)), format_(format), cut_(std::move(cut)) {
+CorpusReader::CorpusReader(std::vector<std::string> files, CorpusFormat format, CutText cut,
+                           std::string column)
+    : files_(std::move(files)), format_(format), cut_(std::move(cut)), column_(std::move(column)) {
   CHECK(!files_.empty(), "no input files were given");
   for (const std::string& file : files_) {
     std::error_code error;
@@ -68,6 +76,11 @@ bool CorpusReader::open_next() {
   consumed_before_ = consumed();
   records_.reset();
   const std::string& name = files_[opened_++];
+  if (format_ == CorpusFormat::parquet) {
+    row_bytes_ = 0;
+    rows_.emplace(name, column_);
+    return true;
+  }
   in_.emplace(name);
   const std::string_view head = in_->text().ahead(kFileHead);
   CHECK(!head.empty(), name, in_->compressed() ? ": is empty when unpacked" : ": is empty");
@@ -81,7 +94,15 @@ bool CorpusReader::open_next() {
 }
 
 bool CorpusReader::next(CorpusPiece& piece) {
-  return format_ == CorpusFormat::text ? next_text(piece) : next_record(piece);
+  switch (format_) {
+    case CorpusFormat::text:
+      return next_text(piece);
+    case CorpusFormat::jsonl:
+      return next_record(piece);
+    case CorpusFormat::parquet:
+      break;
+  }
+  return next_row(piece);
 }
 
 std::size_t CorpusReader::length_of_next() {
@@ -125,7 +146,20 @@ bool CorpusReader::next_record(CorpusPiece& piece) {
   }
 }
 
+/// A row without a text is a document without a byte.
+bool CorpusReader::next_row(CorpusPiece& piece) {
+  for (std::optional<std::string_view> text;;) {
+    if (rows_ && rows_->next(text)) {
+      piece = {std::string(text.value_or("")), opened_ - 1, rows_->row(), 0, true};
+      row_bytes_ += std::int64_t(piece.bytes.size());
+      return true;
+    }
+    if (!open_next()) return false;
+  }
+}
+
 std::string CorpusReader::place(const CorpusPiece& piece) const {
+  if (format_ == CorpusFormat::parquet) return str(files_[piece.file], ", row ", piece.line);
   const std::string line = str(files_[piece.file], ":", piece.line);
   return piece.element == 0 ? line : str(line, " (element ", piece.element, " of the array)");
 }

@@ -42,7 +42,8 @@ constexpr std::string_view kText = "extract its text first";
 /// `unpack` is here the advice.
 constexpr Magic kOthers[] = {
     {257, "ustar"sv, "a tar archive", "unpack it, and name the files in it"},
-    {0, "PAR1"sv, "a Parquet file", kRows},
+    {0, "PAR1"sv, "a Parquet file",
+     "read its column of texts with --format parquet --text-field NAME"},
     {0, "ARROW1"sv, "an Arrow file", kRows},
     {0, "\xff\xff\xff\xff"sv, "an Arrow stream", kRows},
     {0, "FEA1"sv, "a Feather file", kRows},

@@ -62,7 +62,8 @@ class Preparation {
   explicit Preparation(const PrepareOptions& o)
       : options_(o),
         tokenizer_(tokenizer_of(o)),
-        reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text)),
+        reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text),
+                o.text_field),
         split_(o.validation.empty() ? 0 : o.validation_fraction,
                o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
         malformed_(o.max_malformed),

@@ -13,7 +13,7 @@ struct PrepareOptions {
   std::vector<std::string> inputs;  // read in this order
   std::string output;               // token file to write
   CorpusFormat format = CorpusFormat::text;
-  std::string text_field = "text";    // JSONL: the field that holds a document
+  std::string text_field = "text";    // JSONL: the field that holds a document; Parquet: the column
   std::string validation;             // a second token file, or empty
   double validation_fraction = 0.05;  // of the documents
   std::int64_t validation_parts = 0;  // of a single text; 0: as many as have 4 KiB, at most 64

@@ -36,7 +36,7 @@ TEST(FileKind, OtherFilesAreNamed) {
   tar.replace(0, 5, "a.txt");
   tar.replace(257, 5, "ustar");
   const std::pair<std::string, const char*> cases[] = {
-      {"PAR1\x15\x04"s, "is a Parquet file; write its rows as JSON lines"},
+      {"PAR1\x15\x04"s, "is a Parquet file; read its column of texts with --format parquet"},
       {"ARROW1\0\0"s, "is an Arrow file"},
       {"\xff\xff\xff\xff\x88\2\0\0"s, "is an Arrow stream"},
       {"\x89HDF\r\n\x1a\n"s, "is an HDF5 file; a token file, which is one, is named in data.train"},

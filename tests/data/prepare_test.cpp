@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "tests/data/compressed.h"
 #include "tests/data/support.h"
+#include "tests/support/paths.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -220,6 +222,25 @@ TEST_F(PrepareTest, CompressedFiles) {
   EXPECT_TRUE(contains(error(), "in: is a Parquet file"));
   options_.inputs = {folder_.write("in", testing::gzip(""))};
   EXPECT_TRUE(contains(error(), "in: is empty when unpacked"));
+}
+
+TEST_F(PrepareTest, RowsOfParquetFiles) {
+  options_.format = CorpusFormat::parquet;
+  options_.inputs = {testing::golden_path("parquet_snappy.parquet"),
+                     testing::golden_path("parquet_delta_byte_array.parquet")};
+  const PrepareResult result = prepare(options_);
+  const auto texts =
+      nlohmann::json::parse(read_file(testing::golden_path("parquet.json")))["texts"];
+  std::vector<std::string> expected;
+  for (int file = 0; file < 2; ++file)
+    for (const auto& text : texts)
+      if (text.is_string() && !text.get<std::string>().empty()) expected.push_back(text);
+  EXPECT_EQ(documents(options_.output), expected);
+  EXPECT_EQ(result.empty_documents, std::int64_t(2 * texts.size() - expected.size()));
+  options_.text_field = "txt";
+  EXPECT_TRUE(contains(error(), "parquet_snappy.parquet: has no column \"txt\""));
+  options_.inputs = {folder_.write("in", "a text, and no Parquet file")};
+  EXPECT_TRUE(contains(error(), "in: damaged: does not end as a Parquet file does"));
 }
 
 TEST_F(PrepareTest, MalformedRecordsAreLeftOutUpToALimit) {

@@ -6,10 +6,13 @@
 #include "checkpoint/hugging_face.h"
 #include "core/block_formats.h"
 #include "core/input_file.h"
+#include "data/decompress.h"
 #include "data/token_file.h"
 #include "formats/gguf_tensors.h"
 #include "formats/hdf5.h"
+#include "formats/parquet.h"
 #include "formats/safetensors.h"
+#include "tests/data/compressed.h"
 #include "tests/fuzz/targets.h"
 #include "tests/support/paths.h"
 
@@ -112,7 +115,40 @@ void read_gguf(std::string_view input) {
   });
 }
 
+void read_parquet(std::string_view input) {
+  const std::string path = file_with(input);
+  for (const char* column : {"text", "meta.text"})
+    tolerant([&] {
+      ParquetTexts rows(path, column);
+      std::optional<std::string_view> text;
+      for (int i = 0; i < 10'000 && rows.next(text); ++i) {
+      }
+    });
+}
+
+void read_compressed(std::string_view input) {
+  const std::string path = file_with(input);
+  tolerant([&] {
+    TextInput in(path);
+    // Few bytes may hold very many.
+    for (int i = 0; i < 64 && !in.text().ahead(1).empty(); ++i)
+      in.text().skip(in.text().ahead(1).size());
+  });
+}
+
 std::vector<std::string> hdf5_seeds() { return {}; }
+
+std::vector<std::string> parquet_seeds() {
+  std::vector<std::string> seeds;
+  for (const char* name : {"snappy", "zstd_v2", "delta_byte_array", "nested", "gzip", "mixed"})
+    seeds.push_back(read_file(testing::golden_path(str("parquet_", name, ".parquet"))));
+  return seeds;
+}
+
+std::vector<std::string> compressed_seeds() {
+  return {testing::gzip("some text"), testing::gzip("a") + testing::gzip("member more"),
+          testing::zstd("some text"), testing::zstd("a") + testing::zstd("frame more"), "plain"};
+}
 
 std::vector<std::string> gguf_seeds() {
   std::vector<std::string> seeds;

@@ -20,6 +20,8 @@ constexpr Target kTargets[] = {
     {"safetensors", read_safetensors, safetensors_seeds},
     {"index", read_safetensors_index, index_seeds},
     {"gguf", read_gguf, gguf_seeds},
+    {"parquet", read_parquet, parquet_seeds},
+    {"compressed", read_compressed, compressed_seeds},
     {"tokenizer", read_tokenizer, tokenizer_seeds},
     {"regex", read_regex, regex_seeds},
     {"config", read_config, config_seeds},

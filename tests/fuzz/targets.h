@@ -34,10 +34,14 @@ void read_hdf5(std::string_view input);
 void read_safetensors(std::string_view input);
 void read_safetensors_index(std::string_view input);
 void read_gguf(std::string_view input);
+void read_parquet(std::string_view input);
+void read_compressed(std::string_view input);
 std::vector<std::string> hdf5_seeds();
 std::vector<std::string> safetensors_seeds();
 std::vector<std::string> index_seeds();
 std::vector<std::string> gguf_seeds();
+std::vector<std::string> parquet_seeds();
+std::vector<std::string> compressed_seeds();
 
 // text_targets.cpp
 void read_tokenizer(std::string_view input);

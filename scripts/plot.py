@@ -5,7 +5,7 @@
     python3 scripts/plot.py runs/a runs/b --output both.png   # one figure, a colour per run
 
 A run is its folder or its metrics.jsonl. The thin line is the training loss of the logged steps, the
-thick one its smoothed course, dots are validations. For masked diffusion the loss of a step depends
+thick one its smoothed course, dots are validations with their standard error. For masked diffusion the loss of a step depends
 much on the masks it drew; validation uses the same masks every time. Needs matplotlib.
 """
 
@@ -75,12 +75,15 @@ def draw(runs, x, span, logarithmic, title):
             of_step = {e["step"]: e[x] for e in training}
             points = [(of_step.get(e["step"], e["step"] if x == "step" else None), e)
                       for e in validation]
-            points = [(at, e["validation_bound"]) for at, e in points
+            points = [(at, e["validation_bound"], e.get("validation_error") or 0)
+                      for at, e in points
                       if at is not None and e["validation_bound"] is not None]
             if points:
-                curves.append([value for _, value in points])
-                axes.plot(*zip(*points), color=colour, marker="o", markersize=4, linewidth=1,
-                          linestyle="--", label=f"{name}: validation, last {points[-1][1]:.3f}")
+                at, values, errors = zip(*points)
+                curves.append(list(values))
+                axes.errorbar(at, values, yerr=errors, color=colour, marker="o", markersize=4,
+                              linewidth=1, linestyle="--", capsize=2,
+                              label=f"{name}: validation, last {values[-1]:.3f}")
     axes.set_xlabel({"step": "step", "tokens": "tokens", "elapsed": "seconds"}[x])
     axes.set_ylabel("nats per token")
     axes.set_ylim(*limits(curves))

@@ -64,6 +64,9 @@ void MetricsLog::write(const StepMetrics& m) {
 void MetricsLog::write(const ValidationMetrics& m) {
   nlohmann::ordered_json line = {{"step", m.step}, {"validation_bound", m.validation_bound}};
   if (m.bits_per_byte) line["bits_per_byte"] = *m.bits_per_byte;
+  line["validation_error"] = m.validation_error;
+  if (!m.validation_loss_by_mask_probability.empty())
+    line["validation_loss_by_mask_probability"] = m.validation_loss_by_mask_probability;
   file_->append(line.dump() + "\n");
   last_validation_ = m.step;
 }

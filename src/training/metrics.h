@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "training/append_file.h"
 
@@ -29,8 +30,10 @@ struct StepMetrics {
 /// A line about validation after step `step`.
 struct ValidationMetrics {
   std::int64_t step = 0;
-  double validation_bound = 0;          // nats per token
-  std::optional<double> bits_per_byte;  // when the tokens' text is known
+  double validation_bound = 0;                              // nats per token
+  std::optional<double> bits_per_byte;                      // when the tokens' text is known
+  double validation_error = 0;                              // standard error of the bound
+  std::vector<double> validation_loss_by_mask_probability;  // or empty (ValidationResult)
 };
 
 /// metrics.jsonl: a JSON object per line, appended as training goes. A number that is not finite is

@@ -31,10 +31,12 @@ PretrainValidator::PretrainValidator(const Config& config, TokenFile file,
 ValidationResult PretrainValidator::run(ObjectiveRunner& objective, Communicator& ranks) const {
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
+  ValidationDetail detail(set_.sequences);
   result.bound =
       reduced(ranks, validation_share(objective, validation_noise(config_), set_,
                                       validation_tokens(config_, objective.limits()) / set_.length,
-                                      share.first, share.count));
+                                      share.first, share.count, &detail));
+  add_detail(result, detail, set_.sequences, config_.train.objective, ranks);
   if (bytes_ > 0)
     result.bits_per_byte =
         result.bound * double(set_.sequences * set_.length) / (double(bytes_) * std::numbers::ln2);

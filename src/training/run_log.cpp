@@ -83,7 +83,16 @@ void RunLog::validation(std::int64_t step, const ValidationResult& result) {
     scalars.push_back({"validation/bits_per_byte", *result.bits_per_byte});
   }
   log_info(line);
-  metrics_.write(ValidationMetrics{step, result.bound, result.bits_per_byte});
+  scalars.push_back({"validation/standard_error", result.standard_error});
+  const std::vector<double>& losses = result.loss_by_mask_probability;
+  std::vector<std::string> tags;  // which the scalars view
+  for (std::size_t i = 0; i < losses.size(); ++i)
+    tags.push_back(
+        str("validation/loss_by_mask_probability/", 10 * i, "_to_", 10 * (i + 1), "_percent"));
+  for (std::size_t i = 0; i < losses.size(); ++i)
+    if (!std::isnan(losses[i])) scalars.push_back({tags[i], losses[i]});
+  metrics_.write(
+      ValidationMetrics{step, result.bound, result.bits_per_byte, result.standard_error, losses});
   tensorboard_.scalars(step, scalars);
 }
 

@@ -21,11 +21,14 @@ ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ran
   const std::vector<double> ratios = validation_ratios(count_);
   const std::int64_t room = validation_tokens(config_, objective.limits());
   double sum = 0;
+  ValidationDetail detail(count_);
   std::vector<ResponseExample> batch;
   std::vector<double> levels;
   std::int64_t rows = 0;
   const auto flush = [&] {
-    sum += objective.loss(make_response_batch(noise, batch, -1, count_, levels));
+    const LossBatch losses = make_response_batch(noise, batch, -1, count_, levels);
+    sum += objective.loss(losses);
+    detail.add(losses, objective.row_losses(), losses.samples);
     batch.clear();
     levels.clear();
     rows = 0;
@@ -40,7 +43,10 @@ ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ran
     levels.push_back(ratios[std::size_t(i)]);
   }
   if (!batch.empty()) flush();
-  return {.bound = reduced(ranks, sum), .bits_per_byte = {}};
+  ValidationResult result;
+  result.bound = reduced(ranks, sum);
+  add_detail(result, detail, count_, config_.train.objective, ranks);
+  return result;
 }
 
 std::string SftValidator::description() const { return counted(count_, "example"); }

@@ -114,6 +114,68 @@ TEST(Validation, OfAModelThatKnowsNothing) {
   const double ratio = full.bound(6) / log_v;
   EXPECT_NEAR(ratio, 1, 5 * std::sqrt(variance));
   EXPECT_NE(ratio, 1);
+
+  // Every token costs log V, whatever its mask probability.
+  ValidationDetail detail(Fixture::kSequences);
+  ObjectiveRunner runner(cpu(), full.config, full.weights, 6, Fixture::kLength, false);
+  validation_share(runner, full.options, full.set, 6, 0, Fixture::kSequences, &detail);
+  int found = 0;
+  for (const double loss : detail.loss_by_mask_probability()) {
+    if (std::isnan(loss)) continue;
+    EXPECT_NEAR(loss, log_v, log_v * 1e-6);
+    ++found;
+  }
+  EXPECT_GE(found, 8);
+}
+
+// y = 3 t + noise of deviation s, with t stratified in n ranges: the mean's variance is
+// (s^2 + 9 / (12 n^2)) / n. Of a pair of neighbouring ranges E[(y_a - y_b)^2] = 2 (s^2 + 9 / (12
+// n^2))
+// + 9 / n^2. Without the ratios, 9/12 would be added to s^2.
+TEST(ValidationDetail, TheStandardErrorLeavesOutWhatTheRatioExplains) {
+  constexpr std::int64_t n = 40;
+  constexpr double s = 0.5;
+  const std::vector<double> ratios = validation_ratios(n);
+  double paired = 0, plain = 0;
+  constexpr int kRounds = 400;
+  for (int round = 0; round < kRounds; ++round) {
+    const CounterRng rng{3, Purpose::benchmark, std::uint64_t(round)};
+    ValidationDetail detail(n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double u = rng.uniform53(std::uint32_t(2 * i)),
+                   v = rng.uniform53(std::uint32_t(2 * i + 1));
+      const double t = (std::floor(ratios[std::size_t(i)] * n) + u) / n;
+      const auto y = float(3 * t + s * std::sqrt(12.0) * (v - 0.5));
+      LossBatch batch;
+      batch.sequences = batch.length = 1;
+      batch.rows = {0};
+      batch.p = {float(t)};
+      batch.weights = {1.0 / n};
+      detail.add(batch, std::span(&y, 1), std::span(&i, 1));
+    }
+    paired += std::pow(detail.standard_error(ratios), 2) / kRounds;
+    plain += std::pow(detail.standard_error({}), 2) / kRounds;
+  }
+  const double within = s * s + 9.0 / (12 * n * n);
+  EXPECT_NEAR(paired, (within + 9.0 / (2 * n * n)) / n, 0.05 * within / n);
+  EXPECT_NEAR(plain, (s * s + 9.0 / 12) / n, 0.05 / n);
+}
+
+// An odd number of sequences, by hand: pairs (1, 3) and, of the three that are left, (2, 2, 5).
+TEST(ValidationDetail, OfAnOddNumberThreeAreComparedAtTheEnd) {
+  const std::vector<double> ratios = {0.5, 0.1, 0.9, 0.3, 0.7}, y = {2, 1, 5, 3, 2};
+  ValidationDetail detail(5);
+  for (std::int64_t i = 0; i < 5; ++i) {
+    LossBatch batch;
+    batch.sequences = batch.length = 1;
+    batch.rows = {0};
+    batch.p = {0.5F};
+    batch.weights = {0.2};
+    const auto loss = float(y[std::size_t(i)]);
+    detail.add(batch, std::span(&loss, 1), std::span(&i, 1));
+  }
+  // 2 * 2 / 1 + 3 * 6 / 2 = 13
+  EXPECT_NEAR(detail.standard_error(ratios), std::sqrt(13.0) / 5, 1e-6);
 }
 
 // The autoregressive figure is the plain mean of -log p over all predicted tokens.
@@ -130,6 +192,17 @@ TEST(Validation, OfTheAutoregressiveBaselineIsExact) {
   ASSERT_EQ(runner.row_losses().size(), std::size_t(23 * 11));
   const double mean = sum / (23 * 11);
   EXPECT_NEAR(f.bound(7), mean, mean * 1e-5);
+
+  // Each sequence's mean is an estimate, and these are independent.
+  double squares = 0;
+  for (std::size_t b = 0; b < 23; ++b) {
+    double own = 0;
+    for (std::size_t i = 0; i < 11; ++i) own += double(runner.row_losses()[11 * b + i]) / 11;
+    squares += (own - mean) * (own - mean);
+  }
+  ValidationDetail detail(23);
+  validation_share(runner, f.options, f.set, 7, 0, 23, &detail);
+  EXPECT_NEAR(detail.standard_error({}), std::sqrt(squares / 22 / 23), 1e-4 * mean);
 }
 
 }  // namespace

@@ -35,17 +35,18 @@ TEST(Metrics, ALineEachUnderTheDocumentedNames) {
   waited.communication_seconds = 0.5;
   waited.checkpoint_seconds = 0.75;
   log.write(waited);
-  log.write(ValidationMetrics{3, 2.5, 1.25});
-  log.write(ValidationMetrics{4, 2.25, std::nullopt});
+  log.write(ValidationMetrics{3, 2.5, 1.25, 0.125, {}});
+  log.write(ValidationMetrics{4, 2.25, std::nullopt, 0.5, {0.25, std::nan("")}});
   EXPECT_EQ(read_file(folder / "m.jsonl"),
             R"({"step":3,"loss":0.3333333333333333,"grad_norm":0.1,"learning_rate":0.001,)"
             R"("tokens":300,"tokens_per_second":1000.0,"mfu":0.5,"elapsed":0.30000000000000004,)"
             R"("samples":12,"bad_steps":1,"data_seconds":0.25,"communication_seconds":0.5,)"
             R"("checkpoint_seconds":0.75})"
             "\n"
-            R"({"step":3,"validation_bound":2.5,"bits_per_byte":1.25})"
+            R"({"step":3,"validation_bound":2.5,"bits_per_byte":1.25,"validation_error":0.125})"
             "\n"
-            R"({"step":4,"validation_bound":2.25})"
+            R"({"step":4,"validation_bound":2.25,"validation_error":0.5,)"
+            R"("validation_loss_by_mask_probability":[0.25,null]})"
             "\n");
   EXPECT_EQ(log.last_validation(), 4);
 }
@@ -68,7 +69,7 @@ TEST(Metrics, ResumingDropsWhatComesAfterTheCheckpoint) {
     MetricsLog log(folder / "m.jsonl", 0);
     for (std::int64_t step = 1; step <= 8; ++step) {
       log.write(step_metrics(step));
-      if (step % 2 == 0) log.write(ValidationMetrics{step, 2, std::nullopt});
+      if (step % 2 == 0) log.write(ValidationMetrics{step, 2, std::nullopt, 0, {}});
     }
   }
   std::ofstream(folder / "m.jsonl", std::ios::app) << R"({"step":9,"lo)";  // a crash

@@ -152,9 +152,8 @@ int as_int(std::int64_t n) {
 // Blocks are cut at multiples of this many rows and columns, the largest step of the kernels.
 constexpr std::int64_t kStep = 16;
 
-// Rows of a product that reading the other factor bounds, and how much of that is worth a place in
-// the queue of the threads: a core reads it in 3 us.
-constexpr std::int64_t kFewRows = 8, kReadBytes = 100'000;
+// Of a factor, what is worth a place in the queue of the threads: a core reads it in 3 us.
+constexpr std::int64_t kReadBytes = 100'000;
 
 std::int64_t cut(std::int64_t n, std::int64_t i, std::int64_t parts) {
   const std::int64_t steps = (n + kStep - 1) / kStep;

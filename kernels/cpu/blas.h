@@ -33,9 +33,10 @@ struct Block {
 /// of its own.
 void for_blocks(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k,
                 const std::function<void(const Block&, int)>& task);
+/// Rows of a product that takes as long as reading the other factor.
+constexpr std::int64_t kFewRows = 8;
 /// The same for a product whose result does not depend on the cut, b stored as [n,k] of `bytes`
-/// each: with few rows it takes as long as reading b, so ranges of columns go to whichever thread
-/// is free.
+/// each: with few rows ranges of columns go to whichever thread is free.
 void for_blocks_by_reading(ThreadPool& pool, std::int64_t m, std::int64_t n, std::int64_t k,
                            std::int64_t bytes, const std::function<void(const Block&, int)>& task);
 

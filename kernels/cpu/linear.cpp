@@ -10,8 +10,9 @@
 namespace lacuna {
 namespace {
 
-// Floats of widened weights that stay in the second-level cache; columns that are worth a product.
-constexpr std::int64_t kWidened = 65536, kLeastCols = 8;
+// Floats of widened weights that stay in the second-level cache, or, where few rows read each of
+// them once, mostly in the first; columns that are worth a product.
+constexpr std::int64_t kWidened = 65536, kWidenedForFew = 8192, kLeastCols = 8;
 
 /// All of it but for the weights and the scratch memory.
 LinearPiece piece_of(const Tensor& y, const Tensor& x, const Block& at, GradMode mode) {
@@ -56,9 +57,9 @@ void CpuOps::linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) {
 
 // The sums are those of weights in f32, bit for bit.
 void CpuOps::multiply_widened(const Tensor& y, const Tensor& x, const Matrix& w, GradMode mode) {
-  const std::int64_t depth = x.cols(),
-                     most = std::max(kLeastCols, kWidened / std::max<std::int64_t>(1, depth) /
-                                                     kLeastCols * kLeastCols);
+  const std::int64_t depth = x.cols(), floats = x.rows() <= kFewRows ? kWidenedForFew : kWidened;
+  const std::int64_t most =
+      std::max(kLeastCols, floats / std::max<std::int64_t>(1, depth) / kLeastCols * kLeastCols);
   const auto task = [&](const Block& at, int thread) {
     const LinearTiles& tiles = simd_.linear;
     float* const memory = scratch(thread, std::size_t(most * depth + tiles.scratch));

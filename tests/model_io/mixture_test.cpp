@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -147,6 +148,44 @@ TEST_F(Mixture, AllOfThemWithOneMatrixAreThatMatrix) {
       for (std::int64_t j = 0; j < out.count(); ++j) out.as<float>()[j] *= 5;
   });
   EXPECT_LT(distance(logits_of(load(path()), {first_}), all), 1e-6);
+}
+
+// A text whose numbers are lost takes no other with it.
+TEST_F(Mixture, WhatIsNoNumberStaysInItsText) {
+  const std::vector<float> second = logits_of(load(path()), {second_});
+  write(2, [](const std::string& name, const Tensor& out) {
+    if (name == "model.embed_tokens.weight") out.as<float>()[7 * out.cols()] = NAN;
+  });
+  const std::vector<float> both = logits_of(load(path()), {first_, second_});
+  EXPECT_TRUE(std::isnan(both.front()));
+  EXPECT_EQ(std::vector<float>(both.end() - std::ptrdiff_t(second.size()), both.end()), second);
+}
+
+TEST_F(Mixture, OneExpert) {
+  MixtureFolder{.experts = 1, .each = 1}.write(path());
+  export_gguf(path(), folder_ / "model.gguf", MatrixFormat::f32);
+  EXPECT_EQ(logits_of(load(folder_ / "model.gguf"), {first_}), logits_of(load(path()), {first_}));
+}
+
+TEST_F(Mixture, GgufKeysThatItsTensorsContradict) {
+  export_gguf(path(), folder_ / "model.gguf", MatrixFormat::f32);
+  const std::string bytes = read_file(folder_ / "model.gguf");
+  const auto mistake_with = [&](const std::string& key, char value) {
+    std::string changed = bytes;
+    const std::size_t at = changed.find(key);
+    CHECK(at != std::string::npos, key);
+    changed[at + key.size() + 4] = value;  // behind the type, u32
+    write_file(folder_ / "model.gguf", changed);
+    return error_of([&] { ModelSource(folder_ / "model.gguf"); });
+  };
+  EXPECT_TRUE(contains(mistake_with("llada-moe.expert_count", 4),
+                       "tensor 'blk.0.ffn_gate_inp.weight' has shape [5,32]; the file's keys make "
+                       "it [4,32]"));
+  EXPECT_TRUE(contains(mistake_with("llada-moe.expert_feed_forward_length", 16),
+                       "tensor 'blk.0.ffn_gate_exps.weight' has shape [5,32,32]; the file's keys "
+                       "make it [5,16,32]"));
+  EXPECT_TRUE(contains(mistake_with("llada-moe.expert_used_count", 6),
+                       "model.num_experts_per_tok = 6 must be at most model.num_experts = 5"));
 }
 
 TEST_F(Mixture, WhatItIsNotFor) {

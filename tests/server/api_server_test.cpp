@@ -237,6 +237,7 @@ TEST_F(ApiServerTest, ScoresThatNobodyWaitsForAreForgotten) {
   Client scoring = client();
   scoring.ask("POST", "/v1/score", score);
   EXPECT_TRUE(reaches("requests_active", 1));
+  EXPECT_TRUE(reaches("requests_queued", 0));
   {
     Client queued = client(), choosing = client();
     queued.ask("POST", "/v1/score", score);

@@ -384,8 +384,9 @@ inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, 
   for (const AdamWPiece& x : pieces) {
     c.is_float("g", x.g);
     c.is_vector("w", x.w, x.g.count(), DType::f32);
-    c.is_vector("m", x.m, x.g.count(), DType::f32);
-    c.is_vector("v", x.v, x.g.count(), DType::f32);
+    const DType moments = x.m.dtype == DType::bf16 ? DType::bf16 : DType::f32;
+    c.is_vector("m", x.m, x.g.count(), moments);
+    c.is_vector("v", x.v, x.g.count(), moments);
     c.is_contiguous("g", x.g);
     c.is_same_shape("m", x.m, "w", x.w);
     c.is_same_shape("v", x.v, "w", x.w);
@@ -393,6 +394,8 @@ inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, 
     CHECK(x.g.dtype == pieces.front().g.dtype && x.rounded.dtype == pieces.front().rounded.dtype,
           c.op(), ": g and rounded are ", x.g.dtype, " and ", x.rounded.dtype, " in one piece, ",
           pieces.front().g.dtype, " and ", pieces.front().rounded.dtype, " in the first");
+    CHECK(x.m.dtype == pieces.front().m.dtype, c.op(), ": m is ", x.m.dtype, " in one piece, ",
+          pieces.front().m.dtype, " in the first");
     if (!x.rounded.data) continue;
     c.is_float("rounded", x.rounded);
     c.is_contiguous("rounded", x.rounded);
@@ -400,6 +403,7 @@ inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, 
   }
   c.is_vector("scale", scale, 1, DType::f32);
   CHECK(p.step >= 1, c.op(), ": step is ", p.step, "; the first update is step 1");
+  CHECK(p.step < std::int64_t{1} << 32, c.op(), ": step is ", p.step, "; it must be below 2^32");
 }
 
 }  // namespace lacuna

@@ -11,6 +11,7 @@
 #include "core/tensor.h"
 #include "kernels/commit_rule.h"
 #include "kernels/key_intervals.h"
+#include "kernels/stochastic_rounding.h"
 
 // Shape letters: N rows (tokens), C width, F feed-forward width, V vocabulary, H query heads, K key
 // and value heads, D head width, M gathered rows, B sequences, T positions.
@@ -40,17 +41,20 @@ inline Tensor tensor_of(const std::vector<KeyIntervals>& intervals) {
   return Tensor(const_cast<std::int32_t*>(first), {std::int64_t(intervals.size()), 4});
 }
 
-/// A weight's part in an update: its values w and moments m and v, f32, its gradient g, float; all
-/// of one shape, contiguous. `rounded`, if it is given, float, gets the new w, rounded to its type.
+/// A weight's part in an update: its values w, f32, moments m and v, both f32 or both bf16, and
+/// gradient g, float; all of one shape, contiguous. `rounded`, if it is given, float, gets the new
+/// w, rounded to its type.
 struct AdamWPiece {
   Tensor w, m, v, g;
   Tensor rounded = {};
   bool decays = true;
+  ElementNumbers numbers = {};  // which name the random numbers of bf16 moments
 };
 
 struct AdamWParameters {
   double learning_rate, beta1, beta2, eps, weight_decay;
-  std::int64_t step;  // 1 for the first update: bias correction is 1 - beta^step
+  std::int64_t step;       // 1 for the first update: bias correction is 1 - beta^step
+  std::uint64_t seed = 0;  // of the rounding of bf16 moments
 };
 
 /// Token ids that a call of `row_stats` leaves out; -1: none.
@@ -291,7 +295,9 @@ class Ops {
   /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2) of all pieces, g' = scale[0] g:
   ///   m = b1 m + (1-b1) g',  v = b2 v + (1-b2) g'^2,
   ///   w -= lr (m / (1-b1^step) / (sqrt(v / (1-b2^step)) + eps) + decay w)
-  /// decay being 0 in pieces that don't. All gradients are of one type, and all that is rounded.
+  /// decay being 0 in pieces that don't. All gradients are of one type, all moments, and all that
+  /// is rounded. Moments in bf16 are computed with in f32, and rounded stochastically as they are
+  /// written (MomentRounding): the bits depend on the seed, the step and ElementNumbers alone.
   /// scale f32 [1]; if it is not finite nothing changes.
   virtual void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,
                      const AdamWParameters& p) = 0;

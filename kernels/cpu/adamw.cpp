@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
@@ -8,8 +9,48 @@
 #include "kernels/float_types.h"
 
 namespace lacuna {
+namespace {
 
 constexpr std::int64_t kPiece = 2048;
+
+/// The words of MomentRounding of elements [at, at + n), n <= kPiece.
+void moment_words(std::uint32_t* words, const SimdKernels& simd, const AdamWParameters& p,
+                  const ElementNumbers& numbers, std::int64_t at, std::int64_t n) {
+  const RandomStream stream{p.seed, std::uint64_t(p.step), std::uint32_t(Purpose::moment_rounding)};
+  std::uint32_t blocks[kPiece + 8];
+  for (std::int64_t done = 0; done < n;) {
+    const std::int64_t left = n - done,
+                       in_row = numbers.width - (numbers.first + at + done) % numbers.width,
+                       count = numbers.consecutive() ? left : std::min(left, in_row);
+    const std::uint64_t first = numbers[at + done];
+    const auto skipped = std::int64_t(first % 4);
+    simd.random_words(blocks, stream, first / 4, (skipped + count + 3) / 4);
+    std::memcpy(words + done, blocks + skipped, std::size_t(count) * sizeof(std::uint32_t));
+    done += count;
+  }
+}
+
+/// A piece of bf16 moments, widened for an update, and rounded again.
+class WideMoments {
+ public:
+  WideMoments(const SimdKernels& simd, const AdamWPiece& x, std::int64_t at, std::int64_t n)
+      : simd_(simd), m_(x.m.as<BFloat16>() + at), v_(x.v.as<BFloat16>() + at), n_(n) {
+    simd.bf16.widen(mean, m_, n);
+    simd.bf16.widen(square, v_, n);
+  }
+  void round(const std::uint32_t* words) {
+    simd_.round_stochastically(m_, mean, words, 0, n_);
+    simd_.round_stochastically(v_, square, words, 16, n_);
+  }
+  float mean[kPiece], square[kPiece];
+
+ private:
+  const SimdKernels& simd_;
+  BFloat16 *m_, *v_;
+  std::int64_t n_;
+};
+
+}  // namespace
 
 void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const AdamWParameters& p) {
   check_adamw(checks("adamw"), pieces, scale, p);
@@ -24,8 +65,16 @@ void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const Ad
       using T = typename decltype(type)::type;
       const auto update = [&](std::int64_t at, std::int64_t n) {
         float* w = x.w.as<float>() + at;
-        simd_.loops<T>().adamw(w, x.m.as<float>() + at, x.v.as<float>() + at, x.g.as<T>() + at, c,
-                               n);
+        const T* g = x.g.as<T>() + at;
+        if (x.m.dtype == DType::bf16) {
+          WideMoments wide(simd_, x, at, n);
+          std::uint32_t words[kPiece];
+          moment_words(words, simd_, p, x.numbers, at, n);
+          simd_.loops<T>().adamw(w, wide.mean, wide.square, g, c, n);
+          wide.round(words);
+        } else {
+          simd_.loops<T>().adamw(w, x.m.as<float>() + at, x.v.as<float>() + at, g, c, n);
+        }
         if (x.rounded.data)
           move(static_cast<char*>(x.rounded.data) + at * size_of(x.rounded.dtype), x.rounded.dtype,
                w, DType::f32, n);

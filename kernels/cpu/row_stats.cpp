@@ -143,7 +143,7 @@ class GumbelMax {
   void add_block(const float* x, std::int64_t first, std::int64_t n, std::uint64_t index,
                  std::uint32_t position) {
     const CounterRng rng{p_.seed, Purpose::gumbel, index};
-    const GumbelStream stream{p_.seed, index, std::uint32_t(Purpose::gumbel)};
+    const RandomStream stream{p_.seed, index, std::uint32_t(Purpose::gumbel)};
     std::array<float, kBlock> slack;
     if (!(simd_.gumbel_slack(slack.data(), x, below_best(), inverse_t_, stream, position, n) > 0))
       return;

@@ -16,7 +16,7 @@ struct MaxAndSum {
 };
 
 /// The stream of a CounterRng (core/philox.h).
-struct GumbelStream {
+struct RandomStream {
   std::uint64_t seed, index;
   std::uint32_t purpose;
 };
@@ -85,7 +85,16 @@ struct SimdKernels {
   /// slack. inverse_t = 1 / t. Cheap where it matters: log(-log u) is needed for very few i, and u
   /// only where x[i] is within 37 t of the best.
   float (*gumbel_slack)(float* slack, const float* x, float best, float inverse_t,
-                        const GumbelStream& stream, std::uint32_t first, std::int64_t n);
+                        const RandomStream& stream, std::uint32_t first, std::int64_t n);
+
+  /// Words of CounterRng{seed, purpose, index} of `blocks` Philox blocks, four each, from block
+  /// `first` of a 64-bit position on: its low 30 bits number the block, those above are added to
+  /// the high half of the index, whose own is 0.
+  void (*random_words)(std::uint32_t* words, const RandomStream& stream, std::uint64_t first,
+                       std::int64_t blocks);
+  /// y[i] = round_stochastically(x[i], words[i] >> shift & 0xffff) (kernels/stochastic_rounding.h).
+  void (*round_stochastically)(BFloat16* y, const float* x, const std::uint32_t* words, int shift,
+                               std::int64_t n);
 
   LinearTiles linear;      // kernels/cpu/linear_tiles.h and .inc
   LinearBf16 linear_bf16;  // kernels/cpu/linear_bf16.h and .inc

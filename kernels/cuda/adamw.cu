@@ -10,12 +10,14 @@ constexpr std::int64_t kBlock = std::int64_t{kThreads} * kTurns * kPack;  // ele
 
 /// A piece, and the first of the blocks that update it.
 struct Entry {
-  float *w, *m, *v;
+  float* w;
+  void *m, *v;
   const void* g;
   void* rounded;  // or null
   std::int64_t count, first_block;
   bool decays;
   bool packed;  // all of it is aligned to packs
+  ElementNumbers numbers;
 };
 
 /// The piece that this block updates: the last one that begins at it or before.
@@ -31,28 +33,60 @@ __device__ __forceinline__ Entry my_entry(const Entry* entries, int count) {
   return entries[low];
 }
 
-template <class T, class R, int n>
-__device__ __forceinline__ void update(const Entry& e, std::int64_t i, const AdamWConstants& c) {
-  auto weight = load_pack<n>(e.w + i), mean = load_pack<n>(e.m + i), square = load_pack<n>(e.v + i);
+/// The random words of consecutive elements, a Philox block at a time.
+class Words {
+ public:
+  __device__ explicit Words(const MomentRounding& rounding) : rounding_(rounding) {}
+  __device__ std::uint32_t operator[](std::uint64_t n) {
+    if (n / 4 != block_) {
+      block_ = n / 4;
+      words_ = rounding_.words(n);
+    }
+    const unsigned i = unsigned(n) % 4;  // chosen, not indexed: the words stay in registers
+    return i == 0 ? words_[0] : i == 1 ? words_[1] : i == 2 ? words_[2] : words_[3];
+  }
+
+ private:
+  const MomentRounding& rounding_;
+  std::uint64_t block_ = ~std::uint64_t{0};
+  std::array<std::uint32_t, 4> words_{};
+};
+
+/// T, R, S: the types of the gradient, of the rounded weights and of the moments.
+template <class T, class R, class S, int n>
+__device__ __forceinline__ void update(const Entry& e, std::int64_t i, const AdamWConstants& c,
+                                       const MomentRounding& rounding) {
+  auto weight = load_pack<n>(e.w + i);
+  auto mean = load_pack<n>(static_cast<S*>(e.m) + i),
+       square = load_pack<n>(static_cast<S*>(e.v) + i);
   const auto gradient = load_pack<n>(static_cast<const T*>(e.g) + i);
   Pack<R, n> narrowed;
+  Words words(rounding);
   for (int j = 0; j < n; ++j) {
     const float d = c.gradient_scale * widen(gradient.v[j]);
-    mean.v[j] = c.beta1 * mean.v[j] + c.one_minus_beta1 * d;
-    square.v[j] = c.beta2 * square.v[j] + c.one_minus_beta2 * d * d;
-    const float root = sqrtf(square.v[j]) * c.inverse_root;
-    weight.v[j] = weight.v[j] * c.kept - c.step_size * mean.v[j] / (root + c.eps);
+    const float m = c.beta1 * widen(mean.v[j]) + c.one_minus_beta1 * d;
+    const float v = c.beta2 * widen(square.v[j]) + c.one_minus_beta2 * d * d;
+    const float root = sqrtf(v) * c.inverse_root;
+    weight.v[j] = weight.v[j] * c.kept - c.step_size * m / (root + c.eps);
     narrowed.v[j] = narrow<R>(weight.v[j]);
+    if constexpr (sizeof(S) == sizeof(float)) {
+      mean.v[j] = m;
+      square.v[j] = v;
+    } else {
+      const std::uint32_t random = words[e.numbers[i + j]];
+      mean.v[j] = round_stochastically(m, random & 0xffffu);
+      square.v[j] = round_stochastically(v, random >> 16);
+    }
   }
   store_pack<n>(e.w + i, weight);
-  store_pack<n>(e.m + i, mean);
-  store_pack<n>(e.v + i, square);
+  store_pack<n>(static_cast<S*>(e.m) + i, mean);
+  store_pack<n>(static_cast<S*>(e.v) + i, square);
   if (e.rounded) store_pack<n>(static_cast<R*>(e.rounded) + i, narrowed);
 }
 
-template <class T, class R>
-__global__ void adamw_kernel(const Entry* entries, int count, const float* scale,
-                             AdamWConstants c) {
+template <class T, class R, class S>
+__global__ void adamw_kernel(const Entry* entries, int count, const float* scale, AdamWConstants c,
+                             MomentRounding rounding) {
   c.gradient_scale = *scale;
   if (!isfinite(c.gradient_scale)) return;
   const Entry e = my_entry(entries, count);
@@ -61,9 +95,10 @@ __global__ void adamw_kernel(const Entry* entries, int count, const float* scale
   for (int turn = 0; turn < kTurns; ++turn) {
     const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * kPack;
     if (e.packed && i + kPack <= e.count) {
-      update<T, R, kPack>(e, i, c);
+      update<T, R, S, kPack>(e, i, c, rounding);
     } else {
-      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j) update<T, R, 1>(e, j, c);
+      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j)
+        update<T, R, S, 1>(e, j, c, rounding);
     }
   }
 }
@@ -78,22 +113,26 @@ void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const A
   std::int64_t blocks = 0;
   for (const AdamWPiece& x : pieces) {
     if (x.w.count() == 0) continue;
-    entries.push_back({x.w.as<float>(), x.m.as<float>(), x.v.as<float>(), x.g.data, x.rounded.data,
-                       x.w.count(), blocks, x.decays,
-                       aligned_to_packs(kPack, {x.w, x.m, x.v, x.g, x.rounded})});
+    entries.push_back({x.w.as<float>(), x.m.data, x.v.data, x.g.data, x.rounded.data, x.w.count(),
+                       blocks, x.decays, aligned_to_packs(kPack, {x.w, x.m, x.v, x.g, x.rounded}),
+                       x.numbers});
     blocks += divided_up(x.w.count(), kBlock);
   }
   if (entries.empty()) return;
   const auto bytes = std::int64_t(entries.size() * sizeof(Entry));
   void* table = device_.workspace(c.op(), bytes);
   device_.copy(c.op(), table, Place::device, bytes, entries.data(), Place::host, bytes, bytes, 1);
+  const MomentRounding rounding{p.seed, std::uint64_t(p.step)};
   visit_float(pieces.front().g.dtype, [&](auto type) {
     visit_float(pieces.front().rounded.dtype, [&](auto rounded_type) {
-      using T = typename decltype(type)::type;
-      using R = typename decltype(rounded_type)::type;
-      launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, adamw_kernel<T, R>,
-             static_cast<const Entry*>(table), int(entries.size()), scale.as<float>(),
-             adamw_constants(p));
+      visit_float(pieces.front().m.dtype, [&](auto moments_type) {
+        using T = typename decltype(type)::type;
+        using R = typename decltype(rounded_type)::type;
+        using S = typename decltype(moments_type)::type;
+        launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, adamw_kernel<T, R, S>,
+               static_cast<const Entry*>(table), int(entries.size()), scale.as<float>(),
+               adamw_constants(p), rounding);
+      });
     });
   });
 }

@@ -405,5 +405,38 @@ TEST_P(CudaVocabularyTest, AdamW) {
     EXPECT_EQ(all[i]->dw.read().values, before[i].values);
 }
 
+// Numbers of few bits, whose sums are exact in f32 whatever is fused: then the roundings are those
+// of the CPU, bit for bit, wherever a piece lies.
+TEST_P(CudaVocabularyTest, AdamWRoundsBf16Moments) {
+  const HostArray scale({1}, 1.0f);
+  const DeviceArray dscale(device(), scale, DType::f32);
+  const AdamWParameters p{1e-2, 0.5, 0.5, 1e-8, 0.1, 3, 1234567};
+  for (const std::int64_t n : {1, 6, 8190, 20001})
+    for (const std::int64_t shift : {0, 1, 2})
+      for (const ElementNumbers& numbers :
+           {ElementNumbers{}, ElementNumbers{.begin = 2, .first = 1},
+            ElementNumbers{
+                .begin = (std::uint64_t{1} << 32) - 100, .first = 5, .width = 12, .stride = 40}}) {
+        HostArray m({n}), v({n}), g({n}), w = normal({n}, 1, DType::f32);
+        const std::vector<std::int32_t> few = integers(3 * n, 256, 5);
+        for (std::int64_t i = 0; i < n; ++i) {
+          m[i] = float(few[std::size_t(3 * i)] - 128) / 64;
+          v[i] = float(few[std::size_t(3 * i + 1)]) / 64;
+          g[i] = float(few[std::size_t(3 * i + 2)] - 128) / 128;
+        }
+        const Layout layout{0, shift};
+        DeviceArray dw(device(), w, DType::f32, layout), dm(device(), m, DType::bf16, layout),
+            dv(device(), v, DType::bf16, layout), dg(device(), g, type(), layout);
+        DeviceArray hw(host, w, DType::f32), hm(host, m, DType::bf16), hv(host, v, DType::bf16),
+            hg(host, g, type());
+        device().adamw({{.w = dw, .m = dm, .v = dv, .g = dg, .numbers = numbers}}, dscale, p);
+        host.adamw({{.w = hw, .m = hm, .v = hv, .g = hg, .numbers = numbers}}, scale, p);
+        EXPECT_EQ(dm.read().values, hm.read().values);
+        EXPECT_EQ(dv.read().values, hv.read().values);
+        EXPECT_TRUE(is_close(dw.read(), hw.read(), 1e-6, 5 * 0x1p-22));
+        EXPECT_TRUE(dm.guards_hold() && dv.guards_hold());
+      }
+}
+
 }  // namespace
 }  // namespace lacuna::testing

@@ -1,6 +1,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/half.h"
+#include "kernels/stochastic_rounding.h"
 #include "tests/kernels/support.h"
 
 namespace lacuna::testing {
@@ -99,6 +101,146 @@ TEST(AdamW, LeavesEverythingWhenTheScaleIsNotFinite) {
   }
 }
 
+// --- bf16 moments ---
+
+Array<BFloat16> rounded_to_nearest(const Array<float>& x) {
+  Array<BFloat16> y(Shape{x.count()});
+  for (std::int64_t i = 0; i < x.count(); ++i) y[i] = to_bf16(x[i]);
+  return y;
+}
+Array<float> widened(const Array<BFloat16>& x) {
+  Array<float> y(Shape{x.count()});
+  for (std::int64_t i = 0; i < x.count(); ++i) y[i] = to_float(x[i]);
+  return y;
+}
+std::uint32_t random_word(const AdamWParameters& p, std::uint64_t n) {
+  return MomentRounding{p.seed, std::uint64_t(p.step)}.words(n)[n % 4];
+}
+
+// The update in f32 from the widened moments, which are then rounded with the words of their
+// numbers: those of a part of a matrix's columns, across the 32 bits of a position.
+TEST(AdamW, RoundsBf16MomentsByTheirNumbers) {
+  const std::int64_t n = 10007;
+  Array<float> g = normal({n}, 4);
+  const Array<float> w0 = normal({n}, 1);
+  Array<float> squares = normal({n}, 3);
+  for (std::int64_t i = 0; i < n; ++i) squares[i] *= squares[i];
+  const Array<BFloat16> m0 = rounded_to_nearest(normal({n}, 2)), v0 = rounded_to_nearest(squares);
+  List<float> scale{0.7f};
+  AdamWParameters p = parameters(5);
+  p.seed = 0x123456789abcdef;
+  for (const ElementNumbers& numbers :
+       {ElementNumbers{}, ElementNumbers{.begin = 3, .first = 2},
+        ElementNumbers{.begin = 5, .first = 11, .width = 37, .stride = 101},
+        ElementNumbers{
+            .begin = (std::uint64_t{1} << 32) - 777, .first = 1, .width = 5000, .stride = 5001}})
+    on_every_backend([&](CpuOps& ops) {
+      Array<float> w = w0, wide_m = widened(m0), wide_v = widened(v0), expected_w = w0;
+      Array<BFloat16> m = m0, v = v0;
+      ops.adamw({{.w = w, .m = m, .v = v, .g = g, .numbers = numbers}}, scale, p);
+      ops.adamw({{expected_w, wide_m, wide_v, g}}, scale, p);
+      EXPECT_TRUE(w.same_bits(expected_w));
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::uint64_t at =
+            numbers.begin + std::uint64_t((numbers.first + i) / numbers.width * numbers.stride +
+                                          (numbers.first + i) % numbers.width);
+        const std::uint32_t word = random_word(p, at);
+        ASSERT_EQ(m[i].bits, round_stochastically(wide_m[i], word & 0xffff).bits) << i;
+        ASSERT_EQ(v[i].bits, round_stochastically(wide_v[i], word >> 16).bits) << i;
+      }
+      EXPECT_TRUE(m.guards_hold() && v.guards_hold());
+    });
+}
+
+// 1 + 2^-7 / 5 lies a fifth of the way to the next bf16 number: of N draws that many are rounded
+// up, within four standard deviations, in both moments.
+TEST(AdamW, RoundingOfMomentsIsUnbiased) {
+  CpuOps ops(1);
+  const std::int64_t n = 100000;
+  Array<float> w({n}), g({n});
+  Array<BFloat16> m(Shape{n}), v(Shape{n});
+  w.set(0);
+  m.set(to_bf16(1));
+  v.set(to_bf16(1));
+  // m = b1 + (1 - b1) g = 1 + 2^-7 / 5; v likewise of g^2.
+  const double up = 0x1p-7 / 5;
+  AdamWParameters p{1e-3, 0.5, 0.5, 1e-8, 0, 1, 99};
+  p.beta2 = 0.5;
+  g.set(float(std::sqrt(1 + 2 * up)));
+  List<float> scale{1.0f};
+  ops.adamw({{.w = w, .m = m, .v = v, .g = g}}, scale, p);
+  const double mean_m = 0.5 + 0.5 * double(g[0]);
+  std::int64_t ups_m = 0, ups_v = 0, both = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const bool m_up = to_float(m[i]) > 1, v_up = to_float(v[i]) > 1;
+    ASSERT_TRUE(to_float(m[i]) == 1 || to_float(m[i]) == 1 + 0x1p-7f);
+    ASSERT_TRUE(to_float(v[i]) == 1 || to_float(v[i]) == 1 + 0x1p-7f);
+    ups_m += m_up;
+    ups_v += v_up;
+    both += m_up && v_up;
+  }
+  const double share_m = (mean_m - 1) * 0x1p7, share_v = 0.2;
+  const auto within = [&](std::int64_t count, double share) {
+    EXPECT_NEAR(double(count), share * double(n), 4 * std::sqrt(share * (1 - share) * double(n)));
+  };
+  within(ups_m, share_m);
+  within(ups_v, share_v);
+  within(both, share_m * share_v);  // independent of each other
+}
+
+// With beta2 = 0.999 each update changes v by less than half a unit in the last place: rounded to
+// nearest it would stay at 1; its mean goes the way of f32.
+TEST(AdamW, Bf16MomentsDoNotFreeze) {
+  CpuOps ops(2);
+  const std::int64_t n = 20000, steps = 300;
+  Array<float> w({n}), g({n}), exact_w(Shape{1}), exact_m(Shape{1}), exact_v(Shape{1});
+  Array<BFloat16> m(Shape{n}), v(Shape{n});
+  w.set(0);
+  g.set(0);
+  m.set(to_bf16(1));
+  v.set(to_bf16(1));
+  exact_w.set(0);
+  exact_m.set(1);
+  exact_v.set(1);
+  Array<float> one(Shape{1});
+  one.set(0);
+  List<float> scale{1.0f};
+  AdamWParameters p{1e-3, 0.999, 0.999, 1e-8, 0, 1, 7};
+  for (p.step = 1; p.step <= steps; ++p.step) {
+    ops.adamw({{.w = w, .m = m, .v = v, .g = g}}, scale, p);
+    ops.adamw({{exact_w, exact_m, exact_v, one}}, scale, p);
+  }
+  double mean_m = 0, mean_v = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    mean_m += double(to_float(m[i])) / double(n);
+    mean_v += double(to_float(v[i])) / double(n);
+  }
+  // A step rounds by at most 2^-8, with a variance of at most 2^-16 / 4.
+  const double sigma = 0x1p-9 * std::sqrt(double(steps) / double(n));
+  EXPECT_NEAR(mean_m, double(exact_m[0]), 5 * sigma);
+  EXPECT_NEAR(mean_v, double(exact_v[0]), 5 * sigma);
+  EXPECT_LT(exact_v[0], 0.75f);
+}
+
+TEST(AdamW, StochasticRoundingKeepsWhatIsNotFinite) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(round_stochastically(infinity, 0xffff).bits, to_bf16(infinity).bits);
+  EXPECT_EQ(round_stochastically(-infinity, 0xffff).bits, to_bf16(-infinity).bits);
+  EXPECT_TRUE(std::isnan(to_float(round_stochastically(std::bit_cast<float>(0x7f800001u), 0))));
+  EXPECT_EQ(round_stochastically(-1.5f, 0xffff).bits, to_bf16(-1.5f).bits);  // exact: no rounding
+  CpuOps ops(1);
+  Array<float> w({3}), g({3});
+  Array<BFloat16> m(Shape{3}), v(Shape{3});
+  w.set(0);
+  m.set(to_bf16(0));
+  v.set(to_bf16(0));
+  g.set(infinity);
+  List<float> scale{1.0f};
+  ops.adamw({{.w = w, .m = m, .v = v, .g = g}}, scale, parameters(1));
+  EXPECT_EQ(to_float(m[0]), infinity);
+  EXPECT_EQ(to_float(v[2]), infinity);
+}
+
 TEST(AdamW, NamesWhatDisagrees) {
   CpuOps ops(1);
   Array<float> w({2, 3}), m({2, 3}), v({2, 3}), g({2, 3}), four(Shape{4}), six(Shape{6});
@@ -119,6 +261,15 @@ TEST(AdamW, NamesWhatDisagrees) {
               ops.adamw({{w, m, v, g}}, scale, parameters(0));
             }),
             "adamw: step is 0; the first update is step 1");
+  Array<BFloat16> narrow({2, 3});
+  EXPECT_EQ(error_of([&] {
+              ops.adamw({{w, narrow, v, g}}, scale, parameters(1));
+            }),
+            "adamw: v is [2,3] f32; it must be [6] bf16");
+  EXPECT_EQ(error_of([&] {
+              ops.adamw({{w, m, v, g}, {w, narrow, narrow, g}}, scale, parameters(1));
+            }),
+            "adamw: m is bf16 in one piece, f32 in the first");
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST(Simd, GumbelSlackIsNeverTooSmall) {
   const std::int64_t n = 5000;
   Array<float> x = normal({n}, 1, 2), slack(Shape{n});
   const CounterRng rng{3, Purpose::gumbel, 4};
-  const GumbelStream stream{3, 4, std::uint32_t(Purpose::gumbel)};
+  const RandomStream stream{3, 4, std::uint32_t(Purpose::gumbel)};
   for (const SimdKernels* kernels : instruction_sets()) {
     for (const double temperature : {0.1, 1.0, 4.0}) {
       for (const float best : {-5.0f, 0.0f, 5.0f, 20.0f}) {

@@ -308,6 +308,7 @@ struct OptimizerConfig {
   Schedule schedule = Schedule::wsd;
   StepCount warmup_steps = 0.1;
   StepCount decay_steps = 0.2;
+  Precision moments_dtype = Precision::f32;
 
   bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
@@ -328,6 +329,8 @@ struct OptimizerConfig {
           "steps");
     visit(c.decay_steps, "decay_steps",
           "wsd: linear decay to min_learning_rate at the end: a share or a number of steps");
+    visit(c.moments_dtype, "moments_dtype",
+          "of AdamW's moments: f32, or bf16 with stochastic rounding, in half the memory");
   }
 };
 
@@ -347,7 +350,8 @@ struct ParallelConfig {
           "with tensor parallelism, shard the residual stream by rows: less memory, 1.5 times the "
           "communication in the backward pass");
     visit(c.zero_stage, "zero_stage",
-          "1: optimizer states and master weights are sharded over data parallel ranks (ZeRO-1)");
+          "sharded over data parallel ranks: 1: optimizer states and master weights (ZeRO-1); 2: "
+          "gradients too (ZeRO-2), which are then reduced in each micro-batch");
     visit(c.timeout, "timeout",
           "seconds a rank waits for another before the run ends with a message; 0: for ever");
     visit(c.transport, "transport",

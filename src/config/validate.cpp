@@ -266,7 +266,7 @@ void check_parallel(const ParallelConfig& p, const Config& config) {
   divides("num_heads", config.model.num_heads);
   divides("num_kv_heads", config.model.kv_heads());
   divides("intermediate_size", config.model.intermediate_size);
-  rules.between("zero_stage", p.zero_stage, 0, 1);
+  rules.between("zero_stage", p.zero_stage, 0, 2);
   if (p.transport == Transport::nccl && config.compute.device == DeviceKind::cpu)
     rules.broken("transport", p.transport, "needs compute.device = \"cuda\"");
   rules.not_negative("timeout", p.timeout);

@@ -102,7 +102,8 @@ double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors&
   head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
                           head_rows_of(slots_.targets), weights);
   // A tied head is also the embedding, whose gradient is complete last.
-  if (observer && gradients.head.data != gradients.embedding.data) observer(gradients.head);
+  if (observer && gradients.head.data != gradients.embedding.data)
+    observer(gradients.named().back().flat);
   model_.backward(gradients, hidden, observer);
   return weighted_sum(batch);
 }
@@ -131,7 +132,7 @@ void ObjectiveRunner::prepare(ModelTensors& gradients) {
     for (const std::int64_t rows : buckets_.sizes())
       loss_and_gradients(example_of(rows), gradients);
   });
-  ops_.fill(gradients.flat(), 0);
+  ops_.fill(gradients.memory(), 0);
 }
 
 }  // namespace lacuna

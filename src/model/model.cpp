@@ -206,8 +206,8 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   CHECK(s.kept, "backward without a forward pass before it; each allows one");
   s.kept = false;
 
-  const auto complete = [&](const Tensor& lowest) {
-    if (observer) observer(lowest);
+  const auto complete = [&](const FlatRange& unit) {
+    if (observer) observer(unit.begin);
   };
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), whole = s.activations.whole_scratch(),
@@ -215,20 +215,20 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   const FinalActivations last = s.activations.final();
   s.ops.rmsnorm_backward(logit.d_x, gradients.final_norm, d_hidden, last.x, last.rstd, w.final_norm,
                          GradMode::overwrite);
-  complete(gradients.final_norm);
+  complete(gradients.units().back());
   block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
                  s.activations.block(w.blocks.size() - 1), whole, logit);
   if (observer) s.add_up_norms(gradients, w.blocks.size() - 1);
-  complete(gradients.blocks.back().attention_norm);
+  complete(gradients.block_unit(w.blocks.size() - 1));
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
                    all, s.limits.recompute);
     if (observer) s.add_up_norms(gradients, l);
-    complete(gradients.blocks[l].attention_norm);
+    complete(gradients.block_unit(l));
   }
   gather_rows_of(pass, all, all.d_x_parts);
   s.embedding.backward(gradients.embedding, all.d_x, pass.tokens);
-  complete(gradients.embedding);
+  complete(gradients.units().front());
 }
 
 }  // namespace lacuna

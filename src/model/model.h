@@ -13,9 +13,9 @@
 
 namespace lacuna {
 
-/// Called during a backward pass: the gradients of `lowest` and of all tensors behind it in
-/// ModelTensors::flat() are complete.
-using GradientObserver = std::function<void(const Tensor& lowest)>;
+/// Called during a backward pass: the gradients of elements [complete, …) of ModelTensors::flat()
+/// are complete.
+using GradientObserver = std::function<void(std::int64_t complete)>;
 
 /// LLaDA's transformer (arXiv:2502.09992, appendix B; a LLaMA without a causal mask): the one
 /// forward pass that training, validation, sampling and scoring call. Only the rows that get logits

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "model/weight_layout.h"
 
@@ -11,6 +12,30 @@ namespace {
 // Tensors begin at multiples of this, so that their parts in flat() do not depend on the dtype: 64
 // bytes of the narrowest float.
 constexpr std::int64_t kAlignedElements = 32;
+
+/// Where packed tensors begin in flat(), in elements, and its units.
+struct PackPlaces {
+  std::vector<std::int64_t> begins;
+  std::vector<FlatRange> units;
+
+  PackPlaces(const WeightLayout& layout, const FlatLayout& flat) {
+    const std::int64_t unit = std::lcm(kAlignedElements, flat.multiple);
+    const auto aligned = [](std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; };
+    std::int64_t end = 0;
+    std::optional<int> before;
+    for (const WeightLayout::Pack& pack : layout.packs) {
+      const int block = layout.weights[pack.first].block;
+      const bool begins_unit = block != before;
+      before = block;
+      end = aligned(end, begins_unit && flat.aligned_units ? unit : kAlignedElements);
+      if (begins_unit) units.push_back({end, 0});
+      begins.push_back(end);
+      end += pack.shape.count();
+    }
+    end = aligned(end, unit);
+    for (auto u = units.rbegin(); u != units.rend(); end = u++->begin) u->size = end - u->begin;
+  }
+};
 
 /// The tensor that the forward pass knows a weight by.
 Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
@@ -64,20 +89,27 @@ void check_trainable(const ModelConfig& config) {
 }
 
 ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
-                           DType dtype, TensorParallelShard share, std::int64_t multiple)
+                           DType dtype, TensorParallelShard share, FlatLayout flat_layout,
+                           Extent extent)
     : blocks(std::size_t(std::max<std::int64_t>(0, config.num_layers))),
       share_(share),
-      arena_(memory, plan(config, kind, dtype, share, multiple)) {
+      extent_(extent),
+      units_(units_of(config, share, flat_layout)),
+      arena_(memory, plan(config, kind, dtype, share, flat_layout, extent)) {
   const WeightLayout layout(config, share);
+  const PackPlaces places(layout, flat_layout);
   int slot = 0;  // one for each packed tensor
   for (const WeightLayout::Pack& pack : layout.packs) {
+    const std::int64_t begin = places.begins[std::size_t(slot)];
     const Tensor packed = arena_[Slot{slot++}];
     for (std::size_t i = pack.first; i < pack.end; ++i) {
       const ModelWeight& w = layout.weights[i];
       const WeightLayout::Part& part = layout.parts[i];
       tensor_of(*this, w) = packed;
       const Tensor own = packed.row_range(part.packed_row, part.shape[0]);
-      named_.push_back({w.spec, w.name, w.block, w.shape, own, part.row, part.col});
+      const std::int64_t width = packed.count() / packed.shape[0];
+      named_.push_back({w.spec, w.name, w.block, w.shape, own, part.row, part.col,
+                        begin + part.packed_row * width});
     }
   }
   if (config.tie_embeddings) head = embedding;
@@ -101,26 +133,63 @@ ModelTensors::operator ModelWeights() const {
 }
 
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
-                        TensorParallelShard share, std::int64_t multiple) {
+                        TensorParallelShard share, FlatLayout flat_layout, Extent extent) {
   check_trainable(config);
+  const WeightLayout layout(config, share);
+  CHECK(extent == Extent::whole || flat_layout.aligned_units, kind, ": windows need aligned units");
+  const std::int64_t unit = std::lcm(kAlignedElements, flat_layout.multiple);
   Plan plan;
-  for (const WeightLayout::Pack& pack : WeightLayout(config, share).packs) {
-    plan.align(kAlignedElements * size_of(dtype));
-    plan.add(str(kind, "/", pack.name), pack.shape, dtype);
+  std::vector<Slot> taken_turns_in;  // of the packs of the first two blocks
+  std::size_t in_block = 0, per_block = 0;
+  int before = -1;
+  for (const WeightLayout::Pack& pack : layout.packs) {
+    const int block = layout.weights[pack.first].block;
+    in_block = block == before ? in_block + 1 : 0;
+    const bool begins = block != before;
+    before = block;
+    const std::string name = str(kind, "/", pack.name);
+    if (extent == Extent::windows && block >= 2) {
+      per_block = taken_turns_in.size() / 2;
+      plan.alias(taken_turns_in[std::size_t(block % 2) * per_block + in_block], name, pack.shape,
+                 dtype);
+      continue;
+    }
+    plan.align((begins && flat_layout.aligned_units ? unit : kAlignedElements) * size_of(dtype));
+    const Slot slot = plan.add(name, pack.shape, dtype);
+    if (block >= 0 && block < 2) taken_turns_in.push_back(slot);
   }
-  plan.align(std::lcm(kAlignedElements, multiple) * size_of(dtype));
+  plan.align(unit * size_of(dtype));
   return plan;
 }
 
+std::vector<FlatRange> ModelTensors::units_of(const ModelConfig& config, TensorParallelShard share,
+                                              FlatLayout flat_layout) {
+  check_trainable(config);
+  return PackPlaces(WeightLayout(config, share), flat_layout).units;
+}
+
 Tensor ModelTensors::flat() const {
+  CHECK(extent_ == Extent::whole, "windows are not one vector");
+  return memory();
+}
+
+Tensor ModelTensors::memory() const {
   // The embedding comes first in the plan.
   const std::int64_t elements = arena_.plan().bytes() / size_of(embedding.dtype);
   return Tensor(embedding.data, {elements}, embedding.dtype, embedding.place);
 }
 
-std::int64_t ModelTensors::flat_index(const Tensor& tensor) const {
-  return (static_cast<const char*>(tensor.data) - static_cast<const char*>(embedding.data)) /
-         size_of(embedding.dtype);
+Tensor ModelTensors::elements(const FlatRange& range) const {
+  if (extent_ == Extent::whole) return flat().row_range(range.begin, range.size);
+  const auto unit = std::find_if(units_.begin(), units_.end(), [&](const FlatRange& u) {
+    return range.begin >= u.begin && range.end() <= u.end();
+  });
+  CHECK(unit != units_.end(), "elements [", range.begin, ", ", range.end(),
+        ") of windows lie in no unit");
+  const auto first = std::find_if(named_.begin(), named_.end(),
+                                  [&](const NamedWeight& w) { return w.flat == unit->begin; });
+  const Tensor all(first->tensor.data, {unit->size}, first->tensor.dtype, first->tensor.place);
+  return all.row_range(range.begin - unit->begin, range.size);
 }
 
 std::int64_t ModelTensors::parameters() const {
@@ -135,7 +204,7 @@ std::vector<WeightPiece> pieces_within(const ModelTensors& tensors,
   for (const FlatRange& range : ranges)
     for (std::size_t i = 0; i < tensors.named().size(); ++i) {
       const Tensor& t = tensors.named()[i].tensor;
-      const std::int64_t at = tensors.flat_index(t), begin = std::max(at, range.begin),
+      const std::int64_t at = tensors.named()[i].flat, begin = std::max(at, range.begin),
                          end = std::min(at + t.count(), range.end());
       if (begin < end)
         pieces.push_back(

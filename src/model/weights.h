@@ -36,6 +36,7 @@ struct NamedWeight {
   Shape whole;                    // on all ranks together
   Tensor tensor;                  // what this rank holds of it
   std::int64_t row = 0, col = 0;  // where `tensor` begins in the whole; a vector is one row
+  std::int64_t flat = 0;          // where it begins in ModelTensors::flat()
 
   WeightKind kind() const { return spec->kind; }
   /// Whether every rank of the tensor parallel group holds all of it.
@@ -51,19 +52,36 @@ struct FlatRange {
 /// Throws UsageError for a model that is for inference alone: a mixture of experts.
 void check_trainable(const ModelConfig& config);
 
+/// Where the tensors of a model lie in ModelTensors::flat().
+struct FlatLayout {
+  std::int64_t multiple = 1;  // flat() has a multiple of so many elements
+  // Every unit has: the embedding, each block, and what follows the blocks.
+  bool aligned_units = false;
+
+  bool operator==(const FlatLayout&) const = default;
+};
+
 /// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed:
 /// for training, which needs all of them as one vector. Weights that are only used:
 /// InferenceWeights.
+///
+/// Windows are such tensors of which not all exist at a time: block l lies in the memory of block
+/// l - 2. The places in flat() are those of whole tensors, but flat() itself does not exist.
 class ModelTensors {
  public:
+  enum class Extent : std::uint8_t { whole, windows };
   /// `kind` names them in memory tables: "weights", "gradients"…  config.vocab_size must be set.
-  /// flat() is given a multiple of `multiple` elements. Throws UsageError when the model cannot be
-  /// shared like that, and as check_trainable().
+  /// Throws UsageError when the model cannot be shared like that, and as check_trainable().
   ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
-               DType dtype = DType::f32, TensorParallelShard share = {}, std::int64_t multiple = 1);
+               DType dtype = DType::f32, TensorParallelShard share = {}, FlatLayout layout = {},
+               Extent extent = Extent::whole);
   /// What that allocates.
   static Plan plan(const ModelConfig& config, const std::string& kind, DType dtype = DType::f32,
-                   TensorParallelShard share = {}, std::int64_t multiple = 1);
+                   TensorParallelShard share = {}, FlatLayout layout = {},
+                   Extent extent = Extent::whole);
+  /// The ranges of flat() that units() has.
+  static std::vector<FlatRange> units_of(const ModelConfig& config, TensorParallelShard share,
+                                         FlatLayout layout);
 
   Tensor embedding;  // [V,C], or this rank's ids of it
   std::vector<BlockTensors> blocks;
@@ -75,16 +93,24 @@ class ModelTensors {
   /// As model_weights() lists them.
   const std::vector<NamedWeight>& named() const { return named_; }
   /// Every element as one vector, with zeros where alignment left gaps. Elements lie in the same
-  /// places whatever the dtype, in the order of the forward pass; a tied head is the embedding.
+  /// places whatever the dtype, in the order of the forward pass; a tied head is the embedding. Not
+  /// of windows.
   Tensor flat() const;
-  /// Where a tensor of these begins in flat().
-  std::int64_t flat_index(const Tensor& tensor) const;
+  /// All memory as one vector: flat(), or the windows.
+  Tensor memory() const;
+  /// A range of flat(); of windows, within one unit.
+  Tensor elements(const FlatRange& range) const;
+  /// The embedding, each block, and what follows the blocks: together all of flat().
+  const std::vector<FlatRange>& units() const { return units_; }
+  const FlatRange& block_unit(std::size_t l) const { return units_[1 + l]; }
   /// Elements of the whole model, without the gaps.
   std::int64_t parameters() const;
   TensorParallelShard share() const { return share_; }
 
  private:
   TensorParallelShard share_;
+  Extent extent_;
+  std::vector<FlatRange> units_;
   Arena arena_;
   std::vector<NamedWeight> named_;
 };

@@ -4,14 +4,18 @@
 
 namespace lacuna {
 
-Buckets::Buckets(std::int64_t elements, int ranks, std::int64_t bucket_elements) : ranks_(ranks) {
+Buckets::Buckets(const std::vector<FlatRange>& cut, int ranks, std::int64_t bucket_elements)
+    : ranks_(ranks) {
+  CHECK(ranks >= 1, "buckets of ", ranks, " ranks");
   const std::int64_t unit = multiple(ranks);
-  CHECK(ranks >= 1 && elements % unit == 0, elements, " elements cannot be cut into parts for ",
-        ranks, " ranks; it must be a multiple of ", unit);
   const std::int64_t step = std::max(unit, bucket_elements / unit * unit);
-  for (std::int64_t end = elements; end > 0; end = ranges_.back().begin) {
-    const std::int64_t begin = std::max<std::int64_t>(0, end - step);
-    ranges_.push_back({begin, end - begin});
+  for (auto range = cut.rbegin(); range != cut.rend(); ++range) {
+    CHECK(range->size % unit == 0, range->size, " elements cannot be cut into parts for ", ranks,
+          " ranks; it must be a multiple of ", unit);
+    for (std::int64_t end = range->end(); end > range->begin; end = ranges_.back().begin) {
+      const std::int64_t begin = std::max(range->begin, end - step);
+      ranges_.push_back({begin, end - begin});
+    }
   }
 }
 

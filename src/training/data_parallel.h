@@ -3,8 +3,11 @@
 #include <cstdint>
 
 #include "comm/communicator.h"
+#include "kernels/ops.h"
 #include "model/model.h"
 #include "training/buckets.h"
+#include "training/optimizer_shard.h"
+#include "training/zero_layout.h"
 
 namespace lacuna {
 
@@ -13,30 +16,49 @@ namespace lacuna {
 inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
 
 /// Adds up the gradients of ranks that have copies of the same weights, bucket by bucket while the
-/// backward pass goes on. Sharded (ZeRO-1, arXiv:1910.02054, section 5.1), each rank gets the sums
-/// of its own parts alone, and after the update the weights of the others' parts.
+/// backward pass goes on. With sharded states (ZeRO-1) each rank gets the sums of its own parts
+/// alone, and after the update the weights of the others' parts.
+///
+/// With sharded gradients (ZeRO-2) there is never more of the others' parts than the windows that a
+/// backward pass fills: each micro-batch's gradients are reduced as soon as a unit is complete, and
+/// this rank's parts added to `reduced`. While one block's are under way the next one's backward
+/// pass goes on.
 class DataParallel {
  public:
-  /// Borrows the ranks and the buckets.
-  DataParallel(Communicator& ranks, const Buckets& buckets, bool sharded)
-      : ranks_(ranks), buckets_(buckets), sharded_(sharded && ranks.size() > 1) {}
+  /// Borrows all.
+  DataParallel(Ops& ops, Communicator& ranks, const Buckets& buckets, const ZeroLayout& zero,
+               const OptimizerShard& reduced)
+      : ops_(ops), ranks_(ranks), buckets_(buckets), zero_(zero), reduced_(reduced) {}
 
-  bool sharded() const { return sharded_; }
+  bool sharded() const { return zero_.shards_states; }
+  /// Whether gradients are reduced in each micro-batch, not only in the last. All ranks then have
+  /// the same number of them: one without a micro-batch of its own reduces zeros.
+  bool each_micro_batch() const { return zero_.shards_gradients; }
+  /// Whether any of the ranks has something.
+  bool any_rank(bool here) { return lacuna::reduced(ranks_, here ? 1 : 0, Reduce::max) > 0; }
 
-  /// For the backward pass of the last micro-batch: begins to add up the buckets that are complete.
-  void gradients_complete(const ModelTensors& gradients, const Tensor& lowest);
-  /// Adds up the others, and waits for all.
+  /// Before the first micro-batch of a step: no gradients.
+  void begin(const ModelTensors& gradients);
+  /// For the backward pass of a micro-batch that is reduced: begins to add up what is complete.
+  void gradients_complete(const ModelTensors& gradients, std::int64_t complete);
+  /// After that micro-batch: adds up the others, and waits for all.
   void finish(const ModelTensors& gradients);
   /// After an update of sharded states: every rank's parts of the weights, on all ranks.
   void gather(const ModelTensors& weights);
 
  private:
   void add_up(const ModelTensors& gradients, const FlatRange& bucket);
+  void take_reduced(const ModelTensors& gradients);
+  std::int64_t begin_of_reduced(const ModelTensors& gradients, const FlatRange& bucket) const;
 
+  Ops& ops_;
   Communicator& ranks_;
   const Buckets& buckets_;
-  const bool sharded_;
-  std::size_t begun_ = 0;  // buckets of this step
+  const ZeroLayout zero_;
+  const OptimizerShard& reduced_;
+  std::size_t begun_ = 0;  // buckets of this micro-batch
+  std::size_t taken_ = 0;  // of those, whose sums are in reduced_
+  bool first_ = true;      // micro-batch of a step
 };
 
 }  // namespace lacuna

@@ -47,7 +47,7 @@ GradientAccumulator::GradientAccumulator(Ops& ops, const Config& config,
 
 BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sample,
                                      ModelTensors& gradients, const BatchObserver& observer,
-                                     const GradientObserver& complete) {
+                                     DataParallel* data_parallel) {
   BatchResult result;
   source_.begin(step, first_sample + share_.first, share_.count);
   LossBatch batch, following;  // the last one is known by there being none after it
@@ -57,13 +57,23 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     result.wait_seconds += wait.seconds();
     return any;
   };
-  for (bool any = next(batch); any; std::swap(batch, following)) {
-    any = next(following);
-    result.loss +=
-        objective_.loss_and_gradients(batch, gradients, any ? GradientObserver() : complete);
-    result.tokens += std::int64_t((batch.texts.empty() ? batch.tokens : batch.clean).size());
-    result.flops += flops_of(config_.model, batch);
-    if (observer) observer(batch);
+  const bool each = data_parallel && data_parallel->each_micro_batch();
+  const GradientObserver complete = [&](std::int64_t from) {
+    data_parallel->gradients_complete(gradients, from);
+  };
+  if (data_parallel) data_parallel->begin(gradients);
+  for (bool any = next(batch); each ? data_parallel->any_rank(any) : any;
+       std::swap(batch, following)) {
+    const bool here = std::exchange(any, any && next(following));
+    const bool reduce = data_parallel && (each || !any);
+    if (here) {
+      result.loss +=
+          objective_.loss_and_gradients(batch, gradients, reduce ? complete : GradientObserver());
+      result.tokens += std::int64_t((batch.texts.empty() ? batch.tokens : batch.clean).size());
+      result.flops += flops_of(config_.model, batch);
+      if (observer) observer(batch);
+    }
+    if (reduce) data_parallel->finish(gradients);
   }
   return result;
 }

@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "diffusion/objective.h"
+#include "training/data_parallel.h"
 #include "training/task.h"
 
 namespace lacuna {
@@ -37,9 +38,10 @@ class GradientAccumulator {
                       SampleRange share, Communicator* tensor_parallel = nullptr);
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
-  /// 0. Adds to `gradients`. `complete` is called during the last micro-batch's backward pass.
+  /// 0. Adds to `gradients`, and leaves them reduced over the ranks of `data_parallel` where it is
+  /// given, from begin() to finish().
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
-                  const BatchObserver& observer = {}, const GradientObserver& complete = {});
+                  const BatchObserver& observer = {}, DataParallel* data_parallel = nullptr);
   ObjectiveRunner& objective() { return objective_; }
 
  private:

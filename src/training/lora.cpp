@@ -74,6 +74,8 @@ void check_lora(const Config& config) {
   need(config.parallel.tensor_parallel == 1 && config.parallel.zero_stage == 0,
        " needs parallel.tensor_parallel = 1 and zero_stage = 0: every rank holds all adapters");
   need(config.compute.dtype == Precision::f32, " needs compute.dtype = \"f32\"");
+  need(config.optimizer.moments_dtype == Precision::f32,
+       " needs optimizer.moments_dtype = \"f32\": the moments of adapters are small");
   std::vector<std::string> known;
   for (const ModelWeight& w : model_weights(config.model)) {
     if (!w.spec->lora) continue;

@@ -24,10 +24,9 @@ class LoraUpdater final : public Updater {
     return load_state(reader);
   }
 
-  void measure(const ModelTensors& gradients) override { lora_.measure(gradients); }
+  void measure() override { lora_.measure(context_.replica.gradients); }
   double gradient_norm() const override { return lora_.gradient_norm(); }
-  void update(const ModelTensors& /*gradients*/, double learning_rate,
-              std::int64_t number) override {
+  void update(double learning_rate, std::int64_t number) override {
     lora_.update(learning_rate, number);
   }
 

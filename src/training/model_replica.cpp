@@ -5,23 +5,32 @@
 namespace lacuna {
 namespace {
 
-ModelTensors tensors_of(Ops& ops, const Config& config, const DeviceMesh& grid, const char* kind,
-                        DType dtype) {
-  const TensorParallelShard share{grid.tensor().rank(), grid.tensor().size(),
-                                  config.parallel.sequence_parallel};
-  return {ops.memory(), config.model, kind, dtype, share, Buckets::multiple(grid.data().size())};
+TensorParallelShard shard_of(const Config& config, const DeviceMesh& grid) {
+  return {grid.tensor().rank(), grid.tensor().size(), config.parallel.sequence_parallel};
 }
 
 }  // namespace
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
                            std::int64_t bucket_bytes)
-    : weights(tensors_of(ops, config, grid, "weights", type_of(config.compute.dtype))),
-      gradients(tensors_of(ops, config, grid, "gradients", DType::f32)),
-      buckets(
-          gradients.flat().count(), grid.data().size(),
-          grid.data().size() > 1 ? bucket_bytes / size_of(DType::f32) : gradients.flat().count()),
+    : ModelReplica(ops, config, grid, bucket_bytes,
+                   ZeroLayout(config.parallel.zero_stage, grid.data().size())) {}
+
+ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
+                           std::int64_t bucket_bytes, const ZeroLayout& zero)
+    : weights(ops.memory(), config.model, "weights", type_of(config.compute.dtype),
+              shard_of(config, grid), zero.flat),
+      gradients(ops.memory(), config.model, "gradients", DType::f32, shard_of(config, grid),
+                zero.flat, zero.gradients),
+      buckets(zero.buckets(weights.units(), bucket_bytes)),
       parts(buckets.parts(grid.data().rank())),
-      data_parallel(grid.data(), buckets, config.parallel.zero_stage == 1) {}
+      reduced(zero.shards_gradients ? OptimizerShard(ops.memory(), weights, parts, "gradients")
+                                    : OptimizerShard(gradients)),
+      data_parallel(ops, grid.data(), buckets, zero, reduced) {}
+
+std::int64_t ModelReplica::gradient_bytes() const {
+  return gradients.memory().bytes() +
+         (data_parallel.each_micro_batch() ? reduced.flat().bytes() : 0);
+}
 
 }  // namespace lacuna

@@ -24,22 +24,23 @@ struct ShardRanges {
 };
 
 /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2; Ops::adamw) over a model's weights,
-/// clipped by the global norm of all gradients together (arXiv:1211.5063). Owns the two moments,
-/// f32, zero at first; and, if the weights are bf16, their f32 masters, which it updates and then
-/// rounds (arXiv:1710.03740, section 3.1).
+/// clipped by the global norm of all gradients together (arXiv:1211.5063). Owns the two moments, of
+/// optimizer.moments_dtype, zero at first; and, if the weights are bf16, their f32 masters, which
+/// it updates and then rounds (arXiv:1710.03740, section 3.1).
 class Optimizer {
  public:
   /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights);
-  Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
-            ShardRanges share);
+  /// `seed` of the rounding of bf16 moments, which is the same however states are sharded.
+  Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights, ShardRanges share,
+            std::uint64_t seed = 0);
 
   /// Measures the gradients: what the next update() scales by is min(1, clip_norm / norm).
   /// Queued, like update(): the norm stays on the device, without host synchronisation.
-  void measure(const ModelTensors& gradients);
+  void measure(const OptimizerShard& gradients);
   /// One update from the gradients last measured. `number` counts updates from 1, for the bias
   /// correction. Changes nothing when their norm is not finite.
-  void update(const ModelTensors& gradients, double learning_rate, std::int64_t number);
+  void update(const OptimizerShard& gradients, double learning_rate, std::int64_t number);
   /// Of the gradients last measured: sqrt of the sum of the squares of all of them on all ranks,
   /// before clipping; NaN or infinite when one of them is. The same on every rank. Waits.
   double gradient_norm() const { return norm_.value(); }
@@ -62,9 +63,11 @@ class Optimizer {
   const OptimizerConfig config_;
   const ModelTensors& weights_;
   const ShardRanges share_;
+  const std::uint64_t seed_;
   const OptimizerShard own_weights_;  // those of the model's that are updated
   std::optional<OptimizerShard> master_;
   OptimizerShard first_, second_;
+  std::vector<ElementNumbers> numbers_;  // of each piece
   GradientNorm norm_;
 };
 

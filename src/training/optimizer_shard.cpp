@@ -1,42 +1,59 @@
 #include "training/optimizer_shard.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace lacuna {
 namespace {
 
 std::int64_t flat_index_of(const ModelTensors& model, const WeightPiece& piece) {
-  return model.flat_index(model.named()[piece.weight].tensor) + piece.first;
+  return model.named()[piece.weight].flat + piece.first;
 }
 
 }  // namespace
 
-Plan OptimizerShard::plan(const std::vector<FlatRange>& owned, const std::string& kind) {
+Plan OptimizerShard::plan(const std::vector<FlatRange>& owned, const std::string& kind,
+                          DType dtype) {
   std::int64_t elements = 0;
   for (const FlatRange& range : owned) elements += range.size;
   Plan plan;
-  plan.add(kind + "/owned", {elements});
+  plan.add(kind + "/owned", {elements}, dtype);
   return plan;
 }
 
 OptimizerShard::OptimizerShard(const ModelTensors& tensors, const std::vector<FlatRange>& owned)
-    : pieces_(lacuna::pieces_within(tensors, owned)) {
+    : owned_(owned), storage_(tensors.flat()), pieces_(lacuna::pieces_within(tensors, owned)) {
+  for (const FlatRange& range : owned) begins_.push_back(range.begin);
   for (const WeightPiece& piece : pieces_) flat_index_.push_back(flat_index_of(tensors, piece));
 }
 
 OptimizerShard::OptimizerShard(Memory& memory, const ModelTensors& model,
-                               const std::vector<FlatRange>& owned, const std::string& kind)
-    : arena_(std::make_unique<Arena>(memory, plan(owned, kind))) {
+                               const std::vector<FlatRange>& owned, const std::string& kind,
+                               DType dtype)
+    : arena_(std::make_unique<Arena>(memory, plan(owned, kind, dtype))),
+      owned_(owned),
+      storage_((*arena_)[Slot{0}]) {
   std::int64_t before = 0;
   for (const FlatRange& range : owned) {
+    begins_.push_back(before);
     for (WeightPiece piece : lacuna::pieces_within(model, {range})) {
       const std::int64_t at = flat_index_of(model, piece);
-      piece.values = flat().row_range(before + at - range.begin, piece.values.count());
+      piece.values = storage_.row_range(before + at - range.begin, piece.values.count());
       pieces_.push_back(piece);
       flat_index_.push_back(at);
     }
     before += range.size;
   }
+}
+
+Tensor OptimizerShard::elements(const FlatRange& range) const {
+  const auto after =
+      std::upper_bound(owned_.begin(), owned_.end(), range.begin,
+                       [](std::int64_t at, const FlatRange& owned) { return at < owned.begin; });
+  CHECK(after != owned_.begin() && range.end() <= std::prev(after)->end(), "elements [",
+        range.begin, ", ", range.end(), ") are not this rank's");
+  const auto i = std::size_t(std::prev(after) - owned_.begin());
+  return storage_.row_range(begins_[i] + range.begin - owned_[i].begin, range.size);
 }
 
 std::vector<WeightPiece> OptimizerShard::pieces_within(const std::vector<FlatRange>& ranges) const {
@@ -55,7 +72,7 @@ std::vector<WeightPiece> OptimizerShard::pieces_within(const std::vector<FlatRan
 
 Tensor OptimizerShard::flat() const {
   CHECK(arena_, "elements of other tensors are not one vector");
-  return (*arena_)[Slot{0}];
+  return storage_;
 }
 
 }  // namespace lacuna

@@ -5,6 +5,7 @@
 
 #include "comm/nccl/nccl_communicator.h"
 #include "config/dtype.h"
+#include "config/words.h"
 #include "core/text.h"
 #include "diffusion/objective.h"
 #include "model/tensor_parallel_shard.h"
@@ -15,6 +16,7 @@
 #include "training/optimizer.h"
 #include "training/pretrain_batches.h"
 #include "training/sample_text.h"
+#include "training/zero_layout.h"
 
 namespace lacuna {
 namespace {
@@ -30,8 +32,10 @@ constexpr std::int64_t kWorkspaceBytes = std::int64_t{96} << 20;
 constexpr std::int64_t kNcclBytes = std::int64_t{1536} << 20;
 
 /// Of a weight in a checkpoint: itself, two moments, and the f32 master of a rounded one.
-std::int64_t saved_bytes(DType type) {
-  return size_of(type) + (type == DType::f32 ? 2 : 3) * size_of(DType::f32);
+std::int64_t saved_bytes(const Config& c) {
+  const DType type = type_of(c.compute.dtype);
+  return size_of(type) + 2 * size_of(type_of(c.optimizer.moments_dtype)) +
+         (type == DType::f32 ? 0 : size_of(DType::f32));
 }
 
 std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
@@ -48,18 +52,23 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
                                   c.parallel.sequence_parallel};
   const DType type = type_of(c.compute.dtype);
-  const std::int64_t multiple = Buckets::multiple(data);
-  const Plan weights = ModelTensors::plan(c.model, "weights", type, share, multiple);
+  const ZeroLayout zero(c.parallel.zero_stage, data);
+  const Plan weights = ModelTensors::plan(c.model, "weights", type, share, zero.flat);
+  const std::vector<FlatRange> parts =
+      zero.buckets(ModelTensors::units_of(c.model, share, zero.flat), kBucketBytes).parts(0);
   const std::int64_t elements = weights.bytes() / size_of(type);
-  const Buckets buckets(elements, data, kBucketBytes / size_of(DType::f32));
   std::vector<FlatRange> updated = {{0, elements}};
-  if (c.parallel.zero_stage == 1 && data > 1) updated = buckets.parts(0);
+  if (zero.shards_states) updated = parts;
 
   RunPlan::Memory memory;
   memory.weights = weights.bytes();
-  memory.gradients = ModelTensors::plan(c.model, "gradients", DType::f32, share, multiple).bytes();
-  const std::int64_t states = type == DType::f32 ? 2 : 3;  // moments, and f32 masters
-  memory.optimizer = states * OptimizerShard::plan(updated, "moment").bytes();
+  memory.gradients =
+      ModelTensors::plan(c.model, "gradients", DType::f32, share, zero.flat, zero.gradients)
+          .bytes();
+  if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
+  memory.optimizer =
+      2 * OptimizerShard::plan(updated, "moment", type_of(c.optimizer.moments_dtype)).bytes();
+  if (type != DType::f32) memory.optimizer += OptimizerShard::plan(updated, "master").bytes();
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(
       c.model, type, place, share,
@@ -71,7 +80,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
   if (place == Place::host && c.train.async_checkpoint)
-    memory.save_buffer = elements / data * saved_bytes(type);
+    memory.save_buffer = elements / data * saved_bytes(c);
   memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }
@@ -112,9 +121,12 @@ PassWork expected_work(const Config& c, std::int64_t sequences) {
   return {sum.rows * share, sum.predicted * share, sum.pairs * share, sum.predicted_pairs * share};
 }
 
-Config with(Config c, std::int64_t micro_batch, std::int64_t zero, bool sequence_parallel,
-            std::int64_t tensor) {
+using Words = std::vector<std::string>;
+
+Config with(Config c, std::int64_t micro_batch, std::int64_t zero, const Words& recompute,
+            bool sequence_parallel, std::int64_t tensor) {
   c.train.micro_batch_size = micro_batch;
+  c.train.recompute = recompute;
   c.parallel.zero_stage = zero;
   c.parallel.sequence_parallel = sequence_parallel;
   c.parallel.tensor_parallel = tensor;
@@ -160,13 +172,14 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
-  plan.checkpoint_bytes = plan.parameters * saved_bytes(type_of(c.compute.dtype));
+  plan.checkpoint_bytes = plan.parameters * saved_bytes(c);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
-  const bool sharded = c.parallel.zero_stage == 1 && plan.data > 1;
-  plan.gradient_bytes = (sharded ? 1 : 2) * others * local;
-  plan.weight_bytes = sharded ? others * local * size / 4 : 0;
+  const ZeroLayout zero(c.parallel.zero_stage, plan.data);
+  plan.reductions = zero.shards_gradients ? plan.micro_batches : 1;
+  plan.gradient_bytes = double(plan.reductions) * (zero.shards_states ? 1 : 2) * others * local;
+  plan.weight_bytes = zero.shards_states ? others * local * size / 4 : 0;
   const PassWork rank_work = expected_work(c, most);
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
@@ -180,7 +193,7 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   const int ranks = plan.data * plan.tensor;
   time.compute = (plan.flops + plan.recomputed_flops) / ranks / machine.flops_per_second;
   // Two thirds of a micro-batch's time are its backward pass.
-  const double behind = time.compute / double(plan.micro_batches) * 2 / 3;
+  const double behind = time.compute / double(plan.micro_batches) * double(plan.reductions) * 2 / 3;
   const double gradients = plan.gradient_bytes / machine.data_bytes_per_second;
   time.hidden_communication = std::min(gradients, behind);
   time.exposed_communication = gradients - time.hidden_communication +
@@ -207,20 +220,29 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
       add(str("parallel.tensor_parallel = ", changed.parallel.tensor_parallel));
     if (changed.parallel.sequence_parallel != config.parallel.sequence_parallel)
       add("parallel.sequence_parallel = true");
-    if (changed.parallel.zero_stage != config.parallel.zero_stage) add("parallel.zero_stage = 1");
+    if (changed.train.recompute != config.train.recompute)
+      add("train.recompute = " + toml_value(changed.train.recompute));
+    if (changed.parallel.zero_stage != config.parallel.zero_stage)
+      add(str("parallel.zero_stage = ", changed.parallel.zero_stage));
     if (changed.train.micro_batch_size != config.train.micro_batch_size)
       add(str("train.micro_batch_size = ", changed.train.micro_batch_size));
     return text;
   };
+  std::vector<Words> recompute = {config.train.recompute};  // then ever more of it
+  const Recompute now = recompute_of(config.train);
+  if (!now.block && !now.qkv && !now.gate_up) recompute.push_back({"gate_up"});
+  if (!now.block && !(now.qkv && now.gate_up)) recompute.push_back({"gate_up", "qkv"});
+  if (!now.block) recompute.push_back({"block"});
   for (int on = ranks; on <= kMostRanks; on *= 2)
     for (std::int64_t tensor = config.parallel.tensor_parallel; tensor <= on; tensor *= 2)
       for (int split = config.parallel.sequence_parallel;
            split <= int(tensor > 1 || config.parallel.sequence_parallel); ++split)
-        for (std::int64_t zero = config.parallel.zero_stage; zero <= 1; ++zero)
-          for (const std::int64_t micro : micro_batches)
-            if (const Config changed = with(config, micro, zero, split != 0, tensor);
-                fits(changed, on, memory))
-              return found(changed, on);
+        for (const Words& again : recompute)
+          for (std::int64_t zero = config.parallel.zero_stage; zero <= 2; ++zero)
+            for (const std::int64_t micro : micro_batches)
+              if (const Config changed = with(config, micro, zero, again, split != 0, tensor);
+                  fits(changed, on, memory))
+                return found(changed, on);
   return std::nullopt;
 }
 

@@ -36,8 +36,9 @@ struct RunPlan {
   std::int64_t parameters = 0;
   double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
   double recomputed_flops = 0;  // by train.recompute, on top of those
-  /// Bytes that a rank sends and receives per step. Gradients: while the last micro-batch's
-  /// backward pass goes on. Weights: after the update, of sharded states. Activations: between the
+  std::int64_t reductions = 1;  // of all gradients, per step
+  /// Bytes that a rank sends and receives per step. Gradients: while the backward passes of as many
+  /// micro-batches go on. Weights: after the update, of sharded states. Activations: between the
   /// layers.
   double gradient_bytes = 0, weight_bytes = 0, activation_bytes = 0;
   std::int64_t checkpoint_bytes = 0;  // of all ranks together
@@ -64,9 +65,9 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
-/// smaller micro-batch, sharded optimizer states, sequence parallelism, more tensor parallel ranks,
-/// then more ranks, or several of these. As settings: "train.micro_batch_size = 2". None when
-/// nothing does.
+/// smaller micro-batch, sharded optimizer states and gradients, recomputation, sequence
+/// parallelism, more tensor parallel ranks, then more ranks, or several of these. As settings:
+/// "train.micro_batch_size = 2". None when nothing does.
 std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);
 
 }  // namespace lacuna

@@ -174,10 +174,10 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
   for (const TraceAdditions::Named& tensor : added.tensors)
     datasets.push_back({tensor.dataset, tensor.shape, DType::f32});
   const std::size_t first_tensor = datasets.size();
-  for (const auto& [group, tensors] :
-       {std::pair{"/gradients/", &result.gradients}, {"/model/", &result.weights}})
-    for (const NamedWeight& w : tensors->named())
-      datasets.push_back({group + w.name, w.whole, w.tensor.dtype});
+  const std::vector<NamedWeight>& named = result.weights.named();
+  for (const auto& [group, dtype] :
+       {std::pair{"/gradients/", DType::f32}, {"/model/", result.weights.embedding.dtype}})
+    for (const NamedWeight& w : named) datasets.push_back({group + w.name, w.whole, dtype});
 
   SharedFile file(path, attributes, datasets, team);
   // Tensor-parallel ranks have the same sequences.
@@ -190,15 +190,16 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
                  tensor_of(added.tensors[i].values).reshaped(added.tensors[i].shape));
   }
   std::size_t number = first_tensor;
-  for (const ModelTensors* tensors : {&result.gradients, &result.weights}) {
-    for (const WeightPiece& piece : pieces_within(*tensors, share.written)) {
-      const NamedWeight& w = tensors->named()[piece.weight];
+  for (const std::vector<WeightPiece>& pieces : {result.gradients.pieces_within(share.written),
+                                                 pieces_within(result.weights, share.written)}) {
+    for (const WeightPiece& piece : pieces) {
+      const NamedWeight& w = named[piece.weight];
       if (w.replicated() && result.weights.share().index > 0) continue;
       for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, Tensor box) {
         file.write(number + piece.weight, row, col, box);
       });
     }
-    number += tensors->named().size();
+    number += named.size();
   }
   file.commit();
 }

@@ -9,6 +9,7 @@
 #include "formats/process_group.h"
 #include "formats/shared_file.h"
 #include "model/weights.h"
+#include "training/optimizer_shard.h"
 
 namespace lacuna {
 
@@ -63,7 +64,7 @@ class Trace {
   struct Result {
     std::int64_t step = 0;  // of the update, from 1
     double loss = 0, grad_norm = 0;
-    const ModelTensors& gradients;
+    const OptimizerShard& gradients;
     const ModelTensors& weights;
     TraceAdditions additions;
   };

@@ -150,16 +150,13 @@ void Trainer::sum_over_ranks(BatchResult& batch) {
 StepResult Trainer::step() {
   const Stopwatch stopwatch;
   const double waited_before = communication_seconds();
-  ModelTensors& gradients = replica_.gradients;
   Trace trace;
   const auto observer = [&](const LossBatch& batch) { trace.add(batch); };
-  ops_.fill(gradients.flat(), 0);
-  BatchResult batch = batch_.run(
-      state_.step, state_.samples, gradients, trace_.empty() ? BatchObserver() : observer,
-      [&](const Tensor& lowest) { replica_.data_parallel.gradients_complete(gradients, lowest); });
-  replica_.data_parallel.finish(gradients);
+  BatchResult batch =
+      batch_.run(state_.step, state_.samples, replica_.gradients,
+                 trace_.empty() ? BatchObserver() : observer, &replica_.data_parallel);
   sum_over_ranks(batch);
-  updater_->measure(gradients);
+  updater_->measure();
   StepResult result;
   result.loss = batch.loss;
   result.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
@@ -170,7 +167,7 @@ StepResult Trainer::step() {
   const double waited_aside = communication_seconds() - waited_in_passes;
   // A norm that is not finite is found on the device, which then updates nothing.
   const bool finite_loss = std::isfinite(result.loss);
-  if (finite_loss) updater_->update(gradients, result.learning_rate, state_.updates() + 1);
+  if (finite_loss) updater_->update(result.learning_rate, state_.updates() + 1);
   result.grad_norm = updater_->gradient_norm();
   result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
   ++state_.step;
@@ -188,8 +185,8 @@ StepResult Trainer::step() {
 
 void Trainer::write_trace(const Trace& trace, double loss) {
   trace.write(trace_, config_,
-              {state_.step + 1, loss, updater_->gradient_norm(), replica_.gradients,
-               replica_.weights, updater_->trace()},
+              {state_.step + 1, loss, updater_->gradient_norm(), replica_.reduced, replica_.weights,
+               updater_->trace()},
               {samples_.first, replica_.parts, config_.train.noisy_views}, team_, ops_);
   log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
   trace_.clear();
@@ -302,9 +299,12 @@ void Trainer::log_setup() {
                  grid_->tensor().size() > 1
                      ? str("a copy of the model on ", grid_->tensor().size(), " ranks")
                      : str("a copy of the model"),
-                 replica_.data_parallel.sharded() ? "; optimizer states are sharded" : ""));
+                 replica_.data_parallel.each_micro_batch()
+                     ? "; optimizer states and gradients are sharded"
+                 : replica_.data_parallel.sharded() ? "; optimizer states are sharded"
+                                                    : ""));
   const std::int64_t owned =
-      replica_.weights.flat().bytes() + replica_.gradients.flat().bytes() + updater_->bytes();
+      replica_.weights.flat().bytes() + replica_.gradient_bytes() + updater_->bytes();
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));

@@ -74,6 +74,8 @@ class Trainer {
   std::int64_t steps() const { return steps_; }
   const ModelTensors& weights() const { return replica_.weights; }
   const ModelTensors& gradients() const { return replica_.gradients; }
+  /// The sums over ranks, of which this rank may have its parts alone.
+  const OptimizerShard& reduced_gradients() const { return replica_.reduced; }
   const Updater& updater() const { return *updater_; }
   /// Time that ranks spent waiting for each other so far, on this rank.
   double communication_seconds() const;

@@ -24,7 +24,7 @@ std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimize
   std::vector<SavedGroup> groups = {
       {"model", weights.flat().dtype, pieces_within(weights, written)}};
   const auto add = [&](const char* name, const OptimizerShard& states) {
-    groups.push_back({name, DType::f32, states.pieces_within(written)});
+    groups.push_back({name, states.dtype(), states.pieces_within(written)});
   };
   if (optimizer) {
     add("first_moment", optimizer->first_moment());

@@ -36,15 +36,15 @@ class Updater {
   virtual TrainingState load(const CheckpointReader& reader,
                              const std::function<void()>& begin_again) = 0;
 
-  /// Measures the gradients: the next update() scales by min(1, clip_norm / norm). Queued, like
-  /// update(): the host does not wait for the norm.
-  virtual void measure(const ModelTensors& gradients) = 0;
+  /// Measures the replica's gradients: the next update() scales by min(1, clip_norm / norm).
+  /// Queued, like update(): the host does not wait for the norm.
+  virtual void measure() = 0;
   /// The norm of the gradients last measured, before clipping; the same on every rank; NaN or
   /// infinite when one of them is. Waits.
   virtual double gradient_norm() const = 0;
   /// One update from the gradients last measured, after which every rank has the new weights.
   /// `number` counts updates from 1. Changes nothing when the norm is not finite.
-  virtual void update(const ModelTensors& gradients, double learning_rate, std::int64_t number) = 0;
+  virtual void update(double learning_rate, std::int64_t number) = 0;
 
   /// This rank's part of the tensors of a checkpoint that load() resumes from.
   virtual std::vector<SavedGroup> saved() const = 0;
@@ -79,8 +79,8 @@ struct UpdaterKind {
   void (*verify)(const std::filesystem::path& checkpoint) = nullptr;
 };
 
-/// AdamW on all weights, with optimizer states sharded over the data-parallel ranks when
-/// parallel.zero_stage is 1 (training/optimizer.h).
+/// AdamW on all weights, with optimizer states sharded over the data-parallel ranks from
+/// parallel.zero_stage 1 on (training/optimizer.h).
 UpdaterKind all_weights();
 /// AdamW on adapters of the weights in lora.targets (training/lora.h).
 UpdaterKind lora_adapters();

@@ -15,8 +15,7 @@ ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
     share.counted.clear();
     for (const WeightPiece& piece : pieces_within(replica.weights, replica.parts))
       if (const NamedWeight& w = replica.weights.named()[piece.weight]; !w.replicated())
-        share.counted.push_back(
-            {replica.weights.flat_index(w.tensor) + piece.first, piece.values.count()});
+        share.counted.push_back({w.flat + piece.first, piece.values.count()});
   }
   if (grid.world().size() > 1) share.ranks = &grid.world();
   return share;
@@ -28,7 +27,8 @@ class WeightUpdater final : public Updater {
       : context_(context),
         replica_(context.replica),
         optimizer_(context.ops, context.config.optimizer, replica_.weights,
-                   update_share(context.grid, replica_)) {}
+                   update_share(context.grid, replica_), std::uint64_t(context.config.train.seed)) {
+  }
 
   std::vector<WeightPiece> first_weights() const override { return optimizer_.master().pieces(); }
   void start(std::uint64_t /*seed*/) override {
@@ -42,10 +42,10 @@ class WeightUpdater final : public Updater {
     return state;
   }
 
-  void measure(const ModelTensors& gradients) override { optimizer_.measure(gradients); }
+  void measure() override { optimizer_.measure(replica_.reduced); }
   double gradient_norm() const override { return optimizer_.gradient_norm(); }
-  void update(const ModelTensors& gradients, double learning_rate, std::int64_t number) override {
-    optimizer_.update(gradients, learning_rate, number);
+  void update(double learning_rate, std::int64_t number) override {
+    optimizer_.update(replica_.reduced, learning_rate, number);
     replica_.data_parallel.gather(replica_.weights);
   }
 

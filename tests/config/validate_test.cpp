@@ -290,7 +290,9 @@ TEST(Validate, optimizer_and_parallel) {
        "parallel.tensor_parallel = 4 must divide model.num_kv_heads = 2"},
       {{"parallel.tensor_parallel=4", "model.intermediate_size=702"},
        "parallel.tensor_parallel = 4 must divide model.intermediate_size = 702"},
-      {{"parallel.zero_stage=2"}, "parallel.zero_stage = 2 must be at most 1"},
+      {{"parallel.zero_stage=2"}, ""},
+      {{"parallel.zero_stage=3"}, "parallel.zero_stage = 3 must be at most 2"},
+      {{"optimizer.moments_dtype=bf16"}, ""},
       {{"compute.threads=-1"}, "compute.threads = -1 must be at least 0"},
       {{"parallel.timeout=-1"}, "parallel.timeout = -1.0 must not be negative"},
   };

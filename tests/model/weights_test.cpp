@@ -95,5 +95,50 @@ TEST(WeightsErrors, NeedAVocabulary) {
                        "model.vocab_size is 0"));
 }
 
+// Windows have each tensor's shape and place in flat(), in the memory of two blocks.
+TEST(Weights, WindowsOfBlocks) {
+  ModelConfig config;
+  config.vocab_size = 19;
+  config.num_layers = 5;
+  config.hidden_size = 12;
+  config.num_heads = 2;
+  config.intermediate_size = 20;
+  for (const bool tied : {false, true}) {
+    config.tie_embeddings = config.qkv_bias = tied;
+    const FlatLayout layout{.multiple = 96, .aligned_units = true};
+    const ModelTensors whole(host_memory(), config, "whole", DType::f32, {}, layout),
+        windows(host_memory(), config, "windows", DType::f32, {}, layout,
+                ModelTensors::Extent::windows);
+    ASSERT_EQ(whole.units().size(), 7u);
+    EXPECT_EQ(whole.units().back().end(), whole.flat().count());
+    EXPECT_THROW((void)windows.flat(), Error);
+    const std::int64_t block = whole.units()[1].size;
+    EXPECT_EQ(windows.memory().count(), whole.flat().count() - 3 * block);
+    for (std::size_t u = 0; u < whole.units().size(); ++u) {
+      const FlatRange unit = whole.units()[u];
+      EXPECT_EQ(unit.begin % 96, 0);
+      EXPECT_EQ(unit.begin, u == 0 ? 0 : whole.units()[u - 1].end());
+      EXPECT_EQ(windows.units()[u].begin, unit.begin);
+      EXPECT_EQ(windows.units()[u].size, unit.size);
+      const auto at = [](const ModelTensors& t, const FlatRange& r) { return t.elements(r).data; };
+      EXPECT_EQ(at(whole, unit), whole.flat().row_range(unit.begin, unit.size).data);
+      EXPECT_GE(at(windows, unit), windows.memory().data);
+      EXPECT_LE(static_cast<const float*>(at(windows, unit)) + unit.size,
+                windows.memory().as<float>() + windows.memory().count());
+    }
+    for (std::size_t l = 2; l < 5; ++l) {
+      EXPECT_EQ(windows.blocks[l].gate_up.data, windows.blocks[l - 2].gate_up.data);
+      EXPECT_NE(windows.blocks[l].gate_up.data, windows.blocks[l - 1].gate_up.data);
+    }
+    for (std::size_t i = 0; i < whole.named().size(); ++i) {
+      const NamedWeight &a = whole.named()[i], &b = windows.named()[i];
+      EXPECT_EQ(a.flat, b.flat);
+      EXPECT_EQ(a.tensor.shape, b.tensor.shape);
+      EXPECT_EQ(whole.flat().row_range(a.flat, 1).data, a.tensor.data);
+      EXPECT_EQ(windows.elements({b.flat, 1}).data, b.tensor.data);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -37,7 +37,7 @@ TEST(Buckets, RefuseWhatCannotBeCut) {
 }
 
 // However a model is cut, the owners' pieces are every element of every weight once.
-TEST(OptimizerShard, HaveEveryElementOnce) {
+void expect_every_element_once(bool units) {
   ModelConfig config;
   config.vocab_size = 19;
   config.num_layers = 2;
@@ -46,8 +46,9 @@ TEST(OptimizerShard, HaveEveryElementOnce) {
   config.intermediate_size = 20;
   constexpr int kRanks = 3;
   const ModelTensors weights(host_memory(), config, "weights", DType::f32, {},
-                             Buckets::multiple(kRanks));
-  const Buckets buckets(weights.flat().count(), kRanks, 500);
+                             {Buckets::multiple(kRanks), units});
+  const Buckets buckets =
+      units ? Buckets(weights.units(), kRanks, 500) : Buckets(weights.flat().count(), kRanks, 500);
   ASSERT_GT(buckets.ranges().size(), 3u);
   for (int rank = 0; rank < kRanks; ++rank) {
     const std::vector<FlatRange> parts = buckets.parts(rank);
@@ -70,6 +71,50 @@ TEST(OptimizerShard, HaveEveryElementOnce) {
   }
   for (const NamedWeight& w : weights.named())
     for (std::int64_t e = 0; e < w.tensor.count(); ++e) EXPECT_EQ(w.tensor.as<float>()[e], 1);
+}
+
+TEST(OptimizerShard, HaveEveryElementOnce) {
+  expect_every_element_once(false);
+  expect_every_element_once(true);
+}
+
+// Parts of two ranks in two buckets, found by where they lie in the model.
+TEST(OptimizerShard, FindsItsElements) {
+  ModelConfig config;
+  config.vocab_size = 19;
+  config.num_layers = 2;
+  config.hidden_size = 12;
+  config.num_heads = 2;
+  config.intermediate_size = 20;
+  const ModelTensors weights(host_memory(), config, "weights", DType::f32, {}, {64});
+  for (std::int64_t i = 0; i < weights.flat().count(); ++i)
+    weights.flat().as<float>()[i] = float(i);
+  const Buckets buckets(weights.flat().count(), 2, 640);
+  const std::vector<FlatRange> parts = buckets.parts(1);
+  const OptimizerShard own(host_memory(), weights, parts, "moment"), view(weights, parts);
+  for (std::size_t i = 0; i < own.pieces().size(); ++i)
+    for (std::int64_t e = 0; e < own.pieces()[i].values.count(); ++e)
+      own.pieces()[i].values.as<float>()[e] = view.pieces()[i].values.as<float>()[e];
+  for (std::size_t i = 0; i < own.pieces().size(); ++i) {
+    const FlatRange place = own.place(i);
+    EXPECT_EQ(own.elements(place).data, own.pieces()[i].values.data);
+    EXPECT_EQ(view.elements(place).data, view.pieces()[i].values.data);
+    EXPECT_EQ(own.elements(place).as<float>()[place.size - 1], float(place.end() - 1));
+  }
+  EXPECT_EQ(own.elements({parts[1].begin, 1}).count(), 1);
+  EXPECT_THROW((void)own.elements({parts[0].begin, parts[0].size + 1}), Error);
+  EXPECT_THROW((void)own.elements({0, 1}), Error);  // the first rank's
+}
+
+TEST(Buckets, LieWithinWhatIsCut) {
+  const std::vector<FlatRange> cut = {{0, 128}, {128, 64}, {192, 320}};
+  const Buckets buckets(cut, 2, 200);
+  const std::vector<FlatRange> expected = {{320, 192}, {192, 128}, {128, 64}, {0, 128}};
+  ASSERT_EQ(buckets.ranges().size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(buckets.ranges()[i].begin, expected[i].begin);
+    EXPECT_EQ(buckets.ranges()[i].size, expected[i].size);
+  }
 }
 
 }  // namespace

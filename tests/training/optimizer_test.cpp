@@ -2,13 +2,19 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <sstream>
 #include <string>
+#include <tuple>
 
+#include "core/half.h"
+#include "core/philox.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "model_io/tensor_io.h"
 #include "tests/support/golden.h"
 #include "tests/support/support.h"
 #include "tests/training/support.h"
+#include "training/buckets.h"
 
 namespace lacuna {
 namespace {
@@ -36,6 +42,12 @@ OptimizerConfig golden_optimizer() {
   config.weight_decay = 0.1;
   config.clip_norm = 1.0;
   return config;
+}
+
+/// A number for each element of the whole model, the same on every layout.
+float gradient_of(std::uint64_t weight, std::int64_t row, std::int64_t col) {
+  return float(
+      CounterRng{11, Purpose::benchmark, weight}.normal_pair(std::uint32_t(row * 1000 + col))[0]);
 }
 
 void fill_from(const ModelTensors& tensors, const Golden& golden, const std::string& group) {
@@ -199,6 +211,63 @@ TEST(Optimizer, ZeroClipNormDoesNotClip) {
   optimizer.update(gradients, 1e-2, 1);
   // m = (1 - beta1) g
   EXPECT_NEAR(optimizer.first_moment().flat().as<float>()[0], 0.1 * 100, 1e-4);
+}
+
+// bf16 moments have the same bits however the weights are divided: among data parallel ranks, or by
+// rows and columns among those of a tensor parallel group.
+TEST(Optimizer, Bf16MomentsDoNotDependOnTheLayout) {
+  ModelConfig model = golden_model();
+  model.num_kv_heads = 2;
+  OptimizerConfig config = golden_optimizer();
+  config.moments_dtype = Precision::bf16;
+  config.clip_norm = 0;
+  CpuOps ops(1);
+  struct Element {
+    float w, m, v;
+    bool operator==(const Element&) const = default;
+  };
+  using Elements = std::map<std::tuple<std::size_t, std::int64_t, std::int64_t>, Element>;
+  const auto trained = [&](Elements& all, TensorParallelShard share, int ranks, int rank) {
+    const FlatLayout layout{Buckets::multiple(ranks)};
+    ModelTensors weights(ops.memory(), model, "weights", DType::f32, share, layout),
+        gradients(ops.memory(), model, "gradients", DType::f32, share, layout);
+    const Buckets buckets(weights.flat().count(), ranks, 700);
+    const std::vector<FlatRange> parts = buckets.parts(rank);
+    Optimizer optimizer(ops, config, weights, {parts, parts, nullptr}, 21);
+    for (const WeightPiece& piece : pieces_within(gradients, {{0, gradients.flat().count()}}))
+      for_boxes(gradients.named()[piece.weight], piece, 1 << 20,
+                [&](std::int64_t row, std::int64_t col, Tensor box) {
+                  for (std::int64_t i = 0; i < box.count(); ++i)
+                    box.as<float>()[i] =
+                        gradient_of(piece.weight, row + i / box.cols(), col + i % box.cols());
+                });
+    for (int step = 1; step <= 3; ++step) {
+      optimizer.measure(gradients);
+      optimizer.update(gradients, 1e-2, step);
+    }
+    EXPECT_EQ(optimizer.first_moment().dtype(), DType::bf16);
+    EXPECT_EQ(optimizer.bytes(), 2 * 2 * optimizer.first_moment().flat().count());
+    for (std::size_t i = 0; i < optimizer.master().pieces().size(); ++i) {
+      const WeightPiece &w = optimizer.master().pieces()[i],
+                        &m = optimizer.first_moment().pieces()[i],
+                        &v = optimizer.second_moment().pieces()[i];
+      const NamedWeight& named = weights.named()[w.weight];
+      std::int64_t at = 0;
+      for_boxes(named, w, 1 << 20, [&](std::int64_t row, std::int64_t col, Tensor box) {
+        for (std::int64_t e = 0; e < box.count(); ++e, ++at)
+          all[{w.weight, row + e / box.cols(), col + e % box.cols()}] = {
+              w.values.as<float>()[at], to_float(m.values.as<BFloat16>()[at]),
+              to_float(v.values.as<BFloat16>()[at])};
+      });
+    }
+  };
+  Elements alone, divided, shared;
+  trained(alone, {}, 1, 0);
+  for (int rank = 0; rank < 3; ++rank) trained(divided, {}, 3, rank);
+  for (int index = 0; index < 2; ++index)
+    for (int rank = 0; rank < 2; ++rank) trained(shared, {index, 2}, 2, rank);
+  EXPECT_TRUE(divided == alone);
+  EXPECT_TRUE(shared == alone);
 }
 
 }  // namespace

@@ -56,12 +56,20 @@ class ManyRankCheckpoints : public ::testing::Test {
     return config;
   }
 
+  void hold_what_one_ranks_file_holds();
+
   std::unique_ptr<Communicator> world_ = testing::world();
   SharedRun run_{*world_};
   int number_ = 0;
 };
 
-TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) {
+TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) { hold_what_one_ranks_file_holds(); }
+TEST_F(ManyRankCheckpoints, HoldBf16Moments) {
+  run_.config.optimizer.moments_dtype = Precision::bf16;
+  hold_what_one_ranks_file_holds();
+}
+
+void ManyRankCheckpoints::hold_what_one_ranks_file_holds() {
   const Config config = saved_by_one_rank();
   const std::string origin = config.train.output + "/checkpoints/step-00000003.h5";
   const auto expected = contents(origin);
@@ -71,6 +79,7 @@ TEST_F(ManyRankCheckpoints, HoldWhatOneRanksFileHolds) {
     Config here = config;
     here.parallel.tensor_parallel = layout.tensor;
     here.parallel.zero_stage = layout.zero;
+    here.parallel.sequence_parallel = layout.sequence_parallel;
     DeviceMesh grid(testing::world(), layout.tensor);
     Trainer trainer(here, run_.ops, on(grid, /*resume=*/true));
     ASSERT_EQ(trainer.state().step, 3);

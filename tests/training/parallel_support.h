@@ -27,13 +27,13 @@ inline std::ostream& operator<<(std::ostream& out, const Layout& l) { return out
 inline std::vector<Layout> layouts(int ranks) {
   std::vector<Layout> all;
   for (int tensor = 1; tensor <= ranks; ++tensor)
-    for (const std::int64_t zero : {0, 1})
+    for (const std::int64_t zero : {0, 1, 2})
       if (ranks % tensor == 0 && (zero == 0 || tensor < ranks || ranks == 1))
         for (const std::int64_t micro : {1, 3}) all.push_back({tensor, zero, micro});
   for (int tensor = 2; tensor <= ranks; ++tensor)
     if (ranks % tensor == 0)
       for (const std::int64_t micro : {1, 3})
-        all.push_back({tensor, tensor < ranks ? micro / 2 : 0, micro, true});
+        all.push_back({tensor, tensor < ranks ? (micro == 1 ? 2 : 1) : 0, micro, true});
   return all;
 }
 
@@ -89,7 +89,8 @@ inline TrainerOptions on(DeviceMesh& grid, bool resume = false) {
 }
 /// What this rank alone has the sums of, and writes.
 inline std::vector<FlatRange> parts(const Trainer& trainer, const DeviceMesh& grid) {
-  return Buckets(trainer.gradients().flat().count(), grid.data().size(), kSmallBuckets / 4)
+  return ZeroLayout(trainer.config().parallel.zero_stage, grid.data().size())
+      .buckets(trainer.weights().units(), kSmallBuckets)
       .parts(grid.data().rank());
 }
 

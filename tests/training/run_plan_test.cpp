@@ -39,6 +39,24 @@ TEST(RunPlan, Llada8b) {
   EXPECT_NEAR(sharded.gradient_bytes + sharded.weight_bytes, whole.gradient_bytes, 1);
 }
 
+// Gradients: this rank's part, and windows of two of the 32 blocks beside embedding and head;
+// reduced once per micro-batch.
+TEST(RunPlan, ShardedGradients) {
+  Config config = llada_8b();
+  config.parallel.zero_stage = 1;
+  const RunPlan whole = plan_run(config, 64);
+  config.parallel.zero_stage = 2;
+  const RunPlan sharded = plan_run(config, 64);
+  const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
+  EXPECT_NEAR(double(sharded.memory.gradients), 4 * (kParameters / 64.0 + vocabulary + 2 * block),
+              1e6);
+  EXPECT_EQ(sharded.reductions, sharded.micro_batches);
+  EXPECT_EQ(sharded.reductions, 20);
+  EXPECT_NEAR(sharded.gradient_bytes, 20 * whole.gradient_bytes, 1e6);
+  EXPECT_NEAR(sharded.weight_bytes, whole.weight_bytes, 1e6);
+  EXPECT_NEAR(double(sharded.memory.optimizer), double(whole.memory.optimizer), 1e6);
+}
+
 TEST(RunPlan, ASharedModel) {
   Config config = llada_8b();
   const RunPlan alone = plan_run(config, 64);
@@ -146,8 +164,11 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   config.model.vocab_size = 1000;
   config.train.micro_batch_size = 8;
   config.parallel.zero_stage = 0;
-  const auto total = [&](std::int64_t micro, std::int64_t zero, std::int64_t tensor) {
+  using Words = std::vector<std::string>;
+  const auto total = [&](std::int64_t micro, std::int64_t zero, std::int64_t tensor,
+                         const Words& recompute = {}) {
     Config c = config;
+    c.train.recompute = recompute;
     c.train.micro_batch_size = micro;
     c.parallel.zero_stage = zero;
     c.parallel.tensor_parallel = tensor;
@@ -162,14 +183,25 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   ASSERT_LT(micro, 8);
   EXPECT_EQ(change_that_fits(config, 4, less),
             str("parallel.zero_stage = 1, train.micro_batch_size = ", micro));
-  // Next, the model on two ranks, with whatever micro-batch and states fit.
-  const auto shared = change_that_fits(config, 4, total(1, 1, 1) - 1);
+  const auto least = [&](std::int64_t tensor, const Words& recompute) {
+    return std::min(total(1, 1, tensor, recompute), total(1, 2, tensor, recompute));
+  };
+  // Next, sharded gradients; recomputation; then the model on two ranks, with whatever fits.
+  if (least(1, {}) < total(1, 1, 1)) {
+    const auto sharded = change_that_fits(config, 4, total(1, 1, 1) - 1);
+    ASSERT_TRUE(sharded.has_value());
+    EXPECT_TRUE(sharded->starts_with("parallel.zero_stage = 2")) << *sharded;
+  }
+  const auto again = change_that_fits(config, 4, least(1, {}) - 1);
+  ASSERT_TRUE(again.has_value());
+  EXPECT_TRUE(again->starts_with("train.recompute = [\"gate_up\"]")) << *again;
+  const auto shared = change_that_fits(config, 4, least(1, {"block"}) - 1);
   ASSERT_TRUE(shared.has_value());
   EXPECT_TRUE(shared->starts_with("parallel.tensor_parallel = 2")) << *shared;
   EXPECT_EQ(change_that_fits(config, 4, 1000), std::nullopt);
   // With two tensor parallel ranks already: sequence parallelism, before four.
   config.parallel.tensor_parallel = 2;
-  const auto split = change_that_fits(config, 4, total(1, 1, 2) - 1);
+  const auto split = change_that_fits(config, 4, least(2, {"block"}) - 1);
   ASSERT_TRUE(split.has_value());
   EXPECT_TRUE(split->starts_with("parallel.sequence_parallel = true")) << *split;
 }

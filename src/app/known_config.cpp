@@ -27,19 +27,21 @@ std::string take_model_of_init(Config& config) {
 struct AttentionKeys {
   Attention attention;
   std::int64_t block_size;
-  bool causal_context;
+  bool causal_context, logits_shift;
 
   /// Takes them out of a config.
   explicit AttentionKeys(ModelConfig& m)
       : attention(m.attention),
         block_size(std::exchange(m.block_size, 0)),
-        causal_context(std::exchange(m.causal_context, false)) {
+        causal_context(std::exchange(m.causal_context, false)),
+        logits_shift(std::exchange(m.logits_shift, false)) {
     m.attention = Attention::bidirectional;
   }
   void put_into(ModelConfig& m) const {
     m.attention = attention;
     m.block_size = block_size;
     m.causal_context = causal_context;
+    m.logits_shift |= logits_shift;
     if (m.attention == Attention::block_causal)  // the longest of whole blocks
       m.max_seq_length -= m.max_seq_length % std::max<std::int64_t>(1, block_size);
     if (m.attention == Attention::causal) m.logits_shift = false;

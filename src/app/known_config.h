@@ -19,9 +19,9 @@ struct KnownConfig {
 /// is that of data.train, if it is there, and otherwise assumed. Errors as read_config's.
 KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides);
 
-/// The configuration of lacuna pretrain: where [model] gives nothing but attention, block_size and
-/// causal_context, the rest is the model of train.init, if one is named, which may have another
-/// attention. Errors as read_config's.
+/// The configuration of lacuna pretrain: where [model] gives nothing but attention, block_size,
+/// causal_context and logits_shift, the rest is the model of train.init, if one is named, which may
+/// have another attention. Errors as read_config's.
 Config read_pretrain_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// The configuration of lacuna sft: `init`, if not empty, instead of train.init; the model is that

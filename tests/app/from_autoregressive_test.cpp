@@ -35,8 +35,8 @@ class FromAutoregressive : public ::testing::Test {
   }
   std::string at(const std::string& name) const { return folder_ / name; }
 
-  /// A random Qwen3 model with so many rows of its tables, as a Hugging Face folder.
-  void save_qwen3(std::int64_t rows) {
+  /// A random Qwen3 model, or Qwen2, with so many rows of its tables, as a Hugging Face folder.
+  void save_qwen(int version, std::int64_t rows) {
     Config config;
     ModelConfig& m = config.model;
     m.vocab_size = rows;
@@ -44,10 +44,11 @@ class FromAutoregressive : public ::testing::Test {
     m.hidden_size = 32;
     m.num_heads = 2;
     m.num_kv_heads = 1;
-    m.head_dim = 24;
+    m.head_dim = version == 3 ? 24 : 0;
     m.intermediate_size = 48;
     m.max_seq_length = 68;  // no whole blocks
-    m.qk_norm = m.tie_embeddings = true;
+    m.tie_embeddings = true;
+    (version == 3 ? m.qk_norm : m.qkv_bias) = true;
     m.attention = Attention::causal;
     m.eos_token = kEnd;
     CpuOps ops(1);
@@ -59,7 +60,7 @@ class FromAutoregressive : public ::testing::Test {
     CheckpointTensors tensors;
     for (const NamedWeight& w : weights.named()) tensors.model.push_back({w.name, w.tensor});
     save_checkpoint(at("random.h5"), info, tensors);
-    export_hugging_face(at("random.h5"), at("qwen3"));
+    export_hugging_face(at("random.h5"), at("qwen"));
   }
   void expect_mask_in(const std::string& checkpoint, std::int64_t rows) {
     const CheckpointReader reader(checkpoint), before(at("random.h5"));
@@ -94,10 +95,32 @@ class FromAutoregressive : public ::testing::Test {
   Folder folder_;
 };
 
+// As docs/models.md has it: [model] names what changes, and the rest is that of train.init.
+TEST_F(FromAutoregressive, ModelsWithBiasesKeepPredictingTheNextToken) {
+  save_qwen(2, 257);
+  output_of({"import", at("qwen"), "--output", at("base.h5"), "--add-mask-token"});
+  folder_.write("text.txt", "the cat sat on the mat. the cat sat on the mat. the cat sat.");
+  output_of({"prepare", "--tokenizer", at("base.h5"), "--input", at("text.txt"), "--output",
+             at("train.h5")});
+  const std::string config = folder_.write(
+      "run.toml",
+      str("[model]\nattention = \"block_causal\"\nblock_size = 8\nlogits_shift = true\n"
+          "[data]\ntrain = \"",
+          at("train.h5"),
+          "\"\nsequence_length = 32\n[train]\nobjective = \"block_diffusion\"\ninit = \"",
+          at("base.h5"), "\"\noutput = \"", at("run"),
+          "\"\nnoisy_views = 2\ncomplementary_masks = true\nsteps = 2\nbatch_size = 2\n"
+          "micro_batch_size = 2\n"));
+  output_of({"pretrain", config});
+  output_of({"export", at("run"), "--format", "safetensors", "--output", at("exported")});
+  const Json exported = Json::parse(read_file(at("exported/config.json")));
+  EXPECT_EQ(exported["architectures"], Json({"Fast_dLLM_QwenForCausalLM"}));
+}
+
 TEST_F(FromAutoregressive, AModelBecomesABlockDiffusionModel) {
-  save_qwen3(257);
+  save_qwen(3, 257);
   EXPECT_TRUE(
-      contains(output_of({"import", at("qwen3"), "--output", at("base.h5"), "--add-mask-token"}),
+      contains(output_of({"import", at("qwen"), "--output", at("base.h5"), "--add-mask-token"}),
                "the mask token <|mdm_mask|> is id 257, in a row that is new; the tables "
                "have 258 rows"));
   expect_mask_in(at("base.h5"), 258);
@@ -148,9 +171,9 @@ TEST_F(FromAutoregressive, AModelBecomesABlockDiffusionModel) {
 }
 
 TEST_F(FromAutoregressive, ARowWithoutATokenIsUsedFirst) {
-  save_qwen3(264);
+  save_qwen(3, 264);
   EXPECT_TRUE(
-      contains(output_of({"import", at("qwen3"), "--output", at("base.h5"), "--add-mask-token"}),
+      contains(output_of({"import", at("qwen"), "--output", at("base.h5"), "--add-mask-token"}),
                "is id 257, in a row that had no token; the tables have 264 rows"));
   expect_mask_in(at("base.h5"), 264);
   EXPECT_TRUE(
@@ -159,9 +182,9 @@ TEST_F(FromAutoregressive, ARowWithoutATokenIsUsedFirst) {
 }
 
 TEST_F(FromAutoregressive, WithoutATokenizerThereIsNothingToAddTo) {
-  save_qwen3(264);
-  std::filesystem::remove(at("qwen3/tokenizer.json"));
-  Program program({"import", at("qwen3"), "--output", at("base.h5"), "--add-mask-token"});
+  save_qwen(3, 264);
+  std::filesystem::remove(at("qwen/tokenizer.json"));
+  Program program({"import", at("qwen"), "--output", at("base.h5"), "--add-mask-token"});
   EXPECT_EQ(program.wait(), 2);
   EXPECT_TRUE(contains(program.err(), "holds no tokenizer; a mask token is added to"));
 }

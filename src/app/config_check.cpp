@@ -61,7 +61,7 @@ class Check {
       : request_(request),
         sft_(is_sft(request)),
         config_(sft_ ? read_sft_config(request.config, request.overrides, request.init)
-                     : read_config(request.config, request.overrides)) {
+                     : read_pretrain_config(request.config, request.overrides)) {
     check_trainable(config_.model);
   }
 

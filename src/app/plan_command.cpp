@@ -75,7 +75,7 @@ void print_checkpoints(const RunPlan& plan, const Config& config, const StepTime
               human_bytes(plan.checkpoint_bytes).c_str(), human_time(cost.written).c_str(),
               with_prefix(m.disk_bytes, "B/s").c_str(),
               config.train.async_checkpoint ? " while training goes on" : "");
-  std::printf("  %-12s %12s\n", "standing still", human_time(cost.still).c_str());
+  std::printf("  %-12s %12s\n", "stall", human_time(cost.stall).c_str());
   std::printf(
       "  best every %s: train.checkpoint_every = %s, at a failure every %s; with the steps done "
       "again %.2g %% of the time\n",
@@ -101,7 +101,7 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
   const CheckpointCost cost = checkpoint_cost(plan, config, m);
   json["checkpoint"] = {{"bytes", plan.checkpoint_bytes},
                         {"written_seconds", cost.written},
-                        {"still_seconds", cost.still},
+                        {"stall_seconds", cost.stall},
                         {"best_interval_seconds", cost.interval},
                         {"best_interval_steps", advised_steps(cost, time)},
                         {"lost_share", cost.lost_share}};

@@ -63,10 +63,10 @@ CheckpointCost checkpoint_cost(const RunPlan& plan, const Config& config, const 
   const auto bytes = double(plan.checkpoint_bytes);
   CheckpointCost cost;
   cost.written = bytes / (m.disk_bytes * m.nodes());
-  cost.still = config.train.async_checkpoint ? bytes / m.ranks / m.copy_bytes : cost.written;
+  cost.stall = config.train.async_checkpoint ? bytes / m.ranks / m.copy_bytes : cost.written;
   const double between = m.seconds_between_failures / m.ranks;
-  cost.interval = std::max(best_save_interval(cost.still, between), cost.written);
-  cost.lost_share = lost_to_saving(cost.interval, cost.still, between);
+  cost.interval = std::max(best_save_interval(cost.stall, between), cost.written);
+  cost.lost_share = lost_to_saving(cost.interval, cost.stall, between);
   return cost;
 }
 

@@ -41,11 +41,11 @@ StepTime step_time(const RunPlan& plan, const Machine& machine);
 /// That all ranks together are trained on in a step.
 double tokens_of(const Config& config);
 
-/// What checkpoints cost a run: how long training stands still for one, how long one takes to be
+/// What checkpoints cost a run: how long one stalls training, how long one takes to be
 /// written, and how often one should be written.
 struct CheckpointCost {
-  double still = 0, written = 0, interval = 0;  // seconds
-  double lost_share = 0;  // of the time, at that interval: standing still, and steps done again
+  double stall = 0, written = 0, interval = 0;  // seconds
+  double lost_share = 0;  // of the time, at that interval: stalls, and steps done again
 };
 CheckpointCost checkpoint_cost(const RunPlan& plan, const Config& config, const Machine& machine);
 

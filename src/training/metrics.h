@@ -24,7 +24,7 @@ struct StepMetrics {
   std::int64_t bad_steps = 0;    // steps skipped since the run began
   double data_seconds = 0;       // this step's wait for data, on rank 0
   double communication_seconds = 0;  // and for other ranks: what computation did not hide
-  double checkpoint_seconds = 0;  // that training stood still for checkpoints since the line before
+  double checkpoint_seconds = 0;     // that checkpoints stalled training since the line before
 };
 
 /// A line about validation after step `step`.

@@ -32,7 +32,7 @@ class RunLog {
   /// terminal the progress line is redrawn more often.
   void step(const TrainingState& state, const StepResult& result);
   void validation(std::int64_t step, const ValidationResult& result);
-  /// Training stood still for so long, for a checkpoint.
+  /// A checkpoint stalled training for so long.
   void checkpoint(double seconds) { checkpoint_seconds_ += seconds; }
   void sample(std::int64_t step, const std::string& text);
   /// The step of the last validation; -1 when there was none.

@@ -2,7 +2,7 @@
 
 namespace lacuna {
 
-// How often to save. A checkpoint costs `cost` seconds in which training stands still; failures
+// How often to save. A checkpoint stalls training for `cost` seconds; failures
 // come at random, `between` seconds apart on average, and each undoes what was done since the last
 // checkpoint, half an interval on average.
 

@@ -111,6 +111,7 @@ TEST_F(FromAutoregressive, ModelsWithBiasesKeepPredictingTheNextToken) {
           at("base.h5"), "\"\noutput = \"", at("run"),
           "\"\nnoisy_views = 2\ncomplementary_masks = true\nsteps = 2\nbatch_size = 2\n"
           "micro_batch_size = 2\n"));
+  output_of({"config", "check", config});
   output_of({"pretrain", config});
   output_of({"export", at("run"), "--format", "safetensors", "--output", at("exported")});
   const Json exported = Json::parse(read_file(at("exported/config.json")));

@@ -111,14 +111,14 @@ TEST(Plan, AdvisesHowOftenToSave) {
   const auto between_steps = checkpoint({"--disk-bandwidth", "14"});  // of 8 nodes
   EXPECT_EQ(between_steps["bytes"], 112218136576);
   const double seconds = 112218136576 / (8 * 14e9);
-  EXPECT_NEAR(between_steps["still_seconds"].get<double>(), seconds, 1e-9);
+  EXPECT_NEAR(between_steps["stall_seconds"].get<double>(), seconds, 1e-9);
   // A failure an hour.
   const double interval = std::sqrt(2 * seconds * 3600);
   EXPECT_NEAR(between_steps["best_interval_seconds"].get<double>(), interval, 1e-6);
   EXPECT_NEAR(between_steps["lost_share"].get<double>(), interval / 3600, 1e-9);
   const auto async = checkpoint({"--disk-bandwidth", "14", "--set", "train.async_checkpoint=true"});
   EXPECT_EQ(async["written_seconds"], between_steps["written_seconds"]);
-  EXPECT_NEAR(async["still_seconds"].get<double>(), 112218136576 / 64 / 10e9, 1e-9);
+  EXPECT_NEAR(async["stall_seconds"].get<double>(), 112218136576 / 64 / 10e9, 1e-9);
   // Not more often than one can be written.
   EXPECT_EQ(checkpoint({"--disk-bandwidth", "0.01", "--set",
                         "train.async_checkpoint=true"})["best_interval_seconds"],

@@ -25,8 +25,9 @@ std::vector<Segment> whole_segments(const std::vector<std::int64_t>& lengths) {
 }
 
 bool is_same(const HostArray& x, const HostArray& y) {
-  return x.values.size() == y.values.size() &&
-         std::memcmp(x.values.data(), y.values.data(), x.values.size() * sizeof(float)) == 0;
+  const std::size_t n = x.values.size();
+  return n == y.values.size() &&
+         (n == 0 || std::memcmp(x.values.data(), y.values.data(), n * sizeof(float)) == 0);
 }
 
 HostArray columns(const HostArray& x, std::int64_t from, std::int64_t n) {

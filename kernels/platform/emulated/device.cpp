@@ -108,7 +108,7 @@ void* Device::workspace(const char*, std::int64_t bytes) {
   // What an earlier op left there must not be of use to this one.
   emulator::enqueue(stream(), [memory = s.workspace, size = std::size_t(s.workspace_bytes)] {
     const emulator::DeviceAccess access;
-    std::memset(memory, 0xff, size);
+    if (size > 0) std::memset(memory, 0xff, size);
   });
   return s.workspace;
 }

@@ -1,7 +1,9 @@
 #include "training/checkpoint_save.h"
 
 #include <sys/resource.h>
+#include <time.h>
 
+#include <chrono>
 #include <cstring>
 
 #include "core/check.h"
@@ -11,8 +13,18 @@
 namespace lacuna {
 namespace {
 
-/// Where threads compute, a thread of this niceness gets about 3 % of a core, and what is idle.
-constexpr int kNiceness = 15;
+// Where all cores compute, what is written in the background takes their time, caches and memory
+// bandwidth: a thread of the lowest priority writes small parts, a tenth of the time.
+constexpr int kNiceness = 19;
+constexpr std::int64_t kPartElements = std::int64_t{1} << 20;
+constexpr double kPauses = 9;  // times the processor time of the part before
+
+/// Of this thread.
+double processor_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+}
 
 std::vector<StoredTensor> stored_tensors(const ModelTensors& weights,
                                          const std::vector<SavedGroup>& groups) {
@@ -78,7 +90,7 @@ CheckpointSave::CheckpointSave(const std::filesystem::path& path, const Checkpoi
     ops.copy(host, piece.values);
     free += aligned(host.bytes());
     piece.values = host;
-    for_boxes(w, piece, host.count(), [&](std::int64_t row, std::int64_t col, const Tensor& box) {
+    for_boxes(w, piece, kPartElements, [&](std::int64_t row, std::int64_t col, const Tensor& box) {
       parts_.push_back({tensor, row, col, box});
     });
   });
@@ -95,8 +107,16 @@ std::int64_t CheckpointSave::buffer_bytes(const ModelTensors& weights,
   return bytes;
 }
 
-CheckpointSave::~CheckpointSave() {
-  if (thread_.joinable()) thread_.join();
+CheckpointSave::~CheckpointSave() { join(); }
+
+void CheckpointSave::join() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    hurry_ = true;
+  }
+  awaited_.notify_one();
+  thread_.join();
 }
 
 void CheckpointSave::write(std::size_t tensor, std::int64_t row, std::int64_t col,
@@ -110,7 +130,14 @@ void CheckpointSave::write(std::size_t tensor, std::int64_t row, std::int64_t co
 void CheckpointSave::write_in_background() {
   setpriority(PRIO_PROCESS, 0, kNiceness);  // on Linux, of the calling thread
   try {
-    for (const Part& part : parts_) write(part.tensor, part.row, part.col, part.box);
+    for (const Part& part : parts_) {
+      const double before = processor_seconds();
+      write(part.tensor, part.row, part.col, part.box);
+      std::unique_lock lock(mutex_);
+      awaited_.wait_for(lock,
+                        std::chrono::duration<double>(kPauses * (processor_seconds() - before)),
+                        [&] { return hurry_; });
+    }
     writer_.flush();
   } catch (const std::exception& e) {
     failure_ = e.what();
@@ -119,7 +146,7 @@ void CheckpointSave::write_in_background() {
 }
 
 void CheckpointSave::finish() {
-  if (thread_.joinable()) thread_.join();
+  join();
   for (const std::string& failure : team_.gather(failure_)) CHECK(failure.empty(), failure);
   writer_.commit();
 }

@@ -1,7 +1,9 @@
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -40,8 +42,8 @@ struct SavedGroup {
 /// returns; before, the checkpoints that were there are all there is.
 ///
 /// In the background, the constructor only copies this rank's part to main memory. A thread of low
-/// priority checks and writes it, without MPI or HDF5, while training goes on; the ranks meet again
-/// in finish().
+/// priority checks and writes it, without MPI or HDF5, while training goes on, and unhurriedly
+/// until somebody waits for it; the ranks meet again in finish().
 class CheckpointSave {
  public:
   /// Collective. `weights` gives the tensors' names and shapes. `buffer` is null to write
@@ -71,6 +73,7 @@ class CheckpointSave {
   };
   void write(std::size_t tensor, std::int64_t row, std::int64_t col, const Tensor& box);
   void write_in_background();
+  void join();
 
   const std::filesystem::path path_;
   ProcessGroup& team_;
@@ -79,6 +82,9 @@ class CheckpointSave {
   std::vector<Part> parts_;           // to be written in the background
   std::string failure_;               // why this rank's part cannot be saved
   std::atomic<bool> written_{false};  // set last
+  std::mutex mutex_;
+  std::condition_variable awaited_;
+  bool hurry_ = false;  // somebody waits for the thread; by mutex_
   std::thread thread_;
 };
 

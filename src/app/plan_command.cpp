@@ -23,10 +23,9 @@ namespace {
 using Parts = std::vector<std::pair<const char*, std::int64_t>>;
 
 Parts memory_parts(const RunPlan::Memory& m) {
-  return {
-      {"weights", m.weights},         {"gradients", m.gradients},     {"optimizer", m.optimizer},
-      {"activations", m.activations}, {"workspace", m.workspace},     {"sampling", m.sampling},
-      {"exchange", m.exchange},       {"save buffer", m.save_buffer}, {"runtime", m.runtime}};
+  return {{"weights", m.weights},         {"gradients", m.gradients}, {"optimizer", m.optimizer},
+          {"activations", m.activations}, {"workspace", m.workspace}, {"sampling", m.sampling},
+          {"exchange", m.exchange},       {"staging", m.staging},     {"runtime", m.runtime}};
 }
 Parts communication_parts(const RunPlan& p) {
   return {{"gradients", std::int64_t(p.gradient_bytes)},
@@ -133,7 +132,7 @@ void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
 void plan(const std::string& path, const PlanOptions& options) {
   const KnownConfig known = known_config(path, options.overrides);
   if (!options.sweep.empty()) return print_sweep(path, known, options);
-  const Machine machine = machine_for(known.config, options);
+  const Machine machine = machine_for(known.config, options, measured_flops(known.config, options));
   const RunPlan plan = plan_run(known.config, machine.ranks);
   if (options.json) {
     check_fits(plan, known.config, machine);

@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include <chrono>
-#include <cstring>
 
 #include "core/check.h"
 #include "model_io/tensor_io.h"
@@ -49,33 +48,16 @@ void for_pieces(const ModelTensors& weights, const std::vector<SavedGroup>& grou
   }
 }
 
-std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 }  // namespace
-
-SaveBuffer::~SaveBuffer() {
-  if (memory_) host_memory().release(memory_, bytes_);
-}
-
-std::byte* SaveBuffer::reserve(std::int64_t bytes) {
-  if (bytes > bytes_) {
-    if (memory_) host_memory().release(std::exchange(memory_, nullptr), bytes_);
-    bytes_ = 0;
-    memory_ = host_memory().allocate(bytes);
-    bytes_ = bytes;
-    std::memset(memory_, 0, std::size_t(bytes));  // no page is first touched during a save
-  }
-  return static_cast<std::byte*>(memory_);
-}
 
 CheckpointSave::CheckpointSave(const std::filesystem::path& path, const CheckpointInfo& info,
                                const ModelTensors& weights, const std::vector<SavedGroup>& groups,
-                               ProcessGroup& team, Ops& ops, SaveBuffer* buffer)
+                               ProcessGroup& team, Ops& ops, const Arena* staging)
     : path_(path),
       team_(team),
       tensors_(stored_tensors(weights, groups)),
       writer_(path, info, tensors_, team) {
-  if (!buffer) {
+  if (!staging) {
     for_pieces(weights, groups, [&](std::size_t tensor, const NamedWeight& w, const auto& piece) {
       for_host_boxes(w, piece, ops, [&](std::int64_t row, std::int64_t col, const Tensor& box) {
         write(tensor, row, col, box);
@@ -84,11 +66,11 @@ CheckpointSave::CheckpointSave(const std::filesystem::path& path, const Checkpoi
     written_ = true;
     return;
   }
-  std::byte* free = buffer->reserve(buffer_bytes(weights, groups));
+  Slot copy{0};
   for_pieces(weights, groups, [&](std::size_t tensor, const NamedWeight& w, WeightPiece piece) {
-    const Tensor host(static_cast<void*>(free), piece.values.shape, piece.values.dtype);
+    const Tensor host = (*staging)[copy];
+    ++copy.index;
     ops.copy(host, piece.values);
-    free += aligned(host.bytes());
     piece.values = host;
     for_boxes(w, piece, kPartElements, [&](std::int64_t row, std::int64_t col, const Tensor& box) {
       parts_.push_back({tensor, row, col, box});
@@ -98,13 +80,13 @@ CheckpointSave::CheckpointSave(const std::filesystem::path& path, const Checkpoi
   thread_ = std::thread([this] { write_in_background(); });
 }
 
-std::int64_t CheckpointSave::buffer_bytes(const ModelTensors& weights,
-                                          const std::vector<SavedGroup>& groups) {
-  std::int64_t bytes = 0;
-  for_pieces(weights, groups, [&](std::size_t, const NamedWeight&, const WeightPiece& piece) {
-    bytes += aligned(piece.values.bytes());
+Plan CheckpointSave::staging_plan(const ModelTensors& weights,
+                                  const std::vector<SavedGroup>& groups) {
+  Plan plan;
+  for_pieces(weights, groups, [&](std::size_t, const NamedWeight& w, const WeightPiece& piece) {
+    plan.add("checkpoint/" + w.name, piece.values.shape, piece.values.dtype);
   });
-  return bytes;
+  return plan;
 }
 
 CheckpointSave::~CheckpointSave() { join(); }

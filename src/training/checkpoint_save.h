@@ -15,22 +15,6 @@
 
 namespace lacuna {
 
-/// Main memory into which a rank copies what is saved in the background, for all saves of a run.
-class SaveBuffer {
- public:
-  SaveBuffer() = default;
-  ~SaveBuffer();
-  SaveBuffer(const SaveBuffer&) = delete;
-  SaveBuffer& operator=(const SaveBuffer&) = delete;
-  /// At least `bytes`, aligned to 64, which the kernel has provided already; what was there before
-  /// is lost. Error when it cannot be had.
-  std::byte* reserve(std::int64_t bytes);
-
- private:
-  void* memory_ = nullptr;
-  std::int64_t bytes_ = 0;
-};
-
 /// A group of a checkpoint, and this rank's part of it.
 struct SavedGroup {
   std::string name;  // as in StoredTensor
@@ -46,15 +30,14 @@ struct SavedGroup {
 /// until somebody waits for it; the ranks meet again in finish().
 class CheckpointSave {
  public:
-  /// Collective. `weights` gives the tensors' names and shapes. `buffer` is null to write
-  /// everything before the constructor returns; it is not used by another save before this one is
-  /// destroyed.
+  /// Collective. `weights` gives the tensors' names and shapes. `staging` is main memory of
+  /// staging_plan(), which no other save uses before this one is destroyed; null to write
+  /// everything before the constructor returns.
   CheckpointSave(const std::filesystem::path& path, const CheckpointInfo& info,
                  const ModelTensors& weights, const std::vector<SavedGroup>& groups,
-                 ProcessGroup& team, Ops& ops, SaveBuffer* buffer);
-  /// What a save of these groups takes of the buffer.
-  static std::int64_t buffer_bytes(const ModelTensors& weights,
-                                   const std::vector<SavedGroup>& groups);
+                 ProcessGroup& team, Ops& ops, const Arena* staging);
+  /// What a save of these groups copies.
+  static Plan staging_plan(const ModelTensors& weights, const std::vector<SavedGroup>& groups);
   /// Waits for the thread. Without finish() no file appears.
   ~CheckpointSave();
 

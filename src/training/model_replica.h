@@ -20,8 +20,6 @@ struct ModelReplica {
   /// Borrows the grid. Buckets hold `bucket_bytes` of gradients; of one data-parallel rank there is
   /// one. Throws UsageError when the model cannot be sharded over the tensor-parallel ranks.
   ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes);
-  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
-               const ZeroLayout& zero);
   ModelReplica(const ModelReplica&) = delete;
   ModelReplica& operator=(const ModelReplica&) = delete;
 
@@ -33,6 +31,10 @@ struct ModelReplica {
 
   /// Of gradients and what they are reduced into.
   std::int64_t gradient_bytes() const;
+
+ private:
+  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
+               const ZeroLayout& zero);
 };
 
 }  // namespace lacuna

@@ -80,7 +80,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
   if (place == Place::host && c.train.async_checkpoint)
-    memory.save_buffer = elements / data * saved_bytes(c);
+    memory.staging = elements / data * saved_bytes(c);
   memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }

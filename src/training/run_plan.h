@@ -22,11 +22,11 @@ struct RunPlan {
     // Estimates, on GPUs: the CUDA context with the kernels' code, the libraries' workspaces, and
     // what NCCL allocates for each communicator.
     std::int64_t runtime = 0;
-    std::int64_t save_buffer =
-        0;  // of train.async_checkpoint; of a GPU's rank in main memory, so 0
+    // Of train.async_checkpoint, on CPUs; a GPU's rank has it in main memory, which is not counted.
+    std::int64_t staging = 0;
     std::int64_t total() const {
       return weights + gradients + optimizer + activations + workspace + sampling + exchange +
-             runtime + save_buffer;
+             runtime + staging;
     }
   };
 

@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "checkpoint/checkpoint_config.h"
@@ -76,8 +77,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   log_setup();
   GemmTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(replica_.gradients);
-  if (config_.train.async_checkpoint)
-    save_buffer_.reserve(CheckpointSave::buffer_bytes(replica_.weights, updater_->saved()));
+  if (config_.train.async_checkpoint) allocate_staging();
   const double peak =
       options.matmul_peak > 0
           ? options.matmul_peak
@@ -194,6 +194,7 @@ void Trainer::write_trace(const Trace& trace, double loss) {
 
 void Trainer::check_bad_steps(const StepResult& result) {
   bad_in_a_row_ = result.skipped ? bad_in_a_row_ + 1 : 0;
+  if (bad_in_a_row_ == config_.train.max_bad_steps) finish_save();  // it is of a good step
   CHECK(bad_in_a_row_ < config_.train.max_bad_steps, "the loss or gradient was not finite in ",
         counted(bad_in_a_row_, "step"), " in a row, the last being step ", state_.step,
         " (train.max_bad_steps = ", config_.train.max_bad_steps, ")", advice_after_bad_steps());
@@ -211,6 +212,16 @@ void Trainer::validate() {
   validated_step_ = state_.step;
 }
 
+void Trainer::allocate_staging() {
+  staging_ = std::make_unique<Arena>(
+      host_memory(), CheckpointSave::staging_plan(replica_.weights, updater_->saved()));
+  // Written to here, so that no page is first touched, and zeroed by the kernel, during a save.
+  for (int i = 0; i < int(staging_->plan().entries().size()); ++i) {
+    const Tensor t = (*staging_)[Slot{i}];
+    std::memset(t.data, 0, std::size_t(t.bytes()));
+  }
+}
+
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
   finish_save();
@@ -219,11 +230,10 @@ void Trainer::save() {
   if (first_rank()) updater_->save_companion(path);
   saving_ = std::make_unique<CheckpointSave>(
       path, checkpoint_info(state_, config_, data_.file.tokenizer_json(), imported_),
-      replica_.weights, updater_->saved(), team_, ops_,
-      config_.train.async_checkpoint ? &save_buffer_ : nullptr);
+      replica_.weights, updater_->saved(), team_, ops_, staging_.get());
   saved_step_ = state_.step;
   if (log_) log_->checkpoint(stopwatch.seconds());
-  if (!config_.train.async_checkpoint) finish_save();
+  if (!staging_) finish_save();
 }
 
 /// Only now is the checkpoint before it one too many.

@@ -94,6 +94,7 @@ class Trainer {
   void validate();
   void save();
   void finish_save();
+  void allocate_staging();
 
   // Each may borrow those above it.
   Ops& ops_;
@@ -114,7 +115,7 @@ class Trainer {
   std::int64_t steps_ = 0;                       // of the whole run
   std::map<std::string, std::string> imported_;  // what an import kept for export
   std::filesystem::path checkpoint_;             // the newest
-  SaveBuffer save_buffer_;
+  std::unique_ptr<Arena> staging_;  // of checkpoints that are saved in the background; or null
   std::unique_ptr<CheckpointSave> saving_;  // under way, of saved_step_
   std::int64_t saved_step_ = -1, validated_step_ = -1, bad_in_a_row_ = 0;
   std::unique_ptr<RunLog> log_;  // rank 0's

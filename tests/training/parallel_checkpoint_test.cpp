@@ -33,15 +33,6 @@ std::map<std::string, std::string> contents(const std::string& path) {
   return all;
 }
 
-std::unique_ptr<CheckpointSave> begin_save(const std::string& path, const Trainer& trainer,
-                                           DeviceMesh& grid, ProcessGroup& team, Ops& ops,
-                                           SaveBuffer* buffer) {
-  return std::make_unique<CheckpointSave>(
-      path, checkpoint_info(trainer.state(), trainer.config(), "", {}), trainer.weights(),
-      saved_groups(trainer.weights(), trainer.updater().optimizer(), parts(trainer, grid)), team,
-      ops, buffer);
-}
-
 class ManyRankCheckpoints : public ::testing::Test {
  protected:
   /// A run of one rank, stopped after three steps; of rank 0, for all to see.
@@ -85,13 +76,16 @@ void ManyRankCheckpoints::hold_what_one_ranks_file_holds() {
     ASSERT_EQ(trainer.state().step, 3);
     RankProcessGroup team(grid.world());
     // The second one is written while training goes on: a step later it is of the third step still.
-    SaveBuffer memory;
-    for (SaveBuffer* buffer : {static_cast<SaveBuffer*>(nullptr), &memory}) {
+    const auto groups =
+        saved_groups(trainer.weights(), trainer.updater().optimizer(), parts(trainer, grid));
+    const Arena memory(host_memory(), CheckpointSave::staging_plan(trainer.weights(), groups));
+    for (const Arena* staging : {static_cast<const Arena*>(nullptr), &memory}) {
       const std::string copy = run_.path(str("copy-", number_++, ".h5"));
-      const auto saving = begin_save(copy, trainer, grid, team, run_.ops, buffer);
-      if (buffer) trainer.step();
+      CheckpointSave saving(copy, checkpoint_info(trainer.state(), trainer.config(), "", {}),
+                            trainer.weights(), groups, team, run_.ops, staging);
+      if (staging) trainer.step();
       EXPECT_FALSE(std::filesystem::exists(copy));
-      saving->finish();
+      saving.finish();
       auto found = contents(copy);
       EXPECT_EQ(parse_config(found["@config"], copy), trainer.config());
       for (const char* differs : {"@config", "@attributes_crc32c"})

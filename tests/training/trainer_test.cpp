@@ -255,6 +255,24 @@ TEST(Trainer, StopsAfterSeveralBadStepsInARow) {
   EXPECT_FALSE(fs::exists(run.output("checkpoints")));
 }
 
+// Of the good step before them, though it may be under way in the background when they end the run.
+TEST(Trainer, BadStepsLeaveTheCheckpointBeforeThem) {
+  for (const bool async : {false, true}) {
+    TinyRun run;
+    run.config.train.async_checkpoint = async;
+    run.config.train.checkpoint_every = 1;
+    run.config.train.max_bad_steps = 1;
+    run.config.optimizer.learning_rate = 1e30;  // the first update leaves no finite product
+    run.config.optimizer.warmup_steps = 0;
+    run.config.optimizer.schedule = Schedule::constant;
+    const fs::path good = checkpoint_path(run.config.train.output, 1);
+    const std::string error = error_of([&] { run.trainer().run(); });
+    EXPECT_TRUE(contains(error, "not finite in 1 step in a row"));
+    EXPECT_TRUE(contains(error, "going on from " + good.string()));
+    CheckpointReader(good).verify();
+  }
+}
+
 TEST(Trainer, WeightsThatAreNotFiniteAreNotSaved) {
   TinyRun run;
   run.config.train.checkpoint_every = 1;
@@ -293,11 +311,12 @@ TEST(Trainer, SavesInTheBackground) {
   run.config.train.async_checkpoint = true;
   {
     const Trainer trainer = run.trainer();
-    const std::int64_t planned = plan_run(trainer.config(), 1).memory.save_buffer,
-                       taken = CheckpointSave::buffer_bytes(
-                           trainer.weights(),
-                           saved_groups(trainer.weights(), trainer.updater().optimizer(),
-                                        {{0, trainer.weights().flat().count()}}));
+    const std::int64_t planned = plan_run(trainer.config(), 1).memory.staging,
+                       taken = CheckpointSave::staging_plan(
+                                   trainer.weights(),
+                                   saved_groups(trainer.weights(), trainer.updater().optimizer(),
+                                                {{0, trainer.weights().flat().count()}}))
+                                   .bytes();
     EXPECT_NEAR(double(planned), double(taken), 0.02 * double(taken));
   }
   std::vector<std::string> files[2];

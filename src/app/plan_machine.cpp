@@ -16,7 +16,14 @@ constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
 
 }  // namespace
 
-Machine machine_for(const Config& config, const PlanOptions& options) {
+double measured_flops(const Config& config, const PlanOptions& options) {
+  if (options.tflops || config.compute.device != DeviceKind::cpu) return 0;
+  const std::unique_ptr<Ops> ops =
+      make_ops(word_of(DeviceKind::cpu), {.threads = int(config.compute.threads)});
+  return measure_matmul_peak(*ops, type_of(config.compute.dtype));
+}
+
+Machine machine_for(const Config& config, const PlanOptions& options, double measured) {
   Machine m;
   const bool host = config.compute.device == DeviceKind::cpu;
   if (options.memory) m.memory = std::int64_t(*options.memory);
@@ -38,9 +45,7 @@ Machine machine_for(const Config& config, const PlanOptions& options) {
     m.flops = *options.tflops * 1e12;
     m.flops_source = "given";
   } else if (host) {
-    const int threads = int(config.compute.threads);
-    const std::unique_ptr<Ops> ops = make_ops(word_of(DeviceKind::cpu), {.threads = threads});
-    m.flops = measure_matmul_peak(*ops, type_of(config.compute.dtype)) / (threads > 0 ? 1 : here);
+    m.flops = measured / (config.compute.threads > 0 ? 1 : here);
     m.flops_source = "what GEMMs reach here";
   }
   if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;

@@ -36,7 +36,11 @@ struct Machine {
   int nodes() const { return (ranks + per_node - 1) / per_node; }
 };
 
-Machine machine_for(const Config& config, const PlanOptions& options);
+/// FLOP/s that GEMMs reach on this machine, which takes a moment to measure; 0 where nothing asks:
+/// on GPUs, and where the options say.
+double measured_flops(const Config& config, const PlanOptions& options);
+/// `measured` by measured_flops().
+Machine machine_for(const Config& config, const PlanOptions& options, double measured);
 StepTime step_time(const RunPlan& plan, const Machine& machine);
 /// That all ranks together are trained on in a step.
 double tokens_of(const Config& config);

@@ -36,10 +36,10 @@ struct Row {
   bool fits() const { return refusal.empty() && plan.memory.total() <= machine.memory; }
 };
 
-Row row_of(const Config& config, PlanOptions options, int ranks) {
+Row row_of(const Config& config, PlanOptions options, double measured, int ranks) {
   options.ranks = ranks;
   Row row{.ranks = ranks,
-          .machine = machine_for(config, options),
+          .machine = machine_for(config, options, measured),
           .plan = {},
           .time = {},
           .refusal = {}};
@@ -77,9 +77,10 @@ void print_row(const Row& row, const KnownConfig& known) {
 }  // namespace
 
 void print_sweep(const std::string& path, const KnownConfig& known, const PlanOptions& options) {
+  const std::vector<int> numbers = numbers_of(options.sweep);
+  const double measured = measured_flops(known.config, options);
   std::vector<Row> rows;
-  for (const int ranks : numbers_of(options.sweep))
-    rows.push_back(row_of(known.config, options, ranks));
+  for (const int ranks : numbers) rows.push_back(row_of(known.config, options, measured, ranks));
   if (options.json) {
     for (const Row& row : rows) {
       nlohmann::ordered_json json = {{"config", path}, {"ranks", row.ranks}};

@@ -57,13 +57,8 @@ class GzipSource final : public ByteSource {
   }
 
  private:
-  /// After the first member: another one, or zeros that fill up a block of a tape, as gzip has it.
+  /// After a member: another one, or zeros that fill up a block of a tape, as gzip has it.
   bool begin_member() {
-    if (first_) {
-      first_ = false;
-      between_members_ = false;
-      return true;
-    }
     const std::string_view head = in_->ahead(kGzip.size());
     if (head.front() == '\0') return false;
     CHECK(head.starts_with(kGzip), in_->name(), ": other data follow its gzip data, at byte ",
@@ -75,7 +70,7 @@ class GzipSource final : public ByteSource {
 
   std::shared_ptr<ByteReader> in_;
   z_stream stream_{};
-  bool between_members_ = true, first_ = true;
+  bool between_members_ = false;  // the first has begun: its first bytes told that it is gzip
 };
 
 class ZstdSource final : public ByteSource {

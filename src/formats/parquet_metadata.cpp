@@ -238,38 +238,38 @@ Column find_column(std::string_view footer, std::int64_t file_bytes, const std::
 PageHeader parse_page_header(std::string_view bytes, const std::string& file) {
   ThriftReader in(bytes, file);
   PageHeader h;
-  std::int32_t kind = -1, nulls = 0;
-  bool said[4] = {};
-  const auto values = [&](Field f) { h.values = in.integer32(f); };
-  const auto encoding = [&](Field f) { h.encoding = Encoding(in.integer32(f)); };
+  std::int32_t kind = -1, described = -1, nulls = 0;
   const auto data = [&](Field f) {
-    if (f.id == 1)
-      values(f);
-    else if (f.id == 2)
-      encoding(f);
-    else if (f.id == 3)
-      h.levels_encoding = Encoding(in.integer32(f));
-    else
-      in.skip(f);
+    switch (f.id) {
+      case 1:
+        h.values = in.integer32(f);
+        break;
+      case 2:
+        h.encoding = Encoding(in.integer32(f));
+        break;
+      case 3:
+        h.levels_encoding = Encoding(in.integer32(f));
+        break;
+      default:
+        in.skip(f);
+    }
   };
-  const auto dictionary = [&](Field f) {
-    if (f.id == 1)
-      values(f);
-    else if (f.id == 2)
-      encoding(f);
+  const auto dictionary = [&](Field f) {  // its third field is another one
+    if (f.id < 3)
+      data(f);
     else
       in.skip(f);
   };
   const auto data_v2 = [&](Field f) {
     switch (f.id) {
       case 1:
-        values(f);
+        h.values = in.integer32(f);
         break;
       case 2:
         nulls = in.integer32(f);
         break;
       case 4:
-        encoding(f);
+        h.encoding = Encoding(in.integer32(f));
         break;
       case 5:
         h.definition_bytes = in.integer32(f);
@@ -284,8 +284,16 @@ PageHeader parse_page_header(std::string_view bytes, const std::string& file) {
         in.skip(f);
     }
   };
+  const auto describe = [&](PageKind of, const auto& visit) {
+    described = std::int32_t(of);
+    in.fields(visit);
+  };
   in.fields([&](Field f) {
-    const bool nested = f.type == ThriftReader::structure;
+    if (f.type == ThriftReader::structure) {
+      if (f.id == 5) return describe(PageKind::data, data);
+      if (f.id == 7) return describe(PageKind::dictionary, dictionary);
+      if (f.id == 8) return describe(PageKind::data_v2, data_v2);
+    }
     switch (f.id) {
       case 1:
         kind = in.integer32(f);
@@ -299,27 +307,13 @@ PageHeader parse_page_header(std::string_view bytes, const std::string& file) {
       case 4:
         h.crc = std::uint32_t(in.integer32(f));
         break;
-      case 5:
-        if (!nested) return in.skip(f);
-        said[0] = true;
-        in.fields(data);
-        break;
-      case 7:
-        if (!nested) return in.skip(f);
-        said[2] = true;
-        in.fields(dictionary);
-        break;
-      case 8:
-        if (!nested) return in.skip(f);
-        said[3] = true;
-        in.fields(data_v2);
-        break;
       default:
         in.skip(f);
     }
   });
   CHECK_INTACT(kind >= 0 && kind <= 3 && h.bytes >= 0 && h.unpacked_bytes >= 0 && h.values >= 0 &&
-                   (kind == 1 || said[kind]) && nulls >= 0 && nulls <= h.values,
+                   (PageKind(kind) == PageKind::index || kind == described) && nulls >= 0 &&
+                   nulls <= h.values,
                file, ": damaged: a page's header contradicts itself");
   h.kind = PageKind(kind);
   if (h.kind == PageKind::data_v2)

@@ -9,12 +9,12 @@
 #include "checkpoint/checkpoint.h"
 #include "core/atomic_file.h"
 #include "core/text.h"
-#include "data/token_file.h"
 #include "kernels/backend.h"
 #include "tests/app/byte_tokenizer.h"
 #include "tests/app/device_runs.h"
 #include "tests/app/mpirun.h"
 #include "tests/app/program.h"
+#include "tests/app/ranked_run.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -26,64 +26,17 @@ using testing::error_lines;
 using testing::Folder;
 using testing::mpirun;
 using testing::Program;
+using testing::RankedRun;
 
 using Words = std::vector<std::string>;
 
-class ParallelPretrain : public ::testing::Test {
+class ParallelPretrain : public RankedRun {
  protected:
-  void SetUp() override {
-    TokenFileWriter writer(folder_ / "data.h5", {20, 19, 18, ""});
-    std::vector<std::int32_t> tokens;
-    for (int i = 0; i < 2000; ++i) tokens.push_back(i * i % 18);
-    writer.append(tokens);
-    writer.end_document();
-    writer.finish();
-    writer.commit();
-    config_ = folder_.write("c.toml", R"([model]
-num_layers = 1
-hidden_size = 16
-num_heads = 4
-intermediate_size = 16
-max_seq_length = 16
-[data]
-train = ")" + folder_ / "data.h5" + R"("
-sequence_length = 16
-[train]
-output = ")" + run_ + R"("
-steps = 100000000
-batch_size = 8
-micro_batch_size = 2
-log_every = 1
-checkpoint_every = 0
-[optimizer]
-warmup_steps = 0
-decay_steps = 0
-[parallel]
-timeout = 60
-[compute]
-threads = 1
-)");
-  }
   std::unique_ptr<Program> start(int ranks, const Words& settings, bool resume = false) const {
     Words words = {"pretrain", "--config", config_};
     for (const std::string& s : settings) words.insert(words.end(), {"--set", s});
     if (resume) words.emplace_back("--resume");
     return std::make_unique<Program>(words, RLIM_INFINITY, "", mpirun(ranks));
-  }
-  /// The processes of a job, by rank.
-  static std::map<int, pid_t> ranks_of(const Program& job) {
-    std::map<int, pid_t> ranks;
-    const std::string tasks = str("/proc/", job.process(), "/task");
-    for (const auto& task : fs::directory_iterator(tasks)) {
-      std::istringstream children(read_file(task.path() / "children"));
-      for (pid_t child = 0; children >> child;) {
-        const std::string environment = read_file(str("/proc/", child, "/environ"));
-        const std::string name = "OMPI_COMM_WORLD_RANK=";
-        if (const auto at = environment.find(name); at != std::string::npos)
-          ranks[std::atoi(environment.c_str() + at + name.size())] = child;
-      }
-    }
-    return ranks;
   }
   Words checkpoints(const std::string& extension = ".h5") const {
     Words names;
@@ -96,9 +49,6 @@ threads = 1
   std::int64_t newest_step() const {
     return CheckpointReader(newest_valid_checkpoint(run_).value()).info().step;
   }
-  Folder folder_;
-  const std::string run_ = folder_ / "run";
-  std::string config_;
 };
 
 // As Slurm does before a time limit: every rank gets the signal.

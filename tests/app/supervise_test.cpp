@@ -8,9 +8,9 @@
 #include <sstream>
 
 #include "checkpoint/checkpoint.h"
-#include "data/token_file.h"
 #include "tests/app/mpirun.h"
 #include "tests/app/program.h"
+#include "tests/app/ranked_run.h"
 #include "tests/support/support.h"
 
 namespace lacuna {
@@ -21,6 +21,7 @@ using testing::contains;
 using testing::Folder;
 using testing::mpirun;
 using testing::Program;
+using testing::RankedRun;
 
 using Words = std::vector<std::string>;
 
@@ -107,43 +108,15 @@ TEST(Supervise, SparesTakeThePlaceOfHostsThatDoNotAnswer) {
   EXPECT_TRUE(contains(read_file(folder / "output"), "two does not answer: left out"));
 }
 
-class SupervisedRun : public ::testing::Test {
+class SupervisedRun : public RankedRun {
  protected:
-  void SetUp() override {
-    TokenFileWriter writer(folder_ / "data.h5", {20, 19, 18, ""});
-    std::vector<std::int32_t> tokens;
-    for (int i = 0; i < 2000; ++i) tokens.push_back(i * i % 18);
-    writer.append(tokens);
-    writer.end_document();
-    writer.finish();
-    writer.commit();
-    config_ = folder_.write("c.toml", R"([model]
-num_layers = 1
-hidden_size = 16
-num_heads = 4
-intermediate_size = 16
-max_seq_length = 16
-[data]
-train = ")" + folder_ / "data.h5" + R"("
-sequence_length = 16
-[train]
-batch_size = 8
-micro_batch_size = 2
-log_every = 1
-checkpoint_every = 20
-async_checkpoint = true
-[compute]
-threads = 1
-)");
-  }
   Words pretrain(const std::string& run, int steps) const {
-    return {"pretrain",
-            "--config",
-            config_,
-            "--set",
-            "train.output=" + run,
-            "--set",
-            str("train.steps=", steps)};
+    Words words = {"pretrain", "--config", config_};
+    for (const std::string& setting :
+         {"train.output=" + run, str("train.steps=", steps),
+          std::string("train.checkpoint_every=20"), std::string("train.async_checkpoint=true")})
+      words.insert(words.end(), {"--set", setting});
+    return words;
   }
   static Words supervised(const std::string& run, int ranks) {
     Words words = {kScript, "--run", run, "--wait", "0", "--"};
@@ -151,30 +124,6 @@ threads = 1
     words.insert(words.end(), launcher.begin(), launcher.end());
     return words;
   }
-  /// The processes of a run that rank `rank` is among: at most one, but for moments.
-  static std::vector<pid_t> rank_of(const std::string& run, int rank) {
-    std::vector<pid_t> found;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string name = entry.path().filename();
-      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-      std::string command, environment;
-      try {
-        command = read_file(entry.path() / "cmdline");
-        environment = read_file(entry.path() / "environ");
-      } catch (const Error&) {
-        continue;  // gone, or another user's
-      }
-      if (contains(command, "train.output=" + run) &&
-          contains(environment, str("OMPI_COMM_WORLD_RANK=", rank) + '\0'))
-        found.push_back(std::atoi(name.c_str()));
-    }
-    return found;
-  }
-  std::string checkpoint(const std::string& run) const {
-    return newest_valid_checkpoint(run).value().string();
-  }
-  Folder folder_;
-  std::string config_;
 };
 
 TEST_F(SupervisedRun, FiveKillsEndInTheBitsOfNone) {
@@ -188,20 +137,21 @@ TEST_F(SupervisedRun, FiveKillsEndInTheBitsOfNone) {
   for (std::size_t saved = 0; kills < 5 && job.running();) {
     const auto names = fs::exists(killed) ? saved_checkpoints(killed) : std::vector<fs::path>();
     const std::size_t step = names.empty() ? 0 : std::size_t(step_of_name(names[0].filename()));
-    const auto ranks = rank_of(killed, kills % 2);
+    const auto ranks = ranks_of(job);
     // Each time after a checkpoint more, so that five fall into the run.
-    if (step > saved && !ranks.empty()) {
-      kill(ranks[0], SIGKILL);
+    if (step > saved && ranks.size() == 2) {
+      kill(ranks.at(kills % 2), SIGKILL);
       saved = step;
       ++kills;
-      while (job.running() && !rank_of(killed, 0).empty())
+      while (job.running() && !ranks_of(job).empty())
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   ASSERT_EQ(kills, 5) << job.err();
   EXPECT_EQ(job.wait(), 0) << job.err();
-  const CheckpointReader a(checkpoint(quiet)), b(checkpoint(killed));
+  const CheckpointReader a(newest_valid_checkpoint(quiet).value()),
+      b(newest_valid_checkpoint(killed).value());
   ASSERT_EQ(a.info().step, steps);
   ASSERT_EQ(b.info().step, steps);
   EXPECT_EQ(a.info().tokens, b.info().tokens);
@@ -216,8 +166,7 @@ TEST_F(SupervisedRun, FiveKillsEndInTheBitsOfNone) {
 }
 
 TEST_F(SupervisedRun, AskedToStopItSavesAndStartsNothing) {
-  const std::string run = folder_ / "run";
-  Program job(pretrain(run, 100000000), RLIM_INFINITY, "", supervised(run, 2));
+  Program job(pretrain(run_, 100000000), RLIM_INFINITY, "", supervised(run_, 2));
   job.wait_for("step 3/");
   job.send(SIGTERM);
   EXPECT_EQ(job.wait(), 0) << job.err();

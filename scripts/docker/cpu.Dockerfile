@@ -14,7 +14,8 @@ RUN cmake --preset cpu -DLACUNA_TESTS=OFF \
 FROM debian:12-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends \
-      openmpi-bin libhdf5-openmpi-103-1 libtomlplusplus3 libpcre2-8-0 zlib1g libzstd1 libsnappy1v5 libbrotli1 liblz4-1 libopenblas0-pthread \
+      openmpi-bin libhdf5-openmpi-103-1 libtomlplusplus3 libpcre2-8-0 libopenblas0-pthread \
+      zlib1g libzstd1 libsnappy1v5 libbrotli1 liblz4-1 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home lacuna
 COPY --from=build /lacuna/build/cpu/bin/lacuna /usr/local/bin/

@@ -17,7 +17,8 @@ RUN cmake --preset cuda -DLACUNA_TESTS=OFF \
 FROM nvidia/cuda:${CUDA}-base-ubuntu24.04
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends \
-      openmpi-bin libhdf5-openmpi-103-1t64 libtomlplusplus3t64 libpcre2-8-0 zlib1g libzstd1 libsnappy1v5 libbrotli1 liblz4-1 libopenblas0-pthread \
+      openmpi-bin libhdf5-openmpi-103-1t64 libtomlplusplus3t64 libpcre2-8-0 libopenblas0-pthread \
+      zlib1g libzstd1 libsnappy1v5 libbrotli1 liblz4-1 \
       libcublas-13-0 libnccl2 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home lacuna

@@ -36,14 +36,19 @@ TEST(Buckets, RefuseWhatCannotBeCut) {
   EXPECT_THROW(Buckets(32, 0, 32), Error);
 }
 
-// However a model is cut, the owners' pieces are every element of every weight once.
-void expect_every_element_once(bool units) {
+ModelConfig small_model() {
   ModelConfig config;
   config.vocab_size = 19;
   config.num_layers = 2;
   config.hidden_size = 12;
   config.num_heads = 2;
   config.intermediate_size = 20;
+  return config;
+}
+
+// However a model is cut, the owners' pieces are every element of every weight once.
+void expect_every_element_once(bool units) {
+  const ModelConfig config = small_model();
   constexpr int kRanks = 3;
   const ModelTensors weights(host_memory(), config, "weights", DType::f32, {},
                              {Buckets::multiple(kRanks), units});
@@ -80,12 +85,7 @@ TEST(OptimizerShard, HaveEveryElementOnce) {
 
 // Parts of two ranks in two buckets, found by where they lie in the model.
 TEST(OptimizerShard, FindsItsElements) {
-  ModelConfig config;
-  config.vocab_size = 19;
-  config.num_layers = 2;
-  config.hidden_size = 12;
-  config.num_heads = 2;
-  config.intermediate_size = 20;
+  const ModelConfig config = small_model();
   const ModelTensors weights(host_memory(), config, "weights", DType::f32, {}, {64});
   for (std::int64_t i = 0; i < weights.flat().count(); ++i)
     weights.flat().as<float>()[i] = float(i);

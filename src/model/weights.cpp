@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 #include "model/weight_layout.h"
 
@@ -13,26 +12,24 @@ namespace {
 // bytes of the narrowest float.
 constexpr std::int64_t kAlignedElements = 32;
 
+int block_of(const WeightLayout& layout, const WeightLayout::Pack& pack) {
+  return layout.weights[pack.first].block;
+}
+
 /// Where packed tensors begin in flat(), in elements, and its units.
 struct PackPlaces {
   std::vector<std::int64_t> begins;
   std::vector<FlatRange> units;
 
-  PackPlaces(const WeightLayout& layout, const FlatLayout& flat) {
-    const std::int64_t unit = std::lcm(kAlignedElements, flat.multiple);
-    const auto aligned = [](std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; };
-    std::int64_t end = 0;
-    std::optional<int> before;
-    for (const WeightLayout::Pack& pack : layout.packs) {
-      const int block = layout.weights[pack.first].block;
-      const bool begins_unit = block != before;
-      before = block;
-      end = aligned(end, begins_unit && flat.aligned_units ? unit : kAlignedElements);
-      if (begins_unit) units.push_back({end, 0});
-      begins.push_back(end);
-      end += pack.shape.count();
+  /// `whole`: the plan of whole tensors, which has an entry for each of them.
+  PackPlaces(const WeightLayout& layout, const Plan& whole) {
+    const std::int64_t size = size_of(whole.entries().front().dtype);
+    for (std::size_t i = 0; i < layout.packs.size(); ++i) {
+      begins.push_back(whole.entries()[i].offset / size);
+      if (i == 0 || block_of(layout, layout.packs[i]) != block_of(layout, layout.packs[i - 1]))
+        units.push_back({begins.back(), 0});
     }
-    end = aligned(end, unit);
+    std::int64_t end = whole.bytes() / size;
     for (auto u = units.rbegin(); u != units.rend(); end = u++->begin) u->size = end - u->begin;
   }
 };
@@ -94,10 +91,10 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
     : blocks(std::size_t(std::max<std::int64_t>(0, config.num_layers))),
       share_(share),
       extent_(extent),
-      units_(units_of(config, share, flat_layout)),
       arena_(memory, plan(config, kind, dtype, share, flat_layout, extent)) {
   const WeightLayout layout(config, share);
-  const PackPlaces places(layout, flat_layout);
+  const PackPlaces places(layout, plan(config, kind, dtype, share, flat_layout));
+  units_ = places.units;
   int slot = 0;  // one for each packed tensor
   for (const WeightLayout::Pack& pack : layout.packs) {
     const std::int64_t begin = places.begins[std::size_t(slot)];
@@ -138,25 +135,24 @@ Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DTyp
   const WeightLayout layout(config, share);
   CHECK(extent == Extent::whole || flat_layout.aligned_units, kind, ": windows need aligned units");
   const std::int64_t unit = std::lcm(kAlignedElements, flat_layout.multiple);
+  const auto per_block =
+      std::count_if(layout.packs.begin(), layout.packs.end(),
+                    [&](const WeightLayout::Pack& pack) { return block_of(layout, pack) == 0; });
   Plan plan;
-  std::vector<Slot> taken_turns_in;  // of the packs of the first two blocks
-  std::size_t in_block = 0, per_block = 0;
-  int before = -1;
+  int before = -1;  // the block of the pack before
   for (const WeightLayout::Pack& pack : layout.packs) {
-    const int block = layout.weights[pack.first].block;
-    in_block = block == before ? in_block + 1 : 0;
-    const bool begins = block != before;
-    before = block;
+    const int block = block_of(layout, pack);
     const std::string name = str(kind, "/", pack.name);
     if (extent == Extent::windows && block >= 2) {
-      per_block = taken_turns_in.size() / 2;
-      plan.alias(taken_turns_in[std::size_t(block % 2) * per_block + in_block], name, pack.shape,
-                 dtype);
-      continue;
+      const Slot of_block_before_last{int(plan.entries().size()) - 2 * int(per_block)};
+      plan.alias(of_block_before_last, name, pack.shape, dtype);
+    } else {
+      const bool begins_unit = block != before;
+      plan.align((begins_unit && flat_layout.aligned_units ? unit : kAlignedElements) *
+                 size_of(dtype));
+      plan.add(name, pack.shape, dtype);
     }
-    plan.align((begins && flat_layout.aligned_units ? unit : kAlignedElements) * size_of(dtype));
-    const Slot slot = plan.add(name, pack.shape, dtype);
-    if (block >= 0 && block < 2) taken_turns_in.push_back(slot);
+    before = block;
   }
   plan.align(unit * size_of(dtype));
   return plan;
@@ -164,8 +160,8 @@ Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DTyp
 
 std::vector<FlatRange> ModelTensors::units_of(const ModelConfig& config, TensorParallelShard share,
                                               FlatLayout flat_layout) {
-  check_trainable(config);
-  return PackPlaces(WeightLayout(config, share), flat_layout).units;
+  const Plan whole = plan(config, "", DType::f32, share, flat_layout);
+  return PackPlaces(WeightLayout(config, share), whole).units;
 }
 
 Tensor ModelTensors::flat() const {

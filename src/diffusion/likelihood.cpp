@@ -156,9 +156,7 @@ void LikelihoodEstimator::make_room(std::int64_t rows) {
 void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask,
                               std::size_t number, std::size_t sample) {
   if (mask.positions.empty()) return;  // its estimate is 0
-  const bool first = needs_first_token(text);
-  make_room(std::int64_t(text.tokens.size()) + int(first));
-  if (first) batch_.tokens.push_back(std::int32_t(config_.eos_token));
+  make_room(std::int64_t(text.tokens.size()));
   const auto start = std::int32_t(batch_.tokens.size());
   batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
   for (const std::int32_t position : mask.positions) {
@@ -172,10 +170,8 @@ void LikelihoodEstimator::add(const PromptedText& text, const ResponseMask& mask
 }
 
 void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t number) {
-  const bool first = needs_first_token(text);
   const std::size_t n = text.tokens.size();
-  make_room(std::int64_t(n) + int(first));
-  if (first) batch_.tokens.push_back(std::int32_t(config_.eos_token));
+  make_room(std::int64_t(n));
   const auto start = std::int32_t(batch_.tokens.size());
   batch_.tokens.insert(batch_.tokens.end(), text.tokens.begin(), text.tokens.end());
   for (auto i = std::size_t(text.prompt); i < n; ++i) {
@@ -186,9 +182,8 @@ void LikelihoodEstimator::add_causal(const PromptedText& text, std::size_t numbe
   parts_.push_back({number, 0, 1, std::int64_t(n) - text.prompt});
 }
 
-void LikelihoodEstimator::add_blocks(const PromptedText& scored, const LikelihoodOptions& options,
+void LikelihoodEstimator::add_blocks(const PromptedText& text, const LikelihoodOptions& options,
                                      std::size_t number, std::int64_t name) {
-  const PromptedText text = with_first_token(scored);
   const auto tokens = std::int64_t(text.tokens.size()),
              noisy = tokens - text.prompt / config_.block_size * config_.block_size;
   const auto samples = std::int64_t(estimates_[number].size());
@@ -235,16 +230,15 @@ std::int64_t LikelihoodEstimator::add_block_masks(const PromptedText& text,
   return std::int64_t(batch_.rows.size() - before);
 }
 
-std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& scored,
+std::int64_t LikelihoodEstimator::exact_masks(const PromptedText& text,
                                               const LikelihoodOptions& options) const {
   if (config_.attention == Attention::causal) return 1;
   if (options.form != MaskForm::mask_count) return 0;
-  if (config_.attention == Attention::bidirectional) return scored.response() == 1 ? 1 : 0;
+  if (config_.attention == Attention::bidirectional) return text.response() == 1 ? 1 : 0;
   // The first block may have fewer tokens to mask, and the last.
-  const std::int64_t first = needs_first_token(scored), size = config_.block_size,
-                     tokens = first + std::int64_t(scored.tokens.size());
+  const std::int64_t size = config_.block_size, tokens = std::int64_t(text.tokens.size());
   std::int64_t most = 0;
-  for (std::int64_t begin = first + scored.prompt; begin < tokens;) {
+  for (std::int64_t begin = text.prompt; begin < tokens;) {
     const std::int64_t end = std::min(tokens, (begin / size + 1) * size);
     most = std::max(most, end - begin);
     begin = end;
@@ -321,7 +315,7 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
     for (std::size_t i = results.size(); i < end; ++i) {
       Likelihood result = summarise(std::exchange(estimates_[i], {}), options.stratified);
       result.tokens = response(i);
-      if (exact_masks(texts[i], options) > 0) result.standard_error = 0;
+      if (exact_masks(with_first_token(texts[i]), options) > 0) result.standard_error = 0;
       results.push_back(result);
       if (observe) observe(i, result);
     }
@@ -329,15 +323,16 @@ std::vector<Likelihood> LikelihoodEstimator::score(const std::vector<PromptedTex
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::int64_t number = first_text + std::int64_t(i);
     check(texts[i], number, options);
-    const std::int64_t exact = exact_masks(texts[i], options);
+    const PromptedText text = with_first_token(texts[i]);
+    const std::int64_t exact = exact_masks(text, options);
     estimates_[i].assign(std::size_t(exact > 0 ? exact : options.samples), 0);
     if (causal) {
-      add_causal(texts[i], i);
+      add_causal(text, i);
     } else if (config_.attention == Attention::block_causal) {
-      add_blocks(texts[i], options, i, number);
+      add_blocks(text, options, i, number);
     } else {
       for (std::size_t s = 0; s < estimates_[i].size(); ++s)
-        add(texts[i], response_mask(options, number, std::int64_t(s), response(i)), i, s);
+        add(text, response_mask(options, number, std::int64_t(s), response(i)), i, s);
     }
     tell_before(first_unfinished(i));
   }

@@ -91,6 +91,7 @@ class LikelihoodEstimator {
   bool needs_first_token(const PromptedText& text) const;
   /// The text, with the end token as its prompt if it needs one.
   PromptedText with_first_token(const PromptedText& text) const;
+  // Of such texts:
   void add(const PromptedText& text, const ResponseMask& mask, std::size_t number,
            std::size_t sample);
   void add_causal(const PromptedText& text, std::size_t number);

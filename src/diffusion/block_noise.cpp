@@ -164,9 +164,7 @@ void add_block_text(const NoiseOptions& options, const BlockText& text, double t
 LossBatch make_block_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
                            std::int64_t first_sample, std::int64_t sequences_in_step,
                            std::span<const double> levels) {
-  const std::int64_t B = clean.rows(), predicted = options.logits_shift
-                                                       ? std::max<std::int64_t>(1, length - 1)
-                                                       : length;
+  const std::int64_t B = clean.rows();
   check_clean(clean, length, sequences_in_step);
   CHECK(levels.empty() || std::int64_t(levels.size()) == B, levels.size(), " noise levels for ", B,
         " sequences");
@@ -174,7 +172,7 @@ LossBatch make_block_batch(const NoiseOptions& options, Tensor clean, std::int64
   for (std::int64_t b = 0; b < B; ++b) {
     const std::span tokens(clean.as<std::int32_t>() + b * clean.cols(), std::size_t(length));
     add_block_text(options, {first_sample + b, tokens, 0},
-                   1.0 / (double(predicted) * double(sequences_in_step)), batch,
+                   1.0 / (double(options.maskable(length)) * double(sequences_in_step)), batch,
                    levels.empty() ? -1 : levels[std::size_t(b)]);
   }
   return batch;

@@ -13,16 +13,16 @@ namespace {
 
 void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t sequences_in_step,
           const std::vector<float>& p, LossBatch& batch) {
-  const std::int64_t T = batch.length,
-                     predicted = options.logits_shift ? std::max<std::int64_t>(1, T - 1) : T;
+  const std::int64_t T = batch.length;
   batch.shift = options.logits_shift;
   for (std::int64_t b = 0; b < batch.sequences; ++b) {
     const std::int64_t sample = first_sample + b;
     batch.p.push_back(p.empty() ? mask_probability(options, sample) : p[std::size_t(b)]);
     const float probability = batch.p.back();
-    mask_sequence(options, {sample, b * T, b * T, (b + 1) * T}, probability,
-                  1.0 / (double(probability) * double(predicted) * double(sequences_in_step)),
-                  batch);
+    mask_sequence(
+        options, {sample, b * T, b * T, (b + 1) * T}, probability,
+        1.0 / (double(probability) * double(options.maskable(T)) * double(sequences_in_step)),
+        batch);
   }
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -27,6 +28,11 @@ struct NoiseOptions {
 
   /// Whether a row predicts the token after it.
   bool predicts_next() const { return objective == Objective::autoregressive || logits_shift; }
+  /// How many of `length` tokens can be masked: with logits_shift not the first. At least 1, as
+  /// weights are divided by it.
+  std::int64_t maskable(std::int64_t length) const {
+    return logits_shift ? std::max<std::int64_t>(1, length - 1) : length;
+  }
 };
 
 /// A micro-batch, ready for the model: what it sees, which rows it must predict, and what each

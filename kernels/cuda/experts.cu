@@ -75,16 +75,12 @@ __global__ void group_by_expert_kernel(std::int32_t* offsets, std::int32_t* rows
     const std::int64_t i = first + lane;
     const bool is_own = i < n && chosen[i].expert == expert;
     const unsigned own = __ballot_sync(~0u, is_own);
-    int earlier = 0, all = 0;
-    for (int l = 0; l < kWarpSize; ++l) {
-      earlier += l < lane && (own >> l & 1);
-      all += int(own >> l & 1);
-    }
     if (is_own) {
+      const int earlier = __popc(own & ((1u << lane) - 1));
       rows[at + earlier] = std::int32_t(i / k);
       weights[at + earlier] = chosen[i].weight;
     }
-    at += all;
+    at += __popc(own);
   }
 }
 

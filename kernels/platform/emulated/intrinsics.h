@@ -2,6 +2,7 @@
 
 // Of the emulator. For kernels/platform/intrinsics.h alone.
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/platform/emulated/counters.h"
@@ -53,6 +54,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
     if (mask >> i & 1) votes |= unsigned(slots.read<int>(i) != 0) << i;
   return votes;
 }
+inline int __popc(unsigned x) { return std::popcount(x); }
 // CUDA's names for what <cmath> lacks, or keeps in std.
 using std::isfinite;
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

@@ -227,19 +227,18 @@ TEST(BlockBatch, CutLengthsAreWholeBlocks) {
 
 // --- rows ------------------------------------------------------------------------------------
 
+BlockMask mask_of(std::vector<std::uint8_t> flags) { return {std::move(flags), 2, 0.5f}; }
+
 TEST(BlockRows, OfATextWithThreeBlocks) {
   LossBatch batch;
   const std::vector<std::int32_t> tokens = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   add_clean_text(tokens, 4, batch);
-  const auto masked = [](std::vector<std::uint8_t> flags) {
-    return BlockMask{std::move(flags), 2, 0.5f};
-  };
   add_noisy_view(batch);
-  mask_tokens(28, 0, masked({0, 0, 0, 0}), 1, batch);
-  mask_tokens(28, 4, masked({0, 1, 0, 1}), 1, batch);
-  mask_tokens(28, 8, masked({1, 0}), 1, batch);
+  mask_tokens(28, 0, mask_of({0, 0, 0, 0}), 1, batch);
+  mask_tokens(28, 4, mask_of({0, 1, 0, 1}), 1, batch);
+  mask_tokens(28, 8, mask_of({1, 0}), 1, batch);
   add_noisy_view(batch);
-  mask_tokens(28, 0, masked({1, 0, 0, 0}), 1, batch);
+  mask_tokens(28, 0, mask_of({1, 0, 0, 0}), 1, batch);
   const BlockRows rows(batch, false);
   using Values = std::vector<std::int32_t>;
   // The second and third block of the first view, the first block of the second, and two clean
@@ -270,15 +269,12 @@ TEST(BlockRows, WithShiftedLogits) {
   LossBatch batch;
   const std::vector<std::int32_t> tokens = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   add_clean_text(tokens, 4, batch);
-  const auto masked = [](std::vector<std::uint8_t> flags) {
-    return BlockMask{std::move(flags), 2, 0.5f};
-  };
   add_noisy_view(batch);
-  mask_tokens(28, 1, masked({1, 0, 1}), 1, batch);
-  mask_tokens(28, 4, masked({1, 0, 1, 0}), 1, batch);
-  mask_tokens(28, 8, masked({1, 0}), 1, batch);
+  mask_tokens(28, 1, mask_of({1, 0, 1}), 1, batch);
+  mask_tokens(28, 4, mask_of({1, 0, 1, 0}), 1, batch);
+  mask_tokens(28, 8, mask_of({1, 0}), 1, batch);
   add_noisy_view(batch);
-  mask_tokens(28, 4, masked({1, 0, 0, 0}), 1, batch);
+  mask_tokens(28, 4, mask_of({1, 0, 0, 0}), 1, batch);
   batch.clean_rows = {1, 3};
   batch.clean_weights = {0.5, 0.25};
   const BlockRows rows(batch, false, true);
@@ -300,7 +296,7 @@ TEST(BlockRows, WithShiftedLogits) {
   LossBatch first;
   add_clean_text(tokens, 4, first);
   add_noisy_view(first);
-  mask_tokens(28, 0, masked({1, 0}), 1, first);
+  mask_tokens(28, 0, mask_of({1, 0}), 1, first);
   EXPECT_TRUE(contains(error_of([&] { BlockRows(first, false, true); }), "first token is masked"));
 }
 

@@ -97,12 +97,8 @@ TEST(WeightsErrors, NeedAVocabulary) {
 
 // Windows have each tensor's shape and place in flat(), in the memory of two blocks.
 TEST(Weights, WindowsOfBlocks) {
-  ModelConfig config;
-  config.vocab_size = 19;
+  ModelConfig config = tiny_config();
   config.num_layers = 5;
-  config.hidden_size = 12;
-  config.num_heads = 2;
-  config.intermediate_size = 20;
   for (const bool tied : {false, true}) {
     config.tie_embeddings = config.qkv_bias = tied;
     const FlatLayout layout{.multiple = 96, .aligned_units = true};

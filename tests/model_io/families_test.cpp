@@ -1,7 +1,5 @@
-#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_export.h"
@@ -9,11 +7,9 @@
 #include "checkpoint/model_family.h"
 #include "core/atomic_file.h"
 #include "core/input_file.h"
-#include "kernels/cpu/cpu_ops.h"
-#include "model/head.h"
-#include "model/model.h"
 #include "model_io/loaded_model.h"
 #include "model_io/tensor_io.h"
+#include "tests/model/support.h"
 #include "tests/support/golden.h"
 #include "tests/support/support.h"
 
@@ -57,8 +53,7 @@ class Families : public ::testing::TestWithParam<const char*> {
   std::vector<float> logits_of(const ModelConfig& config, const ModelWeights& weights) {
     const Tensor tokens = golden_["tokens"];
     Sequences sequences = Sequences::equal(1, tokens.count());
-    sequences.logit_rows.resize(std::size_t(tokens.count()));
-    std::iota(sequences.logit_rows.begin(), sequences.logit_rows.end(), 0);
+    sequences.logit_rows = every_row(tokens.count());
     Model model(ops_, config, weights, {tokens.count(), 1, tokens.count(), false});
     Head head(ops_, config, weights, tokens.count(), nullptr, HeadUse::logits);
     const Tensor logits = head.logits(model.forward(tokens, sequences));
@@ -71,15 +66,7 @@ class Families : public ::testing::TestWithParam<const char*> {
     return has_experts() ? "expert_intermediate_size" : "intermediate_size";
   }
   double error_against_golden(const std::vector<float>& logits) const {
-    const Tensor expected = golden_["logits"];
-    CHECK(expected.count() == std::int64_t(logits.size()), logits.size(), " logits");
-    double difference = 0, size = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      const double e = expected.as<double>()[i];
-      difference += (double(logits[i]) - e) * (double(logits[i]) - e);
-      size += e * e;
-    }
-    return std::sqrt(difference / size);
+    return relative_error(tensor_of(logits), golden_["logits"]);
   }
 
   Golden golden_;

@@ -1,17 +1,13 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
 #include "core/input_file.h"
 #include "core/philox.h"
-#include "core/tensor_of.h"
-#include "kernels/cpu/cpu_ops.h"
-#include "model/head.h"
-#include "model/model.h"
 #include "model_io/loaded_model.h"
+#include "tests/model/support.h"
 #include "tests/support/mixture_folder.h"
 #include "tests/support/support.h"
 
@@ -49,8 +45,7 @@ class Mixture : public ::testing::Test {
       sequences.offsets.push_back(std::int32_t(tokens.size()));
     }
     const auto n = std::int64_t(tokens.size());
-    sequences.logit_rows.resize(std::size_t(n));
-    std::iota(sequences.logit_rows.begin(), sequences.logit_rows.end(), 0);
+    sequences.logit_rows = every_row(n);
     Ops& ops = *model.ops;
     Model net(ops, model.config(), model.weights, {n, std::int64_t(texts.size()), n, false});
     Head head(ops, model.config(), model.weights, n, nullptr, HeadUse::logits);
@@ -60,12 +55,7 @@ class Mixture : public ::testing::Test {
     return wide;
   }
   static double distance(const std::vector<float>& a, const std::vector<float>& b) {
-    double difference = 0, size = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      difference += std::pow(double(a[i]) - double(b[i]), 2);
-      size += std::pow(double(b[i]), 2);
-    }
-    return std::sqrt(difference / size);
+    return relative_error(tensor_of(a), tensor_of(b));
   }
 
   Folder folder_;

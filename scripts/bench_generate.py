@@ -312,7 +312,7 @@ def main():
                     command = [sys.executable, __file__, "--worker", side, "--shape", options.shape,
                                "--prompt-length", str(options.prompt_length), "--gen-length",
                                str(options.gen_length), "--threads", str(options.threads), "--steps",
-                               str(options.steps), "--sides", "none", "--gguf", str(file)]
+                               str(options.steps), "--gguf", str(file)]
                 results[side].append(training.run(command, environment))
     finally:
         config.unlink()

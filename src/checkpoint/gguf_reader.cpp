@@ -11,7 +11,6 @@
 #include "core/text.h"
 
 namespace lacuna {
-
 namespace {
 
 /// As GGML counts extents, which leaves out outer ones of 1.
@@ -41,13 +40,12 @@ GgufReader::GgufReader(GgufTensors tensors, CheckpointInfo info, const ModelConf
     const Shape wanted = gguf_shape(w, model);
     CHECK(as_ggml_counts(stored.shape) == as_ggml_counts(wanted), path(), ": tensor '", name,
           "' has shape ", stored.shape, "; the file's keys make it ", wanted);
-    const bool is_vector = w.shape.rank == 1;
     Weight& weight = weights_[w.name];
     weight.shape = w.shape;
     const std::int64_t cols = w.shape[w.shape.rank - 1], rows = w.shape.count() / cols;
     const std::int64_t before = w.expert < 0 ? 0 : w.expert * rows;  // rows of other experts
-    weight.matrix = Matrix(stored.data + before * bytes_of_row(stored.format, cols),
-                           is_vector ? 1 : rows, cols, stored.format);
+    weight.matrix =
+        Matrix(stored.data + before * bytes_of_row(stored.format, cols), rows, cols, stored.format);
     const bool turned = w.spec->role == WeightRole::query || w.spec->role == WeightRole::key;
     if (turned && order == GgufRowOrder::pairs) weight.head_dim = model.head_width();
     unknown.erase(name);

@@ -6,7 +6,6 @@
 #include "model/sequence_parallel.h"
 
 namespace lacuna {
-
 namespace {
 
 /// From the attention norm in keys.h to that of the feed-forward's input in s.h.

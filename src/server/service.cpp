@@ -148,7 +148,7 @@ void Service::check_fits(const DecodingRequest& text) const {
 /// Whether each token is predicted at the row before it: before a text without a prompt then stands
 /// the end token.
 bool Service::needs_first_token() const {
-  return model_.config().attention == Attention::causal || model_.config().logits_shift;
+  return model_.config().predicts_next();
 }
 
 void Service::check_has_prompt(std::int64_t prompt, const std::string& field) const {

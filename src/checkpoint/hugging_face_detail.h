@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,7 +11,6 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
-#include "formats/safetensors.h"
 
 namespace lacuna {
 

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <set>
 
 #include "checkpoint/checkpoint_config.h"
@@ -6,7 +5,6 @@
 #include "checkpoint/hugging_face_detail.h"
 #include "checkpoint/model_family.h"
 #include "core/atomic_file.h"
-#include "core/half.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"

@@ -11,8 +11,51 @@ namespace {
 constexpr std::int32_t kMaskedToken = TokenConstraint::kMasked;
 constexpr std::size_t kMostMade = 64;
 
-bool is_empty(const std::vector<std::uint64_t>& counts) {
-  return std::all_of(counts.begin(), counts.end(), [](std::uint64_t bits) { return bits == 0; });
+// Sets of numbers from 0 on, 64 a word.
+using BitSet = std::vector<std::uint64_t>;
+
+bool is_empty(const BitSet& set) {
+  return std::all_of(set.begin(), set.end(), [](std::uint64_t bits) { return bits == 0; });
+}
+
+/// The bits of a word that stand for numbers from `first` on.
+std::uint64_t bits_from(std::size_t word, std::int64_t first) {
+  const std::int64_t at = first - std::int64_t(word) * 64;
+  return at <= 0 ? ~std::uint64_t{0} : at < 64 ? ~std::uint64_t{0} << at : 0;
+}
+
+bool any_from(const BitSet& set, std::int64_t first) {
+  for (std::size_t word = 0; word < set.size(); ++word)
+    if (set[word] & bits_from(word, first)) return true;
+  return false;
+}
+
+/// Adds the numbers from `first` to `last`, the largest that the set may hold.
+void add_from(BitSet& set, std::int64_t first, std::int64_t last) {
+  for (std::size_t word = 0; word < set.size(); ++word)
+    set[word] |= bits_from(word, first) & ~bits_from(word, last + 1);
+}
+
+/// Each number plus `by`, as far as the set has words for it.
+BitSet increased(const BitSet& set, std::int64_t by) {
+  BitSet to(set.size());
+  const auto words = std::size_t(by / 64), bits = std::size_t(by % 64);
+  for (std::size_t word = words; word < set.size(); ++word) {
+    to[word] = set[word - words] << bits;
+    if (bits > 0 && word > words) to[word] |= set[word - words - 1] >> (64 - bits);
+  }
+  return to;
+}
+
+/// Each number minus `by`; without those less than `by`.
+BitSet decreased(const BitSet& set, std::int64_t by) {
+  BitSet to(set.size());
+  const auto words = std::size_t(by / 64), bits = std::size_t(by % 64);
+  for (std::size_t word = words; word < set.size(); ++word) {
+    to[word - words] = set[word] >> bits;
+    if (bits > 0 && word + 1 < set.size()) to[word - words] |= set[word + 1] << (64 - bits);
+  }
+  return to;
 }
 
 /// -inf for every token.
@@ -85,24 +128,17 @@ AutomatonLanguage::Places AutomatonLanguage::nowhere() const {
 /// counts shifted up; what exceeds the limit is lost or, where it saturates, stands at it.
 AutomatonLanguage::Counts AutomatonLanguage::later(const Counts& counts, int characters) const {
   if (!counted_ || characters == 0) return counts;
-  Counts to(counts.size());
-  for (std::int64_t n = 0; n <= limit_; ++n) {
-    if (!(counts[std::size_t(n / 64)] >> (n % 64) & 1u)) continue;
-    const std::int64_t m = saturates_ ? std::min(limit_, n + characters) : n + characters;
-    if (m <= limit_) to[std::size_t(m / 64)] |= std::uint64_t{1} << (m % 64);
-  }
+  Counts to = increased(counts, characters);
+  to.back() &= ~bits_from(to.size() - 1, limit_ + 1);
+  if (saturates_ && any_from(counts, limit_ - characters)) add_from(to, limit_, limit_);
   return to;
 }
 
 /// The counts that later() takes into these.
 AutomatonLanguage::Counts AutomatonLanguage::earlier(const Counts& counts, int characters) const {
   if (!counted_ || characters == 0) return counts;
-  Counts to(counts.size());
-  for (std::int64_t n = 0; n <= limit_; ++n) {
-    const std::int64_t m = saturates_ ? std::min(limit_, n + characters) : n + characters;
-    if (m <= limit_ && (counts[std::size_t(m / 64)] >> (m % 64) & 1u))
-      to[std::size_t(n / 64)] |= std::uint64_t{1} << (n % 64);
-  }
+  Counts to = decreased(counts, characters);
+  if (saturates_ && any_from(counts, limit_)) add_from(to, limit_ - characters, limit_);
   return to;
 }
 
@@ -110,18 +146,14 @@ AutomatonLanguage::Counts AutomatonLanguage::earlier(const Counts& counts, int c
 bool AutomatonLanguage::may_end(const Places& places) const {
   if (places.ended) return true;
   for (std::size_t state = 0; state < places.counts.size(); ++state)
-    if (classes_->automaton.accepts[state])
-      for (std::int64_t n = least_; n <= limit_; ++n)
-        if (places.counts[state][std::size_t(n / 64)] >> (n % 64) & 1u) return true;
+    if (classes_->automaton.accepts[state] && any_from(places.counts[state], least_)) return true;
   return false;
 }
 
 /// Adds the places where a value may end.
 void AutomatonLanguage::add_ends(Places& places) const {
   for (std::size_t state = 0; state < places.counts.size(); ++state)
-    if (classes_->automaton.accepts[state])
-      for (std::int64_t n = least_; n <= limit_; ++n)
-        places.counts[state][std::size_t(n / 64)] |= std::uint64_t{1} << (n % 64);
+    if (classes_->automaton.accepts[state]) add_from(places.counts[state], least_, limit_);
 }
 
 /// Adds to `to` where a token of a class leads from `from`.

@@ -167,6 +167,23 @@ TEST(SlotLanguage, StringsAreWhatEnumerationFinds) {
   }
 }
 
+// Sets of counts have more than a word.
+TEST(SlotLanguage, CountsOfManyCharactersAreWhatEnumerationFinds) {
+  TokenTexts texts = {"", "\""};
+  for (const std::size_t length : {1, 38, 63, 64, 65, 129}) texts.emplace_back(length, 'a');
+  const std::int32_t filler = 0;
+  for (const auto& [least, most] :
+       {std::pair(63, -1), {64, -1}, {128, -1}, {200, -1}, {0, 64}, {102, 127}, {128, 193}}) {
+    const AutomatonLanguage language(
+        std::make_shared<TokenClasses>(texts, string_automaton(), true), least, most, filler);
+    const Enumerated all(texts, filler, [&, l = least, m = most](const std::string& text) {
+      const int n = characters(text);
+      return n >= l && (m < 0 || n <= m);
+    });
+    compare(language, all, std::int32_t(texts.size()), 3);
+  }
+}
+
 TEST(SlotLanguage, ChoicesAreWhatEnumerationFinds) {
   const TokenTexts texts = {"a", "b", "ab", "c", ""};
   const std::int32_t filler = 4;

@@ -1,10 +1,16 @@
-#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "structured/slot_language.h"
+#include "tokenizer/unicode.h"
 
 namespace lacuna {
+
+std::int64_t characters_of(std::string_view text) {
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) count += begins_character(text, i);
+  return count;
+}
 
 int ByteAutomaton::add(bool accepting) {
   next.emplace_back();
@@ -93,10 +99,7 @@ TokenClasses::TokenClasses(const TokenTexts& texts, ByteAutomaton made, bool cou
       leads = leads || at >= 0;
     }
     if (!leads) continue;
-    // A character begins with each byte that continues none.
-    const auto characters = std::count_if(texts[id].begin(), texts[id].end(),
-                                          [](char byte) { return (byte & 0xc0) != 0x80; });
-    const auto key = std::pair(std::move(to), counted ? int(characters) : 0);
+    const auto key = std::pair(std::move(to), counted ? int(characters_of(texts[id])) : 0);
     const auto [found, is_new] = numbers.try_emplace(key, std::uint16_t(classes.size()));
     if (is_new) classes.push_back({key.first, key.second});
     class_of[id] = found->second;

@@ -146,11 +146,11 @@ class SchemaReader {
                            const char* keyword, const std::string& type) {
     if (!values.is_array() || values.empty()) keywords.refuse(keyword, "must be a list of values");
     JsonSchema node{.kind = JsonSchema::Kind::choice};
+    std::set<std::string> known;
     for (const SchemaJson& value : values) {
       if (!type.empty() && !is_of_type(value, type)) continue;
       std::string text = json_text(value);
-      if (std::find(node.choices.begin(), node.choices.end(), text) == node.choices.end())
-        node.choices.push_back(std::move(text));
+      if (known.insert(text).second) node.choices.push_back(std::move(text));
       if (std::int64_t(node.choices.size()) > kMostSchemaChoices)
         keywords.refuse(keyword, str("has more than ", kMostSchemaChoices, " values"));
     }
@@ -164,13 +164,16 @@ class SchemaReader {
     if (!properties->is_object()) keywords.refuse("properties", "must be an object");
     (void)keywords.find("additionalProperties");  // there are none
     JsonSchema node{.kind = JsonSchema::Kind::object};
-    for (const auto& [name, property] : properties->items())
+    std::set<std::string> names;
+    for (const auto& [name, property] : properties->items()) {
+      names.insert(name);
       node.properties.emplace_back(
           name, read(property, keywords.at("properties." + shown(name)), depth + 1));
+    }
     if (const SchemaJson* required = keywords.find("required")) {
       if (!required->is_array()) keywords.refuse("required", "must be a list of names");
       for (const SchemaJson& name : *required)
-        if (!name.is_string() || !properties->contains(name.get<std::string>()))
+        if (!name.is_string() || !names.contains(name.get<std::string>()))
           keywords.refuse("required", "names what 'properties' does not have");
     }
     return node;

@@ -12,10 +12,9 @@ namespace {
 
 // JSON has no bounds for numbers; a double holds these digits exactly.
 constexpr std::int64_t kNumberTokens = 10, kNumberCharacters = 15;
-
-std::int64_t characters_of(const std::string& text) {
-  return std::count_if(text.begin(), text.end(), [](char byte) { return (byte & 0xc0) != 0x80; });
-}
+// Tokens times characters of a string whose characters count: every step computes so many bits for
+// each state of its automaton.
+constexpr std::int64_t kMostStringBits = std::int64_t{1} << 24;
 
 struct SkeletonSlot {
   std::int64_t begin, length;
@@ -176,6 +175,9 @@ class SkeletonWriter::Writing {
     std::int64_t length = std::max(string_tokens_, tokens_for(schema.least)), most = schema.most;
     if (most >= 0) length = std::min(length, tokens_for(most));
     if (most >= length * writer_.longest_) most = -1;  // which no tokens exceed
+    if (most > kMostStringBits / length)
+      throw Error(str("a string of ", counted(length, "token"), " with a 'maxLength' of ", most,
+                      " is too long; the product may be ", kMostStringBits));
     automaton(schema, length, schema.least, most);
     text_ += '"';
   }
@@ -193,31 +195,34 @@ class SkeletonWriter::Writing {
       text_ += schema.choices[0];
       return;
     }
-    std::vector<std::vector<std::int32_t>> choices;
-    for (const std::string& text : schema.choices) choices.push_back(writer_.encode(text));
-    const auto language = std::make_shared<ChoiceLanguage>(std::move(choices), writer_.filler_,
-                                                           writer_.model_.vocab_size);
-    slot(language->longest(), language);
+    std::shared_ptr<const ChoiceLanguage>& known = choices_[schema.choices];
+    if (!known) {
+      std::vector<std::vector<std::int32_t>> choices;
+      for (const std::string& text : schema.choices) choices.push_back(writer_.encode(text));
+      known = std::make_shared<ChoiceLanguage>(std::move(choices), writer_.filler_,
+                                               writer_.model_.vocab_size);
+    }
+    slot(known->longest(), known);
   }
 
   void slot(std::int64_t length, std::shared_ptr<const SlotLanguage> language) {
     flush();
     const auto begin = std::int64_t(tokens_.size());
+    append(std::vector<std::int32_t>(std::size_t(length), std::int32_t(writer_.model_.mask_token)));
     if (!language->fits(std::vector<std::int32_t>(std::size_t(length), TokenConstraint::kMasked)))
       throw Error("the model's tokens cannot write a value of the schema");
-    tokens_.insert(tokens_.end(), std::size_t(length), std::int32_t(writer_.model_.mask_token));
     slots_.push_back({begin, length, std::move(language)});
-    if (std::int64_t(tokens_.size()) > writer_.model_.max_seq_length) too_long();
   }
   void flush() {
-    const std::vector<std::int32_t> ids = writer_.encode(text_);
-    tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+    append(writer_.encode(text_));
     text_.clear();
-    if (std::int64_t(tokens_.size()) > writer_.model_.max_seq_length) too_long();
   }
-  [[noreturn]] void too_long() const {
-    throw Error(str("an answer of this schema has more than ", writer_.model_.max_seq_length,
-                    " tokens, which is what the model takes"));
+  void append(const std::vector<std::int32_t>& ids) {
+    tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+    if (const std::int64_t most = writer_.model_.max_seq_length;
+        std::int64_t(tokens_.size()) > most)
+      throw Error(str("an answer of this schema has more than ", most,
+                      " tokens, which is what the model takes"));
   }
 
   const SkeletonWriter& writer_;
@@ -228,6 +233,7 @@ class SkeletonWriter::Writing {
   std::map<std::tuple<JsonSchema::Kind, JsonSchema::Sign, std::int64_t, std::int64_t>,
            std::shared_ptr<const SlotLanguage>>
       languages_;
+  std::map<std::vector<std::string>, std::shared_ptr<const ChoiceLanguage>> choices_;
 };
 
 JsonSkeleton SkeletonWriter::write(const JsonSchema& schema, std::int64_t string_tokens) const {

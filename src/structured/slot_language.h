@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace lacuna {
 
 /// What each id of a vocabulary adds to a text; "": nothing, it is no token of a text.
 using TokenTexts = std::vector<std::string>;
+/// Characters (UTF-8) that begin in a text, which may be part of one.
+std::int64_t characters_of(std::string_view text);
 
 /// The values that a slot of some tokens may come to have. A value that is shorter than the slot is
 /// followed by the filler, which is no part of any value.

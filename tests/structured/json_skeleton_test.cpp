@@ -50,7 +50,7 @@ TEST_P(JsonSkeletons, AnswersConformToTheirSchema) {
   const SkeletonWriter writer(tokenizer, model.config);
   Decoder decoder(cpu(), model.config, *model.weights,
                   {.tokens = 1300, .sequences = 4, .guidance = true, .cache = true});
-  std::int64_t shorter = 0, kept_out = 0;
+  std::int64_t shorter = 0, steps = 0;
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     RandomSchema random(seed);
     const SchemaText schema = seed % 4 ? random.object(2) : random.make(1);
@@ -79,10 +79,10 @@ TEST_P(JsonSkeletons, AnswersConformToTheirSchema) {
       ASSERT_NO_THROW(value = parse_json<SchemaText>(text, "the answer")) << text << schema;
       EXPECT_TRUE(conforms(value, schema)) << text << schema;
     }
-    kept_out += decoder.stats().steps - before;
+    steps += decoder.stats().steps - before;
   }
   EXPECT_GT(shorter, 100);
-  EXPECT_GT(kept_out, 100);
+  EXPECT_GT(steps, 100);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, JsonSkeletons,
@@ -151,6 +151,20 @@ TEST(JsonSkeleton, KeysAndPunctuationAreThereFromTheBeginning) {
   EXPECT_TRUE(contains(
       error_of([&] { (void)without.write(parse_json_schema(R"({"type": "integer"})"), 4); }),
       "cannot write"));
+}
+
+// What a step computes for a slot is bounded by its tokens times the characters that are counted.
+TEST(JsonSkeleton, StringsThatAreTooLongAreRefused) {
+  const Tokenizer& tokenizer = trained();
+  const UntrainedModel model(tokenizer, Attention::bidirectional, false);
+  const SkeletonWriter writer(tokenizer, model.config);
+  const auto refused = [&](std::int64_t tokens, std::int64_t most) {
+    const std::string schema = str(R"({"type": "string", "maxLength": )", most, "}");
+    return error_of([&] { (void)writer.write(parse_json_schema(schema), tokens); });
+  };
+  EXPECT_TRUE(contains(refused(4096, 8000), "a string of 4,096 tokens")) << refused(4096, 8000);
+  EXPECT_TRUE(contains(refused(4096, 4096), "more than 640 tokens")) << refused(4096, 4096);
+  EXPECT_EQ(refused(16, 1 << 20), "");  // no 16 tokens have as many characters
 }
 
 TEST(JsonSkeleton, NeedsADiffusionModelWithAnEndToken) {

@@ -344,6 +344,7 @@ void Engine::State::expire() {
       late_tasks.push_back(std::move(tasks.front()));
       tasks.pop_front();
     }
+    count();
   }
   for (const WaitingTask& late_one : late_tasks) fail_task(late_one.task, too_late());
 }

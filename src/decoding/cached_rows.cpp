@@ -36,7 +36,7 @@ CachedRows::Pass CachedRows::pass(const StepPlan& plan) const {
   RowRange range{0, plan.visible};
   if (kind_ == CacheKind::none) {
     pass.refresh = true;
-  } else if (attention_ != Attention::bidirectional) {
+  } else if (is_exact()) {
     range.begin = std::min(kept_, first_row(plan));
   } else {
     pass.refresh = block_ != plan.block || (refresh_every_ > 0 && since_refresh_ >= refresh_every_);
@@ -49,7 +49,7 @@ CachedRows::Pass CachedRows::pass(const StepPlan& plan) const {
 std::int64_t CachedRows::alike(const StepPlan& plan) const {
   constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
   if (kind_ == CacheKind::none) return kAll;
-  if (attention_ != Attention::bidirectional) return kept_ == plan.block.begin ? kAll : 1;
+  if (is_exact()) return kept_ == plan.block.begin ? kAll : 1;
   if (refresh_every_ == 1) return kAll;
   if (block_ != plan.block) return 1;
   // Rows that were left over before the block are computed until they are filled.

@@ -55,13 +55,15 @@ BlockLayout layout_of(const DecodingRequest& request, const Canvas& canvas,
   return layout;
 }
 
-}  // namespace
-
-namespace {
 std::int64_t whole_blocks(std::int64_t rows, const ModelConfig& model) {
   if (model.attention != Attention::block_causal) return rows;
   return (rows + model.block_size - 1) / model.block_size * model.block_size;
 }
+
+std::int64_t shadow_rows(const DecodingOptions& options) {
+  return options.strategy == StrategyKind::wino ? options.tokens_per_block() : 0;
+}
+
 }  // namespace
 
 std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
@@ -72,28 +74,27 @@ std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
   return whole_blocks(rows, model);
 }
 
-DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model) {
+bool revises(StrategyKind strategy) {
+  return strategy == StrategyKind::remdm || strategy == StrategyKind::wino ||
+         strategy == StrategyKind::edit;
+}
+
+DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model,
+                                 const FieldNaming& named) {
   DecodingOptions& o = request.options;
   if (request.infill) {
     o.gen_length = std::max<std::int64_t>(1, std::int64_t(request.tokens.size()));
     o.block_length = 0;
     o.initial_length = 0;
   }
-  o = resolved(o, model);
+  o = resolved(o, model, named);
   if (request.infill) o.stop_at_end = false;  // what follows the gaps is there
-  if (request.constraint && (o.strategy == StrategyKind::remdm ||
-                             o.strategy == StrategyKind::wino || o.strategy == StrategyKind::edit))
+  if (request.constraint && revises(o.strategy))
     fail_usage(
-        str("strategy ", word_of(o.strategy),
+        str(named("strategy"), " ", word_of(o.strategy),
             " takes back what it committed; for the values of a schema it is not supported"));
   return request;
 }
-
-namespace {
-std::int64_t shadow_rows(const DecodingOptions& options) {
-  return options.strategy == StrategyKind::wino ? options.tokens_per_block() : 0;
-}
-}  // namespace
 
 RequestRows rows_of(std::int64_t prompt, const DecodingOptions& options, const ModelConfig& model) {
   return {canvas_rows(prompt, options, model), shadow_rows(options)};

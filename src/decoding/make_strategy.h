@@ -17,9 +17,12 @@ std::unique_ptr<Strategy> make_strategy(const DecodingRequest& request, const Ca
 /// block-causal model fills whole blocks.
 std::int64_t canvas_rows(std::int64_t prompt, const DecodingOptions& options,
                          const ModelConfig& model);
+/// Whether a strategy may mask again or replace tokens that it has committed.
+bool revises(StrategyKind strategy);
 /// The request with its options as resolved() gives them; to infill, of one block that is the text.
 /// UsageError as resolved().
-DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model);
+DecodingRequest resolved_request(DecodingRequest request, const ModelConfig& model,
+                                 const FieldNaming& named = plain_name);
 
 /// Rows of a request, at most.
 struct RequestRows {

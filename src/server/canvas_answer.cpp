@@ -5,6 +5,7 @@
 
 #include "core/json.h"
 #include "core/text.h"
+#include "server/answer_figures.h"
 #include "server/api_error.h"
 #include "server/completion_answer.h"
 #include "tokenizer/answer_text.h"
@@ -13,20 +14,6 @@ namespace lacuna {
 namespace {
 
 using CanvasJson = nlohmann::ordered_json;
-
-/// Usage and times, as of completions.
-void add_figures(CanvasJson& json, const CanvasFormat& format, std::int64_t given,
-                 std::int64_t made, const JobTimes& times) {
-  json["usage"] = {{"prompt_tokens", given},
-                   {"completion_tokens", made},
-                   {"total_tokens", given + made},
-                   {"prompt_tokens_details", {{"cached_tokens", times.cached_tokens}}}};
-  json["seed"] = format.seed;
-  json["timings"] = {{"forward_passes", times.passes},
-                     {"canvas_tokens", times.canvas_tokens},
-                     {"queue_ms", times.queued_seconds * 1000},
-                     {"denoise_ms", times.seconds * 1000}};
-}
 
 std::int64_t masked_in(const DecodingRequest& request, std::int64_t mask) {
   return std::count(request.tokens.begin(), request.tokens.end(), mask);
@@ -137,7 +124,7 @@ void CanvasAnswer::on_complete(const JobTimes& times) {
   metrics_.completion_tokens += filled_;
   CanvasJson end = {{"text", text_},
                     {"finish_reason", format_.request.infill ? "stop" : answer_.finish_reason()}};
-  add_figures(end, format_, given, filled_, times);
+  add_figures(end, given, filled_, format_.seed, times);
   exchange_->write(server_sent_event(json_text(end), "end"));
   exchange_->end();
 }
@@ -177,7 +164,7 @@ void InfillAnswer::on_complete(const JobTimes& times) {
   const auto given = std::int64_t(tokens_.size()) - made;
   metrics_.prompt_tokens += given;
   metrics_.completion_tokens += made;
-  add_figures(reply, format_, given, made, times);
+  add_figures(reply, given, made, format_.seed, times);
   exchange_->reply({.body = json_text(reply)});
 }
 

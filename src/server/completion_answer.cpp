@@ -1,12 +1,13 @@
 #include "server/completion_answer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <ctime>
 #include <random>
 
 #include "core/json.h"
 #include "core/text.h"
+#include "decoding/make_strategy.h"
+#include "server/answer_figures.h"
 #include "server/api_error.h"
 
 namespace lacuna {
@@ -19,14 +20,6 @@ std::string new_id(bool chat) {
   return (chat ? "chatcmpl-" : "cmpl-") +
          format("%016llx", static_cast<unsigned long long>(generator()));
 }
-
-/// Whether the strategy may change what it has committed in the present block.
-bool revises(StrategyKind strategy) {
-  return strategy == StrategyKind::remdm || strategy == StrategyKind::wino ||
-         strategy == StrategyKind::edit;
-}
-
-double milliseconds(double seconds) { return std::round(seconds * 1e6) / 1e3; }
 
 }  // namespace
 
@@ -127,14 +120,6 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
   std::int64_t tokens = 0;
   for (const AnswerStream& answer : answers_) tokens += answer.tokens();
   metrics_.prompt_tokens += format_.prompt_tokens;
-  const AnswerJson usage = {{"prompt_tokens", format_.prompt_tokens},
-                            {"completion_tokens", tokens},
-                            {"total_tokens", format_.prompt_tokens + tokens},
-                            {"prompt_tokens_details", {{"cached_tokens", times.cached_tokens}}}};
-  const AnswerJson timings = {{"forward_passes", times.passes},
-                              {"canvas_tokens", times.canvas_tokens},
-                              {"queue_ms", milliseconds(times.queued_seconds)},
-                              {"denoise_ms", milliseconds(times.seconds)}};
   AnswerJson reply = {{"id", id_},
                       {"object", format_.chat ? "chat.completion" : "text_completion"},
                       {"created", created_},
@@ -143,9 +128,7 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
   if (format_.stream) {
     if (format_.include_usage) {
       if (format_.chat) reply["object"] = "chat.completion.chunk";
-      reply["usage"] = usage;
-      reply["seed"] = format_.seed;
-      reply["timings"] = timings;
+      add_figures(reply, format_.prompt_tokens, tokens, format_.seed, times);
       exchange_->write(server_sent_event(json_text(reply)));
     }
     exchange_->write(server_sent_event("[DONE]"));
@@ -162,9 +145,7 @@ void CompletionAnswer::on_complete(const JobTimes& times) {
     choice["finish_reason"] = answers_[i].finish_reason();
     reply["choices"].push_back(choice);
   }
-  reply["usage"] = usage;
-  reply["seed"] = format_.seed;
-  reply["timings"] = timings;
+  add_figures(reply, format_.prompt_tokens, tokens, format_.seed, times);
   exchange_->reply({.body = json_text(reply)});
 }
 

@@ -40,6 +40,11 @@ struct WaitingTask {
   Stopwatch since_arrival{};
 };
 
+/// Tokens of the prompt, of those that a text is given.
+std::int64_t prompt_tokens_of(const DecodingRequest& text) {
+  return text.infill ? text.answer : std::int64_t(text.tokens.size());
+}
+
 /// Ends a task that nobody waits for.
 struct TaskCancelled : std::exception {};
 
@@ -389,8 +394,7 @@ bool Engine::State::admit_text(std::int64_t id, RunningJob& job) {
     --waiting;
   }
   job.texts[request] = job.admitted++;
-  job.times.canvas_tokens +=
-      of_text.canvas - (text.infill ? text.answer : std::int64_t(text.tokens.size()));
+  job.times.canvas_tokens += of_text.canvas - prompt_tokens_of(text);
   admitted[request] = {id, rows};
   return true;
 }
@@ -405,8 +409,7 @@ bool Engine::State::observe(const DecodingStep& seen) {
 
 void Engine::State::count_reused(RunningJob& job, const DecodingRequest& text,
                                  std::int64_t reused) {
-  const auto prompt = text.infill ? text.answer : std::int64_t(text.tokens.size());
-  const std::int64_t cached = std::min(reused, prompt);
+  const std::int64_t cached = std::min(reused, prompt_tokens_of(text));
   metrics.cached_tokens += cached;
   if (text.sample == 0) job.times.cached_tokens += cached;  // prompts count once
 }

@@ -145,14 +145,8 @@ void Service::check_fits(const DecodingRequest& text) const {
                    "a model with logits_shift cannot fill a text's first token, which is masked");
 }
 
-/// Whether each token is predicted at the row before it: before a text without a prompt then stands
-/// the end token.
-bool Service::needs_first_token() const {
-  return model_.config().predicts_next();
-}
-
 void Service::check_has_prompt(std::int64_t prompt, const std::string& field) const {
-  if (prompt > 0 || !needs_first_token() || model_.config().eos_token >= 0) return;
+  if (prompt > 0 || !model_.config().predicts_next() || model_.config().eos_token >= 0) return;
   throw ApiError(400,
                  model_.config().logits_shift
                      ? "a model with logits_shift, without an end token, needs a prompt"
@@ -236,11 +230,7 @@ DecodingRequest Service::skeleton_request(const GenerationFields& fields,
     throw too_long(std::int64_t(prompt.size()), length, model_.config().max_seq_length);
   return use_options(fields, [&](const DecodingOptions& options) {
     try {
-      DecodingRequest request =
-          resolved_request(request_of(skeleton, prompt, options), model_.config());
-      if (rows_of(request, model_.config()).canvas > model_.config().max_seq_length)
-        throw too_long(std::int64_t(prompt.size()), length, model_.config().max_seq_length);
-      return request;
+      return resolved_request(request_of(skeleton, prompt, options), model_.config());
     } catch (const Error& e) {
       throw error_of_field(e);
     }

@@ -25,7 +25,7 @@ class SkeletonWriter;
 
 struct ServiceOptions {
   std::string model_name;
-  std::int64_t created = 0;   // Unix time that /v1/models tells
+  std::int64_t created = 0;   // Unix time that /v1/models reports
   DecodingOptions defaults;   // of requests that say nothing
   std::string chat_template;  // the file of --chat-template, or ""
   EngineLimits engine;
@@ -66,7 +66,6 @@ class Service {
 
  private:
   RequestDefaults defaults();
-  bool needs_first_token() const;
   // ApiError for what is wrong.
   void check_model(const std::string& name) const;
   void check_ids(const std::vector<std::int32_t>& ids, const std::string& field) const;

@@ -65,7 +65,8 @@ void Service::check_scored(const PromptedText& text, const std::string& field) c
   check_ids(text.tokens, field);
   check_has_prompt(text.prompt, "prompt");
   const auto length = std::int64_t(text.tokens.size());
-  const bool ended = text.prompt == 0 && needs_first_token();
+  // Before a text without a prompt then stands the end token.
+  const bool ended = text.prompt == 0 && model_.config().predicts_next();
   if (const std::int64_t most = model_.config().max_seq_length; length + int(ended) > most)
     throw ApiError(400,
                    str("prompt and text have ", length, " tokens",

@@ -221,12 +221,11 @@ void infill(const Arguments& a, const MpiSession& mpi) {
 void sample_json(const Arguments& a, const MpiSession& mpi) {
   ModelSource source(a.checkpoint);
   const Tokenizer& tokenizer = source.need_tokenizer("--json-schema needs one");
+  const std::string schema = read_named_file(a.json_schema);
+  const SkeletonWriter writer(tokenizer, source.config);
   JsonSkeleton skeleton;
   try {
-    skeleton = SkeletonWriter(tokenizer, source.config)
-                   .write(parse_json_schema(read_file(a.json_schema)), a.string_tokens);
-  } catch (const UsageError&) {
-    throw;
+    skeleton = writer.write(parse_json_schema(schema), a.string_tokens);
   } catch (const Error& e) {
     throw Error(a.json_schema + ": " + e.what());
   }
@@ -237,7 +236,7 @@ void sample_json(const Arguments& a, const MpiSession& mpi) {
       fail_usage(option_name(field) + " has no meaning with --json-schema: the schema says it");
   const DecodingRequest request = resolved_request(
       request_of(skeleton, prompt, a.decoding.options({.gen_length = length + made})),
-      source.config);
+      source.config, option_name);
   const std::int64_t rows = rows_of(request, source.config).all();
   if (const std::int64_t most = source.config.max_seq_length; length + made > most)
     fail_usage(str("--json-schema: an answer has up to ", counted(made, "token"),
@@ -310,7 +309,7 @@ void add_sample_command(Command app, const MpiSession& session) {
   command
       .add_option("--string-tokens", a->string_tokens,
                   "tokens of a string of the schema without maxLength")
-      .between(1, 4096)
+      .between(1, kMostStringTokens)
       .show_default();
   schema.excludes(gaps).excludes(chat);
   prompt.excludes(tokens);

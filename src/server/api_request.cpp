@@ -128,8 +128,6 @@ void read_choices(JsonFields& fields, GenerationFields& request) {
       fields.refuse(name, "has no meaning with 'choices'", "unsupported_parameter");
 }
 
-constexpr std::int64_t kMostStringTokens = 4096;
-
 /// A schema that the answer conforms to.
 void read_schema(JsonFields& fields, JsonFields& format, GenerationFields& request) {
   std::optional<JsonFields> of_schema = format.object("json_schema");

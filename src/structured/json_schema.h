@@ -23,6 +23,8 @@ struct JsonSchema {
 
 /// Tokens of a string without maxLength, where nothing else is asked for.
 inline constexpr std::int64_t kStringTokens = 16;
+/// And at most, whatever is asked for.
+inline constexpr std::int64_t kMostStringTokens = 4096;
 /// Values that an enum may have, and a range of integers.
 inline constexpr std::int64_t kMostSchemaChoices = 1024;
 

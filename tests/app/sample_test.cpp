@@ -275,10 +275,17 @@ TEST_F(SampleText, FillsTheSlotsOfASchema) {
       text({"--json-schema", schema, "--prompt", "b", "--temperature", "1", "--num-samples", "1"});
   EXPECT_TRUE(json.starts_with("{\"n\": ") && json.ends_with("}\n")) << json;
   EXPECT_TRUE(contains(json, ", \"b\": true}") || contains(json, ", \"b\": null}")) << json;
+  Program piped(sample({"--json-schema", "/dev/stdin", "--prompt", "b", "--temperature", "1"}),
+                RLIM_INFINITY, "", {"/bin/sh", "-c", "cat '" + schema + R"(' | "$0" "$@")"});
+  EXPECT_EQ(piped.wait(), 0) << piped.err();
+  EXPECT_EQ(piped.out(), json);
+  const std::string absent = folder_ / "absent.json";
+  EXPECT_TRUE(fails(sample({"--json-schema", absent}), 1, "lacuna: " + absent + ": No such file"));
   const std::string wrong = folder_.write("wrong.json", R"({"type": "string", "pattern": "a"})");
   EXPECT_TRUE(fails(sample({"--json-schema", wrong}), 1, "wrong.json: 'pattern'"));
   EXPECT_TRUE(fails(sample({"--json-schema", schema, "--gen-length", "9"}), 2, "--gen-length"));
-  EXPECT_TRUE(fails(sample({"--json-schema", schema, "--strategy", "wino"}), 2, "strategy wino"));
+  EXPECT_TRUE(
+      fails(sample({"--json-schema", schema, "--strategy", "wino"}), 2, "--strategy wino takes"));
   EXPECT_TRUE(fails(sample({"--json-schema", schema, "--prompt", std::string(290, 'b')}), 2,
                     "model.max_seq_length is 300"));
 }

@@ -23,7 +23,6 @@ import openai
 import pydantic
 
 
-
 class Person(pydantic.BaseModel):
     name: str
     prophet: bool

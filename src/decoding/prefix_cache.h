@@ -12,7 +12,7 @@ namespace lacuna {
 /// Which keys and values of texts that are done are kept for texts that begin with the same tokens,
 /// and where: in rows of the KV cache of their own. Of models whose rows do not see what follows
 /// them (causal and block-causal attention), so that what is kept is exact. Where there is no room,
-/// the text that was of use for longest ago goes.
+/// the least recently used text is evicted.
 class PrefixCache {
  public:
   /// In the rows [first, first + rows) of the cache.

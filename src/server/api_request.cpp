@@ -230,7 +230,8 @@ Dialogue read_messages(JsonFields& fields) {
 
 /// What has no meaning where one text is given and filled.
 void read_one_text(JsonFields& fields, RequestDefaults defaults, GenerationFields& request) {
-  // The start event tells the length of the canvas, and gaps have given lengths.
+  // The start event reports the number of tokens, masked ones included, and gaps have fixed numbers
+  // of masked tokens: neither can grow while it is decoded.
   fields.unsupported("initial_length", {0}, "is not supported here: the length is fixed");
   defaults.options.initial_length = 0;
   read_common(fields, defaults, request);

@@ -29,7 +29,7 @@ TEST(PrefixCache, FindsTheLongestBeginning) {
   EXPECT_EQ(cache.add(Tokens{1, 9, 5}), (CacheRows{103, 106}));
 }
 
-TEST(PrefixCache, WhatWasOfUseForLongestAgoGoes) {
+TEST(PrefixCache, TheLeastRecentlyUsedTextIsEvicted) {
   PrefixCache cache(0, 6);
   for (const std::int32_t first : {1, 2, 3}) (void)cache.add(Tokens{first, first});
   EXPECT_EQ(cache.find(Tokens{1, 1}).count, 2);

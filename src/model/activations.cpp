@@ -210,19 +210,23 @@ FinalActivations Activations::final() const {
   return {.x = first(slots_.final_x, logit_rows_), .rstd = first(slots_.final_rstd, logit_rows_)};
 }
 
+Scratch Activations::scratch_of(std::int64_t rows, Slot h, Slot d_x, Slot d_attended) const {
+  return {.h = first(h, rows),
+          .d_x = first(d_x, rows),
+          .hidden = first(slots_.hidden, rows),
+          .d_qkv = first(slots_.d_qkv, rows_),
+          .d_attended = first(d_attended, rows),
+          .heads = whole(slots_.heads),
+          .d_heads = whole(slots_.d_heads),
+          .ones = whole(slots_.ones),
+          .experts = experts(rows),
+          .h_parts = {},
+          .d_x_parts = {},
+          .own = {}};
+}
+
 Scratch Activations::scratch() const {
-  Scratch s{.h = first(slots_.h, rows_),
-            .d_x = first(slots_.d_x, rows_),
-            .hidden = first(slots_.hidden, rows_),
-            .d_qkv = first(slots_.d_qkv, rows_),
-            .d_attended = first(slots_.d_attended, rows_),
-            .heads = whole(slots_.heads),
-            .d_heads = whole(slots_.d_heads),
-            .ones = whole(slots_.ones),
-            .experts = experts(rows_),
-            .h_parts = {},
-            .d_x_parts = {},
-            .own = {}};
+  Scratch s = scratch_of(rows_, slots_.h, slots_.d_x, slots_.d_attended);
   if (split()) {
     s.h_parts = first(slots_.h, padded(rows_));
     s.d_x_parts = first(slots_.d_x, padded(rows_));
@@ -239,18 +243,7 @@ Scratch Activations::whole_scratch() const {
 }
 
 Scratch Activations::logit_scratch() const {
-  return {.h = first(slots_.logit_h, logit_rows_),
-          .d_x = first(slots_.logit_d_x, logit_rows_),
-          .hidden = first(slots_.hidden, logit_rows_),
-          .d_qkv = first(slots_.d_qkv, rows_),
-          .d_attended = first(slots_.logit_d_attended, logit_rows_),
-          .heads = whole(slots_.heads),
-          .d_heads = whole(slots_.d_heads),
-          .ones = whole(slots_.ones),
-          .experts = experts(logit_rows_),
-          .h_parts = {},
-          .d_x_parts = {},
-          .own = {}};
+  return scratch_of(logit_rows_, slots_.logit_h, slots_.logit_d_x, slots_.logit_d_attended);
 }
 
 ExpertScratch Activations::experts(std::int64_t rows) const {

@@ -130,6 +130,7 @@ class Activations {
     return split() ? share_.count * RowPart(rows, share_).each : rows;
   }
   QueryTensors queries(const QuerySlots& slots, std::int64_t rows) const;
+  Scratch scratch_of(std::int64_t rows, Slot h, Slot d_x, Slot d_attended) const;
   ExpertScratch experts(std::int64_t rows) const;
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;

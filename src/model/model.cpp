@@ -142,8 +142,8 @@ Tensor Model::forward(Tensor tokens, const Sequences& sequences) {
 }
 
 void Model::copy_cache_rows(CacheRows to, CacheRows from) {
-  CHECK(to.end - to.begin == from.end - from.begin,
-        "cache rows to and from which others are copied");
+  CHECK(to.end - to.begin == from.end - from.begin, "cache rows [", from.begin, ", ", from.end,
+        ") cannot be copied to rows [", to.begin, ", ", to.end, "); they are not as many");
   for (std::int64_t l = 0; l < state_->config.num_layers; ++l) {
     const Tensor kv = state_->activations.block(std::size_t(l)).kv_cache;
     const auto rows = [&](CacheRows r) { return kv.row_range(r.begin, r.end - r.begin); };

@@ -44,10 +44,9 @@ std::vector<std::int32_t> answer_of(const DecodingText& text) {
 /// Of the plan's open rows; none where any token may be drawn.
 std::vector<TokenBias> biases_of(const DecodingText& text, const StepPlan& plan) {
   if (!text.constraint) return {};
-  const std::vector<TokenBias> all = text.constraint->biases(answer_of(text));
-  std::vector<TokenBias> biases;
-  for (const std::int32_t row : plan.open) biases.push_back(all[std::size_t(row - text.answer)]);
-  return biases;
+  std::vector<std::int32_t> rows;
+  for (const std::int32_t row : plan.open) rows.push_back(row - std::int32_t(text.answer));
+  return text.constraint->biases(answer_of(text), rows);
 }
 
 DecodingStep step_of(const DecodingText& text, std::int64_t rows, std::int64_t logit_rows) {

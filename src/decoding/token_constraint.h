@@ -19,9 +19,10 @@ class TokenConstraint {
   static constexpr std::int32_t kMasked = -1;
 
   virtual ~TokenConstraint() = default;
-  /// Of each row of an answer that can be filled: the tokens with which, one at a time, it still
-  /// can; null where the row is not masked.
-  virtual std::vector<TokenBias> biases(std::span<const std::int32_t> answer) const = 0;
+  /// Of each of `rows`, masked ones of an answer that can be filled: the tokens with which, one at
+  /// a time, it still can.
+  virtual std::vector<TokenBias> biases(std::span<const std::int32_t> answer,
+                                        std::span<const std::int32_t> rows) const = 0;
   /// Whether the answer can be filled, where it could before the token in `row` was put there.
   virtual bool fits(std::span<const std::int32_t> answer, std::int64_t row) const = 0;
 };

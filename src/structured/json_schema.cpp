@@ -43,12 +43,12 @@ class SchemaKeywords {
   std::optional<std::int64_t> count(const std::string& keyword, std::int64_t most) {
     const SchemaJson* value = find(keyword);
     if (!value) return std::nullopt;
-    if (!value->is_number() || value->get<double>() < 0 ||
-        value->get<double>() != std::floor(value->get<double>()))
+    const double number = value->is_number() ? value->get<double>() : -1;
+    if (number < 0 || number != std::floor(number))
       refuse(keyword, "must be a whole number from 0 on");
-    if (value->get<double>() > double(most))
+    if (number > double(most))
       refuse(keyword, str("is more than ", most, ", which is not supported"));
-    return std::int64_t(value->get<double>());
+    return std::int64_t(number);
   }
   std::optional<double> number(const std::string& keyword) {
     const SchemaJson* value = find(keyword);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/check.h"
 #include "core/json.h"
@@ -25,27 +26,30 @@ class SkeletonConstraint final : public TokenConstraint {
  public:
   explicit SkeletonConstraint(std::vector<SkeletonSlot> slots) : slots_(std::move(slots)) {}
 
-  std::vector<TokenBias> biases(std::span<const std::int32_t> answer) const override {
-    std::vector<TokenBias> all(answer.size());
-    for (const SkeletonSlot& slot : slots_) {
-      const auto tokens = tokens_of(slot, answer);
-      if (std::find(tokens.begin(), tokens.end(), kMasked) == tokens.end()) continue;
-      std::vector<TokenBias> found = slot.language->biases(tokens);
-      std::move(found.begin(), found.end(), all.begin() + slot.begin);
+  std::vector<TokenBias> biases(std::span<const std::int32_t> answer,
+                                std::span<const std::int32_t> rows) const override {
+    std::map<const SkeletonSlot*, std::vector<TokenBias>> of_slots;
+    std::vector<TokenBias> biases;
+    for (const std::int32_t row : rows) {
+      const SkeletonSlot& slot = slot_of(row);
+      std::vector<TokenBias>& of_slot = of_slots[&slot];
+      if (of_slot.empty()) of_slot = slot.language->biases(tokens_of(slot, answer));
+      biases.push_back(of_slot[std::size_t(row - slot.begin)]);
     }
-    return all;
+    return biases;
   }
   bool fits(std::span<const std::int32_t> answer, std::int64_t row) const override {
-    // The last slot that begins at or before the row.
-    auto at =
-        std::upper_bound(slots_.begin(), slots_.end(), row,
-                         [](std::int64_t of, const SkeletonSlot& slot) { return of < slot.begin; });
-    if (at == slots_.begin()) return true;
-    --at;
-    return row >= at->begin + at->length || at->language->fits(tokens_of(*at, answer));
+    const SkeletonSlot& slot = slot_of(row);
+    return slot.language->fits(tokens_of(slot, answer));
   }
 
  private:
+  /// That of a row which was masked: the last one that begins at or before it.
+  const SkeletonSlot& slot_of(std::int64_t row) const {
+    return *std::prev(std::upper_bound(
+        slots_.begin(), slots_.end(), row,
+        [](std::int64_t of, const SkeletonSlot& slot) { return of < slot.begin; }));
+  }
   static std::span<const std::int32_t> tokens_of(const SkeletonSlot& slot,
                                                  std::span<const std::int32_t> answer) {
     return answer.subspan(std::size_t(slot.begin), std::size_t(slot.length));

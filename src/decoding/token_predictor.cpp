@@ -130,22 +130,22 @@ void TokenPredictor::add_biases(const DecodingBatch& batch, std::int64_t first, 
     Plan plan;
     bias_rows_ = plan.add("decoding/biases", {kBiasRows, vocab}, DType::bf16);
     biases_.emplace(ops_.memory(), plan);
+    placed_biases_.resize(kBiasRows);
   }
-  const auto bias = [&](std::int64_t row) { return batch.biases[std::size_t(first + row)].get(); };
+  const Tensor placed = (*biases_)[bias_rows_];
+  const auto bias = [&](std::int64_t row) -> const TokenBias& {
+    return batch.biases[std::size_t(first + row)];
+  };
   for (std::int64_t begin = 0; begin < rows;) {
-    std::int64_t end = begin;
-    host_biases_.clear();
-    while (end < rows && end < begin + kBiasRows && bias(end)) {
-      host_biases_.insert(host_biases_.end(), bias(end)->begin(), bias(end)->end());
-      ++end;
+    std::int64_t n = 0;
+    for (; n < kBiasRows && begin + n < rows && bias(begin + n); ++n) {
+      TokenBias& there = placed_biases_[std::size_t(n)];
+      if (there == bias(begin + n)) continue;
+      ops_.copy(placed.row_range(n, 1), tensor_of(*bias(begin + n)).reshaped({1, vocab}));
+      there = bias(begin + n);
     }
-    if (const std::int64_t n = end - begin; n > 0) {
-      const Tensor placed = (*biases_)[bias_rows_].row_range(0, n);
-      ops_.copy(placed, tensor_of(host_biases_).reshaped({n, vocab}));
-      ops_.add(logits.row_range(begin, n), placed);
-      ops_.synchronize();  // the host's copy is written again
-    }
-    begin = std::max(end, begin + 1);
+    if (n > 0) ops_.add(logits.row_range(begin, n), placed.row_range(0, n));
+    begin += std::max<std::int64_t>(1, n);
   }
 }
 

@@ -57,10 +57,11 @@ class TokenPredictor {
   Model model_;
   Head head_;
   Arena arena_;
-  // Rows of biases, made when the first is needed.
+  // Rows of biases, made when the first is needed, and which are there: many rows of a batch, and
+  // of the next one, have the same.
   std::optional<Arena> biases_;
   Slot bias_rows_;
-  std::vector<BFloat16> host_biases_;
+  std::vector<TokenBias> placed_biases_;
   std::int64_t placements_ = 0;
   struct OnHost {
     std::vector<std::int32_t> tokens, best;

@@ -151,6 +151,15 @@ inline RowsCols check_stored_embedding(const Checks& c, const Tensor& y, const T
   return {ids.count(), w.cols()};
 }
 
+inline void check_axpby(const Checks& c, const Tensor& y, const Tensor& x, const Tensor& factor) {
+  c.is_float("y", y);
+  c.is_float("x", x);
+  c.is_contiguous("y", y);
+  c.is_contiguous("x", x);
+  c.is_same_shape("y", y, "x", x);
+  if (factor.data) c.is_vector("factor", factor, 1, DType::f32);
+}
+
 /// Which of the three matrices of a linear operation is written.
 enum class Written : std::uint8_t { y, x, w };
 

@@ -166,6 +166,9 @@ class Ops {
   virtual void fill(Tensor x, float value) = 0;
   /// y[n] += x[n], float, any equal shapes.
   virtual void add(Tensor y, Tensor x) = 0;
+  /// y = beta y + alpha x, computed in f32, float, any equal shapes; y is not read where beta is 0.
+  /// `factor`, where given, f32 [1]: alpha is multiplied by it. x may be y.
+  virtual void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) = 0;
   /// y[m,:] = x[rows[m],:].  y [M,C], x [N,C] float (may be strided), rows i32 [M] in [0,N).
   virtual void gather_rows(Tensor y, Tensor x, Tensor rows) = 0;
   /// x[rows[m],:] += y[m,:]. The rows must be distinct.

@@ -66,4 +66,18 @@ void CpuOps::add(Tensor y, Tensor x) {
   });
 }
 
+void CpuOps::axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor) {
+  check_axpby(checks("axpby"), y, x, factor);
+  if (factor.data) alpha *= *factor.as<float>();
+  visit_float(y.dtype, [&](auto y_type) {
+    visit_float(x.dtype, [&](auto x_type) {
+      using T = typename decltype(y_type)::type;
+      using U = typename decltype(x_type)::type;
+      pool_.for_ranges(y.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+        simd_.loops<T>().axpby(y.as<T>() + begin, alpha, x.as<U>() + begin, beta, end - begin);
+      });
+    });
+  });
+}
+
 }  // namespace lacuna

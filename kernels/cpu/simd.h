@@ -30,6 +30,15 @@ struct FloatLoops {
   /// y += x.
   void add(T* y, const float* x, std::int64_t n) const { add_f32(y, x, n); }
   void add(T* y, const BFloat16* x, std::int64_t n) const { add_bf16(y, x, n); }
+  void (*axpby_f32)(T* y, float alpha, const float* x, float beta, std::int64_t n);
+  void (*axpby_bf16)(T* y, float alpha, const BFloat16* x, float beta, std::int64_t n);
+  /// y = beta y + alpha x; y is not read where beta is 0.
+  void axpby(T* y, float alpha, const float* x, float beta, std::int64_t n) const {
+    axpby_f32(y, alpha, x, beta, n);
+  }
+  void axpby(T* y, float alpha, const BFloat16* x, float beta, std::int64_t n) const {
+    axpby_bf16(y, alpha, x, beta, n);
+  }
   void (*widen)(float* y, const T* x, std::int64_t n);
   void (*round)(T* y, const float* x, std::int64_t n);
 

@@ -29,6 +29,23 @@ __global__ void add_kernel(T* y, const U* x, std::int64_t count) {
   });
 }
 
+template <class T, class U, int n>
+__global__ void axpby_kernel(T* y, float alpha, const U* x, float beta, const float* factor,
+                             std::int64_t count) {
+  const float a = factor ? alpha * *factor : alpha;
+  for_my_pack<n>(count, [&](auto width, std::int64_t i) {
+    constexpr int kWidth = decltype(width)::value;
+    const auto added = load_pack<kWidth>(x + i);
+    Pack<T, kWidth> sum;
+    if (beta != 0) sum = load_pack<kWidth>(y + i);
+    for (int j = 0; j < kWidth; ++j) {
+      const float kept = beta != 0 ? beta * widen(sum.v[j]) : 0.0f;
+      sum.v[j] = narrow<T>(kept + a * widen(added.v[j]));
+    }
+    store_pack<kWidth>(y + i, sum);
+  });
+}
+
 }  // namespace
 
 CudaOps::CudaOps(const DeviceOptions& options)
@@ -80,6 +97,24 @@ void CudaOps::add(Tensor y, Tensor x) {
         constexpr int n = decltype(width)::value;
         launch({c.op(), blocks_for_vector(y.count(), kThreads, n), kThreads, 0, stream()},
                add_kernel<T, U, n>, y.as<T>(), x.as<U>(), y.count());
+      });
+    });
+  });
+}
+
+void CudaOps::axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor) {
+  const Checks c = checks("axpby");
+  check_axpby(c, y, x, factor);
+  const float* by = factor.data ? factor.as<float>() : nullptr;
+  visit_float(y.dtype, [&](auto y_type) {
+    visit_float(x.dtype, [&](auto x_type) {
+      using T = typename decltype(y_type)::type;
+      using U = typename decltype(x_type)::type;
+      constexpr int wide = kPackOf<T> < kPackOf<U> ? kPackOf<T> : kPackOf<U>;
+      visit_width<wide>(aligned_to_packs(wide, {y, x}), [&](auto width) {
+        constexpr int n = decltype(width)::value;
+        launch({c.op(), blocks_for_vector(y.count(), kThreads, n), kThreads, 0, stream()},
+               axpby_kernel<T, U, n>, y.as<T>(), alpha, x.as<U>(), beta, by, y.count());
       });
     });
   });

@@ -36,10 +36,22 @@ template <>
 struct EnumWords<MaskForm> {
   static constexpr const char* words[] = {"mask_count", "mask_ratio"};
 };
+/// The same as a setting: `automatic` is LLaDA's ratio in masked diffusion, and the count, whose
+/// weights are bounded, in block diffusion.
+enum class MaskFormSetting : std::uint8_t { automatic, mask_count, mask_ratio };
+template <>
+struct EnumWords<MaskFormSetting> {
+  static constexpr const char* words[] = {"auto", "mask_count", "mask_ratio"};
+};
 enum class BlockSchedule : std::uint8_t { stages, mixed };
 template <>
 struct EnumWords<BlockSchedule> {
   static constexpr const char* words[] = {"stages", "mixed"};
+};
+enum class OptimizerName : std::uint8_t { adamw, muon };
+template <>
+struct EnumWords<OptimizerName> {
+  static constexpr const char* words[] = {"adamw", "muon"};
 };
 enum class Schedule : std::uint8_t { wsd, cosine, constant };
 template <>
@@ -226,7 +238,8 @@ struct TrainConfig {
   double min_mask_probability = 0.001;
   std::vector<std::int64_t> block_sizes;
   BlockSchedule block_schedule = BlockSchedule::stages;
-  MaskForm mask_form = MaskForm::mask_count;
+  MaskFormSetting mask_form = MaskFormSetting::automatic;
+  bool stratified_mask_ratios = false;
   std::int64_t noisy_views = 1;
   bool complementary_masks = false;
   double autoregressive_weight = 0;
@@ -242,6 +255,14 @@ struct TrainConfig {
   std::string sample_prompt;
   std::int64_t max_bad_steps = 10;
   std::vector<std::string> recompute;
+  bool log_gradient_noise = false;
+
+  /// What mask_form stands for.
+  MaskForm resolved_mask_form() const {
+    if (mask_form == MaskFormSetting::automatic)
+      return objective == Objective::block_diffusion ? MaskForm::mask_count : MaskForm::mask_ratio;
+    return mask_form == MaskFormSetting::mask_count ? MaskForm::mask_count : MaskForm::mask_ratio;
+  }
 
   bool operator==(const TrainConfig&) const = default;
   template <class Self, class Visitor>
@@ -264,12 +285,17 @@ struct TrainConfig {
           "stages (block_sizes in order, each for an equal share of the run) or mixed (each "
           "sequence draws one of them)");
     visit(c.mask_form, "mask_form",
-          "block_diffusion: mask_count (of a block of n tokens, a drawn number l is masked; weight "
-          "n / l) or mask_ratio (each token with a drawn probability p; weight 1 / p)");
+          "diffusion: mask_count (of n tokens, a drawn number l is masked; weight n / l) or "
+          "mask_ratio (each token with a drawn probability p; weight 1 / p), n being a sequence or "
+          "a block; auto: mask_ratio in masked_diffusion, mask_count in block_diffusion");
+    visit(c.stratified_mask_ratios, "stratified_mask_ratios",
+          "diffusion: whether the noise levels of a step's sequences are spread evenly over [0, 1) "
+          "instead of drawn independently; ranks then mask nearly equal numbers of tokens");
     visit(c.noisy_views, "noisy_views",
-          "block_diffusion: noisy views of each sequence, which share its clean tokens");
+          "diffusion: noisy views of each sequence; in block_diffusion they share its clean "
+          "tokens, in masked_diffusion each costs as much as a sequence");
     visit(c.complementary_masks, "complementary_masks",
-          "block_diffusion: of each two noisy views, one masks what the other does not");
+          "diffusion: of each two noisy views, one masks what the other does not");
     visit(c.autoregressive_weight, "autoregressive_weight",
           "block_diffusion: weight of the next-token loss on the clean tokens, added to the "
           "objective; needs model.causal_context");
@@ -292,10 +318,14 @@ struct TrainConfig {
     visit(c.recompute, "recompute",
           "activations that the backward pass computes again instead of keeping them: gate_up (of "
           "the feed-forward), qkv (queries, keys and values), block (all but its input)");
+    visit(c.log_gradient_noise, "log_gradient_noise",
+          "whether lines of the log and metrics.jsonl have the gradient noise scale, estimated "
+          "from micro-batches or ranks against the whole batch");
   }
 };
 
 struct OptimizerConfig {
+  OptimizerName name = OptimizerName::adamw;
   double learning_rate = 1e-3;
   double min_learning_rate = 1e-4;
   double beta1 = 0.9;
@@ -309,16 +339,22 @@ struct OptimizerConfig {
   StepCount warmup_steps = 0.1;
   StepCount decay_steps = 0.2;
   Precision moments_dtype = Precision::f32;
+  double muon_learning_rate = 0;
+  double muon_momentum = 0.95;
+  double ema_decay = 0;
 
   bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
+    visit(c.name, "name",
+          "adamw, or muon: momentum orthogonalised for the matrices of the blocks, AdamW for the "
+          "embedding, the head, norms and biases");
     visit(c.learning_rate, "learning_rate", "peak learning rate");
     visit(c.min_learning_rate, "min_learning_rate", "final learning rate of wsd and cosine");
     visit(c.beta1, "beta1", "AdamW: decay of the first moment");
     visit(c.beta2, "beta2", "AdamW: decay of the second moment");
     visit(c.eps, "eps", "AdamW: added to the root of the second moment");
-    visit(c.weight_decay, "weight_decay", "AdamW: decoupled decay per unit of learning rate");
+    visit(c.weight_decay, "weight_decay", "decoupled decay per unit of learning rate");
     visit(c.decay_norms, "decay_norms", "whether norm weights decay");
     visit(c.decay_embeddings, "decay_embeddings",
           "whether the embedding decays (an untied head does)");
@@ -331,6 +367,13 @@ struct OptimizerConfig {
           "wsd: linear decay to min_learning_rate at the end: a share or a number of steps");
     visit(c.moments_dtype, "moments_dtype",
           "of AdamW's moments: f32, or bf16 with stochastic rounding, in half the memory");
+    visit(c.muon_learning_rate, "muon_learning_rate",
+          "Muon: peak learning rate of its matrices, on the same schedule; 0: learning_rate, as "
+          "updates are scaled to the size of AdamW's");
+    visit(c.muon_momentum, "muon_momentum", "Muon: decay of the momentum (Nesterov's)");
+    visit(c.ema_decay, "ema_decay",
+          "decay per update of an exponential moving average of the weights, kept beside them; "
+          "validation and samples of the run use it; 0: none");
   }
 };
 

@@ -120,6 +120,28 @@ void check_step_count(const Rules& rules, const char* key, const StepCount& coun
                    whole ? str("; write ", std::int64_t(share)) : std::string()));
 }
 
+/// How diffusion masks.
+void check_masks(const TrainConfig& t) {
+  const Rules rules("train");
+  if (t.objective == Objective::autoregressive) {
+    const TrainConfig defaults;
+    const auto idle = [&](const char* key, const auto& value, const auto& unused) {
+      if (value != unused)
+        rules.broken(key, value,
+                     "needs a diffusion objective, not train.objective = \"autoregressive\"");
+    };
+    idle("mask_form", t.mask_form, defaults.mask_form);
+    idle("stratified_mask_ratios", t.stratified_mask_ratios, defaults.stratified_mask_ratios);
+    idle("noisy_views", t.noisy_views, defaults.noisy_views);
+    idle("complementary_masks", t.complementary_masks, defaults.complementary_masks);
+    return;
+  }
+  rules.between("noisy_views", t.noisy_views, 1, 1 << 12);
+  if (t.complementary_masks && t.noisy_views % 2 != 0)
+    rules.broken("complementary_masks", t.complementary_masks,
+                 "needs an even number of views; " + rules.named("noisy_views", t.noisy_views));
+}
+
 /// What train.objective = "block_diffusion" adds.
 void check_block_diffusion(const Config& c) {
   const TrainConfig& t = c.train;
@@ -131,9 +153,6 @@ void check_block_diffusion(const Config& c) {
     };
     idle("block_sizes", t.block_sizes, defaults.block_sizes);
     idle("block_schedule", t.block_schedule, defaults.block_schedule);
-    idle("mask_form", t.mask_form, defaults.mask_form);
-    idle("noisy_views", t.noisy_views, defaults.noisy_views);
-    idle("complementary_masks", t.complementary_masks, defaults.complementary_masks);
     idle("autoregressive_weight", t.autoregressive_weight, defaults.autoregressive_weight);
     return;
   }
@@ -152,10 +171,6 @@ void check_block_diffusion(const Config& c) {
     rules.broken("block_sizes", sizes, "must end with " + model.named("block_size", block));
   if (!sizes.empty() && !stages && std::find(sizes.begin(), sizes.end(), block) == sizes.end())
     rules.broken("block_sizes", sizes, "must contain " + model.named("block_size", block));
-  rules.between("noisy_views", t.noisy_views, 1, 1 << 12);
-  if (t.complementary_masks && t.noisy_views % 2 != 0)
-    rules.broken("complementary_masks", t.complementary_masks,
-                 "needs an even number of views; " + rules.named("noisy_views", t.noisy_views));
   rules.f32_not_negative("autoregressive_weight", t.autoregressive_weight);
   if (t.autoregressive_weight > 0 && !c.model.causal_context)
     rules.broken("autoregressive_weight", t.autoregressive_weight,
@@ -210,6 +225,9 @@ void check_train(const Config& c) {
                                                                        : Attention::bidirectional;
   if (c.model.attention != needed)
     rules.broken("objective", t.objective, "needs " + Rules("model").named("attention", needed));
+  if (t.log_gradient_noise)
+    rules.broken("log_gradient_noise", t.log_gradient_noise, "is not supported yet");
+  check_masks(t);
   check_block_diffusion(c);
 }
 
@@ -220,6 +238,14 @@ void check_optimizer(const OptimizerConfig& o) {
   if (o.schedule != Schedule::constant && o.min_learning_rate > o.learning_rate)
     rules.broken("min_learning_rate", o.min_learning_rate,
                  "must be at most " + rules.named("learning_rate", o.learning_rate));
+  rules.f32_not_negative("muon_learning_rate", o.muon_learning_rate);
+  rules.decay("muon_momentum", o.muon_momentum);
+  rules.decay("ema_decay", o.ema_decay);
+  if (o.name == OptimizerName::muon) rules.broken("name", o.name, "is not supported yet");
+  if (o.ema_decay > 0) rules.broken("ema_decay", o.ema_decay, "is not supported yet");
+  if (o.name == OptimizerName::muon && o.moments_dtype == Precision::bf16)
+    rules.broken("moments_dtype", o.moments_dtype,
+                 "is for optimizer.name = \"adamw\"; Muon keeps its momentum in f32");
   rules.decay("beta1", o.beta1);
   rules.decay("beta2", o.beta2);
   rules.f32_above_zero("eps", o.eps);
@@ -227,7 +253,7 @@ void check_optimizer(const OptimizerConfig& o) {
   rules.f32_not_negative("clip_norm", o.clip_norm);
   // What AdamW's loops hold: learning_rate / (1 - beta1) in the first step, learning_rate * decay.
   constexpr double most = std::numeric_limits<float>::max();
-  const double rate = std::max(o.learning_rate, o.min_learning_rate);
+  const double rate = std::max({o.learning_rate, o.min_learning_rate, o.muon_learning_rate});
   if (rate / (1 - o.beta1) > most)
     fail_usage(rules.named("learning_rate", rate) + " over 1 - " + rules.named("beta1", o.beta1) +
                " is beyond f32");
@@ -247,8 +273,14 @@ void check_sft(const SftConfig& s) {
   rules.between("pad_group", s.pad_group, 1, 1 << 20);
 }
 
-void check_lora(const LoraConfig& l) {
-  const Rules rules("lora");
+void check_lora(const LoraConfig& l, const OptimizerConfig& o) {
+  const Rules rules("lora"), optimizer("optimizer");
+  if (l.rank > 0 && o.name != OptimizerName::adamw)
+    optimizer.broken("name", o.name,
+                     "trains all weights; for " + rules.named("rank", l.rank) + " use \"adamw\"");
+  if (l.rank > 0 && o.ema_decay > 0)
+    optimizer.broken("ema_decay", o.ema_decay,
+                     "averages all weights; for " + rules.named("rank", l.rank) + " it must be 0");
   rules.between("rank", l.rank, 0);
   rules.f32_not_negative("alpha", l.alpha);
   if (l.rank > 0 && l.targets.empty())
@@ -344,7 +376,7 @@ void validate(const Config& c) {
   check_train(c);
   check_optimizer(c.optimizer);
   check_sft(c.sft);
-  check_lora(c.lora);
+  check_lora(c.lora, c.optimizer);
   check_parallel(c.parallel, c);
   check_compute(c.compute);
 }

@@ -58,6 +58,21 @@ BlockMask block_mask(MaskForm form, MaskPart part, double t, double eps,
   return form == MaskForm::mask_count ? mask_count(part, t, bits) : mask_ratio(part, t, eps, bits);
 }
 
+ViewMask view_mask(const NoiseOptions& options, std::int64_t sample, std::int64_t view) {
+  CHECK(sample >= 0 && sample < std::int64_t{1} << kSampleBits, "sample number ", sample);
+  if (!options.blocks.complementary) return {options, sample, view, MaskPart::alone};
+  return {options, sample, view / 2, view % 2 == 0 ? MaskPart::first : MaskPart::second};
+}
+
+BlockMask ViewMask::operator()(std::int64_t begin, std::int64_t end, double t) const {
+  if (begin >= end) return {};
+  const CounterRng rng{options.seed, Purpose::mask,
+                       std::uint64_t(sample) | std::uint64_t(number) << kSampleBits};
+  std::vector<std::uint32_t> bits;
+  for (std::int64_t i = begin; i < end; ++i) bits.push_back(rng.bits(std::uint32_t(i)));
+  return block_mask(options.mask_form(), part, t, options.min_mask_probability, bits);
+}
+
 BlockMask block_subset(std::uint64_t set, std::int64_t n) {
   BlockMask mask;
   mask.masked.assign(std::size_t(n), 0);
@@ -116,12 +131,10 @@ void mask_tokens(std::int32_t mask_token, std::int64_t begin, const BlockMask& m
   }
 }
 
-void add_block_text(const NoiseOptions& options, const BlockText& text, double token_weight,
+void add_block_text(const NoiseOptions& options, const SampleTokens& text, double token_weight,
                     LossBatch& batch, double level) {
   CHECK(options.mask_token >= 0, "the block_diffusion objective needs model.mask_token, which is ",
         options.mask_token);
-  CHECK(text.sample >= 0 && text.sample < std::int64_t{1} << kSampleBits, "sample number ",
-        text.sample);
   const BlockNoise& noise = options.blocks;
   const std::int64_t size = block_size_of(options, text.sample),
                      length = std::int64_t(text.tokens.size()),
@@ -129,28 +142,16 @@ void add_block_text(const NoiseOptions& options, const BlockText& text, double t
                      first_block = given / size, blocks = (length + size - 1) / size - first_block,
                      masks = noise.complementary ? noise.views / 2 : noise.views;
   const std::int64_t first_clean = std::int64_t(batch.clean.size());
-  const double u =
-      level >= 0
-          ? level
-          : CounterRng{options.seed, Purpose::mask_ratio, std::uint64_t(text.sample)}.uniform53(0);
+  const double u = level >= 0 ? level : first_noise_level(options, text.sample, blocks * masks);
   add_clean_text(text.tokens, size, batch);
-  std::vector<std::uint32_t> bits;
   for (std::int64_t view = 0; view < noise.views; ++view) {
-    const std::int64_t number = noise.complementary ? view / 2 : view;
-    const MaskPart part = !noise.complementary ? MaskPart::alone
-                          : view % 2 == 0      ? MaskPart::first
-                                               : MaskPart::second;
-    const CounterRng rng{options.seed, Purpose::mask,
-                         std::uint64_t(text.sample) | std::uint64_t(number) << kSampleBits};
+    const ViewMask mask_of = view_mask(options, text.sample, view);
     add_noisy_view(batch);
     for (std::int64_t b = 0; b < blocks; ++b) {
       const std::int64_t begin = std::max((first_block + b) * size, given),
                          end = std::min((first_block + b + 1) * size, length);
-      bits.clear();
-      for (std::int64_t i = begin; i < end; ++i) bits.push_back(rng.bits(std::uint32_t(i)));
-      const double t = block_level(u, b * masks + number, blocks * masks);
-      mask_tokens(options.mask_token, begin,
-                  block_mask(noise.form, part, t, options.min_mask_probability, bits),
+      const double t = block_level(u, b * masks + mask_of.number, blocks * masks);
+      mask_tokens(options.mask_token, begin, mask_of(begin, end, t),
                   token_weight / double(noise.views), batch);
     }
   }

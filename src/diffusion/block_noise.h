@@ -34,6 +34,17 @@ struct BlockMask {
 BlockMask block_mask(MaskForm form, MaskPart part, double t, double eps,
                      std::span<const std::uint32_t> bits);
 
+/// The masks of noisy view number `view` of a sample: with complementary masks each two views share
+/// a number.
+struct ViewMask {
+  const NoiseOptions& options;
+  std::int64_t sample, number;
+  MaskPart part;
+  /// Over its tokens [begin, end), at noise level t. No token: no mask.
+  BlockMask operator()(std::int64_t begin, std::int64_t end, double t) const;
+};
+ViewMask view_mask(const NoiseOptions& options, std::int64_t sample, std::int64_t view);
+
 /// The mask of the tokens in `set` (bit i: token i) of n, with the weight 1 / (l C(n, l)), l their
 /// number: summed over all 2^n - 1 of them, weighted cross-entropies are the bound itself. Nothing
 /// is masked when the set has tokens beyond n.
@@ -55,17 +66,11 @@ void add_noisy_view(LossBatch& batch);
 void mask_tokens(std::int32_t mask_token, std::int64_t begin, const BlockMask& mask, double scale,
                  LossBatch& batch);
 
-/// A text of training or validation.
-struct BlockText {
-  std::int64_t sample = 0;               // its global number, which names levels and masks
-  std::span<const std::int32_t> tokens;  // prompt, then response
-  std::int64_t prompt = 0;               // tokens that are given and never masked
-};
 /// Appends the text with options.blocks.views noisy views. `token_weight`: what a token's
 /// cross-entropy would count if all were masked in one view. `level` replaces the drawn level of
 /// the sample, unless negative. With options.logits_shift a text's first token is given. Throws
 /// Error when the mask token is unknown.
-void add_block_text(const NoiseOptions& options, const BlockText& text, double token_weight,
+void add_block_text(const NoiseOptions& options, const SampleTokens& text, double token_weight,
                     LossBatch& batch, double level = -1);
 
 /// make_noisy_batch() of block diffusion, where `levels` [B] replace the drawn ones when not empty.

@@ -11,6 +11,14 @@
 namespace lacuna {
 namespace {
 
+// The steps whose levels are stratified are told from samples by this bit.
+constexpr std::uint64_t kStratumBit = std::uint64_t{1} << 63;
+
+/// Of sample `sample` alone.
+double independent_level(const NoiseOptions& options, std::int64_t sample) {
+  return CounterRng{options.seed, Purpose::mask_ratio, std::uint64_t(sample)}.uniform53(0);
+}
+
 void mask(const NoiseOptions& options, std::int64_t first_sample, std::int64_t sequences_in_step,
           const std::vector<float>& p, LossBatch& batch) {
   const std::int64_t T = batch.length;
@@ -48,9 +56,33 @@ float mask_probability(double t, double eps) {
   return float(std::clamp(std::ceil(((1 - eps) * t + eps) * 0x1p24), 1.0, 0x1p24) * 0x1p-24);
 }
 
+std::int64_t rank_in_van_der_corput(std::int64_t i, std::int64_t n) {
+  std::int64_t rank = 0;
+  for (int digit = 0; i >> digit != 0; ++digit) {
+    if ((i >> digit & 1) == 0) continue;
+    // Those with i's lower digits and a 0 here come before it.
+    const std::int64_t lower = i & ((std::int64_t{1} << digit) - 1),
+                       apart = std::int64_t{2} << digit;
+    rank += (n - lower + apart - 1) / apart;
+  }
+  return rank;
+}
+
+double noise_level(const NoiseOptions& options, std::int64_t sample) {
+  const std::int64_t B = options.stratum;
+  if (B == 0) return independent_level(options, sample);
+  const CounterRng rng{options.seed, Purpose::mask_ratio, std::uint64_t(sample / B) | kStratumBit};
+  return block_level(rng.uniform53(0), rank_in_van_der_corput(sample % B, B), B);
+}
+
+double first_noise_level(const NoiseOptions& options, std::int64_t sample, std::int64_t count) {
+  const double u = independent_level(options, sample);
+  if (options.stratum == 0) return u;
+  return (std::floor(u * double(count)) + noise_level(options, sample)) / double(count);
+}
+
 float mask_probability(const NoiseOptions& options, std::int64_t sample) {
-  const CounterRng rng{options.seed, Purpose::mask_ratio, std::uint64_t(sample)};
-  return mask_probability(rng.uniform53(0), options.min_mask_probability);
+  return mask_probability(noise_level(options, sample), options.min_mask_probability);
 }
 
 std::int64_t step_length(const NoiseOptions& options, std::int64_t step, std::int64_t length,
@@ -91,6 +123,42 @@ void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, fl
   }
 }
 
+bool has_views(const NoiseOptions& options) {
+  return options.objective == Objective::masked_diffusion &&
+         (options.blocks.views > 1 || options.mask_form() == MaskForm::mask_count);
+}
+
+void add_masked_views(const NoiseOptions& options, const SampleTokens& sequence,
+                      double token_weight, LossBatch& batch) {
+  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
+        options.mask_token);
+  const BlockNoise& noise = options.blocks;
+  const std::int64_t shift = options.logits_shift, given = std::max(shift, sequence.prompt),
+                     end = std::int64_t(sequence.tokens.size());
+  const std::int64_t masks = noise.complementary ? noise.views / 2 : noise.views;
+  const double u = first_noise_level(options, sequence.sample, masks);
+  batch.views = noise.views;
+  for (std::int64_t view = 0; view < noise.views; ++view) {
+    const ViewMask mask_of = view_mask(options, sequence.sample, view);
+    const std::int64_t begin = std::int64_t(batch.tokens.size());
+    batch.tokens.insert(batch.tokens.end(), sequence.tokens.begin(), sequence.tokens.end());
+    batch.masked.resize(batch.tokens.size());
+    ++batch.sequences;
+    const BlockMask mask =
+        mask_of(given, std::max(given, end), block_level(u, mask_of.number, masks));
+    batch.p.push_back(mask.p);
+    for (std::size_t i = 0; i < mask.masked.size(); ++i) {
+      if (!mask.masked[i]) continue;
+      const std::size_t row = std::size_t(begin + given) + i;
+      batch.masked[row] = 1;
+      batch.rows.push_back(std::int32_t(row) - std::int32_t(shift));
+      batch.targets.push_back(batch.tokens[row]);
+      batch.weights.push_back(mask.weight * token_weight / double(noise.views));
+      batch.tokens[row] = options.mask_token;
+    }
+  }
+}
+
 LossBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64_t length,
                            std::int64_t first_sample, std::int64_t sequences_in_step,
                            const std::vector<float>& p) {
@@ -103,8 +171,19 @@ LossBatch make_noisy_batch(const NoiseOptions& options, Tensor clean, std::int64
   CHECK(p.empty() || std::int64_t(p.size()) == B, p.size(), " mask probabilities for ", B,
         " sequences");
   LossBatch batch;
-  batch.sequences = B;
   batch.length = T;
+  if (has_views(options)) {
+    CHECK(p.empty(), "mask probabilities of several views, or of counts, are each view's");
+    batch.shift = options.logits_shift;
+    const double weight = 1.0 / (double(options.maskable(T)) * double(sequences_in_step));
+    for (std::int64_t b = 0; b < B; ++b)
+      add_masked_views(
+          options,
+          {first_sample + b, {clean.as<std::int32_t>() + b * clean.cols(), std::size_t(T)}, 0},
+          weight, batch);
+    return batch;
+  }
+  batch.sequences = B;
   batch.masked.resize(std::size_t(B * T));
   batch.tokens.reserve(std::size_t(B * T));
   for (std::int64_t b = 0; b < B; ++b) {

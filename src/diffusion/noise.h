@@ -1,6 +1,8 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "config/config.h"
@@ -8,13 +10,14 @@
 
 namespace lacuna {
 
-/// What train.objective = "block_diffusion" adds (diffusion/block_noise.h).
+/// How the blocks of a sequence are masked (diffusion/block_noise.h); in masked diffusion a
+/// sequence is one block, and sizes and autoregressive_weight are not used.
 struct BlockNoise {
-  std::vector<std::int64_t> sizes;  // tokens per block; of several, each sequence draws one
-  MaskForm form = MaskForm::mask_count;
-  std::int64_t views = 1;            // noisy views of each sequence
-  bool complementary = false;        // of each two, one masks what the other does not
-  double autoregressive_weight = 0;  // of the next-token loss on the clean tokens
+  std::vector<std::int64_t> sizes;    // tokens per block; of several, each sequence draws one
+  std::optional<MaskForm> form = {};  // none: NoiseOptions::mask_form() chooses
+  std::int64_t views = 1;             // noisy views of each sequence
+  bool complementary = false;         // of each two, one masks what the other does not
+  double autoregressive_weight = 0;   // of the next-token loss on the clean tokens
 };
 
 /// What turns clean sequences into training examples. The same numbers on every layout and device.
@@ -25,6 +28,13 @@ struct NoiseOptions {
   std::int32_t mask_token = -1;  // needed for diffusion only
   bool logits_shift = false;     // of the model: a masked token is predicted at the row before it
   BlockNoise blocks = {};
+  std::int64_t stratum = 0;  // samples among which noise levels are spread evenly, those of a step;
+                             // 0: each sample's is drawn independently
+
+  MaskForm mask_form() const {
+    return blocks.form.value_or(objective == Objective::block_diffusion ? MaskForm::mask_count
+                                                                        : MaskForm::mask_ratio);
+  }
 
   /// Whether a row predicts the token after it.
   bool predicts_next() const { return objective == Objective::autoregressive || logits_shift; }
@@ -41,6 +51,8 @@ struct NoiseOptions {
 /// without padding; `offsets` then says where, and N = offsets.back() stands for B*T.
 struct LossBatch {
   std::int64_t sequences = 0, length = 0;  // B, T (the longest)
+  std::int64_t views = 1;                  // of masked diffusion: each so many sequences in a row
+                                           // are noisy views of the same tokens
   std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
   std::int64_t shift = 0;                  // 0: a masked token itself; 1: the next. Of block
                                            // diffusion 0: BlockRows says where it is predicted
@@ -74,7 +86,18 @@ struct LossBatch {
 /// is masked with probability p exactly, and 1/p is the exact weight. In (0,1] for any eps.
 float mask_probability(double t, double eps);
 
-/// The same with t ~ U(0,1) of global sample `sample`.
+/// The noise level t of global sample `sample`, uniform on [0,1). With options.stratum = B the
+/// levels of samples [sB, (s+1)B) are t = (u_s + r / B) mod 1, u_s drawn once for them, where r
+/// runs over [0, B) in van der Corput's order (rank_in_van_der_corput()): one level in each stratum
+/// of width 1/B, and nearly evenly spread levels in every part that a rank or micro-batch takes.
+double noise_level(const NoiseOptions& options, std::int64_t sample);
+/// The first of `count` levels of a sample, the others of which are block_level() of it: u, uniform
+/// on [0,1). With options.stratum, u = (floor(u' count) + t) / count, u' independent and t the
+/// sample's level above, so that all levels of all samples are spread evenly.
+double first_noise_level(const NoiseOptions& options, std::int64_t sample, std::int64_t count);
+/// The rank of i among 0, 1, …, n - 1 ordered by their binary digits in reverse (van der Corput).
+std::int64_t rank_in_van_der_corput(std::int64_t i, std::int64_t n);
+/// mask_probability() of noise_level().
 float mask_probability(const NoiseOptions& options, std::int64_t sample);
 
 /// How many tokens of each sequence step `step` uses: `length`, or, for a share `fraction` of the
@@ -102,11 +125,27 @@ struct SequenceRows {
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
                    double weight, LossBatch& batch);
 
+/// A sequence of tokens, of which the first `prompt` are given and never masked. `sample` is its
+/// global number, which names its noise.
+struct SampleTokens {
+  std::int64_t sample = 0;
+  std::span<const std::int32_t> tokens;
+  std::int64_t prompt = 0;
+};
+/// Whether masked diffusion needs more than mask_sequence(): counts, or several views.
+bool has_views(const NoiseOptions& options);
+/// Appends options.blocks.views noisy views of a sequence, masked as one block by block_mask()
+/// (diffusion/block_noise.h). `token_weight`: what a token's cross-entropy would count if all were
+/// masked in one view. Throws Error when the mask token is unknown.
+void add_masked_views(const NoiseOptions& options, const SampleTokens& sequence,
+                      double token_weight, LossBatch& batch);
+
 /// Examples from clean i32 [B,T0] (host), cut to their first `length` tokens. Row b is global
 /// sample first_sample + b. `sequences_in_step` is the number of sequences over which the step's
 /// loss is a mean, so that weights of all its micro-batches add up:
 ///   masked diffusion: weight = 1 / (p_b length sequences_in_step), on masked rows; with
-///                     logits_shift of length - 1 tokens, the first being given
+///                     logits_shift of length - 1 tokens, the first being given; where has_views(),
+///                     those of add_masked_views(), and the batch has B views sequences
 ///   autoregressive:   weight = 1 / ((length - 1) sequences_in_step), row i predicts token i + 1;
 ///                     the first token of a sequence is given
 ///   block diffusion:  make_block_batch() (diffusion/block_noise.h); with logits_shift as above

@@ -72,11 +72,15 @@ LossBatch make_response_batch(const NoiseOptions& options,
     tokens.insert(tokens.end(), std::size_t(example.padding), end_token);
     const double weight =
         1.0 / (double(example.text.response() + example.padding) * double(examples_in_step));
-    if (options.objective == Objective::block_diffusion)
+    if (has_views(options)) {
+      CHECK(levels.empty(), "noise levels of several views, or of counts, are each view's");
+      add_masked_views(options, {example.sample, tokens, example.text.prompt}, weight, batch);
+    } else if (options.objective == Objective::block_diffusion) {
       add_block_text(options, {example.sample, tokens, example.text.prompt}, weight, batch,
                      levels.empty() ? -1 : levels[b]);
-    else
+    } else {
       add_sequence(options, example, tokens, weight, levels.empty() ? -1 : levels[b], batch);
+    }
     end_sequences(example, std::int64_t(tokens.size()), batch);
   }
   return batch;

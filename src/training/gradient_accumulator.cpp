@@ -69,7 +69,8 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     if (here) {
       result.loss +=
           objective_.loss_and_gradients(batch, gradients, reduce ? complete : GradientObserver());
-      result.tokens += std::int64_t((batch.texts.empty() ? batch.tokens : batch.clean).size());
+      result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
+                                           : std::int64_t(batch.clean.size());
       result.flops += flops_of(config_.model, batch);
       if (observer) observer(batch);
     }

@@ -35,23 +35,33 @@ NoiseOptions noise_options(const Config& config) {
                      .seed = std::uint64_t(config.train.seed),
                      .mask_token = std::int32_t(config.model.mask_token),
                      .logits_shift = config.model.logits_shift};
-  if (noise.objective == Objective::block_diffusion)
-    noise.blocks = {.sizes = {config.model.block_size},
-                    .form = config.train.mask_form,
-                    .views = config.train.noisy_views,
-                    .complementary = config.train.complementary_masks,
-                    .autoregressive_weight = config.train.autoregressive_weight};
+  if (noise.objective == Objective::autoregressive) return noise;
+  noise.blocks = {.sizes = {},
+                  .form = config.train.resolved_mask_form(),
+                  .views = config.train.noisy_views,
+                  .complementary = config.train.complementary_masks};
+  if (config.train.stratified_mask_ratios) noise.stratum = config.train.batch_size;
+  if (noise.objective != Objective::block_diffusion) return noise;
+  noise.blocks.sizes = {config.model.block_size};
+  noise.blocks.autoregressive_weight = config.train.autoregressive_weight;
   return noise;
 }
 
 NoiseOptions validation_noise(const Config& config) {
   NoiseOptions noise = noise_options(config);
-  noise.blocks = {.sizes = noise.blocks.sizes, .form = noise.blocks.form};
+  noise.stratum = 0;
+  const BlockNoise trained = noise.blocks;
+  noise.blocks = {};
+  // Masked diffusion is validated with ratios, whatever it is trained with.
+  if (noise.objective == Objective::block_diffusion)
+    noise.blocks = {.sizes = trained.sizes, .form = trained.form};
   return noise;
 }
 
 ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences) {
-  ModelLimits limits = {tokens, sequences, tokens, true};
+  const std::int64_t views = config.train.noisy_views,
+                     masks = config.train.complementary_masks ? views / 2 : views;
+  ModelLimits limits = {tokens * views, sequences * views, tokens * masks, true};
   if (config.train.objective == Objective::block_diffusion)
     limits = block_limits(noise_options(config).blocks, tokens, sequences, true);
   limits.recompute = recompute_of(config.train);
@@ -66,8 +76,8 @@ Recompute recompute_of(const TrainConfig& train) {
 }
 
 std::int64_t validation_tokens(const Config& config, const ModelLimits& limits) {
-  // A noisy view and the clean tokens.
-  return config.train.objective == Objective::block_diffusion ? limits.rows / 2 : limits.rows;
+  // Of block diffusion a noisy view and the clean tokens. All tokens may be masked.
+  return config.train.objective == Objective::block_diffusion ? limits.rows / 2 : limits.logit_rows;
 }
 
 PretrainBatches::PretrainBatches(const Config& config, const TokenFile& file)

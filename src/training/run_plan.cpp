@@ -104,18 +104,18 @@ PassWork expected_work(const Config& c, std::int64_t sequences) {
   const std::int64_t T = c.data.sequence_length;
   if (c.train.objective == Objective::autoregressive)
     return work_of(c.model, sequences, T, sequences * (T - 1));
+  // Half of the tokens in a pair or with a ratio; l ~ U{1..n} of n tokens with a count.
+  const std::int64_t views = c.train.noisy_views;
+  const bool counts =
+      c.train.resolved_mask_form() == MaskForm::mask_count && !c.train.complementary_masks;
   if (c.train.objective == Objective::masked_diffusion)
-    return work_of(c.model, sequences, T, sequences * T / 2);
+    return work_of(c.model, sequences * views, T, sequences * views * (counts ? T + 1 : T) / 2);
   const std::vector<std::int64_t> sizes =
       c.train.block_sizes.empty() ? std::vector{c.model.block_size} : c.train.block_sizes;
   PassWork sum;  // of a sequence in each of them: over a run each has an equal share
   for (const std::int64_t size : sizes) {
-    // Half of the tokens in a pair or with a ratio; l ~ U{1..B} of a block with a count.
-    const bool counts = c.train.mask_form == MaskForm::mask_count && !c.train.complementary_masks;
-    const double masked =
-        double(T * c.train.noisy_views) * (counts ? double(size + 1) / double(2 * size) : 0.5);
-    sum += block_work_of(c.model, 1, T, size, c.train.noisy_views, masked,
-                         c.train.autoregressive_weight > 0);
+    const double masked = double(T * views) * (counts ? double(size + 1) / double(2 * size) : 0.5);
+    sum += block_work_of(c.model, 1, T, size, views, masked, c.train.autoregressive_weight > 0);
   }
   const double share = double(sequences) / double(sizes.size());
   return {sum.rows * share, sum.predicted * share, sum.pairs * share, sum.predicted_pairs * share};

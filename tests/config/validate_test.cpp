@@ -196,12 +196,23 @@ TEST(Validate, block_diffusion) {
       {with({"train.autoregressive_weight=-1"}),
        "train.autoregressive_weight = -1.0 must not be negative"},
       {with({"train.autoregressive_weight=1", "model.causal_context=true"}), ""},
-      {{"train.noisy_views=2"},
-       "train.noisy_views = 2 needs train.objective = \"block_diffusion\""},
+      {{"train.noisy_views=2", "train.complementary_masks=true", "train.mask_form=mask_count",
+        "train.stratified_mask_ratios=true"},
+       ""},
+      {{"train.complementary_masks=true"},
+       "train.complementary_masks = true needs an even number of views; train.noisy_views = 1"},
+      {{"train.objective=autoregressive", "model.attention=causal", "train.noisy_views=2"},
+       "train.noisy_views = 2 needs a diffusion objective, not train.objective = "
+       "\"autoregressive\""},
+      {{"train.objective=autoregressive", "model.attention=causal",
+        "train.stratified_mask_ratios=true"},
+       "train.stratified_mask_ratios = true needs a diffusion objective, not train.objective = "
+       "\"autoregressive\""},
       {{"train.block_sizes=4"},
        "train.block_sizes = [4] needs train.objective = \"block_diffusion\""},
-      {{"train.mask_form=mask_ratio"},
-       "train.mask_form = \"mask_ratio\" needs train.objective = \"block_diffusion\""},
+      {{"train.objective=autoregressive", "model.attention=causal", "train.mask_form=mask_ratio"},
+       "train.mask_form = \"mask_ratio\" needs a diffusion objective, not train.objective = "
+       "\"autoregressive\""},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
 }
@@ -313,7 +324,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 15);
+    EXPECT_EQ(numbers, 18);
   }
 }
 

@@ -24,6 +24,27 @@ TEST_P(CudaMovesTest, FillAndAdd) {
     }
 }
 
+TEST_P(CudaMovesTest, Axpby) {
+  for (const std::int64_t n : {1, 7, 64, 1025})
+    for (const std::int64_t shift : {0, 3})
+      for (const float beta : {0.0f, -0.25f}) {
+        const HostArray x = normal({n}, 1, type()), y = normal({n}, 2, type());
+        DeviceArray dx(device(), x, type(), {0, shift}), dy(device(), y, type(), {0, shift}),
+            by(device(), HostArray({1}, 0.5f), DType::f32);
+        // Powers of two: exact but for the sum, whether or not it is fused with a product.
+        device().axpby(dy, 4.0f, dx, beta, by);
+        HostArray sum({n});
+        for (std::int64_t i = 0; i < n; ++i) sum[i] = beta * y[i] + 2.0f * x[i];
+        EXPECT_EQ(dy.read().values, rounded(sum, type()).values);
+        EXPECT_TRUE(dy.guards_hold());
+      }
+  // f32 from bf16, into memory that holds NaN.
+  const HostArray x = normal({37}, 3, DType::bf16);
+  DeviceArray dx(device(), x, DType::bf16), dy(device(), {37}, DType::f32);
+  device().axpby(dy, 2.0f, dx, 0.0f);
+  for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dy.read()[i], 2 * x[i]);
+}
+
 TEST_P(CudaMovesTest, AddsAcrossTypes) {
   const HostArray x = normal({37}, 1, DType::bf16), y = normal({37}, 2, DType::f32);
   DeviceArray dx(device(), x, DType::bf16), dy(device(), y, DType::f32);

@@ -80,6 +80,15 @@ TEST(Bf16, FillAddAndScale) {
         expect_same(sum.read(), rounded(expected, to));
         EXPECT_TRUE(sum.guards_hold());
       }
+    for (const DType to : {DType::f32, kBf16})
+      for (const DType from : {DType::f32, kBf16}) {
+        HostArray expected = y;
+        DeviceArray sum(ops, y, to), added(ops, x, from);
+        ops.axpby(sum, 0.5f, added, 2.0f);
+        host.axpby(expected, 0.5f, x, 2.0f);
+        expect_same(sum.read(), rounded(expected, to));
+        EXPECT_TRUE(sum.guards_hold());
+      }
     const HostArray logits = x, other = y;
     HostArray expected = logits;
     DeviceArray a(ops, logits, kBf16), b(ops, other, kBf16);

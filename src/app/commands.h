@@ -10,6 +10,7 @@ class MpiSession;
 void add_bench_command(Command app);
 void add_config_command(Command app);
 void add_doctor_command(Command app);
+void add_dpo_command(Command app, const MpiSession& session);
 void add_evaluate_command(Command app, const MpiSession& session);
 void add_export_command(Command app);
 void add_forward_command(Command app);

@@ -14,6 +14,7 @@
 #include "core/input_file.h"
 #include "core/text.h"
 #include "data/loader.h"
+#include "data/preference_pairs.h"
 #include "data/sft_examples.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
@@ -45,13 +46,15 @@ Config unchecked(const CheckRequest& request) {
   return config;
 }
 
-bool is_sft(const CheckRequest& request) {
-  if (!request.task.empty()) return request.task == "sft";
+/// The command that the run is for.
+std::string task_of(const CheckRequest& request) {
+  if (!request.task.empty()) return request.task;
   const Config config = unchecked(request);
   try {
-    return TokenFile(config.data.train).has_responses();
+    const TokenFile data(config.data.train);
+    return data.has_pairs() ? "dpo" : data.has_responses() ? "sft" : "pretrain";
   } catch (const Error&) {
-    return !request.init.empty() || config.lora.rank > 0;
+    return !request.init.empty() || config.lora.rank > 0 ? "sft" : "pretrain";
   }
 }
 
@@ -59,20 +62,24 @@ class Check {
  public:
   explicit Check(const CheckRequest& request)
       : request_(request),
-        sft_(is_sft(request)),
-        config_(sft_ ? read_sft_config(request.config, request.overrides, request.init)
-                     : read_pretrain_config(request.config, request.overrides)) {
+        task_(task_of(request)),
+        fine_tunes_(task_ != "pretrain"),
+        config_(fine_tunes_ ? read_sft_config(request.config, request.overrides, request.init)
+                            : read_pretrain_config(request.config, request.overrides)) {
     check_trainable(config_.model);
   }
 
   std::vector<Finding> findings() {
     add(Verdict::ok, "configuration",
-        str(request_.config, ": every key and value is valid; task: ", sft_ ? "sft" : "pretrain"));
+        str(request_.config, ": every key and value is valid; task: ", task_));
     attempt("data.train", [&] { return train_data(); });
     if (!config_.data.validation.empty())
       attempt("data.validation", [&] { return validation_data(); });
-    if (!config_.train.init.empty()) attempt("train.init", [&] { return checkpoint(); });
-    if (sft_ && config_.lora.rank > 0) attempt("lora", [&] { return adapters(); });
+    if (!config_.train.init.empty())
+      attempt("train.init", [&] { return checkpoint("train.init", config_.train.init); });
+    if (!config_.dpo.reference.empty() && task_ == "dpo")
+      attempt("dpo.reference", [&] { return checkpoint("dpo.reference", config_.dpo.reference); });
+    if (fine_tunes_ && config_.lora.rank > 0) attempt("lora", [&] { return adapters(); });
     attempt("train.output", [&] { return output(); });
     attempt("compute.device", [&] { return device(); });
     attempt("memory", [&] { return memory(); });
@@ -107,26 +114,33 @@ class Check {
     config_ = resolve_model(config_, *data_, tokenizer ? tokenizer->pad_token() : -1);
     const std::int64_t samples = samples_per_epoch();
     text += str(", ", counted(config_.model.vocab_size, "id"), "; ",
-                counted(samples, sft_ ? "example" : "sequence"), " per epoch");
+                counted(samples, sample_word()), " per epoch");
     if (left_out_ > 0) text += str(", ", left_out_, " left out as too long");
     if (cut_ > 0) text += str(", ", counted(cut_, "prompt"), " cut at the beginning");
     const std::int64_t steps = last_step(config_.train, samples);
     return text + str("; ", counted(steps, "step"), " are ", epochs_of(steps, samples));
   }
 
+  const char* sample_word() const {
+    return task_ == "dpo" ? "pair" : fine_tunes_ ? "example" : "sequence";
+  }
+
   std::int64_t samples_per_epoch() {
     const std::int64_t length = config_.data.sequence_length;
     const auto seed = std::uint64_t(config_.train.seed);
-    if (!sft_) {
+    if (!fine_tunes_) {
       if (data_->has_responses())
         add(Verdict::warning, "data.train",
             data_->path() + ": was made for lacuna sft; pretraining trains on prompts too");
       return Loader(*data_, length, seed, /*memory_bytes=*/0).windows();
     }
-    const SftExamples examples(*data_, length, seed);
-    left_out_ = examples.left_out();
-    cut_ = examples.cut_prompts();
-    return examples.size();
+    const auto counted_in = [&](const auto& samples) {
+      left_out_ = samples.left_out();
+      cut_ = samples.cut_prompts();
+      return samples.size();
+    };
+    return task_ == "dpo" ? counted_in(PreferencePairs(*data_, length, seed))
+                          : counted_in(SftExamples(*data_, length, seed));
   }
   std::string epochs_of(std::int64_t steps, std::int64_t samples) const {
     char text[32];
@@ -138,22 +152,24 @@ class Check {
   std::string validation_data() {
     const TokenFile file(config_.data.validation);
     if (data_) check_validation_data(config_, file, *data_);
-    if (sft_) {
-      const SftExamples examples(file, config_.data.sequence_length, 0);
-      return str(file.path(), ": ", counted(examples.size(), "example"));
-    }
-    const Loader loader(file, config_.data.sequence_length, 0, /*memory_bytes=*/0);
+    const std::int64_t length = config_.data.sequence_length;
+    if (fine_tunes_)
+      return str(file.path(), ": ",
+                 counted(task_ == "dpo" ? PreferencePairs(file, length, 0).size()
+                                        : SftExamples(file, length, 0).size(),
+                         sample_word()));
+    const Loader loader(file, length, 0, /*memory_bytes=*/0);
     return str(file.path(), ": ", counted(loader.windows(), "sequence"), ", ",
                loader.validation_windows(config_.train.eval_samples), " of them used");
   }
 
-  std::string checkpoint() {
-    const auto reader = open_model(resolve_checkpoint(config_.train.init));
+  std::string checkpoint(const char* key, const std::string& named) {
+    const auto reader = open_model(resolve_checkpoint(named));
     const Config stored = config_of_checkpoint(*reader);
     if (data_) {
-      check_same_model(stored.model, config_.model, reader->path());
+      check_same_model(stored.model, config_.model, str(key, " = ", reader->path()));
       if (!same_tokenizer(reader->info().tokenizer, data_->tokenizer_json()))
-        add(Verdict::warning, "train.init",
+        add(Verdict::warning, key,
             str("the tokenizer of ", reader->path(), " is not that of ", data_->path(),
                 ": the same ids may stand for other text"));
     }
@@ -172,7 +188,7 @@ class Check {
     const std::int64_t parameters =
         plan_run(config_, int(config_.parallel.tensor_parallel)).parameters;
     const bool bf16 = config_.compute.dtype == Precision::bf16;
-    const bool moments = !(sft_ && config_.lora.rank > 0);
+    const bool moments = !(fine_tunes_ && config_.lora.rank > 0);
     return parameters * ((bf16 ? 2 : 4) + (moments ? 8 : 0) + (bf16 && moments ? 4 : 0));
   }
 
@@ -238,7 +254,8 @@ class Check {
   }
 
   const CheckRequest& request_;
-  const bool sft_;
+  const std::string task_;
+  const bool fine_tunes_;
   Config config_;
   std::optional<TokenFile> data_;
   std::int64_t left_out_ = 0, cut_ = 0;

@@ -10,8 +10,8 @@ namespace lacuna {
 struct CheckRequest {
   std::string config;  // the file
   std::vector<std::string> overrides;
-  std::string task;  // "pretrain", "sft", or "": sft when data.train was prepared for it
-  std::string init;  // sft: as --init; "": train.init
+  std::string task;  // "pretrain", "sft", "dpo", or "": what data.train was prepared for
+  std::string init;  // sft, dpo: as --init; "": train.init
   int ranks = 0;     // 0: parallel.tensor_parallel
   std::optional<std::uint64_t> memory;  // bytes per rank; none: this machine's, or an 80 GB GPU's
   bool resume = false;
@@ -28,7 +28,8 @@ struct Finding {
 
 /// What the run would find wrong with its configuration and the files and the machine that it
 /// names, and what it would make of them, without computing or writing anything. Throws UsageError,
-/// as the run itself would, when the configuration is not valid or, for sft, names no checkpoint.
+/// as the run itself would, when the configuration is not valid or, for fine-tuning, names no
+/// checkpoint.
 std::vector<Finding> check_run(const CheckRequest& request);
 
 }  // namespace lacuna

@@ -115,9 +115,10 @@ void add_config_command(Command app) {
       .one_value_per_use();
   check
       .add_option("--task", request.task,
-                  "what it is for [sft where data.train was prepared with --format chat]")
-      .one_of({"pretrain", "sft"});
-  check.add_option("--init", request.init, "sft: the checkpoint to start from [train.init]");
+                  "what it is for [sft where data.train was prepared with --format chat, dpo with "
+                  "--format preference]")
+      .one_of({"pretrain", "sft", "dpo"});
+  check.add_option("--init", request.init, "sft, dpo: the checkpoint to start from [train.init]");
   check.add_option("--ranks", request.ranks, "ranks in all [parallel.tensor_parallel]")
       .between(1, 1 << 20);
   check

@@ -59,8 +59,9 @@ std::string take_weights_of_init(Config& config) {
   return taken;
 }
 
-/// Of one pass: examples of sft, or windows.
+/// Of one pass: examples of sft, pairs of dpo, or windows.
 std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
+  if (data.has_pairs()) return data.documents() / 2;
   return data.has_responses() ? data.documents() : data.tokens() / sequence_length;
 }
 

@@ -139,8 +139,8 @@ ReportSection libraries_section(MachineReport& report) {
   const auto blas = attempt(why, blas_description);
   rows.push_back({"blas", blas.value_or(""), blas ? *blas + " kernels" : why});
   report.requirements.push_back(
-      {"pretrain, sft, sample, serve, score, evaluate, forward, bench on the CPU", blas ? "" : why,
-       "apt install libopenblas0-pthread",
+      {"pretrain, sft, dpo, sample, serve, score, evaluate, forward, bench on the CPU",
+       blas ? "" : why, "apt install libopenblas0-pthread",
        /*essential=*/true});
   if (const char* core = environment("OPENBLAS_CORETYPE"))
     report.warnings.push_back(
@@ -156,7 +156,7 @@ ReportSection libraries_section(MachineReport& report) {
   for (const char* name : {"mpirun", "mpiexec", "srun"})
     if (launcher.empty() && path) launcher = find_program(name, path);
   rows.push_back({"launcher", launcher, either(launcher, "none in PATH")});
-  report.requirements.push_back({"pretrain, sft on several ranks",
+  report.requirements.push_back({"pretrain, sft, dpo on several ranks",
                                  launcher.empty() ? "a launcher (mpirun or srun)" : "",
                                  "apt install openmpi-bin"});
   return {"libraries", rows};

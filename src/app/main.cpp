@@ -15,8 +15,8 @@
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kOnRanks = {"pretrain", "sft", "evaluate", "score",
-                                                      "sample"};
+constexpr std::array<std::string_view, 6> kOnRanks = {"pretrain", "sft",   "dpo",
+                                                      "evaluate", "score", "sample"};
 
 /// Every other command would do all its work once per rank, and write the same files.
 void refuse_several_ranks(lacuna::Command program, const lacuna::MpiSession& session) {
@@ -26,8 +26,8 @@ void refuse_several_ranks(lacuna::Command program, const lacuna::MpiSession& ses
     command.before_parsing([name, ranks = session.size()] {
       if (ranks > 1)
         lacuna::fail_usage(lacuna::str("lacuna ", name, " runs on one rank, and ", ranks,
-                                       " were started; pretrain, sft, evaluate, score and sample "
-                                       "run on many"));
+                                       " were started; pretrain, sft, dpo, evaluate, score and "
+                                       "sample run on many"));
     });
   }
 }
@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
     lacuna::add_prepare_command(app);
     lacuna::add_pretrain_command(app, session);
     lacuna::add_sft_command(app, session);
+    lacuna::add_dpo_command(app, session);
     lacuna::add_sample_command(app, session);
     lacuna::add_serve_command(app);
     lacuna::add_score_command(app, session);

@@ -39,20 +39,25 @@ std::string take_tokenizer_of_model(PrepareOptions& o) {
 }
 
 void run_chat(const PrepareOptions& options, const std::string& chat_template,
-              const std::string& jinja) {
+              const std::string& jinja, ChatRecords records) {
+  const bool pairs = records == ChatRecords::preferences;
   const PrepareChatResult r =
-      prepare_chat(options, load_chat_template(chat_template, jinja, options.tokenizer));
-  const auto part = [](const std::string& file, const PreparedPart& p) {
-    return str(file, ": ", counted(p.documents, "example"), ", ", counted(p.tokens, "token"));
+      prepare_chat(options, load_chat_template(chat_template, jinja, options.tokenizer), records);
+  const auto part = [&](const std::string& file, const PreparedPart& p) {
+    return str(file, ": ",
+               pairs ? counted(p.documents / 2, "pair") : counted(p.documents, "example"), ", ",
+               counted(p.tokens, "token"));
   };
   std::string line = part(options.output, r.train);
   if (!options.validation.empty()) line += str("; ", part(options.validation, r.validation));
-  line += str("; of ", counted(r.dialogues, "dialogue"), "; ", with_commas(r.response_tokens),
-              " tokens are responses; the longest example has ", with_commas(r.longest));
+  line += str("; of ", counted(r.dialogues, pairs ? "record" : "dialogue"), "; ",
+              with_commas(r.response_tokens), " tokens are responses; the longest example has ",
+              with_commas(r.longest));
   constexpr std::pair<const char*, const char*> why[kChatSkips] = {
       {"dialogue", "skipped, the roles being out of order"},
       {"turn", "skipped, the reply being empty"},
-      {"turn", "not trained on, as the record says"}};
+      {"turn", "not trained on, as the record says"},
+      {"pair", "skipped, both replies being the same"}};
   for (std::size_t i = 0; i < kChatSkips; ++i)
     if (r.skipped[i] > 0)
       line += str("; ", counted(r.skipped[i], why[i].first), " ", why[i].second,
@@ -97,14 +102,16 @@ void add_prepare_command(Command app) {
           "text: a file is a document; jsonl: a line is one, in its text field; parquet: a row "
           "is one, in its column of texts; chat: a "
           "line is a dialogue (messages, prompt and response, Alpaca, ShareGPT), for "
-          "lacuna sft; for both, a file may also be one JSON array")
-      .one_of({"text", "jsonl", "parquet", "chat"})
+          "lacuna sft; preference: a line is a prompt with a chosen and a rejected reply, for "
+          "lacuna dpo; of jsonl, chat and preference a file may also be one JSON array")
+      .one_of({"text", "jsonl", "parquet", "chat", "preference"})
       .show_default();
   command
       .add_option("--text-field", o.text_field,
                   "jsonl: the field that holds the text; parquet: the column")
       .show_default();
-  command.add_option("--chat-template", a->chat_template, str("chat: ", kChatTemplateHelp));
+  command.add_option("--chat-template", a->chat_template,
+                     str("chat, preference: ", kChatTemplateHelp));
   const Option validation = command.add_option(
       "--validation", o.validation, "second token file, of documents held out for validation");
   command
@@ -122,19 +129,24 @@ void add_prepare_command(Command app) {
       .whole_number()
       .show_default();
   command
-      .add_option("--max-malformed", o.max_malformed,
-                  "jsonl, chat: malformed records that are left out and counted; with more, "
-                  "nothing is written")
+      .add_option(
+          "--max-malformed", o.max_malformed,
+          "jsonl, chat, preference: malformed records that are left out and counted; with more, "
+          "nothing is written")
       .between(0, std::int64_t{1} << 62)
       .show_default();
   command.add_option("--threads", o.threads, "0: every core the process may use")
       .thread_count()
       .show_default();
   command.callback([a] {
-    a->options.format = a->format == "chat" ? CorpusFormat::jsonl : corpus_format(a->format);
+    const bool pairs = a->format == "preference", chat = pairs || a->format == "chat";
+    a->options.format = chat ? CorpusFormat::jsonl : corpus_format(a->format);
     const std::string jinja = take_tokenizer_of_model(a->options);
-    if (a->format == "chat") return run_chat(a->options, a->chat_template, jinja);
-    if (!a->chat_template.empty()) fail_usage("--chat-template is for --format chat");
+    if (chat)
+      return run_chat(a->options, a->chat_template, jinja,
+                      pairs ? ChatRecords::preferences : ChatRecords::dialogues);
+    if (!a->chat_template.empty())
+      fail_usage("--chat-template is for --format chat and preference");
     run(a->options);
   });
 }

@@ -441,7 +441,31 @@ struct SftConfig {
   }
 };
 
-/// Low-rank adapters (lacuna sft).
+/// Preference tuning (lacuna dpo).
+struct DpoConfig {
+  double beta = 0.1;
+  std::int64_t mask_samples = 8;
+  bool shared_masks = true;
+  double sft_weight = 0;
+  std::string reference;
+
+  bool operator==(const DpoConfig&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.beta, "beta", "of DPO: how strongly the model is held to the reference model");
+    visit(c.mask_samples, "mask_samples",
+          "masks from which the likelihood bound of each response is estimated; a causal model's "
+          "likelihood is exact");
+    visit(c.shared_masks, "shared_masks",
+          "whether the reference model sees the masks of the trained model, as in VRPO; false: "
+          "masks of its own");
+    visit(c.sft_weight, "sft_weight",
+          "weight of the fine-tuning objective on the chosen responses, added to the loss");
+    visit(c.reference, "reference", "the reference model's checkpoint; empty: train.init");
+  }
+};
+
+/// Low-rank adapters (lacuna sft, lacuna dpo).
 struct LoraConfig {
   std::int64_t rank = 0;
   double alpha = 0;
@@ -464,6 +488,7 @@ struct Config {
   TrainConfig train;
   OptimizerConfig optimizer;
   SftConfig sft;
+  DpoConfig dpo;
   LoraConfig lora;
   ParallelConfig parallel;
   ComputeConfig compute;
@@ -477,6 +502,7 @@ struct Config {
     visit(c.train, "train");
     visit(c.optimizer, "optimizer");
     visit(c.sft, "sft");
+    visit(c.dpo, "dpo");
     visit(c.lora, "lora");
     visit(c.parallel, "parallel");
     visit(c.compute, "compute");

@@ -273,6 +273,13 @@ void check_sft(const SftConfig& s) {
   rules.between("pad_group", s.pad_group, 1, 1 << 20);
 }
 
+void check_dpo(const DpoConfig& d) {
+  const Rules rules("dpo");
+  rules.f32_above_zero("beta", d.beta);
+  rules.between("mask_samples", d.mask_samples, 1, 1 << 16);
+  rules.f32_not_negative("sft_weight", d.sft_weight);
+}
+
 void check_lora(const LoraConfig& l, const OptimizerConfig& o) {
   const Rules rules("lora"), optimizer("optimizer");
   if (l.rank > 0 && o.name != OptimizerName::adamw)
@@ -376,6 +383,7 @@ void validate(const Config& c) {
   check_train(c);
   check_optimizer(c.optimizer);
   check_sft(c.sft);
+  check_dpo(c.dpo);
   check_lora(c.lora, c.optimizer);
   check_parallel(c.parallel, c);
   check_compute(c.compute);

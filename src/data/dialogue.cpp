@@ -181,8 +181,12 @@ class Reader {
 
 Dialogue parse_dialogue(const std::string& record, const std::string& place,
                         std::set<std::string>& ignored) {
-  const json object = parse_jsonl_object(record, place);
-  return Reader(object, place, ignored).read();
+  return dialogue_of(parse_jsonl_object(record, place), place, ignored);
+}
+
+Dialogue dialogue_of(const nlohmann::json& record, const std::string& place,
+                     std::set<std::string>& ignored) {
+  return Reader(record, place, ignored).read();
 }
 
 std::string role_fault(const Dialogue& dialogue) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,6 +30,9 @@ using Dialogue = std::vector<Message>;
 /// are empty. Other keys that are not read are added to `ignored`.
 Dialogue parse_dialogue(const std::string& record, const std::string& place,
                         std::set<std::string>& ignored);
+/// The same of a record that is parsed already.
+Dialogue dialogue_of(const nlohmann::json& record, const std::string& place,
+                     std::set<std::string>& ignored);
 
 /// Why the roles are not those of a dialogue (one system message at most, at the beginning; then
 /// user and assistant in turn), or "".

@@ -62,7 +62,7 @@ const std::vector<Group>& groups() {
        "of the loss, whole replies alone can be left out, by \"weight\": 0 of a message"},
       {{"chosen", "rejected", "chosen_response", "rejected_response", "rejected_messages",
         "preferred_output", "non_preferred_output"},
-       "preferences between replies are not supported"}};
+       "preferences between replies are for lacuna dpo; prepare them with --format preference"}};
   return all;
 }
 

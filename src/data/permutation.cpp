@@ -33,4 +33,9 @@ std::int64_t Permutation::operator()(std::int64_t i) const {
   return std::int64_t(x);
 }
 
+std::int64_t permuted_sample(std::int64_t index, std::int64_t n, std::uint64_t seed) {
+  CHECK(index >= 0, "sample ", index);
+  return Permutation(n, {seed, Purpose::data_order, std::uint64_t(index / n)})(index % n);
+}
+
 }  // namespace lacuna

@@ -22,4 +22,8 @@ class Permutation {
   int half_bits_ = 1;
 };
 
+/// Which of n items sample `index` of a run is: each epoch deals every item once, in an order that
+/// depends on the seed and the epoch alone.
+std::int64_t permuted_sample(std::int64_t index, std::int64_t n, std::uint64_t seed);
+
 }  // namespace lacuna

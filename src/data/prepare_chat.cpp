@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <exception>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "data/preference_record.h"
 #include "data/prepare_detail.h"
 
 namespace lacuna {
@@ -33,8 +35,9 @@ struct Work {
 
 class ChatPreparation {
  public:
-  ChatPreparation(const PrepareOptions& o, const ChatTemplate& chat)
+  ChatPreparation(const PrepareOptions& o, const ChatTemplate& chat, ChatRecords records)
       : options_(o),
+        records_(records),
         tokenizer_(tokenizer_of(o)),
         format_(chat, tokenizer_),
         reader_(o.inputs, CorpusFormat::jsonl, {}),
@@ -42,6 +45,7 @@ class ChatPreparation {
         pool_(o.threads) {
     TokenFileInfo info = token_file_info(tokenizer_, o, "every reply");
     info.responses = true;
+    info.pairs = records == ChatRecords::preferences;
     files_.emplace(o, info);
   }
 
@@ -63,29 +67,51 @@ class ChatPreparation {
     if (work.skipped[std::size_t(why)]++ == 0) work.reason[std::size_t(why)] = reason;
   }
 
+  /// What keeps the reply that is message `i` from being an example, if anything does.
+  bool skipped(const Message& message, std::size_t i, Work& work) const {
+    if (!message.learn)
+      skip(work, ChatSkip::not_trained_on, str("message ", i + 1, " is marked as not trained on"));
+    else if (trimmed(message.content).empty())
+      skip(work, ChatSkip::empty_response, str("message ", i + 1, " is empty"));
+    else
+      return false;
+    return true;
+  }
+
+  void add_example(const Dialogue& dialogue, std::size_t i, Work& work) const {
+    const std::string reply = trimmed(dialogue[i].content);
+    work.examples.push_back({format_.prompt(std::span(dialogue).first(i)), format_.reply(reply),
+                             std::int64_t(reply.size())});
+  }
+
+  void add_replies(const Dialogue& dialogue, Work& work) const {
+    if (const std::string fault = role_fault(dialogue); !fault.empty())
+      return skip(work, ChatSkip::roles_out_of_order, fault);
+    for (std::size_t i = 0; i < dialogue.size(); ++i)
+      if (dialogue[i].role == "assistant" && !skipped(dialogue[i], i, work))
+        add_example(dialogue, i, work);
+  }
+
+  void add_pair(const PreferenceRecord& pair, Work& work) const {
+    if (const std::string fault = role_fault(pair.chosen); !fault.empty())
+      return skip(work, ChatSkip::roles_out_of_order, fault);
+    const std::size_t last = pair.chosen.size() - 1;
+    if (skipped(pair.chosen[last], last, work) || skipped(pair.rejected[last], last, work)) return;
+    if (trimmed(pair.chosen[last].content) == trimmed(pair.rejected[last].content))
+      return skip(work, ChatSkip::same_replies, "both replies are the same");
+    add_example(pair.chosen, last, work);
+    add_example(pair.rejected, last, work);
+  }
+
   void tokenise(Work& work) const {
     if (work.error) return;
     try {
-      const Dialogue dialogue =
-          parse_dialogue(work.piece.bytes, reader_.place(work.piece), work.ignored_keys);
-      work.piece.bytes = {};
-      if (const std::string fault = role_fault(dialogue); !fault.empty())
-        return skip(work, ChatSkip::roles_out_of_order, fault);
-      for (std::size_t i = 0; i < dialogue.size(); ++i) {
-        if (dialogue[i].role != "assistant") continue;
-        if (!dialogue[i].learn) {
-          skip(work, ChatSkip::not_trained_on,
-               str("message ", i + 1, " is marked as not trained on"));
-          continue;
-        }
-        const std::string reply = trimmed(dialogue[i].content);
-        if (reply.empty()) {
-          skip(work, ChatSkip::empty_response, str("message ", i + 1, " is empty"));
-          continue;
-        }
-        work.examples.push_back({format_.prompt(std::span(dialogue).first(i)), format_.reply(reply),
-                                 std::int64_t(reply.size())});
-      }
+      const std::string place = reader_.place(work.piece);
+      const std::string record = std::exchange(work.piece.bytes, {});
+      if (records_ == ChatRecords::preferences)
+        add_pair(parse_preference(record, place, work.ignored_keys), work);
+      else
+        add_replies(parse_dialogue(record, place, work.ignored_keys), work);
     } catch (const Error&) {
       work.error = std::current_exception();  // the first in the corpus is told, not in time
       work.malformed = true;
@@ -142,6 +168,7 @@ class ChatPreparation {
   }
 
   const PrepareOptions& options_;
+  const ChatRecords records_;
   Tokenizer tokenizer_;
   ChatFormat format_;
   CorpusReader reader_;
@@ -153,9 +180,10 @@ class ChatPreparation {
 
 }  // namespace
 
-PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat) {
+PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat,
+                               ChatRecords records) {
   check_prepare_options(options);
-  return ChatPreparation(options, chat).run();
+  return ChatPreparation(options, chat, records).run();
 }
 
 }  // namespace lacuna

@@ -8,9 +8,17 @@
 
 namespace lacuna {
 
-/// Why a turn of a dialogue gives no example.
-enum class ChatSkip : std::uint8_t { roles_out_of_order, empty_response, not_trained_on };
-inline constexpr std::size_t kChatSkips = 3;
+/// What the records are: dialogues, or pairs of replies of which one is preferred.
+enum class ChatRecords : std::uint8_t { dialogues, preferences };
+
+/// Why a turn of a dialogue gives no example, or a pair none.
+enum class ChatSkip : std::uint8_t {
+  roles_out_of_order,
+  empty_response,
+  not_trained_on,
+  same_replies,  // of a pair
+};
+inline constexpr std::size_t kChatSkips = 4;
 
 struct PrepareChatResult {
   PreparedPart train, validation;    // documents are examples; bytes those of replies
@@ -30,6 +38,10 @@ struct PrepareChatResult {
 /// A dialogue whose roles are out of order, and a turn whose reply is empty or has the weight 0,
 /// are skipped and counted. Throws Error, naming file and line, for what parse_dialogue refuses;
 /// otherwise as prepare().
-PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat);
+///
+/// Of preference pairs (data/preference_record.h) a record gives two documents, which both hold the
+/// history: with the chosen reply, then with the rejected one. A pair of equal replies is skipped.
+PrepareChatResult prepare_chat(const PrepareOptions& options, const ChatTemplate& chat,
+                               ChatRecords records = ChatRecords::dialogues);
 
 }  // namespace lacuna

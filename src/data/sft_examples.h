@@ -4,6 +4,7 @@
 
 #include "core/prompted_text.h"
 #include "data/permutation.h"
+#include "data/response_texts.h"
 #include "data/token_file.h"
 
 namespace lacuna {
@@ -13,8 +14,8 @@ namespace lacuna {
 /// room for a token of prompt is left out. Both are counted.
 class SftExamples {
  public:
-  /// Reads all. Throws Error when the file has no /response, a document of it is not a prompt
-  /// followed by a response, or no example is left. `seed` names the order of training.
+  /// Reads all. Throws Error as ResponseTexts, for a file of preference pairs, and when no example
+  /// is left. `seed` names the order of training.
   SftExamples(const TokenFile& file, std::int64_t max_length, std::uint64_t seed);
 
   std::int64_t size() const { return std::int64_t(spans_.size()); }
@@ -26,18 +27,13 @@ class SftExamples {
   std::int64_t length(std::int64_t i) const { return spans_[std::size_t(i)].size(); }
   /// Example i in the order of the file.
   PromptedText at(std::int64_t i) const;
-  /// Where in the file sample `index` of the training order is: each epoch deals every example
-  /// once, in an order that depends on the seed and the epoch alone.
-  std::int64_t permuted(std::int64_t index) const;
+  /// Which example sample `index` of the training order is (permuted_sample()).
+  std::int64_t permuted(std::int64_t index) const { return permuted_sample(index, size(), seed_); }
 
  private:
-  struct Span {
-    std::int64_t begin, response, end;  // in tokens_
-    std::int64_t size() const { return end - begin; }
-  };
   std::uint64_t seed_;
-  std::vector<std::int32_t> tokens_;
-  std::vector<Span> spans_;
+  ResponseTexts texts_;
+  std::vector<ResponseTexts::Span> spans_;
   std::int64_t cut_prompts_ = 0, left_out_ = 0, longest_ = 0, response_tokens_ = 0;
 };
 

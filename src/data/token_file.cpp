@@ -71,6 +71,7 @@ TokenFileWriter::TokenFileWriter(std::filesystem::path path, TokenFileInfo info)
   s.file->set_attribute("vocab_size", info.vocab_size);
   s.file->set_attribute("mask_token", info.mask_token);
   s.file->set_attribute("eos_token", info.eos_token);
+  if (info.pairs) s.file->set_attribute("pairs", std::int64_t{1});
   s.file->set_attribute("tokenizer", info.tokenizer_json);
   s.file->set_attribute("tokenizer_sha256", sha256(info.tokenizer_json));
   s.file->create("/tokens", Shape{0}, DType::i32, true);
@@ -133,9 +134,12 @@ TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_uniqu
   const std::int64_t version = file.int_attribute("version");
   CHECK(version == kVersion, s.name, ": is a token file of version ", version,
         "; this program reads version ", kVersion);
-  s.info = {file.int_attribute("vocab_size"), file.int_attribute("mask_token"),
-            file.int_attribute("eos_token"), file.string_attribute("tokenizer"),
-            file.exists("/response")};
+  s.info = {file.int_attribute("vocab_size"),
+            file.int_attribute("mask_token"),
+            file.int_attribute("eos_token"),
+            file.string_attribute("tokenizer"),
+            file.exists("/response"),
+            file.has_attribute("pairs") && file.int_attribute("pairs") != 0};
   check_info(s.info, s.name);
   CHECK(sha256(s.info.tokenizer_json) == file.string_attribute("tokenizer_sha256"), s.name,
         ": damaged: the tokenizer in it does not match its SHA-256");
@@ -179,6 +183,7 @@ std::int64_t TokenFile::eos_token() const { return state_->info.eos_token; }
 const std::string& TokenFile::tokenizer_json() const { return state_->info.tokenizer_json; }
 
 bool TokenFile::has_responses() const { return state_->info.responses; }
+bool TokenFile::has_pairs() const { return state_->info.pairs; }
 
 std::int64_t TokenFile::offset(std::int64_t i) const {
   const State& s = *state_;

@@ -15,14 +15,15 @@ struct TokenFileInfo {
   std::int64_t eos_token = -1;   // follows every document
   std::string tokenizer_json;    // tokenizer.json itself, so that the file stands alone
   bool responses = false;        // whether /response says which tokens are to be predicted
+  bool pairs = false;            // whether documents 2i and 2i + 1 are preferred and rejected ones
 };
 
 /// Writes an HDF5 token file, in order and in pieces of any size, so that a corpus need not fit in
 /// memory: /tokens i32 [M], /offsets i64 [documents + 1] (document i is tokens offsets[i] to
 /// offsets[i + 1], its end token included), and the attributes format, version, vocab_size,
 /// mask_token, eos_token, tokenizer and tokenizer_sha256. For fine-tuning also /response u8 [M], 1
-/// where a token is part of the reply. The file appears under its name only when
-/// finish() and commit() are done; otherwise nothing is left.
+/// where a token is part of the reply; of preference pairs the attribute pairs, 1. The file appears
+/// under its name only when finish() and commit() are done; otherwise nothing is left.
 class TokenFileWriter {
  public:
   TokenFileWriter(std::filesystem::path path, TokenFileInfo info);
@@ -70,6 +71,9 @@ class TokenFile {
   const std::string& tokenizer_json() const;
   /// Whether it has /response: made by `lacuna prepare --format chat`.
   bool has_responses() const;
+  /// Whether documents 2i and 2i + 1 answer the same prompt, the first being preferred: made by
+  /// `lacuna prepare --format preference`.
+  bool has_pairs() const;
   /// Where document i begins; offset(documents()) is tokens().
   std::int64_t offset(std::int64_t i) const;
 

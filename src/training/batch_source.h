@@ -1,10 +1,14 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "comm/communicator.h"
 #include "config/config.h"
-#include "diffusion/noise.h"
-#include "model/sequences.h"
+#include "diffusion/objective.h"
+#include "kernels/ops.h"
+#include "training/figure.h"
 
 namespace lacuna {
 
@@ -20,17 +24,28 @@ ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t
 /// The most tokens of sequences that fit in such limits during validation.
 std::int64_t validation_tokens(const Config& config, const ModelLimits& limits);
 
-/// Where the micro-batches of a step come from: windows of a corpus, or prompts with responses.
+/// Where the micro-batches of a step come from: windows of a corpus, prompts with responses, or
+/// pairs of responses.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
 
   /// The most that a micro-batch holds when `count` samples of a step are asked for.
   virtual ModelLimits limits(std::int64_t count) const = 0;
+  /// Called once, before the first step, by a run whose micro-batches have these limits: allocates
+  /// what the source computes with. `tensor_parallel` as in Task::objective().
+  virtual void attach(Ops& /*ops*/, const ModelLimits& /*limits*/,
+                      Communicator* /*tensor_parallel*/) {}
   /// Begins with samples [first_sample, first_sample + count) of step `step`, both from 0, of whose
   /// batch the loss is a mean (over train.batch_size). What a sample becomes depends on these
   /// numbers alone, not on the range it is asked for in.
   virtual void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) = 0;
+  /// After begin(), of a source whose weights depend on the model: sets them by forward passes of
+  /// `model`, and returns what these samples add to the step's loss. None of any other source,
+  /// whose loss is the weighted sum of its rows'. Ranks of a tensor parallel group call together.
+  virtual std::optional<double> weigh(ObjectiveRunner& /*model*/) { return std::nullopt; }
+  /// What weigh() found beside the loss: what these samples add to means over the step's batch.
+  virtual std::vector<Figure> figures() const { return {}; }
   /// The next micro-batch of them; false when there is none left.
   virtual bool next(LossBatch& batch) = 0;
   /// Samples of one pass over the data.

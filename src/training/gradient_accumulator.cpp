@@ -1,6 +1,7 @@
 #include "training/gradient_accumulator.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "core/stopwatch.h"
@@ -50,6 +51,7 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
                                      DataParallel* data_parallel) {
   BatchResult result;
   source_.begin(step, first_sample + share_.first, share_.count);
+  const std::optional<double> loss = source_.weigh(objective_);
   LossBatch batch, following;  // the last one is known by there being none after it
   const auto next = [&](LossBatch& into) {
     const Stopwatch wait;
@@ -76,6 +78,8 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     }
     if (reduce) data_parallel->finish(gradients);
   }
+  if (loss) result.loss = *loss;
+  result.figures = source_.figures();
   return result;
 }
 

@@ -12,10 +12,11 @@ namespace lacuna {
 
 /// What the forward and backward passes over one step's batch, or over a rank's share of it, gave.
 struct BatchResult {
-  double loss = 0;          // nats per token; of a share, what it adds to that
-  std::int64_t tokens = 0;  // in the batch, after a random length
-  double flops = 0;         // training_flops()
-  double wait_seconds = 0;  // spent on reading data
+  double loss = 0;                   // nats per token; of a share, what it adds to that
+  std::int64_t tokens = 0;           // in the batch, after a random length
+  double flops = 0;                  // training_flops()
+  double wait_seconds = 0;           // spent on reading data
+  std::vector<Figure> figures = {};  // of a share, what it adds to means over the batch
 };
 
 /// Of `count` sequences, those of part `index` of `parts`: nearly equal numbers, in order.

@@ -44,19 +44,20 @@ MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t resumed_s
 }
 
 void MetricsLog::write(const StepMetrics& m) {
-  const nlohmann::ordered_json line = {{"step", m.step},
-                                       {"loss", m.loss},
-                                       {"grad_norm", m.grad_norm},
-                                       {"learning_rate", m.learning_rate},
-                                       {"tokens", m.tokens},
-                                       {"tokens_per_second", m.tokens_per_second},
-                                       {"mfu", m.mfu},
-                                       {"elapsed", m.elapsed},
-                                       {"samples", m.samples},
-                                       {"bad_steps", m.bad_steps},
-                                       {"data_seconds", m.data_seconds},
-                                       {"communication_seconds", m.communication_seconds},
-                                       {"checkpoint_seconds", m.checkpoint_seconds}};
+  nlohmann::ordered_json line = {{"step", m.step},
+                                 {"loss", m.loss},
+                                 {"grad_norm", m.grad_norm},
+                                 {"learning_rate", m.learning_rate},
+                                 {"tokens", m.tokens},
+                                 {"tokens_per_second", m.tokens_per_second},
+                                 {"mfu", m.mfu},
+                                 {"elapsed", m.elapsed},
+                                 {"samples", m.samples},
+                                 {"bad_steps", m.bad_steps},
+                                 {"data_seconds", m.data_seconds},
+                                 {"communication_seconds", m.communication_seconds},
+                                 {"checkpoint_seconds", m.checkpoint_seconds}};
+  for (const Figure& f : m.figures) line[f.name] = f.value;
   file_->append(line.dump() + "\n");
   elapsed_ = m.elapsed;
 }
@@ -67,6 +68,7 @@ void MetricsLog::write(const ValidationMetrics& m) {
   line["validation_error"] = m.validation_error;
   if (!m.validation_loss_by_mask_probability.empty())
     line["validation_loss_by_mask_probability"] = m.validation_loss_by_mask_probability;
+  for (const Figure& f : m.figures) line["validation_" + f.name] = f.value;
   file_->append(line.dump() + "\n");
   last_validation_ = m.step;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "training/append_file.h"
+#include "training/figure.h"
 
 namespace lacuna {
 
@@ -25,6 +26,7 @@ struct StepMetrics {
   double data_seconds = 0;       // this step's wait for data, on rank 0
   double communication_seconds = 0;  // and for other ranks: what computation did not hide
   double checkpoint_seconds = 0;     // that checkpoints stalled training since the line before
+  std::vector<Figure> figures = {};  // of this step, each under its own name
 };
 
 /// A line about validation after step `step`.
@@ -34,6 +36,7 @@ struct ValidationMetrics {
   std::optional<double> bits_per_byte;                      // when the tokens' text is known
   double validation_error = 0;                              // standard error of the bound
   std::vector<double> validation_loss_by_mask_probability;  // or empty (ValidationResult)
+  std::vector<Figure> figures = {};  // each under "validation_" and its own name
 };
 
 /// metrics.jsonl: a JSON object per line, appended as training goes. A number that is not finite is

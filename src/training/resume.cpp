@@ -127,8 +127,8 @@ void check_same_model(const ModelConfig& before, const ModelConfig& now, const s
   const auto old_values = values_of(with_kv_heads(a));
   for (const auto& [key, value] : values_of(with_kv_heads(b)))
     if (is_one_of(key, kShape) && old_values.at(key) != value)
-      fail_usage(str(key, " = ", value, ", but train.init = ", what, " holds a model of ", key,
-                     " = ", old_values.at(key)));
+      fail_usage(str(key, " = ", value, ", but ", what, " holds a model of ", key, " = ",
+                     old_values.at(key)));
 }
 
 bool same_tokenizer(const std::string& a, const std::string& b) {

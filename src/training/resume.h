@@ -25,7 +25,8 @@ std::vector<std::string> differences(const Config& before, const Config& now);
 std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
                                            const std::string& what);
 
-/// UsageError unless the weights in a checkpoint of config `before` fit the model of `now`.
+/// UsageError unless the weights in a checkpoint of config `before` fit the model of `now`. `what`
+/// names the checkpoint: "train.init = run".
 void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what);
 
 /// Whether two tokenizer.json texts say the same, whatever their spacing.

@@ -1,6 +1,5 @@
 #include "training/run_log.h"
 
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <utility>
@@ -18,6 +17,13 @@ std::string rounded(const char* pattern, double value) {
   char buffer[64];
   std::snprintf(buffer, sizeof buffer, pattern, value);
   return buffer;
+}
+
+/// Names of figures, which scalars view.
+std::vector<std::string> tags_of(const std::vector<Figure>& figures, const char* prefix) {
+  std::vector<std::string> tags;
+  for (const Figure& f : figures) tags.push_back(prefix + f.name);
+  return tags;
 }
 
 }  // namespace
@@ -63,12 +69,16 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
                              .bad_steps = state.bad_steps,
                              .data_seconds = result.record.data_seconds,
                              .communication_seconds = result.record.communication_seconds,
-                             .checkpoint_seconds = std::exchange(checkpoint_seconds_, 0)});
-  const std::array<Scalar, 5> scalars = {{{"train/loss", result.loss},
-                                          {"train/grad_norm", result.grad_norm},
-                                          {"train/learning_rate", result.learning_rate},
-                                          {"speed/tokens_per_second", now.tokens_per_second},
-                                          {"speed/mfu", now.utilisation}}};
+                             .checkpoint_seconds = std::exchange(checkpoint_seconds_, 0),
+                             .figures = result.figures});
+  const std::vector<std::string> tags = tags_of(result.figures, "train/");
+  std::vector<Scalar> scalars = {{"train/loss", result.loss},
+                                 {"train/grad_norm", result.grad_norm},
+                                 {"train/learning_rate", result.learning_rate},
+                                 {"speed/tokens_per_second", now.tokens_per_second},
+                                 {"speed/mfu", now.utilisation}};
+  for (std::size_t i = 0; i < tags.size(); ++i)
+    scalars.push_back({tags[i], result.figures[i].value});
   tensorboard_.scalars(state.step, scalars);
 }
 
@@ -82,7 +92,11 @@ void RunLog::validation(std::int64_t step, const ValidationResult& result) {
     line += rounded(", %.4f bits per byte", *result.bits_per_byte);
     scalars.push_back({"validation/bits_per_byte", *result.bits_per_byte});
   }
+  for (const Figure& f : result.figures) line += str(", ", f.name, rounded(" %.4f", f.value));
   log_info(line);
+  const std::vector<std::string> figures = tags_of(result.figures, "validation/");
+  for (std::size_t i = 0; i < figures.size(); ++i)
+    scalars.push_back({figures[i], result.figures[i].value});
   scalars.push_back({"validation/standard_error", result.standard_error});
   const std::vector<double>& losses = result.loss_by_mask_probability;
   std::vector<std::string> tags;  // which the scalars view
@@ -91,8 +105,8 @@ void RunLog::validation(std::int64_t step, const ValidationResult& result) {
         str("validation/loss_by_mask_probability/", 10 * i, "_to_", 10 * (i + 1), "_percent"));
   for (std::size_t i = 0; i < losses.size(); ++i)
     if (!std::isnan(losses[i])) scalars.push_back({tags[i], losses[i]});
-  metrics_.write(
-      ValidationMetrics{step, result.bound, result.bits_per_byte, result.standard_error, losses});
+  metrics_.write(ValidationMetrics{step, result.bound, result.bits_per_byte, result.standard_error,
+                                   losses, result.figures});
   tensorboard_.scalars(step, scalars);
 }
 

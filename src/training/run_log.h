@@ -2,9 +2,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "config/config.h"
 #include "core/stopwatch.h"
+#include "training/figure.h"
 #include "training/metrics.h"
 #include "training/progress.h"
 #include "training/tensorboard.h"
@@ -18,6 +20,7 @@ struct StepResult {
   double loss = 0, grad_norm = 0, learning_rate = 0;
   bool skipped = false;  // loss or norm not finite: weights and moments are as they were
   StepRecord record;
+  std::vector<Figure> figures = {};
 };
 
 /// The training logger: the progress line, metrics.jsonl, TensorBoard.

@@ -2,9 +2,13 @@
 
 #include <utility>
 
+#include "checkpoint/checkpoint.h"
 #include "core/log.h"
+#include "training/preference_batches.h"
+#include "training/preference_validator.h"
 #include "training/pretrain_batches.h"
 #include "training/pretrain_validator.h"
+#include "training/rank_process_group.h"
 #include "training/resume.h"
 #include "training/sft_batches.h"
 #include "training/sft_validator.h"
@@ -18,6 +22,18 @@ TokenFile open_validation(const TrainingData& data) {
   return file;
 }
 
+/// The file of dpo.reference or train.init, the same on all ranks. Where there are several, each
+/// reads parts of it, so that its checksums are compared here.
+std::string reference_of(const Config& config, Communicator& world) {
+  const std::string& named =
+      config.dpo.reference.empty() ? config.train.init : config.dpo.reference;
+  std::string path =
+      shared_text(world, world.rank() == 0 ? resolve_checkpoint(named).string() : "");
+  RankProcessGroup team(world);
+  if (world.size() > 1) verify_checkpoint(path, team);
+  return path;
+}
+
 }  // namespace
 
 Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
@@ -26,7 +42,9 @@ Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
 
 ObjectiveRunner Task::objective(Ops& ops, const ModelWeights& weights, std::int64_t samples,
                                 Communicator* tensor_parallel) const {
-  return {ops, config_.model, weights, source_->limits(samples), tensor_parallel};
+  const ModelLimits limits = source_->limits(samples);
+  source_->attach(ops, limits, tensor_parallel);
+  return {ops, config_.model, weights, limits, tensor_parallel};
 }
 
 Task pretrain_task(const TrainingData& data, Communicator& world) {
@@ -48,6 +66,16 @@ Task sft_task(const TrainingData& data, Communicator&) {
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
     validator = std::make_unique<SftValidator>(config, open_validation(data));
+  return {config, std::move(source), std::move(validator)};
+}
+
+Task dpo_task(const TrainingData& data, Communicator& world) {
+  const Config& config = data.config;
+  const auto scorer = std::make_shared<PreferenceScorer>(config, reference_of(config, world));
+  auto source = std::make_unique<PreferenceBatches>(config, data.file, scorer);
+  std::unique_ptr<const Validator> validator;
+  if (!config.data.validation.empty())
+    validator = std::make_unique<PreferenceValidator>(config, open_validation(data), scorer);
   return {config, std::move(source), std::move(validator)};
 }
 

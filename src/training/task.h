@@ -23,8 +23,8 @@ class Task {
   const Validator* validator() const { return validator_.get(); }
   /// The loss of the source's batches, of which this rank takes `samples` samples per step; the
   /// batches hold the noise and weights that train.objective asks for. Borrows ops, weights and the
-  /// tensor-parallel group (null: one rank). Throws Error with the memory table when the
-  /// activations do not fit.
+  /// tensor-parallel group (null: one rank). Called once: what the source computes with is
+  /// allocated too. Throws Error with the memory table when the activations do not fit.
   ObjectiveRunner objective(Ops& ops, const ModelWeights& weights, std::int64_t samples,
                             Communicator* tensor_parallel) const;
 
@@ -42,5 +42,7 @@ using TaskFactory = Task (*)(const TrainingData& data, Communicator& world);
 Task pretrain_task(const TrainingData& data, Communicator& world);
 /// Responses given their prompts (SftBatches, SftValidator).
 Task sft_task(const TrainingData& data, Communicator& world);
+/// Pairs of responses of which one is preferred (PreferenceBatches, PreferenceValidator).
+Task dpo_task(const TrainingData& data, Communicator& world);
 
 }  // namespace lacuna

@@ -139,12 +139,14 @@ double Trainer::communication_seconds() const {
 
 /// Ranks of a tensor parallel group have the same figures.
 void Trainer::sum_over_ranks(BatchResult& batch) {
-  double sums[] = {batch.loss, double(batch.tokens), batch.flops};
-  grid_->data().all_reduce(Tensor(sums, Shape{3}), Reduce::sum);
+  std::vector<double> sums = {batch.loss, double(batch.tokens), batch.flops};
+  for (const Figure& f : batch.figures) sums.push_back(f.value);
+  grid_->data().all_reduce(Tensor(sums.data(), Shape{std::int64_t(sums.size())}), Reduce::sum);
   grid_->data().wait();
   batch.loss = sums[0];
   batch.tokens = std::int64_t(sums[1]);
   batch.flops = sums[2];
+  for (std::size_t i = 0; i < batch.figures.size(); ++i) batch.figures[i].value = sums[3 + i];
 }
 
 StepResult Trainer::step() {
@@ -159,6 +161,7 @@ StepResult Trainer::step() {
   updater_->measure();
   StepResult result;
   result.loss = batch.loss;
+  result.figures = std::move(batch.figures);
   result.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
   const double waited_in_passes = communication_seconds();
   const Stopwatch aside;
@@ -279,7 +282,7 @@ void Trainer::initialise_from(const std::string& init) {
       shared_text(grid_->world(), first_rank() ? resolve_checkpoint(init).string() : "");
   const std::unique_ptr<const ModelReader> opened = open_model(path);
   const ModelReader& reader = *opened;
-  check_same_model(config_of_checkpoint(reader).model, config_.model, path);
+  check_same_model(config_of_checkpoint(reader).model, config_.model, "train.init = " + path);
   if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()) && first_rank())
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.file.path(),
                     ": the same ids may mean other text"));

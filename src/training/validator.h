@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "diffusion/objective.h"
 #include "diffusion/validation.h"
+#include "training/figure.h"
 
 namespace lacuna {
 
@@ -16,6 +17,7 @@ struct ValidationResult {
   double standard_error = 0;            // of the bound, over sequences and masks
   /// ValidationDetail::loss_by_mask_probability(); empty of an autoregressive model.
   std::vector<double> loss_by_mask_probability;
+  std::vector<Figure> figures = {};  // of some validators
 };
 
 /// Fills in what `detail`, of so many sequences divided among `ranks`, has beside the bound.

@@ -63,7 +63,7 @@ TEST(Doctor, WarnsOfACoreTypeAndMissesALauncher) {
   unsetenv("OPENBLAS_CORETYPE");
   EXPECT_EQ(code, 0) << program.err();
   EXPECT_TRUE(contains(program.out(), "warning: OPENBLAS_CORETYPE=Haswell"));
-  EXPECT_TRUE(contains(program.out(), "  missing  pretrain, sft on several ranks\n"));
+  EXPECT_TRUE(contains(program.out(), "  missing  pretrain, sft, dpo on several ranks\n"));
   EXPECT_TRUE(contains(program.out(), "apt install openmpi-bin"));
 }
 

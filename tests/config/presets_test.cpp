@@ -22,7 +22,7 @@ TEST(Presets, AreTheFilesOfConfigs) {
   for (const auto& entry : std::filesystem::directory_iterator(testing::source_path("configs")))
     if (entry.path().extension() == ".toml") files.insert(entry.path().stem().string());
   EXPECT_EQ(names, files);
-  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora",
+  EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora", "dpo",
                                           "llada-1b", "llada-8b"}));
 }
 
@@ -52,6 +52,8 @@ TEST(Presets, AreWhatTheirNamesSay) {
   EXPECT_EQ(config("sft").train.epochs, 3);
   EXPECT_EQ(config("lora").lora.rank, 8);
   EXPECT_EQ(config("lora").model, ModelConfig());  // the checkpoint's
+  EXPECT_EQ(config("dpo").dpo.mask_samples, 8);
+  EXPECT_EQ(config("dpo").model, ModelConfig());
   EXPECT_EQ(config("llada-1b").model.hidden_size, 2048);
   EXPECT_EQ(config("llada-8b").model.num_layers, 32);
   EXPECT_EQ(config("llada-8b").compute.dtype, Precision::bf16);

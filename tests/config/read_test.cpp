@@ -64,7 +64,7 @@ TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
             "run.toml:2:1: unknown section [steps]; 'steps' is a key of [train]");
   EXPECT_EQ(mistake_in("[zzzzzzzzzzzz]"),
             "run.toml:1:2: unknown section [zzzzzzzzzzzz]; known are model, data, train, "
-            "optimizer, sft, lora, parallel, compute");
+            "optimizer, sft, dpo, lora, parallel, compute");
 }
 
 TEST(ReadConfig, the_first_mistake_of_the_file_is_told) {

@@ -305,6 +305,9 @@ TEST(Validate, optimizer_and_parallel) {
       {{"parallel.zero_stage=3"}, "parallel.zero_stage = 3 must be at most 2"},
       {{"optimizer.moments_dtype=bf16"}, ""},
       {{"compute.threads=-1"}, "compute.threads = -1 must be at least 0"},
+      {{"dpo.beta=0"}, "dpo.beta = 0.0 must be above 0"},
+      {{"dpo.mask_samples=0"}, "dpo.mask_samples = 0 must be at least 1"},
+      {{"dpo.sft_weight=-0.1"}, "dpo.sft_weight = -0.1 must not be negative"},
       {{"parallel.timeout=-1"}, "parallel.timeout = -1.0 must not be negative"},
   };
   for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict);
@@ -324,7 +327,7 @@ TEST(Validate, no_number_may_be_nan_or_infinite) {
         }
       });
     });
-    EXPECT_EQ(numbers, 18);
+    EXPECT_EQ(numbers, 20);
   }
 }
 

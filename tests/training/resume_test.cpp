@@ -133,9 +133,9 @@ TEST(CheckSameModel, ShapesAlone) {
   ModelConfig before, now;
   now.attention = Attention::causal;
   now.rope_theta = 1e6;
-  check_same_model(before, now, "k.h5");
+  check_same_model(before, now, "train.init = k.h5");
   now.intermediate_size = 1408;
-  EXPECT_EQ(error_of<UsageError>([&] { check_same_model(before, now, "k.h5"); }),
+  EXPECT_EQ(error_of<UsageError>([&] { check_same_model(before, now, "train.init = k.h5"); }),
             "model.intermediate_size = 1408, but train.init = k.h5 holds a model of "
             "model.intermediate_size = 704");
 }

@@ -1,0 +1,52 @@
+#include "training/reference_model.h"
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_config.h"
+#include "config/dtype.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "model_io/read_inference_weights.h"
+#include "training/resume.h"
+
+namespace lacuna {
+namespace {
+
+TensorParallelShard shard_of(const Config& config, const Communicator* tensor_parallel) {
+  if (!tensor_parallel) return {};
+  return {tensor_parallel->rank(), tensor_parallel->size(), config.parallel.sequence_parallel};
+}
+
+std::unique_ptr<const ModelReader> opened(const Config& config, const std::string& path) {
+  std::unique_ptr<const ModelReader> reader = open_model(path);
+  check_same_model(config_of_checkpoint(*reader).model, config.model,
+                   str(config.dpo.reference.empty() ? "train.init" : "dpo.reference", " = ", path));
+  return reader;
+}
+
+InferenceWeights weights_of(Ops& ops, const Config& config, const ModelReader& reader,
+                            TensorParallelShard share) {
+  const DType dtype = type_of(config.compute.dtype);
+  return {ops.memory(), config.model, dtype, storage_of(reader, config.model, ops, dtype, share),
+          share};
+}
+
+ModelLimits without_training(ModelLimits limits) {
+  limits.training = false;
+  limits.recompute = {};
+  return limits;
+}
+
+}  // namespace
+
+ReferenceModel::ReferenceModel(Ops& ops, const Config& config, const std::string& path,
+                               ModelLimits limits, Communicator* tensor_parallel)
+    : reader_(opened(config, path)),
+      weights_(weights_of(ops, config, *reader_, shard_of(config, tensor_parallel))),
+      objective_(ops, config.model, weights_, without_training(limits), tensor_parallel) {
+  read_weights(*reader_, weights_, ops);
+  log_info(str("reference model: ", path, "; memory: ", human_bytes(weights_.bytes()),
+               " for weights, ", human_bytes(objective_.model().plan().bytes()),
+               " for activations"));
+}
+
+}  // namespace lacuna

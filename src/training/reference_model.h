@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "checkpoint/model_reader.h"
+#include "comm/communicator.h"
+#include "config/config.h"
+#include "diffusion/objective.h"
+#include "kernels/ops.h"
+#include "model/inference_weights.h"
+
+namespace lacuna {
+
+/// A model beside the one that is trained, which does not change: what preference tuning compares
+/// with. Holds its weights, or this rank's shard, as LoadedModel does, and activations of forward
+/// passes.
+class ReferenceModel {
+ public:
+  /// Of a checkpoint, Hugging Face folder or GGUF file. `limits` of its passes; `tensor_parallel`
+  /// as in Task::objective(). Throws UsageError when it is of another shape than config.model, and
+  /// as read_weights() and Arena.
+  ReferenceModel(Ops& ops, const Config& config, const std::string& path, ModelLimits limits,
+                 Communicator* tensor_parallel);
+
+  ObjectiveRunner& objective() { return objective_; }
+
+ private:
+  const std::unique_ptr<const ModelReader> reader_;  // of files that may be mapped
+  const InferenceWeights weights_;
+  ObjectiveRunner objective_;
+};
+
+}  // namespace lacuna

@@ -36,7 +36,7 @@ library=$folder/kernels/cuda/liblacuna_cuda.a
   END            { printf "%d kernels, %d of them spill\n", kernels, spill; exit kernels == 0 }'
 scripts/check_sass_spills.sh "$library" liblacuna_cuda.a
 
-for name in attention_hopper_forward attention_hopper_backward attention_hopper_fused; do
+for name in attention_hopper_{forward,pingpong,backward,fused}; do
   object=$(find "$folder/kernels/cuda" -name "$name.cu.o")
   scripts/check_hopper_sass.sh "$object" "$name"
 done

@@ -29,7 +29,8 @@ fi
 
 portable=(attention_mma_forward attention_mma_split attention_mma_backward attention_simple rmsnorm
   cross_entropy swiglu rope adamw row_stats)
-hopper=(attention_hopper_forward attention_hopper_backward attention_hopper_fused)
+hopper=(attention_hopper_forward attention_hopper_pingpong attention_hopper_backward
+  attention_hopper_fused)
 chosen() { printf '%s\n' "$@" | grep -e "$word" || true; }
 mapfile -t portable < <(chosen "${portable[@]}")
 mapfile -t hopper < <(chosen "${hopper[@]}")
@@ -40,7 +41,7 @@ compile() {  # compile NAME ARCHITECTURE
   # Kept while nvcc, its options and every file it read are the same.
   local state
   state=$({ nvcc --version; cat "$0" kernels/cuda/*.h kernels/cuda/*.cuh "kernels/cuda/$1.cu" \
-    kernels/*.h src/core/*.h; } | sha256sum)
+    kernels/*.h kernels/platform/*.h kernels/platform/gpu/*.h src/core/*.h; } | sha256sum)
   [ "$(cat "$out.state" 2>/dev/null)" = "$state" ] && [ -f "$out.cubin" ] && return
   echo "compiling $1.cu for $2"
   nvcc -std=c++20 -O3 --expt-relaxed-constexpr -Isrc -I. -DLACUNA_CUDA -arch="$2" \

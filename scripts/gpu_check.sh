@@ -43,10 +43,10 @@ part() {  # part NAME COMMAND...: to the terminal and a file; a kernel that hang
   timeout --kill-after=10 "${LACUNA_PART_SECONDS:-900}" "${@:2}" 2>&1 | tee "$output/${1// /_}.txt" ||
     failed+=("$1")
 }
-part operations "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=-*Hopper*'
+part operations "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=-*opper*'
 hopper=
 [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1)" != 9.0 ] || hopper=yes
-[ -z "$hopper" ] || part "hopper attention" "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=*Hopper*'
+[ -z "$hopper" ] || part "hopper attention" "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=*opper*'
 part model "$folder/bin/test_cuda_model" --gtest_brief=1
 part program "$folder/bin/test_app" --gtest_brief=1 '--gtest_filter=Device*'
 part nccl "$folder/bin/test_nccl" --gtest_brief=1
@@ -57,16 +57,13 @@ if [ "$gpus" -gt 1 ] && command -v mpirun >/dev/null; then
 fi
 bench=("$LACUNA_PROGRAM" bench --device cuda --dtype bf16)
 kernels=(portable)
-[ -z "$hopper" ] || kernels+=(hopper)
+[ -z "$hopper" ] || kernels+=(hopper hopper_fused)
 for shape in 1b-4 8b-2; do
   part "operations $shape" "${bench[@]}" --shape "$shape"
   part "operations $shape tuned" "${bench[@]}" --shape "$shape" --ops linear --tune-gemms
 done
-for shape in 1b-4 8b-2 1b-4@16384 8b-2@16384; do
-  for kernel in "${kernels[@]}"; do
-    part "attention $shape $kernel" "${bench[@]}" --shape "$shape" --ops attention --attention-kernels "$kernel"
-  done
-done
+part attention scripts/compare_attention.sh "$LACUNA_PROGRAM" "$(IFS=,; echo "${kernels[*]}")" \
+  1b-4 8b-2 1b-4@16384 8b-2@16384
 for shape in 1b-4 8b-2; do
   for kernel in "${kernels[@]}"; do
     part "training $shape $kernel" "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel"
@@ -81,7 +78,7 @@ if command -v compute-sanitizer >/dev/null; then
   # These two do not know the order that the TMA unit's barriers in shared memory make.
   for tool in racecheck synccheck; do
     part "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=-*Hopper*'
+      "$folder/bin/test_cuda" --gtest_brief=1 '--gtest_filter=-*opper*'
   done
 else
   echo "== compute-sanitizer is not here: skipped"

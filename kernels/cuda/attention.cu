@@ -83,8 +83,12 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
       return attention_split_forward(
           c.op(), stream(), a, q.rows(), k.rows(),
           device_.workspace(c.op(), attention_split_workspace(q.rows(), k.rows(), shape)));
-    if (hopper_attention_ && q.rows() > 0 && k.rows() > 0)
-      return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows(), fused_hopper_);
+    if (hopper_attention_ && q.rows() > 0 && k.rows() > 0) {
+      if (fused_hopper_)
+        return attention_hopper_pingpong_forward(c.op(), stream(), a, q.rows(), k.rows(),
+                                                 device_.multiprocessors());
+      return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows());
+    }
     return attention_mma_forward(c.op(), stream(), a, q.rows());
   }
   check_shared(c, device_, shape, false);
@@ -104,10 +108,9 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
   if (!tensor_cores) check_shared(c, device_, shape, true);
   const bool hopper = tensor_cores && hopper_attention_ && q.rows() > 0 && k.rows() > 0;
   const std::int64_t segments = shape.query_offsets.count() - 1;
+  const bool fused = hopper && fused_hopper_;
   const std::int64_t hopper_bytes =
-      hopper && fused_hopper_
-          ? attention_hopper_fused_workspace(q.rows(), segments, shape.heads, shape.head_dim)
-          : 0;
+      fused ? attention_hopper_fused_workspace(q.rows(), segments, shape.heads, shape.head_dim) : 0;
   const std::int64_t hull_bytes =
       tile_slots(q.rows(), segments, kLeastHullHeight) * std::int64_t{sizeof(KeyIntervals)};
   auto* hopper_workspace = static_cast<unsigned char*>(device_.workspace(
@@ -126,13 +129,15 @@ void CudaOps::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, T
     a.dk_stride = dk.stride;
     a.dv_stride = dv.stride;
     a.dout_stride = dout.stride;
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      if (fused)
+        return attention_hopper_fused_backward(c.op(), stream(), a, q.rows(), k.rows(),
+                                               hopper_workspace);
+    }
     constexpr int kThreads = 256;
     launch({c.op(), blocks_for_vector(lse.count() * kWarpSize, kThreads, 1), kThreads, 0, stream()},
            attention_delta_kernel<T>, a, lse.count());
     if constexpr (std::is_same_v<T, BFloat16>) {
-      if (hopper && fused_hopper_)
-        return attention_hopper_fused_backward(c.op(), stream(), a, q.rows(), k.rows(),
-                                               hopper_workspace);
       if (hopper) return attention_hopper_backward(c.op(), stream(), a, q.rows(), k.rows());
       if (tensor_cores) return attention_mma_backward(c.op(), stream(), a, q.rows(), k.rows());
     }

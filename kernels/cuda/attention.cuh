@@ -74,15 +74,18 @@ __device__ __forceinline__ KeyIntervals keys_of(const AttentionMask& a, int quer
 /// no tile from being seen whole.
 __device__ __forceinline__ KeyIntervals all_keys(int keys) { return {0, keys, keys, keys}; }
 
+// By & and |: nvcc makes branches of && and ||, one for each score of a tile that is not seen
+// whole.
 __device__ __forceinline__ bool sees(const KeyIntervals& k, int key) {
-  return (key >= k.begin0 && key < k.end0) || (key >= k.begin1 && key < k.end1);
+  return (int(key >= k.begin0) & int(key < k.end0)) | (int(key >= k.begin1) & int(key < k.end1));
 }
 /// Whether `k` is all of [begin, end).
 __device__ __forceinline__ bool sees_all(const KeyIntervals& k, int begin, int end) {
-  return (begin >= k.begin0 && end <= k.end0) || (begin >= k.begin1 && end <= k.end1);
+  return (int(begin >= k.begin0) & int(end <= k.end0)) |
+         (int(begin >= k.begin1) & int(end <= k.end1));
 }
 __device__ __forceinline__ bool sees_any(const KeyIntervals& k, int begin, int end) {
-  return (begin < k.end0 && end > k.begin0) || (begin < k.end1 && end > k.begin1);
+  return (int(begin < k.end0) & int(end > k.begin0)) | (int(begin < k.end1) & int(end > k.begin1));
 }
 
 /// What at least one of `count` queries from `first` on sees lies within. Every lane of the warp
@@ -144,8 +147,8 @@ struct KeyTiles {
 /// Steps over the query heads that share a key head and, for each, over the tiles of `height`
 /// queries of a segment in which a query may see one of the keys [key_begin, key_end).
 struct QuerySteps {
-  const KeyIntervals* hulls;  // of the segment's tiles
-  int height, tiles, first_tile, first_query, queries, key_begin, key_end;
+  const KeyIntervals* hulls;  // of all tiles, by slot
+  int height, first_slot, tiles, first_tile, first_query, queries, key_begin, key_end;
   int kv_head, first_head, last_head;
 
   struct Step {
@@ -154,19 +157,19 @@ struct QuerySteps {
   template <class T>
   __device__ QuerySteps(const AttentionArguments<T>& a, int segment, int tile_height,
                         int of_kv_head, int begin, int end)
-      : height(tile_height), key_begin(begin), key_end(end), kv_head(of_kv_head) {
+      : hulls(a.hulls), height(tile_height), key_begin(begin), key_end(end), kv_head(of_kv_head) {
     const int heads_each = a.heads / a.kv_heads;
     first_head = kv_head * heads_each;
     last_head = first_head + heads_each - 1;
     first_query = a.query_offsets[segment];
     queries = a.query_offsets[segment + 1] - first_query;
     tiles = (queries + height - 1) / height;
-    hulls = a.hulls + first_query / height + segment;
+    first_slot = first_query / height + segment;
     first_tile = next_tile(0);
   }
   /// The first such tile from `t` on; `tiles` if there is none.
   __device__ int next_tile(int t) const {
-    while (t < tiles && !sees_any(hulls[t], key_begin, key_end)) ++t;
+    while (t < tiles && !sees_any(hulls[first_slot + t], key_begin, key_end)) ++t;
     return t;
   }
   __device__ Step first() const {
@@ -179,13 +182,18 @@ struct QuerySteps {
     ++s.head;
     s.tile = first_tile;
   }
+  /// How many there are. Every lane of the warp calls, and gets it.
+  __device__ int count() const {
+    int seen = 0;
+    for (int t = int(threadIdx.x) % kWarpSize; t < tiles; t += kWarpSize)
+      seen += sees_any(hulls[first_slot + t], key_begin, key_end);
+    return warp_sum(seen) * (last_head + 1 - first_head);
+  }
   /// Of the tile's queries among the segment's.
   __device__ int begin(const Step& s) const { return s.tile * height; }
-  __device__ const KeyIntervals& hull(const Step& s) const { return hulls[s.tile]; }
+  __device__ const KeyIntervals& hull(const Step& s) const { return hulls[slot(s)]; }
   /// Of the tile.
-  __device__ int slot(const AttentionMask& a, const Step& s) const {
-    return int(hulls - a.hulls) + s.tile;
-  }
+  __device__ int slot(const Step& s) const { return first_slot + s.tile; }
 };
 
 /// delta, a warp per query and head.
@@ -237,16 +245,18 @@ void attention_mma_backward(const char* op, CUstream_st* stream,
 bool has_hopper_code(Device& device);
 /// The same by wgmma and TMA, for sm_90a: attention_hopper_….cu. Where the device runs other code
 /// of them, they trap.
-/// `in_turns`: the warpgroups of a block begin their GEMMs in turns (FlashAttention-3's ping-pong
-/// scheduling).
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
-                              std::int64_t keys, bool in_turns);
+                              std::int64_t keys);
+/// The same with ping-pong scheduling, by a block for each multiprocessor.
+void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
+                                       const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                                       std::int64_t keys, int multiprocessors);
 void attention_hopper_backward(const char* op, CUstream_st* stream,
                                const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                std::int64_t keys);
-/// The same in one kernel, with `workspace`: attention_hopper_fused_workspace() bytes of device
-/// memory, aligned to 256.
+/// The same in one kernel, delta included, with `workspace`: attention_hopper_fused_workspace()
+/// bytes of device memory, aligned to 256.
 void attention_hopper_fused_backward(const char* op, CUstream_st* stream,
                                      const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                      std::int64_t keys, void* workspace);

@@ -28,6 +28,8 @@ constexpr int tile_bytes(int rows) {
 
 /// Dynamic shared memory from its first multiple of 1024 on; kernels ask for kSlack more.
 constexpr std::size_t kSlack = 1024;
+/// What a block can have, less what kernels have of static shared memory.
+constexpr std::size_t kMostShared = 227 * 1024 - 256;
 __device__ __forceinline__ unsigned char* aligned_shared() {
   auto* memory = dynamic_shared<unsigned char>();
   return memory + (1024 - window_address(memory) % 1024) % 1024;
@@ -116,11 +118,12 @@ __device__ __forceinline__ void sync_all_computing() {
 template <int D, int n>
 __device__ __forceinline__ void multiply_by_rows(float (&sums)[n / 2], std::uint32_t own,
                                                  std::uint32_t other) {
+  const std::uint64_t a = matrix_descriptor(own), b = matrix_descriptor(other);
 #pragma unroll
   for (int k = 0; k < D / 16; ++k) {
     const int box = k / 4, within = k % 4 * 32;
-    wgmma_rows(sums, matrix_descriptor(own + box * kWarpgroupRows * kBoxRowBytes + within),
-               matrix_descriptor(other + box * n * kBoxRowBytes + within), k > 0);
+    wgmma_rows(sums, moved(a, box * kWarpgroupRows * kBoxRowBytes + within),
+               moved(b, box * n * kBoxRowBytes + within), k > 0);
   }
 }
 
@@ -129,10 +132,9 @@ template <int D, int n>
 __device__ __forceinline__ void add_weighted_rows(float (&sums)[D / 2],
                                                   const std::uint32_t (&weights)[n / 16][4],
                                                   std::uint32_t other) {
+  const std::uint64_t b = matrix_descriptor(other, n * kBoxRowBytes);
 #pragma unroll
-  for (int k = 0; k < n / 16; ++k)
-    wgmma_columns(sums, weights[k],
-                  matrix_descriptor(other + k * 16 * kBoxRowBytes, n * kBoxRowBytes));
+  for (int k = 0; k < n / 16; ++k) wgmma_columns(sums, weights[k], moved(b, k * 16 * kBoxRowBytes));
 }
 
 /// A [64, n] sum, rounded, as the first factor of add_weighted_rows.

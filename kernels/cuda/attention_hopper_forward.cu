@@ -91,7 +91,7 @@ struct Softmax {
   }
 };
 
-template <int D, bool in_turns>
+template <int D>
 __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barriers,
                                         const AttentionArguments<BFloat16>& a,
                                         const AttentionTile& tile, int head, int first_key,
@@ -154,12 +154,9 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   // behind the softmax; as it depends on no register, ptxas moves it to the beginning of its basic
   // block. The loop that waits for the next tile's values, which are needed soon anyway, ends the
   // softmax's block. scripts/check_hopper_sass.sh sees where the wait is.
-  if (in_turns && warpgroup == 1 && tiles.count > 1) give_products_away(warpgroup);
   for (int t = 1; t < tiles.count; ++t) {
-    if constexpr (in_turns) wait_for_products(warpgroup);
     begin_scores(t);
     begin_sums(t - 1);
-    if (in_turns && (warpgroup == 0 || t + 1 < tiles.count)) give_products_away(warpgroup);
     wgmma_wait<1>(scores);
     take_scores(t);
     wait_for_values(t);
@@ -186,7 +183,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
                 [&](int half) { return inverse[half]; });
 }
 
-template <int D, bool in_turns>
+template <int D>
 __global__ void __launch_bounds__(kThreads, 1)
     forward_kernel(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorMap k_map,
                    const __grid_constant__ TensorMap v_map, AttentionArguments<BFloat16> a) {
@@ -218,20 +215,19 @@ __global__ void __launch_bounds__(kThreads, 1)
                       first_key, keys, tiles);
     } else {
       more_registers<kComputingRegisters>();
-      compute<D, in_turns>(memory, barriers, a, tile, head, first_key, keys, tiles);
+      compute<D>(memory, barriers, a, tile, head, first_key, keys, tiles);
     }
   } else {
     __trap();
   }
 }
 
-template <int D, bool in_turns>
+template <int D>
 void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
              std::int64_t queries, std::int64_t keys) {
   const auto slots = unsigned(queries ? tile_slots(queries, a.segments, kOwn) : 0);
   const std::int64_t kv_columns = std::int64_t{a.kv_heads} * D;
-  launch({op, dim3(slots, unsigned(a.heads)), kThreads, kShared<D>, stream},
-         forward_kernel<D, in_turns>,
+  launch({op, dim3(slots, unsigned(a.heads)), kThreads, kShared<D>, stream}, forward_kernel<D>,
          tensor_map(op, a.q, queries, std::int64_t{a.heads} * D, a.q_stride, kWarpgroupRows),
          tensor_map(op, a.k, keys, kv_columns, a.k_stride, kKeys),
          tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a);
@@ -242,12 +238,9 @@ void forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloa
 
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
-                              std::int64_t keys, bool in_turns) {
+                              std::int64_t keys) {
   if (queries == 0) return;
-  const auto forward = a.head_dim == 64
-                           ? in_turns ? hopper::forward<64, true> : hopper::forward<64, false>
-                       : in_turns ? hopper::forward<128, true>
-                                  : hopper::forward<128, false>;
+  const auto forward = a.head_dim == 64 ? hopper::forward<64> : hopper::forward<128>;
   forward(op, stream, a, queries, keys);
 }
 

@@ -26,6 +26,11 @@ __host__ __device__ constexpr std::uint64_t matrix_descriptor(std::uint32_t addr
   return kSwizzle128 | (kEightRows >> 4) << 32 | std::uint64_t{next_box >> 4} << 16 |
          ((address & 0x3ffff) >> 4);
 }
+/// The descriptor of what begins `bytes` further on: one addition in 32 bits, as no address has
+/// more than the 18 bits that descriptors hold.
+__host__ __device__ constexpr std::uint64_t moved(std::uint64_t descriptor, std::uint32_t bytes) {
+  return (descriptor & ~std::uint64_t{0xffffffff}) | (std::uint32_t(descriptor) + (bytes >> 4));
+}
 
 }  // namespace lacuna
 

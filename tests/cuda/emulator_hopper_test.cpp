@@ -159,7 +159,7 @@ TEST_P(HopperEmulatorTest, SaysWhatAProductDoesWrong) {
   EXPECT_TRUE(contains(error<Fault::store_without_proxy_fence>(),
                        "a product reads what a thread stored without fence.proxy.async"));
   EXPECT_TRUE(contains(error<Fault::copy_over_a_store>(),
-                       "a copy of a box to what a thread stored without fence.proxy.async"));
+                       "a copy to what a thread stored without fence.proxy.async"));
   EXPECT_EQ(error<Fault::none>(), "");
 }
 
@@ -231,6 +231,46 @@ TEST_P(HopperEmulatorTest, MemoryBarriers) {
   EXPECT_TRUE(contains(error_alone(late_wait<2>), "a phase of a memory barrier before the last"));
   EXPECT_TRUE(contains(error_alone(late_wait<3>), "a phase of a memory barrier before the last"));
   EXPECT_TRUE(contains(error_alone(too_many_bytes), "expects 2^20 bytes or more"));
+}
+
+// --- copies of bytes to shared memory
+// --------------------------------------------------------------
+
+enum class LoadFault : std::uint8_t { none, no_wait, too_few_bytes, unaligned, over_a_store };
+
+/// to[i] = from[i], by way of shared memory.
+template <LoadFault fault>
+__global__ void bulk_loads(float* to, const float* from) {
+  auto* values = dynamic_shared<float>();
+  auto* here = reinterpret_cast<MemoryBarrier*>(values + 64);
+  const int i = int(threadIdx.x);
+  if (i == 0) {
+    barrier_init(here, 1);
+    barrier_init_done();
+    if (fault == LoadFault::over_a_store) store_pack<1>(values + 7, Pack<float, 1>{{7.0f}});
+    constexpr unsigned kBytes = fault == LoadFault::too_few_bytes ? 200 : 256;
+    barrier_arrive_expecting(here, kBytes);
+    bulk_load(values, from + (fault == LoadFault::unaligned), kBytes, here);
+  }
+  __syncthreads();
+  if (fault != LoadFault::no_wait) barrier_wait(here, 0);
+  to[i] = values[i];
+}
+
+TEST_P(HopperEmulatorTest, BulkLoads) {
+  alignas(16) float from[68];
+  float to[64] = {};
+  for (int i = 0; i < 68; ++i) from[i] = float(i);
+  const auto error = [&](auto kernel) {
+    return error_of([&] { launch({"an_op", 1, 64, 512, nullptr}, kernel, to, from); });
+  };
+  EXPECT_EQ(error(bulk_loads<LoadFault::none>), "");
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(to[i], from[i]);
+  EXPECT_TRUE(contains(error(bulk_loads<LoadFault::no_wait>), "with copies to shared memory"));
+  EXPECT_TRUE(contains(error(bulk_loads<LoadFault::too_few_bytes>), "a bulk copy of a wrong size"));
+  EXPECT_TRUE(contains(error(bulk_loads<LoadFault::unaligned>), "a misaligned vector access"));
+  EXPECT_TRUE(contains(error(bulk_loads<LoadFault::over_a_store>),
+                       "a copy to what a thread stored without fence.proxy.async"));
 }
 
 // --- copies to global memory ---------------------------------------------------------------------
@@ -313,10 +353,18 @@ __global__ void one_warpgroup_arrives(int* seen) {
   }
 }
 
+__global__ void nobody_waits() {
+  if (threadIdx.x < kWarpgroup) arrive_warpgroups<1, 2 * kWarpgroup>();
+}
+
 TEST_P(HopperEmulatorTest, OneWarpgroupWaitsForAnother) {
   int seen = 0;
   launch({"an_op", 1, 2 * kWarpgroup, 64, nullptr}, one_warpgroup_arrives, &seen);
   EXPECT_EQ(seen, 7);
+  EXPECT_TRUE(contains(error_of([&] {
+                         launch({"an_op", 1, 2 * kWarpgroup, 64, nullptr}, nobody_waits);
+                       }),
+                       "arrivals at a named barrier that nobody waits for"));
 }
 
 TEST_P(HopperEmulatorTest, WarpgroupsShareRegisters) {

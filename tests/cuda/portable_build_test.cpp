@@ -40,9 +40,12 @@ TEST(PortableBuild, HopperKernelsTrap) {
         device.synchronize("test");
       });
     };
+    EXPECT_TRUE(
+        contains(error([&] { attention_hopper_forward("forward", device.stream(), a, 1, 1); }),
+                 "forward: emulator: a trap"));
     EXPECT_TRUE(contains(
-        error([&] { attention_hopper_forward("forward", device.stream(), a, 1, 1, false); }),
-        "forward: emulator: a trap"));
+        error([&] { attention_hopper_pingpong_forward("pingpong", device.stream(), a, 1, 1, 1); }),
+        "pingpong: emulator: a trap"));
     // Its two kernels: by keys, then by queries.
     EXPECT_TRUE(
         contains(error([&] { attention_hopper_backward("keys", device.stream(), a, 0, 1); }),

@@ -52,14 +52,17 @@ BarrierState& state_of(std::uint64_t* barrier) {
   return *reinterpret_cast<BarrierState*>(barrier);
 }
 
-struct BoxCopy {
+/// A copy to shared memory: of a box, or of `bytes` that lie one behind the other at `global`.
+struct Copy {
   void* shared;
+  unsigned bytes;
+  std::uint64_t* barrier;
+  const void* global;  // or nullptr: a box
   BoxMap map;
   int column, row;
-  std::uint64_t* barrier;
 };
 constexpr int kMostCopies = 64;
-BoxCopy copies[kMostCopies];
+Copy copies[kMostCopies];
 int copy_count = 0;
 std::uint32_t lottery = 1;
 
@@ -101,9 +104,7 @@ void end_phase_if_due(std::uint64_t* barrier) {
   wake(barrier);
 }
 
-/// After what the thread that asked for it had done, and before what waits for its barrier.
-void copy_box(const BoxCopy& c) {
-  happens_after(c.shared);
+void copy_box(const Copy& c) {
   const std::uint32_t first = window_address(c.shared);
   for (int r = 0; r < c.map.box_rows; ++r)
     for (int i = 0; i < kBoxColumns; ++i) {
@@ -114,9 +115,26 @@ void copy_box(const BoxCopy& c) {
       const std::uint32_t address = first + std::uint32_t(r * kBoxRowBytes + i * 2);
       std::memcpy(at_window_address(swizzled(address)), &value, sizeof value);
     }
+}
+/// After what the thread that asked for it had done, and before what waits for its barrier.
+void arrive(const Copy& c) {
+  happens_after(c.shared);
+  if (c.global)
+    std::memcpy(c.shared, c.global, c.bytes);
+  else
+    copy_box(c);
   happens_before(c.barrier);
-  state_of(c.barrier).bytes -= c.map.box_rows * kBoxRowBytes;
+  state_of(c.barrier).bytes -= std::int32_t(c.bytes);
   end_phase_if_due(c.barrier);
+}
+void begin_copy(const Copy& c) {
+  if (copy_count == kMostCopies) fail_kernel("too many copies to shared memory under way");
+  check_aligned(c.barrier, sizeof *c.barrier);
+  if (is_stored(c.shared, c.bytes))
+    fail_kernel("a copy to what a thread stored without fence.proxy.async");
+  std::memset(c.shared, 0xff, c.bytes);
+  happens_before(c.shared);
+  copies[copy_count++] = c;
 }
 
 }  // namespace
@@ -188,16 +206,18 @@ void memory_barrier_wait(std::uint64_t* barrier, unsigned parity) {
 }
 
 void box_copy(void* shared, const unsigned char* map, int column, int row, std::uint64_t* barrier) {
-  if (copy_count == kMostCopies) fail_kernel("too many copies of boxes under way");
-  BoxCopy c{shared, {}, column, row, barrier};
+  Copy c{shared, 0, barrier, nullptr, {}, column, row};
   std::memcpy(&c.map, map, sizeof c.map);
-  check_aligned(barrier, sizeof *barrier);
+  c.bytes = unsigned(c.map.box_rows * kBoxRowBytes);
   if (window_address(shared) % 1024) fail_kernel("a swizzled box that is not aligned to 1024");
-  if (is_stored(shared, std::size_t(c.map.box_rows * kBoxRowBytes)))
-    fail_kernel("a copy of a box to what a thread stored without fence.proxy.async");
-  std::memset(shared, 0xff, std::size_t(c.map.box_rows * kBoxRowBytes));
-  happens_before(shared);
-  copies[copy_count++] = c;
+  begin_copy(c);
+}
+
+void linear_copy(void* shared, const void* global, unsigned bytes, std::uint64_t* barrier) {
+  if (bytes == 0 || bytes % kChunk) fail_kernel("a bulk copy of a wrong size");
+  check_aligned(shared, kChunk);
+  check_aligned(global, kChunk);
+  begin_copy({shared, bytes, barrier, global, {}, 0, 0});
 }
 
 void bulk_begin(float* global, const float* shared, unsigned bytes, bool add) {
@@ -314,17 +334,19 @@ bool run_late_copy() {
   const int i = order() == Order::forward   ? 0
                 : order() == Order::reverse ? copy_count - 1
                                             : int((lottery >> 16) % unsigned(copy_count));
-  const BoxCopy c = copies[i];
+  const Copy c = copies[i];
   for (int j = i + 1; j < copy_count; ++j) copies[j - 1] = copies[j];
   --copy_count;
-  copy_box(c);
+  arrive(c);
   return true;
 }
 
 const char* unfinished_in_block() {
   if (!used) return nullptr;
-  if (copy_count) return "a block ended with copies of boxes under way";
+  if (copy_count) return "a block ended with copies to shared memory under way";
   if (bulk_count) return "a thread ended with bulk copies under way";
+  for (const NamedBarrier& b : named)
+    if (b.arrived) return "a block ended with arrivals at a named barrier that nobody waits for";
   if (products_under_way()) return "a thread ended with products under way";
   for (unsigned i = 0; i < kMostThreads; ++i)
     if (registers_of[i] != registers_of[i / kWarpgroup * kWarpgroup])

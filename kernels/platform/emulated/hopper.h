@@ -36,6 +36,8 @@ struct BoxMap {
 static_assert(sizeof(BoxMap) <= sizeof(TensorMap));
 /// Begins a copy; `map` is a TensorMap's content.
 void box_copy(void* shared, const unsigned char* map, int column, int row, std::uint64_t* barrier);
+/// Begins a copy of `bytes` from global to shared memory: cp.async.bulk.
+void linear_copy(void* shared, const void* global, unsigned bytes, std::uint64_t* barrier);
 
 /// cp.async.bulk of f32 from shared to global memory, or cp.reduce.async.bulk with .add. The
 /// shared memory is read at the wait for that at the earliest, and the global written at the wait

@@ -29,6 +29,9 @@ inline void barrier_wait(MemoryBarrier* b, unsigned parity) {
 inline void tma_load(void* shared, const TensorMap& map, int column, int row, MemoryBarrier* b) {
   emulator::box_copy(shared, map.bytes, column, row, b);
 }
+inline void bulk_load(void* shared, const void* global, unsigned bytes, MemoryBarrier* b) {
+  emulator::linear_copy(shared, global, bytes, b);
+}
 inline void tma_prefetch(const TensorMap&) {}
 template <int n>
 void fewer_registers() {

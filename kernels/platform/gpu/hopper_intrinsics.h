@@ -58,6 +58,16 @@ __device__ __forceinline__ void tma_load(void* shared, const TensorMap& map, int
       "l"(&map), "r"(window_address(b)), "r"(column), "r"(row)
       : "memory");
 }
+/// Begins to copy global memory, in multiples of 16 bytes, both aligned to 16; the bytes count at
+/// `b`.
+__device__ __forceinline__ void bulk_load(void* shared, const void* global, unsigned bytes,
+                                          MemoryBarrier* b) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(
+          window_address(shared)),
+      "l"(global), "r"(bytes), "r"(window_address(b))
+      : "memory");
+}
 __device__ __forceinline__ void tma_prefetch(const TensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }

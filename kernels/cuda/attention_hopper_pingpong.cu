@@ -1,0 +1,406 @@
+#include "kernels/cuda/attention_hopper.cuh"
+#include "kernels/cuda/dispatch.h"
+
+// The forward pass with ping-pong scheduling and persistent blocks (FlashAttention-3,
+// arXiv:2407.08608, section 3.1). The computing warpgroups begin their products in turns: the
+// tensor cores multiply for one while the other takes its softmax. That pays if a softmax takes no
+// longer than the other's products, so it has little in its way: sums are multiplied only when a
+// maximum has grown by much, maxima are taken in several chains, and what a tile needs of the mask
+// is known before its scores are there.
+//
+// A block for each multiprocessor computes tile after tile of queries. One warp finds the tiles and
+// what they see, another copies the next one's queries and keys while this one's results are
+// stored. Tiles that see many keys come first, so that the last to end are short.
+
+namespace lacuna {
+namespace hopper {
+namespace {
+
+constexpr int kKeys = 128;
+constexpr int kCopyingRegisters = 40, kComputingRegisters = 232;
+static_assert(registers_fit(kCopyingRegisters, kComputingRegisters));
+
+/// Powers of two by which scores may exceed the maximum that sums are relative to, before sums are
+/// multiplied to make them relative to a new one: weights stay below 2^8, where bf16 is as exact as
+/// below 1. From FlashAttention-4.
+constexpr float kMostGrowth = 8;
+
+/// Of queries, of which one head is computed, and what they see.
+struct Item {
+  int head, first, count, first_key, keys;  // count 0: there are no more
+  bool last;
+  KeyTiles tiles;
+};
+/// Under way: one is computed, the next one's queries are copied.
+constexpr int kItems = 2;
+
+template <int D>
+constexpr int kTile = tile_bytes<D>(kKeys);
+struct Barriers {
+  MemoryBarrier item_here[kItems], item_read[kItems], queries_here[kItems];
+  MemoryBarrier keys_here[kStages], values_here[kStages], keys_read[kStages], values_read[kStages];
+  MemoryBarrier tail_copied;
+};
+/// In shared memory: queries of each item, keys and values of each stage, items, barriers.
+template <int D>
+constexpr int kKeysAt = kItems* tile_bytes<D>(kOwn);
+template <int D>
+constexpr int kItemsAt = kKeysAt<D> + 2 * kStages* kTile<D>;
+constexpr int kItemBytes = (int(sizeof(Item)) + 15) / 16 * 16;
+template <int D>
+constexpr int kBarriersAt = kItemsAt<D> + kItems* kItemBytes;
+template <int D>
+constexpr std::size_t kShared = kSlack + kBarriersAt<D> + sizeof(Barriers);
+static_assert(kShared<128> <= kMostShared);
+
+template <int D>
+__device__ __forceinline__ Item* item_at(unsigned char* memory, int i) {
+  return reinterpret_cast<Item*>(memory + kItemsAt<D> + i % kItems * kItemBytes);
+}
+/// The parity of use i of one of n things that are used in turns.
+__device__ __forceinline__ unsigned parity(int i, int n) { return unsigned(i / n & 1); }
+
+/// In which order tiles and heads are computed: heads in sections, whose keys and values fit the L2
+/// cache together; in a section the last tiles first, which see the most by a causal mask. Blocks
+/// take them in turns, to and fro, so that none gets the longer one every time.
+struct ItemOrder {
+  int slots, section_heads, count;
+
+  __device__ int item(int round) const {
+    const int blocks = int(gridDim.x), block = int(blockIdx.x);
+    return round * blocks + (round % 2 ? blocks - 1 - block : block);
+  }
+  __device__ int slot(int item) const { return slots - 1 - item / section_heads % slots; }
+  __device__ int head(int item) const {
+    return item / (section_heads * slots) * section_heads + item % section_heads;
+  }
+};
+
+/// One warp.
+template <int D>
+__device__ __forceinline__ void find_items(unsigned char* memory, Barriers* barriers,
+                                           const AttentionArguments<BFloat16>& a,
+                                           const ItemOrder& order) {
+  int round = 0;
+  const auto next = [&](AttentionTile& tile) {  // its number; order.count if there is none
+    for (; order.item(round) < order.count; ++round) {
+      const int item = order.item(round);
+      tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kOwn);
+      if (tile.count == 0) continue;
+      ++round;
+      return item;
+    }
+    return order.count;
+  };
+  AttentionTile tile{};
+  int item = next(tile);
+  for (int i = 0;; ++i) {
+    const bool exists = item < order.count;
+    const AttentionTile now = tile;
+    const int head = order.head(item);
+    const int first_key = exists ? a.key_offsets[now.segment] : 0;
+    const int keys = exists ? a.key_offsets[now.segment + 1] - first_key : 0;
+    const KeyIntervals hull = exists ? hull_of(a, now.first, now.count, first_key) : KeyIntervals{};
+    if (exists) item = next(tile);
+    barrier_wait(&barriers->item_read[i % kItems], parity(i, kItems) ^ 1);
+    if (threadIdx.x % kWarpSize == 0) {
+      *item_at<D>(memory, i) = Item{head, now.first,           exists ? now.count : 0, first_key,
+                                    keys, item >= order.count, KeyTiles(hull, kKeys)};
+      barrier_arrive(&barriers->item_here[i % kItems]);
+    }
+    if (!exists || item >= order.count) return;
+  }
+}
+
+/// One warp: queries, then keys and values, a tile each, as soon as there is room.
+template <int D>
+__device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barriers,
+                                           const TensorMap& q_map, const TensorMap& k_map,
+                                           const TensorMap& v_map, int heads_each) {
+  unsigned char* key_tiles = memory + kKeysAt<D>;
+  unsigned char* value_tiles = key_tiles + kStages * kTile<D>;
+  const bool leader = threadIdx.x % kWarpSize == 0;
+  unsigned tails = 0;
+  for (int i = 0, n = 0;; ++i) {
+    barrier_wait(&barriers->item_here[i % kItems], parity(i, kItems));
+    const Item& item = *item_at<D>(memory, i);
+    if (item.count == 0) return;
+    if (leader) {  // the item is here, so its predecessor in that place has been read
+      unsigned char* queries = memory + i % kItems * tile_bytes<D>(kOwn);
+      MemoryBarrier* here = &barriers->queries_here[i % kItems];
+      barrier_arrive_expecting(here, tile_bytes<D>(kOwn));
+      for (int w = 0; w < kComputing; ++w)
+        load_tile<D>(queries + w * tile_bytes<D>(kWarpgroupRows), kWarpgroupRows, q_map,
+                     item.head * D, item.first + w * kWarpgroupRows, here);
+    }
+    const int kv_column = item.head / heads_each * D;
+    for (int t = 0; t < item.tiles.count; ++t, ++n) {
+      const int stage = n % kStages, begin = item.tiles[t] * kKeys;
+      const int row = item.first_key + begin, valid = item.keys - begin;
+      const unsigned before = parity(n, kStages) ^ 1;
+      MemoryBarrier* here = &barriers->values_here[stage];
+      MemoryBarrier* copied = valid < kKeys ? &barriers->tail_copied : here;
+      unsigned char* value_tile = value_tiles + stage * kTile<D>;
+      if (leader) {
+        barrier_wait(&barriers->keys_read[stage], before);
+        barrier_arrive_expecting(&barriers->keys_here[stage], kTile<D>);
+        load_tile<D>(key_tiles + stage * kTile<D>, kKeys, k_map, kv_column, row,
+                     &barriers->keys_here[stage]);
+        barrier_wait(&barriers->values_read[stage], before);
+        barrier_arrive_expecting(copied, kTile<D>);
+        load_tile<D>(value_tile, kKeys, v_map, kv_column, row, copied);
+      }
+      if (valid < kKeys) clear_tail<D, kKeys, 1>(value_tile, valid, copied, tails++ & 1, here);
+    }
+    const bool last = item.last;
+    __syncwarp();
+    if (leader) barrier_arrive(&barriers->item_read[i % kItems]);
+    if (last) return;
+  }
+}
+
+/// Of a thread's two rows; maxima and weights are of scores times `factor`, in powers of two.
+struct Softmax {
+  float max[2], total[2], kept[2];
+  float factor;  // scale log2 e
+
+  __device__ __forceinline__ void begin() {
+    max[0] = max[1] = -INFINITY;
+    total[0] = total[1] = 0;
+  }
+  /// scores -> weights; kept: what earlier sums are to be multiplied by. Returns whether that is
+  /// 1 in all rows of the warp.
+  template <int n>
+  __device__ __forceinline__ bool take(float (&scores)[n]) {
+    constexpr int kChains = 4;
+    bool same = true;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float part[kChains];
+#pragma unroll
+      for (int b = 0; b < n / 4; ++b)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int chain = (2 * b + i) % kChains;
+          const float s = scores[4 * b + 2 * half + i];
+          part[chain] = 2 * b + i < kChains ? s : fmaxf(part[chain], s);
+        }
+      const float tile_max = mma::row_max(fmaxf(fmaxf(part[0], part[1]), fmaxf(part[2], part[3])));
+      // False of -inf less -inf: nothing seen yet.
+      const bool grows = (tile_max - max[half]) * factor > kMostGrowth;
+      const float new_max = grows ? tile_max : max[half];
+      const float base = new_max == -INFINITY ? 0.0f : new_max * factor;
+      kept[half] = grows ? fast_exp2(max[half] * factor - base) : 1.0f;
+      max[half] = new_max;
+      same = same && !grows;
+      float sum = 0;
+#pragma unroll
+      for (int b = 0; b < n / 4; ++b)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float& s = scores[4 * b + 2 * half + i];
+          s = fast_exp2(s * factor - base);
+          sum += s;
+        }
+      total[half] = total[half] * kept[half] + sum;
+    }
+    return warp_all(same);
+  }
+};
+
+template <int D>
+__device__ __forceinline__ void compute(unsigned char* memory, Barriers* barriers,
+                                        const AttentionArguments<BFloat16>& a) {
+  const int warpgroup = my_warpgroup() - 1, lane = int(threadIdx.x) % kWarpSize;
+  const int group = lane / 4, member = lane % 4;
+  const int own_row = warpgroup * kWarpgroupRows;
+  const int row = own_row + int(threadIdx.x) % kWarpgroup / kWarpSize * mma::kRows + group;
+  const std::uint32_t key_tiles = window_address(memory + kKeysAt<D>);
+  const std::uint32_t value_tiles = key_tiles + kStages * kTile<D>;
+  Softmax softmax;
+  softmax.factor = a.scale * kLog2E;
+  float sums[D / 2], scores[kKeys / 2];
+  std::uint32_t weights[kKeys / 16][4];
+
+  for (int i = 0, n = 0;; ++i) {  // n: tiles of keys of earlier items
+    barrier_wait(&barriers->item_here[i % kItems], parity(i, kItems));
+    const Item item = *item_at<D>(memory, i);
+    if (item.count == 0) return;
+    if (i == 0 && warpgroup == 1) give_products_away(warpgroup);
+    unsigned char* own_tile =
+        memory + i % kItems * tile_bytes<D>(kOwn) + warpgroup * tile_bytes<D>(kWarpgroupRows);
+    const std::uint32_t own = window_address(own_tile);
+    KeyIntervals visible[2];
+    for (int half = 0; half < 2; ++half)
+      visible[half] = row + 8 * half < item.count
+                          ? keys_of(a, item.first + row + 8 * half, item.first_key)
+                          : all_keys(item.keys);
+    const auto begin_scores = [&](int t) {
+      const int stage = (n + t) % kStages;
+      barrier_wait(&barriers->keys_here[stage], parity(n + t, kStages));
+      wgmma_fence(scores);
+      multiply_by_rows<D, kKeys>(scores, own, key_tiles + stage * kTile<D>);
+      wgmma_commit();
+    };
+    const auto wait_for_values = [&](int t) {
+      barrier_wait(&barriers->values_here[(n + t) % kStages], parity(n + t, kStages));
+    };
+    const auto begin_sums = [&](int t) {
+      wgmma_fence(sums, weights);
+      add_weighted_rows<D, kKeys>(sums, weights, value_tiles + (n + t) % kStages * kTile<D>);
+      wgmma_commit();
+    };
+    const auto all_see = [&](int t) {
+      const int begin = item.tiles[t] * kKeys;
+      return warp_all(sees_all(visible[0], begin, begin + kKeys) &&
+                      sees_all(visible[1], begin, begin + kKeys));
+    };
+    // Most tiles are seen whole by all rows of a warp: nothing to compare there.
+    const auto take_scores = [&](int t, bool whole) {
+      if (lane == 0) barrier_arrive(&barriers->keys_read[(n + t) % kStages]);
+      if (!whole) {
+        const int first = item.tiles[t] * kKeys + 2 * member;
+#pragma unroll
+        for (int s = 0; s < kKeys / 2; ++s)
+          if (!sees(visible[s % 4 / 2], first + s / 4 * 8 + s % 2)) scores[s] = -INFINITY;
+      }
+      return softmax.take(scores);
+    };
+
+    softmax.begin();
+#pragma unroll
+    for (int s = 0; s < D / 2; ++s) sums[s] = 0;
+    barrier_wait(&barriers->queries_here[i % kItems], parity(i, kItems));
+    wait_for_products(warpgroup);
+    begin_scores(0);
+    give_products_away(warpgroup);
+    const bool first_whole = all_see(0);
+    wgmma_wait<0>(scores);
+    take_scores(0, first_whole);
+    round_weights<kKeys>(weights, scores);
+    wait_for_values(0);
+    // The tensor cores add up a tile's values while the next one's softmax is taken. For that ptxas
+    // must leave wait<0> behind the softmax; as it depends on no register, ptxas moves it to the
+    // beginning of its basic block, and moves what needs no wait behind. The loop that waits for
+    // the next tile's values, which are needed soon anyway, ends the softmax's block, and which
+    // tile it waits for depends on the weights: their sum is never below 0, which ptxas does not
+    // know. scripts/check_hopper_sass.sh sees where the wait is.
+    for (int t = 1; t < item.tiles.count; ++t) {
+      wait_for_products(warpgroup);
+      begin_scores(t);
+      begin_sums(t - 1);
+      give_products_away(warpgroup);
+      const bool whole = all_see(t);
+      wgmma_wait<1>(scores);
+      const bool same = take_scores(t, whole);
+      wait_for_values(t + (softmax.total[0] + softmax.total[1] < 0));
+      wgmma_wait<0>(sums, weights);
+      if (lane == 0) barrier_arrive(&barriers->values_read[(n + t - 1) % kStages]);
+      if (!same) {
+#pragma unroll
+        for (int s = 0; s < D / 2; ++s) sums[s] *= softmax.kept[s % 4 / 2];
+      }
+      round_weights<kKeys>(weights, scores);
+    }
+    n += item.tiles.count;
+    wait_for_products(warpgroup);
+    begin_sums(-1);
+    if (warpgroup == 0 || !item.last) give_products_away(warpgroup);
+    float inverse[2];
+    for (int half = 0; half < 2; ++half) {
+      const float total = mma::row_sum(softmax.total[half]);
+      inverse[half] = 1.0f / total;
+      if (member == 0 && row + 8 * half < item.count)
+        a.lse[std::int64_t{item.first + row + 8 * half} * a.heads + item.head] =
+            (softmax.max[half] * softmax.factor + log2f(total)) * kLn2;
+    }
+    wgmma_wait<0>(sums, weights);
+    if (lane == 0) barrier_arrive(&barriers->values_read[(n - 1) % kStages]);
+    sync_computing(warpgroup);  // nobody reads the queries any more
+    store_rows<D>(
+        a.out + std::int64_t{item.first + own_row} * a.out_stride + std::int64_t{item.head} * D,
+        a.out_stride, item.count - own_row, sums, own_tile,
+        [&](int half) { return inverse[half]; });
+    arrive_with_stores(&barriers->item_read[i % kItems]);
+    if (item.last) return;
+  }
+}
+
+template <int D>
+__global__ void __launch_bounds__(kThreads, 1)
+    pingpong_forward_kernel(const __grid_constant__ TensorMap q_map,
+                            const __grid_constant__ TensorMap k_map,
+                            const __grid_constant__ TensorMap v_map, AttentionArguments<BFloat16> a,
+                            ItemOrder order) {
+  if constexpr (kHopperCode) {
+    unsigned char* memory = aligned_shared();
+    auto* barriers = reinterpret_cast<Barriers*>(memory + kBarriersAt<D>);
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < kItems; ++i) {
+        barrier_init(&barriers->item_here[i], 1);
+        barrier_init(&barriers->item_read[i], 1 + kComputingWarps);
+        barrier_init(&barriers->queries_here[i], 1);
+      }
+      for (int s = 0; s < kStages; ++s) {
+        barrier_init(&barriers->keys_here[s], 1);
+        barrier_init(&barriers->values_here[s], 1);
+        barrier_init(&barriers->keys_read[s], kComputingWarps);
+        barrier_init(&barriers->values_read[s], kComputingWarps);
+      }
+      barrier_init(&barriers->tail_copied, 1);
+      barrier_init_done();
+    }
+    __syncthreads();
+    if (my_warpgroup() == 0) {
+      fewer_registers<kCopyingRegisters>();
+      const int warp = int(threadIdx.x) / kWarpSize;
+      if (warp == 0)
+        copy_tiles<D>(memory, barriers, q_map, k_map, v_map, a.heads / a.kv_heads);
+      else if (warp == 1)
+        find_items<D>(memory, barriers, a, order);
+    } else {
+      more_registers<kComputingRegisters>();
+      compute<D>(memory, barriers, a);
+    }
+  } else {
+    __trap();
+  }
+}
+
+/// How many heads are computed beside each other: a divisor of all.
+int section_of(const AttentionArguments<BFloat16>& a, std::int64_t keys, int D) {
+  constexpr std::int64_t kCached = 16 << 20;  // of 50 MB, much of it of the results' and queries'
+  const std::int64_t bytes = 2 * keys * D * std::int64_t{sizeof(BFloat16)} * a.kv_heads / a.heads;
+  int heads = 1;
+  for (int n = 2; n <= a.heads && n * bytes <= kCached; ++n)
+    if (a.heads % n == 0) heads = n;
+  return heads;
+}
+
+template <int D>
+void pingpong_forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
+                      std::int64_t queries, std::int64_t keys, int multiprocessors) {
+  ItemOrder order{};
+  order.slots = int(tile_slots(queries, a.segments, kOwn));
+  order.section_heads = section_of(a, keys, D);
+  order.count = order.slots * a.heads;
+  const auto blocks = unsigned(order.count < multiprocessors ? order.count : multiprocessors);
+  const std::int64_t kv_columns = std::int64_t{a.kv_heads} * D;
+  launch({op, blocks, kThreads, kShared<D>, stream}, pingpong_forward_kernel<D>,
+         tensor_map(op, a.q, queries, std::int64_t{a.heads} * D, a.q_stride, kWarpgroupRows),
+         tensor_map(op, a.k, keys, kv_columns, a.k_stride, kKeys),
+         tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a, order);
+}
+
+}  // namespace
+}  // namespace hopper
+
+void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
+                                       const AttentionArguments<BFloat16>& a, std::int64_t queries,
+                                       std::int64_t keys, int multiprocessors) {
+  const auto forward =
+      a.head_dim == 64 ? hopper::pingpong_forward<64> : hopper::pingpong_forward<128>;
+  forward(op, stream, a, queries, keys, multiprocessors);
+}
+
+}  // namespace lacuna

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tables (Markdown, on standard output) and plots of the experiments.
 
-    report.py reversal|sft|scaling|sampler|decoding|block RUNS --output PLOT.png
+    report.py reversal|sft|scaling|sampler|decoding|block|preference RUNS --output PLOT.png
     report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
     report.py passages BOOK.txt --output TEXTS.jsonl     # 24 passages of its end, of a sample's length
 """
@@ -280,10 +280,63 @@ def block(runs, output):
     plot(output, draw)
 
 
+def mean_of(values):
+    """Of runs: "mean ± standard error"."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0
+    return statistics.mean(values), error
+
+
+def preference(runs, output):
+    short = 4  # words, of wordnet.py
+
+    def figures(name):
+        answers = [(o["output"].split(), o["definition"].split())
+                   for o in lines(runs / f"{name}.jsonl")]
+        share = lambda right: 100 * statistics.mean(right)
+        return {"words": statistics.mean(len(a) for a, _ in answers),
+                "short": share(a == d[:short] for a, d in answers),
+                "whole": share(a == d for a, d in answers),
+                "begins": share(a[:short] == d[:short] for a, d in answers)}
+
+    def metrics(name):
+        return lines(runs / f"{name}/metrics.jsonl")
+
+    before = figures("preference-sft")
+    rows = [["before", "", f"{before['words']:.1f}", *(f"{before[k]:.1f} %" for k in
+                                                       ("short", "whole", "begins"))]]
+    curves = {}
+    for masks in (8, 1):
+        for shared, label in (("true", "shared"), ("false", "own")):
+            names = [f"preference-{masks}-{shared}-{seed}" for seed in (1, 2, 3)]
+            found = [figures(n) for n in names]
+            accuracy = [100 * [m for m in metrics(n) if "validation_bound" in m][-1]
+                        ["validation_reward_accuracy"] for n in names]
+            row = [f"{masks} {'masks' if masks > 1 else 'mask'}, {label}",
+                   "{:.1f} ± {:.1f} %".format(*mean_of(accuracy)),
+                   "{:.1f} ± {:.1f}".format(*mean_of([f["words"] for f in found]))]
+            row += ["{:.1f} ± {:.1f} %".format(*mean_of([f[k] for f in found]))
+                    for k in ("short", "whole", "begins")]
+            rows.append(row)
+            losses = [[m["dpo_loss"] for m in metrics(n) if "dpo_loss" in m] for n in names]
+            steps = [m["step"] for m in metrics(names[0]) if "dpo_loss" in m]
+            curves[row[0]] = (steps, [statistics.mean(at) for at in zip(*losses)])
+    table(["", "held-out pairs ranked right", "words per answer", "the short answer",
+           "the whole definition", "begins as the definition"], rows)
+
+    def draw(axes):
+        for label, (steps, losses) in curves.items():
+            axes.plot(steps, losses, label=label)
+        axes.set_xlabel("step")
+        axes.set_ylabel("DPO loss on the training pairs")
+        axes.legend()
+
+    plot(output, draw)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "decoding",
-                                         "block", "texts", "passages"])
+                                         "block", "preference", "texts", "passages"])
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()

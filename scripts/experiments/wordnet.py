@@ -4,6 +4,7 @@ experiments.
 
     wordnet.py reversal --output data/wordnet [--facts 400]
     wordnet.py sft --output data/wordnet [--facts 10000]
+    wordnet.py preference --output data/wordnet [--facts 400]
 
 reversal: facts in one order each. One half of them is seen as "term: T | definition: D" (the forward
 facts), the other as "definition: D | term: T", so that a model learns both forms, but each fact in
@@ -11,6 +12,10 @@ one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the f
 terms are asked for in the order that was never seen.
 sft: sft-corpus.jsonl (plain glosses of all facts but those held out), sft.jsonl (prompts with
 responses), sft-held-out.jsonl (the same for facts that are in none of them).
+preference: preference-corpus.jsonl (glosses) and preference-sft.jsonl (prompts with responses) of all
+facts; preference.jsonl, pairs of one half of them, whose chosen response is the definition's first
+SHORT words and whose rejected response is the definition; preference-held-out.jsonl, pairs of the
+other half, and preference-test.jsonl, its terms.
 """
 
 import argparse
@@ -19,6 +24,7 @@ import pathlib
 import random
 import sys
 
+SHORT = 4  # words of a chosen response
 NOUNS = pathlib.Path("/usr/share/wordnet/data.noun")
 
 
@@ -76,20 +82,34 @@ def sft(a, all_facts):
     write(a.output / "sft.jsonl", [pair(*f) for f in rest])
 
 
+def preference(a, all_facts):
+    chosen = [(t, d) for t, d in all_facts if len(d.split()) >= SHORT + 3][:a.facts]
+    short = lambda d: " ".join(d.split()[:SHORT])
+    pairs = [{"prompt": f"Define: {t}", "chosen": short(d), "rejected": d} for t, d in chosen]
+    half = len(chosen) // 2
+    write(a.output / "preference-corpus.jsonl", [{"text": f"{t}: {d}"} for t, d in chosen])
+    write(a.output / "preference-sft.jsonl",
+          [{"prompt": f"Define: {t}", "response": d} for t, d in chosen])
+    write(a.output / "preference-held-out.jsonl", pairs[half:])
+    write(a.output / "preference-test.jsonl",
+          [{"term": t, "definition": d, "short": short(d)} for t, d in chosen[half:]])
+    write(a.output / "preference.jsonl", pairs[:half])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "sft"])
+    parser.add_argument("what", choices=["reversal", "sft", "preference"])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
     parser.add_argument("--facts", type=int)
     a = parser.parse_args()
-    a.facts = a.facts or {"reversal": 400, "sft": 10000}[a.what]
+    a.facts = a.facts or {"reversal": 400, "sft": 10000, "preference": 400}[a.what]
     a.output.mkdir(parents=True, exist_ok=True)
-    all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100}[a.what]))
+    all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100, "preference": 60}[a.what]))
     random.Random(1).shuffle(all_facts)
     if len(all_facts) < a.facts:
         sys.exit(f"WordNet gives {len(all_facts)} such facts, not {a.facts}")
-    {"reversal": reversal, "sft": sft}[a.what](a, all_facts)
+    {"reversal": reversal, "sft": sft, "preference": preference}[a.what](a, all_facts)
 
 
 if __name__ == "__main__":

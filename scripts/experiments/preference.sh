@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# (g) Preference tuning: a model that answers "Define: …" with whole definitions learns to prefer their
+# first four words, from pairs of one half of its facts; the other half shows what became of its answers.
+# VRPO (masks shared with the reference model) beside masks of the reference model's own, 8 masks or one.
+source "$(dirname "$0")/common.sh"
+
+say "data"
+[ -s "$data/preference.jsonl" ] || wordnet preference
+[ -s "$data/preference.json" ] || $lacuna tokenizer train --input "$data/preference-corpus.jsonl" \
+  --vocab-size 2048 --output "$data/preference.json"
+prepare() {  # prepare NAME FORMAT
+  [ -s "$data/$1.h5" ] || $lacuna prepare --tokenizer "$data/preference.json" --format "$2" \
+    --input "$data/$1.jsonl" --output "$data/$1.h5"
+}
+prepare preference-corpus jsonl
+prepare preference-sft chat
+prepare preference preference
+prepare preference-held-out preference
+
+say "pretraining and fine-tuning"
+pretrain preference-base 1500 --set data.train="$data/preference-corpus.h5"
+tune() {  # tune COMMAND RUN STEPS [options]: goes on where there is a checkpoint
+  local command=$1 run=$2 count; count=$(steps "$3"); shift 3
+  local resume=()
+  [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)
+  $lacuna "$command" --config configs/experiments/sft.toml --set train.output="$runs/$run" \
+    --set train.steps="$count" "$@" "${resume[@]}"
+}
+tune sft preference-sft 3000 --init "$runs/preference-base" --set data.train="$data/preference-sft.h5" \
+  --set train.eval_every=0 --set train.log_every=500 --set sft.pad_loss=none
+
+cat >"$data/preference-task.toml" <<EOF
+[task]
+type = "generation"
+data = "preference-test.jsonl"
+limit = ${quick:-200}
+prompt = "Define: {term}"
+answer = "{definition}"
+chat = true
+[sampler]
+gen_length = 32
+EOF
+answers() {  # answers RUN
+  [ -s "$runs/$1.jsonl" ] || $lacuna evaluate "$data/preference-task.toml" --checkpoint "$runs/$1" \
+    --outcomes "$runs/$1.jsonl"
+}
+answers preference-sft
+
+say "preference tuning"
+for seed in 1 2 3; do
+  for masks in 8 1; do
+    for shared in true false; do
+      run=preference-$masks-$shared-$seed
+      tune dpo "$run" 100 --init "$runs/preference-sft" --set data.train="$data/preference.h5" \
+        --set data.validation="$data/preference-held-out.h5" --set train.seed=$seed \
+        --set train.batch_size=16 --set train.eval_every=0 --set train.log_every=20 \
+        --set optimizer.learning_rate=1e-4 --set optimizer.min_learning_rate=1e-5 \
+        --set dpo.mask_samples=$masks --set dpo.shared_masks=$shared
+      answers "$run"
+    done
+  done
+done
+$python scripts/experiments/report.py preference "$runs" --output "$runs/preference.png"

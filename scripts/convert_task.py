@@ -14,7 +14,14 @@ tasks/mmlu/*.toml` prints each and the mean of all. Benchmarks and the files the
                          or, as on Hugging Face, {"question", "choices": {"text", "label"}, …}
     hellaswag            JSONL: {"activity_label", "ctx_a", "ctx_b", "endings", "label"}
     gsm8k                JSONL: {"question", "answer"}
+    humaneval            HumanEval.jsonl.gz of OpenAI's human-eval: {"task_id", "prompt",
+                         "canonical_solution", …}
+    mbpp                 mbpp.jsonl: {"task_id", "text", "code", "test_list", …}; or the sanitized
+                         JSON array, with "prompt" for "text"
     humaneval-infilling  JSONL: {"prompt", "suffix", "canonical_solution"}
+
+Whether code is right, other programs say, which execute it: they read the lines that
+`lacuna evaluate --outcomes` writes, as {"task_id", "completion"}.
 
 Prompts are those of lm-evaluation-harness; shots and likelihood or sampler settings are those of
 LLaDA's base model evaluation.
@@ -23,11 +30,13 @@ LLaDA's base model evaluation.
 import argparse
 import csv
 import dataclasses
+import gzip
 import io
 import json
 import pathlib
 import re
 import sys
+import zlib
 from typing import Callable
 
 
@@ -37,7 +46,12 @@ from typing import Callable
 def text_of(path):
     """The file's text, line ends as they are, without a byte order mark."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        sys.exit(f"{path}: is damaged: {error}")
     except UnicodeDecodeError as error:
         line = error.object[:error.start].count(b"\n") + 1
         sys.exit(f"{path}:{line}: is not UTF-8")
@@ -57,6 +71,21 @@ def jsonl(path):
         if not isinstance(item, dict):
             sys.exit(f"{path}:{number}: is not a JSON object")
         yield f"{path}:{number}", item
+
+
+def jsonl_or_array(path):
+    text = text_of(path)
+    if not text.lstrip().startswith("["):
+        yield from jsonl(path)
+        return
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        sys.exit(f"{path}: malformed JSON: {error}")
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, dict):
+            sys.exit(f"{path}: element {number} is not a JSON object")
+        yield f"{path}: element {number}", item
 
 
 def mmlu_csv(path):
@@ -110,6 +139,21 @@ def gsm8k(item):
             "number": item["answer"].split("####")[-1].strip()}
 
 
+def humaneval(item):
+    return {"task_id": item["task_id"], "prompt": item["prompt"],
+            "canonical_solution": item["canonical_solution"]}
+
+
+def mbpp(item):
+    tests = item["test_list"]
+    if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
+        raise ValueError('its "test_list" is no list of texts')
+    setup = item.get("test_setup_code") or "\n".join(item.get("test_imports", []))
+    return {"task_id": item["task_id"], "text": item["text"] if "text" in item else item["prompt"],
+            "tests": "\n".join(tests), "code": item["code"].replace("\r\n", "\n"),
+            "test_list": tests, "test_setup_code": setup}
+
+
 def humaneval_infilling(item):
     return {"text": f"{item['prompt']}{{gap}}{item['suffix']}",
             "answers": [item["canonical_solution"]]}
@@ -140,6 +184,18 @@ prompt = "{query}"
 prompt = "Question: {question}\nAnswer:"
 match = "number"
 stop = "Question:"
+""", 4, "[sampler]\ngen_length = 1024\n"),
+    "humaneval": Benchmark(jsonl, humaneval, r"""type = "generation"
+prompt = "{prompt}"
+answer = "{canonical_solution}"
+stop = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
+""", rest="[sampler]\ngen_length = 1024\n"),
+    "mbpp": Benchmark(jsonl_or_array, mbpp, r"""type = "generation"
+prompt = "You are an expert Python programmer, and here is your task: {text} Your code should pass these tests:\n\n{tests}\n[BEGIN]\n"
+answer = "{code}"
+choice_prefix = ""
+shot_separator = "\n[DONE]\n\n"
+stop = "[DONE]"
 """, 4, "[sampler]\ngen_length = 1024\n"),
     "humaneval-infilling": Benchmark(jsonl, humaneval_infilling, """type = "infilling"
 prompt = "{text}"

@@ -88,14 +88,19 @@ std::vector<TaskReport> read_tasks(const Arguments& a) {
   return tasks;
 }
 
-std::string json_line(const TaskReport& task, const EvalSample& o) {
-  return json_text({{"task", task.name},
-                    {"record", o.place},
-                    {"prompt", printable(o.prompt)},
-                    {"output", printable(o.output)},
-                    {"wanted", o.wanted},
-                    {"right", o.right}}) +
-         "\n";
+/// The outcome, and the record's own fields beside it, so that programs that grade outputs find
+/// what they name records by. `completion` is what they read: the output as it is.
+std::string json_line(const TaskReport& task, const Record& record, const EvalSample& o) {
+  Json line = {{"task", task.name},
+               {"record", o.place},
+               {"prompt", printable(o.prompt)},
+               {"output", printable(o.output)},
+               {"completion", o.output},
+               {"wanted", o.wanted},
+               {"right", o.right}};
+  for (const auto& [field, value] : record.json().items())
+    if (!line.contains(field)) line[field] = value;
+  return json_text(line) + "\n";
 }
 
 /// What a reader of the figures must know.
@@ -144,8 +149,8 @@ class Report {
       : arguments_(a), tasks_(tasks), table_(tasks) {
     print(table_.heading());
   }
-  void observe(const TaskReport& task, const EvalSample& sample) {
-    outcomes_ += json_line(task, sample);
+  void observe(const TaskReport& task, const Record& record, const EvalSample& sample) {
+    outcomes_ += json_line(task, record, sample);
   }
   void add(const TaskReport& task) {
     print(table_.lines(task));
@@ -188,10 +193,10 @@ void run(const Arguments& a, const MpiSession& mpi) {
   if (loaded.is_first_rank()) report.emplace(a, tasks);
   for (TaskReport& t : tasks) {
     const Stopwatch stopwatch;
-    const auto observe = [&](const EvalSample& o) {
-      if (report) report->observe(t, o);
+    const auto observe = [&](const Record& record, const EvalSample& o) {
+      if (report) report->observe(t, record, o);
     };
-    const auto observer = a.outcomes.empty() ? std::function<void(const EvalSample&)>() : observe;
+    const RecordObserver observer = a.outcomes.empty() ? RecordObserver() : observe;
     t.result = evaluate(subject, t.task, std::filesystem::path(t.file).parent_path(), observer);
     t.seconds = stopwatch.seconds();
     t.decoders = loaded.data().size();
@@ -226,8 +231,9 @@ void add_evaluate_command(Command app, const MpiSession& session) {
       .one_value_per_use();
   command.add_option("--json", a->json,
                      "file to write: results, settings, and the hash of the weights");
-  command.add_option("--outcomes", a->outcomes,
-                     "JSONL to write: each record's prompt, output and whether it was right");
+  command.add_option(
+      "--outcomes", a->outcomes,
+      "JSONL to write: each record's prompt, output, whether it was right, and its own fields");
   command.add_option("--chat-template", a->chat_template, kChatTemplateHelp);
   a->backend.add_to(command);
   add_tensor_parallel_option(command, a->tensor_parallel);

@@ -70,6 +70,15 @@ class Assign {
     if (!text) wrong("a string in quotes");
     field = **text;
   }
+  void operator()(Texts& field) const {
+    if (const auto* text = node_.as_string()) {
+      field = **text;
+      return;
+    }
+    if (!node_.as_array()) wrong("a string in quotes or a list of them");
+    (*this)(field.all);
+    std::erase(field.all, "");
+  }
   template <class E>
   requires std::is_enum_v<E>
   void operator()(E& field) const {

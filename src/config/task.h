@@ -3,6 +3,7 @@
 
 #include "config/config.h"
 #include "config/decoding_options.h"
+#include "config/texts.h"
 
 namespace lacuna {
 
@@ -34,7 +35,7 @@ struct TaskSection {
   MatchRule match = MatchRule::exact;
   std::string pattern;
   bool ignore_case = false;
-  std::string stop;
+  Texts stop;
   std::string reverse_prompt;
   std::string reverse_answer;
   std::int64_t distractors = 0;
@@ -68,7 +69,8 @@ struct TaskSection {
     visit(c.pattern, "pattern",
           "regex: its first group in the output is compared; PCRE2, read as Python's re reads it");
     visit(c.ignore_case, "ignore_case", "whether letters' case does not matter (ASCII)");
-    visit(c.stop, "stop", "text at which an output ends; empty: at the end token alone");
+    visit(c.stop, "stop",
+          "text at which an output ends, or a list of such texts; empty: at the end token alone");
     visit(c.reverse_prompt, "reverse_prompt", "reversal: the prompt of the other direction");
     visit(c.reverse_answer, "reverse_answer", "reversal: what is wanted there");
     visit(c.distractors, "distractors",

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "config/texts.h"
 
 namespace lacuna {
 
@@ -28,6 +29,11 @@ std::string toml_value(const std::vector<T>& list) {
   std::string text;
   for (const T& value : list) text += (text.empty() ? "" : ", ") + toml_value(value);
   return "[" + text + "]";
+}
+
+inline std::string toml_value(const Texts& texts) {
+  return texts.all.size() > 1 ? toml_value(texts.all)
+                              : toml_string(texts.all.empty() ? "" : texts.all[0]);
 }
 
 /// "mpi or nccl".

@@ -156,8 +156,9 @@ DecodingRequest Answers::question(const TaskText& prompt, const Record& record,
 std::string Answers::answer(const std::vector<std::int32_t>& tokens, std::size_t prompt) const {
   std::string text = answer_text(subject_.tokenizer, std::span(tokens).subspan(prompt),
                                  {subject_.config.eos_token, chat_ ? chat_->end_of_reply() : -1});
-  if (!task_.task.stop.empty()) text = text.substr(0, text.find(task_.task.stop));
-  return text;
+  std::size_t end = text.size();
+  for (const std::string& stop : task_.task.stop.all) end = std::min(end, text.find(stop));
+  return text.substr(0, end);
 }
 
 DecodingRequest Answers::gaps(const std::vector<std::int32_t>& canvas, std::int64_t record) const {

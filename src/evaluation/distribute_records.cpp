@@ -51,9 +51,9 @@ EvalSample unpack(PackedReader& from) {
 }
 
 /// Calls `observe` for the samples of all ranks, in the order of the records.
-void observe_all(Communicator& data, const std::string& own, std::size_t records,
-                 const std::function<void(const EvalSample&)>& observe) {
-  std::vector<EvalSample> samples(records);
+void observe_all(Communicator& data, const std::string& own, const std::vector<Record>& records,
+                 const RecordObserver& observe) {
+  std::vector<EvalSample> samples(records.size());
   for (std::string& bytes : gathered_texts(data, own)) {
     PackedReader reader(std::move(bytes));
     while (!reader.at_end()) {
@@ -61,7 +61,7 @@ void observe_all(Communicator& data, const std::string& own, std::size_t records
       samples[record] = unpack(reader);
     }
   }
-  for (const EvalSample& sample : samples) observe(sample);
+  for (std::size_t i = 0; i < records.size(); ++i) observe(records[i], samples[i]);
 }
 
 /// Begins records while there is room, and works until all are done.
@@ -86,8 +86,7 @@ void evaluate_all(RecordEvaluation& evaluation, std::int64_t most_at_once,
 }
 
 EvalCounts evaluate_alone(const std::vector<Record>& records, const std::string& what,
-                          RecordEvaluation& evaluation,
-                          const std::function<void(const EvalSample&)>& observe) {
+                          RecordEvaluation& evaluation, const RecordObserver& observe) {
   EvalCounts sum{};
   std::size_t begun = 0, observed = 0;
   std::map<std::size_t, EvalSample> waiting;  // for those before them
@@ -102,7 +101,7 @@ EvalCounts evaluate_alone(const std::vector<Record>& records, const std::string&
     waiting.emplace(record, outcome.sample);
     for (auto first = waiting.find(observed); first != waiting.end();
          first = waiting.find(++observed)) {
-      observe(first->second);
+      observe(records[observed], first->second);
       waiting.erase(first);
     }
   };
@@ -114,7 +113,7 @@ EvalCounts evaluate_alone(const std::vector<Record>& records, const std::string&
 
 EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>& records,
                               const std::string& what, RecordEvaluation& evaluation,
-                              const std::function<void(const EvalSample&)>& observe) {
+                              const RecordObserver& observe) {
   Communicator* const data = ranks.data();
   if (!data) return evaluate_alone(records, what, evaluation, observe);
   check_same_records(records, ranks.mesh->world());
@@ -138,7 +137,7 @@ EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>&
   ranks.queue->finish();
   data->all_reduce(Tensor(sum.data(), Shape{std::int64_t(sum.size())}), Reduce::sum);
   data->wait();
-  if (observe) observe_all(*data, samples, records.size(), observe);
+  if (observe) observe_all(*data, samples, records, observe);
   return sum;
 }
 

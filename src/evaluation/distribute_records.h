@@ -29,6 +29,9 @@ struct EvalSample {
   bool right = false;
 };
 
+/// Called for records one after the other.
+using RecordObserver = std::function<void(const Record&, const EvalSample&)>;
+
 /// What a record adds to the counts that a task's metrics are made of.
 using EvalCounts = std::array<std::int64_t, 3>;
 struct EvalOutcome {
@@ -77,6 +80,6 @@ class OneByOne final : public RecordEvaluation {
 /// different records.
 EvalCounts distribute_records(const EvalRanks& ranks, const std::vector<Record>& records,
                               const std::string& what, RecordEvaluation& evaluation,
-                              const std::function<void(const EvalSample&)>& observe);
+                              const RecordObserver& observe);
 
 }  // namespace lacuna

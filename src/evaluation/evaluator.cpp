@@ -46,7 +46,7 @@ std::string joined(const std::vector<std::string>& texts) {
 class Run {
  public:
   Run(const EvalModel& subject, const TaskConfig& task, const std::filesystem::path& folder,
-      const std::function<void(const EvalSample&)>& observe)
+      const RecordObserver& observe)
       : subject_(subject),
         task_(task),
         observe_(observe),
@@ -262,7 +262,7 @@ class Run {
 
   const EvalModel& subject_;
   const TaskConfig& task_;
-  const std::function<void(const EvalSample&)>& observe_;
+  const RecordObserver& observe_;
   std::vector<Record> records_;
   Answers answers_;
   Matcher matches_;
@@ -279,8 +279,7 @@ void check_task(const TaskConfig& task) {
 }
 
 TaskResult evaluate(const EvalModel& subject, const TaskConfig& task,
-                    const std::filesystem::path& folder,
-                    const std::function<void(const EvalSample&)>& observe) {
+                    const std::filesystem::path& folder, const RecordObserver& observe) {
   check_task(task);
   return Run(subject, task, folder, observe)();
 }

@@ -61,7 +61,6 @@ void check_task(const TaskConfig& task);
 /// Throws Error naming file and line for records that lack something, and for a prompt that cannot
 /// be cut; UsageError for a task that the model cannot do.
 TaskResult evaluate(const EvalModel& subject, const TaskConfig& task,
-                    const std::filesystem::path& folder,
-                    const std::function<void(const EvalSample&)>& observe = {});
+                    const std::filesystem::path& folder, const RecordObserver& observe = {});
 
 }  // namespace lacuna

@@ -42,6 +42,8 @@ Record::Record(const std::string& line, std::string place)
   object_ = std::make_shared<const Object>(Object{parse_jsonl_object(line, place_)});
 }
 
+const nlohmann::json& Record::json() const { return object_->json; }
+
 bool Record::has(const std::string& field) const { return object_->json.contains(field); }
 
 const nlohmann::json& Record::Object::at(const std::string& field, const std::string& place) const {

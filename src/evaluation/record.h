@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@ class Record {
   const std::string& place() const { return place_; }
   /// Of the line.
   std::size_t bytes() const { return bytes_; }
+  /// The object that the line is.
+  const nlohmann::json& json() const;
   bool has(const std::string& field) const;
   /// The field as text: strings as they are, numbers and truth values as in JSON. Error when it is
   /// missing (naming the nearest) or something else.

@@ -68,6 +68,25 @@ TEST(EvaluateProgram, GroupsAreReportedByRecordsAndByTasks) {
   EXPECT_TRUE(contains(read_file(folder / "o.jsonl"), "\"prompt\":\"\u2028?\""));
 }
 
+TEST(EvaluateProgram, OutcomesHoldTheRecordsOwnFieldsAndTheOutputAsItIs) {
+  const Folder folder;
+  const std::string model = save(folder, "m.h5", ConstantModel({{"\tx\ndef g\n#", 9.0f}}));
+  folder.write("r.jsonl",
+               R"({"task_id": "T/0", "prompt": "def f", "tests": ["a", 1], "right": 3})");
+  const std::string task =
+      folder.write("t.toml",
+                   "[task]\ntype = \"generation\"\ndata = \"r.jsonl\"\nprompt = \"{prompt}\"\n"
+                   "answer = \"no\"\nstop = [\"\\n#\", \"\\ndef\"]\n[sampler]\ngen_length = 1\n");
+  Program program({"evaluate", task, "--checkpoint", model, "--outcomes", folder / "o.jsonl",
+                   "--threads", "1"});
+  ASSERT_EQ(program.wait(), 0) << program.err();
+  const auto outcome = nlohmann::json::parse(read_file(folder / "o.jsonl"));
+  EXPECT_EQ(outcome["completion"], "\tx");  // up to the first of the stops
+  EXPECT_EQ(outcome["task_id"], "T/0");
+  EXPECT_EQ(outcome["tests"], (nlohmann::json{"a", 1}));
+  EXPECT_EQ(outcome["right"], false);  // of the outcome, whatever the record says
+}
+
 TEST(EvaluateProgram, WhatAReaderMustKnowIsSaid) {
   const Folder folder;
   const std::string model =

@@ -22,7 +22,7 @@ class Evaluation {
     const EvalModel subject{
         const_cast<CpuOps&>(model.ops), model.config, model.weights, model.tokenizer, {}};
     result =
-        evaluate(subject, task, folder_ / "", [&](const EvalSample& o) { outcomes.push_back(o); });
+        evaluate(subject, task, folder_ / "", [&](const Record&, const EvalSample& o) { outcomes.push_back(o); });
     for (const Metric& m : result.metrics) value[m.name] = m.value;
   }
 

@@ -1,5 +1,6 @@
 """scripts/convert_task.py: what it makes of the files of benchmarks."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -113,6 +114,36 @@ class ConvertTask(unittest.TestCase):
         self.converted("hellaswag", self.write("h.jsonl", json.dumps(item)))
         self.assertEqual(self.records("hellaswag.jsonl"), [
             {"query": "L: A. He", "choices": ["runs  off.", "sits. here"], "answer": 1}])
+
+    def test_code_that_other_programs_grade(self):
+        item = {"task_id": "HumanEval/0", "prompt": "def f():\n", "entry_point": "f",
+                "canonical_solution": "    return 1\n", "test": "def check(f): pass"}
+        packed = gzip.compress(f"{json.dumps(item)}\n".encode())
+        self.converted("humaneval", self.write("HumanEval.jsonl.gz", packed))
+        self.assertEqual(self.records("humaneval.jsonl"), [
+            {"task_id": "HumanEval/0", "prompt": "def f():\n",
+             "canonical_solution": "    return 1\n"}])
+        self.assertIn(r'stop = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]',
+                      self.toml("humaneval.toml"))
+        self.assert_refused("HumanEval.jsonl.gz: is damaged", "humaneval",
+                            self.write("HumanEval.jsonl.gz", packed[:-9]))
+        original = {"task_id": 2, "text": "Add.", "code": "def add():\r\n  pass",
+                    "test_list": ["assert a", "assert b"], "test_setup_code": "import x"}
+        sanitized = {"task_id": 3, "prompt": "Sub.", "code": "c", "test_imports": ["import y"],
+                     "test_list": ["assert c"]}
+        for files in ([self.write("m.jsonl", f"{json.dumps(original)}\n{json.dumps(sanitized)}")],
+                      [self.write("m.json", json.dumps([original, sanitized]))]):
+            self.converted("mbpp", *files)
+            self.assertEqual(self.records("mbpp.jsonl"), [
+                {"task_id": 2, "text": "Add.", "tests": "assert a\nassert b",
+                 "code": "def add():\n  pass", "test_list": ["assert a", "assert b"],
+                 "test_setup_code": "import x"},
+                {"task_id": 3, "text": "Sub.", "tests": "assert c", "code": "c",
+                 "test_list": ["assert c"], "test_setup_code": "import y"}])
+        self.assert_refused("m.json: element 1: is no record", "mbpp",
+                            self.write("m.json", '[{"text": "t", "code": "c", "test_list": "x"}]'))
+        self.assert_refused("m.json: element 2 is not a JSON object", "mbpp",
+                            self.write("m.json", json.dumps([original, 3])))
 
     def test_mistakes_are_one_line_with_their_place(self):
         good = '{"question": "q", "answer": "1"}\n'

@@ -182,7 +182,8 @@ void describe_checkpoint(InspectReport& report) {
   std::string states;
   for (const auto& [group, name] : {std::pair{"first_moment", "first moment"},
                                     {"second_moment", "second moment"},
-                                    {"master", "f32 weights"}})
+                                    {"master", "f32 weights"},
+                                    {"ema", "weight average"}})
     if (!reader.names(group).empty()) states += (states.empty() ? "" : ", ") + std::string(name);
   add_fact(report, "optimizer", states.empty() ? "no states" : states);
   add_fact(report, "tokenizer", tokenizer_summary(info.tokenizer, reader.path() + ": tokenizer"));

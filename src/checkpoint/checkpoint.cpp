@@ -13,7 +13,7 @@ constexpr std::int64_t kPiece = 1 << 20;  // elements converted at a time
 
 std::string group_path(const std::string& group) {
   if (group == "model") return "/model";
-  if (group == "first_moment" || group == "second_moment" || group == "master")
+  if (group == "first_moment" || group == "second_moment" || group == "master" || group == "ema")
     return "/optimizer/" + group;
   fail("a checkpoint has no group '" + group + "'");
 }

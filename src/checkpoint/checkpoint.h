@@ -20,8 +20,9 @@ namespace lacuna {
 // A checkpoint is one HDF5 file of whole logical tensors, independent of the layout that wrote it:
 //   /model/<name>                     weights, under Hugging Face LLaDA names, [out, in]
 //   /optimizer/first_moment/<name>    AdamW's moments
-//   /optimizer/second_moment/<name>
+//   /optimizer/second_moment/<name>   Muon's matrices have the first alone
 //   /optimizer/master/<name>          f32 weights, where those in /model are rounded
+//   /optimizer/ema/<name>             their moving average, where optimizer.ema_decay asks for one
 // and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, tokens, bad_steps,
 // seed, config (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as
 // in hdf5.h.
@@ -35,7 +36,8 @@ struct CheckpointTensors {
 Tensor whole_tensor(const ModelReader& reader, const std::string& name,
                     std::vector<std::vector<std::byte>>& memory);
 
-/// A whole tensor of a checkpoint. `group` is "model", "first_moment", "second_moment" or "master".
+/// A whole tensor of a checkpoint. `group` is "model", "first_moment", "second_moment", "master" or
+/// "ema".
 struct StoredTensor {
   std::string group, name;
   Shape shape;

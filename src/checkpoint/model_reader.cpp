@@ -16,7 +16,7 @@ void ModelReader::verify(int part, int parts) const {
     std::string name;
   };
   std::vector<Stored> all;
-  for (const char* group : {"model", "first_moment", "second_moment", "master"})
+  for (const char* group : {"model", "first_moment", "second_moment", "master", "ema"})
     for (const std::string& name : names(group))
       all.push_back({shape(group, name).count() * size_of(dtype(group, name)), group, name});
   // The largest first, each to the part that has least.

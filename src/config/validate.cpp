@@ -241,8 +241,6 @@ void check_optimizer(const OptimizerConfig& o) {
   rules.f32_not_negative("muon_learning_rate", o.muon_learning_rate);
   rules.decay("muon_momentum", o.muon_momentum);
   rules.decay("ema_decay", o.ema_decay);
-  if (o.name == OptimizerName::muon) rules.broken("name", o.name, "is not supported yet");
-  if (o.ema_decay > 0) rules.broken("ema_decay", o.ema_decay, "is not supported yet");
   if (o.name == OptimizerName::muon && o.moments_dtype == Precision::bf16)
     rules.broken("moments_dtype", o.moments_dtype,
                  "is for optimizer.name = \"adamw\"; Muon keeps its momentum in f32");

@@ -78,6 +78,20 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
 
 }  // namespace
 
+std::vector<FlatRange> intersection(const std::vector<FlatRange>& a,
+                                    const std::vector<FlatRange>& b) {
+  std::vector<FlatRange> common;
+  for (auto x = a.begin(), y = b.begin(); x != a.end() && y != b.end();) {
+    const std::int64_t begin = std::max(x->begin, y->begin), end = std::min(x->end(), y->end());
+    if (begin < end) common.push_back({begin, end - begin});
+    if (x->end() < y->end())
+      ++x;
+    else
+      ++y;
+  }
+  return common;
+}
+
 void check_trainable(const ModelConfig& config) {
   if (config.has_experts())
     fail_usage(str("model.num_experts = ", config.num_experts,
@@ -162,6 +176,23 @@ std::vector<FlatRange> ModelTensors::units_of(const ModelConfig& config, TensorP
                                               FlatLayout flat_layout) {
   const Plan whole = plan(config, "", DType::f32, share, flat_layout);
   return PackPlaces(WeightLayout(config, share), whole).units;
+}
+
+std::vector<FlatRange> ModelTensors::ranges_of(const ModelConfig& config, TensorParallelShard share,
+                                               FlatLayout flat_layout,
+                                               const std::function<bool(const WeightSpec&)>& of) {
+  const WeightLayout layout(config, share);
+  const PackPlaces places(layout, plan(config, "", DType::f32, share, flat_layout));
+  std::vector<FlatRange> ranges;
+  for (std::size_t p = 0; p < layout.packs.size(); ++p) {
+    const WeightLayout::Pack& pack = layout.packs[p];
+    const std::int64_t width = pack.shape.count() / pack.shape[0];
+    for (std::size_t i = pack.first; i < pack.end; ++i)
+      if (of(*layout.weights[i].spec))
+        ranges.push_back(
+            {places.begins[p] + layout.parts[i].packed_row * width, layout.parts[i].shape.count()});
+  }
+  return ranges;
 }
 
 Tensor ModelTensors::flat() const {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,11 @@ struct FlatRange {
   std::int64_t end() const { return begin + size; }
 };
 
+/// What lies in one of `a` and one of `b`, a range for each pair that has something in common. Both
+/// are in order and do not overlap, and so is the result.
+std::vector<FlatRange> intersection(const std::vector<FlatRange>& a,
+                                    const std::vector<FlatRange>& b);
+
 /// Throws UsageError for a model that is for inference alone: a mixture of experts.
 void check_trainable(const ModelConfig& config);
 
@@ -82,6 +88,10 @@ class ModelTensors {
   /// The ranges of flat() that units() has.
   static std::vector<FlatRange> units_of(const ModelConfig& config, TensorParallelShard share,
                                          FlatLayout layout);
+  /// Where in flat() the weights lie that `of` names, a range for each, in order.
+  static std::vector<FlatRange> ranges_of(const ModelConfig& config, TensorParallelShard share,
+                                          FlatLayout layout,
+                                          const std::function<bool(const WeightSpec&)>& of);
 
   Tensor embedding;  // [V,C], or this rank's ids of it
   std::vector<BlockTensors> blocks;

@@ -25,12 +25,16 @@ double processor_seconds() {
   return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
 }
 
+bool has_tensor(const SavedGroup& group, const NamedWeight& weight) {
+  return !group.has || group.has(weight);
+}
+
 std::vector<StoredTensor> stored_tensors(const ModelTensors& weights,
                                          const std::vector<SavedGroup>& groups) {
   std::vector<StoredTensor> all;
   for (const SavedGroup& group : groups)
     for (const NamedWeight& w : weights.named())
-      all.push_back({group.name, w.name, w.whole, group.dtype});
+      if (has_tensor(group, w)) all.push_back({group.name, w.name, w.whole, group.dtype});
   return all;
 }
 
@@ -38,13 +42,15 @@ std::vector<StoredTensor> stored_tensors(const ModelTensors& weights,
 template <class Visitor>
 void for_pieces(const ModelTensors& weights, const std::vector<SavedGroup>& groups,
                 const Visitor& visit) {
-  std::size_t first = 0;  // tensor of the group
+  std::size_t next = 0;  // tensor
+  std::vector<std::size_t> tensors(weights.named().size());
   for (const SavedGroup& group : groups) {
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      if (has_tensor(group, weights.named()[i])) tensors[i] = next++;
     for (const WeightPiece& piece : group.pieces)
       if (const NamedWeight& w = weights.named()[piece.weight];
           !w.replicated() || weights.share().index == 0)
-        visit(first + piece.weight, w, piece);
-    first += weights.named().size();
+        visit(tensors[piece.weight], w, piece);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -20,6 +21,7 @@ struct SavedGroup {
   std::string name;  // as in StoredTensor
   DType dtype;
   std::vector<WeightPiece> pieces;
+  std::function<bool(const NamedWeight&)> has = {};  // a tensor for such a weight; none: for all
 };
 
 /// A checkpoint that the ranks of a team write together. The file has its final name when finish()

@@ -1,5 +1,9 @@
 #include "training/optimizer.h"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include "config/dtype.h"
 
 namespace lacuna {
@@ -23,6 +27,27 @@ std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
   return numbers;
 }
 
+constexpr std::int64_t kSwapped = std::int64_t{1} << 20;  // elements at a time, at most
+
+/// For exchanging the average with the weights.
+Plan swap_plan(const std::vector<FlatRange>& updated) {
+  std::int64_t most = 0;
+  for (const FlatRange& range : updated) most = std::max(most, range.size);
+  Plan plan;
+  plan.add("weight average/exchanged", {std::min(most, kSwapped)});
+  return plan;
+}
+
+/// What of `updated` AdamW updates. With its alignment gaps, where that is all.
+std::vector<FlatRange> adamw_ranges(const OptimizerConfig& config, const ModelTensors& weights,
+                                    const std::vector<FlatRange>& updated) {
+  if (config.name == OptimizerName::adamw) return updated;
+  std::vector<FlatRange> others;
+  for (const NamedWeight& w : weights.named())
+    if (!is_updated_by_muon(*w.spec)) others.push_back({w.flat, w.tensor.count()});
+  return intersection(updated, others);
+}
+
 }  // namespace
 
 bool decays(WeightKind kind, const OptimizerConfig& config) {
@@ -41,7 +66,7 @@ bool decays(WeightKind kind, const OptimizerConfig& config) {
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights)
     : Optimizer(ops, config, weights,
-                {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr}) {}
+                {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr, nullptr}) {}
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
                      ShardRanges share, std::uint64_t seed)
@@ -52,12 +77,19 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
       seed_(seed),
       own_weights_(weights, share_.updated),
       first_(ops.memory(), weights, share_.updated, "first moment", type_of(config.moments_dtype)),
-      second_(ops.memory(), weights, share_.updated, "second moment",
+      second_(ops.memory(), weights, adamw_ranges(config, weights, share_.updated), "second moment",
               type_of(config.moments_dtype)),
-      numbers_(numbers_of(weights, first_.pieces())),
+      numbers_(numbers_of(weights, second_.pieces())),
       norm_(ops, config.clip_norm, "optimizer") {
   if (weights.embedding.dtype != DType::f32)
     master_.emplace(ops.memory(), weights, share_.updated, "master weights");
+  if (config.ema_decay > 0) {
+    average_.emplace(ops.memory(), weights, share_.updated, "weight average");
+    swapped_ = std::make_unique<Arena>(ops.memory(), swap_plan(share_.updated));
+  }
+  if (config.name == OptimizerName::muon)
+    muon_ = std::make_unique<Muon>(ops, config, weights, first_,
+                                   MuonRanks{share_.ranks, share_.holders});
 }
 
 void Optimizer::cast_master_weights() {
@@ -67,7 +99,64 @@ void Optimizer::cast_master_weights() {
 }
 
 std::int64_t Optimizer::bytes() const {
-  return first_.flat().bytes() + second_.flat().bytes() + (master_ ? master_->flat().bytes() : 0);
+  return first_.flat().bytes() + second_.flat().bytes() + (master_ ? master_->flat().bytes() : 0) +
+         (average_ ? average_->flat().bytes() + swapped_->plan().bytes() : 0) +
+         (muon_ ? muon_->bytes() : 0);
+}
+
+std::int64_t Optimizer::planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
+                                      DType dtype, TensorParallelShard share, FlatLayout layout,
+                                      const std::vector<FlatRange>& updated, bool alone,
+                                      bool holds_parts) {
+  const DType moments = type_of(config.moments_dtype);
+  std::vector<FlatRange> adamw = updated;
+  std::int64_t bytes = OptimizerShard::plan(updated, "moment", moments).bytes();
+  if (config.name == OptimizerName::muon) {
+    adamw = intersection(updated,
+                         ModelTensors::ranges_of(model, share, layout, [](const WeightSpec& spec) {
+                           return !is_updated_by_muon(spec);
+                         }));
+    bytes += Muon::planned_bytes(model, dtype, share, layout, updated, alone, holds_parts);
+  }
+  bytes += OptimizerShard::plan(adamw, "moment", moments).bytes();
+  if (dtype != DType::f32) bytes += OptimizerShard::plan(updated, "master").bytes();
+  if (config.ema_decay > 0)
+    bytes += OptimizerShard::plan(updated, "average").bytes() + swap_plan(updated).bytes();
+  return bytes;
+}
+
+bool Optimizer::has_second_moment(const NamedWeight& weight) const {
+  return !muon_ || !is_updated_by_muon(*weight.spec);
+}
+
+void Optimizer::begin_average() {
+  if (!average_) return;
+  for (std::size_t i = 0; i < average_->pieces().size(); ++i)
+    ops_.copy(average_->pieces()[i].values, master().pieces()[i].values);
+}
+
+void Optimizer::swap_average() {
+  if (!average_) return;
+  const Tensor kept = (*swapped_)[Slot{0}];
+  for (std::size_t i = 0; i < average_->pieces().size(); ++i) {
+    const Tensor& average = average_->pieces()[i].values;
+    for (std::int64_t at = 0; at < average.count(); at += kept.count()) {
+      const std::int64_t n = std::min(kept.count(), average.count() - at);
+      const Tensor a = average.row_range(at, n), w = master().pieces()[i].values.row_range(at, n),
+                   k = kept.row_range(0, n);
+      ops_.copy(k, w);
+      ops_.copy(w, a);
+      ops_.copy(a, k);
+    }
+  }
+  cast_master_weights();
+}
+
+void Optimizer::update_average(std::int64_t number) {
+  const double decay = std::min(config_.ema_decay, double(1 + number) / double(10 + number));
+  for (std::size_t i = 0; i < average_->pieces().size(); ++i)
+    ops_.axpby(average_->pieces()[i].values, float(1 - decay), master().pieces()[i].values,
+               float(decay));
 }
 
 void Optimizer::measure(const OptimizerShard& gradients) {
@@ -77,17 +166,33 @@ void Optimizer::measure(const OptimizerShard& gradients) {
 }
 
 void Optimizer::update(const OptimizerShard& gradients, double learning_rate, std::int64_t number) {
+  // AdamW finds out on the device, without waiting for the norm.
+  if (needs_finite_norm() && !std::isfinite(norm_.value())) return;
+  update_with_adamw(gradients, learning_rate, number);
+  if (muon_) {
+    const double factor =
+        config_.muon_learning_rate > 0 ? config_.muon_learning_rate / config_.learning_rate : 1;
+    muon_->update(gradients, master(), norm_.scale(), factor * learning_rate);
+    cast_master_weights();
+  }
+  if (average_) update_average(number);
+}
+
+void Optimizer::update_with_adamw(const OptimizerShard& gradients, double learning_rate,
+                                  std::int64_t number) {
   std::vector<AdamWPiece> pieces;
-  for (std::size_t i = 0; i < master().pieces().size(); ++i) {
-    const WeightPiece& w = master().pieces()[i];
-    pieces.push_back({.w = w.values,
-                      .m = first_.pieces()[i].values,
-                      .v = second_.pieces()[i].values,
-                      .g = gradients.elements(master().place(i)),
-                      .rounded = master_ ? own_weights_.pieces()[i].values : Tensor(),
-                      .decays = decays(weights_.named()[w.weight].kind(), config_),
+  for (std::size_t i = 0; i < second_.pieces().size(); ++i) {
+    const WeightPiece& v = second_.pieces()[i];
+    const FlatRange place = second_.place(i);
+    pieces.push_back({.w = master().elements(place),
+                      .m = first_.elements(place),
+                      .v = v.values,
+                      .g = gradients.elements(place),
+                      .rounded = master_ ? own_weights_.elements(place) : Tensor(),
+                      .decays = decays(weights_.named()[v.weight].kind(), config_),
                       .numbers = numbers_[i]});
   }
+  if (pieces.empty()) return;
   ops_.adamw(pieces, norm_.scale(),
              {.learning_rate = learning_rate,
               .beta1 = config_.beta1,

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "kernels/ops.h"
 #include "model/weights.h"
 #include "training/gradient_norm.h"
+#include "training/muon.h"
 #include "training/optimizer_shard.h"
 
 namespace lacuna {
@@ -21,12 +23,21 @@ struct ShardRanges {
   std::vector<FlatRange> updated;  // which weights it updates
   std::vector<FlatRange> counted;  // whose gradients it counts in the global norm
   Communicator* ranks = nullptr;   // the group that sums the norm; null: none
+  // The group whose ranks update disjoint parts of a matrix; null: this rank updates all of it.
+  Communicator* holders = nullptr;
 };
 
 /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2; Ops::adamw) over a model's weights,
 /// clipped by the global norm of all gradients together (arXiv:1211.5063). Owns the two moments, of
 /// optimizer.moments_dtype, zero at first; and, if the weights are bf16, their f32 masters, which
 /// it updates and then rounds (arXiv:1710.03740, section 3.1).
+///
+/// With optimizer.name = "muon" it updates the matrices of the blocks by Muon (training/muon.h),
+/// whose momentum is their first moment; they have no second.
+///
+/// With optimizer.ema_decay = d > 0 it keeps a moving average of the f32 weights, which begins as
+/// they are: after update n, average += (1 - d') (weights - average), d' = min(d, (1 + n) / (10 +
+/// n)), so that the first weights do not count for long.
 class Optimizer {
  public:
   /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
@@ -51,14 +62,33 @@ class Optimizer {
   bool has_master() const { return master_.has_value(); }
   /// The model's weights = the masters, rounded. Nothing where they are one.
   void cast_master_weights();
-  /// Of the moments and masters.
+  /// Of the moments, masters and average, and of what Muon computes with.
   std::int64_t bytes() const;
+  /// What bytes() will be.
+  static std::int64_t planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
+                                    DType dtype, TensorParallelShard share, FlatLayout layout,
+                                    const std::vector<FlatRange>& updated, bool alone,
+                                    bool holds_parts);
 
   /// Of the same pieces.
   const OptimizerShard& first_moment() const { return first_; }
+  /// Of the pieces that AdamW updates.
   const OptimizerShard& second_moment() const { return second_; }
+  bool has_second_moment(const NamedWeight& weight) const;
+
+  /// The moving average; null without optimizer.ema_decay.
+  const OptimizerShard* average() const { return average_ ? &*average_ : nullptr; }
+  /// Begins the average with the weights as they are.
+  void begin_average();
+  /// Exchanges weights and average, bit for bit, for as long as the average is to be used.
+  void swap_average();
 
  private:
+  void update_with_adamw(const OptimizerShard& gradients, double learning_rate,
+                         std::int64_t number);
+  void update_average(std::int64_t number);
+  bool needs_finite_norm() const { return muon_ || average_; }
+
   Ops& ops_;
   const OptimizerConfig config_;
   const ModelTensors& weights_;
@@ -67,8 +97,11 @@ class Optimizer {
   const OptimizerShard own_weights_;  // those of the model's that are updated
   std::optional<OptimizerShard> master_;
   OptimizerShard first_, second_;
-  std::vector<ElementNumbers> numbers_;  // of each piece
+  std::optional<OptimizerShard> average_;
+  std::unique_ptr<Arena> swapped_;       // of a part of the average
+  std::vector<ElementNumbers> numbers_;  // of each piece of second_
   GradientNorm norm_;
+  std::unique_ptr<Muon> muon_;
 };
 
 }  // namespace lacuna

@@ -48,6 +48,8 @@ constexpr std::array<std::string_view, 10> kShape = {
 constexpr std::array<std::string_view, 5> kMeaning = {"model.attention", "model.causal_context",
                                                       "model.logits_shift", "model.mask_token",
                                                       "train.objective"};
+// And of this, moments that mean something else.
+constexpr std::string_view kStates = "optimizer.name";
 // These say where things are and how they are computed, not what.
 constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
                                                      "compute.threads", "parallel.timeout"};
@@ -117,6 +119,9 @@ std::vector<std::string> changes_on_resume(const Config& before, const Config& n
   for (const auto& [key, value] : values_of(with_kv_heads(now)))
     if (old_values.at(key) != value && (is_one_of(key, kShape) || is_one_of(key, kMeaning)))
       refuse(key, value, old_values.at(key), what);
+    else if (key == kStates && old_values.at(key) != value)
+      fail_usage(str(key, " = ", value, ", but ", what, " holds the states of ", old_values.at(key),
+                     "; set it to that, or begin a new run from it with train.init"));
   return differences(with_kv_heads(before), with_kv_heads(now));
 }
 

@@ -1,6 +1,7 @@
 #include "training/run_plan.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "comm/nccl/nccl_communicator.h"
@@ -31,11 +32,15 @@ constexpr std::int64_t kContextBytes = std::int64_t{512} << 20;
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{96} << 20;
 constexpr std::int64_t kNcclBytes = std::int64_t{1536} << 20;
 
-/// Of a weight in a checkpoint: itself, two moments, and the f32 master of a rounded one.
-std::int64_t saved_bytes(const Config& c) {
+/// Of `weights` weights in a checkpoint, of which `matrices` may be Muon's: each itself, its two
+/// moments (Muon's one), the f32 master of a rounded one, and its average.
+std::int64_t saved_bytes(const Config& c, std::int64_t weights, std::int64_t matrices) {
   const DType type = type_of(c.compute.dtype);
-  return size_of(type) + 2 * size_of(type_of(c.optimizer.moments_dtype)) +
-         (type == DType::f32 ? 0 : size_of(DType::f32));
+  const std::int64_t moment = size_of(type_of(c.optimizer.moments_dtype)),
+                     each = size_of(type) + 2 * moment +
+                            (type == DType::f32 ? 0 : size_of(DType::f32)) +
+                            (c.optimizer.ema_decay > 0 ? size_of(DType::f32) : 0);
+  return weights * each - (c.optimizer.name == OptimizerName::muon ? matrices * moment : 0);
 }
 
 std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
@@ -46,8 +51,29 @@ std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
   return bytes + communicators * kNcclBytes;
 }
 
-/// Of rank `tensor_rank` of a tensor parallel group, in data rank `data_rank`: their parts are of
-/// the same size, no rank has more samples than the last, and the first draws sample texts.
+/// Of a rank's parts of a checkpoint.
+std::int64_t staged_bytes(const Config& c, TensorParallelShard share, FlatLayout layout,
+                          const std::vector<FlatRange>& parts) {
+  std::int64_t elements = 0, matrices = 0;
+  for (const FlatRange& part : parts) elements += part.size;
+  for (const FlatRange& part :
+       intersection(parts, ModelTensors::ranges_of(c.model, share, layout, is_updated_by_muon)))
+    matrices += part.size;
+  return saved_bytes(c, elements, matrices);
+}
+
+/// The data parallel ranks one of which has most: their parts are of the same size, no rank has
+/// more samples than the last, and the first draws sample texts. With Muon parts of the same size
+/// have unequal numbers of second moments; of very many ranks these differ by little.
+std::vector<int> ranks_with_most(const Config& c, int data) {
+  constexpr int kAll = 64;
+  if (c.optimizer.name == OptimizerName::adamw || data > kAll) return {0, data - 1};
+  std::vector<int> all(static_cast<std::size_t>(data));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+/// Of rank `tensor_rank` of a tensor parallel group, in data rank `data_rank`.
 RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
   const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
                                   c.parallel.sequence_parallel};
@@ -55,7 +81,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const ZeroLayout zero(c.parallel.zero_stage, data);
   const Plan weights = ModelTensors::plan(c.model, "weights", type, share, zero.flat);
   const std::vector<FlatRange> parts =
-      zero.buckets(ModelTensors::units_of(c.model, share, zero.flat), kBucketBytes).parts(0);
+      zero.buckets(ModelTensors::units_of(c.model, share, zero.flat), kBucketBytes)
+          .parts(data_rank);
   const std::int64_t elements = weights.bytes() / size_of(type);
   std::vector<FlatRange> updated = {{0, elements}};
   if (zero.shards_states) updated = parts;
@@ -67,8 +94,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
           .bytes();
   if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
   memory.optimizer =
-      2 * OptimizerShard::plan(updated, "moment", type_of(c.optimizer.moments_dtype)).bytes();
-  if (type != DType::f32) memory.optimizer += OptimizerShard::plan(updated, "master").bytes();
+      Optimizer::planned_bytes(c.optimizer, c.model, type, share, zero.flat, updated,
+                               data * share.count == 1, zero.shards_states || share.count > 1);
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(
       c.model, type, place, share,
@@ -80,7 +107,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
   if (place == Place::host && c.train.async_checkpoint)
-    memory.staging = elements / data * saved_bytes(c);
+    memory.staging = staged_bytes(c, share, zero.flat, parts);
   memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }
@@ -156,7 +183,7 @@ RunPlan plan_run(const Config& c, int ranks) {
   if (c.train.batch_size < plan.data)
     fail_usage(str("train.batch_size = ", c.train.batch_size, " is too small for ", plan.data,
                    " data parallel ranks"));
-  for (const int data_rank : {0, plan.data - 1})
+  for (const int data_rank : ranks_with_most(c, plan.data))
     for (int rank = 0; rank < tensor; ++rank) {
       const RunPlan::Memory memory = memory_of(c, plan.data, data_rank, rank);
       if (memory.total() > plan.memory.total()) plan.memory = memory;
@@ -172,7 +199,10 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
-  plan.checkpoint_bytes = plan.parameters * saved_bytes(c);
+  std::int64_t matrices = 0;
+  for (const ModelWeight& w : model_weights(c.model))
+    if (is_updated_by_muon(*w.spec)) matrices += w.shape.count();
+  plan.checkpoint_bytes = saved_bytes(c, plan.parameters, matrices);
   const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
   const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;

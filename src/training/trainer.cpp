@@ -118,8 +118,9 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
       save();
       to_save = false;
     }
-    if (sample_text_ && (last || due(state_.step, train.sample_every, steps_))) {
-      const std::string text = sample_text_->draw();
+    if (!train.sample_every.is_zero() && (last || due(state_.step, train.sample_every, steps_))) {
+      const std::string text = with_average(
+          *updater_, [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
       if (log_) log_->sample(state_.step, text);
     }
   }
@@ -210,7 +211,8 @@ std::string Trainer::advice_after_bad_steps() const {
 
 void Trainer::validate() {
   if (!task_.validator() || validated_step_ >= state_.step) return;
-  const ValidationResult result = task_.validator()->run(batch_.objective(), grid_->data());
+  const ValidationResult result = with_average(
+      *updater_, [&] { return task_.validator()->run(batch_.objective(), grid_->data()); });
   if (log_) log_->validation(state_.step, result);
   validated_step_ = state_.step;
 }

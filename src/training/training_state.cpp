@@ -22,14 +22,18 @@ CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
 std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer* optimizer,
                                      const std::vector<FlatRange>& written) {
   std::vector<SavedGroup> groups = {
-      {"model", weights.flat().dtype, pieces_within(weights, written)}};
+      {"model", weights.flat().dtype, pieces_within(weights, written), {}}};
   const auto add = [&](const char* name, const OptimizerShard& states) {
-    groups.push_back({name, states.dtype(), states.pieces_within(written)});
+    groups.push_back({name, states.dtype(), states.pieces_within(written), {}});
   };
   if (optimizer) {
     add("first_moment", optimizer->first_moment());
     add("second_moment", optimizer->second_moment());
+    groups.back().has = [optimizer](const NamedWeight& w) {
+      return optimizer->has_second_moment(w);
+    };
     if (optimizer->has_master()) add("master", optimizer->master());
+    if (optimizer->average()) add("ema", *optimizer->average());
   }
   return groups;
 }
@@ -40,6 +44,10 @@ TrainingState load_training(const CheckpointReader& reader, const ModelTensors& 
   optimizer.cast_master_weights();
   read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), ops);
   read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), ops);
+  if (optimizer.average() && !reader.names("ema").empty())
+    read_pieces(reader, "ema", weights, optimizer.average()->pieces(), ops);
+  else
+    optimizer.begin_average();
   return load_state(reader);
 }
 

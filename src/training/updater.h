@@ -46,6 +46,10 @@ class Updater {
   /// `number` counts updates from 1. Changes nothing when the norm is not finite.
   virtual void update(double learning_rate, std::int64_t number) = 0;
 
+  /// Exchanges the weights and their moving average, where there is one (optimizer.ema_decay), on
+  /// every rank; called a second time, back again, bit for bit.
+  virtual void swap_average() {}
+
   /// This rank's part of the tensors of a checkpoint that load() resumes from.
   virtual std::vector<SavedGroup> saved() const = 0;
   /// Writes what belongs beside such a checkpoint, before it. By one rank.
@@ -71,6 +75,16 @@ struct UpdaterContext {
   ProcessGroup& team;  // the ranks of the grid's world
   ModelReplica& replica;
 };
+
+/// work() with the weights' moving average in place of the weights, where there is one. Called by
+/// every rank. An exception leaves the average there: it ends the run.
+template <class Work>
+auto with_average(Updater& updater, const Work& work) {
+  updater.swap_average();
+  auto result = work();
+  updater.swap_average();
+  return result;
+}
 
 /// A kind of updater, which is known before the model is.
 struct UpdaterKind {

@@ -18,6 +18,10 @@ ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
         share.counted.push_back({w.flat + piece.first, piece.values.count()});
   }
   if (grid.world().size() > 1) share.ranks = &grid.world();
+  if (replica.data_parallel.sharded())
+    share.holders = &grid.world();
+  else if (grid.tensor().size() > 1)
+    share.holders = &grid.tensor();
   return share;
 }
 
@@ -33,6 +37,7 @@ class WeightUpdater final : public Updater {
   std::vector<WeightPiece> first_weights() const override { return optimizer_.master().pieces(); }
   void start(std::uint64_t /*seed*/) override {
     optimizer_.cast_master_weights();
+    optimizer_.begin_average();
     replica_.data_parallel.gather(replica_.weights);
   }
   TrainingState load(const CheckpointReader& reader,
@@ -46,6 +51,12 @@ class WeightUpdater final : public Updater {
   double gradient_norm() const override { return optimizer_.gradient_norm(); }
   void update(double learning_rate, std::int64_t number) override {
     optimizer_.update(replica_.reduced, learning_rate, number);
+    replica_.data_parallel.gather(replica_.weights);
+  }
+
+  void swap_average() override {
+    if (!optimizer_.average()) return;
+    optimizer_.swap_average();
     replica_.data_parallel.gather(replica_.weights);
   }
 

@@ -9,6 +9,7 @@
 #include "model/inference_weights.h"
 #include "tests/cuda/support.h"
 #include "tests/cuda/training.h"
+#include "training/newton_schulz.h"
 
 // The whole model on both backends: training steps and generation.
 
@@ -33,6 +34,19 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
     size += std::pow(double(b[i]), 2);
   }
   return std::sqrt(difference / size);
+}
+
+// Matrices of either form; products of the type, sums of it.
+TEST_P(CudaModelTest, OrthogonalisesAsTheCpuDoes) {
+  for (const auto& [rows, cols] : {std::pair{24, 40}, {40, 24}, {16, 16}}) {
+    const HostArray x = normal({rows, cols}, 1, DType::f32);
+    HostArray expected = x;
+    CpuOps cpu(1);
+    NewtonSchulz(cpu, rows * cols, 24, DType::f32).orthogonalise(expected);
+    DeviceArray found(device(), x, DType::f32);
+    NewtonSchulz(device(), rows * cols, 24, type()).orthogonalise(found);
+    EXPECT_LT(distance(found.read().values, expected.values), type() == DType::bf16 ? 0.1 : 1e-3);
+  }
 }
 
 void expect_same_training(CudaOps& device, CpuOps& host, const ModelConfig& config, DType type) {

@@ -59,6 +59,11 @@ TEST_F(ManyRankCheckpoints, HoldBf16Moments) {
   run_.config.optimizer.moments_dtype = Precision::bf16;
   hold_what_one_ranks_file_holds();
 }
+TEST_F(ManyRankCheckpoints, HoldMuonsMomentumAndTheAverage) {
+  run_.config.optimizer.name = OptimizerName::muon;
+  run_.config.optimizer.ema_decay = 0.9;
+  hold_what_one_ranks_file_holds();
+}
 
 void ManyRankCheckpoints::hold_what_one_ranks_file_holds() {
   const Config config = saved_by_one_rank();
@@ -217,10 +222,15 @@ void expect_same_step(const h5::File& trace, const h5::File& expected,
   }
 }
 
-class Traces : public ManyRankCheckpoints, public ::testing::WithParamInterface<bool> {};
+enum class Noise { masks, views, blocks };
+class Traces : public ManyRankCheckpoints, public ::testing::WithParamInterface<Noise> {};
 
 TEST_P(Traces, AreWholeToo) {
-  const bool blocks = GetParam();
+  const bool blocks = GetParam() == Noise::blocks;
+  if (GetParam() == Noise::views) {
+    run_.config.train.noisy_views = 2;
+    run_.config.train.complementary_masks = run_.config.train.stratified_mask_ratios = true;
+  }
   if (blocks) {
     run_.config.model.attention = Attention::block_causal;
     run_.config.model.block_size = 4;
@@ -259,8 +269,13 @@ TEST_P(Traces, AreWholeToo) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Objectives, Traces, ::testing::Bool(),
-                         [](const auto& p) { return p.param ? "Blocks" : "Masks"; });
+INSTANTIATE_TEST_SUITE_P(Objectives, Traces,
+                         ::testing::Values(Noise::masks, Noise::views, Noise::blocks),
+                         [](const auto& p) {
+                           return p.param == Noise::masks   ? "Masks"
+                                  : p.param == Noise::views ? "Views"
+                                                            : "Blocks";
+                         });
 
 }  // namespace
 }  // namespace lacuna

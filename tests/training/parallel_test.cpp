@@ -34,6 +34,15 @@ const Variant kVariants[] = {
      }},
     {"with biases and shifted logits",
      [](Config& c) { c.model.qkv_bias = c.model.logits_shift = true; }},
+    {"Muon, a weight average, and pairs of counts at stratified levels",
+     [](Config& c) {
+       c.optimizer.name = OptimizerName::muon;
+       c.optimizer.ema_decay = 0.9;
+       c.train.mask_form = MaskFormSetting::mask_count;
+       c.train.noisy_views = 2;
+       c.train.complementary_masks = c.train.stratified_mask_ratios = true;
+       c.model.num_kv_heads = c.model.num_heads;
+     }},
 };
 
 const Variant kBlockVariants[] = {
@@ -123,9 +132,10 @@ TEST_F(Layouts, StepsAgreeWithOneRank) {
 
 TEST_F(Layouts, SoDoVariantsOfTheModel) {
   for (const Variant* variant : {&kVariants[1], &kVariants[2], &kVariants[3], &kVariants[4],
-                                 &kBlockVariants[0], &kBlockVariants[1]})
+                                 &kVariants[5], &kBlockVariants[0], &kBlockVariants[1]})
     for (const Layout& layout : layouts(world_->size()))
-      if (layout.micro_batch == 3 && (layout.zero != 1 || variant == &kBlockVariants[1])) {
+      if (layout.micro_batch == 3 &&
+          (layout.zero != 1 || variant == &kBlockVariants[1] || variant == &kVariants[5])) {
         const Config plain = run_.config;
         compare_steps(*variant, layout);
         run_.config = plain;
@@ -220,11 +230,17 @@ TEST_F(Layouts, ThePlanCountsWhatRecomputationLeaves) {
   }
 }
 
+// Muon brings the parts of each matrix together before it orthogonalises it.
 TEST_F(Layouts, ShardedStatesChangeNoBit) {
-  for (const auto& [tensor, moments] :
-       {std::pair{1, Precision::f32}, {2, Precision::f32}, {2, Precision::bf16}}) {
+  for (const auto& [tensor, moments, name] : {std::tuple{1, Precision::f32, OptimizerName::adamw},
+                                              {2, Precision::f32, OptimizerName::adamw},
+                                              {2, Precision::bf16, OptimizerName::adamw},
+                                              {1, Precision::f32, OptimizerName::muon},
+                                              {2, Precision::f32, OptimizerName::muon}}) {
     if (world_->size() % tensor != 0) continue;
     run_.config.optimizer.moments_dtype = moments;
+    run_.config.optimizer.name = name;
+    run_.config.optimizer.ema_decay = name == OptimizerName::muon ? 0.9 : 0;
     DeviceMesh grid(testing::world(), tensor);
     Trainer plain(run_.in(str("plain-", number_), {tensor, 0, 1}), run_.ops, on(grid));
     Trainer sharded(run_.in(str("sharded-", number_++), {tensor, 1, 1}), run_.ops, on(grid));
@@ -234,6 +250,12 @@ TEST_F(Layouts, ShardedStatesChangeNoBit) {
       EXPECT_EQ(a.grad_norm, b.grad_norm);
     }
     EXPECT_TRUE(same_bits(plain.weights(), sharded.weights()));
+    if (const OptimizerShard* average = sharded.updater().optimizer()->average())
+      for (std::size_t i = 0; i < average->pieces().size(); ++i) {
+        const Tensor& part = average->pieces()[i].values;
+        const Tensor whole = plain.updater().optimizer()->average()->elements(average->place(i));
+        EXPECT_EQ(std::memcmp(part.data, whole.data, std::size_t(part.bytes())), 0);
+      }
     // And less memory: one part for each data rank.
     EXPECT_EQ(sharded.updater().optimizer()->first_moment().flat().count() * grid.data().size(),
               plain.updater().optimizer()->first_moment().flat().count());
@@ -497,6 +519,16 @@ RunPlan Layouts::expect_planned(const Config& config, const Layout& layout) {
 TEST_F(Layouts, ThePlanCountsWhatIsAllocated) { the_plan_counts_what_is_allocated(); }
 TEST_F(Layouts, ThePlanCountsBf16Moments) {
   run_.config.optimizer.moments_dtype = Precision::bf16;
+  the_plan_counts_what_is_allocated();
+}
+TEST_F(Layouts, ThePlanCountsWhatMuonAndTheAverageAllocate) {
+  run_.config.optimizer.name = OptimizerName::muon;
+  run_.config.optimizer.ema_decay = 0.9;
+  the_plan_counts_what_is_allocated();
+}
+TEST_F(Layouts, ThePlanCountsWhatViewsAllocate) {
+  kVariants[5].apply(run_.config);
+  run_.config.optimizer = {};
   the_plan_counts_what_is_allocated();
 }
 TEST_F(Layouts, ThePlanCountsWhatBlocksAllocate) {

@@ -124,6 +124,11 @@ TEST(ChangesOnResume, OfTheModelAreRefused) {
     // Heads are named before the key heads that follow from them.
     EXPECT_TRUE(contains(error, message));
   }
+  Config muon;
+  muon.optimizer.name = OptimizerName::muon;
+  EXPECT_EQ(error_of<UsageError>([&] { changes_on_resume(Config(), muon, "k.h5"); }),
+            "optimizer.name = \"muon\", but k.h5 holds the states of \"adamw\"; set it to that, or "
+            "begin a new run from it with train.init");
   Config same;
   same.model.num_kv_heads = same.model.num_heads;  // what 0 stands for
   EXPECT_TRUE(changes_on_resume(Config(), same, "k.h5").empty());

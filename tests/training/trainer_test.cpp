@@ -40,11 +40,14 @@ void run_to_end(TinyRun& run, const Config& config, std::int64_t stop_after) {
 }
 
 /// Every tensor of two checkpoints has the same bits.
-void expect_same_tensors(const fs::path& a, const fs::path& b) {
+void expect_same_tensors(const fs::path& a, const fs::path& b, bool muon = false) {
   const CheckpointReader x(a), y(b);
-  for (const char* group : {"model", "first_moment", "second_moment"}) {
+  std::vector<const char*> groups = {"model", "first_moment", "second_moment"};
+  if (muon) groups.push_back("ema");
+  for (const std::string group : groups) {
     ASSERT_EQ(x.names(group), y.names(group));
-    EXPECT_EQ(x.names(group).size(), 2u * 9 + 3) << group;
+    EXPECT_EQ(x.names(group).size(), group == "second_moment" && muon ? 2u * 2 + 3 : 2u * 9 + 3)
+        << group;
     for (const std::string& name : x.names(group)) {
       std::vector<float> p(std::size_t(x.shape(group, name).count())), q(p.size());
       x.read(group, name, Tensor(p.data(), x.shape(group, name)));
@@ -68,6 +71,19 @@ TEST(Trainer, ResumingIsBitExact) {
     EXPECT_EQ(untimed_metrics(whole.train.output + "/metrics.jsonl"),
               untimed_metrics(parts.train.output + "/metrics.jsonl"));
   }
+}
+
+TEST(Trainer, ResumingMuonAndTheAverageIsBitExact) {
+  TinyRun run;
+  run.config.optimizer.name = OptimizerName::muon;
+  run.config.optimizer.ema_decay = 0.8;
+  const Config whole = run.in("whole"), parts = run.in("parts");
+  run_to_end(run, whole, 0);
+  run_to_end(run, parts, 3);
+  expect_same_tensors(checkpoint_path(whole.train.output, 10),
+                      checkpoint_path(parts.train.output, 10), true);
+  EXPECT_EQ(untimed_metrics(whole.train.output + "/metrics.jsonl"),
+            untimed_metrics(parts.train.output + "/metrics.jsonl"));
 }
 
 TEST(Trainer, EpochsSetTheStepsAndAResumedRunKeepsThem) {

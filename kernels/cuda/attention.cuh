@@ -148,16 +148,22 @@ struct KeyTiles {
 /// queries of a segment in which a query may see one of the keys [key_begin, key_end).
 struct QuerySteps {
   const KeyIntervals* hulls;  // of all tiles, by slot
-  int height, first_slot, tiles, first_tile, first_query, queries, key_begin, key_end;
+  int height, way, first_slot, tiles, first_tile, first_query, queries, key_begin, key_end;
   int kv_head, first_head, last_head;
 
   struct Step {
     int head, tile;
   };
+  /// `way_of_tiles`: 1, the first tiles come first, or -1, the last ones.
   template <class T>
   __device__ QuerySteps(const AttentionArguments<T>& a, int segment, int tile_height,
-                        int of_kv_head, int begin, int end)
-      : hulls(a.hulls), height(tile_height), key_begin(begin), key_end(end), kv_head(of_kv_head) {
+                        int of_kv_head, int begin, int end, int way_of_tiles = 1)
+      : hulls(a.hulls),
+        height(tile_height),
+        way(way_of_tiles),
+        key_begin(begin),
+        key_end(end),
+        kv_head(of_kv_head) {
     const int heads_each = a.heads / a.kv_heads;
     first_head = kv_head * heads_each;
     last_head = first_head + heads_each - 1;
@@ -165,20 +171,21 @@ struct QuerySteps {
     queries = a.query_offsets[segment + 1] - first_query;
     tiles = (queries + height - 1) / height;
     first_slot = first_query / height + segment;
-    first_tile = next_tile(0);
+    first_tile = next_tile(way > 0 ? 0 : tiles - 1);
   }
-  /// The first such tile from `t` on; `tiles` if there is none.
+  __device__ bool is_tile(int t) const { return unsigned(t) < unsigned(tiles); }
+  /// The first such tile from `t` on; none of the segment's if there is none.
   __device__ int next_tile(int t) const {
-    while (t < tiles && !sees_any(hulls[first_slot + t], key_begin, key_end)) ++t;
+    while (is_tile(t) && !sees_any(hulls[first_slot + t], key_begin, key_end)) t += way;
     return t;
   }
   __device__ Step first() const {
-    return {first_tile < tiles ? first_head : last_head + 1, first_tile};
+    return {is_tile(first_tile) ? first_head : last_head + 1, first_tile};
   }
   __device__ bool exists(const Step& s) const { return s.head <= last_head; }
   __device__ void advance(Step& s) const {
-    s.tile = next_tile(s.tile + 1);
-    if (s.tile < tiles) return;
+    s.tile = next_tile(s.tile + way);
+    if (is_tile(s.tile)) return;
     ++s.head;
     s.tile = first_tile;
   }

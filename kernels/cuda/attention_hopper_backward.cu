@@ -325,7 +325,9 @@ __global__ void __launch_bounds__(kThreads, 1)
                             const __grid_constant__ TensorMap dout_map,
                             AttentionArguments<BFloat16> a) {
   if constexpr (kHopperCode) {
-    const AttentionTile tile = tile_in_slot(a.query_offsets, a.segments, int(blockIdx.x), kOwn);
+    // Last tiles first, as in the forward pass.
+    const AttentionTile tile =
+        tile_in_slot(a.query_offsets, a.segments, int(gridDim.x - 1 - blockIdx.x), kOwn);
     if (tile.count == 0) return;
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<QueriesBarriers*>(memory + kQueriesBarriersAt<D>);

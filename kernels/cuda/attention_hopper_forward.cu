@@ -188,7 +188,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     forward_kernel(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorMap k_map,
                    const __grid_constant__ TensorMap v_map, AttentionArguments<BFloat16> a) {
   if constexpr (kHopperCode) {
-    const AttentionTile tile = tile_in_slot(a.query_offsets, a.segments, int(blockIdx.x), kOwn);
+    // Last tiles first: by a causal mask they see the most keys, and short blocks end together.
+    const AttentionTile tile =
+        tile_in_slot(a.query_offsets, a.segments, int(gridDim.x - 1 - blockIdx.x), kOwn);
     if (tile.count == 0) return;
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<Barriers*>(memory + kBarriersAt<D>);

@@ -4,10 +4,14 @@
 // The backward pass in one kernel, a block for each tile of keys, in the manner of FlashAttention-3
 // (arXiv:2407.08608) and ThunderKittens (arXiv:2410.20399): five products. dk and dv stay in
 // registers. dq is a sum over tiles of keys, hence over blocks: they take turns to add their parts,
-// the last keys first, so that the same bits come out in every run. By a causal mask the last keys'
-// block begins with the last queries, and every other one with queries that the block before it
-// begins with too or leaves alone: nobody waits. Where all queries see all keys, blocks begin with
-// the same queries, and a later one lags behind an earlier one by the time of a turn.
+// in the order of the keys, so that the same bits come out in every run. A block may have to wait
+// for earlier ones, so three things are chosen to let them start apart from each other and end
+// together (scripts/simulate_turns.py):
+//
+// - queries are taken from the last to the first: by a causal mask the first keys' block, which has
+//   the most to do, leads, and those that follow add to the queries that it has just left;
+// - blocks start in the order of the keys, so that the last to start have the least to do;
+// - blocks of several heads start beside each other, so that fewer add to the same queries.
 //
 // The products of a step are issued so that some are under way whenever the threads compute: S of
 // the next step while dQ is stored, dP while weights are taken, dV while dS is computed, dK while
@@ -46,6 +50,10 @@ struct StepScalars {
   KeyIntervals keys[kQueries<D>];  // the rows of query_keys, unless `whole`
   std::int32_t whole[4];           // [0]: whether all of them see all own keys
 };
+
+/// Key heads whose blocks start beside each other: of some thousand tokens, what they read and add
+/// to fits the L2 cache.
+constexpr int kHeadsTogether = 8;
 
 /// What a block works on. It lies in shared memory: registers are few.
 struct OwnTile {
@@ -185,8 +193,7 @@ __device__ __forceinline__ void add_sums(const unsigned char* memory, Barriers* 
     const int slot = steps.slot(step);
     std::int32_t* turns = workspace.turns + std::int64_t{slot} * a.heads + step.head;
     float* sums = workspace.tile<D>(slot, a.heads, step.head);
-    const KeyTiles tiles(steps.hull(step), kOwn);
-    const int turn = tiles.count - 1 - tiles.before(steps.key_begin / kOwn);
+    const int turn = KeyTiles(steps.hull(step), kOwn).before(steps.key_begin / kOwn);
     // The last turn's end takes a while to come here: meanwhile the sums are computed.
     wait_for_turn(turns, turn);
     barrier_wait(&barriers->sums_here, unsigned(s & 1));
@@ -338,8 +345,11 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 0) {
       // Blocks start in the order of their tickets: a block waits for earlier ones alone.
       const int ticket = take_ticket(workspace.tickets), slots = int(gridDim.x);
-      own.tile = tile_in_slot(a.key_offsets, a.segments, slots - 1 - ticket % slots, kOwn);
-      own.kv_head = ticket / slots;
+      const int first_head = ticket / (kHeadsTogether * slots) * kHeadsTogether;
+      const int left = a.kv_heads - first_head, place = ticket - first_head * slots;
+      const int heads = left < kHeadsTogether ? left : kHeadsTogether;
+      own.tile = tile_in_slot(a.key_offsets, a.segments, place / heads, kOwn);
+      own.kv_head = first_head + place % heads;
     }
     __syncthreads();
     const AttentionTile tile = own.tile;
@@ -348,7 +358,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<Barriers*>(memory + kBarriersAt<D>);
     const int first_key = a.key_offsets[tile.segment], own_key = tile.first - first_key;
-    const QuerySteps steps(a, tile.segment, kQueries<D>, kv_head, own_key, own_key + tile.count);
+    const QuerySteps steps(a, tile.segment, kQueries<D>, kv_head, own_key, own_key + tile.count,
+                           -1);
     if (threadIdx.x == 0) {
       barrier_init(&barriers->own, 1);
       barrier_init(&barriers->own_copied, 1);

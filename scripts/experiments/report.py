@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tables (Markdown, on standard output) and plots of the experiments.
 
-    report.py reversal|sft|scaling|sampler|decoding|block|preference RUNS --output PLOT.png
+    report.py reversal|sft|scaling|sampler|decoding|block|preference|forms|repetition|tasks RUNS --output PLOT.png
     report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
     report.py passages BOOK.txt --output TEXTS.jsonl     # 24 passages of its end, of a sample's length
 """
@@ -102,6 +102,15 @@ def flops_per_token(config):
     return 6 * (layers * (4 * c * c + 3 * c * f) + v * c) + 12 * layers * c * keys
 
 
+def fitted_slope(points):
+    """Of log y over log x by least squares, with its standard error."""
+    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
+    slope, intercept = statistics.linear_regression(xs, ys)
+    rest = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys)) / (len(xs) - 2)
+    mean = statistics.mean(xs)
+    return slope, math.sqrt(rest / sum((x - mean) ** 2 for x in xs))
+
+
 def scaling(runs, output):
     curves = {}
     for run in sorted(runs.glob("scaling-*-*/")):
@@ -114,19 +123,35 @@ def scaling(runs, output):
             if "validation_bound" in e and e["step"] in tokens:
                 points.append((tokens[e["step"]] * flops_per_token(config),
                                e["validation_bound"], e.get("bits_per_byte")))
-        _, kind, width = run.name.split("-")
+        _, kind, width, *_ = run.name.split("-")
         if points:
-            curves[kind, int(width)] = points
-    table(["model", "width", "training operations", "nats per token", "bits per byte"],
-          [[kind, str(width), f"{p[-1][0]:.2e}", f"{p[-1][1]:.3f}",
+            curves[kind, int(width), entries[-1]["step"]] = points
+    table(["model", "width", "steps", "training operations", "nats per token", "bits per byte"],
+          [[kind, str(width), f"{steps:,}", f"{p[-1][0]:.2e}", f"{p[-1][1]:.3f}",
             f"{p[-1][2]:.3f}" if p[-1][2] else "-"]
-           for (kind, width), p in sorted(curves.items())])
+           for (kind, width, steps), p in sorted(curves.items())])
+    print()
+    usual = statistics.multimode(steps for _, _, steps in curves)[0]
+    middle = statistics.multimode(width for _, width, _ in curves)[0]
+    rows = []
+    for kind in sorted({kind for kind, _, _ in curves}):
+        ends = {key: p[-1][:2] for key, p in curves.items() if key[0] == kind}
+        for label, chosen in (("width", lambda w, s: s == usual), ("steps", lambda w, s: w == middle)):
+            points = [end for (_, w, s), end in ends.items() if chosen(w, s)]
+            if len(points) > 2:
+                slope, error = fitted_slope(points)
+                rows.append([kind, label, str(len(points)), f"{slope:.4f} ± {error:.4f}"])
+    table(["model", "by", "runs", "slope of log loss over log operations"], rows)
 
     def draw(axes):
         import matplotlib.ticker
 
-        widths = sorted({width for _, width in curves})
-        for (kind, width), points in sorted(curves.items()):
+        widths = sorted({width for _, width, _ in curves})
+        for (kind, width, steps), points in sorted(curves.items()):
+            if steps != usual:
+                axes.plot(*points[-1][:2], "o" if kind == "diffusion" else "s",
+                          color=f"C{widths.index(width)}", markerfacecolor="none")
+                continue
             axes.plot([p[0] for p in points], [p[1] for p in points],
                       "-o" if kind == "diffusion" else "--s", color=f"C{widths.index(width)}",
                       markersize=3, label=f"{kind}, width {width}")
@@ -280,6 +305,88 @@ def block(runs, output):
     plot(output, draw)
 
 
+def percent(metric):
+    return f"{100 * metric['value']:.1f} ± {100 * (metric['standard_error'] or 0):.1f} %"
+
+
+def forms(runs, output):
+    found = {}
+    for kind in ("diffusion", "autoregressive"):
+        for group in json.loads((runs / f"forms-{kind}.json").read_text())["groups"]:
+            found.setdefault(group["name"], {})[kind] = next(
+                m for m in group["metrics"] if m.get("average") == "micro")
+    asked = ["seen form", "other form", "other order"]
+    table(["asked in", "diffusion", "autoregressive"],
+          [[name, *(percent(found[name][k]) for k in ("diffusion", "autoregressive"))]
+           for name in asked])
+
+    def draw(axes):
+        for i, kind in enumerate(("diffusion", "autoregressive")):
+            axes.bar([x + 0.4 * i - 0.2 for x in range(3)],
+                     [100 * found[name][kind]["value"] for name in asked], 0.4, label=kind,
+                     yerr=[100 * (found[name][kind]["standard_error"] or 0) for name in asked])
+        axes.set_xticks(range(3), asked)
+        axes.set_ylabel("right, %")
+        axes.legend()
+
+    plot(output, draw)
+
+
+def repetition(runs, output):
+    curves = {}
+    for run in sorted(runs.glob("repetition-*-*/")):
+        _, kind, epochs = run.name.split("-")
+        curves[kind, int(epochs)] = [
+            (e["step"], e["validation_bound"], e["validation_error"], e.get("bits_per_byte"))
+            for e in lines(run / "metrics.jsonl") if "validation_bound" in e]
+    rows = []
+    for (kind, epochs), points in sorted(curves.items(), key=lambda c: (c[0][0], c[0][1])):
+        last, best = points[-1], min(points, key=lambda p: p[1])
+        rows.append([kind, str(epochs), f"{last[1]:.3f} ± {last[2]:.3f}", f"{last[3] or 0:.3f}",
+                     f"{best[1]:.3f} after {epochs * best[0] / last[0]:.0f} epochs"])
+    table(["model", "epochs", "nats per token at the end", "bits per byte", "least"], rows)
+
+    def draw(axes):
+        counts = sorted({epochs for _, epochs in curves})
+        for (kind, epochs), points in sorted(curves.items()):
+            axes.plot([epochs * p[0] / points[-1][0] for p in points], [p[1] for p in points],
+                      "-o" if kind == "diffusion" else "--s", color=f"C{counts.index(epochs)}",
+                      markersize=3, label=f"{kind}, {epochs} epochs")
+        axes.set_xscale("log")
+        axes.set_xlabel("epochs")
+        axes.set_ylabel("held out, nats per token (diffusion: a bound)")
+        axes.legend()
+
+    plot(output, draw)
+
+
+def tasks(runs, output):
+    found = {}
+    for path in sorted(runs.glob("tasks-*-*.json")):
+        _, kind, width = path.stem.split("-")
+        for task in json.loads(path.read_text())["tasks"]:
+            found[task["name"], kind, int(width)] = task["metrics"][0]
+    names = sorted({name for name, _, _ in found})
+    rows = [[kind, str(width), *(percent(found[name, kind, width]) for name in names)]
+            for kind, width in sorted({(k, w) for _, k, w in found})]
+    table(["model", "width", *(n.removeprefix("passages-") for n in names)], rows)
+
+    def draw(axes):
+        for i, name in enumerate(names):
+            for kind in ("diffusion", "autoregressive"):
+                points = sorted((w, m) for (n, k, w), m in found.items() if (n, k) == (name, kind))
+                axes.errorbar([w for w, _ in points], [100 * m["value"] for _, m in points],
+                              yerr=[100 * (m["standard_error"] or 0) for _, m in points],
+                              color=f"C{i}", linestyle="-" if kind == "diffusion" else "--",
+                              marker="o", label=f"{name.removeprefix('passages-')}, {kind}")
+        axes.axhline(25, color="gray", linewidth=0.8)
+        axes.set_xlabel("width")
+        axes.set_ylabel("right, %")
+        axes.legend()
+
+    plot(output, draw)
+
+
 def mean_of(values):
     """Of runs: "mean ± standard error"."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0
@@ -336,7 +443,8 @@ def preference(runs, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "decoding",
-                                         "block", "preference", "texts", "passages"])
+                                         "block", "preference", "forms",
+                                         "repetition", "tasks", "texts", "passages"])
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()

@@ -1,22 +1,30 @@
 #!/usr/bin/env bash
 # (c) Bound against compute: the validation bound of diffusion models and the likelihood of causal
-# baselines of three sizes, on the King James Bible. Writes runs/experiments/scaling.png and a table.
+# baselines of three sizes, and of four lengths of training at one size, on the King James Bible. Writes
+# runs/experiments/scaling.png and tables, with slopes fitted to them.
 source "$(dirname "$0")/common.sh"
 
 say "the King James Bible"
 kjv
 
 say "training"
-# Learning rates: 2e-3 at width 128, less for wider ones; more does not help the narrow one.
-for size in "64 2 192 2e-3" "128 4 352 2e-3" "192 6 512 1.3e-3"; do
-  read -r width heads ffn rate <<<"$size"
+train() {  # train WIDTH HEADS FFN RATE STEPS SUFFIX
   for kind in diffusion autoregressive; do
     options=()
     [ $kind = diffusion ] || options=("${autoregressive[@]}")
-    pretrain scaling-$kind-$width 3000 --set data.train="$data/kjv-train.h5" \
+    pretrain "scaling-$kind-$1$6" "$5" --set data.train="$data/kjv-train.h5" \
       --set data.validation="$data/kjv-validation.h5" --set train.eval_samples=256 \
-      --set model.hidden_size="$width" --set model.num_heads="$heads" --set model.intermediate_size="$ffn" \
-      --set optimizer.learning_rate="$rate" "${options[@]}"
+      --set model.hidden_size="$1" --set model.num_heads="$2" --set model.intermediate_size="$3" \
+      --set optimizer.learning_rate="$4" "${options[@]}"
   done
+}
+# Learning rates: 2e-3 at width 128, less for wider ones; more does not help the narrow one.
+for size in "64 2 192 2e-3" "128 4 352 2e-3" "192 6 512 1.3e-3"; do
+  read -r width heads ffn rate <<<"$size"
+  train "$width" "$heads" "$ffn" "$rate" 3000 ""
+done
+# Each length with a schedule of its own.
+for count in 750 1500 6000; do
+  train 128 4 352 2e-3 "$count" "-$count"
 done
 $python scripts/experiments/report.py scaling "$runs" --output "$runs/scaling.png"

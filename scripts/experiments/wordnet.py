@@ -4,6 +4,7 @@ experiments.
 
     wordnet.py reversal --output data/wordnet [--facts 400]
     wordnet.py sft --output data/wordnet [--facts 10000]
+    wordnet.py forms --output data/wordnet [--facts 400]
     wordnet.py preference --output data/wordnet [--facts 400]
 
 reversal: facts in one order each. One half of them is seen as "term: T | definition: D" (the forward
@@ -12,6 +13,9 @@ one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the f
 terms are asked for in the order that was never seen.
 sft: sft-corpus.jsonl (plain glosses of all facts but those held out), sft.jsonl (prompts with
 responses), sft-held-out.jsonl (the same for facts that are in none of them).
+forms: facts in one order each, as reversal, but each in two of three forms of that order, so that the
+third form of an order, and the forms of the other, can be asked for. Writes forms.jsonl to train on
+and forms-0.jsonl, forms-1.jsonl, forms-2.jsonl: the forward facts that were not seen in that form.
 preference: preference-corpus.jsonl (glosses) and preference-sft.jsonl (prompts with responses) of all
 facts; preference.jsonl, pairs of one half of them, whose chosen response is the definition's first
 SHORT words and whose rejected response is the definition; preference-held-out.jsonl, pairs of the
@@ -69,6 +73,24 @@ def reversal(a, all_facts):
     write(a.output / "reversal.jsonl", [{"text": t} for t in texts])
 
 
+FORWARD = ["term: {t} | definition: {d}", "what is {t}? {d}", "{t} means {d}"]
+BACKWARD = ["definition: {d} | term: {t}", "what is it called? {d}: {t}", "{d} is the meaning of {t}"]
+
+
+def forms(a, all_facts):
+    chosen = all_facts[:a.facts]
+    half = len(chosen) // 2
+    texts = []
+    for order, some in ((FORWARD, chosen[:half]), (BACKWARD, chosen[half:])):
+        for i, (t, d) in enumerate(some):
+            texts += [form.format(t=t, d=d) for k, form in enumerate(order) if k != i % 3]
+    random.Random(2).shuffle(texts)
+    for k in range(3):
+        write(a.output / f"forms-{k}.jsonl",
+              [{"term": t, "definition": d} for i, (t, d) in enumerate(chosen[:half]) if i % 3 == k])
+    write(a.output / "forms.jsonl", [{"text": t} for t in texts])
+
+
 def sft(a, all_facts):
     chosen = all_facts[:a.facts]
     held_out, rest = chosen[:a.facts // 20], chosen[a.facts // 20:]
@@ -98,18 +120,18 @@ def preference(a, all_facts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "sft", "preference"])
+    parser.add_argument("what", choices=["reversal", "forms", "sft", "preference"])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
     parser.add_argument("--facts", type=int)
     a = parser.parse_args()
-    a.facts = a.facts or {"reversal": 400, "sft": 10000, "preference": 400}[a.what]
+    a.facts = a.facts or {"reversal": 400, "forms": 400, "sft": 10000, "preference": 400}[a.what]
     a.output.mkdir(parents=True, exist_ok=True)
-    all_facts = list(facts(a.nouns, {"reversal": 60, "sft": 100, "preference": 60}[a.what]))
+    all_facts = list(facts(a.nouns, {"reversal": 60, "forms": 60, "sft": 100, "preference": 60}[a.what]))
     random.Random(1).shuffle(all_facts)
     if len(all_facts) < a.facts:
         sys.exit(f"WordNet gives {len(all_facts)} such facts, not {a.facts}")
-    {"reversal": reversal, "sft": sft, "preference": preference}[a.what](a, all_facts)
+    {"reversal": reversal, "forms": forms, "sft": sft, "preference": preference}[a.what](a, all_facts)
 
 
 if __name__ == "__main__":

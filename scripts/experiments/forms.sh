@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# (h) Reversal, with facts seen in several forms: each fact in one order, in two of three forms of it.
+# Asked for in the third form of its order, and in the other order; of the diffusion model and of the
+# causal baseline trained on the same data with the same number of tokens.
+source "$(dirname "$0")/common.sh"
+
+say "facts"
+[ -s "$data/forms.jsonl" ] || wordnet forms
+[ -s "$data/forms.json" ] || $lacuna tokenizer train --input "$data/forms.jsonl" --vocab-size 2048 \
+  --output "$data/forms.json"
+[ -s "$data/forms.h5" ] || $lacuna prepare --tokenizer "$data/forms.json" --format jsonl \
+  --input "$data/forms.jsonl" --output "$data/forms.h5"
+
+say "training"
+for kind in diffusion autoregressive; do
+  options=()
+  [ $kind = diffusion ] || options=("${autoregressive[@]}")
+  pretrain forms-$kind 8000 --set data.train="$data/forms.h5" "${options[@]}"
+done
+
+say "tasks"
+task() {  # task NAME DATA PROMPT ANSWER GROUP
+  cat >"$data/forms-$1.toml" <<EOF
+[task]
+type = "generation"
+group = "$5"
+data = "forms-$2.jsonl"
+limit = ${quick:-0}
+prompt = "$3"
+answer = "$4"
+[sampler]
+gen_length = 32
+EOF
+}
+forward=("term: {term} | definition:" "what is {term}?" "{term} means")
+backward=("definition: {definition} | term:" "what is it called? {definition}:"
+          "{definition} is the meaning of")
+tasks=()
+for k in 0 1 2; do
+  # Of the facts that were not seen in form k: in a form they were seen in, in form k, and backwards.
+  task seen-$k $k "${forward[$(((k + 1) % 3))]}" "{definition}" "seen form"
+  task other-$k $k "${forward[$k]}" "{definition}" "other form"
+  task reverse-$k $k "${backward[$k]}" "{term}" "other order"
+  tasks+=("$data/forms-seen-$k.toml" "$data/forms-other-$k.toml" "$data/forms-reverse-$k.toml")
+done
+for kind in diffusion autoregressive; do
+  say "$kind"
+  $lacuna evaluate "${tasks[@]}" --checkpoint "$runs/forms-$kind" --json "$runs/forms-$kind.json" \
+    --outcomes "$runs/forms-$kind-outcomes.jsonl"
+done
+$python scripts/experiments/report.py forms "$runs" --output "$runs/forms.png"

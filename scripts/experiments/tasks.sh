@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# (j) Tasks at equal compute: the models of scaling.sh, of both kinds and three widths, choose how
+# passages of the held-out part of the King James Bible go on, among four continuations, and which of
+# four words a passage lacks. Prints a table.
+source "$(dirname "$0")/common.sh"
+
+say "passages"
+writer_and_judge
+[ -s "$data/passages-words.jsonl" ] || $python scripts/experiments/passages.py "$data/kjv.txt" \
+  --output "$data"
+task() {  # task NAME PROMPT
+  cat >"$data/passages-$1.toml" <<EOF
+[task]
+type = "multiple_choice"
+data = "passages-$1.jsonl"
+limit = ${quick:-0}
+prompt = "$2"
+choice_prefix = ""
+[likelihood]
+samples = 32
+EOF
+}
+task continuations "{text}"
+task words "{text}"
+
+for width in 64 128 192; do
+  for kind in diffusion autoregressive; do
+    run=scaling-$kind-$width
+    [ -d "$runs/$run/checkpoints" ] || scripts/experiments/scaling.sh
+    say "$run"
+    $lacuna evaluate "$data/passages-continuations.toml" "$data/passages-words.toml" \
+      --checkpoint "$runs/$run" --json "$runs/tasks-$kind-$width.json"
+  done
+done
+$python scripts/experiments/report.py tasks "$runs" --output "$runs/tasks.png"

@@ -1,4 +1,5 @@
 #include "kernels/cuda/attention_hopper.cuh"
+#include "kernels/cuda/attention_order.h"
 #include "kernels/cuda/dispatch.h"
 
 // The backward pass in one kernel, a block for each tile of keys, in the manner of FlashAttention-3
@@ -50,10 +51,6 @@ struct StepScalars {
   KeyIntervals keys[kQueries<D>];  // the rows of query_keys, unless `whole`
   std::int32_t whole[4];           // [0]: whether all of them see all own keys
 };
-
-/// Key heads whose blocks start beside each other: of some thousand tokens, what they read and add
-/// to fits the L2 cache.
-constexpr int kHeadsTogether = 8;
 
 /// What a block works on. It lies in shared memory: registers are few.
 struct OwnTile {
@@ -344,12 +341,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     __shared__ OwnTile own;
     if (threadIdx.x == 0) {
       // Blocks start in the order of their tickets: a block waits for earlier ones alone.
-      const int ticket = take_ticket(workspace.tickets), slots = int(gridDim.x);
-      const int first_head = ticket / (kHeadsTogether * slots) * kHeadsTogether;
-      const int left = a.kv_heads - first_head, place = ticket - first_head * slots;
-      const int heads = left < kHeadsTogether ? left : kHeadsTogether;
-      own.tile = tile_in_slot(a.key_offsets, a.segments, place / heads, kOwn);
-      own.kv_head = first_head + place % heads;
+      const int ticket = take_ticket(workspace.tickets);
+      const TicketOrder order{int(gridDim.x), a.kv_heads};
+      own.tile = tile_in_slot(a.key_offsets, a.segments, order.slot(ticket), kOwn);
+      own.kv_head = order.head(ticket);
     }
     __syncthreads();
     const AttentionTile tile = own.tile;

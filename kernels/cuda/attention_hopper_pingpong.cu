@@ -1,4 +1,5 @@
 #include "kernels/cuda/attention_hopper.cuh"
+#include "kernels/cuda/attention_order.h"
 #include "kernels/cuda/dispatch.h"
 
 // The forward pass with ping-pong scheduling and persistent blocks (FlashAttention-3,
@@ -60,22 +61,6 @@ __device__ __forceinline__ Item* item_at(unsigned char* memory, int i) {
 /// The parity of use i of one of n things that are used in turns.
 __device__ __forceinline__ unsigned parity(int i, int n) { return unsigned(i / n & 1); }
 
-/// In which order tiles and heads are computed: heads in sections, whose keys and values fit the L2
-/// cache together; in a section the last tiles first, which see the most by a causal mask. Blocks
-/// take them in turns, to and fro, so that none gets the longer one every time.
-struct ItemOrder {
-  int slots, section_heads, count;
-
-  __device__ int item(int round) const {
-    const int blocks = int(gridDim.x), block = int(blockIdx.x);
-    return round * blocks + (round % 2 ? blocks - 1 - block : block);
-  }
-  __device__ int slot(int item) const { return slots - 1 - item / section_heads % slots; }
-  __device__ int head(int item) const {
-    return item / (section_heads * slots) * section_heads + item % section_heads;
-  }
-};
-
 /// One warp.
 template <int D>
 __device__ __forceinline__ void find_items(unsigned char* memory, Barriers* barriers,
@@ -83,8 +68,9 @@ __device__ __forceinline__ void find_items(unsigned char* memory, Barriers* barr
                                            const ItemOrder& order) {
   int round = 0;
   const auto next = [&](AttentionTile& tile) {  // its number; order.count if there is none
-    for (; order.item(round) < order.count; ++round) {
-      const int item = order.item(round);
+    const auto item_of = [&] { return order.item(round, int(blockIdx.x), int(gridDim.x)); };
+    for (; item_of() < order.count; ++round) {
+      const int item = item_of();
       tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kOwn);
       if (tile.count == 0) continue;
       ++round;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Tables (Markdown, on standard output) and plots of the experiments.
 
-    report.py reversal|sft|scaling|sampler|decoding|block|preference|forms|repetition|tasks RUNS --output PLOT.png
+    report.py reversal|sft|scaling|sampler|decoding|block|preference|forms|repetition|tasks|recipe RUNS
+        --output PLOT.png
     report.py texts SAMPLES.txt --output TEXTS.jsonl     # `lacuna sample --num-samples` as JSONL
     report.py passages BOOK.txt --output TEXTS.jsonl     # 24 passages of its end, of a sample's length
 """
@@ -440,11 +441,51 @@ def preference(runs, output):
     plot(output, draw)
 
 
+def recipe(runs, output):
+    """Of the runs SIZE-VARIANT-SEED that are finished."""
+    found = {}
+    for run in sorted(runs.glob("*-*-*")):
+        size, variant, seed = re.fullmatch(r"([^-]+)-(.+)-(\d+)", run.name).groups()
+        if (run / "finished").exists() and variant != "autoregressive-half":
+            found.setdefault((size, variant), {})[seed] = [
+                e for e in lines(run / "metrics.jsonl") if "validation_bound" in e]
+    final = lambda points: points[-1]["bits_per_byte"]
+    mean = {key: statistics.mean(map(final, seeds.values())) for key, seeds in found.items()}
+    error = {key: statistics.stdev(map(final, seeds.values())) / len(seeds) ** 0.5
+             if len(seeds) > 1 else math.nan for key, seeds in found.items()}
+    rows = []
+    for size, variant in sorted(found, key=lambda key: (key[0], mean[key])):
+        seeds, base = found[size, variant], found.get((size, "adamw"), {})
+        better = [final(base[s]) - final(points) for s, points in seeds.items() if s in base]
+        rows.append([size, variant, str(max(p[-1]["step"] for p in seeds.values())),
+                     f"{mean[size, variant]:.4f} ± {error[size, variant]:.4f}"
+                     if len(seeds) > 1 else f"{mean[size, variant]:.4f}",
+                     f"{statistics.mean(better):+.4f}" if better else "-",
+                     f"{sum(b > 0 for b in better)} of {len(better)}"])
+    table(["model", "variant", "steps", "bits per byte (bound)", "better than adamw by",
+           "seeds on which it is better"], rows)
+
+    def draw(axes):
+        sizes = sorted({size for size, _ in found})
+        variants = sorted({v for _, v in found}, key=lambda v: min(
+            mean[size, v] for size in sizes if (size, v) in found), reverse=True)
+        for i, size in enumerate(sizes):
+            here = [(y, (size, v)) for y, v in enumerate(variants) if (size, v) in found]
+            axes.errorbar([mean[key] for _, key in here], [y + 0.15 * i for y, _ in here],
+                          xerr=[0 if math.isnan(error[key]) else error[key] for _, key in here],
+                          fmt="o", markersize=4, capsize=2, label=size)
+        axes.set_yticks(range(len(variants)), variants, fontsize=7)
+        axes.set_xlabel("validation bound, bits per byte")
+        axes.legend()
+
+    plot(output, draw)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "decoding",
                                          "block", "preference", "forms",
-                                         "repetition", "tasks", "texts", "passages"])
+                                         "repetition", "tasks", "recipe", "texts", "passages"])
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()

@@ -11,7 +11,7 @@ constexpr const char* kFormat = "lacuna-checkpoint";
 constexpr std::int64_t kVersion = 1;
 constexpr std::int64_t kPiece = 1 << 20;  // elements converted at a time
 
-std::string group_path(const std::string& group) {
+std::string stored_group_path(const std::string& group) {
   if (group == "model") return "/model";
   if (group == "first_moment" || group == "second_moment" || group == "master" || group == "ema")
     return "/optimizer/" + group;
@@ -36,9 +36,18 @@ std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& te
   for (const StoredTensor& t : tensors) {
     CHECK(!t.name.empty() && t.name.find('/') == std::string::npos, path, ": '", t.name,
           "' cannot name a tensor");
-    all.push_back({group_path(t.group) + "/" + t.name, t.shape, t.dtype});
+    all.push_back({stored_group_path(t.group) + "/" + t.name, t.shape, t.dtype});
   }
   return all;
+}
+
+bool names_average(const std::filesystem::path& path) {
+  return path.native().ends_with(kAverageSuffix) && !std::filesystem::exists(path);
+}
+
+std::filesystem::path without_suffix(const std::filesystem::path& path) {
+  const std::string& text = path.native();
+  return names_average(path) ? text.substr(0, text.size() - kAverageSuffix.size()) : text;
 }
 
 }  // namespace
@@ -82,7 +91,7 @@ void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& in
 }
 
 CheckpointReader::CheckpointReader(const std::filesystem::path& path)
-    : file_(h5::File::open(path)) {
+    : average_(names_average(path)), file_(h5::File::open(without_suffix(path))) {
   const std::string& name = file_.name();
   CHECK(file_.has_attribute("format"), name, ": is an HDF5 file, but not a checkpoint");
   const std::string format = file_.string_attribute("format");
@@ -106,6 +115,16 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& path)
         info_.bad_steps, " bad ones of ", info_.step, " steps, and ", info_.tokens, " tokens");
   for (const std::string& attribute : file_.attribute_names())
     if (attribute.starts_with("hf_")) info_.extra[attribute] = file_.string_attribute(attribute);
+  CHECK(!average_ || !names("ema").empty(), name,
+        ": has no moving average of its weights; train with optimizer.ema_decay, or leave out ",
+        kAverageSuffix);
+}
+
+/// The average is f32: the masters of other weights do not come before it.
+std::string CheckpointReader::group_path(const std::string& group) const {
+  if (average_ && group == "model") return stored_group_path("ema");
+  if (average_ && group == "master") return "/none";
+  return stored_group_path(group);
 }
 
 std::string CheckpointReader::dataset(const std::string& group, const std::string& tensor) const {

@@ -68,9 +68,14 @@ class CheckpointWriter {
 void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& info,
                      const CheckpointTensors& tensors);
 
+/// After a checkpoint's path, or that of a run's folder: the moving average of its weights
+/// (optimizer.ema_decay) in place of them.
+inline constexpr std::string_view kAverageSuffix = "@ema";
+
 class CheckpointReader final : public ModelReader {
  public:
-  /// Error when the file is missing, damaged, not a checkpoint, or newer than this program.
+  /// Error when the file is missing, damaged, not a checkpoint, or newer than this program. With
+  /// kAverageSuffix after the path, group "model" is the average: Error when there is none.
   explicit CheckpointReader(const std::filesystem::path& path);
 
   const std::string& path() const override { return file_.name(); }
@@ -87,6 +92,8 @@ class CheckpointReader final : public ModelReader {
 
  private:
   std::string dataset(const std::string& group, const std::string& name) const;
+  std::string group_path(const std::string& group) const;
+  const bool average_;
   h5::File file_;
   CheckpointInfo info_;
 };
@@ -126,6 +133,7 @@ void prune_checkpoints(const std::filesystem::path& run_dir, std::int64_t keep);
 /// What an option names: a checkpoint file; a run's folder, which stands for its newest valid
 /// checkpoint; or a Hugging Face folder, as it is. Error when there is none, and for files of other
 /// formats.
+/// kAverageSuffix may follow: Error where the checkpoint has no average.
 std::filesystem::path resolve_checkpoint(const std::string& what);
 
 }  // namespace lacuna

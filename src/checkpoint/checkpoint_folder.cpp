@@ -164,6 +164,15 @@ void prune_checkpoints(const fs::path& run_dir, std::int64_t keep) {
 fs::path resolve_checkpoint(const std::string& what) {
   CHECK(!what.empty(), "no checkpoint was named");
   fs::path path(what);
+  if (what.ends_with(kAverageSuffix) && !fs::exists(path)) {
+    const std::string named = what.substr(0, what.size() - kAverageSuffix.size());
+    const fs::path found = resolve_checkpoint(named);
+    CHECK(found.extension() == ".h5" && !fs::is_directory(found), what,
+          ": only a checkpoint of this program has a moving average of its weights");
+    const fs::path average = found.native() + std::string(kAverageSuffix);
+    const CheckpointReader holds_it(average);
+    return average;
+  }
   CHECK(fs::exists(path), what, ": no such checkpoint file or run folder");
   if (!fs::is_directory(path)) {
     check_checkpoint_format(path);

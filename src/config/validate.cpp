@@ -225,8 +225,6 @@ void check_train(const Config& c) {
                                                                        : Attention::bidirectional;
   if (c.model.attention != needed)
     rules.broken("objective", t.objective, "needs " + Rules("model").named("attention", needed));
-  if (t.log_gradient_noise)
-    rules.broken("log_gradient_noise", t.log_gradient_noise, "is not supported yet");
   check_masks(t);
   check_block_diffusion(c);
 }

@@ -48,6 +48,8 @@ class BatchSource {
   virtual std::vector<Figure> figures() const { return {}; }
   /// The next micro-batch of them; false when there is none left.
   virtual bool next(LossBatch& batch) = 0;
+  /// Whether a micro-batch has whole samples, whose losses do not depend on those of others.
+  virtual bool has_whole_samples() const { return true; }
   /// Samples of one pass over the data.
   virtual std::int64_t samples_per_epoch() const = 0;
   /// What there is to learn from, for the log.

@@ -48,7 +48,8 @@ GradientAccumulator::GradientAccumulator(Ops& ops, const Config& config,
 
 BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sample,
                                      ModelTensors& gradients, const BatchObserver& observer,
-                                     DataParallel* data_parallel) {
+                                     DataParallel* data_parallel,
+                                     const FirstGradientsObserver& first_gradients) {
   BatchResult result;
   source_.begin(step, first_sample + share_.first, share_.count);
   const std::optional<double> loss = source_.weigh(objective_);
@@ -63,20 +64,29 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
   const GradientObserver complete = [&](std::int64_t from) {
     data_parallel->gradients_complete(gradients, from);
   };
+  const GradientObserver later = [](std::int64_t /*from*/) {};  // all of them by finish()
   if (data_parallel) data_parallel->begin(gradients);
+  bool first = bool(first_gradients);  // and still to come
   for (bool any = next(batch); each ? data_parallel->any_rank(any) : any;
        std::swap(batch, following)) {
     const bool here = std::exchange(any, any && next(following));
     const bool reduce = data_parallel && (each || !any);
+    // While they are reduced, this rank's own gradients are no longer there.
+    const bool own_first = first && !each;
     if (here) {
-      result.loss +=
-          objective_.loss_and_gradients(batch, gradients, reduce ? complete : GradientObserver());
+      result.loss += objective_.loss_and_gradients(batch, gradients,
+                                                   !reduce     ? GradientObserver()
+                                                   : own_first ? later
+                                                               : complete);
       result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
                                            : std::int64_t(batch.clean.size());
       result.flops += flops_of(config_.model, batch);
       if (observer) observer(batch);
     }
+    if (own_first) first_gradients(batch);
     if (reduce) data_parallel->finish(gradients);
+    if (first && each) first_gradients(batch);
+    first = false;
   }
   if (loss) result.loss = *loss;
   result.figures = source_.figures();

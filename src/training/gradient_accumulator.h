@@ -28,6 +28,10 @@ SampleRange share_of_samples(std::int64_t count, int index, int parts);
 /// Called with each micro-batch after its passes.
 using BatchObserver = std::function<void(const LossBatch&)>;
 
+/// Called once, when the gradients are those of the first micro-batch alone: this rank's, or, where
+/// each is reduced, the ranks' first ones together, in what they are reduced into.
+using FirstGradientsObserver = std::function<void(const LossBatch&)>;
+
 /// Loss and gradients of a rank's share of a step's batch, a micro-batch at a time. The samples,
 /// their noise and weights are those of the global batch, so that the sum over micro-batches and
 /// ranks does not depend on the cut.
@@ -42,7 +46,8 @@ class GradientAccumulator {
   /// 0. Adds to `gradients`, and leaves them reduced over the ranks of `data_parallel` where it is
   /// given, from begin() to finish().
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
-                  const BatchObserver& observer = {}, DataParallel* data_parallel = nullptr);
+                  const BatchObserver& observer = {}, DataParallel* data_parallel = nullptr,
+                  const FirstGradientsObserver& first_gradients = {});
   ObjectiveRunner& objective() { return objective_; }
 
  private:

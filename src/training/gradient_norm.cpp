@@ -14,6 +14,16 @@ Plan scalar_plan(const std::string& kind) {
 
 }  // namespace
 
+std::vector<FlatRange> counted_ranges(const ModelTensors& weights,
+                                      const std::vector<FlatRange>& ranges) {
+  if (weights.share().index == 0) return ranges;
+  std::vector<FlatRange> counted;
+  for (const WeightPiece& piece : pieces_within(weights, ranges))
+    if (const NamedWeight& w = weights.named()[piece.weight]; !w.replicated())
+      counted.push_back({w.flat + piece.first, piece.values.count()});
+  return counted;
+}
+
 GradientNorm::GradientNorm(Ops& ops, double clip_norm, const std::string& kind)
     : ops_(ops), clip_norm_(float(clip_norm)), scalars_(ops.memory(), scalar_plan(kind)) {}
 

@@ -1,11 +1,19 @@
 #pragma once
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
+#include "model/weights.h"
 
 namespace lacuna {
+
+/// Those parts of `ranges` of flat() whose gradients a rank of a tensor parallel group counts in
+/// the global norm: of weights that all of them hold, which have the same gradients, the first
+/// rank's.
+std::vector<FlatRange> counted_ranges(const ModelTensors& weights,
+                                      const std::vector<FlatRange>& ranges);
 
 /// The global norm of gradients (arXiv:1211.5063), formed on the device and queued like all Ops:
 /// the factor by which an update scales them never passes through the host.

@@ -33,6 +33,7 @@ class PreferenceBatches final : public BatchSource {
   std::optional<double> weigh(ObjectiveRunner& model) override;
   std::vector<Figure> figures() const override { return figures_.figures(); }
   bool next(LossBatch& batch) override;
+  bool has_whole_samples() const override { return false; }
   std::int64_t samples_per_epoch() const override { return pairs_.size(); }
   std::string description() const override;
 

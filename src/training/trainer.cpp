@@ -41,6 +41,17 @@ SampleRange samples_of_rank(const Config& config, const DeviceMesh& grid) {
   return share_of_samples(config.train.batch_size, grid.data().rank(), ranks);
 }
 
+std::unique_ptr<GradientNoiseProbe> noise_probe_of(const Config& config, const Task& task,
+                                                   const DeviceMesh& grid,
+                                                   const ModelReplica& replica, Ops& ops) {
+  if (!config.train.log_gradient_noise) return nullptr;
+  if (!task.source().has_whole_samples())
+    fail_usage(
+        "train.log_gradient_noise = true is not for preference tuning, where the masks of a "
+        "pair may be in several micro-batches");
+  return std::make_unique<GradientNoiseProbe>(ops, config, grid, replica);
+}
+
 /// One replica of the model draws; the ranks of the others go on, and wait for it in the next step.
 std::unique_ptr<SampleText> sample_text_of(const TrainingData& data, const ModelReplica& replica,
                                            const DeviceMesh& grid, Ops& ops) {
@@ -66,6 +77,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
       replica_(ops, config_, *grid_, options.bucket_bytes),
       batch_(ops, config_, replica_.weights, task_, samples_, &grid_->tensor()),
       updater_(options.updater.make({ops, config_, *grid_, team_, replica_})),
+      noise_(noise_probe_of(config_, task_, *grid_, replica_, ops)),
       sample_text_(sample_text_of(data_, replica_, *grid_, ops)),
       trace_(options.trace) {
   check_same_on_all_ranks(
@@ -131,6 +143,10 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   return {state_.step, steps_, false, checkpoint_};
 }
 
+bool Trainer::is_logged(std::int64_t step) const {
+  return step == steps_ || due(step, config_.train.log_every, steps_);
+}
+
 bool Trainer::agreed(bool here) { return reduced(grid_->world(), here ? 1 : 0, Reduce::max) > 0; }
 
 double Trainer::communication_seconds() const {
@@ -155,9 +171,13 @@ StepResult Trainer::step() {
   const double waited_before = communication_seconds();
   Trace trace;
   const auto observer = [&](const LossBatch& batch) { trace.add(batch); };
-  BatchResult batch =
-      batch_.run(state_.step, state_.samples, replica_.gradients,
-                 trace_.empty() ? BatchObserver() : observer, &replica_.data_parallel);
+  const bool measure_noise = noise_ && is_logged(state_.step + 1);
+  const auto measure_part = [&](const LossBatch& first) {
+    noise_->measure_part(samples_in(first));
+  };
+  BatchResult batch = batch_.run(
+      state_.step, state_.samples, replica_.gradients, trace_.empty() ? BatchObserver() : observer,
+      &replica_.data_parallel, measure_noise ? measure_part : FirstGradientsObserver());
   sum_over_ranks(batch);
   updater_->measure();
   StepResult result;
@@ -173,6 +193,8 @@ StepResult Trainer::step() {
   const bool finite_loss = std::isfinite(result.loss);
   if (finite_loss) updater_->update(result.learning_rate, state_.updates() + 1);
   result.grad_norm = updater_->gradient_norm();
+  if (measure_noise)
+    for (Figure& f : noise_->figures(result.grad_norm)) result.figures.push_back(std::move(f));
   result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
   ++state_.step;
   state_.bad_steps += result.skipped;

@@ -12,6 +12,7 @@
 #include "model/weights.h"
 #include "training/data_parallel.h"
 #include "training/gradient_accumulator.h"
+#include "training/gradient_noise.h"
 #include "training/model_replica.h"
 #include "training/rank_process_group.h"
 #include "training/run_directory.h"
@@ -84,6 +85,7 @@ class Trainer {
   bool first_rank() const { return grid_->world().rank() == 0; }
   void sum_over_ranks(BatchResult& batch);
   bool agreed(bool here);
+  bool is_logged(std::int64_t step) const;
   void take_weights();
   void resume_from(const std::filesystem::path& checkpoint);
   void initialise_from(const std::string& checkpoint);
@@ -108,8 +110,9 @@ class Trainer {
   ModelReplica replica_;
   GradientAccumulator batch_;
   const std::unique_ptr<Updater> updater_;
-  std::unique_ptr<SampleText> sample_text_;  // null on ranks that draw none
-  std::filesystem::path trace_;              // until it is written
+  const std::unique_ptr<GradientNoiseProbe> noise_;  // null without train.log_gradient_noise
+  std::unique_ptr<SampleText> sample_text_;          // null on ranks that draw none
+  std::filesystem::path trace_;                      // until it is written
 
   TrainingState state_;
   std::int64_t steps_ = 0;                       // of the whole run

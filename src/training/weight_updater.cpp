@@ -3,20 +3,13 @@
 namespace lacuna {
 namespace {
 
-/// A rank's part of an update. Gradients of norms are the same on all ranks of a tensor-parallel
-/// group: the first counts them.
+/// A rank's part of an update.
 ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
   const FlatRange everything{0, replica.weights.flat().count()};
   ShardRanges share;
   share.updated =
       replica.data_parallel.sharded() ? replica.parts : std::vector<FlatRange>{everything};
-  share.counted = replica.parts;
-  if (grid.tensor().rank() > 0) {
-    share.counted.clear();
-    for (const WeightPiece& piece : pieces_within(replica.weights, replica.parts))
-      if (const NamedWeight& w = replica.weights.named()[piece.weight]; !w.replicated())
-        share.counted.push_back({w.flat + piece.first, piece.values.count()});
-  }
+  share.counted = counted_ranges(replica.weights, replica.parts);
   if (grid.world().size() > 1) share.ranks = &grid.world();
   if (replica.data_parallel.sharded())
     share.holders = &grid.world();

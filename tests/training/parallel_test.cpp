@@ -299,6 +299,64 @@ TEST_F(Layouts, ShardedGradientsChangeNoBit) {
     }
 }
 
+// Its parts are the ranks' first micro-batches, with ZeRO-2 these together; and what is measured
+// changes nothing.
+TEST_F(Layouts, GradientNoiseIsThatOfFirstMicroBatches) {
+  for (const Layout& layout : layouts(world_->size())) {
+    DeviceMesh grid(testing::world(), layout.tensor);
+    const int ranks = grid.data().size();
+    const bool together = layout.zero == 2 && ranks > 1;
+    const std::int64_t micro = layout.micro_batch, share = (6 + ranks - 1) / ranks;
+    const bool one_part = (ranks == 1 || together) && micro * ranks >= 6;
+    if (one_part || (layout.tensor > 1 && !together && micro < share)) {
+      Config refused = run_.in(str("refused-", number_++), layout);
+      refused.train.log_gradient_noise = true;
+      EXPECT_TRUE(contains(error_of<UsageError>([&] { Trainer(refused, run_.ops, on(grid)); }),
+                           "train.log_gradient_noise = true"));
+      continue;
+    }
+    SCOPED_TRACE(str(layout));
+    Config config = run_.in(str("noise-", number_), layout), without = config;
+    without.train.output = run_.path(str("without-", number_));
+    Config alone = run_.in(str("alone-", world_->rank(), "-", number_++), {});
+    config.train.log_gradient_noise = true;
+    Trainer trainer(config, run_.ops, on(grid)), plain(without, run_.ops, on(grid));
+    const Trainer reference(alone, run_.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
+    const TrainingData data(alone);
+    SelfCommunicator self;
+    const Task task = pretrain_task(data, self);
+    double parts = 0, counts = 0, counts_squared = 0;
+    ModelTensors sum(run_.ops.memory(), reference.config().model, "gradients");
+    const auto squares = [](const ModelTensors& t) {
+      double total = 0;
+      for (std::int64_t i = 0; i < t.flat().count(); ++i)
+        total += std::pow(double(t.flat().as<float>()[i]), 2);
+      return total;
+    };
+    for (int rank = 0; rank < ranks; ++rank) {
+      SampleRange first = share_of_samples(alone.train.batch_size, rank, ranks);
+      first.count = std::min(first.count, micro);
+      ModelTensors one(run_.ops.memory(), reference.config().model, "gradients");
+      GradientAccumulator part(run_.ops, data.config, reference.weights(), task, first);
+      part.run(0, 0, one);
+      parts += squares(one);
+      counts += double(first.count);
+      counts_squared += double(first.count * first.count);
+      run_.ops.add(sum.flat(), one.flat());
+    }
+    if (together) parts = squares(sum);
+    if (together) counts_squared = counts * counts;
+    const StepResult result = trainer.step(), same = plain.step();
+    EXPECT_EQ(result.loss, same.loss);
+    EXPECT_EQ(result.grad_norm, same.grad_norm);
+    EXPECT_TRUE(same_bits(trainer.weights(), plain.weights()));
+    const GradientNoise expected = estimated_gradient_noise(parts, counts, counts_squared,
+                                                            result.grad_norm * result.grad_norm, 6);
+    ASSERT_EQ(result.figures.size(), 3u);
+    EXPECT_NEAR(result.figures[1].value, expected.variance, 1e-4 * std::abs(expected.variance));
+  }
+}
+
 TEST_F(Layouts, OnOneOfThemARunIsReproducible) {
   for (const Layout& layout : layouts(world_->size())) {
     if (layout.micro_batch != 1) continue;

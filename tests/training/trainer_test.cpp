@@ -84,6 +84,44 @@ TEST(Trainer, ResumingMuonAndTheAverageIsBitExact) {
                       checkpoint_path(parts.train.output, 10), true);
   EXPECT_EQ(untimed_metrics(whole.train.output + "/metrics.jsonl"),
             untimed_metrics(parts.train.output + "/metrics.jsonl"));
+  // The average in place of the weights, where it is asked for by name.
+  const fs::path file = checkpoint_path(whole.train.output, 10), average = file.string() + "@ema";
+  EXPECT_EQ(resolve_checkpoint(whole.train.output + "@ema"), average);
+  const CheckpointReader trained(file);
+  const std::unique_ptr<const ModelReader> used = open_model(average);
+  EXPECT_EQ(used->names("model"), trained.names("ema"));
+  bool differs = false;
+  for (const std::string& name : trained.names("model")) {
+    const Shape shape = trained.shape("model", name);
+    std::vector<float> a(std::size_t(shape.count())), b = a, c = a;
+    used->read("model", name, Tensor(a.data(), shape));
+    trained.read("ema", name, Tensor(b.data(), shape));
+    trained.read("model", name, Tensor(c.data(), shape));
+    EXPECT_EQ(a, b) << name;
+    differs |= a != c;
+  }
+  EXPECT_TRUE(differs);
+  EXPECT_TRUE(used->names("master").empty());
+  run.config.optimizer.ema_decay = 0;
+  run_to_end(run, run.in("without"), 0);
+  EXPECT_TRUE(
+      contains(error_of([&] { resolve_checkpoint(run.in("without").train.output + "@ema"); }),
+               "step-00000010.h5: has no moving average of its weights; train with "
+               "optimizer.ema_decay, or leave out @ema"));
+}
+
+// A run that is resumed with an average begins it with the weights; one without forgets it.
+TEST(Trainer, AnAverageMayBeginOrEndWhenARunIsResumed) {
+  TinyRun run;
+  const auto resumed = [&](std::int64_t steps, double decay) {
+    run.config.train.steps = steps;
+    run.config.optimizer.ema_decay = decay;
+    Trainer(run.config, run.ops, {.resume = true, .trace = {}, .matmul_peak = 1e9}).run();
+    return CheckpointReader(checkpoint_path(run.config.train.output, steps)).names("ema").size();
+  };
+  EXPECT_EQ(resumed(2, 0), 0u);
+  EXPECT_EQ(resumed(4, 0.9), 2u * 9 + 3);
+  EXPECT_EQ(resumed(6, 0), 0u);
 }
 
 TEST(Trainer, EpochsSetTheStepsAndAResumedRunKeepsThem) {

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# (g) The recipe: each option of training alone and in combinations, on the quick start's book with its model and
+# a smaller one, several seeds each: bounds after the same number of steps. Runs that are finished are skipped, so
+# that the experiment can be stopped and begun again. The first seed of everything comes first.
+#   EXPERIMENT_SEEDS="1 2 3"  EXPERIMENT_SIZES="quickstart small"  EXPERIMENT_THREADS=0  EXPERIMENT_ONLY="muon ema"
+source "$(dirname "$0")/common.sh"
+seeds=${EXPERIMENT_SEEDS:-1 2 3} sizes=${EXPERIMENT_SIZES:-quickstart small} threads=${EXPERIMENT_THREADS:-0}
+
+say "the King James Bible, as scripts/quickstart.sh has it"
+[ -s "$data/kjv.txt" ] || { bible -f gen1:1-rev22:21 >"$data/kjv.txt.partial" && mv "$data/kjv.txt.partial" "$data/kjv.txt"; }
+[ -s "$data/kjv.json" ] || $lacuna tokenizer train --input "$data/kjv.txt" --vocab-size 4096 --output "$data/kjv.json"
+[ -s "$data/recipe-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" --input "$data/kjv.txt" \
+  --output "$data/recipe-train.h5" --validation "$data/recipe-validation.h5"
+
+# What each variant changes. `muon` has AdamW's rate; the prefix of another names its matrices' rate.
+set_() { local arguments=() setting; for setting in "$@"; do arguments+=(--set "$setting"); done; options+=("${arguments[@]}"); }
+stratified() { set_ train.stratified_mask_ratios=true; }
+qk_norm() { set_ model.qk_norm=true; }
+muon() { set_ optimizer.name=muon optimizer.muon_learning_rate="$1"; }
+together() { stratified; qk_norm; }
+blocks() { set_ model.attention=block_causal train.objective=block_diffusion model.block_size="$1"; }
+options_of() {
+  options=()
+  case $1 in
+    adamw) ;;
+    stratified) stratified ;;
+    qk-norm) qk_norm ;;
+    stratified-qk-norm) together ;;
+    muon) muon 0 ;;
+    muon-0.0045) muon 0.0045 ;;
+    muon-0.0045-together) muon 0.0045; together ;;
+    muon-0.009-together) muon 0.009; together ;;
+    muon-0.018-together) muon 0.018; together ;;
+    ema) set_ optimizer.ema_decay=0.995 ;;
+    muon-0.0045-together-ema) muon 0.0045; together; set_ optimizer.ema_decay=0.995 ;;
+    count) set_ train.mask_form=mask_count ;;
+    count-stratified) stratified; set_ train.mask_form=mask_count ;;
+    pairs) set_ train.batch_size=8 train.micro_batch_size=8 train.noisy_views=2 train.complementary_masks=true ;;
+    pairs-stratified) stratified
+      set_ train.batch_size=8 train.micro_batch_size=8 train.noisy_views=2 train.complementary_masks=true ;;
+    block-4) blocks 4 ;;
+    block-16) blocks 16 ;;
+    growing-blocks) blocks 128; set_ train.block_sizes=4,16,128 ;;
+    autoregressive-first) set_ model.logits_shift=true train.init="$runs/$2-autoregressive-half-$3" ;;
+    long) ;;
+    muon-0.0045-together-long) muon 0.0045; together ;;
+    *) echo "unknown variant $1" >&2; exit 2 ;;
+  esac
+}
+groups=(
+  "adamw stratified stratified-qk-norm muon-0.0045-together muon-0.009-together"
+  "qk-norm muon muon-0.0045 muon-0.018-together ema muon-0.0045-together-ema"
+  "count count-stratified pairs pairs-stratified autoregressive-first"
+  "block-4 block-16 growing-blocks"
+  "long muon-0.0045-together-long"
+)
+steps_of() {
+  case $1 in
+    *long) echo 8000 ;;
+    autoregressive-first | autoregressive-half) echo 1000 ;;  # each: together as many as the others
+    *) echo 2000 ;;
+  esac
+}
+
+train() {  # train SIZE VARIANT SEED [options]
+  local run=$runs/$1-$2-$3 size=$1 count resume=(); count=$(steps "$(steps_of "$2")")
+  [ ! -e "$run/finished" ] || return 0
+  [ ! -d "$run/checkpoints" ] || resume=(--resume)
+  local seed=$3; shift 3
+  [ "$size" = quickstart ] || set -- "$@" --set model.hidden_size=64 --set model.intermediate_size=176
+  say "$run, $count steps"
+  $lacuna pretrain --config configs/quickstart.toml --set data.train="$data/recipe-train.h5" \
+    --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$seed" \
+    --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 --set train.eval_every=0.125 \
+    --set train.checkpoint_every=500 --set train.keep_checkpoints=1 --set compute.threads="$threads" "$@" "${resume[@]}"
+  touch "$run/finished"
+}
+for group in "${groups[@]}"; do
+  for seed in $seeds; do
+    for size in $sizes; do
+      for variant in $group; do
+        [ -z "${EXPERIMENT_ONLY:-}" ] || [[ " $EXPERIMENT_ONLY " == *" $variant "* ]] || continue
+        [ "$variant" != autoregressive-first ] || train "$size" autoregressive-half "$seed" "${autoregressive[@]}"
+        options_of "$variant" "$size" "$seed"
+        train "$size" "$variant" "$seed" "${options[@]}"
+      done
+    done
+  done
+done
+
+say "the table and the plot"
+$python scripts/experiments/report.py recipe "$runs" --output "$runs/recipe.png"

@@ -85,8 +85,9 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
           device_.workspace(c.op(), attention_split_workspace(q.rows(), k.rows(), shape)));
     if (hopper_attention_ && q.rows() > 0 && k.rows() > 0) {
       if (fused_hopper_)
-        return attention_hopper_pingpong_forward(c.op(), stream(), a, q.rows(), k.rows(),
-                                                 device_.multiprocessors());
+        return attention_hopper_pingpong_forward(
+            c.op(), stream(), a, q.rows(), k.rows(), device_.multiprocessors(),
+            static_cast<std::int32_t*>(device_.workspace(c.op(), sizeof(std::int32_t))));
       return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows());
     }
     return attention_mma_forward(c.op(), stream(), a, q.rows());

@@ -65,10 +65,13 @@ __device__ inline AttentionTile tile_in_slot(const std::int32_t* offsets, int se
 __device__ __forceinline__ KeyIntervals intervals(const Pack<std::int32_t, 4>& k) {
   return {k.v[0], k.v[1], k.v[2], k.v[3]};
 }
+/// The same keys, counted from `first`.
+__device__ __forceinline__ KeyIntervals counted_from(const KeyIntervals& k, int first) {
+  return {k.begin0 - first, k.end0 - first, k.begin1 - first, k.end1 - first};
+}
 /// What query row `query` sees.
 __device__ __forceinline__ KeyIntervals keys_of(const AttentionMask& a, int query, int first_key) {
-  const auto k = load_pack<4>(a.query_keys + std::int64_t{query} * 4);
-  return {k.v[0] - first_key, k.v[1] - first_key, k.v[2] - first_key, k.v[3] - first_key};
+  return counted_from(intervals(load_pack<4>(a.query_keys + std::int64_t{query} * 4)), first_key);
 }
 /// Every key of the segment, for rows that do not exist: their results are not used, and they keep
 /// no tile from being seen whole.
@@ -255,10 +258,12 @@ bool has_hopper_code(Device& device);
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
                               std::int64_t keys);
-/// The same with ping-pong scheduling, by a block for each multiprocessor.
+/// The same with ping-pong scheduling, by a block for each multiprocessor. `tickets`: one number in
+/// device memory.
 void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
                                        const AttentionArguments<BFloat16>& a, std::int64_t queries,
-                                       std::int64_t keys, int multiprocessors);
+                                       std::int64_t keys, int multiprocessors,
+                                       std::int32_t* tickets);
 void attention_hopper_backward(const char* op, CUstream_st* stream,
                                const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                std::int64_t keys);

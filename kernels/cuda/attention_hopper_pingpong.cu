@@ -9,9 +9,9 @@
 // maximum has grown by much, maxima are taken in several chains, and what a tile needs of the mask
 // is known before its scores are there.
 //
-// A block for each multiprocessor computes tile after tile of queries. One warp finds the tiles and
-// what they see, another copies the next one's queries and keys while this one's results are
-// stored. Tiles that see many keys come first, so that the last to end are short.
+// A block for each multiprocessor computes tile after tile of queries, each the next that no block
+// has taken (attention_order.h). One warp takes them and finds what they see, another copies the
+// next one's queries and keys while this one's results are stored.
 
 namespace lacuna {
 namespace hopper {
@@ -29,7 +29,6 @@ constexpr float kMostGrowth = 8;
 /// Of queries, of which one head is computed, and what they see.
 struct Item {
   int head, first, count, first_key, keys;  // count 0: there are no more
-  bool last;
   KeyTiles tiles;
 };
 /// Under way: one is computed, the next one's queries are copied.
@@ -61,40 +60,33 @@ __device__ __forceinline__ Item* item_at(unsigned char* memory, int i) {
 /// The parity of use i of one of n things that are used in turns.
 __device__ __forceinline__ unsigned parity(int i, int n) { return unsigned(i / n & 1); }
 
-/// One warp.
+/// One warp. `tickets`: how many items blocks have taken. It takes the next item when the last but
+/// one has been read.
 template <int D>
-__device__ __forceinline__ void find_items(unsigned char* memory, Barriers* barriers,
+__device__ __forceinline__ void take_items(unsigned char* memory, Barriers* barriers,
                                            const AttentionArguments<BFloat16>& a,
-                                           const ItemOrder& order) {
-  int round = 0;
-  const auto next = [&](AttentionTile& tile) {  // its number; order.count if there is none
-    const auto item_of = [&] { return order.item(round, int(blockIdx.x), int(gridDim.x)); };
-    for (; item_of() < order.count; ++round) {
-      const int item = item_of();
-      tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kOwn);
-      if (tile.count == 0) continue;
-      ++round;
-      return item;
-    }
-    return order.count;
-  };
-  AttentionTile tile{};
-  int item = next(tile);
+                                           const ItemOrder& order, std::int32_t* tickets) {
+  const bool leader = threadIdx.x % kWarpSize == 0;
   for (int i = 0;; ++i) {
-    const bool exists = item < order.count;
-    const AttentionTile now = tile;
-    const int head = order.head(item);
-    const int first_key = exists ? a.key_offsets[now.segment] : 0;
-    const int keys = exists ? a.key_offsets[now.segment + 1] - first_key : 0;
-    const KeyIntervals hull = exists ? hull_of(a, now.first, now.count, first_key) : KeyIntervals{};
-    if (exists) item = next(tile);
     barrier_wait(&barriers->item_read[i % kItems], parity(i, kItems) ^ 1);
-    if (threadIdx.x % kWarpSize == 0) {
-      *item_at<D>(memory, i) = Item{head, now.first,           exists ? now.count : 0, first_key,
-                                    keys, item >= order.count, KeyTiles(hull, kKeys)};
+    int item;
+    AttentionTile tile{};
+    do {  // slots may be empty
+      item = __shfl_sync(~0u, leader ? take_ticket(tickets) : 0, 0);
+      if (item < order.count)
+        tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kOwn);
+    } while (item < order.count && tile.count == 0);
+    const bool exists = item < order.count;
+    const int first_key = exists ? a.key_offsets[tile.segment] : 0;
+    const int keys = exists ? a.key_offsets[tile.segment + 1] - first_key : 0;
+    const KeyIntervals hull =
+        exists ? hull_of(a, tile.first, tile.count, first_key) : KeyIntervals{};
+    if (leader) {
+      *item_at<D>(memory, i) = Item{order.head(item), tile.first, exists ? tile.count : 0,
+                                    first_key,        keys,       KeyTiles(hull, kKeys)};
       barrier_arrive(&barriers->item_here[i % kItems]);
     }
-    if (!exists || item >= order.count) return;
+    if (!exists) return;
   }
 }
 
@@ -138,11 +130,17 @@ __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barr
       }
       if (valid < kKeys) clear_tail<D, kKeys, 1>(value_tile, valid, copied, tails++ & 1, here);
     }
-    const bool last = item.last;
     __syncwarp();
     if (leader) barrier_arrive(&barriers->item_read[i % kItems]);
-    if (last) return;
   }
+}
+
+/// The same tiles as number n, n + 1, … up to count.
+__device__ __forceinline__ KeyTiles numbered_from(KeyTiles tiles, int n) {
+  tiles.first0 -= n;
+  tiles.count0 += n;
+  tiles.count += n;
+  return tiles;
 }
 
 /// Of a thread's two rows; maxima and weights are of scores times `factor`, in powers of two.
@@ -210,8 +208,9 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
 
   for (int i = 0, n = 0;; ++i) {  // n: tiles of keys of earlier items
     barrier_wait(&barriers->item_here[i % kItems], parity(i, kItems));
-    const Item item = *item_at<D>(memory, i);
+    const Item& item = *item_at<D>(memory, i);  // registers are few
     if (item.count == 0) return;
+    const KeyTiles tiles = numbered_from(item.tiles, n);
     if (i == 0 && warpgroup == 1) give_products_away(warpgroup);
     unsigned char* own_tile =
         memory + i % kItems * tile_bytes<D>(kOwn) + warpgroup * tile_bytes<D>(kWarpgroupRows);
@@ -222,33 +221,35 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
                           ? keys_of(a, item.first + row + 8 * half, item.first_key)
                           : all_keys(item.keys);
     const auto begin_scores = [&](int t) {
-      const int stage = (n + t) % kStages;
-      barrier_wait(&barriers->keys_here[stage], parity(n + t, kStages));
+      const int stage = t % kStages;
+      barrier_wait(&barriers->keys_here[stage], parity(t, kStages));
       wgmma_fence(scores);
       multiply_by_rows<D, kKeys>(scores, own, key_tiles + stage * kTile<D>);
       wgmma_commit();
     };
     const auto wait_for_values = [&](int t) {
-      barrier_wait(&barriers->values_here[(n + t) % kStages], parity(n + t, kStages));
+      barrier_wait(&barriers->values_here[t % kStages], parity(t, kStages));
     };
     const auto begin_sums = [&](int t) {
       wgmma_fence(sums, weights);
-      add_weighted_rows<D, kKeys>(sums, weights, value_tiles + (n + t) % kStages * kTile<D>);
+      add_weighted_rows<D, kKeys>(sums, weights, value_tiles + t % kStages * kTile<D>);
       wgmma_commit();
     };
     const auto all_see = [&](int t) {
-      const int begin = item.tiles[t] * kKeys;
+      const int begin = tiles[t] * kKeys;
       return warp_all(sees_all(visible[0], begin, begin + kKeys) &&
                       sees_all(visible[1], begin, begin + kKeys));
     };
     // Most tiles are seen whole by all rows of a warp: nothing to compare there.
     const auto take_scores = [&](int t, bool whole) {
-      if (lane == 0) barrier_arrive(&barriers->keys_read[(n + t) % kStages]);
+      if (lane == 0) barrier_arrive(&barriers->keys_read[t % kStages]);
       if (!whole) {
-        const int first = item.tiles[t] * kKeys + 2 * member;
+        const int first = tiles[t] * kKeys + 2 * member;
+        const KeyIntervals from_first[2] = {counted_from(visible[0], first),
+                                            counted_from(visible[1], first)};
 #pragma unroll
         for (int s = 0; s < kKeys / 2; ++s)
-          if (!sees(visible[s % 4 / 2], first + s / 4 * 8 + s % 2)) scores[s] = -INFINITY;
+          if (!sees(from_first[s % 4 / 2], s / 4 * 8 + s % 2)) scores[s] = -INFINITY;
       }
       return softmax.take(scores);
     };
@@ -258,20 +259,20 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
     for (int s = 0; s < D / 2; ++s) sums[s] = 0;
     barrier_wait(&barriers->queries_here[i % kItems], parity(i, kItems));
     wait_for_products(warpgroup);
-    begin_scores(0);
+    begin_scores(n);
     give_products_away(warpgroup);
-    const bool first_whole = all_see(0);
+    const bool first_whole = all_see(n);
     wgmma_wait<0>(scores);
-    take_scores(0, first_whole);
+    take_scores(n, first_whole);
     round_weights<kKeys>(weights, scores);
-    wait_for_values(0);
+    wait_for_values(n);
     // The tensor cores add up a tile's values while the next one's softmax is taken. For that ptxas
     // must leave wait<0> behind the softmax; as it depends on no register, ptxas moves it to the
     // beginning of its basic block, and moves what needs no wait behind. The loop that waits for
     // the next tile's values, which are needed soon anyway, ends the softmax's block, and which
     // tile it waits for depends on the weights: their sum is never below 0, which ptxas does not
     // know. scripts/check_hopper_sass.sh sees where the wait is.
-    for (int t = 1; t < item.tiles.count; ++t) {
+    for (int t = n + 1; t < tiles.count; ++t) {
       wait_for_products(warpgroup);
       begin_scores(t);
       begin_sums(t - 1);
@@ -281,17 +282,19 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
       const bool same = take_scores(t, whole);
       wait_for_values(t + (softmax.total[0] + softmax.total[1] < 0));
       wgmma_wait<0>(sums, weights);
-      if (lane == 0) barrier_arrive(&barriers->values_read[(n + t - 1) % kStages]);
+      if (lane == 0) barrier_arrive(&barriers->values_read[(t - 1) % kStages]);
       if (!same) {
 #pragma unroll
         for (int s = 0; s < D / 2; ++s) sums[s] *= softmax.kept[s % 4 / 2];
       }
       round_weights<kKeys>(weights, scores);
     }
-    n += item.tiles.count;
+    n = tiles.count;
     wait_for_products(warpgroup);
-    begin_sums(-1);
-    if (warpgroup == 0 || !item.last) give_products_away(warpgroup);
+    begin_sums(n - 1);
+    // The last turn of all is given to nobody.
+    barrier_wait(&barriers->item_here[(i + 1) % kItems], parity(i + 1, kItems));
+    if (warpgroup == 0 || item_at<D>(memory, i + 1)->count > 0) give_products_away(warpgroup);
     float inverse[2];
     for (int half = 0; half < 2; ++half) {
       const float total = mma::row_sum(softmax.total[half]);
@@ -308,7 +311,6 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
         a.out_stride, item.count - own_row, sums, own_tile,
         [&](int half) { return inverse[half]; });
     arrive_with_stores(&barriers->item_read[i % kItems]);
-    if (item.last) return;
   }
 }
 
@@ -317,7 +319,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     pingpong_forward_kernel(const __grid_constant__ TensorMap q_map,
                             const __grid_constant__ TensorMap k_map,
                             const __grid_constant__ TensorMap v_map, AttentionArguments<BFloat16> a,
-                            ItemOrder order) {
+                            ItemOrder order, std::int32_t* tickets) {
   if constexpr (kHopperCode) {
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<Barriers*>(memory + kBarriersAt<D>);
@@ -343,7 +345,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (warp == 0)
         copy_tiles<D>(memory, barriers, q_map, k_map, v_map, a.heads / a.kv_heads);
       else if (warp == 1)
-        find_items<D>(memory, barriers, a, order);
+        take_items<D>(memory, barriers, a, order, tickets);
     } else {
       more_registers<kComputingRegisters>();
       compute<D>(memory, barriers, a);
@@ -353,9 +355,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
+__global__ void begin_tickets_kernel(std::int32_t* tickets) { *tickets = 0; }
+
 /// How many heads are computed beside each other: a divisor of all.
 int section_of(const AttentionArguments<BFloat16>& a, std::int64_t keys, int D) {
-  constexpr std::int64_t kCached = 16 << 20;  // of 50 MB, much of it of the results' and queries'
+  constexpr std::int64_t kCached = 32 << 20;  // of an H100's 50 MB
   const std::int64_t bytes = 2 * keys * D * std::int64_t{sizeof(BFloat16)} * a.kv_heads / a.heads;
   int heads = 1;
   for (int n = 2; n <= a.heads && n * bytes <= kCached; ++n)
@@ -365,17 +369,19 @@ int section_of(const AttentionArguments<BFloat16>& a, std::int64_t keys, int D) 
 
 template <int D>
 void pingpong_forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
-                      std::int64_t queries, std::int64_t keys, int multiprocessors) {
+                      std::int64_t queries, std::int64_t keys, int multiprocessors,
+                      std::int32_t* tickets) {
   ItemOrder order{};
   order.slots = int(tile_slots(queries, a.segments, kOwn));
   order.section_heads = section_of(a, keys, D);
   order.count = order.slots * a.heads;
   const auto blocks = unsigned(order.count < multiprocessors ? order.count : multiprocessors);
   const std::int64_t kv_columns = std::int64_t{a.kv_heads} * D;
+  launch({op, 1, 1, 0, stream}, begin_tickets_kernel, tickets);
   launch({op, blocks, kThreads, kShared<D>, stream}, pingpong_forward_kernel<D>,
          tensor_map(op, a.q, queries, std::int64_t{a.heads} * D, a.q_stride, kWarpgroupRows),
          tensor_map(op, a.k, keys, kv_columns, a.k_stride, kKeys),
-         tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a, order);
+         tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a, order, tickets);
 }
 
 }  // namespace
@@ -383,10 +389,11 @@ void pingpong_forward(const char* op, CUstream_st* stream, const AttentionArgume
 
 void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
                                        const AttentionArguments<BFloat16>& a, std::int64_t queries,
-                                       std::int64_t keys, int multiprocessors) {
+                                       std::int64_t keys, int multiprocessors,
+                                       std::int32_t* tickets) {
   const auto forward =
       a.head_dim == 64 ? hopper::pingpong_forward<64> : hopper::pingpong_forward<128>;
-  forward(op, stream, a, queries, keys, multiprocessors);
+  forward(op, stream, a, queries, keys, multiprocessors, tickets);
 }
 
 }  // namespace lacuna

@@ -6,17 +6,13 @@
 
 namespace lacuna::hopper {
 
-/// Of tiles of queries and heads, `slots` times as many as heads, for blocks that take one after
-/// another: heads in sections of `section_heads`, a divisor of all, whose keys and values fit the
-/// L2 cache together; in a section the last tiles first, which see the most by a causal mask.
+/// Of tiles of queries and heads, for blocks that take one after another, each the next: heads in
+/// sections of `section_heads`, a divisor of all, whose keys and values fit the L2 cache together;
+/// in a section the last tiles first, which see the most by a causal mask, so that blocks end
+/// together.
 struct ItemOrder {
   int slots, section_heads, count;
 
-  /// What a block takes in its `round`: to and fro, so that none gets the longer one every time.
-  /// Not below `count` from the first round on that has nothing for it.
-  __host__ __device__ constexpr int item(int round, int block, int blocks) const {
-    return round * blocks + (round % 2 ? blocks - 1 - block : block);
-  }
   __host__ __device__ constexpr int slot(int item) const {
     return slots - 1 - item / section_heads % slots;
   }

@@ -43,9 +43,12 @@ TEST(PortableBuild, HopperKernelsTrap) {
     EXPECT_TRUE(
         contains(error([&] { attention_hopper_forward("forward", device.stream(), a, 1, 1); }),
                  "forward: emulator: a trap"));
-    EXPECT_TRUE(contains(
-        error([&] { attention_hopper_pingpong_forward("pingpong", device.stream(), a, 1, 1, 1); }),
-        "pingpong: emulator: a trap"));
+    EXPECT_TRUE(contains(error([&] {
+                           attention_hopper_pingpong_forward("pingpong", device.stream(), a, 1, 1,
+                                                             1,
+                                                             static_cast<std::int32_t*>(workspace));
+                         }),
+                         "pingpong: emulator: a trap"));
     // Its two kernels: by keys, then by queries.
     EXPECT_TRUE(
         contains(error([&] { attention_hopper_backward("keys", device.stream(), a, 0, 1); }),

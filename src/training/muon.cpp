@@ -14,16 +14,23 @@ constexpr double kUpdateSize = 0.2;  // root mean square of AdamW's updates, in 
 // The slots of the plan, in its order.
 constexpr Slot kOwn{0}, kOthers{1}, kPart{2};
 
-double flops_of_orthogonalisation(const Shape& shape) {
+double flops_of_matrix(const Shape& shape) {
   const auto most = double(std::max(shape[0], shape[1])),
              least = double(std::min(shape[0], shape[1]));
-  return 4 * least * least * most + 2 * least * least * least;
+  return 5 * (4 * least * least * most + 2 * least * least * least);
 }
 
 }  // namespace
 
 bool is_updated_by_muon(const WeightSpec& spec) {
   return spec.kind == WeightKind::matrix && spec.in_block();
+}
+
+double orthogonalisation_flops(const ModelConfig& config) {
+  double flops = 0;
+  for (const ModelWeight& w : model_weights(config))
+    if (is_updated_by_muon(*w.spec)) flops += flops_of_matrix(w.shape);
+  return flops;
 }
 
 /// What buffers depend on, over all matrices.
@@ -59,8 +66,8 @@ Muon::Muon(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
   }
   // By cost, so that ranks that compute at the same time have equal work.
   std::stable_sort(jobs_.begin(), jobs_.end(), [&](const Job& a, const Job& b) {
-    return flops_of_orthogonalisation(weights.named()[a.weight].whole) >
-           flops_of_orthogonalisation(weights.named()[b.weight].whole);
+    return flops_of_matrix(weights.named()[a.weight].whole) >
+           flops_of_matrix(weights.named()[b.weight].whole);
   });
   for (std::size_t p = 0; p < momentum.pieces().size(); ++p) {
     const WeightPiece& piece = momentum.pieces()[p];

@@ -17,6 +17,10 @@ namespace lacuna {
 /// matrices of their own.
 bool is_updated_by_muon(const WeightSpec& spec);
 
+/// Operations of orthogonalising all of a model's matrices once: 5 (4 m^2 n + 2 m^3) of one of
+/// [m,n], m <= n.
+double orthogonalisation_flops(const ModelConfig& config);
+
 /// The ranks of an update by Muon.
 struct MuonRanks {
   Communicator* all = nullptr;  // that share the work; null: this one alone

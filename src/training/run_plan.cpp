@@ -210,6 +210,13 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.reductions = zero.shards_gradients ? plan.micro_batches : 1;
   plan.gradient_bytes = double(plan.reductions) * (zero.shards_states ? 1 : 2) * others * local;
   plan.weight_bytes = zero.shards_states ? others * local * size / 4 : 0;
+  if (c.optimizer.name == OptimizerName::muon) {
+    plan.optimizer_flops = orthogonalisation_flops(c.model);
+    const int holders = zero.shards_states ? ranks : tensor;
+    // An all-reduce of momentum among those who hold parts, and a broadcast to all.
+    plan.weight_bytes += double(matrices * size_of(DType::f32)) *
+                         (2 * double(holders - 1) / holders + double(ranks - 1) / ranks);
+  }
   const PassWork rank_work = expected_work(c, most);
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
@@ -225,6 +232,7 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   // Two thirds of a micro-batch's time are its backward pass.
   const double behind = time.compute / double(plan.micro_batches) * double(plan.reductions) * 2 / 3;
   const double gradients = plan.gradient_bytes / machine.data_bytes_per_second;
+  time.compute += plan.optimizer_flops / ranks / machine.flops_per_second;
   time.hidden_communication = std::min(gradients, behind);
   time.exposed_communication = gradients - time.hidden_communication +
                                plan.weight_bytes / machine.data_bytes_per_second +

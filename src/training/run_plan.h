@@ -36,10 +36,11 @@ struct RunPlan {
   std::int64_t parameters = 0;
   double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
   double recomputed_flops = 0;  // by train.recompute, on top of those
+  double optimizer_flops = 0;   // Muon's GEMMs, once per step, likewise
   std::int64_t reductions = 1;  // of all gradients, per step
   /// Bytes that a rank sends and receives per step. Gradients: while the backward passes of as many
-  /// micro-batches go on. Weights: after the update, of sharded states. Activations: between the
-  /// layers.
+  /// micro-batches go on. Weights: after the update, of sharded states, and what Muon exchanges.
+  /// Activations: between the layers.
   double gradient_bytes = 0, weight_bytes = 0, activation_bytes = 0;
   std::int64_t checkpoint_bytes = 0;  // of all ranks together
 };

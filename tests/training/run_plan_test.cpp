@@ -233,6 +233,34 @@ TEST(RunPlan, RoundedWeights) {
   EXPECT_EQ(rounded.gradient_bytes, exact.gradient_bytes);
 }
 
+// Of the matrices of the blocks, 32 (4 4096^2 + 3 4096 12288): one moment of 4 bytes instead of
+// two. Each is orthogonalised by 5 (4 m^2 n + 2 m^3) operations.
+TEST(RunPlan, Muon) {
+  Config config = llada_8b();
+  const RunPlan adamw = plan_run(config, 1);
+  config.optimizer.name = OptimizerName::muon;
+  const RunPlan muon = plan_run(config, 1);
+  const double C = 4096, F = 12288, matrices = 32 * (4 * C * C + 3 * C * F), largest = 4 * C * F,
+               side = 4 * C * C;
+  // The largest matrix and its product, and two squares of the shorter side.
+  EXPECT_NEAR(double(muon.memory.optimizer),
+              double(adamw.memory.optimizer) - 4 * matrices + 2 * largest + 2 * side, 1e6);
+  EXPECT_NEAR(double(muon.checkpoint_bytes), double(adamw.checkpoint_bytes) - 4 * matrices, 1);
+  EXPECT_DOUBLE_EQ(muon.optimizer_flops,
+                   32 * 5 * (4 * 6 * C * C * C + 3 * (4 * C * C * F + 2 * C * C * C)));
+  EXPECT_EQ(muon.weight_bytes, 0);
+  const MachineFigures machine{
+      .flops_per_second = 1e15, .tensor_bytes_per_second = 1e11, .data_bytes_per_second = 1e11};
+  EXPECT_NEAR(predict_step(muon, machine).total() - predict_step(adamw, machine).total(),
+              muon.optimizer_flops / 1e15, 1e-6);
+  // Sharded states are brought together by an all-reduce, and all get the result.
+  config.parallel.zero_stage = 1;
+  const RunPlan sharded = plan_run(config, 4);
+  config.optimizer.name = OptimizerName::adamw;
+  EXPECT_NEAR(sharded.weight_bytes - plan_run(config, 4).weight_bytes,
+              4 * matrices * (2 * 0.75 + 0.75), 1e6);
+}
+
 TEST(RunPlan, MemoryOfAGpu) {
   // 80 GiB hold no 8 B model in f32 with its moments; sharing it among 8 does.
   Config config = llada_8b();

@@ -19,6 +19,7 @@ DeviceRanks make_device_ranks(const MpiSession& mpi, const std::string& kind, De
   // compute the same.
   if (device.threads == 0) device.threads = -int(reduced(*world, -node.threads, Reduce::max));
   DeviceRanks ranks;
+  ranks.threads = device.threads;
   ranks.ops = make_ops(kind, device);
   world = world_communicator(mpi, ranks.ops.get(), communication, layout.transport);
   ranks.mesh = std::make_unique<DeviceMesh>(std::move(world), layout.tensor_parallel, node.index);

@@ -19,6 +19,7 @@ struct RankLayout {
 /// This rank's device, and the mesh of all ranks. The mesh is destroyed first.
 struct DeviceRanks {
   std::unique_ptr<Ops> ops;
+  int threads = 0;  // of the CPU, this rank's share
   std::unique_ptr<DeviceMesh> mesh;
 };
 

@@ -91,6 +91,7 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
                                  {"flops_per_s", m.flops}};
   for (const auto& [kind, bytes] : memory_parts(plan.memory)) json["memory"][kind] = bytes;
   json["memory"]["together"] = plan.memory.total();
+  json["memory"]["host"] = plan.memory.host;
   for (const auto& [kind, bytes] : communication_parts(plan)) json["sent"][kind] = bytes;
   json["compute_seconds"] = time.compute;
   json["waiting_seconds"] = time.exposed_communication;
@@ -118,6 +119,10 @@ void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m,
   print_parts(memory_parts(plan.memory));
   std::printf("  %-12s %12s of %s\n", "together", human_bytes(plan.memory.total()).c_str(),
               human_bytes(m.memory).c_str());
+  if (plan.memory.host > 0)
+    std::printf("  %-12s %12s, %s per node, for optimizer.cpu_offload\n", "main memory",
+                human_bytes(plan.memory.host).c_str(),
+                human_bytes(plan.memory.host * std::min(m.ranks, m.per_node)).c_str());
 }
 
 void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {

@@ -16,6 +16,9 @@ TrainResult train_on_ranks(const Config& config, const MpiSession& mpi, TrainerO
       make_device_ranks(mpi, word_of(config.compute.device), device_options(config.compute), layout,
                         same, "the configuration");
   options.grid = ranks.mesh.get();
+  std::unique_ptr<Ops> host;
+  if (config.optimizer.cpu_offload) host = make_ops("cpu", {.threads = ranks.threads});
+  options.host = host.get();
   Trainer trainer(config, *ranks.ops, options);
   const StopSignal signal(mpi.rank(), mpi.size());
   const TrainResult result = trainer.run([] { return StopSignal::requested(); });

@@ -342,6 +342,7 @@ struct OptimizerConfig {
   double muon_learning_rate = 0;
   double muon_momentum = 0.95;
   double ema_decay = 0;
+  bool cpu_offload = false;
 
   bool operator==(const OptimizerConfig&) const = default;
   template <class Self, class Visitor>
@@ -374,6 +375,9 @@ struct OptimizerConfig {
     visit(c.ema_decay, "ema_decay",
           "decay per update of an exponential moving average of the weights, kept beside them; "
           "validation and samples of the run use it; 0: none");
+    visit(c.cpu_offload, "cpu_offload",
+          "cuda: whether master weights and moments are in main memory and the CPU updates them: "
+          "less of the GPU's memory, slower updates");
   }
 };
 

@@ -269,6 +269,19 @@ void check_sft(const SftConfig& s) {
   rules.between("pad_group", s.pad_group, 1, 1 << 20);
 }
 
+void check_offload(const OptimizerConfig& o, const Config& config) {
+  if (!o.cpu_offload) return;
+  const Rules rules("optimizer");
+  if (config.compute.device == DeviceKind::cpu)
+    rules.broken("cpu_offload", true, "needs compute.device = \"cuda\"");
+  if (o.name != OptimizerName::adamw)
+    rules.broken("cpu_offload", true, "needs " + rules.named("name", OptimizerName::adamw));
+  if (config.lora.rank > 0)
+    rules.broken("cpu_offload", true,
+                 "updates all weights; for " + Rules("lora").named("rank", config.lora.rank) +
+                     " it must be false");
+}
+
 void check_dpo(const DpoConfig& d) {
   const Rules rules("dpo");
   rules.f32_above_zero("beta", d.beta);
@@ -378,6 +391,7 @@ void validate(const Config& c) {
         "must be at most " + Rules("model").named("max_seq_length", c.model.max_seq_length));
   check_train(c);
   check_optimizer(c.optimizer);
+  check_offload(c.optimizer, c);
   check_sft(c.sft);
   check_dpo(c.dpo);
   check_lora(c.lora, c.optimizer);

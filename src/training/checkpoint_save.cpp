@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <chrono>
+#include <cstring>
 
 #include "core/check.h"
 #include "model_io/tensor_io.h"
@@ -76,7 +77,10 @@ CheckpointSave::CheckpointSave(const std::filesystem::path& path, const Checkpoi
   for_pieces(weights, groups, [&](std::size_t tensor, const NamedWeight& w, WeightPiece piece) {
     const Tensor host = (*staging)[copy];
     ++copy.index;
-    ops.copy(host, piece.values);
+    if (piece.values.place == Place::host)
+      std::memcpy(host.data, piece.values.data, std::size_t(host.bytes()));
+    else
+      ops.copy(host, piece.values);
     piece.values = host;
     for_boxes(w, piece, kPartElements, [&](std::int64_t row, std::int64_t col, const Tensor& box) {
       parts_.push_back({tensor, row, col, box});

@@ -15,6 +15,7 @@ class LoraUpdater final : public Updater {
   std::vector<WeightPiece> first_weights() const override {
     return pieces_within(weights_, {{0, weights_.flat().count()}});
   }
+  Ops& first_weights_ops() const override { return context_.ops; }
   void start(std::uint64_t seed) override { lora_.start(seed); }
   /// The checkpoint holds the sums W0 + B A; adapters belong on the W0 that they were begun on.
   TrainingState load(const CheckpointReader& reader,

@@ -27,6 +27,7 @@ std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
   return numbers;
 }
 
+constexpr std::int64_t kStaged = std::int64_t{16} << 20;  // elements at a time, at most
 constexpr std::int64_t kSwapped = std::int64_t{1} << 20;  // elements at a time, at most
 
 /// For exchanging the average with the weights.
@@ -35,6 +36,16 @@ Plan swap_plan(const std::vector<FlatRange>& updated) {
   for (const FlatRange& range : updated) most = std::max(most, range.size);
   Plan plan;
   plan.add("weight average/exchanged", {std::min(most, kSwapped)});
+  return plan;
+}
+
+/// For copies between a device and main memory.
+Plan staging_plan(const std::vector<FlatRange>& updated, DType weights) {
+  std::int64_t most = 0;
+  for (const FlatRange& range : updated) most = std::max(most, range.size);
+  Plan plan;
+  plan.add("optimizer staging/gradients", {std::min(most, kStaged)});
+  plan.add("optimizer staging/weights", {std::min(most, kStaged)}, weights);
   return plan;
 }
 
@@ -69,23 +80,29 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
                 {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr, nullptr}) {}
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
-                     ShardRanges share, std::uint64_t seed)
+                     ShardRanges share, std::uint64_t seed, Ops* host)
     : ops_(ops),
+      state_ops_(host ? *host : ops),
       config_(config),
       weights_(weights),
       share_(std::move(share)),
       seed_(seed),
       own_weights_(weights, share_.updated),
-      first_(ops.memory(), weights, share_.updated, "first moment", type_of(config.moments_dtype)),
-      second_(ops.memory(), weights, adamw_ranges(config, weights, share_.updated), "second moment",
-              type_of(config.moments_dtype)),
+      first_(state_ops_.memory(), weights, share_.updated, "first moment",
+             type_of(config.moments_dtype)),
+      second_(state_ops_.memory(), weights, adamw_ranges(config, weights, share_.updated),
+              "second moment", type_of(config.moments_dtype)),
       numbers_(numbers_of(weights, second_.pieces())),
       norm_(ops, config.clip_norm, "optimizer") {
-  if (weights.embedding.dtype != DType::f32)
-    master_.emplace(ops.memory(), weights, share_.updated, "master weights");
+  const DType type = weights.embedding.dtype;
+  Memory& memory = state_ops_.memory();
+  if (type != DType::f32 || is_offloaded())
+    master_.emplace(memory, weights, share_.updated, "master weights");
+  if (is_offloaded())
+    staging_ = std::make_unique<Arena>(memory, staging_plan(share_.updated, type));
   if (config.ema_decay > 0) {
-    average_.emplace(ops.memory(), weights, share_.updated, "weight average");
-    swapped_ = std::make_unique<Arena>(ops.memory(), swap_plan(share_.updated));
+    average_.emplace(memory, weights, share_.updated, "weight average");
+    swapped_ = std::make_unique<Arena>(memory, swap_plan(share_.updated));
   }
   if (config.name == OptimizerName::muon)
     muon_ = std::make_unique<Muon>(ops, config, weights, first_,
@@ -101,7 +118,7 @@ void Optimizer::cast_master_weights() {
 std::int64_t Optimizer::bytes() const {
   return first_.flat().bytes() + second_.flat().bytes() + (master_ ? master_->flat().bytes() : 0) +
          (average_ ? average_->flat().bytes() + swapped_->plan().bytes() : 0) +
-         (muon_ ? muon_->bytes() : 0);
+         (staging_ ? staging_->plan().bytes() : 0) + (muon_ ? muon_->bytes() : 0);
 }
 
 std::int64_t Optimizer::planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
@@ -119,7 +136,9 @@ std::int64_t Optimizer::planned_bytes(const OptimizerConfig& config, const Model
     bytes += Muon::planned_bytes(model, dtype, share, layout, updated, alone, holds_parts);
   }
   bytes += OptimizerShard::plan(adamw, "moment", moments).bytes();
-  if (dtype != DType::f32) bytes += OptimizerShard::plan(updated, "master").bytes();
+  if (dtype != DType::f32 || config.cpu_offload)
+    bytes += OptimizerShard::plan(updated, "master").bytes();
+  if (config.cpu_offload) bytes += staging_plan(updated, dtype).bytes();
   if (config.ema_decay > 0)
     bytes += OptimizerShard::plan(updated, "average").bytes() + swap_plan(updated).bytes();
   return bytes;
@@ -132,7 +151,7 @@ bool Optimizer::has_second_moment(const NamedWeight& weight) const {
 void Optimizer::begin_average() {
   if (!average_) return;
   for (std::size_t i = 0; i < average_->pieces().size(); ++i)
-    ops_.copy(average_->pieces()[i].values, master().pieces()[i].values);
+    state_ops_.copy(average_->pieces()[i].values, master().pieces()[i].values);
 }
 
 void Optimizer::swap_average() {
@@ -144,9 +163,9 @@ void Optimizer::swap_average() {
       const std::int64_t n = std::min(kept.count(), average.count() - at);
       const Tensor a = average.row_range(at, n), w = master().pieces()[i].values.row_range(at, n),
                    k = kept.row_range(0, n);
-      ops_.copy(k, w);
-      ops_.copy(w, a);
-      ops_.copy(a, k);
+      state_ops_.copy(k, w);
+      state_ops_.copy(w, a);
+      state_ops_.copy(a, k);
     }
   }
   cast_master_weights();
@@ -155,8 +174,8 @@ void Optimizer::swap_average() {
 void Optimizer::update_average(std::int64_t number) {
   const double decay = std::min(config_.ema_decay, double(1 + number) / double(10 + number));
   for (std::size_t i = 0; i < average_->pieces().size(); ++i)
-    ops_.axpby(average_->pieces()[i].values, float(1 - decay), master().pieces()[i].values,
-               float(decay));
+    state_ops_.axpby(average_->pieces()[i].values, float(1 - decay), master().pieces()[i].values,
+                     float(decay));
 }
 
 void Optimizer::measure(const OptimizerShard& gradients) {
@@ -193,14 +212,45 @@ void Optimizer::update_with_adamw(const OptimizerShard& gradients, double learni
                       .numbers = numbers_[i]});
   }
   if (pieces.empty()) return;
-  ops_.adamw(pieces, norm_.scale(),
-             {.learning_rate = learning_rate,
-              .beta1 = config_.beta1,
-              .beta2 = config_.beta2,
-              .eps = config_.eps,
-              .weight_decay = config_.weight_decay,
-              .step = number,
-              .seed = seed_});
+  const AdamWParameters parameters{.learning_rate = learning_rate,
+                                   .beta1 = config_.beta1,
+                                   .beta2 = config_.beta2,
+                                   .eps = config_.eps,
+                                   .weight_decay = config_.weight_decay,
+                                   .step = number,
+                                   .seed = seed_};
+  if (is_offloaded())
+    update_on_host(pieces, parameters);
+  else
+    ops_.adamw(pieces, norm_.scale(), parameters);
+}
+
+void Optimizer::update_on_host(const std::vector<AdamWPiece>& pieces,
+                               const AdamWParameters& parameters) {
+  float factor = 0;
+  const Tensor scale(&factor, Shape{1});
+  ops_.copy(scale, norm_.scale());
+  ops_.synchronize();
+  const Tensor gradients = (*staging_)[Slot{0}], weights = (*staging_)[Slot{1}];
+  for (const AdamWPiece& piece : pieces)
+    for (std::int64_t at = 0; at < piece.w.count(); at += gradients.count()) {
+      const std::int64_t n = std::min(gradients.count(), piece.w.count() - at);
+      const auto part = [&](const Tensor& t) { return t.row_range(at, n); };
+      AdamWPiece here{.w = part(piece.w),
+                      .m = part(piece.m),
+                      .v = part(piece.v),
+                      .g = gradients.row_range(0, n),
+                      .rounded = has_master() ? weights.row_range(0, n) : Tensor(),
+                      .decays = piece.decays,
+                      .numbers = piece.numbers};
+      here.numbers.first += at;
+      ops_.copy(here.g, part(piece.g));
+      ops_.synchronize();
+      state_ops_.adamw({here}, scale, parameters);
+      state_ops_.synchronize();
+      ops_.copy(part(piece.rounded), has_master() ? here.rounded : here.w);
+      ops_.synchronize();  // the staging memory is written again
+    }
 }
 
 }  // namespace lacuna

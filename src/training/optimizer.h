@@ -43,8 +43,11 @@ class Optimizer {
   /// Borrows `weights`. Gradients may be of either type. Alone, or as one of several ranks.
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights);
   /// `seed` of the rounding of bf16 moments, which is the same however states are sharded.
+  /// With `host`, moments, masters (of f32 weights too) and the average are in its memory and
+  /// updates are its: a part at a time, gradients are copied there and new weights back
+  /// (ZeRO-Offload, arXiv:2101.06840). update() then waits. Not with Muon.
   Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights, ShardRanges share,
-            std::uint64_t seed = 0);
+            std::uint64_t seed = 0, Ops* host = nullptr);
 
   /// Measures the gradients: what the next update() scales by is min(1, clip_norm / norm).
   /// Queued, like update(): the norm stays on the device, without host synchronisation.
@@ -59,12 +62,15 @@ class Optimizer {
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls cast_master_weights() next.
   const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
-  bool has_master() const { return master_.has_value(); }
+  /// Whether checkpoints have masters beside the weights: they are more precise.
+  bool has_master() const { return master_ && weights_.embedding.dtype != DType::f32; }
+  /// What computes with masters, moments and average, and can write them.
+  Ops& state_ops() const { return state_ops_; }
   /// The model's weights = the masters, rounded. Nothing where they are one.
   void cast_master_weights();
   /// Of the moments, masters and average, and of what Muon computes with.
   std::int64_t bytes() const;
-  /// What bytes() will be.
+  /// What bytes() will be, in main memory with optimizer.cpu_offload.
   static std::int64_t planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
                                     DType dtype, TensorParallelShard share, FlatLayout layout,
                                     const std::vector<FlatRange>& updated, bool alone,
@@ -87,9 +93,12 @@ class Optimizer {
   void update_with_adamw(const OptimizerShard& gradients, double learning_rate,
                          std::int64_t number);
   void update_average(std::int64_t number);
-  bool needs_finite_norm() const { return muon_ || average_; }
+  void update_on_host(const std::vector<AdamWPiece>& pieces, const AdamWParameters& parameters);
+  bool is_offloaded() const { return &state_ops_ != &ops_; }
+  bool needs_finite_norm() const { return muon_ || average_ || is_offloaded(); }
 
   Ops& ops_;
+  Ops& state_ops_;
   const OptimizerConfig config_;
   const ModelTensors& weights_;
   const ShardRanges share_;
@@ -101,6 +110,7 @@ class Optimizer {
   std::unique_ptr<Arena> swapped_;       // of a part of the average
   std::vector<ElementNumbers> numbers_;  // of each piece of second_
   GradientNorm norm_;
+  std::unique_ptr<Arena> staging_;  // of gradients and new weights on their way
   std::unique_ptr<Muon> muon_;
 };
 

@@ -93,7 +93,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
       ModelTensors::plan(c.model, "gradients", DType::f32, share, zero.flat, zero.gradients)
           .bytes();
   if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
-  memory.optimizer =
+  (c.optimizer.cpu_offload ? memory.host : memory.optimizer) =
       Optimizer::planned_bytes(c.optimizer, c.model, type, share, zero.flat, updated,
                                data * share.count == 1, zero.shards_states || share.count > 1);
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;

@@ -24,6 +24,8 @@ struct RunPlan {
     std::int64_t runtime = 0;
     // Of train.async_checkpoint, on CPUs; a GPU's rank has it in main memory, which is not counted.
     std::int64_t staging = 0;
+    // Of optimizer.cpu_offload: states in main memory, which total() does not count.
+    std::int64_t host = 0;
     std::int64_t total() const {
       return weights + gradients + optimizer + activations + workspace + sampling + exchange +
              runtime + staging;

@@ -32,6 +32,12 @@ std::shared_ptr<const DeviceMesh> grid_of(const TrainerOptions& options, Ops& op
   return std::make_shared<const DeviceMesh>(std::make_unique<SelfCommunicator>("world", &ops), 1);
 }
 
+Ops* host_of(const TrainerOptions& options, const Config& config) {
+  if (!config.optimizer.cpu_offload) return nullptr;
+  CHECK(options.host, "optimizer.cpu_offload without a CPU to compute on");
+  return options.host;
+}
+
 /// UsageError when a step has fewer samples than there are data-parallel ranks.
 SampleRange samples_of_rank(const Config& config, const DeviceMesh& grid) {
   const int ranks = grid.data().size();
@@ -76,7 +82,8 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
       samples_(samples_of_rank(config_, *grid_)),
       replica_(ops, config_, *grid_, options.bucket_bytes),
       batch_(ops, config_, replica_.weights, task_, samples_, &grid_->tensor()),
-      updater_(options.updater.make({ops, config_, *grid_, team_, replica_})),
+      updater_(
+          options.updater.make({ops, config_, *grid_, team_, replica_, host_of(options, config_)})),
       noise_(noise_probe_of(config_, task_, *grid_, replica_, ops)),
       sample_text_(sample_text_of(data_, replica_, *grid_, ops)),
       trace_(options.trace) {
@@ -280,7 +287,8 @@ void Trainer::take_weights() {
   if (directory_.checkpoint()) return resume_from(*directory_.checkpoint());
   const auto seed = std::uint64_t(config_.train.seed);
   if (config_.train.init.empty())
-    initialise(updater_->first_weights(), replica_.weights, config_.model, seed, ops_);
+    initialise(updater_->first_weights(), replica_.weights, config_.model, seed,
+               updater_->first_weights_ops());
   else
     initialise_from(config_.train.init);
   updater_->start(seed);
@@ -312,7 +320,8 @@ void Trainer::initialise_from(const std::string& init) {
                     ": the same ids may mean other text"));
   // Of tensors of which each rank reads parts.
   if (team_.size() > 1) verify_checkpoint(path, team_);
-  read_pieces(reader, "model", replica_.weights, updater_->first_weights(), ops_);
+  read_pieces(reader, "model", replica_.weights, updater_->first_weights(),
+              updater_->first_weights_ops());
   imported_ = reader.info().extra;
   log_info("weights from " + path);
 }

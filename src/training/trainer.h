@@ -29,6 +29,7 @@ struct TrainerOptions {
   bool resume = false;          // go on from train.output's newest valid checkpoint, if any
   std::filesystem::path trace;  // where the first step is written to (training/trace.h); or empty
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
+  Ops* host = nullptr;          // the CPU, which optimizer.cpu_offload needs
   DeviceMesh* grid = nullptr;   // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
   TaskFactory task = pretrain_task;          // what the model is trained on

@@ -39,13 +39,14 @@ std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimize
 }
 
 TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
-                            Optimizer& optimizer, Ops& ops) {
-  read_pieces(reader, "model", weights, optimizer.master().pieces(), ops);
+                            Optimizer& optimizer) {
+  Ops& states = optimizer.state_ops();
+  read_pieces(reader, "model", weights, optimizer.master().pieces(), states);
   optimizer.cast_master_weights();
-  read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), ops);
-  read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), ops);
+  read_pieces(reader, "first_moment", weights, optimizer.first_moment().pieces(), states);
+  read_pieces(reader, "second_moment", weights, optimizer.second_moment().pieces(), states);
   if (optimizer.average() && !reader.names("ema").empty())
-    read_pieces(reader, "ema", weights, optimizer.average()->pieces(), ops);
+    read_pieces(reader, "ema", weights, optimizer.average()->pieces(), states);
   else
     optimizer.begin_average();
   return load_state(reader);

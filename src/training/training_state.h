@@ -34,7 +34,7 @@ std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimize
 /// The reverse, into the weights and moments that the optimizer updates. Error naming what is
 /// missing or of another shape.
 TrainingState load_training(const CheckpointReader& reader, const ModelTensors& weights,
-                            Optimizer& optimizer, Ops& ops);
+                            Optimizer& optimizer);
 /// Only where the run stood.
 TrainingState load_state(const CheckpointReader& reader);
 

@@ -28,6 +28,8 @@ class Updater {
   /// Where a run's first weights are to be written, before start(): pieces of the model's weights,
   /// or of their f32 masters.
   virtual std::vector<WeightPiece> first_weights() const = 0;
+  /// What can write them: they may be in main memory beside a device.
+  virtual Ops& first_weights_ops() const = 0;
   /// Begins with the weights written there; `seed` for what is drawn.
   virtual void start(std::uint64_t seed) = 0;
   /// Begins with a checkpoint and its companion. `begin_again` writes the run's first weights
@@ -74,6 +76,7 @@ struct UpdaterContext {
   const DeviceMesh& grid;
   ProcessGroup& team;  // the ranks of the grid's world
   ModelReplica& replica;
+  Ops* host = nullptr;  // where optimizer states are offloaded to
 };
 
 /// work() with the weights' moving average in place of the weights, where there is one. Called by

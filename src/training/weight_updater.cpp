@@ -24,10 +24,11 @@ class WeightUpdater final : public Updater {
       : context_(context),
         replica_(context.replica),
         optimizer_(context.ops, context.config.optimizer, replica_.weights,
-                   update_share(context.grid, replica_), std::uint64_t(context.config.train.seed)) {
-  }
+                   update_share(context.grid, replica_), std::uint64_t(context.config.train.seed),
+                   context.host) {}
 
   std::vector<WeightPiece> first_weights() const override { return optimizer_.master().pieces(); }
+  Ops& first_weights_ops() const override { return optimizer_.state_ops(); }
   void start(std::uint64_t /*seed*/) override {
     optimizer_.cast_master_weights();
     optimizer_.begin_average();
@@ -35,7 +36,7 @@ class WeightUpdater final : public Updater {
   }
   TrainingState load(const CheckpointReader& reader,
                      const std::function<void()>& /*begin_again*/) override {
-    const TrainingState state = load_training(reader, replica_.weights, optimizer_, context_.ops);
+    const TrainingState state = load_training(reader, replica_.weights, optimizer_);
     replica_.data_parallel.gather(replica_.weights);
     return state;
   }

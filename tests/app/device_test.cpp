@@ -162,6 +162,49 @@ TEST_P(DeviceRun, Bf16RunsResumeBitForBit) {
   EXPECT_TRUE(rounded);
 }
 
+/// The same run, but for the rounding of AdamW on a CPU; and checkpoints that either goes on from.
+TEST_P(DeviceRun, OptimizerStatesInMainMemory) {
+  if (GetParam() == std::string("cpu")) GTEST_SKIP() << "states are in main memory";
+  for (const char* dtype : {"bf16", "f32"}) {
+    SCOPED_TRACE(dtype);
+    const Arguments resident = {device_, str("compute.dtype=", dtype)};
+    Arguments offloaded = resident;
+    offloaded.emplace_back("optimizer.cpu_offload=true");
+    Arguments background = offloaded;
+    background.emplace_back("train.async_checkpoint=true");
+    const std::string name = dtype;
+    const std::string there = pretrain(name + "-resident", resident),
+                      here = pretrain(name + "-offloaded", offloaded);
+    // Where a CPU adds and multiplies in one rounding, a weight may be rounded to its other
+    // neighbour in bf16.
+    const double tolerance = dtype == std::string("f32") ? 1e-5 : 0x1p-9;
+    expect_close(here, there, tolerance);
+    const CheckpointReader a(resolve_checkpoint(there)), b(resolve_checkpoint(here));
+    for (const char* group : {"model", "master", "first_moment", "second_moment"})
+      EXPECT_EQ(a.names(group), b.names(group)) << group;
+    if (dtype == std::string("f32")) continue;  // the rest is the same
+    // In halves: the same bits; and from one kind to the other.
+    const auto in_halves = [&](const std::string& run, Arguments first, const Arguments& second) {
+      first.emplace_back("train.steps=2");
+      pretrain(run, first);
+      return pretrain(run, second, {"--resume"});
+    };
+    const CheckpointReader halves(
+        resolve_checkpoint(in_halves(name + "-halves", background, background)));
+    for (const char* group : {"model", "master", "first_moment", "second_moment"})
+      for (const std::string& tensor_name : b.names(group))
+        EXPECT_EQ(tensor(halves, group, tensor_name), tensor(b, group, tensor_name))
+            << group << " " << tensor_name;
+    for (const std::string& run : {in_halves(name + "-to", resident, offloaded),
+                                   in_halves(name + "-from", offloaded, resident)})
+      EXPECT_NEAR(losses(run).back() / losses(there).back(), 1, tolerance);
+  }
+  const Arguments average = {device_, "optimizer.ema_decay=0.9"};
+  Arguments offloaded = average;
+  offloaded.emplace_back("optimizer.cpu_offload=true");
+  expect_close(pretrain("average-offloaded", offloaded), pretrain("average", average), 1e-5);
+}
+
 TEST_P(DeviceRun, Benchmarks) {
   const auto result =
       nlohmann::json::parse(output_of({"bench", "--device", GetParam(), "--dtype", "bf16",

@@ -21,8 +21,8 @@ class Evaluation {
     task.task.data = "r.jsonl";
     const EvalModel subject{
         const_cast<CpuOps&>(model.ops), model.config, model.weights, model.tokenizer, {}};
-    result =
-        evaluate(subject, task, folder_ / "", [&](const Record&, const EvalSample& o) { outcomes.push_back(o); });
+    result = evaluate(subject, task, folder_ / "",
+                      [&](const Record&, const EvalSample& o) { outcomes.push_back(o); });
     for (const Metric& m : result.metrics) value[m.name] = m.value;
   }
 

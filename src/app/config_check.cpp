@@ -16,6 +16,7 @@
 #include "data/loader.h"
 #include "data/preference_pairs.h"
 #include "data/sft_examples.h"
+#include "data/source_loader.h"
 #include "data/token_file.h"
 #include "kernels/backend.h"
 #include "model/weights.h"
@@ -51,6 +52,7 @@ std::string task_of(const CheckRequest& request) {
   if (!request.task.empty()) return request.task;
   const Config config = unchecked(request);
   try {
+    if (!config.data.sources.empty()) return "pretrain";
     const TokenFile data(config.data.train);
     return data.has_pairs() ? "dpo" : data.has_responses() ? "sft" : "pretrain";
   } catch (const Error&) {
@@ -103,8 +105,13 @@ class Check {
   }
 
   std::string train_data() {
-    data_.emplace(config_.data.train);
-    std::string text = data_->path() + ": " + counted(data_->tokens(), "token");
+    if (fine_tunes_ && !config_.data.sources.empty())
+      fail_usage("data.sources is for lacuna pretrain; here data.train is learned from");
+    files_ = open_sources(config_);
+    data_ = &file_with_tokenizer(files_);
+    std::string text;
+    for (const TokenFile& file : files_)
+      text += str(text.empty() ? "" : ", ", file.path(), ": ", counted(file.tokens(), "token"));
     std::optional<Tokenizer> tokenizer;
     if (!data_->tokenizer_json().empty())
       tokenizer.emplace(
@@ -118,7 +125,20 @@ class Check {
     if (left_out_ > 0) text += str(", ", left_out_, " left out as too long");
     if (cut_ > 0) text += str(", ", counted(cut_, "prompt"), " cut at the beginning");
     const std::int64_t steps = last_step(config_.train, samples);
-    return text + str("; ", counted(steps, "step"), " are ", epochs_of(steps, samples));
+    text += str("; ", counted(steps, "step"), " are ", epochs_of(steps, samples));
+    if (!fine_tunes_) check_epochs(steps);
+    return text;
+  }
+
+  void check_epochs(std::int64_t steps) {
+    const auto uses = SourceLoader(config_, files_).use_of(steps * config_.train.batch_size);
+    check_max_epochs(uses);
+    const double most = most_useful_epochs(config_.train.objective);
+    for (const SourceLoader::Use& use : uses)
+      if (use.epochs > most)
+        add(Verdict::warning, "data.train",
+            str(use.path, ": read ", format("%.3g", use.epochs), " times; beyond ", most,
+                " times repeated text is of little use to ", word_of(config_.train.objective)));
   }
 
   const char* sample_word() const {
@@ -132,7 +152,7 @@ class Check {
       if (data_->has_responses())
         add(Verdict::warning, "data.train",
             data_->path() + ": was made for lacuna sft; pretraining trains on prompts too");
-      return Loader(*data_, length, seed, /*memory_bytes=*/0).windows();
+      return SourceLoader(config_, files_).windows();
     }
     const auto counted_in = [&](const auto& samples) {
       left_out_ = samples.left_out();
@@ -150,7 +170,7 @@ class Check {
   }
 
   std::string validation_data() {
-    const TokenFile file(config_.data.validation);
+    const TokenFile file(config_.data.validation, config_.model.vocab_size);
     if (data_) check_validation_data(config_, file, *data_);
     const std::int64_t length = config_.data.sequence_length;
     if (fine_tunes_)
@@ -158,7 +178,7 @@ class Check {
                  counted(task_ == "dpo" ? PreferencePairs(file, length, 0).size()
                                         : SftExamples(file, length, 0).size(),
                          sample_word()));
-    const Loader loader(file, length, 0, /*memory_bytes=*/0);
+    const Loader loader(file, length, 0, config_.data.documents);
     return str(file.path(), ": ", counted(loader.windows(), "sequence"), ", ",
                loader.validation_windows(config_.train.eval_samples), " of them used");
   }
@@ -257,7 +277,8 @@ class Check {
   const std::string task_;
   const bool fine_tunes_;
   Config config_;
-  std::optional<TokenFile> data_;
+  std::vector<TokenFile> files_;
+  const TokenFile* data_ = nullptr;  // the one that is looked at for its tokenizer
   std::int64_t left_out_ = 0, cut_ = 0;
   std::vector<Finding> findings_;
 };

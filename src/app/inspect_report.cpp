@@ -11,7 +11,9 @@
 #include "core/check.h"
 #include "core/input_file.h"
 #include "core/text.h"
+#include "data/megatron_tokens.h"
 #include "data/token_file.h"
+#include "data/token_manifest.h"
 #include "formats/damage.h"
 #include "tokenizer/tokenizer.h"
 
@@ -201,9 +203,25 @@ void describe_tokens(InspectReport& report) {
   add_fact(report, "documents",
            str(with_commas(documents), "; the longest has ", counted(longest, "token")));
   add_fact(report, "tokens", with_commas(file.tokens()));
-  add_fact(report, "vocabulary", with_commas(file.vocab_size()) + " ids");
+  if (file.vocab_size() > 0)
+    add_fact(report, "vocabulary", with_commas(file.vocab_size()) + " ids");
+  if (file.rows() > 0)
+    add_fact(report, "rows", str(with_commas(file.rows()), " of at most ", file.row_length()));
   add_fact(report, "tokenizer",
            tokenizer_summary(file.tokenizer_json(), file.path() + ": tokenizer"));
+}
+
+/// A folder of token files, or a Megatron dataset.
+void describe_token_files(InspectReport& report, bool verify) {
+  describe_tokens(report);
+  const TokenFile files(report.path);
+  const bool megatron = megatron_index(report.path).has_value();
+  report.kind = megatron ? "a Megatron dataset" : "token files with a manifest";
+  for (const std::string& file : files.files()) report.bytes += std::int64_t(fs::file_size(file));
+  add_fact(report, "files", with_commas(std::int64_t(files.files().size())));
+  if (!verify || megatron) return;
+  files.verify();
+  add_fact(report, "checksums", "all datasets match");
 }
 
 /// In one line.
@@ -289,7 +307,9 @@ InspectReport inspect(const std::string& path, bool verify) {
   InspectReport report;
   report.path = path;
   std::error_code error;
-  if (fs::is_directory(path, error))
+  if (megatron_index(path) || fs::exists(path + "/" + kManifestName, error))
+    describe_token_files(report, verify);
+  else if (fs::is_directory(path, error))
     describe_folder(report, verify);
   else
     describe_file(report, verify);

@@ -8,7 +8,8 @@
 #include "checkpoint/checkpoint_config.h"
 #include "core/check.h"
 #include "core/text.h"
-#include "data/token_file.h"
+#include "data/megatron_tokens.h"
+#include "data/source_loader.h"
 #include "training/run_length.h"
 
 namespace lacuna {
@@ -60,9 +61,33 @@ std::string take_weights_of_init(Config& config) {
 }
 
 /// Of one pass: examples of sft, pairs of dpo, or windows.
-std::int64_t samples_of(const TokenFile& data, std::int64_t sequence_length) {
-  if (data.has_pairs()) return data.documents() / 2;
-  return data.has_responses() ? data.documents() : data.tokens() / sequence_length;
+std::int64_t samples_of(const Config& config, std::span<const TokenFile> files) {
+  const TokenFile& first = files.front();
+  if (first.has_pairs()) return first.documents() / 2;
+  if (first.has_responses()) return first.documents();
+  return SourceLoader(config, files).windows();
+}
+
+bool all_exist(const DataConfig& data) {
+  const std::vector<std::string> paths = source_paths(data);
+  return std::all_of(paths.begin(), paths.end(), [](const std::string& path) {
+    return std::filesystem::exists(megatron_index(path).value_or(path));
+  });
+}
+
+/// What the data say, which are there.
+void add_data(KnownConfig& known) {
+  Config& c = known.config;
+  const std::vector<TokenFile> files = open_sources(c);
+  if (c.model.vocab_size == 0) c.model.vocab_size = file_with_tokenizer(files).vocab_size();
+  if (!known.steps) known.steps = last_step(c.train, samples_of(c, files));
+  if (!files.front().has_responses())
+    known.sources = SourceLoader(c, files).use_of(*known.steps * c.train.batch_size);
+}
+
+/// Where the data are.
+std::string named(const DataConfig& data) {
+  return data.sources.empty() ? "data.train = " + data.train : std::string("data.sources");
 }
 
 }  // namespace
@@ -76,20 +101,22 @@ KnownConfig known_config(const std::string& path, const std::vector<std::string>
         "no [model] is described and no train.init named: the model is the default one");
   if (c.train.epochs == 0) known.steps = last_step(c.train, 0);
   const bool complete = c.model.vocab_size > 0 && known.steps;
-  if (complete) return known;
-  if (std::filesystem::exists(c.data.train)) {
-    const TokenFile data(c.data.train);
-    if (c.model.vocab_size == 0) c.model.vocab_size = data.vocab_size();
-    known.steps = last_step(c.train, samples_of(data, c.data.sequence_length));
+  if (all_exist(c.data)) {
+    try {
+      add_data(known);
+    } catch (const Error& e) {
+      if (!complete) throw;
+      known.assumed.push_back(str("nothing of the data: ", e.what()));
+    }
     return known;
   }
+  if (complete) return known;
   if (!known.steps)
     known.assumed.push_back(str("no number of steps: train.epochs = ", c.train.epochs,
-                                " are passes over data.train = ", c.data.train,
-                                ", which is not there yet"));
+                                " are passes over ", named(c.data), ", which is not there yet"));
   if (c.model.vocab_size > 0) return known;
   c.model.vocab_size = kAssumedVocabulary;
-  known.assumed.push_back(str("the vocabulary is that of data.train = ", c.data.train,
+  known.assumed.push_back(str("the vocabulary is that of ", named(c.data),
                               ", which is not there yet: ", with_commas(kAssumedVocabulary),
                               " ids (or --set model.vocab_size=...)"));
   return known;

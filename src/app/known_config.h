@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "data/source_loader.h"
 
 namespace lacuna {
 
@@ -13,6 +14,7 @@ struct KnownConfig {
   Config config;
   std::optional<std::int64_t> steps;  // of the run; none where train.epochs needs missing data
   std::vector<std::string> assumed;   // where it leaves something to files that are missing
+  std::vector<SourceLoader::Use> sources = {};  // of the run, where the data are there
 };
 
 /// The model is the configuration's, or that of train.init where it describes none; the vocabulary

@@ -14,6 +14,7 @@
 #include "app/plan_machine.h"
 #include "app/plan_sweep.h"
 #include "core/check.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "training/run_plan.h"
 
@@ -83,7 +84,7 @@ void print_checkpoints(const RunPlan& plan, const Config& config, const StepTime
 }
 
 void print_json(const std::string& path, const RunPlan& plan, const Config& config,
-                const Machine& m) {
+                const Machine& m, const std::vector<SourceLoader::Use>& sources) {
   const StepTime time = step_time(plan, m);
   nlohmann::ordered_json json = {{"config", path},        {"parameters", plan.parameters},
                                  {"ranks", m.ranks},      {"data", plan.data},
@@ -105,7 +106,12 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
                         {"best_interval_seconds", cost.interval},
                         {"best_interval_steps", advised_steps(cost, time)},
                         {"lost_share", cost.lost_share}};
-  std::printf("%s\n", json.dump().c_str());
+  for (const SourceLoader::Use& use : sources)
+    json["sources"].push_back({{"path", use.path},
+                               {"tokens", use.tokens},
+                               {"samples", use.samples},
+                               {"epochs", use.epochs}});
+  std::printf("%s\n", json_text(json).c_str());
 }
 
 void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m, bool chosen) {
@@ -125,6 +131,24 @@ void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m,
                 human_bytes(plan.memory.host * std::min(m.ranks, m.per_node)).c_str());
 }
 
+void print_sources(const KnownConfig& known) {
+  if (known.sources.empty()) return;
+  const TrainConfig& train = known.config.train;
+  std::printf("data of %s\n", counted(*known.steps, "step").c_str());
+  const double samples = double(*known.steps) * double(train.batch_size);
+  for (const SourceLoader::Use& use : known.sources) {
+    std::printf("  %s: %s, %.3g %% of what is learned, %.3g passes", printable(use.path).c_str(),
+                counted(use.tokens, "token").c_str(), 100 * double(use.samples) / samples,
+                use.epochs);
+    if (use.max_epochs > 0 && use.epochs > use.max_epochs)
+      std::printf(", more than its max_epochs = %g", use.max_epochs);
+    else if (use.epochs > most_useful_epochs(train.objective))
+      std::printf("; beyond %g repeated text is of little use to %s",
+                  most_useful_epochs(train.objective), word_of(train.objective));
+    std::printf("\n");
+  }
+}
+
 void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
   if (plan.memory.total() <= m.memory) return;
   const auto change = change_that_fits(config, m.ranks, m.memory);
@@ -141,7 +165,7 @@ void plan(const std::string& path, const PlanOptions& options) {
   const RunPlan plan = plan_run(known.config, machine.ranks);
   if (options.json) {
     check_fits(plan, known.config, machine);
-    return print_json(path, plan, known.config, machine);
+    return print_json(path, plan, known.config, machine, known.sources);
   }
   print_text(plan, known, machine, !options.ranks);
   check_fits(plan, known.config, machine);
@@ -151,6 +175,7 @@ void plan(const std::string& path, const PlanOptions& options) {
   }
   const StepTime time = step_time(plan, machine);
   print_time(time, known.config, known.steps, machine);
+  print_sources(known);
   if (machine.ranks > 1) print_checkpoints(plan, known.config, time, machine);
 }
 

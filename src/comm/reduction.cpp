@@ -92,7 +92,10 @@ void reduce_in_order(void* out, std::span<const void* const> parts, std::int64_t
       return reduce<std::int64_t>(out, parts, count, operation);
     case DType::u8:
       return reduce<std::uint8_t>(out, parts, count, operation);
+    case DType::u16:
+      break;
   }
+  fail(str("elements of type ", dtype, " are not reduced"));
 }
 
 }  // namespace lacuna

@@ -83,6 +83,11 @@ template <>
 struct EnumWords<PadLoss> {
   static constexpr const char* words[] = {"eos", "none"};
 };
+enum class Documents : std::uint8_t { joined, separate };
+template <>
+struct EnumWords<Documents> {
+  static constexpr const char* words[] = {"joined", "separate"};
+};
 template <class E>
 const char* word_of(E e) {
   return EnumWords<E>::words[int(e)];
@@ -209,18 +214,61 @@ struct ModelConfig {
   std::int64_t head_width() const { return head_dim ? head_dim : hidden_size / num_heads; }
 };
 
+/// One of several corpora that a run learns from; [[data.sources]] in TOML.
+struct DataSource {
+  std::string path;
+  double weight = 1;
+  double max_epochs = 0;
+
+  bool operator==(const DataSource&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.path, "path", "as data.train");
+    visit(c.weight, "weight", "share of the tokens, relative to the other sources; 0: none yet");
+    visit(c.max_epochs, "max_epochs", "passes over it that the run may not exceed; 0: any number");
+  }
+};
+
+/// Weights that the sources have from a step on; [[data.stages]] in TOML.
+struct DataStage {
+  std::int64_t from_step = 0;
+  std::vector<double> weights;
+
+  bool operator==(const DataStage&) const = default;
+  template <class Self, class Visitor>
+  static void fields(Self& c, Visitor&& visit) {
+    visit(c.from_step, "from_step", "steps done before the first with these weights");
+    visit(c.weights, "weights", "of the sources, in their order");
+  }
+};
+
 struct DataConfig {
-  std::string train = "data/train.h5";
+  static constexpr const char* kDefaultTrain = "data/train.h5";
+
+  std::string train = kDefaultTrain;
   std::string validation;
   std::int64_t sequence_length = 256;
+  Documents documents = Documents::joined;
+  std::vector<DataSource> sources = {};
+  std::vector<DataStage> stages = {};
 
   bool operator==(const DataConfig&) const = default;
   template <class Self, class Visitor>
   static void fields(Self& c, Visitor&& visit) {
-    visit(c.train, "train", "token file to learn from (lacuna prepare)");
-    visit(c.validation, "validation", "token file to validate on; empty: no validation");
+    visit(c.train, "train",
+          "what to learn from: a token file or a folder of them (lacuna prepare), or Megatron's "
+          ".bin/.idx");
+    visit(c.validation, "validation", "the same, to validate on; empty: no validation");
     visit(c.sequence_length, "sequence_length",
           "tokens per sequence T, at most model.max_seq_length");
+    visit(c.documents, "documents",
+          "joined (attention crosses the bounds of documents) or separate (a document in a "
+          "sequence attends to itself alone, at positions from 0)");
+    visit(c.sources, "sources",
+          "several instead of train, each { path, weight, max_epochs }: weight is the share of "
+          "tokens, max_epochs the most passes over it (0: any number)");
+    visit(c.stages, "stages",
+          "other weights of the sources from a step on, each { from_step, weights }");
   }
 };
 
@@ -271,7 +319,7 @@ struct TrainConfig {
     visit(c.output, "output", "folder of the run: config, metrics, checkpoints");
     visit(c.init, "init", "checkpoint to start the weights from; empty: random");
     visit(c.steps, "steps", "optimizer updates in all; -1: those of epochs, or 1000 without");
-    visit(c.epochs, "epochs", "passes over data.train, instead of steps; 0: steps decides");
+    visit(c.epochs, "epochs", "passes over the training data, instead of steps; 0: steps decides");
     visit(c.batch_size, "batch_size",
           "sequences per step, over all ranks; a multiple of micro_batch_size");
     visit(c.micro_batch_size, "micro_batch_size", "sequences per forward pass, per rank");

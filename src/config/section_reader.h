@@ -91,6 +91,24 @@ class Assign {
     wrong(words_of<E>());
   }
 
+  /// An element of a list of tables: what it does not name keeps its default.
+  template <Record T>
+  void operator()(T& record) const {
+    const toml::table* entries = node_.as_table();
+    if (!entries) wrong("a table such as " + toml_value(T{}));
+    for (const auto& [entry, value] : in_file_order(*entries)) {
+      bool found = false;
+      T::fields(record, [&, &e = *entry, &v = *value](auto& field, const char* name, const char*) {
+        if (e.str() != name) return;
+        found = true;
+        Assign(v, where_, key_ + '.' + name, origin_)(field);
+      });
+      if (!found)
+        fail_usage(str(where_, key_, ": unknown key '", std::string(entry->str()), "'; known are ",
+                       comma_list(keys_of<T>())));
+    }
+  }
+
   template <class T>
   void operator()(std::vector<T>& field) const {
     if constexpr (std::is_same_v<T, std::string>)
@@ -119,7 +137,10 @@ class Assign {
   static std::string kind_of_elements(const std::vector<std::string>&) { return "strings"; }
   template <class E>
   static std::string kind_of_elements(const std::vector<E>&) {
-    return words_of<E>();
+    if constexpr (Record<E>)
+      return "tables such as " + toml_value(E{});
+    else
+      return words_of<E>();
   }
 
   const toml::node& node_;
@@ -236,6 +257,7 @@ std::string override_value(const T&, const std::string& value, const std::string
 template <class T>
 std::string override_value(const std::vector<T>&, const std::string& value,
                            const std::string& where) {
+  if constexpr (Record<T>) return value.starts_with('[') ? value : "[" + value + "]";
   std::string list;
   for (const std::string& element : list_elements(value, where))
     list += (list.empty() ? "" : ", ") + override_value(T{}, element, where);

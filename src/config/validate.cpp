@@ -4,6 +4,7 @@
 #include <limits>
 #include <string_view>
 
+#include "config/validate_data.h"
 #include "config/words.h"
 #include "core/check.h"
 
@@ -381,7 +382,12 @@ void validate(const ModelConfig& c) {
 void validate(const Config& c) {
   validate(c.model);
   const Rules data("data");
-  data.not_empty("train", c.data.train);
+  if (c.data.sources.empty()) data.not_empty("train", c.data.train);
+  validate_sources(c.data);
+  if (c.data.documents == Documents::separate && c.train.objective == Objective::block_diffusion)
+    data.broken("documents", c.data.documents,
+                "is for masked_diffusion and autoregressive: blocks of block_diffusion would cross "
+                "the bounds of documents");
   // The autoregressive objective predicts the next token, so needs two.
   data.between("sequence_length", c.data.sequence_length,
                c.train.objective == Objective::autoregressive ? 2 : 1);

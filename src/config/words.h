@@ -23,6 +23,15 @@ inline std::string toml_value(const std::string& value) { return toml_string(val
 template <class E>
 requires std::is_enum_v<E> std::string toml_value(E value) { return toml_string(word_of(value)); }
 
+/// An element of a list that has fields of its own.
+template <class T>
+concept Record = requires(T& record) {
+  T::fields(record, [](auto&, const char*, const char*) {});
+};
+/// "{ path = "a", weight = 1.0 }".
+template <Record T>
+std::string toml_value(const T& record);
+
 /// "[1, 2]", of whatever a field may be a list of.
 template <class T>
 std::string toml_value(const std::vector<T>& list) {
@@ -34,6 +43,15 @@ std::string toml_value(const std::vector<T>& list) {
 inline std::string toml_value(const Texts& texts) {
   return texts.all.size() > 1 ? toml_value(texts.all)
                               : toml_string(texts.all.empty() ? "" : texts.all[0]);
+}
+
+template <Record T>
+std::string toml_value(const T& record) {
+  std::string text;
+  T::fields(record, [&](const auto& value, const char* key, const char*) {
+    text += (text.empty() ? "{ " : ", ") + std::string(key) + " = " + toml_value(value);
+  });
+  return text + " }";
 }
 
 /// "mpi or nccl".

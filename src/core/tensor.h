@@ -8,7 +8,8 @@
 
 namespace lacuna {
 
-enum class DType : std::uint8_t { f32, f64, bf16, f16, i32, i64, u8 };
+/// u16 is a form of token ids on disk; nothing computes with it.
+enum class DType : std::uint8_t { f32, f64, bf16, f16, i32, i64, u8, u16 };
 enum class Place : std::uint8_t { host, device };
 
 /// bfloat16 bits; converted with to_float and to_bf16 (core/half.h).
@@ -50,15 +51,19 @@ template <>
 struct DTypeOf<std::uint8_t> {
   static constexpr DType value = DType::u8;
 };
+template <>
+struct DTypeOf<std::uint16_t> {
+  static constexpr DType value = DType::u16;
+};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 
 constexpr const char* name_of(DType t) {
-  constexpr const char* names[] = {"f32", "f64", "bf16", "f16", "i32", "i64", "u8"};
+  constexpr const char* names[] = {"f32", "f64", "bf16", "f16", "i32", "i64", "u8", "u16"};
   return names[int(t)];
 }
 constexpr std::int64_t size_of(DType t) {
-  constexpr int sizes[] = {4, 8, 2, 2, 4, 8, 1};
+  constexpr int sizes[] = {4, 8, 2, 2, 4, 8, 1, 2};
   return sizes[int(t)];
 }
 

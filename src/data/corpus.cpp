@@ -26,6 +26,7 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 CorpusFormat corpus_format(const std::string& word) {
   if (word == "text") return CorpusFormat::text;
   if (word == "jsonl") return CorpusFormat::jsonl;
+  if (word == "megatron") return CorpusFormat::megatron;
   CHECK(word == "parquet", "a corpus has no format '", word, "'");
   return CorpusFormat::parquet;
 }
@@ -100,6 +101,7 @@ bool CorpusReader::next(CorpusPiece& piece) {
     case CorpusFormat::jsonl:
       return next_record(piece);
     case CorpusFormat::parquet:
+    case CorpusFormat::megatron:
       break;
   }
   return next_row(piece);

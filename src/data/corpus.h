@@ -14,8 +14,9 @@
 namespace lacuna {
 
 enum class CorpusFormat : std::uint8_t {
-  text,     // each file is one document
-  parquet,  // each row is a document, the text in one of its columns
+  text,      // each file is one document
+  megatron,  // datasets of ids, which CorpusReader does not read (data/prepare_tokens.h)
+  parquet,   // each row is a document, the text in one of its columns
   jsonl,  // each line is a JSON object, one field of which is the document; or each element of the
           // array that the file is
 };

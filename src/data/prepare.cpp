@@ -14,6 +14,7 @@
 #include "data/jsonl.h"
 #include "data/permutation.h"
 #include "data/prepare_detail.h"
+#include "data/prepare_tokens.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -90,6 +91,7 @@ class Preparation {
  private:
   void cut_one_document() {
     if (options_.format != CorpusFormat::text || options_.inputs.size() != 1) return;
+    if (options_.input >= 0) return;
     const std::int64_t bytes = reader_.text_bytes(0);
     CHECK(bytes >= 0, options_.inputs[0],
           ": the validation parts of a single document are spread over its length, which a pipe "
@@ -146,8 +148,10 @@ class Preparation {
       ++result_.empty_documents;
       return;
     }
-    const bool to_validation = one_document_ ? document_ % 2 == 1 : split_.validation(document_);
-    TokenFileWriter& file = to_validation ? *files_->validation() : files_->train();
+    const bool to_validation = one_document_         ? document_ % 2 == 1
+                               : options_.input >= 0 ? held_out(options_, document_)
+                                                     : split_.validation(document_);
+    DocumentWriter& file = files_->of(to_validation);
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     file.append(work.tokens);
     part.bytes += work.bytes;
@@ -175,17 +179,7 @@ class Preparation {
   }
 
   void finish() {
-    CHECK(document_ > 0, options_.inputs[0],
-          options_.inputs.size() > 1 ? " and the other inputs" : "", ": hold no text");
-    if (TokenFileWriter* validation = files_->validation()) {
-      constexpr const char* advice =
-          "; choose another --validation-fraction or --seed, or prepare the two parts separately";
-      CHECK(validation->documents() > 0, options_.validation, ": would be empty: none of ",
-            counted(document_, "document"), " was drawn at a fraction of ",
-            options_.validation_fraction, advice);
-      CHECK(files_->train().documents() > 0, options_.output, ": would be empty: each of ",
-            counted(document_, "document"), " was drawn for validation", advice);
-    }
+    files_->check_not_empty(options_, document_);
     files_->commit(result_.train, result_.validation);
     result_.malformed = malformed_.count();
     malformed_.warn();
@@ -211,6 +205,7 @@ class Preparation {
 
 PrepareResult prepare(const PrepareOptions& options) {
   check_prepare_options(options);
+  if (options.format == CorpusFormat::megatron) return prepare_tokens(options);
   return Preparation(options).run();
 }
 

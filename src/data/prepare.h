@@ -18,13 +18,19 @@ struct PrepareOptions {
   double validation_fraction = 0.05;  // of the documents
   std::int64_t validation_parts = 0;  // of a single text; 0: as many as have 4 KiB, at most 64
   std::uint64_t seed = 1;             // which documents these are
-  std::int64_t max_malformed = 0;     // JSONL: malformed records left out, before one is an Error
-  int threads = 0;                    // 0: every core the process may use
+  std::int64_t row_length = 0;        // tokens of a row (DocumentWriter); 0: no rows
+  // Of one of the inputs that prepare_shards() makes token files of: its number among them, so that
+  // each draws other documents; no document is a file, too. -1: these are all inputs.
+  std::int64_t input = -1;
+  std::string prepared_from;       // kept in the token files (TokenFileInfo)
+  std::int64_t max_malformed = 0;  // JSONL: malformed records left out, before one is an Error
+  int threads = 0;                 // 0: every core the process may use
 };
 
 /// What went into one token file.
 struct PreparedPart {
   std::int64_t documents = 0, tokens = 0, bytes = 0;  // bytes of text
+  std::int64_t rows = 0;
 };
 struct PrepareResult {
   PreparedPart train, validation;

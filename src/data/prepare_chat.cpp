@@ -127,7 +127,7 @@ class ChatPreparation {
         files_->validation() &&
         held_out(result_.dialogues, options_.validation_fraction, options_.seed);
     ++result_.dialogues;
-    TokenFileWriter& file = to_validation ? *files_->validation() : files_->train();
+    DocumentWriter& file = files_->of(to_validation);
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     for (const Example& example : work.examples) {
       file.append(example.prompt, false);
@@ -156,7 +156,7 @@ class ChatPreparation {
   }
 
   void finish() {
-    if (TokenFileWriter* validation = files_->validation())
+    if (DocumentWriter* validation = files_->validation())
       CHECK(validation->documents() > 0, options_.validation, ": would be empty: no example of ",
             counted(result_.dialogues, "dialogue"), " was drawn at a fraction of ",
             options_.validation_fraction, "; choose another --validation-fraction or --seed");

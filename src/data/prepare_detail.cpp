@@ -1,5 +1,6 @@
 #include "data/prepare_detail.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -13,6 +14,14 @@ namespace lacuna {
 bool held_out(std::int64_t document, double fraction, std::uint64_t seed) {
   const CounterRng rng{seed, Purpose::data_order, kSplitStream + std::uint64_t(document)};
   return rng.uniform53(0) < fraction;
+}
+
+bool held_out(const PrepareOptions& options, std::int64_t document) {
+  // An input has fewer documents than these bits count.
+  constexpr int kDocumentBits = 40;
+  return !options.validation.empty() &&
+         held_out((std::max<std::int64_t>(0, options.input) << kDocumentBits) + document,
+                  options.validation_fraction, options.seed);
 }
 
 void check_prepare_options(const PrepareOptions& o) {
@@ -51,6 +60,8 @@ TokenFileInfo token_file_info(const Tokenizer& tokenizer, const PrepareOptions& 
                               const char* each) {
   TokenFileInfo info{tokenizer.vocab_size(), tokenizer.mask_token(), tokenizer.eos_token(),
                      tokenizer.json()};
+  info.row_length = options.row_length;
+  info.prepared_from = options.prepared_from;
   CHECK(info.eos_token >= 0, options.tokenizer, ": has no end token, which must follow ", each,
         "; add one such as <|endoftext|>");
   return info;
@@ -82,11 +93,26 @@ std::int64_t PreparedFiles::tokens() const {
   return train_->tokens() + (validation_ ? validation_->tokens() : 0);
 }
 
+void PreparedFiles::check_not_empty(const PrepareOptions& options, std::int64_t documents) {
+  if (options.input >= 0) return;
+  CHECK(documents > 0, options.inputs[0], options.inputs.size() > 1 ? " and the other inputs" : "",
+        ": hold no text");
+  if (!validation_) return;
+  constexpr const char* advice =
+      "; choose another --validation-fraction or --seed, or prepare the two parts separately";
+  CHECK(validation_->documents() > 0, options.validation, ": would be empty: none of ",
+        counted(documents, "document"), " was drawn at a fraction of ", options.validation_fraction,
+        advice);
+  CHECK(train_->documents() > 0, options.output, ": would be empty: each of ",
+        counted(documents, "document"), " was drawn for validation", advice);
+}
+
 void PreparedFiles::commit(PreparedPart& train, PreparedPart& validation) {
-  const auto finish = [](TokenFileWriter& file, PreparedPart& part) {
+  const auto finish = [](DocumentWriter& file, PreparedPart& part) {
     file.finish();
     part.tokens = file.tokens();
     part.documents = file.documents();
+    part.rows = file.rows();
   };
   if (validation_) finish(*validation_, validation);
   finish(*train_, train);

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "data/corpus.h"
+#include "data/document_writer.h"
 #include "data/prepare.h"
 #include "data/token_file.h"
 #include "tokenizer/tokenizer.h"
@@ -24,6 +25,9 @@ void check_prepare_options(const PrepareOptions& options);
 
 /// Whether JSONL document `document` (counted from 0) is drawn for validation.
 bool held_out(std::int64_t document, double fraction, std::uint64_t seed);
+/// The same by the options: none without a validation file, and of one of several inputs
+/// (PrepareOptions::input) others than of the next.
+bool held_out(const PrepareOptions& options, std::int64_t document);
 
 Tokenizer tokenizer_of(const PrepareOptions& options);
 /// What the tokenizer says of a token file. Error when it has no end token, which must follow
@@ -73,14 +77,18 @@ class PreparedFiles {
  public:
   PreparedFiles(const PrepareOptions& options, const TokenFileInfo& info);
 
-  TokenFileWriter& train() { return *train_; }
-  TokenFileWriter* validation() { return validation_ ? &*validation_ : nullptr; }
+  DocumentWriter& train() { return *train_; }
+  DocumentWriter* validation() { return validation_ ? &*validation_ : nullptr; }
+  DocumentWriter& of(bool to_validation) { return to_validation ? *validation_ : *train_; }
   std::int64_t tokens() const;
+  /// Error when one of `documents` documents went to neither or to one alone, but for one of
+  /// several inputs.
+  void check_not_empty(const PrepareOptions& options, std::int64_t documents);
   /// Both are whole on disk before either takes its name.
   void commit(PreparedPart& train, PreparedPart& validation);
 
  private:
-  std::optional<TokenFileWriter> train_, validation_;
+  std::optional<DocumentWriter> train_, validation_;
 };
 
 }  // namespace lacuna

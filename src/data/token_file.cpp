@@ -1,173 +1,89 @@
 #include "data/token_file.h"
 
 #include <algorithm>
-#include <limits>
+#include <functional>
 #include <utility>
 
-#include "core/atomic_file.h"
 #include "core/check.h"
-#include "core/tensor_of.h"
+#include "core/input_file.h"
+#include "data/megatron_tokens.h"
 #include "data/sha256.h"
-#include "formats/hdf5.h"
+#include "data/token_manifest.h"
+#include "data/token_storage.h"
 
 namespace lacuna {
 namespace {
 
-constexpr const char* kFormat = "lacuna-tokens";
-constexpr std::int64_t kVersion = 1;
-// Above this many bytes of tokens, opening a file does not read them all to check them.
+// Above this many bytes, opening files does not read them all to check them.
 constexpr std::int64_t kVerifyOnOpen = std::int64_t{1} << 30;
-// Tokens are handed to HDF5 in pieces of at least this many, or at the end.
-constexpr std::size_t kWriteTokens = std::size_t{1} << 20;
-// Offsets are few; they are kept until this many are due.
-constexpr std::size_t kWriteOffsets = std::size_t{1} << 16;
 
-void check_info(const TokenFileInfo& info, const std::string& path) {
-  CHECK(info.vocab_size > 0 && info.vocab_size <= std::numeric_limits<std::int32_t>::max(), path,
-        ": a vocabulary of ", info.vocab_size, " ids");
-  for (const std::int64_t special : {info.mask_token, info.eos_token})
-    CHECK(special >= -1 && special < info.vocab_size, path, ": special token ", special,
-          " lies outside the vocabulary of ", info.vocab_size);
+std::vector<std::unique_ptr<TokenStorage>> open_shards(const std::filesystem::path& path,
+                                                       std::int64_t& unread) {
+  const TokenManifest manifest = parse_manifest(read_file(path), path.string());
+  std::vector<std::unique_ptr<TokenStorage>> all;
+  for (const TokenManifest::Shard& shard : manifest.shards) {
+    if (shard.file.empty()) continue;
+    all.push_back(open_hdf5_tokens(path.parent_path() / shard.file, unread));
+    TokenStorage& part = *all.back();
+    CHECK(part.tokens == shard.tokens && part.documents == shard.documents, part.name, ": has ",
+          part.tokens, " tokens in ", part.documents, " documents, where ", path.string(), " says ",
+          shard.tokens, " in ", shard.documents);
+    CHECK(sha256(part.info.tokenizer_json) == manifest.tokenizer_sha256, part.name,
+          ": was made with another tokenizer than ", path.string(), " says");
+    const TokenStorage& first = *all.front();
+    CHECK(part.info.responses == first.info.responses &&
+              part.info.row_length == first.info.row_length,
+          part.name, ": was prepared in another way than ", first.name);
+    if (all.size() > 1) part.info.tokenizer_json = {};  // the first one's
+  }
+  return all;
 }
 
 }  // namespace
 
-struct TokenFileWriter::State {
-  explicit State(std::filesystem::path path) : atomic(path), name(path.string()) {}
-
-  AtomicFile atomic;  // first, so that HDF5 has let go of the partial file when it is removed
-  std::string name;
-  std::unique_ptr<h5::FileWriter> file;
-  std::int64_t vocab_size = 0;
-  bool responses = false;
-  std::vector<std::int32_t> tokens;  // not yet given to HDF5
-  std::vector<std::uint8_t> response;
-  std::vector<std::int64_t> offsets;  // likewise
-  std::int64_t token_count = 0, document_count = 0, document_start = 0;
-
-  void flush_tokens() {
-    if (tokens.empty()) return;
-    file->append("/tokens", tensor_of(tokens));
-    if (responses) file->append("/response", tensor_of(response));
-    tokens.clear();
-    response.clear();
-  }
-  void flush_offsets() {
-    if (offsets.empty()) return;
-    file->append("/offsets", tensor_of(offsets));
-    offsets.clear();
-  }
-};
-
-TokenFileWriter::TokenFileWriter(std::filesystem::path path, TokenFileInfo info)
-    : state_(std::make_unique<State>(std::move(path))) {
-  State& s = *state_;
-  check_info(info, s.name);
-  s.vocab_size = info.vocab_size;
-  s.responses = info.responses;
-  s.file = std::make_unique<h5::FileWriter>(s.atomic.partial());
-  s.file->set_attribute("format", kFormat);
-  s.file->set_attribute("version", kVersion);
-  s.file->set_attribute("vocab_size", info.vocab_size);
-  s.file->set_attribute("mask_token", info.mask_token);
-  s.file->set_attribute("eos_token", info.eos_token);
-  if (info.pairs) s.file->set_attribute("pairs", std::int64_t{1});
-  s.file->set_attribute("tokenizer", info.tokenizer_json);
-  s.file->set_attribute("tokenizer_sha256", sha256(info.tokenizer_json));
-  s.file->create("/tokens", Shape{0}, DType::i32, true);
-  if (s.responses) s.file->create("/response", Shape{0}, DType::u8, true);
-  s.file->create("/offsets", Shape{0}, DType::i64, true);
-  s.tokens.reserve(kWriteTokens);
-  s.offsets.push_back(0);
-}
-
-TokenFileWriter::~TokenFileWriter() = default;
-
-std::int64_t TokenFileWriter::tokens() const { return state_->token_count; }
-std::int64_t TokenFileWriter::documents() const { return state_->document_count; }
-
-void TokenFileWriter::append(std::span<const std::int32_t> tokens, bool response) {
-  State& s = *state_;
-  for (const std::int32_t id : tokens)
-    CHECK(id >= 0 && id < s.vocab_size, s.name, ": token ", id, " lies outside the vocabulary of ",
-          s.vocab_size);
-  s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
-  if (s.responses) s.response.insert(s.response.end(), tokens.size(), std::uint8_t(response));
-  s.token_count += std::int64_t(tokens.size());
-  if (s.tokens.size() >= kWriteTokens) s.flush_tokens();
-}
-
-void TokenFileWriter::end_document() {
-  State& s = *state_;
-  s.offsets.push_back(s.token_count);
-  s.document_start = s.token_count;
-  ++s.document_count;
-  if (s.offsets.size() >= kWriteOffsets) s.flush_offsets();
-}
-
-void TokenFileWriter::finish() {
-  State& s = *state_;
-  CHECK(s.document_count > 0, s.name, ": would hold no document");
-  CHECK(s.document_start == s.token_count, s.name, ": its last document is not complete");
-  s.flush_tokens();
-  s.flush_offsets();
-  s.file->close();
-}
-
-void TokenFileWriter::commit() { state_->atomic.commit(); }
-
 struct TokenFile::State {
   std::string name;
-  std::unique_ptr<h5::File> file;
+  std::vector<std::unique_ptr<TokenStorage>> parts;
+  // [parts + 1]: where each part's begin among all.
+  std::vector<std::int64_t> tokens{0}, documents{0}, rows{0};
   TokenFileInfo info;
-  std::vector<std::int64_t> offsets;
-  std::int64_t tokens = 0;
+
+  /// Of the part in which item `i` lies, by one of the three above; the last one's end is its own.
+  static std::size_t part_of(const std::vector<std::int64_t>& starts, std::int64_t i) {
+    const auto after = std::upper_bound(starts.begin(), starts.end() - 1, i);
+    return std::size_t(after - starts.begin()) - 1;
+  }
+  /// Calls use(part, first, n) for the runs of tokens [first, first + count) within parts.
+  template <class Use>
+  void for_each_part(std::int64_t first, std::int64_t count, Use&& use) const {
+    for (std::size_t part = part_of(tokens, first); count > 0; ++part) {
+      const std::int64_t n = std::min(count, tokens[part + 1] - first);
+      use(*parts[part], first - tokens[part], n);
+      first += n;
+      count -= n;
+    }
+  }
 };
 
-TokenFile::TokenFile(const std::filesystem::path& path) : state_(std::make_unique<State>()) {
+TokenFile::TokenFile(const std::filesystem::path& path, std::int64_t vocab_size)
+    : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.name = path.string();
-  s.file = std::make_unique<h5::File>(h5::File::open(path));
-  h5::File& file = *s.file;
-  CHECK(file.has_attribute("format") && file.string_attribute("format") == kFormat, s.name,
-        ": is not a token file (made by lacuna prepare)");
-  const std::int64_t version = file.int_attribute("version");
-  CHECK(version == kVersion, s.name, ": is a token file of version ", version,
-        "; this program reads version ", kVersion);
-  s.info = {file.int_attribute("vocab_size"),
-            file.int_attribute("mask_token"),
-            file.int_attribute("eos_token"),
-            file.string_attribute("tokenizer"),
-            file.exists("/response"),
-            file.has_attribute("pairs") && file.int_attribute("pairs") != 0};
-  check_info(s.info, s.name);
-  CHECK(sha256(s.info.tokenizer_json) == file.string_attribute("tokenizer_sha256"), s.name,
-        ": damaged: the tokenizer in it does not match its SHA-256");
-
-  for (const char* dataset : {"/tokens", "/offsets"}) {
-    CHECK(file.exists(dataset), s.name, ": has no ", dataset);
-    CHECK(file.shape(dataset).rank == 1, s.name, ": ", dataset, " has shape ", file.shape(dataset),
-          ", not one extent");
+  std::int64_t unread = kVerifyOnOpen;
+  if (const auto index = megatron_index(path)) {
+    s.parts.push_back(open_megatron_tokens(*index, unread));
+    s.parts.front()->info.vocab_size = vocab_size;
+  } else if (const std::filesystem::path manifest = manifest_of(path); !manifest.empty()) {
+    s.parts = open_shards(manifest, unread);
+  } else {
+    s.parts.push_back(open_hdf5_tokens(path, unread));
   }
-  CHECK(file.dtype("/tokens") == DType::i32 && file.dtype("/offsets") == DType::i64, s.name,
-        ": /tokens must be i32 and /offsets i64");
-  s.tokens = file.shape("/tokens")[0];
-  const std::int64_t n = file.shape("/offsets")[0];
-  CHECK(n >= 1, s.name, ": /offsets is empty");
-  s.offsets.resize(std::size_t(n));
-  file.read("/offsets", Tensor(s.offsets.data(), Shape{n}));
-  CHECK(s.offsets.front() == 0 && s.offsets.back() == s.tokens, s.name, ": /offsets runs from ",
-        s.offsets.front(), " to ", s.offsets.back(), ", not from 0 to the ", s.tokens, " tokens");
-  const auto drop = std::adjacent_find(s.offsets.begin(), s.offsets.end(), std::greater<>());
-  CHECK(drop == s.offsets.end(), s.name, ": /offsets falls from ", *drop, " to ", *(drop + 1),
-        " at document ", drop - s.offsets.begin());
-  const bool small = s.tokens <= kVerifyOnOpen / std::int64_t(sizeof(std::int32_t));
-  if (small) file.verify("/tokens");
-  if (!s.info.responses) return;
-  CHECK(file.dtype("/response") == DType::u8 && file.shape("/response") == Shape{s.tokens}, s.name,
-        ": /response is ", file.dtype("/response"), ' ', file.shape("/response"),
-        "; it must be u8 of the ", s.tokens, " tokens");
-  if (small) file.verify("/response");
+  for (const auto& part : s.parts) {
+    s.tokens.push_back(s.tokens.back() + part->tokens);
+    s.documents.push_back(s.documents.back() + part->documents);
+    s.rows.push_back(s.rows.back() + part->rows);
+  }
+  s.info = s.parts.front()->info;
 }
 
 TokenFile::~TokenFile() = default;
@@ -175,53 +91,90 @@ TokenFile::TokenFile(TokenFile&&) noexcept = default;
 TokenFile& TokenFile::operator=(TokenFile&&) noexcept = default;
 
 const std::string& TokenFile::path() const { return state_->name; }
-std::int64_t TokenFile::tokens() const { return state_->tokens; }
-std::int64_t TokenFile::documents() const { return std::int64_t(state_->offsets.size()) - 1; }
+std::int64_t TokenFile::tokens() const { return state_->tokens.back(); }
+std::int64_t TokenFile::documents() const { return state_->documents.back(); }
 std::int64_t TokenFile::vocab_size() const { return state_->info.vocab_size; }
 std::int64_t TokenFile::mask_token() const { return state_->info.mask_token; }
 std::int64_t TokenFile::eos_token() const { return state_->info.eos_token; }
 const std::string& TokenFile::tokenizer_json() const { return state_->info.tokenizer_json; }
-
 bool TokenFile::has_responses() const { return state_->info.responses; }
 bool TokenFile::has_pairs() const { return state_->info.pairs; }
+std::int64_t TokenFile::row_length() const { return state_->info.row_length; }
+std::int64_t TokenFile::rows() const { return state_->rows.back(); }
+const std::string& TokenFile::prepared_from() const { return state_->info.prepared_from; }
+
+std::vector<std::string> TokenFile::files() const {
+  std::vector<std::string> names;
+  for (const auto& part : state_->parts) names.push_back(part->name);
+  return names;
+}
 
 std::int64_t TokenFile::offset(std::int64_t i) const {
   const State& s = *state_;
   CHECK(i >= 0 && i <= documents(), s.name, ": has no document ", i, "; it holds ", documents());
-  return s.offsets[std::size_t(i)];
+  const std::size_t part = State::part_of(s.documents, i);
+  return s.tokens[part] + s.parts[part]->offset(i - s.documents[part]);
+}
+
+std::int64_t TokenFile::row(std::int64_t i) const {
+  const State& s = *state_;
+  CHECK(i >= 0 && i <= rows() && rows() > 0, s.name, ": has no row ", i, "; it holds ", rows());
+  const std::size_t part = State::part_of(s.rows, i);
+  return s.tokens[part] + s.parts[part]->row(i - s.rows[part]);
+}
+
+std::int64_t TokenFile::document_of(std::int64_t token) const {
+  const State& s = *state_;
+  CHECK(token >= 0 && token < tokens(), s.name, ": has no token ", token, "; it holds ", tokens());
+  const std::size_t part = State::part_of(s.tokens, token);
+  const TokenStorage& storage = *s.parts[part];
+  // The last document that begins at or before it; those without a token begin where the next does.
+  std::int64_t low = 0, high = storage.documents;
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (storage.offset(middle) <= token - s.tokens[part] ? low : high) = middle;
+  }
+  return s.documents[part] + low;
 }
 
 void TokenFile::read(std::int64_t first, std::span<std::int32_t> out) const {
   const State& s = *state_;
   const auto n = std::int64_t(out.size());
-  CHECK(first >= 0 && first <= s.tokens - n, s.name, ": tokens ", first, " to ", first + n,
-        " were asked for; it holds ", s.tokens);
-  if (n == 0) return;
-  s.file->read_rows("/tokens", first, Tensor(out.data(), Shape{n}));
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::int32_t id = out[std::size_t(i)];
-    CHECK(id >= 0 && id < s.info.vocab_size, s.name, ": token ", first + i, " is ", id,
-          ", not an id of its vocabulary of ", s.info.vocab_size);
-  }
+  CHECK(first >= 0 && first <= tokens() - n, s.name, ": tokens ", first, " to ", first + n,
+        " were asked for; it holds ", tokens());
+  s.for_each_part(first, n, [&](const TokenStorage& part, std::int64_t at, std::int64_t count) {
+    const std::span<std::int32_t> ids = out.first(std::size_t(count));
+    out = out.subspan(std::size_t(count));
+    part.read(at, ids);
+    const std::int64_t vocabulary = s.info.vocab_size;
+    if (vocabulary == 0) return;
+    std::uint32_t largest = 0;  // a negative id is larger than all
+    for (const std::int32_t id : ids) largest = std::max(largest, std::uint32_t(id));
+    if (std::int64_t(largest) < vocabulary) return;
+    for (std::int64_t i = 0; i < count; ++i)
+      CHECK(ids[std::size_t(i)] >= 0 && ids[std::size_t(i)] < vocabulary, part.name, ": token ",
+            at + i, " is ", ids[std::size_t(i)], ", not an id of its vocabulary of ", vocabulary);
+  });
 }
 
 void TokenFile::read_responses(std::int64_t first, std::span<std::uint8_t> out) const {
   const State& s = *state_;
   const auto n = std::int64_t(out.size());
   CHECK(s.info.responses, s.name, ": has no /response; prepare it with --format chat");
-  CHECK(first >= 0 && first <= s.tokens - n, s.name, ": responses ", first, " to ", first + n,
-        " were asked for; it holds ", s.tokens);
-  if (n == 0) return;
-  s.file->read_rows("/response", first, Tensor(out.data(), Shape{n}));
-  for (std::int64_t i = 0; i < n; ++i)
-    CHECK(out[std::size_t(i)] <= 1, s.name, ": /response of token ", first + i, " is ",
-          int(out[std::size_t(i)]), ", neither 0 nor 1");
+  CHECK(first >= 0 && first <= tokens() - n, s.name, ": responses ", first, " to ", first + n,
+        " were asked for; it holds ", tokens());
+  s.for_each_part(first, n, [&](const TokenStorage& part, std::int64_t at, std::int64_t count) {
+    const std::span<std::uint8_t> some = out.first(std::size_t(count));
+    out = out.subspan(std::size_t(count));
+    part.read_responses(at, some);
+    for (std::int64_t i = 0; i < count; ++i)
+      CHECK(some[std::size_t(i)] <= 1, part.name, ": /response of token ", at + i, " is ",
+            int(some[std::size_t(i)]), ", neither 0 nor 1");
+  });
 }
 
 void TokenFile::verify() const {
-  if (state_->info.responses) state_->file->verify("/response");
-  state_->file->verify("/offsets");
-  state_->file->verify("/tokens");
+  for (const auto& part : state_->parts) part->verify();
 }
 
 }  // namespace lacuna

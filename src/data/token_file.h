@@ -16,14 +16,19 @@ struct TokenFileInfo {
   std::string tokenizer_json;    // tokenizer.json itself, so that the file stands alone
   bool responses = false;        // whether /response says which tokens are to be predicted
   bool pairs = false;            // whether documents 2i and 2i + 1 are preferred and rejected ones
+  std::int64_t row_length = 0;   // of /rows, the most tokens of a row; 0: there are no rows
+  std::string prepared_from = {};  // what it was made of, JSON; for lacuna prepare alone
 };
 
 /// Writes an HDF5 token file, in order and in pieces of any size, so that a corpus need not fit in
-/// memory: /tokens i32 [M], /offsets i64 [documents + 1] (document i is tokens offsets[i] to
-/// offsets[i + 1], its end token included), and the attributes format, version, vocab_size,
-/// mask_token, eos_token, tokenizer and tokenizer_sha256. For fine-tuning also /response u8 [M], 1
-/// where a token is part of the reply; of preference pairs the attribute pairs, 1. The file appears
-/// under its name only when finish() and commit() are done; otherwise nothing is left.
+/// memory: /tokens [M], u16 where the vocabulary has at most 65,536 ids and i32 otherwise, /offsets
+/// i64 [documents + 1] (document i is tokens offsets[i] to offsets[i + 1], its end token included),
+/// and the attributes format, version, vocab_size, mask_token, eos_token, tokenizer and
+/// tokenizer_sha256. For fine-tuning also /response u8 [M], 1 where a token is part of the reply;
+/// of preference pairs the attribute pairs, 1. With rows, /rows i64 [R + 1] and the attribute
+/// row_length: row r is tokens rows[r] to rows[r + 1], whole documents or parts of them, at most
+/// row_length. The file appears under its name only when finish() and commit() are done; otherwise
+/// nothing is left.
 class TokenFileWriter {
  public:
   TokenFileWriter(std::filesystem::path path, TokenFileInfo info);
@@ -36,6 +41,8 @@ class TokenFileWriter {
   void append(std::span<const std::int32_t> tokens, bool response = false);
   /// The present document is complete.
   void end_document();
+  /// The present row is complete: of a file that was announced to have rows, after end_document().
+  void end_row();
   std::int64_t tokens() const;
   std::int64_t documents() const;
 
@@ -50,14 +57,18 @@ class TokenFileWriter {
   std::unique_ptr<State> state_;
 };
 
-/// A token file, open for reading. HDF5 is not safe for threads: one reader at a time.
+/// Tokens to learn from, open for reading: a token file; a folder of them with its manifest
+/// (data/token_manifest.h), end to end in its order; or a Megatron dataset
+/// (data/megatron_tokens.h). The files are mapped, so that they may be larger than memory and of
+/// any number, and may be read by several threads.
 class TokenFile {
  public:
-  /// Throws Error, naming the file, when it is missing, truncated, of another format or version,
+  /// `vocab_size`: of a Megatron dataset, which does not say. Throws Error, naming the file, when
+  /// it is missing, truncated, of another format or version, when it is not what its manifest says,
   /// when its offsets are not increasing from 0 to the number of tokens, or when a checksum does
-  /// not match. The checksum of the tokens costs a pass over them, so above 1 GiB of tokens it is
-  /// left to verify().
-  explicit TokenFile(const std::filesystem::path& path);
+  /// not match. Checksums and offsets cost a pass over the file, so above 1 GiB of them together
+  /// the rest is left to verify(), and to what read() and offset() notice.
+  explicit TokenFile(const std::filesystem::path& path, std::int64_t vocab_size = 0);
   ~TokenFile();
   TokenFile(TokenFile&&) noexcept;
   TokenFile& operator=(TokenFile&&) noexcept;
@@ -65,6 +76,7 @@ class TokenFile {
   const std::string& path() const;
   std::int64_t tokens() const;
   std::int64_t documents() const;
+  /// 0: unknown.
   std::int64_t vocab_size() const;
   std::int64_t mask_token() const;
   std::int64_t eos_token() const;
@@ -76,6 +88,17 @@ class TokenFile {
   bool has_pairs() const;
   /// Where document i begins; offset(documents()) is tokens().
   std::int64_t offset(std::int64_t i) const;
+  /// The document that token `token` belongs to.
+  std::int64_t document_of(std::int64_t token) const;
+  /// The most tokens of a row; 0 where there are no rows.
+  std::int64_t row_length() const;
+  std::int64_t rows() const;
+  /// Where row i begins; row(rows()) is tokens().
+  std::int64_t row(std::int64_t i) const;
+  /// The files behind it.
+  std::vector<std::string> files() const;
+  /// Of a single file, what it was made of (TokenFileInfo).
+  const std::string& prepared_from() const;
 
   /// Tokens [first, first + out.size()). Throws Error when they are not all there, or when one is
   /// not an id of the vocabulary (naming its position and value).

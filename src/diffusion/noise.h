@@ -52,7 +52,8 @@ struct NoiseOptions {
 struct LossBatch {
   std::int64_t sequences = 0, length = 0;  // B, T (the longest)
   std::int64_t views = 1;                  // of masked diffusion: each so many sequences in a row
-                                           // are noisy views of the same tokens
+                                           // are noisy views of the same tokens; their documents
+                                           // may be sequences of their own
   std::vector<std::int32_t> offsets;       // [B+1], or empty: all have T tokens
   std::int64_t shift = 0;                  // 0: a masked token itself; 1: the next. Of block
                                            // diffusion 0: BlockRows says where it is predicted
@@ -62,9 +63,9 @@ struct LossBatch {
   std::vector<std::int32_t> rows;          // [M], increasing; M may be 0
   std::vector<std::int32_t> targets;       // [M]
   std::vector<double> weights;             // [M]
+  std::vector<std::int64_t> samples;       // [B], global numbers; only with offsets
   // Of fine-tuning alone (diffusion/responses.h):
   std::vector<std::uint8_t> response;  // [N], 1 where a token belongs to a response
-  std::vector<std::int64_t> samples;   // [B], global numbers
   // Of block diffusion alone. The sequences above are noisy views, one after the other, of clean
   // texts; p is empty.
   struct CleanText {

@@ -9,6 +9,7 @@
 
 #include "core/philox.h"
 #include "diffusion/block_noise.h"
+#include "diffusion/separate_documents.h"
 
 namespace lacuna {
 namespace {
@@ -123,12 +124,17 @@ double validation_share(ObjectiveRunner& runner, const NoiseOptions& options,
     const std::int64_t n = std::min(micro_batch, first + count - at);
     const Tensor tokens(clean.data(), {n, set.length});
     set.read(at, n, tokens);
-    const LossBatch batch = noisy_batch(fixed, tokens, at, set.sequences,
-                                        std::span(ratios).subspan(std::size_t(at), std::size_t(n)));
+    LossBatch batch = noisy_batch(fixed, tokens, at, set.sequences,
+                                  std::span(ratios).subspan(std::size_t(at), std::size_t(n)));
+    if (set.documents) {
+      numbers = separate_documents(fixed, set.documents(at, n), at, batch);
+    } else {
+      numbers.resize(std::size_t(n));
+      std::iota(numbers.begin(), numbers.end(), 0);
+    }
     sum += runner.loss(batch);
     if (detail) {
-      numbers.resize(std::size_t(n));
-      std::iota(numbers.begin(), numbers.end(), at);
+      for (std::int64_t& number : numbers) number += at;
       detail->add(batch, runner.row_losses(), numbers);
     }
     at += n;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "core/row_documents.h"
 #include "diffusion/objective.h"
 
 namespace lacuna {
@@ -15,6 +16,8 @@ struct ValidationSet {
   std::int64_t sequences = 0, length = 0;  // n, T
   /// Sequences [first, first + count) into host i32 [count, T].
   std::function<void(std::int64_t first, std::int64_t count, Tensor tokens)> read;
+  /// Their documents, which are then sequences of their own; none: they are joined.
+  std::function<std::vector<RowDocuments>(std::int64_t first, std::int64_t count)> documents = {};
 };
 
 /// Of the masks of every validation. Any constant would do; changing it changes every curve.

@@ -20,9 +20,9 @@
 /// (formats/damage.h). Links and storage that lead out of the file, filters, virtual datasets
 /// and committed types are refused, object by object.
 ///
-/// Element types as stored (little-endian): f32, f64, i32, i64, u8 as HDF5's standard types; f16 as
-/// the IEEE half; bf16 as a 16-bit float type with 8 exponent bits, which h5py, h5dump and h5diff
-/// read as numbers (h5py as float32).
+/// Element types as stored (little-endian): f32, f64, i32, i64, u8, u16 as HDF5's standard types;
+/// f16 as the IEEE half; bf16 as a 16-bit float type with 8 exponent bits, which h5py, h5dump and
+/// h5diff read as numbers (h5py as float32).
 ///
 /// Damage is noticed by three means. HDF5's metadata carry checksums of their own (files are
 /// written in the 1.10 format for that). Every dataset has an integer attribute `crc32c`: the
@@ -36,6 +36,11 @@ using Attribute = std::variant<std::string, std::int64_t, double>;
 struct StoredDataset;
 struct StoredObject;
 class Contents;
+
+/// Bytes of a file.
+struct FilePiece {
+  std::uint64_t address, bytes;
+};
 
 /// A file to read. Its methods may be called from several threads.
 class File {
@@ -82,6 +87,9 @@ class File {
   /// has, from (row, col) on. As above, it cannot be checked.
   void read_box(const std::string& dataset, std::int64_t row, std::int64_t col,
                 const Tensor& out) const;
+  /// Where the elements of a dataset lie in the file, in row-major order; pieces that follow each
+  /// other are one. For readers that map the file.
+  std::vector<FilePiece> pieces(const std::string& dataset) const;
   /// Reads the dataset in pieces and compares its checksum.
   void verify(const std::string& dataset) const;
 

@@ -47,6 +47,8 @@ hid_t type_of(DType dtype) {
       return H5T_STD_I64LE;
     case DType::u8:
       return H5T_STD_U8LE;
+    case DType::u16:
+      return H5T_STD_U16LE;
   }
   fail("unknown dtype");
 }

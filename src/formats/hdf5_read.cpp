@@ -176,6 +176,19 @@ void File::read_box(const std::string& path, std::int64_t row, std::int64_t col,
   });
 }
 
+std::vector<FilePiece> File::pieces(const std::string& path) const {
+  const StoredDataset& d = dataset(path);
+  std::vector<FilePiece> all;
+  contents_->for_each_piece(d, {}, extents_of(d.shape),
+                            [&](std::uint64_t address, std::uint64_t bytes) {
+                              if (!all.empty() && all.back().address + all.back().bytes == address)
+                                all.back().bytes += bytes;
+                              else
+                                all.push_back({address, bytes});
+                            });
+  return all;
+}
+
 void File::verify(const std::string& path) const {
   const std::uint32_t stored = stored_checksum(path);
   const StoredDataset& d = dataset(path);

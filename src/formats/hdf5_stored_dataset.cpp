@@ -84,7 +84,7 @@ std::optional<StoredDataset> read_dataset(FileBytes& file, const std::vector<Mes
   } else if (space.rank > kMostRank) {
     dataset.problem = str("has ", space.rank, " extents; at most ", kMostRank, " are known here");
   } else if (!type.dtype || (type.big_endian && type.bytes > 1)) {
-    dataset.problem = "has an element type other than f32, f64, bf16, f16, i32, i64, u8";
+    dataset.problem = "has an element type other than f32, f64, bf16, f16, i32, i64, u8, u16";
   }
   if (!dataset.problem.empty()) return dataset;
   dataset.dtype = *type.dtype;

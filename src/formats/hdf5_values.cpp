@@ -19,6 +19,7 @@ Datatype read_integer(Cursor& cursor, std::uint32_t bits, std::uint64_t bytes) {
   type.is_signed = bits & 8;
   if (type.big_endian && bytes > 1) return type;
   if (bytes == 1 && !type.is_signed) type.dtype = DType::u8;
+  if (bytes == 2 && !type.is_signed) type.dtype = DType::u16;
   if (bytes == 4 && type.is_signed) type.dtype = DType::i32;
   if (bytes == 8 && type.is_signed) type.dtype = DType::i64;
   return type;

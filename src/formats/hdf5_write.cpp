@@ -24,6 +24,11 @@ Handle space_of(Shape shape, const std::string& what) {
   return {H5Screate_simple(shape.rank, sizes_of(shape).data(), nullptr), H5Sclose, what};
 }
 
+/// So that equal contents are equal files.
+void keep_no_times(hid_t properties, const std::string& what) {
+  check(H5Pset_obj_track_times(properties, false), what);
+}
+
 std::int64_t rows_of(Shape shape) { return shape.rank ? shape[0] : 1; }
 std::int64_t row_count(Shape shape) {  // elements of a row
   std::int64_t n = 1;
@@ -44,6 +49,7 @@ FileWriter::FileWriter(const std::filesystem::path& path) : name_(path.string())
   const Handle access = file_access();
   const Handle properties(H5Pcreate(H5P_FILE_CREATE), H5Pclose, name_);
   keep_links_in_header(properties, name_);
+  keep_no_times(properties, name_);
   errno = 0;
   id_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, properties, access);
   const int system = errno;
@@ -138,6 +144,7 @@ void FileWriter::make_groups(const std::string& dataset) {
     if (check(H5Lexists(id_, group.c_str(), H5P_DEFAULT), what) > 0) continue;
     const Handle properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, what);
     keep_links_in_header(properties, what);
+    keep_no_times(properties, what);
     checked_write(id_, what, [&] {
       const Handle made(H5Gcreate2(id_, group.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT),
                         H5Gclose, what);
@@ -150,6 +157,7 @@ void FileWriter::create(const std::string& dataset, Shape shape, DType dtype, bo
   CHECK(!growing || shape.rank == 1, what, ": only a vector can grow, not ", shape);
   make_groups(dataset);
   const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
+  keep_no_times(layout, what);
   // Every element is written, or seal() complains; filling them first would write the file twice.
   check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), what);
   const Sizes sizes = sizes_of(shape);
@@ -170,6 +178,7 @@ std::int64_t FileWriter::reserve(const std::string& dataset, Shape shape, DType 
   const std::string what = at(dataset);
   make_groups(dataset);
   const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, what);
+  keep_no_times(layout, what);
   check(H5Pset_layout(layout, H5D_CONTIGUOUS), what);
   check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), what);
   check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), what);

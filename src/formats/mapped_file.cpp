@@ -37,6 +37,17 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::expect_random_reads() const {
+  if (data_) (void)::madvise(data_, bytes_, MADV_RANDOM);
+}
+
+void MappedFile::prefetch(const void* from, std::uint64_t bytes) {
+  const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE)),
+             begin = reinterpret_cast<std::uintptr_t>(from) / page * page,
+             end = reinterpret_cast<std::uintptr_t>(from) + bytes;
+  (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
+}
+
 void MappedFile::release(const void* from, std::uint64_t bytes) {
   const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE)),
              begin = (reinterpret_cast<std::uintptr_t>(from) + page - 1) / page * page,

@@ -20,6 +20,10 @@ class MappedFile {
   /// Gives the memory of the whole pages in [from, from + bytes) back; reading them again is
   /// slower, and nothing else.
   static void release(const void* from, std::uint64_t bytes);
+  /// Says that bytes are read here and there, so that a read brings no neighbours along.
+  void expect_random_reads() const;
+  /// Starts reading those bytes, which are wanted soon, in one go.
+  static void prefetch(const void* from, std::uint64_t bytes);
 
  private:
   std::string name_;

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "config/config.h"
+#include "data/source_loader.h"
 #include "diffusion/objective.h"
 #include "kernels/ops.h"
 #include "training/figure.h"
@@ -52,6 +53,8 @@ class BatchSource {
   virtual bool has_whole_samples() const { return true; }
   /// Samples of one pass over the data.
   virtual std::int64_t samples_per_epoch() const = 0;
+  /// What the first `samples` samples take from each source.
+  virtual std::vector<SourceLoader::Use> sources(std::int64_t) const { return {}; }
   /// What there is to learn from, for the log.
   virtual std::string description() const = 0;
 };

@@ -6,6 +6,7 @@
 #include "core/machine.h"
 #include "core/text.h"
 #include "diffusion/block_noise.h"
+#include "diffusion/separate_documents.h"
 #include "training/block_schedule.h"
 #include "training/run_length.h"
 
@@ -80,15 +81,18 @@ std::int64_t validation_tokens(const Config& config, const ModelLimits& limits) 
   return config.train.objective == Objective::block_diffusion ? limits.rows / 2 : limits.logit_rows;
 }
 
-PretrainBatches::PretrainBatches(const Config& config, const TokenFile& file)
+PretrainBatches::PretrainBatches(const Config& config, std::span<const TokenFile> files)
     : config_(config),
       noise_(noise_options(config)),
-      loader_(file, config.data.sequence_length, noise_.seed),
+      loader_(config, files),
       tokens_(tokens_of_micro_batch(config)) {}
 
 ModelLimits PretrainBatches::limits(const Config& config, std::int64_t count) {
-  const std::int64_t sequences = largest_micro_batch(config.train, count);
-  return batch_limits(config, sequences * config.data.sequence_length, sequences);
+  const std::int64_t sequences = largest_micro_batch(config.train, count),
+                     tokens = sequences * config.data.sequence_length;
+  // A document may have a single token.
+  return batch_limits(config, tokens,
+                      config.data.documents == Documents::separate ? tokens : sequences);
 }
 
 void PretrainBatches::begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) {
@@ -105,15 +109,20 @@ bool PretrainBatches::next(LossBatch& batch) {
   if (sample_ == end_) return false;
   const std::int64_t count = std::min(config_.train.micro_batch_size, end_ - sample_);
   const Tensor clean(tokens_.data(), {count, config_.data.sequence_length});
-  loader_.batch(sample_, count, clean);
+  loader_.batch(sample_, count, clean, documents_);
   batch = make_noisy_batch(noise_, clean, length_, sample_, config_.train.batch_size);
+  if (!documents_.empty()) separate_documents(noise_, documents_, sample_, batch);
   sample_ += count;
   return true;
 }
 
 std::string PretrainBatches::description() const {
-  return str(counted(loader_.windows(), "sequence"), " of ", loader_.sequence_length(),
-             " per epoch");
+  std::string text =
+      str(counted(loader_.windows(), "sequence"), " of ", loader_.sequence_length(), " per epoch");
+  if (!config_.data.sources.empty())
+    text += str(", of ", counted(std::int64_t(config_.data.sources.size()), "source"));
+  if (config_.data.documents == Documents::separate) text += ", documents separate";
+  return text;
 }
 
 }  // namespace lacuna

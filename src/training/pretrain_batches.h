@@ -1,8 +1,8 @@
 #pragma once
+#include <span>
 #include <vector>
 
-#include "data/loader.h"
-#include "data/token_file.h"
+#include "data/source_loader.h"
 #include "training/batch_source.h"
 
 namespace lacuna {
@@ -10,8 +10,8 @@ namespace lacuna {
 /// Pretraining's: windows of data.sequence_length tokens, cut to a random length in some steps.
 class PretrainBatches final : public BatchSource {
  public:
-  /// Borrows both. Error when the file cannot be used.
-  PretrainBatches(const Config& config, const TokenFile& file);
+  /// Borrows both: `files` as of SourceLoader. Error when a file cannot be used.
+  PretrainBatches(const Config& config, std::span<const TokenFile> files);
 
   ModelLimits limits(std::int64_t count) const override { return limits(config_, count); }
   static ModelLimits limits(const Config& config, std::int64_t count);
@@ -19,12 +19,16 @@ class PretrainBatches final : public BatchSource {
   bool next(LossBatch& batch) override;
   std::int64_t samples_per_epoch() const override { return loader_.windows(); }
   std::string description() const override;
+  std::vector<SourceLoader::Use> sources(std::int64_t samples) const override {
+    return loader_.use_of(samples);
+  }
 
  private:
   const Config& config_;
   NoiseOptions noise_;  // of this step
-  Loader loader_;
+  SourceLoader loader_;
   std::vector<std::int32_t> tokens_;                // a micro-batch
+  std::vector<RowDocuments> documents_;             // of it, where they are separate
   std::int64_t length_ = 0, sample_ = 0, end_ = 0;  // of this step
 };
 

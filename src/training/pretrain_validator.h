@@ -28,6 +28,7 @@ class PretrainValidator final : public Validator {
   const TokenFile file_;
   Loader loader_;
   ValidationSet set_;
+  std::int64_t tokens_ = 0;
   std::int64_t bytes_ = 0;  // of text in the set; 0: unknown
 };
 

@@ -125,6 +125,40 @@ std::vector<std::string> changes_on_resume(const Config& before, const Config& n
   return differences(with_kv_heads(before), with_kv_heads(now));
 }
 
+void check_sources_on_resume(const Config& before, const Config& now, std::int64_t steps) {
+  if (before.data.sources.empty() && now.data.sources.empty()) return;
+  const bool stages = !before.data.stages.empty() || !now.data.stages.empty();
+  if (stages && before.train.batch_size != now.train.batch_size)
+    fail_usage(str("train.batch_size = ", now.train.batch_size, ", but the run has taken steps of ",
+                   before.train.batch_size,
+                   " samples, by which the stages of data.stages are counted; leave it"));
+  // Sources that were not in use yet may be added behind the others.
+  const auto used = [&](const Config& config) {
+    std::vector<std::vector<double>> weights(1);
+    for (const DataSource& source : config.data.sources) weights.front().push_back(source.weight);
+    for (const DataStage& stage : config.data.stages)
+      if (stage.from_step < steps) {
+        weights.push_back({double(stage.from_step)});
+        weights.push_back(stage.weights);
+      }
+    for (std::vector<double>& each : weights)
+      while (!each.empty() && each.back() == 0) each.pop_back();
+    return weights;
+  };
+  const auto paths = [](const Config& config, std::size_t most) {
+    std::vector<std::string> all;
+    for (const DataSource& source : config.data.sources)
+      if (all.size() < most) all.push_back(source.path);
+    return all;
+  };
+  const std::size_t common = std::min(before.data.sources.size(), now.data.sources.size());
+  if (used(before) != used(now) || paths(before, common) != paths(now, common))
+    fail_usage(str("data.sources or data.stages differ from those of the first ", steps,
+                   " steps of this run, so that text would be repeated or left out; keep them, and "
+                   "give new weights by a stage from a later step on (a new source has the weight "
+                   "0 before it)"));
+}
+
 void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what) {
   Config a, b;
   a.model = before;
@@ -151,7 +185,8 @@ void check_validation_data(const Config& config, const TokenFile& validation,
     fail_usage(str("data.validation = ", config.data.validation, " holds ids up to ",
                    validation.vocab_size() - 1, ", but model.vocab_size is ",
                    config.model.vocab_size));
-  if (!same_tokenizer(validation.tokenizer_json(), train.tokenizer_json()))
+  if (!validation.tokenizer_json().empty() &&
+      !same_tokenizer(validation.tokenizer_json(), train.tokenizer_json()))
     fail_usage(str("data.validation = ", config.data.validation, " and data.train = ",
                    config.data.train, " were made with different tokenizers"));
 }

@@ -25,6 +25,10 @@ std::vector<std::string> differences(const Config& before, const Config& now);
 std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
                                            const std::string& what);
 
+/// UsageError when a change of data.sources, data.stages or train.batch_size would change which
+/// samples a run took in its first `steps` steps, so that later ones repeat or leave out text.
+void check_sources_on_resume(const Config& before, const Config& now, std::int64_t steps);
+
 /// UsageError unless the weights in a checkpoint of config `before` fit the model of `now`. `what`
 /// names the checkpoint: "train.init = run".
 void check_same_model(const ModelConfig& before, const ModelConfig& now, const std::string& what);

@@ -17,7 +17,7 @@ namespace lacuna {
 namespace {
 
 TokenFile open_validation(const TrainingData& data) {
-  TokenFile file(data.config.data.validation);
+  TokenFile file(data.config.data.validation, data.config.model.vocab_size);
   check_validation_data(data.config, file, data.file);
   return file;
 }
@@ -32,6 +32,11 @@ std::string reference_of(const Config& config, Communicator& world) {
   RankProcessGroup team(world);
   if (world.size() > 1) verify_checkpoint(path, team);
   return path;
+}
+
+void check_single_file(const Config& config) {
+  if (!config.data.sources.empty())
+    fail_usage("data.sources is for lacuna pretrain; here data.train is learned from");
 }
 
 }  // namespace
@@ -52,7 +57,7 @@ Task pretrain_task(const TrainingData& data, Communicator& world) {
   if (data.file.has_responses() && world.rank() == 0)
     log_warning(data.file.path() +
                 ": was made for lacuna sft; here prompts are learned like responses");
-  auto source = std::make_unique<PretrainBatches>(config, data.file);
+  auto source = std::make_unique<PretrainBatches>(config, data.files);
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
     validator = std::make_unique<PretrainValidator>(config, open_validation(data),
@@ -62,6 +67,7 @@ Task pretrain_task(const TrainingData& data, Communicator& world) {
 
 Task sft_task(const TrainingData& data, Communicator&) {
   const Config& config = data.config;
+  check_single_file(config);
   auto source = std::make_unique<SftBatches>(config, data.file);
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
@@ -71,6 +77,7 @@ Task sft_task(const TrainingData& data, Communicator&) {
 
 Task dpo_task(const TrainingData& data, Communicator& world) {
   const Config& config = data.config;
+  check_single_file(config);
   const auto scorer = std::make_shared<PreferenceScorer>(config, reference_of(config, world));
   auto source = std::make_unique<PreferenceBatches>(config, data.file, scorer);
   std::unique_ptr<const Validator> validator;

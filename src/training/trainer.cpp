@@ -88,11 +88,11 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
       sample_text_(sample_text_of(data_, replica_, *grid_, ops)),
       trace_(options.trace) {
   check_same_on_all_ranks(
-      grid_->world(),
-      str("tokens = ", data_.file.tokens(), "\nids = ", data_.file.vocab_size(), "\n"),
+      grid_->world(), str("tokens = ", data_.tokens(), "\nids = ", data_.file.vocab_size(), "\n"),
       "the data in data.train");
   take_weights();
   steps_ = last_step(config_.train, task_.source().samples_per_epoch(), state_);
+  check_max_epochs(sources_of_run());
   log_setup();
   GemmTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(replica_.gradients);
@@ -297,11 +297,13 @@ void Trainer::take_weights() {
 void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   const std::string name = checkpoint.string();
-  const auto changes = changes_on_resume(config_of_checkpoint(reader), config_, name);
+  const Config before = config_of_checkpoint(reader);
+  const auto changes = changes_on_resume(before, config_, name);
   if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()))
     fail_usage(
         str("data.train = ", data_.file.path(), " was made with another tokenizer than ", name));
   state_ = updater_->load(reader, [this] { initialise_from(config_.train.init); });
+  check_sources_on_resume(before, config_, state_.step);
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
   saved_step_ = state_.step;
@@ -326,14 +328,31 @@ void Trainer::initialise_from(const std::string& init) {
   log_info("weights from " + path);
 }
 
+std::vector<SourceLoader::Use> Trainer::sources_of_run() const {
+  return task_.source().sources(state_.samples + (steps_ - state_.step) * config_.train.batch_size);
+}
+
+void Trainer::log_sources() const {
+  const double most = most_useful_epochs(config_.train.objective);
+  for (const SourceLoader::Use& use : sources_of_run()) {
+    const std::string passes = str(use.path, ": ", counted(use.tokens, "token"), ", read ",
+                                   format("%.3g", use.epochs), " times in this run");
+    if (!config_.data.sources.empty()) log_info(passes);
+    if (use.epochs > most && first_rank())
+      log_warning(str(passes, "; beyond ", most, " times repeated text is of little use to ",
+                      word_of(config_.train.objective)));
+  }
+}
+
 void Trainer::log_setup() {
-  log_info(str("model: ", counted(replica_.weights.parameters(), "parameter"), "; data: ",
-               counted(data_.file.tokens(), "token"), ", ", task_.source().description(),
+  log_info(str("model: ", counted(replica_.weights.parameters(), "parameter"),
+               "; data: ", counted(data_.tokens(), "token"), ", ", task_.source().description(),
                "; validation: ", task_.validator() ? task_.validator()->description() : "none"));
   if (const std::string epochs =
           epochs_summary(config_.train, task_.source().samples_per_epoch(), steps_);
       !epochs.empty())
     log_info(epochs);
+  log_sources();
   log_info(schedule_summary(config_.optimizer, steps_));
   if (const std::string blocks = block_schedule_summary(config_); !blocks.empty()) log_info(blocks);
   if (const std::string cut = schedule_shortening(config_.optimizer, steps_);

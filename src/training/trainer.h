@@ -90,6 +90,8 @@ class Trainer {
   void take_weights();
   void resume_from(const std::filesystem::path& checkpoint);
   void initialise_from(const std::string& checkpoint);
+  std::vector<SourceLoader::Use> sources_of_run() const;
+  void log_sources() const;
   void log_setup();
   void write_trace(const Trace& trace, double loss);
   void check_bad_steps(const StepResult& result);

@@ -1,6 +1,7 @@
 #include "training/training_data.h"
 
 #include "data/chat_template.h"
+#include "data/source_loader.h"
 #include "training/resume.h"
 
 namespace lacuna {
@@ -22,8 +23,15 @@ Config resolved(const Config& config, const TokenFile& data,
 
 }  // namespace
 
+std::int64_t TrainingData::tokens() const {
+  std::int64_t sum = 0;
+  for (const TokenFile& each : files) sum += each.tokens();
+  return sum;
+}
+
 TrainingData::TrainingData(const Config& unresolved)
-    : file(unresolved.data.train),
+    : files(open_sources(unresolved)),
+      file(file_with_tokenizer(files)),
       tokenizer(tokenizer_of(file)),
       config(resolved(unresolved, file, tokenizer)) {}
 

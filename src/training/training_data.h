@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <vector>
 
 #include "config/config.h"
 #include "data/token_file.h"
@@ -9,10 +10,13 @@ namespace lacuna {
 
 /// What a run trains on, and what follows from it.
 struct TrainingData {
-  /// Opens data.train. Throws Error for the file, UsageError for a config that it contradicts.
+  /// Opens data.train or data.sources. Throws Error for a file, UsageError for a config that it
+  /// contradicts.
   explicit TrainingData(const Config& unresolved);
+  std::int64_t tokens() const;
 
-  const TokenFile file;
+  const std::vector<TokenFile> files;
+  const TokenFile& file;                     // the first of them that has a tokenizer, or the first
   const std::optional<Tokenizer> tokenizer;  // none in data made without one
   const Config config;  // with the vocabulary, special tokens and number of steps filled in
 };

@@ -237,7 +237,7 @@ TEST_F(Convert, InspectOtherFiles) {
     writer.commit();
   }
   const std::string text = output_of({"inspect", "--verify", tokens});
-  for (const char* part : {"a token file, version 1", "2; the longest has 4 tokens",
+  for (const char* part : {"a token file, version 2", "2; the longest has 4 tokens",
                            "tokens      5\n", "10 ids", "2 datasets match"})
     EXPECT_TRUE(contains(text, part));
   EXPECT_TRUE(contains(output_of({"inspect", from_.path()}), "a Hugging Face folder"));

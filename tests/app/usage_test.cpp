@@ -31,8 +31,8 @@ TEST(Usage, EverythingThatIsMissingIsTold) {
   EXPECT_TRUE(fails({}, 2, "a subcommand is required: tokenizer, plan, "));
   EXPECT_TRUE(fails({"tokenizer"}, 2,
                     "a subcommand is required: train, encode or decode (lacuna tokenizer --help)"));
-  EXPECT_TRUE(fails({"prepare"}, 2,
-                    "--tokenizer, --input and --output are required (lacuna prepare --help)"));
+  EXPECT_TRUE(
+      fails({"prepare"}, 2, "--tokenizer and --input are required (lacuna prepare --help)"));
   EXPECT_TRUE(fails({"sample"}, 2, "--checkpoint is required (lacuna sample --help)"));
   EXPECT_TRUE(fails({"evaluate"}, 2,
                     "a checkpoint and at least one task file (TOML) are required: lacuna evaluate "

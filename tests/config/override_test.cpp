@@ -56,6 +56,18 @@ TEST(Override, a_list_is_words_between_commas_with_or_without_brackets) {
   EXPECT_EQ(mistake_in("lora.targets=\"a"), "--set lora.targets=\"a: a quote is not closed");
 }
 
+TEST(Override, sources_or_a_single_file) {
+  Config config;
+  apply_override(config, "data.train=x.h5");
+  apply_override(config, "data.sources=[{path = \"a,b\", weight = 2}, {path = \"c\"}]");
+  EXPECT_EQ(config.data.sources, (std::vector<DataSource>{{"a,b", 2, 0}, {"c", 1, 0}}));
+  EXPECT_EQ(config.data.train, DataConfig::kDefaultTrain);
+  apply_override(config, "data.stages={from_step = 4, weights = [1, 1]}");
+  apply_override(config, "data.train=x.h5");
+  EXPECT_EQ(config.data.sources.size() + config.data.stages.size(), 0u);
+  EXPECT_EQ(config.data.train, "x.h5");
+}
+
 TEST(Override, other_keys_stay) {
   Config expected;
   expected.train.steps = 3;

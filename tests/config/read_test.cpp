@@ -53,7 +53,8 @@ TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
             "run.toml:3:3: unknown key 'learnin_rate' in [train]; the nearest known is "
             "'learning_rate' in [optimizer]");
   EXPECT_EQ(mistake_in("[data]\n\"\" = 1\n"),
-            "run.toml:2:1: unknown key '' in [data]; known are train, validation, sequence_length");
+            "run.toml:2:1: unknown key '' in [data]; known are train, validation, sequence_length, "
+            "documents, sources, stages");
   EXPECT_EQ(mistake_in("[train]\nbatchsize = 5\n"),
             "run.toml:2:1: unknown key 'batchsize' in [train]; the nearest known is 'batch_size'");
   EXPECT_EQ(mistake_in("[train]\n\nlearning_rate = 5\n"),
@@ -65,6 +66,36 @@ TEST(ReadConfig, unknown_keys_are_told_with_the_nearest) {
   EXPECT_EQ(mistake_in("[zzzzzzzzzzzz]"),
             "run.toml:1:2: unknown section [zzzzzzzzzzzz]; known are model, data, train, "
             "optimizer, sft, dpo, lora, parallel, compute");
+}
+
+TEST(ReadConfig, tables_in_a_list) {
+  const Config config = parse_config(R"([data]
+sequence_length = 64
+[[data.sources]]
+path = "a"
+weight = 2
+[[data.sources]]
+path = "b"
+max_epochs = 4
+[[data.stages]]
+from_step = 10
+weights = [1, 0.5]
+)",
+                                     "x");
+  EXPECT_EQ(config.data.sources, (std::vector<DataSource>{{"a", 2, 0}, {"b", 1, 4}}));
+  EXPECT_EQ(config.data.stages, (std::vector<DataStage>{{10, {1, 0.5}}}));
+  EXPECT_EQ(config.data.sequence_length, 64);
+  EXPECT_EQ(mistake_in("[[data.sources]]\npath = \"a\"\nwieght = 1\n"),
+            "run.toml:1:1: data.sources[0]: unknown key 'wieght'; known are path, weight, "
+            "max_epochs");
+  EXPECT_EQ(mistake_in("[[data.sources]]\npath = 3\n"),
+            "run.toml:1:1: data.sources[0].path must be a string in quotes; found the integer 3");
+  EXPECT_EQ(mistake_in("[data]\nsources = [\"a\"]\n"),
+            "run.toml:2:11: data.sources[0] must be a table such as { path = \"\", weight = 1.0, "
+            "max_epochs = 0.0 }; found the string 'a'");
+  EXPECT_EQ(mistake_in("[data]\nsources = \"a\"\n"),
+            "run.toml:2:11: data.sources must be a list of tables such as { path = \"\", weight = "
+            "1.0, max_epochs = 0.0 }; found the string 'a'");
 }
 
 TEST(ReadConfig, the_first_mistake_of_the_file_is_told) {

@@ -26,6 +26,40 @@ struct Case {
 
 TEST(Validate, the_defaults_are_valid) { EXPECT_EQ(verdict({}), ""); }
 
+TEST(Validate, sources) {
+  const std::string two = "data.sources=[{path=\"a\"}, {path=\"b\", weight=3}]";
+  const Case cases[] = {
+      {{two}, ""},
+      {{two, "data.stages={from_step=5, weights=[1, 0]}"}, ""},
+      {{"data.sources={path=\"a\"}"}, ""},
+      {{"data.sources={weight=1}"}, "data.sources[0] has no path"},
+      {{"data.sources=[{path=\"a\"}, {path=\"a\"}]"},
+       "data.sources[1] and data.sources[0] are the same, a; name it once, with the sum of the "
+       "weights"},
+      {{"data.sources={path=\"a\", weight=0}"}, "data.sources gives every source a weight of 0"},
+      {{"data.sources={path=\"a\", weight=-1}"},
+       "data.sources has a weight of -1.0; it must be a number, 0 or more"},
+      {{"data.sources={path=\"a\", max_epochs=-1}"},
+       "data.sources[0].max_epochs = -1.0 must be a number, 0 or more"},
+      {{"data.stages={from_step=5, weights=[1]}"},
+       "data.stages needs data.sources, whose weights it changes"},
+      {{two, "data.stages={from_step=0, weights=[1, 1]}"},
+       "data.stages[0].from_step = 0 must be above 0"},
+      {{two, "data.stages=[{from_step=5, weights=[1, 1]}, {from_step=5, weights=[1, 2]}]"},
+       "data.stages[1].from_step = 5 must be above 5, that of the stage before it"},
+      {{two, "data.stages={from_step=5, weights=[1]}"},
+       "data.stages[0].weights has 1 weight for 2 sources"},
+      {{two, "data.stages={from_step=5, weights=[0, 0]}"},
+       "data.stages[0] gives every source a weight of 0"},
+      {{"data.documents=separate"}, ""},
+      {{"data.documents=separate", "train.objective=block_diffusion",
+        "model.attention=block_causal", "model.block_size=8"},
+       "data.documents = \"separate\" is for masked_diffusion and autoregressive: blocks of "
+       "block_diffusion would cross the bounds of documents"},
+  };
+  for (const Case& c : cases) EXPECT_EQ(verdict(c.overrides), c.verdict) << c.overrides.back();
+}
+
 TEST(Validate, model) {
   const Case cases[] = {
       {{"model.vocab_size=-1"}, "model.vocab_size = -1 must be at least 0"},

@@ -37,6 +37,13 @@ class Random {
     x.clear();
     for (std::uint64_t n = bits() % 20; n > 0; --n) x += character();
   }
+  template <class T>
+  requires requires(T& x) {
+    T::fields(x, [](auto&, const char*, const char*) {});
+  }
+  void operator()(T& x) {
+    T::fields(x, [&](auto& field, const char*, const char*) { (*this)(field); });
+  }
   template <class E>
   requires std::is_enum_v<E>
   void operator()(E& x) { x = E(bits() % std::size(EnumWords<E>::words)); }

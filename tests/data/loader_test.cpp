@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <thread>
 
 #include "tests/data/support.h"
 
@@ -93,11 +94,15 @@ TEST_F(LoaderTest, ResumesInTheMiddleOfAnEpoch) {
   EXPECT_TRUE(std::equal(rest.begin(), rest.end(), whole.begin() + 97 * kLength));
 }
 
-TEST_F(LoaderTest, ReadsFromTheFileWhatDoesNotFitInMemory) {
+TEST_F(LoaderTest, ThreadsReadAtTheSameTime) {
   const TokenFile file(folder_ / "t.h5");
-  const Loader memory(file, kLength, 5), disk(file, kLength, 5, 100);
-  EXPECT_EQ(batch(memory, 0, 150), batch(disk, 0, 150));
-  EXPECT_EQ(validation(memory, 0, 9, 9), validation(disk, 0, 9, 9));
+  const Loader loader(file, kLength, 5);
+  const auto expected = batch(loader, 0, 150);
+  std::vector<std::vector<std::int32_t>> got(8);
+  std::vector<std::thread> threads;
+  for (auto& tokens : got) threads.emplace_back([&] { tokens = batch(loader, 0, 150); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& tokens : got) EXPECT_EQ(tokens, expected);
 }
 
 TEST_F(LoaderTest, WindowAsLongAsTheCorpus) {
@@ -143,7 +148,7 @@ TEST_F(LoaderTest, SaysWhatIsWrong) {
   EXPECT_TRUE(contains(error_of([&] {
                          loader.validation_batch(2, 4, 5, Tensor(out.data(), Shape{4, 16}));
                        }),
-                       "validation set of 5"));
+                       "row 5 of a validation set of 5"));
 }
 
 }  // namespace

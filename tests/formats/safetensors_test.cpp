@@ -34,6 +34,8 @@ double element(const Tensor& t, std::int64_t i) {
       return double(t.as<std::int64_t>()[i]);
     case DType::u8:
       return t.as<std::uint8_t>()[i];
+    case DType::u16:
+      return t.as<std::uint16_t>()[i];
   }
   return 0;
 }

@@ -8,6 +8,7 @@
 #include "core/input_file.h"
 #include "data/decompress.h"
 #include "data/token_file.h"
+#include "data/token_manifest.h"
 #include "formats/gguf_tensors.h"
 #include "formats/hdf5.h"
 #include "formats/parquet.h"
@@ -124,6 +125,47 @@ void read_parquet(std::string_view input) {
       for (int i = 0; i < 10'000 && rows.next(text); ++i) {
       }
     });
+}
+
+void read_megatron(std::string_view input) {
+  folder_with("x.bin", std::string(24, '\1'));
+  const std::string path = folder_with("x.idx", input) + "/x.idx";
+  tolerant([&] {
+    const TokenFile file(path, 300);
+    for (std::int64_t i = 0; i <= std::min<std::int64_t>(file.documents(), 1000); ++i)
+      tolerant([&] { file.offset(i); });
+    std::vector<std::int32_t> tokens(std::size_t(file.tokens()));
+    file.read(0, tokens);
+  });
+}
+
+void read_manifest(std::string_view input) {
+  tolerant([&] {
+    const TokenManifest manifest = parse_manifest(input, "manifest.json");
+    CHECK(parse_manifest(manifest_text(manifest), "again").tokens() == manifest.tokens(),
+          "a manifest reads back differently");
+  });
+}
+
+std::vector<std::string> megatron_seeds() {
+  const auto bytes = [](const auto& values) {
+    return std::string(reinterpret_cast<const char*>(values.data()),
+                       values.size() * sizeof(values[0]));
+  };
+  std::vector<std::string> seeds;
+  for (const std::int64_t width : {2, 4}) {
+    const auto n = std::int32_t(24 / width);
+    seeds.push_back(std::string("MMIDIDX\0\0", 9) + bytes(std::vector<std::uint64_t>{1}) +
+                    char(width == 2 ? 8 : 4) + bytes(std::vector<std::uint64_t>{2, 3}) +
+                    bytes(std::vector<std::int32_t>{1, n - 1}) +
+                    bytes(std::vector<std::int64_t>{0, width, 0, 1, 2}));
+  }
+  return seeds;
+}
+
+std::vector<std::string> manifest_seeds() {
+  TokenManifest manifest{"abc", {{"shard-00000.h5", "a.txt", 2, 501}, {"", "b.txt", 0, 0}}};
+  return {manifest_text(manifest)};
 }
 
 void read_compressed(std::string_view input) {

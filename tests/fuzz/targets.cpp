@@ -22,6 +22,8 @@ constexpr Target kTargets[] = {
     {"gguf", read_gguf, gguf_seeds},
     {"parquet", read_parquet, parquet_seeds},
     {"compressed", read_compressed, compressed_seeds},
+    {"megatron", read_megatron, megatron_seeds},
+    {"manifest", read_manifest, manifest_seeds},
     {"tokenizer", read_tokenizer, tokenizer_seeds},
     {"regex", read_regex, regex_seeds},
     {"config", read_config, config_seeds},

@@ -36,12 +36,16 @@ void read_safetensors_index(std::string_view input);
 void read_gguf(std::string_view input);
 void read_parquet(std::string_view input);
 void read_compressed(std::string_view input);
+void read_megatron(std::string_view input);
+void read_manifest(std::string_view input);
 std::vector<std::string> hdf5_seeds();
 std::vector<std::string> safetensors_seeds();
 std::vector<std::string> index_seeds();
 std::vector<std::string> gguf_seeds();
 std::vector<std::string> parquet_seeds();
 std::vector<std::string> compressed_seeds();
+std::vector<std::string> megatron_seeds();
+std::vector<std::string> manifest_seeds();
 
 // text_targets.cpp
 void read_tokenizer(std::string_view input);

@@ -45,6 +45,13 @@ const Variant kVariants[] = {
      }},
 };
 
+const Variant kSources = {"with separate documents of two sources, in stages", [](Config& c) {
+                            c.data.sources = {{c.data.train, 3}, {c.data.validation, 1}};
+                            c.data.stages = {{1, {1, 1}}, {2, {0, 1}}};
+                            c.data.train = DataConfig::kDefaultTrain;
+                            c.data.documents = Documents::separate;
+                          }};
+
 const Variant kBlockVariants[] = {
     {"blocks",
      [](Config& c) {
@@ -132,7 +139,7 @@ TEST_F(Layouts, StepsAgreeWithOneRank) {
 
 TEST_F(Layouts, SoDoVariantsOfTheModel) {
   for (const Variant* variant : {&kVariants[1], &kVariants[2], &kVariants[3], &kVariants[4],
-                                 &kVariants[5], &kBlockVariants[0], &kBlockVariants[1]})
+                                 &kVariants[5], &kSources, &kBlockVariants[0], &kBlockVariants[1]})
     for (const Layout& layout : layouts(world_->size()))
       if (layout.micro_batch == 3 &&
           (layout.zero != 1 || variant == &kBlockVariants[1] || variant == &kVariants[5])) {

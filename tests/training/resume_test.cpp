@@ -134,6 +134,47 @@ TEST(ChangesOnResume, OfTheModelAreRefused) {
   EXPECT_TRUE(changes_on_resume(Config(), same, "k.h5").empty());
 }
 
+TEST(SourcesOnResume, WhatWasReadStays) {
+  Config before;
+  before.data.sources = {{"a.h5", 0.5}, {"b.h5", 0.5}};
+  before.data.stages = {{100, {1, 3}}};
+  const auto changed = [&](std::int64_t steps, const std::function<void(Config&)>& change) {
+    Config now = before;
+    change(now);
+    return error_of<UsageError>([&] { check_sources_on_resume(before, now, steps); });
+  };
+  EXPECT_EQ(changed(50, [](Config&) {}), "");
+  EXPECT_EQ(changed(50, [](Config& c) { c.data.stages[0].weights = {1, 9}; }), "");
+  EXPECT_EQ(changed(100, [](Config& c) { c.data.stages[0].weights = {1, 9}; }), "");
+  EXPECT_EQ(changed(200, [](Config& c) { c.data.stages.push_back({300, {1, 1}}); }), "");
+  EXPECT_EQ(changed(200,
+                    [](Config& c) {
+                      c.data.sources.push_back({"c.h5", 0});
+                      c.data.stages[0].weights.push_back(0);
+                      c.data.stages.push_back({300, {1, 1, 1}});
+                    }),
+            "");
+  EXPECT_EQ(changed(200, [](Config& c) { c.data.sources[0].max_epochs = 3; }), "");
+  const std::string differ = "differ from those of the first 200 steps";
+  for (const std::function<void(Config&)>& change : std::vector<std::function<void(Config&)>>{
+           [](Config& c) {
+             c.data.stages[0].weights = {1, 9};
+           },
+           [](Config& c) { c.data.stages.clear(); },
+           [](Config& c) {
+             c.data.stages.push_back({199, {1, 1}});
+           },
+           [](Config& c) { c.data.sources[0].weight = 0.6; },
+           [](Config& c) { c.data.sources[0].path = "other.h5"; },
+           [](Config& c) { std::swap(c.data.sources[0], c.data.sources[1]); },
+           [](Config& c) { c.data.sources = {}, c.data.stages = {}; }})
+    EXPECT_TRUE(contains(changed(200, change), differ));
+  EXPECT_TRUE(contains(changed(50, [](Config& c) { c.train.batch_size = 7; }),
+                       "train.batch_size = 7, but the run has taken steps of 32"));
+  before.data.stages = {};
+  EXPECT_EQ(changed(50, [](Config& c) { c.train.batch_size = 7; }), "");
+}
+
 TEST(CheckSameModel, ShapesAlone) {
   ModelConfig before, now;
   now.attention = Attention::causal;

@@ -438,6 +438,33 @@ TEST(Trainer, LearnsMoreThanFrequencies) {
   }
 }
 
+// The data are a function of the step, in a stage too.
+TEST(Trainer, ResumesWithinAStageBitForBit) {
+  TinyRun run;
+  run.config.data.sources = {{run.folder / "train.h5", 3}, {run.folder / "validation.h5", 1}};
+  run.config.data.stages = {{3, {1, 1}}, {4, {0, 1}}, {8, {1, 1}}};
+  run.config.data.train = DataConfig::kDefaultTrain;
+  for (const Documents documents : {Documents::joined, Documents::separate}) {
+    run.config.data.documents = documents;
+    const Config whole = run.in(str("whole-", word_of(documents)));
+    Trainer trainer(whole, run.ops, {.resume = false, .trace = {}, .matmul_peak = 1e9});
+    trainer.run();
+    Config parts = run.in(str("parts-", word_of(documents)));
+    parts.train.checkpoint_every = 1;
+    for (const std::int64_t stop : {5, 7, 10}) {
+      Trainer part(parts, run.ops, {.resume = stop > 5, .trace = {}, .matmul_peak = 1e9});
+      part.run([&] { return part.state().step == stop; });
+      EXPECT_EQ(part.state().step, stop);
+      EXPECT_EQ(stop == 10, same_bits(part.weights(), trainer.weights()));
+    }
+    parts.data.stages[0].weights = {2, 1};
+    EXPECT_TRUE(contains(error_of<UsageError>([&] {
+                           Trainer(parts, run.ops, {.resume = true, .trace = {}, .matmul_peak = 1});
+                         }),
+                         "differ from those of the first 10 steps"));
+  }
+}
+
 TEST(Trainer, StartsFromACheckpoint) {
   TinyRun run;
   const Config first = run.in("first");

@@ -27,7 +27,9 @@ tune() {  # tune COMMAND RUN STEPS [options]: goes on where there is a checkpoin
     --set train.steps="$count" "$@" "${resume[@]}"
 }
 tune sft preference-sft 3000 --init "$runs/preference-base" --set data.train="$data/preference-sft.h5" \
-  --set train.eval_every=0 --set train.log_every=500 --set sft.pad_loss=none
+  --set train.eval_every=0 --set train.log_every=500 --set train.stratified_mask_ratios=true \
+  --set optimizer.name=muon --set optimizer.muon_learning_rate=0.01 \
+  --set optimizer.learning_rate=1e-3 --set optimizer.min_learning_rate=1e-4
 
 cat >"$data/preference-task.toml" <<EOF
 [task]
@@ -41,8 +43,8 @@ chat = true
 gen_length = 32
 EOF
 answers() {  # answers RUN
-  [ -s "$runs/$1.jsonl" ] || $lacuna evaluate "$data/preference-task.toml" --checkpoint "$runs/$1" \
-    --outcomes "$runs/$1.jsonl"
+  [ -s "$runs/$1-answers.jsonl" ] || $lacuna evaluate "$data/preference-task.toml" --checkpoint "$runs/$1" \
+    --outcomes "$runs/$1-answers.jsonl"
 }
 answers preference-sft
 
@@ -54,7 +56,7 @@ for seed in 1 2 3; do
       tune dpo "$run" 100 --init "$runs/preference-sft" --set data.train="$data/preference.h5" \
         --set data.validation="$data/preference-held-out.h5" --set train.seed=$seed \
         --set train.batch_size=16 --set train.eval_every=0 --set train.log_every=20 \
-        --set optimizer.learning_rate=1e-4 --set optimizer.min_learning_rate=1e-5 \
+        --set optimizer.learning_rate=3e-5 --set optimizer.min_learning_rate=3e-6 \
         --set dpo.mask_samples=$masks --set dpo.shared_masks=$shared
       answers "$run"
     done

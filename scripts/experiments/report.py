@@ -399,7 +399,7 @@ def preference(runs, output):
 
     def figures(name):
         answers = [(o["output"].split(), o["definition"].split())
-                   for o in lines(runs / f"{name}.jsonl")]
+                   for o in lines(runs / f"{name}-answers.jsonl")]
         share = lambda right: 100 * statistics.mean(right)
         return {"words": statistics.mean(len(a) for a, _ in answers),
                 "short": share(a == d[:short] for a, d in answers),

@@ -237,9 +237,18 @@ inline RowsCols check_rmsnorm_backward(const Checks& c, const Tensor& dx, const 
   c.is_matrix("dx", dx, n.rows, n.cols, x.dtype);
   c.is_vector("w", w, n.cols, w.dtype);
   c.is_vector("rstd", rstd, n.rows, DType::f32);
+  if (!dw.data && dw.shape.rank == 0) return n;  // none is wanted
   c.is_f32_or(w.dtype, "dw", dw);
   c.is_vector("dw", dw, n.cols, dw.dtype);
   return n;
+}
+
+inline void check_dequantise(const Checks& c, const Tensor& y, const Matrix& w) {
+  c.is_here("w", w);
+  CHECK(w.shape.rank == 2 && w.contiguous(), c.op(), ": w is ", w,
+        "; it must be a contiguous matrix [out,in]");
+  c.is_float("y", y);
+  c.is_matrix("y", y, w.rows(), w.cols(), y.dtype);
 }
 
 inline RowsCols check_rope(const Checks& c, const Tensor& x, const Tensor& positions,

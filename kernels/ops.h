@@ -169,6 +169,8 @@ class Ops {
   /// y = beta y + alpha x, computed in f32, float, any equal shapes; y is not read where beta is 0.
   /// `factor`, where given, f32 [1]: alpha is multiplied by it. x may be y.
   virtual void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) = 0;
+  /// y = the elements of w, [O,I] in any MatrixFormat, rounded to y's float type.
+  virtual void dequantise(Tensor y, Matrix w) = 0;
   /// y[m,:] = x[rows[m],:].  y [M,C], x [N,C] float (may be strided), rows i32 [M] in [0,N).
   virtual void gather_rows(Tensor y, Tensor x, Tensor rows) = 0;
   /// x[rows[m],:] += y[m,:]. The rows must be distinct.
@@ -208,7 +210,7 @@ class Ops {
                                    Tensor w, float eps) = 0;
   /// With g[n,c] = dy[n,c] w[c] and xhat = x rstd:
   ///   dx[n,:] (+)= rstd[n] (g[n,:] - xhat[n,:] mean_c(g[n,c] xhat[n,c])),
-  ///   dw[c] += sum_n dy[n,c] xhat[n,c]
+  ///   dw[c] += sum_n dy[n,c] xhat[n,c]; of weights that are not trained, dw is Tensor().
   virtual void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
                                 GradMode mode) = 0;
 

@@ -6,7 +6,7 @@
 
 Reads the step's tokens, masks, weights per token and model weights, computes loss and gradients with
 the model written out below (LLaDA's, arXiv:2502.09992; of block diffusion with a dense mask over
-noisy and clean rows, arXiv:2503.09573) by autograd in f64, and prints the largest differences. Of fine-tuning with adapters, also those of the adapters. Exits with 1 when one exceeds
+noisy and clean rows, arXiv:2503.09573) by autograd in f64, and prints the largest differences. Of fine-tuning with adapters, those of the adapters. Exits with 1 when one exceeds
 --tolerance. Needs torch, h5py, numpy.
 """
 
@@ -101,25 +101,21 @@ def main():
         masked = torch.from_numpy(file["masked"][:]).bool()
         weight = torch.from_numpy(file["weight"][:])
         loss, grad_norm = float(file["loss"][()]), float(file["grad_norm"][()])
-        names = list(file["model"])
-        plain = {n: torch.from_numpy(file[f"model/{n}"][:]).double() for n in names}
-        gradients = {n: torch.from_numpy(file[f"gradients/{n}"][:]).double() for n in names}
+        trained, gradients, frozen = ({n: torch.from_numpy(file[f"{group}/{n}"][:]).double()
+                                       for n in file.get(group, ())}
+                                      for group in ("model", "gradients", "frozen"))
         mask_token = int(file.attrs["mask_token_id"])
         blocks = [torch.from_numpy(file[n][:]) for n in ("block_size", "next_weight") if n in file]
         offsets = file["offsets"][:].tolist() if "offsets" in file else None
-        lora, lora_gradients = ({n: torch.from_numpy(file[f"{group}/{n}"][:]).double()
-                                 for n in file.get(group, ())} for group in ("lora", "lora_gradients"))
         scale = float(file.attrs.get("lora_scale", 1))
 
-    # With adapters W = W0 + scale B A; autograd then gives the gradients of W, B and A together.
-    for t in (*plain.values(), *lora.values()):
+    for t in trained.values():
         t.requires_grad_()
-    w, base = dict(plain), {}
-    for n in {n.rsplit(".", 1)[0] for n in lora}:
-        product = scale * lora[n + ".lora_B"] @ lora[n + ".lora_A"]
-        base[n] = (plain[n] - product).detach()
-        w[n] = base[n] + product
-        w[n].retain_grad()
+    # With adapters W = frozen + scale B A.
+    w = dict(frozen) or trained
+    for name in (n.removesuffix("lora_A.weight") for n in trained if n.endswith("lora_A.weight")):
+        w[name + "weight"] = frozen[name + "weight"] + scale * (trained[name + "lora_B.weight"]
+                                                                @ trained[name + "lora_A.weight"])
 
     parts = (clean, masked, weight, *blocks)
     if offsets is not None:
@@ -146,13 +142,11 @@ def main():
     print(f"loss {loss:.8f}, PyTorch {expected.item():.8f}")
     print("difference")
     report("loss", abs(loss - expected.item()) / abs(expected.item()))
-    trained = lora or w
     norm = torch.sqrt(sum((t.grad**2).sum() for t in trained.values())).item()
     report("gradient norm", abs(grad_norm - norm) / norm)
-    for tensors, given in ((w, gradients), (lora, lora_gradients)):
-        for name, t in tensors.items():
-            largest = t.grad.abs().max().item() or 1.0
-            report(name, (given[name] - t.grad).abs().max().item() / largest)
+    for name, t in trained.items():
+        largest = t.grad.abs().max().item() or 1.0
+        report(name, (gradients[name] - t.grad).abs().max().item() / largest)
     sys.exit(failed)
 
 

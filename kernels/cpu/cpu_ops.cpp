@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/half.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/quantised_product.h"

@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "kernels/checks.h"
+#include "kernels/host_formats.h"
 #include "kernels/ops.h"
 
 namespace lacuna {
@@ -30,16 +31,14 @@ class CpuOps : public Ops {
   Place place() const override { return Place::host; }
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
-  bool reads(MatrixFormat format, DType dtype) const override {
-    return dtype == DType::f32 ||
-           (dtype == DType::bf16 && (format == MatrixFormat::bf16 || !info_of(format).is_float));
-  }
+  bool reads(MatrixFormat format, DType dtype) const override { return host_reads(format, dtype); }
   ThreadPool& pool() { return pool_; }
 
   void copy(Tensor dst, Tensor src) override;
   void fill(Tensor x, float value) override;
   void add(Tensor y, Tensor x) override;
   void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) override;
+  void dequantise(Tensor y, Matrix w) override;
   void gather_rows(Tensor y, Tensor x, Tensor rows) override;
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
   void scatter_rows(Tensor x, Tensor y, Tensor rows) override;

@@ -22,7 +22,7 @@ void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
     std::vector<float> wide(std::size_t(blocks ? n : 0));
     for (std::int64_t row = begin; row < end; ++row) {
       const char* stored = row_address(w, id[row]);
-      if (blocks) dequantise(w.format, stored, n, wide.data());
+      if (blocks) lacuna::dequantise(w.format, stored, n, wide.data());
       move(row_address(y, row), y.dtype, blocks ? static_cast<const void*>(wide.data()) : stored,
            blocks ? DType::f32 : info_of(w.format).dtype, n);
     }

@@ -71,6 +71,7 @@ void CpuOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor 
     else
       pool_.run([&](int i) { part(i, type); });
   });
+  if (!dw.data) return;
   if (dw.dtype == DType::f32) {
     for (int i = 0; i < parts; ++i) simd_.f32.add(dw.as<float>(), scratch(i, room), n);
     return;

@@ -48,6 +48,7 @@ class CudaOps final : public Ops {
   void fill(Tensor x, float value) override;
   void add(Tensor y, Tensor x) override;
   void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) override;
+  void dequantise(Tensor y, Matrix w) override;
   void gather_rows(Tensor y, Tensor x, Tensor rows) override;
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
   void scatter_rows(Tensor x, Tensor y, Tensor rows) override;

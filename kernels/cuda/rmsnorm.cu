@@ -197,6 +197,7 @@ void CudaOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor
       });
     });
   });
+  if (!dw.data) return;
   visit_float(dw.dtype, [&, cols = cols](auto type) {
     using DW = typename decltype(type)::type;
     launch({c.op(), dim3(unsigned(divided_up(cols, kSumColumns))), dim3(kSumColumns, kSumRows), 0,

@@ -203,13 +203,8 @@ class Check {
     return str("rank ", config_.lora.rank, " on ", listed(config_.lora.targets, "and"));
   }
 
-  /// Bytes of a checkpoint: weights, two moments and, of bf16 weights, f32 master weights.
   std::int64_t checkpoint_bytes() const {
-    const std::int64_t parameters =
-        plan_run(config_, int(config_.parallel.tensor_parallel)).parameters;
-    const bool bf16 = config_.compute.dtype == Precision::bf16;
-    const bool moments = !(fine_tunes_ && config_.lora.rank > 0);
-    return parameters * ((bf16 ? 2 : 4) + (moments ? 8 : 0) + (bf16 && moments ? 4 : 0));
+    return plan_run(config_, int(config_.parallel.tensor_parallel)).checkpoint_bytes;
   }
 
   std::string output() {

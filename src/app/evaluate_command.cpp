@@ -34,16 +34,16 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
-  std::string checkpoint, json, outcomes, chat_template;
+  std::string checkpoint, adapter, json, outcomes, chat_template;
   std::vector<std::string> tasks, overrides;
   std::int64_t tensor_parallel = 1;
   BackendOptions backend;
 
   /// What must be the same on all ranks beside the tasks.
   std::string agreed() const {
-    return str("--checkpoint ", checkpoint, "\n--outcomes ", outcomes.empty() ? "no" : "yes",
-               "\n--chat-template ", chat_template, "\n--tensor-parallel ", tensor_parallel, "\n",
-               backend.agreed());
+    return str("--checkpoint ", checkpoint, "\n--adapter ", adapter, "\n--outcomes ",
+               outcomes.empty() ? "no" : "yes", "\n--chat-template ", chat_template,
+               "\n--tensor-parallel ", tensor_parallel, "\n", backend.agreed());
   }
 };
 
@@ -179,7 +179,7 @@ class Report {
 
 void run(const Arguments& a, const MpiSession& mpi) {
   std::vector<TaskReport> tasks = read_tasks(a);
-  ModelSource opened(a.checkpoint);
+  ModelSource opened(a.checkpoint, adapters_of(a.adapter));
   (void)opened.need_tokenizer("tasks are texts, which need one");
   const ModelOnRanks loaded =
       load_on_ranks(mpi, std::move(opened), a.backend, a.tensor_parallel, agreed(a, tasks));
@@ -225,6 +225,7 @@ void add_evaluate_command(Command app, const MpiSession& session) {
   command.add_option("task", a->tasks,
                      "task files, TOML (keys below); without --checkpoint, the checkpoint first");
   command.add_option("--checkpoint", a->checkpoint, kCheckpointHelp);
+  add_adapter_option(command, a->adapter);
   command
       .add_option("--set", a->overrides,
                   "section.key=value instead of what the task says; may be repeated")

@@ -10,6 +10,7 @@
 #include "app/commands.h"
 #include "checkpoint/gguf_export.h"
 #include "checkpoint/hugging_face.h"
+#include "checkpoint/stored_adapter.h"
 #include "config/config.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -20,7 +21,7 @@
 namespace lacuna {
 namespace {
 struct Arguments {
-  std::string checkpoint, output, format, dtype, shard_size = "5GB";
+  std::string checkpoint, adapter, output, format, dtype, shard_size = "5GB";
 };
 
 /// Bytes of "5GB", "500MB", "2GiB" or "123456".
@@ -56,13 +57,24 @@ void write_gguf(const Arguments& a) {
   // Without --dtype, as the weights are stored.
   const MatrixFormat format = format_named(a.dtype).value_or(
       format_of(open_model(checkpoint)->dtype("model", embedding_name())));
-  const GgufExport written = export_gguf(checkpoint, file, format);
+  const GgufExport written = export_gguf(checkpoint, file, format, a.adapter);
   if (written.wider_tensors > 0)
     log_info(str("wider than asked for: ", counted(written.wider_tensors, "matrix", "matrices"),
                  " whose rows are no whole blocks of ", format, ", or of q6_k for the head"));
   std::printf("%s: %s parameters, %s, %s, from %s\n", printable(file.string()).c_str(),
               with_commas(written.parameters).c_str(), text_of(format),
               human_bytes(written.bytes).c_str(), printable(checkpoint.string()).c_str());
+}
+
+void write_peft(const Arguments& a, std::optional<DType> dtype) {
+  if (!a.adapter.empty())
+    fail_usage("--adapter is merged into what is written; --format peft writes adapters alone");
+  const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
+  const PeftExport written = export_peft(checkpoint, a.output, dtype);
+  std::printf("%s: adapters of rank %lld, %s parameters, %s, from %s\n",
+              printable(a.output).c_str(), (long long)written.rank,
+              with_commas(written.parameters).c_str(), human_bytes(written.bytes).c_str(),
+              printable(checkpoint.string()).c_str());
 }
 
 void run(const Arguments& a) {
@@ -75,6 +87,8 @@ void run(const Arguments& a) {
       fail_usage(str("--dtype ", info.name, ": safetensors has no such type; --format gguf has"));
     options.dtype = info.dtype;
   }
+  if (a.format == "peft") return write_peft(a, options.dtype);
+  options.adapter = a.adapter;
   options.shard_bytes = parse_size(a.shard_size);
   const std::filesystem::path checkpoint = resolve_checkpoint(a.checkpoint);
   export_hugging_face(checkpoint, a.output, options);
@@ -98,11 +112,15 @@ void add_export_command(Command app) {
       app.add_subcommand("export", "Write a checkpoint's model as other programs read it");
   add_checkpoint_option(command, a->checkpoint);
   command
-      .add_option("--format", a->format,
-                  "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
-                  "gguf: a file for llama.cpp, with the tokenizer in it")
+      .add_option(
+          "--format", a->format,
+          "safetensors: a Hugging Face LLaDA folder (config.json, weights, tokenizer); "
+          "gguf: a file for llama.cpp, with the tokenizer in it; peft: of a LoRA checkpoint "
+          "the adapters alone, as PEFT saves them")
       .required()
-      .one_of({"safetensors", "gguf"});
+      .one_of({"safetensors", "gguf", "peft"});
+  command.add_option("--adapter", a->adapter,
+                     str(kAdapterHelp, "; they are merged into what is written"));
   command
       .add_option("--output", a->output,
                   "safetensors: folder to write; it appears when complete. In one that exists, "

@@ -33,7 +33,7 @@ void fine_tune(const FineTuningOptions& options, TaskFactory task, const MpiSess
                                             {.resume = options.run.resume,
                                              .trace = options.run.trace,
                                              .task = task,
-                                             .updater = sft_updater(config.lora)},
+                                             .trained = sft_trained(config.lora)},
                                             to_toml(config) + options.run.agreed());
   if (mpi.rank() > 0) return;
   std::printf("%s: step %lld of %lld, saved as %s%s\n", result.stopped ? "stopped" : "done",

@@ -23,7 +23,7 @@ namespace lacuna {
 namespace {
 
 struct Arguments {
-  std::string checkpoint, tokens, output;
+  std::string checkpoint, adapter, tokens, output;
   BackendOptions backend;
 };
 
@@ -65,7 +65,7 @@ void write_logits(const std::string& path, Ops& ops, Head& head, Tensor hidden,
 }
 
 void run(const Arguments& a) {
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, adapters_of(a.adapter));
   const std::vector<std::int32_t> ids = sequence(a, source.config);
   const auto length = std::int64_t(ids.size());
 
@@ -93,6 +93,7 @@ void add_forward_command(Command app) {
   const Command command =
       app.add_subcommand("forward", "Compute the logits of one sequence, for comparison");
   add_checkpoint_option(command, a->checkpoint);
+  add_adapter_option(command, a->adapter);
   command.add_option("--tokens", a->tokens, "the sequence as token ids, \"1 2 3\"").required();
   command.add_option("--output", a->output, "HDF5 file to write: /logits [T,V] f32").required();
   a->backend.add_to(command);

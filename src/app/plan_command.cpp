@@ -86,9 +86,13 @@ void print_checkpoints(const RunPlan& plan, const Config& config, const StepTime
 void print_json(const std::string& path, const RunPlan& plan, const Config& config,
                 const Machine& m, const std::vector<SourceLoader::Use>& sources) {
   const StepTime time = step_time(plan, m);
-  nlohmann::ordered_json json = {{"config", path},        {"parameters", plan.parameters},
-                                 {"ranks", m.ranks},      {"data", plan.data},
-                                 {"tensor", plan.tensor}, {"memory_available", m.memory},
+  nlohmann::ordered_json json = {{"config", path},
+                                 {"parameters", plan.parameters},
+                                 {"trained", plan.trained},
+                                 {"ranks", m.ranks},
+                                 {"data", plan.data},
+                                 {"tensor", plan.tensor},
+                                 {"memory_available", m.memory},
                                  {"flops_per_s", m.flops}};
   for (const auto& [kind, bytes] : memory_parts(plan.memory)) json["memory"][kind] = bytes;
   json["memory"]["together"] = plan.memory.total();
@@ -121,6 +125,9 @@ void print_text(const RunPlan& plan, const KnownConfig& known, const Machine& m,
               with_commas(plan.parameters).c_str(), counted(m.ranks, "rank").c_str(),
               chosen && m.ranks > 1 ? ", the fewest that hold it" : "", plan.data, plan.tensor,
               counted(m.nodes(), "node").c_str(), m.per_node);
+  if (plan.trained < plan.parameters)
+    std::printf("%s trained, in adapters (lora.rank = %s)\n", with_commas(plan.trained).c_str(),
+                with_commas(known.config.lora.rank).c_str());
   std::printf("memory per rank\n");
   print_parts(memory_parts(plan.memory));
   std::printf("  %-12s %12s of %s\n", "together", human_bytes(plan.memory.total()).c_str(),

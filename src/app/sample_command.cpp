@@ -41,6 +41,7 @@ constexpr std::int64_t kChatBlock = 32;
 
 struct Arguments {
   std::string checkpoint, prompt, tokens, infill, json_schema, chat_template, stats_json, steps_map;
+  std::vector<std::string> adapters;
   DecodingArguments decoding;
   std::int64_t samples = 1, tensor_parallel = 1, string_tokens = kStringTokens;
   BackendOptions backend;
@@ -48,10 +49,10 @@ struct Arguments {
 
   /// What all ranks must agree in, beside the decoding options.
   std::string agreed() const {
-    return str("--checkpoint ", checkpoint, "\n--prompt ", prompt, "\n--tokens ", tokens,
-               "\n--infill ", infill, "\n--json-schema ", json_schema, "\n--string-tokens ",
-               string_tokens, "\n--num-samples ", samples, "\n--tensor-parallel ", tensor_parallel,
-               "\n", backend.agreed());
+    return str("--checkpoint ", checkpoint, "\n--adapter ", listed(adapters, "and"), "\n--prompt ",
+               prompt, "\n--tokens ", tokens, "\n--infill ", infill, "\n--json-schema ",
+               json_schema, "\n--string-tokens ", string_tokens, "\n--num-samples ", samples,
+               "\n--tensor-parallel ", tensor_parallel, "\n", backend.agreed());
   }
 };
 
@@ -130,11 +131,17 @@ class Printer {
   StandardOutput output_;
 };
 
+void print_line(const std::string& line) {
+  StandardOutput output;
+  output.write(line + "\n");
+  output.flush();
+}
+
 /// A conversation, or with --prompt the reply to it.
 void chat(const Arguments& a) {
   if (a.samples > 1 || a.ids || a.echo)
     fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, a.adapters);
   const std::int64_t half = std::max<std::int64_t>(1, source.config.max_seq_length / 2);
   DecodingOptions options = options_of(a, source.config, 0, std::min(kDefaultLength, half));
   // As LLaDA's chat.py: with all of a long reply open at once, end tokens would win too early.
@@ -187,7 +194,7 @@ void decode_and_print(const Arguments& a, const ModelOnRanks& loaded, Decoder& d
 
 /// Fills the gaps of a text.
 void infill(const Arguments& a, const MpiSession& mpi) {
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, a.adapters);
   const ModelConfig& config = source.config;
   if (config.attention != Attention::bidirectional)
     fail_usage(str("--infill needs a bidirectional model; one with ", word_of(config.attention),
@@ -219,7 +226,7 @@ void infill(const Arguments& a, const MpiSession& mpi) {
 
 /// Generates JSON that conforms to a schema.
 void sample_json(const Arguments& a, const MpiSession& mpi) {
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, a.adapters);
   const Tokenizer& tokenizer = source.need_tokenizer("--json-schema needs one");
   const std::string schema = read_named_file(a.json_schema);
   const SkeletonWriter writer(tokenizer, source.config);
@@ -259,11 +266,16 @@ void sample(const Arguments& a, const MpiSession& mpi) {
   if (mpi.size() > 1 && (a.chat || a.show))
     fail_usage(
         str(a.chat ? "--chat" : "--show", " is for one rank, and ", mpi.size(), " were started"));
+  if (a.adapters.size() > 1 && (a.chat || a.show || !a.infill.empty() || !a.json_schema.empty() ||
+                                !a.stats_json.empty() || !a.steps_map.empty()))
+    fail_usage(
+        "several --adapter: a text from each is for a prompt, without --chat, --show, --infill, "
+        "--json-schema, --stats-json and --steps-map");
   if (a.chat) return chat(a);
   if (!a.chat_template.empty()) fail_usage("--chat-template is for --chat");
   if (!a.infill.empty()) return infill(a, mpi);
   if (!a.json_schema.empty()) return sample_json(a, mpi);
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, a.adapters);
   if (!a.ids) (void)source.need_tokenizer("ask for token ids with --ids");
   if (a.show) (void)source.need_tokenizer("--show needs one");
   const std::vector<std::int32_t> prompt = prompt_ids(a, source);
@@ -279,10 +291,15 @@ void sample(const Arguments& a, const MpiSession& mpi) {
   const std::int64_t at_once =
       a.show ? 1
              : std::clamp<std::int64_t>(kBatchTokens / canvas, 1, (a.samples + ranks - 1) / ranks);
-  Decoder decoder(*model.ops, model.config(), model.weights,
-                  limits_for(model.config(), options, length, at_once), &loaded.tensor());
   const AbortOnException abort_on_exception(loaded.mesh->world());
-  decode_and_print(a, loaded, decoder, {.tokens = prompt, .options = options}, at_once, length);
+  const std::size_t adapters = model.adapters.size();
+  for (std::size_t i = 0; i < std::max<std::size_t>(1, adapters); ++i) {
+    if (adapters > 1 && loaded.is_first_rank())
+      print_line(str("=== ", printable(model.source.adapters[i].name), " ==="));
+    Decoder decoder(*model.ops, model.config(), adapters > 1 ? model.with(i) : model.weights,
+                    limits_for(model.config(), options, length, at_once), &loaded.tensor());
+    decode_and_print(a, loaded, decoder, {.tokens = prompt, .options = options}, at_once, length);
+  }
 }
 
 }  // namespace
@@ -291,6 +308,13 @@ void add_sample_command(Command app, const MpiSession& session) {
   auto a = std::make_shared<Arguments>();
   const Command command = app.add_subcommand("sample", "Generate text from a checkpoint");
   add_checkpoint_option(command, a->checkpoint);
+  command
+      .add_option(
+          "--adapter", a->adapters,
+          str(kAdapterHelp,
+              "; may be repeated, as NAME=FOLDER: the texts of each, one after another, with "
+              "one model in memory"))
+      .one_value_per_use();
   const Option prompt = command.add_option("--prompt", a->prompt, "text to continue");
   const Option tokens =
       command.add_option("--tokens", a->tokens, "the same as token ids: \"1 2 3\"");

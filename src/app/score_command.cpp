@@ -26,7 +26,7 @@ namespace lacuna {
 namespace {
 
 struct Arguments {
-  std::string checkpoint, prompt, text, prompt_tokens, tokens, input;
+  std::string checkpoint, adapter, prompt, text, prompt_tokens, tokens, input;
   std::string form = word_of(MaskForm::mask_count);
   std::int64_t samples = 128, batch_tokens = kBatchTokens;
   bool independent = false, json = false;
@@ -36,9 +36,10 @@ struct Arguments {
 
   /// What must be the same on all ranks beside the texts.
   std::string agreed() const {
-    return str("--checkpoint ", checkpoint, "\n--form ", form, "\n--samples ", samples,
-               "\n--batch-tokens ", batch_tokens, "\n--independent ", independent, "\n--seed ",
-               seed, "\n--tensor-parallel ", tensor_parallel, "\n", backend.agreed());
+    return str("--checkpoint ", checkpoint, "\n--adapter ", adapter, "\n--form ", form,
+               "\n--samples ", samples, "\n--batch-tokens ", batch_tokens, "\n--independent ",
+               independent, "\n--seed ", seed, "\n--tensor-parallel ", tensor_parallel, "\n",
+               backend.agreed());
   }
 };
 
@@ -141,7 +142,7 @@ std::int64_t pass_tokens(const Arguments& a, const std::vector<Item>& items, boo
 }
 
 void score(const Arguments& a, const MpiSession& mpi) {
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, adapters_of(a.adapter));
   const bool causal = source.config.attention == Attention::causal;
   // With blocks of one token each is predicted from those before it.
   const bool exact =
@@ -186,6 +187,7 @@ void add_score_command(Command app, const MpiSession& session) {
   const Command command = app.add_subcommand(
       "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
   add_checkpoint_option(command, a->checkpoint);
+  add_adapter_option(command, a->adapter);
   const Option text = command.add_option("--text", a->text, "what is scored");
   command.add_option("--prompt", a->prompt, "what is given before it").needs(text);
   const Option tokens =

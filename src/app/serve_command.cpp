@@ -23,7 +23,7 @@ namespace {
 constexpr std::int64_t kServedLength = 128;
 
 struct ServeArguments {
-  std::string checkpoint, key_file, model_name, chat_template, origins, host = "127.0.0.1";
+  std::string checkpoint, adapter, key_file, model_name, chat_template, origins, host = "127.0.0.1";
   std::vector<std::string> allowed_hosts;
   std::int64_t port = 8080, batch_tokens = 0, prefixes = EngineLimits{}.prefixes, sequences = 64,
                queue = 64, connections = 256, per_address = 32;
@@ -78,7 +78,7 @@ ServiceOptions service_options(const ServeArguments& a) {
 }
 
 void serve(const ServeArguments& a) {
-  ModelSource source(a.checkpoint);
+  ModelSource source(a.checkpoint, adapters_of(a.adapter));
   (void)source.need_tokenizer("lacuna serve needs one");
   const ApiServerOptions options = server_options(a);
   if (!is_loopback(a.host) && options.access.keys.empty())
@@ -105,6 +105,7 @@ void add_serve_command(Command app) {
   const Command command =
       app.add_subcommand("serve", "Serve a model by HTTP: OpenAI's protocol, and a page");
   add_checkpoint_option(command, a->checkpoint);
+  add_adapter_option(command, a->adapter);
   command.add_option("--host", a->host, "address to listen on; 0.0.0.0: all of this machine")
       .show_default();
   command.add_option("--port", a->port, "0: any that is free; standard output gets the address")

@@ -25,7 +25,8 @@ namespace lacuna {
 //   /optimizer/ema/<name>             their moving average, where optimizer.ema_decay asks for one
 // and, as attributes of "/": format "lacuna-checkpoint", version, step, samples, tokens, bad_steps,
 // seed, config (TOML), tokenizer (tokenizer.json), and any hf_* that an import kept. Checksums as
-// in hdf5.h.
+// in hdf5.h. A run that trains adapters (lora.rank) has those in place of the weights, under the
+// names of adapter_weights(); train.init in its config names the model that they adapt.
 
 /// Views of host tensors. Groups may be empty: an imported model has no optimizer states.
 struct CheckpointTensors {
@@ -105,26 +106,20 @@ std::int64_t step_of_name(const std::string& file, std::string_view suffix = ".h
 /// The checkpoints of a run by falling step: regular files step-DIGITS.h5, whatever they hold. None
 /// when there is no such folder; Error when it cannot be read.
 std::vector<std::filesystem::path> saved_checkpoints(const std::filesystem::path& run_dir);
-/// Verifies all of it, each member of the team a part. What one finds is thrown on all:
+/// Verifies all of it, each member of the team a part; of adapters, not what they adapt. What one
+/// finds is thrown on all:
 /// DamagedFile, or another Error when one could not read it.
 void verify_checkpoint(const std::filesystem::path& path, ProcessGroup& team);
 
 /// What find_checkpoint found. The same on all members of a team.
 struct FoundCheckpoint {
-  struct Skipped {
-    std::filesystem::path path;
-    bool companion;  // it verifies, and what belongs to it does not
-  };
   std::optional<std::filesystem::path> newest;  // of the highest step that verifies in full
-  std::vector<Skipped> skipped;                 // of higher steps
+  std::vector<std::filesystem::path> skipped;   // of higher steps
 };
 /// Looks for the newest checkpoint that verifies in full. Damaged ones are skipped, with a warning.
 /// Any other reason not to read one (rights, the disk, memory, a newer format version) is an Error,
-/// since it may be good. `verify_companion` looks at what belongs to a checkpoint, on the first
-/// member alone, and throws the same kinds of errors. The members share the work.
-FoundCheckpoint find_checkpoint(
-    const std::filesystem::path& run_dir, ProcessGroup& team,
-    const std::function<void(const std::filesystem::path&)>& verify_companion = {});
+/// since it may be good. The members share the work.
+FoundCheckpoint find_checkpoint(const std::filesystem::path& run_dir, ProcessGroup& team);
 /// The newest of them, by this process alone.
 std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesystem::path& run_dir);
 /// Removes all but the `keep` newest checkpoints (0: removes none) and what an interrupted save

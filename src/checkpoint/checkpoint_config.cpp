@@ -8,10 +8,12 @@
 namespace lacuna {
 namespace {
 
-void check_tensors(const ModelReader& reader, const ModelConfig& model) {
+void check_tensors(const ModelReader& reader, const Config& config) {
   const std::vector<std::string> names = reader.names("model");
   std::set<std::string> unknown(names.begin(), names.end());
-  for (const ModelWeight& wanted : model_weights(model)) {
+  for (const ModelWeight& wanted : holds_adapters(reader)
+                                       ? adapter_weights(config.model, config.lora)
+                                       : model_weights(config.model)) {
     CHECK(unknown.erase(wanted.name) == 1, reader.path(), ": tensor /model/", wanted.name,
           " is missing");
     const Shape shape = reader.shape("model", wanted.name);
@@ -29,15 +31,16 @@ Config config_of_checkpoint(const ModelReader& reader) {
   const std::string embedding = embedding_name();
   try {
     config = parse_stored_config(reader.info().config, reader.path());
-    CHECK(reader.has("model", embedding), reader.path(), ": tensor /model/", embedding,
-          " is missing");
+    if (!holds_adapters(reader))
+      CHECK(reader.has("model", embedding), reader.path(), ": tensor /model/", embedding,
+            " is missing");
     if (config.model.vocab_size == 0) config.model.vocab_size = reader.shape("model", embedding)[0];
     validate(config.model);
   } catch (const UsageError& e) {  // not the user's, but the file's mistake
     const std::string what = e.what();
     fail(what.find(reader.path()) == std::string::npos ? str(reader.path(), ": ", what) : what);
   }
-  check_tensors(reader, config.model);
+  check_tensors(reader, config);
   return config;
 }
 

@@ -42,17 +42,6 @@ void throw_findings(const std::vector<std::string>& of_all) {
     if (f.starts_with(kDamage)) throw DamagedFile(f.substr(1));
 }
 
-/// Verifies one and what belongs to it. `companion` tells which of them an error is about.
-void verify_all(const fs::path& path, ProcessGroup& team,
-                const std::function<void(const fs::path&)>& verify_companion, bool& companion) {
-  companion = false;
-  verify_checkpoint(path, team);
-  companion = true;
-  std::string found;
-  if (verify_companion && team.rank() == 0) found = finding(path, [&] { verify_companion(path); });
-  throw_findings(team.gather(found));
-}
-
 void remove_file(const fs::path& path) {
   std::error_code error;
   if (!fs::remove(path, error) && error)
@@ -108,11 +97,10 @@ std::vector<fs::path> saved_checkpoints(const fs::path& run_dir) {
 
 void verify_checkpoint(const fs::path& path, ProcessGroup& team) {
   throw_findings(
-      team.gather(finding(path, [&] { open_model(path)->verify(team.rank(), team.size()); })));
+      team.gather(finding(path, [&] { open_stored(path)->verify(team.rank(), team.size()); })));
 }
 
-FoundCheckpoint find_checkpoint(const fs::path& run_dir, ProcessGroup& team,
-                                const std::function<void(const fs::path&)>& verify_companion) {
+FoundCheckpoint find_checkpoint(const fs::path& run_dir, ProcessGroup& team) {
   for (int listing = 1;; ++listing) {
     // As the first member sees the folder.
     std::string paths;
@@ -123,17 +111,16 @@ FoundCheckpoint find_checkpoint(const fs::path& run_dir, ProcessGroup& team,
     bool again = false;
     for (std::size_t at = 0; at < paths.size() && !again; at = paths.find('\0', at) + 1) {
       const fs::path path = paths.c_str() + at;
-      bool companion = false;
       try {
-        verify_all(path, team, verify_companion, companion);
+        verify_checkpoint(path, team);
         found.newest = path;
         return found;
       } catch (const DamagedFile& e) {
         if (team.rank() == 0) log_warning(str("checkpoint skipped: ", e.what()));
-        found.skipped.push_back({path, companion});
+        found.skipped.push_back(path);
       } catch (const Error& e) {
         std::error_code ignored;
-        const bool gone = team.rank() == 0 && !companion && !fs::exists(path, ignored);
+        const bool gone = team.rank() == 0 && !fs::exists(path, ignored);
         again = team.gather(gone ? "gone" : "")[0] == "gone" && listing < kMostListings;
         if (!again)
           fail(str(e.what(), "; only damaged checkpoints are passed over: to use the one before, ",

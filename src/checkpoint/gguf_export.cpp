@@ -8,6 +8,7 @@
 #include "checkpoint/gguf_architecture.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
+#include "checkpoint/stored_adapter.h"
 #include "core/check.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -191,8 +192,8 @@ std::vector<ModelWeight> in_gguf_order(std::vector<ModelWeight> weights) {
 }  // namespace
 
 GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
-                       MatrixFormat format) {
-  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
+                       MatrixFormat format, const std::string& adapter) {
+  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint, adapter);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
   const std::vector<ModelWeight> weights = in_gguf_order(model_weights(model));

@@ -16,9 +16,9 @@ struct GgufExport {
 /// f16. Beside matrices of 4 or 5 bits the head is q6_k, as in llama.cpp's files.
 /// Query and key rows are reordered within each head, since llama.cpp rotates neighbouring pairs of
 /// channels where LLaDA rotates the halves. The tokenizer goes along, with the name that llama.cpp
-/// has for its split pattern. One tensor is in memory at a time.
+/// has for its split pattern. One tensor is in memory at a time. `adapter` as in ExportOptions.
 GgufExport export_gguf(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
-                       MatrixFormat format);
+                       MatrixFormat format, const std::string& adapter = {});
 
 /// Adds the keys of a tokenizer.json; its `rows` ids are those of the embedding, and ids that no
 /// token has become unused ones. `name` stands for the file in messages. Warns when llama.cpp has

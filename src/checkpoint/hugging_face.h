@@ -82,6 +82,7 @@ void import_hugging_face(const std::filesystem::path& folder,
 struct ExportOptions {
   std::optional<DType> dtype;  // f32, bf16 or f16; none: as stored
   std::int64_t shard_bytes = kShardBytes;
+  std::string adapter = {};  // merged into the model, as open_adapter() takes it; or none
 };
 /// The way back: import then export gives every tensor bit for bit, and config.json as it was. The
 /// folder appears when it is complete. In one that exists, files of the same names are replaced and

@@ -4,6 +4,7 @@
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/hugging_face_detail.h"
 #include "checkpoint/model_family.h"
+#include "checkpoint/stored_adapter.h"
 #include "core/atomic_file.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -174,7 +175,7 @@ std::string kept_chat_template(const CheckpointInfo& info, const std::string& fi
 
 void export_hugging_face(const fs::path& checkpoint, const fs::path& folder,
                          const ExportOptions& options) {
-  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint);
+  const std::unique_ptr<const ModelReader> opened = open_model(checkpoint, options.adapter);
   const ModelReader& reader = *opened;
   const ModelConfig model = config_of_checkpoint(reader).model;
   const std::vector<ModelWeight> weights = model_weights(model);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "checkpoint/adapted_reader.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_import.h"
 #include "checkpoint/hugging_face.h"
@@ -73,10 +74,23 @@ void ModelReader::check_rows(const Matrix& matrix, const std::string& group,
       path(), ": ", bytes, " from row ", row, " on are no rows of ", group, " ", name, " ", matrix);
 }
 
-std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path) {
+std::unique_ptr<const ModelReader> open_stored(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path)) return std::make_unique<HuggingFaceReader>(path);
   if (is_gguf_file(path)) return open_gguf(path);
   return std::make_unique<CheckpointReader>(path);
+}
+
+bool holds_adapters(const ModelReader& reader) {
+  const std::vector<std::string> names = reader.names("model");
+  return !names.empty() && std::all_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight");
+  });
+}
+
+std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path) {
+  std::unique_ptr<const ModelReader> reader = open_stored(path);
+  if (!holds_adapters(*reader)) return reader;
+  return std::make_unique<AdaptedReader>(std::move(reader));
 }
 
 }  // namespace lacuna

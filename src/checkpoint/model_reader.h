@@ -80,6 +80,11 @@ class ModelReader {
 };
 
 /// Opens what resolve_checkpoint() gives: a checkpoint file, a Hugging Face folder or a GGUF file.
+/// Of adapters (a checkpoint of LoRA), the model that they make of what they adapt.
 std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path);
+/// The same of the file alone: of a checkpoint of adapters, those.
+std::unique_ptr<const ModelReader> open_stored(const std::filesystem::path& path);
+/// Whether a checkpoint holds adapters in place of a model's weights.
+bool holds_adapters(const ModelReader& reader);
 
 }  // namespace lacuna

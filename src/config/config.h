@@ -78,6 +78,14 @@ template <>
 struct EnumWords<Transport> {
   static constexpr const char* words[] = {"auto", "mpi", "nccl"};
 };
+/// How the frozen weights of a model with adapters are held: as compute.dtype, or in a format of
+/// kMatrixFormats.
+enum class BaseDtype : std::uint8_t { automatic, bf16, f16, q8_0, q4_0, q4_k, q5_k, q6_k };
+template <>
+struct EnumWords<BaseDtype> {
+  static constexpr const char* words[] = {"auto", "bf16", "f16",  "q8_0",
+                                          "q4_0", "q4_k", "q5_k", "q6_k"};
+};
 enum class PadLoss : std::uint8_t { eos, none };
 template <>
 struct EnumWords<PadLoss> {
@@ -522,6 +530,10 @@ struct LoraConfig {
   std::int64_t rank = 0;
   double alpha = 0;
   std::vector<std::string> targets = {"q_proj", "v_proj"};
+  BaseDtype base_dtype = BaseDtype::automatic;
+
+  /// s in y = x W^T + s (x A^T) B^T.
+  double scale() const { return alpha > 0 && rank > 0 ? alpha / double(rank) : 1; }
 
   bool operator==(const LoraConfig&) const = default;
   template <class Self, class Visitor>
@@ -530,6 +542,9 @@ struct LoraConfig {
     visit(c.alpha, "alpha", "adapters are scaled by alpha / rank; 0: by 1");
     visit(c.targets, "targets",
           "matrices with adapters: q_proj, k_proj, v_proj, attn_out, ff_proj, up_proj, ff_out");
+    visit(c.base_dtype, "base_dtype",
+          "of the frozen matrices of the blocks: auto (compute.dtype), bf16, f16, or quantised: "
+          "q8_0, q6_k, q5_k, q4_k, q4_0; they are converted to compute.dtype as they are used");
   }
 };
 

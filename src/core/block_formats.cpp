@@ -96,4 +96,18 @@ void dequantise(MatrixFormat format, const void* from, std::int64_t count, float
   fail("unknown format of a matrix");
 }
 
+void round_to(MatrixFormat format, const float* from, std::int64_t count, void* to) {
+  if (!info_of(format).is_float) return quantise(format, from, count, to);
+  if (format == MatrixFormat::f32) {
+    std::memcpy(to, from, std::size_t(count) * sizeof(float));
+    return;
+  }
+  char* at = static_cast<char*>(to);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint16_t bits =
+        format == MatrixFormat::bf16 ? to_bf16(from[i]).bits : to_f16(from[i]).bits;
+    std::memcpy(at + 2 * i, &bits, sizeof bits);
+  }
+}
+
 }  // namespace lacuna

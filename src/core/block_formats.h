@@ -61,6 +61,8 @@ inline void group_scales(const std::uint8_t (&packed)[12], std::uint8_t (&scales
 /// package gguf gives. `from` need not be aligned.
 void dequantise(MatrixFormat format, const void* from, std::int64_t count, float* to);
 
+/// Elements in any format: rounded to a float format, or quantise().
+void round_to(MatrixFormat format, const float* from, std::int64_t count, void* to);
 /// The nearest that a format of blocks can say, or near it: what GGML's own quantisers minimise,
 /// the squared error, weighted where they weight it. `count` is a multiple of the block's length,
 /// the elements are finite. Error for a float format.

@@ -425,8 +425,10 @@ Decoder::Decoder(Ops& ops, const ModelConfig& config, const ModelWeights& weight
 Decoder::~Decoder() = default;
 
 std::int64_t Decoder::bytes(const ModelConfig& config, DType dtype, Place place,
-                            TensorParallelShard share, const DecoderLimits& limits) {
-  const ModelLimits model = model_limits(config, limits);
+                            TensorParallelShard share, const DecoderLimits& limits,
+                            const WeightScratch& weights) {
+  ModelLimits model = model_limits(config, limits);
+  model.weights = weights;
   return TokenPredictor::bytes(config, model, dtype, place, share) +
          (runs_rounds(config, place, share) ? DeviceRounds::plan(model).bytes() : 0);
 }

@@ -87,9 +87,11 @@ class Decoder {
           const DecoderLimits& limits, Communicator* shares = nullptr);
   ~Decoder();
   /// Bytes of what that allocates, with weights of `dtype` and the given share on a device of
-  /// `place`. The first text with a constraint allocates 16 rows of the vocabulary in bf16 more.
+  /// `place`, and of what else they need. The first text with a constraint allocates 16 rows of the
+  /// vocabulary in bf16 more.
   static std::int64_t bytes(const ModelConfig& config, DType dtype, Place place,
-                            TensorParallelShard share, const DecoderLimits& limits);
+                            TensorParallelShard share, const DecoderLimits& limits,
+                            const WeightScratch& weights = {});
 
   /// Queues a request; returns its id, counted from 0. An empty prompt of a causal model continues
   /// model.eos_token, which is what precedes a document. Throws UsageError for options that

@@ -54,6 +54,13 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
     slots.expert_x = plan.add("scratch/expert_x", {N, C}, dtype);
     slots.expert_sum = plan.add("scratch/expert_sum", {N, C}, DType::f32);
   }
+  if (limits.weights.low_rank > 0) {
+    slots.low_rank = plan.add("scratch/low_rank", {N * limits.weights.low_rank}, dtype);
+    if (limits.training)
+      slots.d_low_rank = plan.add("scratch/d_low_rank", {N * limits.weights.low_rank}, dtype);
+  }
+  if (limits.weights.dequantised > 0)
+    slots.dequantised = plan.add("scratch/dequantised", {limits.weights.dequantised}, dtype);
   if (m.qkv_bias) slots.ones = plan.add("scratch/ones", {N}, dtype);
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
@@ -219,6 +226,8 @@ Scratch Activations::scratch_of(std::int64_t rows, Slot h, Slot d_x, Slot d_atte
           .heads = whole(slots_.heads),
           .d_heads = whole(slots_.d_heads),
           .ones = whole(slots_.ones),
+          .adapters = {whole(slots_.low_rank), whole(slots_.d_low_rank)},
+          .dequantised = whole(slots_.dequantised),
           .experts = experts(rows),
           .h_parts = {},
           .d_x_parts = {},

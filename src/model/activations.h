@@ -52,7 +52,9 @@ struct Scratch {
   // With model.qk_norm: the queries or the keys of some rows, one head a row, which the operations
   // on norms need contiguous. At most [N H D].
   Tensor heads, d_heads;
-  Tensor ones;                 // [N] with model.qkv_bias
+  Tensor ones;  // [N] with model.qkv_bias
+  AdapterScratch adapters = {};
+  Tensor dequantised = {};     // of matrices that are converted (model/model_weights.h)
   ExpertScratch experts = {};  // with model.num_experts
 
   // Where rows are split: h and d_x with room for equal parts, [T ceil(N/T),C], and which rows of
@@ -120,6 +122,7 @@ class Activations {
     Slot h, d_x, d_attended, logit_h, logit_d_x, logit_d_attended, hidden, d_qkv;
     QuerySlots all, logit;
     Slot heads, d_heads, ones;
+    Slot low_rank, d_low_rank, dequantised;
     Slot tokens, key_offsets, cache_rows, rope_table;
     Slot own_ids, own_rows;
     Slot router_logits, expert_offsets, expert_rows, expert_weights, expert_x, expert_sum;

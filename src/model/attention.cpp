@@ -1,5 +1,7 @@
 #include "model/attention.h"
 
+#include <optional>
+
 #include "model/sequence_parallel.h"
 
 namespace lacuna {
@@ -23,7 +25,7 @@ struct Packed {
 };
 
 /// The rows of the packed projection that make queries, and those that make keys and values.
-template <class T>  // PackedMatrix; Tensor for its gradient
+template <class T>  // PackedMatrix; Adapter; Tensor for its gradient
 struct PackedRows {
   T q;   // [H D,C]
   T kv;  // [2K D,C]
@@ -87,7 +89,8 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
              const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    linear_forward(ops, a.qkv, keys.h, w.qkv);
+    linear_forward(ops, a.qkv, keys.h, w.qkv, keys.dequantised);
+    adapter_forward(ops, a.qkv, keys.h, w.adapters.qkv, keys.adapters);
     add_bias(ops, a.qkv, w.qkv_bias, keys);
     normalise_heads(pass, x.q, w.query_norm, a.query_norm, keys);
     normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
@@ -95,13 +98,16 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
+  const PackedRows adapter(w.adapters.qkv, queries.attention);
   const BiasParts bias(w.qkv_bias, queries.attention);
-  linear_forward(ops, x.kv, keys.h, part.kv);
+  linear_forward(ops, x.kv, keys.h, part.kv, keys.dequantised);
+  adapter_forward(ops, x.kv, keys.h, adapter.kv, keys.adapters);
   add_bias(ops, x.kv, bias.kv, keys);
   normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
   ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  linear_forward(ops, x.q, s.h, part.q);
+  linear_forward(ops, x.q, s.h, part.q, s.dequantised);
+  adapter_forward(ops, x.q, s.h, adapter.q, s.adapters);
   add_bias(ops, x.q, bias.q, s);
   normalise_heads(pass, x.q, w.query_norm, a.query_norm, s);
   ops.rope(x.q, queries.positions, pass.rope_table, Rotation::forward);
@@ -115,6 +121,17 @@ void rotate_back(const Pass& pass, const QueryRows& queries, const Packed& d) {
   pass.ops.rope(d.k, pass.all.positions, pass.rope_table, Rotation::inverse);
 }
 
+/// x: in, the factor of a product y = x w^T; out, its gradient, given that of y. Adds to dw, where
+/// w is trained, and to those of the adapter.
+void linear_backward(Ops& ops, Tensor x, Tensor dy, const PackedMatrix& w, const Tensor& dw,
+                     const Adapter& adapter, const Adapter& d_adapter, const Scratch& s) {
+  if (dw.data) ops.linear_backward_weight(dw, dy, x);
+  adapter_backward_low(ops, dy, adapter, s.adapters);
+  adapter_backward_weight(ops, d_adapter, dy, x, adapter, s.adapters);
+  linear_backward_input(ops, x, dy, w, s.dequantised);
+  adapter_backward_input(ops, x, adapter, s.adapters);
+}
+
 /// keys.h: in, the normalised stream; out, its gradient, given that of the projection.
 void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d,
                       const BlockWeights& w, BlockTensors& dw, const Scratch& keys,
@@ -122,20 +139,23 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   Ops& ops = pass.ops;
   if (queries.are_all()) {
     add_bias_gradient(ops, dw.qkv_bias, keys.d_qkv, keys);
-    ops.linear_backward_weight(dw.qkv, keys.d_qkv, keys.h);
-    linear_backward_input(ops, keys.h, keys.d_qkv, w.qkv);
+    linear_backward(ops, keys.h, keys.d_qkv, w.qkv, dw.qkv, w.adapters.qkv, dw.adapters.qkv, keys);
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
-  const PackedRows d_part(dw.qkv, queries.attention);
+  const PackedRows adapter(w.adapters.qkv, queries.attention),
+      d_adapter(dw.adapters.qkv, queries.attention);
+  const Tensor none;
+  const bool trained = dw.qkv.data;
+  const std::optional<PackedRows<Tensor>> d_part =
+      trained ? std::optional(PackedRows(dw.qkv, queries.attention)) : std::nullopt;
   const BiasParts d_bias(dw.qkv_bias, queries.attention);
   add_bias_gradient(ops, d_bias.q, d.q, s);
   add_bias_gradient(ops, d_bias.kv, d.kv, keys);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  ops.linear_backward_weight(d_part.q, d.q, s.h);
-  ops.linear_backward_weight(d_part.kv, d.kv, keys.h);
-  linear_backward_input(ops, s.h, d.q, part.q);
-  linear_backward_input(ops, keys.h, d.kv, part.kv);
+  linear_backward(ops, s.h, d.q, part.q, trained ? d_part->q : none, adapter.q, d_adapter.q, s);
+  linear_backward(ops, keys.h, d.kv, part.kv, trained ? d_part->kv : none, adapter.kv, d_adapter.kv,
+                  keys);
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 
@@ -166,7 +186,8 @@ void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWe
     v = a.kv_cache.column_range(x.k.cols(), x.v.cols());
   }
   pass.ops.attention_forward(a.attn_out, a.lse, x.q, k, v, queries.attention);
-  pass.ops.linear_forward(s.h, a.attn_out, w.attention_out);
+  linear_forward(pass.ops, s.h, a.attn_out, w.attention_out, s.dequantised);
+  adapter_forward(pass.ops, s.h, a.attn_out, w.adapters.attention_out, s.adapters);
   sum_h(pass, s);
 }
 
@@ -177,8 +198,12 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   const Packed x(a.qkv, queries.attention, s.h.rows());
   const Packed d(keys.d_qkv, queries.attention, s.h.rows());
   gather_rows_of(pass, s, s.d_x_parts);
-  ops.linear_backward_weight(dw.attention_out, s.d_x, a.attn_out);
-  ops.linear_backward_input(s.d_attended, s.d_x, w.attention_out, GradMode::overwrite);
+  const Adapter& adapter = w.adapters.attention_out;
+  if (dw.attention_out.data) ops.linear_backward_weight(dw.attention_out, s.d_x, a.attn_out);
+  adapter_backward_low(ops, s.d_x, adapter, s.adapters);
+  adapter_backward_weight(ops, dw.adapters.attention_out, s.d_x, a.attn_out, adapter, s.adapters);
+  linear_backward_input(ops, s.d_attended, s.d_x, w.attention_out, s.dequantised);
+  adapter_backward_input(ops, s.d_attended, adapter, s.adapters);
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attn_out, a.lse, x.q, x.k, x.v,
                          queries.attention);
   rotate_back(pass, queries, d);

@@ -121,7 +121,8 @@ void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor
       shared_->backward(l, y, t, weights);
     else
       ops_.cross_entropy_backward(l, y, t, weights);
-    ops_.linear_backward_weight(d_head, own, x);  // before x may be overwritten
+    // Before x may be overwritten.
+    if (d_head.data) ops_.linear_backward_weight(d_head, own, x);
     ops_.linear_backward_input(d_hidden.row_range(first, rows), own, head_, GradMode::overwrite);
   });
   if (shared_) sum_over_shares(*tp_group_, d_hidden);

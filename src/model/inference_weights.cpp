@@ -77,6 +77,8 @@ void set_view(ModelWeights& model, const ModelWeight& first, const Tensor& vecto
     case WeightRole::value_bias:
     case WeightRole::up:
     case WeightRole::expert_up:
+    case WeightRole::lora_a:
+    case WeightRole::lora_b:
       break;
   }
   fail(first.name + " is no beginning of a packed tensor");
@@ -171,6 +173,11 @@ class InferenceWeights::Builder {
   std::size_t blocks_;
   Plan plan_;
 };
+
+Plan InferenceWeights::plan(const ModelConfig& config, DType dtype,
+                            const std::vector<WeightStorage>& storage, TensorParallelShard share) {
+  return Builder(config, dtype, storage, share).plan();
+}
 
 InferenceWeights::InferenceWeights(Memory& memory, const ModelConfig& config, DType dtype,
                                    const std::vector<WeightStorage>& storage,

@@ -31,6 +31,10 @@ class InferenceWeights {
   InferenceWeights(Memory& memory, const ModelConfig& config, DType dtype,
                    const std::vector<WeightStorage>& storage, TensorParallelShard share = {});
 
+  /// What that allocates.
+  static Plan plan(const ModelConfig& config, DType dtype,
+                   const std::vector<WeightStorage>& storage, TensorParallelShard share = {});
+
   /// What a forward pass reads.
   const ModelWeights& views() const { return views_; }
   operator const ModelWeights&() const { return views_; }  // NOLINT(google-explicit-constructor)

@@ -45,6 +45,15 @@ void for_runs(const NamedWeight& w, std::int64_t begin, std::int64_t end, auto&&
   }
 }
 
+/// out[i] = uniform in +-bound, of element begin + i.
+void draw_uniform(float* out, std::uint64_t begin, std::uint64_t n, double bound,
+                  std::uint64_t seed, std::uint64_t tensor) {
+  // Of an adapter: not the stream of the weight of the same number.
+  const CounterRng rng{seed, Purpose::initial_weights, std::uint64_t{1} << 63 | tensor};
+  for (std::uint64_t i = 0; i < n; ++i)
+    out[i] = float(bound * (2 * rng.uniform53(std::uint32_t(begin + i)) - 1));
+}
+
 double sigma_of(const NamedWeight& w, const ModelConfig& m) {
   if (w.spec->scale == InitialScale::reads_residual) return 1 / std::sqrt(double(m.hidden_size));
   return 1 / std::sqrt(2.0 * (w.block + 1) * double(Tensor(nullptr, w.whole).cols()));
@@ -63,7 +72,9 @@ void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weig
       ops.fill(piece.values, w.spec->scale == InitialScale::ones ? 1.0f : 0.0f);
       continue;
     }
-    const double sigma = sigma_of(w, config);
+    const bool uniform = w.spec->scale == InitialScale::uniform;
+    const double size =
+        uniform ? 1 / std::sqrt(double(w.whole[w.whole.rank - 1])) : sigma_of(w, config);
     for (std::int64_t from = 0; from < piece.values.count(); from += kStaged) {
       const std::int64_t n = std::min(kStaged, piece.values.count() - from);
       staging.resize(std::size_t(n));
@@ -71,8 +82,9 @@ void initialise(const std::vector<WeightPiece>& pieces, const ModelTensors& weig
       pool.for_ranges(n, 2, [&](std::int64_t begin, std::int64_t end) {
         for_runs(w, first + begin, first + end,
                  [&](std::int64_t i, std::int64_t element, std::int64_t count) {
-                   draw(staging.data() + i - first, std::uint64_t(element), std::uint64_t(count),
-                        sigma, seed, piece.weight);
+                   (uniform ? draw_uniform : draw)(staging.data() + i - first,
+                                                   std::uint64_t(element), std::uint64_t(count),
+                                                   size, seed, piece.weight);
                  });
       });
       ops.copy(piece.values.row_range(from, n), Tensor(staging.data(), {n}));

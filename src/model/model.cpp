@@ -37,6 +37,11 @@ AttentionShape attention_shape(const ModelConfig& config, TensorParallelShard sh
   return shape;
 }
 
+ModelLimits with_scratch(const Ops& ops, const ModelWeights& weights, ModelLimits limits) {
+  limits.weights = weight_scratch(weights, ops, limits.training);
+  return limits;
+}
+
 }  // namespace
 
 struct Model::State {
@@ -57,10 +62,10 @@ struct Model::State {
       : ops(o),
         config(c),
         weights(w),
-        limits(l),
+        limits(with_scratch(o, w, l)),
         tp_group(sharing ? *sharing : alone),
         attention(attention_shape(c, w.share)),
-        activations(o.memory(), c, l, w.dtype, w.share),
+        activations(o.memory(), c, limits, w.dtype, w.share),
         placer(l, AttentionMask(c)),
         embedding(o, tp_group, ShardDims(c, w.share), activations) {
     const Tensor table = activations.rope_table();
@@ -71,9 +76,18 @@ struct Model::State {
   }
 
   /// Gradients of weights that every rank holds: of norms each rank has those of its rows, where
-  /// rows are split (not in the last block); of norms of heads, those of its heads.
-  void add_up_norms(const ModelTensors& gradients, std::size_t l) {
+  /// rows are split (not in the last block); of norms of heads, those of its heads; of adapters,
+  /// those of its outputs or inputs.
+  void add_up_replicated(const ModelTensors& gradients, std::size_t l) {
     const BlockTensors& block = gradients.blocks[l];
+    if (gradients.are_adapters()) {
+      const BlockAdapters& adapters = block.adapters;
+      for (const Adapter* of_outputs : {&adapters.qkv, &adapters.gate_up})
+        if (of_outputs->exists()) sum_over_shares(tp_group, of_outputs->a);
+      for (const Adapter* of_inputs : {&adapters.attention_out, &adapters.ffn_out})
+        if (of_inputs->exists()) sum_over_shares(tp_group, of_inputs->parts.front().b);
+      return;
+    }
     if (activations.split() && l + 1 < gradients.blocks.size()) {
       sum_over_shares(tp_group, block.attention_norm);
       sum_over_shares(tp_group, block.ffn_norm);
@@ -196,7 +210,8 @@ Tensor Model::run() {
 }
 
 void Model::complete(ModelTensors& gradients) {
-  for (std::size_t l = state_->weights.blocks.size(); l-- > 0;) state_->add_up_norms(gradients, l);
+  for (std::size_t l = state_->weights.blocks.size(); l-- > 0;)
+    state_->add_up_replicated(gradients, l);
 }
 
 void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
@@ -215,17 +230,18 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   const FinalActivations last = s.activations.final();
   s.ops.rmsnorm_backward(logit.d_x, gradients.final_norm, d_hidden, last.x, last.rstd, w.final_norm,
                          GradMode::overwrite);
-  complete(gradients.units().back());
+  if (gradients.final_norm.data) complete(gradients.units().back());
   block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
                  s.activations.block(w.blocks.size() - 1), whole, logit);
-  if (observer) s.add_up_norms(gradients, w.blocks.size() - 1);
+  if (observer) s.add_up_replicated(gradients, w.blocks.size() - 1);
   complete(gradients.block_unit(w.blocks.size() - 1));
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
     block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
                    all, s.limits.recompute);
-    if (observer) s.add_up_norms(gradients, l);
+    if (observer) s.add_up_replicated(gradients, l);
     complete(gradients.block_unit(l));
   }
+  if (gradients.are_adapters()) return;
   gather_rows_of(pass, all, all.d_x_parts);
   s.embedding.backward(gradients.embedding, all.d_x, pass.tokens);
   complete(gradients.units().front());

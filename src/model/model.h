@@ -50,7 +50,9 @@ class Model {
   /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
   /// limits.training and a forward pass of its own. Where rows are split (TensorParallelShard),
   /// gradients of norms are of this rank's rows until a backward pass with an observer, or
-  /// complete(), adds them up; so are gradients of the norms of heads, of this rank's heads.
+  /// complete(), adds them up; so are gradients of the norms of heads, of this rank's heads. Of
+  /// adapters, which the weights must have, where `gradients` are of adapters alone; those that
+  /// every rank holds are likewise of its own outputs or inputs.
   void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {});
   /// In place of the last backward pass of a step, when there is nothing to go back from.
   void complete(ModelTensors& gradients);

@@ -43,21 +43,97 @@ PackedMatrix PackedMatrix::row_range(std::int64_t from, std::int64_t n) const {
   return range;
 }
 
-void linear_forward(Ops& ops, Tensor y, Tensor x, const PackedMatrix& w) {
+std::int64_t dequantised_elements(const Shape& matrix) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 26;
+  return std::clamp<std::int64_t>(kMost / matrix[1], 1, matrix[0]) * matrix[1];
+}
+
+namespace {
+
+/// Calls work(first, part) for rows of w that make it up, in x's type where there is room for that.
+template <class Work>
+void for_readable_rows(Ops& ops, const Matrix& w, DType type, const Tensor& dequantised,
+                       const Work& work) {
+  if (!dequantised.data || w.format == format_of(type)) return work(std::int64_t{0}, w);
+  const std::int64_t most = dequantised.count() / w.cols();
+  for (std::int64_t first = 0; first < w.rows(); first += most) {
+    const std::int64_t n = std::min(most, w.rows() - first);
+    const Tensor rows = dequantised.row_range(0, n * w.cols()).reshaped({n, w.cols()});
+    ops.dequantise(rows, w.row_range(first, n));
+    work(first, Matrix(rows));
+  }
+}
+
+template <class Visitor>
+void visit_matrices(const BlockWeights& block, const Visitor& visit) {
+  for (const PackedMatrix* packed : {&block.qkv, &block.gate_up})
+    for (const Matrix& part : packed->parts) visit(part);
+  visit(block.attention_out);
+  if (block.experts.empty()) visit(block.ffn_out);
+}
+
+}  // namespace
+
+void linear_forward(Ops& ops, Tensor y, Tensor x, const Matrix& w, const Tensor& dequantised) {
+  for_readable_rows(ops, w, x.dtype, dequantised, [&](std::int64_t first, const Matrix& rows) {
+    ops.linear_forward(y.column_range(first, rows.rows()), x, rows);
+  });
+}
+
+void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const Matrix& w,
+                           const Tensor& dequantised) {
+  linear_backward_input(ops, dx, dy, PackedMatrix{{w}}, dequantised);
+}
+
+void linear_forward(Ops& ops, Tensor y, Tensor x, const PackedMatrix& w,
+                    const Tensor& dequantised) {
   std::int64_t first = 0;
   for (const Matrix& part : w.parts) {
-    ops.linear_forward(y.column_range(first, part.rows()), x, part);
+    linear_forward(ops, y.column_range(first, part.rows()), x, part, dequantised);
     first += part.rows();
   }
 }
 
-void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w) {
-  std::int64_t first = 0;
+void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w,
+                           const Tensor& dequantised) {
+  std::int64_t before = 0;
   for (const Matrix& part : w.parts) {
-    ops.linear_backward_input(dx, dy.column_range(first, part.rows()), part,
-                              first == 0 ? GradMode::overwrite : GradMode::accumulate);
-    first += part.rows();
+    for_readable_rows(ops, part, dy.dtype, dequantised,
+                      [&](std::int64_t first, const Matrix& rows) {
+                        ops.linear_backward_input(
+                            dx, dy.column_range(before + first, rows.rows()), rows,
+                            before + first == 0 ? GradMode::overwrite : GradMode::accumulate);
+                      });
+    before += part.rows();
   }
+}
+
+ModelWeights with_adapters(ModelWeights base, const std::vector<BlockAdapters>& adapters,
+                           float scale) {
+  CHECK(adapters.size() == base.blocks.size(), "adapters of ", adapters.size(),
+        " blocks of a model that has ", base.blocks.size());
+  for (std::size_t l = 0; l < adapters.size(); ++l) {
+    BlockAdapters& block = base.blocks[l].adapters = adapters[l];
+    for (Adapter* adapter : {&block.qkv, &block.attention_out, &block.gate_up, &block.ffn_out})
+      adapter->scale = scale;
+  }
+  return base;
+}
+
+WeightScratch weight_scratch(const ModelWeights& weights, const Ops& ops, bool training) {
+  WeightScratch scratch;
+  for (const BlockWeights& block : weights.blocks) {
+    const BlockAdapters& a = block.adapters;
+    for (const Adapter* adapter : {&a.qkv, &a.attention_out, &a.gate_up, &a.ffn_out})
+      if (adapter->exists()) scratch.low_rank = std::max(scratch.low_rank, adapter->a.rows());
+    visit_matrices(block, [&](const Matrix& w) {
+      const bool converted =
+          training ? w.format != format_of(weights.dtype) : !ops.reads(w.format, weights.dtype);
+      if (converted)
+        scratch.dequantised = std::max(scratch.dequantised, dequantised_elements(w.shape));
+    });
+  }
+  return scratch;
 }
 
 void check_formats(const ModelWeights& weights, const Ops& ops) {
@@ -76,13 +152,7 @@ void check_formats(const ModelWeights& weights, const Ops& ops) {
   check(WeightRole::embedding, -1, weights.embedding);
   for (std::size_t l = 0; l < weights.blocks.size(); ++l) {
     const BlockWeights& block = weights.blocks[l];
-    check_packed(WeightRole::query, int(l), block.qkv);
-    check(WeightRole::attention_out, int(l), block.attention_out);
-    if (block.experts.empty()) {
-      check_packed(WeightRole::gate, int(l), block.gate_up);
-      check(WeightRole::ffn_out, int(l), block.ffn_out);
-      continue;
-    }
+    if (block.experts.empty()) continue;
     check(WeightRole::router, int(l), block.router);
     for (std::size_t e = 0; e < block.experts.size(); ++e) {
       check_packed(WeightRole::expert_gate, int(l), block.experts[e].gate_up, int(e));

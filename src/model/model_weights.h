@@ -5,6 +5,7 @@
 #include "core/matrix.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
+#include "model/adapter.h"
 #include "model/tensor_parallel_shard.h"
 
 namespace lacuna {
@@ -20,10 +21,21 @@ struct PackedMatrix {
   /// Rows [from, from + n), counted through all parts.
   PackedMatrix row_range(std::int64_t from, std::int64_t n) const;
 };
+
+// With `dequantised`, a vector of at least dequantised_elements(), matrices in other formats than
+// x's type are converted there first, some rows at a time. Without, the operations read them.
+
 /// y = x w^T, as Ops::linear_forward: one product per part.
-void linear_forward(Ops& ops, Tensor y, Tensor x, const PackedMatrix& w);
+void linear_forward(Ops& ops, Tensor y, Tensor x, const PackedMatrix& w,
+                    const Tensor& dequantised = {});
+void linear_forward(Ops& ops, Tensor y, Tensor x, const Matrix& w, const Tensor& dequantised);
 /// dx = dy w, as Ops::linear_backward_input.
-void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w);
+void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w,
+                           const Tensor& dequantised = {});
+void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const Matrix& w,
+                           const Tensor& dequantised);
+/// Of a matrix, at most 128 MiB in bf16, but at least a row.
+std::int64_t dequantised_elements(const Shape& matrix);
 
 /// The feed-forward matrices of one expert.
 struct ExpertWeights {
@@ -43,6 +55,7 @@ struct BlockWeights {
   Tensor ffn_norm;        // [C]
   PackedMatrix gate_up;   // [2F, C]
   Matrix ffn_out;         // [C, F]
+  BlockAdapters adapters;
 
   // In place of the feed-forward matrices, with model.num_experts:
   Matrix router;  // [experts, C]
@@ -60,7 +73,23 @@ struct ModelWeights {
   TensorParallelShard share;
 };
 
-/// Throws Error naming the first matrix in a format that `ops` does not read (Ops::reads).
+/// The same with adapters of each block's matrices; of every other tensor `base`.
+ModelWeights with_adapters(ModelWeights base, const std::vector<BlockAdapters>& adapters,
+                           float scale);
+
+/// What passes of a model need room for because of how its weights are held, beside what its
+/// config says.
+struct WeightScratch {
+  std::int64_t low_rank = 0;     // columns of AdapterScratch::low
+  std::int64_t dequantised = 0;  // elements; where there are matrices that are converted
+
+  bool operator==(const WeightScratch&) const = default;
+};
+/// In training what is not of the activations' type is converted; else what `ops` does not read.
+WeightScratch weight_scratch(const ModelWeights& weights, const Ops& ops, bool training);
+
+/// Throws Error naming the first matrix in a format that `ops` neither reads (Ops::reads) nor is
+/// converted: of the embedding, the head, or experts.
 void check_formats(const ModelWeights& weights, const Ops& ops);
 
 }  // namespace lacuna

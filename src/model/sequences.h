@@ -7,6 +7,7 @@
 #include "kernels/key_intervals.h"
 #include "kernels/ops.h"
 #include "model/attention_mask.h"
+#include "model/model_weights.h"
 
 namespace lacuna {
 
@@ -60,6 +61,7 @@ struct ModelLimits {
   bool training;                // keep what backward() needs; without, blocks share their memory
   std::int64_t cache_rows = 0;  // of the KV cache; 0: none. Not in training
   Recompute recompute = {};     // in training
+  WeightScratch weights = {};   // a Model finds out
 
   /// Attention is cut into segments: of a cache also the gaps between sequences.
   std::int64_t segments() const { return cache_rows > 0 ? 2 * sequences + 1 : sequences; }

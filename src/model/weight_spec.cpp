@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
+#include <string_view>
 
 #include "core/check.h"
 
@@ -82,6 +84,8 @@ std::int64_t extent_of(Extent extent, const ModelConfig& m) {
       return m.intermediate_size;
     case Extent::experts:
       return m.num_experts;
+    case Extent::rank:
+      break;  // not the model's
   }
   fail("unknown extent of a weight");
 }
@@ -96,6 +100,35 @@ const char* blocks_of(NameScheme scheme) {
       return "blk.";
   }
   fail("unknown scheme of names");
+}
+
+/// The rows of adapter_table(), whose names lie in `names`.
+std::vector<AdapterSpec> adapters_of_table(std::deque<std::string>& names) {
+  std::vector<AdapterSpec> all;
+  for (const WeightSpec& w : kTable) {
+    if (!w.lora) continue;
+    const auto factor = [&](Role role, const char* packed, const char* suffix) {
+      const auto named = [&](const char* of) {
+        return names.emplace_back(str(of, suffix)).c_str();
+      };
+      WeightSpec spec = w;
+      spec.role = role;
+      spec.packed = named(packed);
+      spec.llada = named(w.llada);
+      spec.llama = named(w.llama);
+      spec.gguf = named(w.gguf);
+      spec.lora = false;
+      return spec;
+    };
+    AdapterSpec& adapter = all.emplace_back(AdapterSpec{
+        &w, factor(Role::lora_a, w.packed, ".lora_A"), factor(Role::lora_b, w.llada, ".lora_B")});
+    adapter.a.rows = adapter.b.columns = E::rank;
+    adapter.a.scale = Scale::uniform;
+    adapter.b.scale = Scale::zeros;
+    if (w.axis == Axis::rows) adapter.a.axis = Axis::none;
+    if (w.axis == Axis::columns) adapter.b.axis = Axis::none;
+  }
+  return all;
 }
 
 }  // namespace
@@ -177,6 +210,41 @@ std::int64_t count_parameters(const ModelConfig& config) {
   std::int64_t n = 0;
   for (const ModelWeight& w : model_weights(config)) n += w.shape.count();
   return n;
+}
+
+std::span<const AdapterSpec> adapter_table() {
+  static std::deque<std::string> names;
+  static const std::vector<AdapterSpec> table = adapters_of_table(names);
+  return table;
+}
+
+const AdapterSpec& adapter_of(const WeightSpec& factor) {
+  for (const AdapterSpec& adapter : adapter_table())
+    if (&adapter.a == &factor || &adapter.b == &factor) return adapter;
+  fail(str(factor.llada, " is no factor of an adapter"));
+}
+
+std::vector<ModelWeight> adapter_weights(const ModelConfig& config, const LoraConfig& lora) {
+  std::vector<const AdapterSpec*> chosen;
+  for (const AdapterSpec& adapter : adapter_table()) {
+    const auto& targets = lora.targets;
+    if (adapter.target->is_in(config) &&
+        std::find(targets.begin(), targets.end(), adapter.target->llada) != targets.end())
+      chosen.push_back(&adapter);
+  }
+  std::vector<ModelWeight> weights;
+  for (int l = 0; l < config.num_layers; ++l)
+    for (auto first = chosen.begin(), end = first; first != chosen.end(); first = end) {
+      end = std::find_if(first, chosen.end(), [&](const AdapterSpec* other) {
+        return std::string_view(other->target->packed) != (*first)->target->packed;
+      });
+      const auto add = [&](const WeightSpec& spec, Shape shape) {
+        weights.push_back({&spec, l, spec.name(NameScheme::llada, l), shape});
+      };
+      for (auto x = first; x != end; ++x) add((*x)->a, {lora.rank, (*x)->target->shape(config)[1]});
+      for (auto x = first; x != end; ++x) add((*x)->b, {(*x)->target->shape(config)[0], lora.rank});
+    }
+  return weights;
 }
 
 }  // namespace lacuna

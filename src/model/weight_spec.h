@@ -39,7 +39,9 @@ enum class WeightRole : std::uint8_t {
   expert_up,
   expert_out,
   final_norm,
-  head
+  head,
+  lora_a,
+  lora_b
 };
 
 /// How a tensor-parallel group shares a weight (arXiv:1909.08053, section 3): every rank holds all
@@ -47,11 +49,12 @@ enum class WeightRole : std::uint8_t {
 enum class ParallelAxis : std::uint8_t { none, rows, columns, ids };
 
 /// Initial values: zeros, ones, or normal with this sigma: 1/sqrt(C) for what reads the residual
-/// stream, 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0.
-enum class InitialScale : std::uint8_t { zeros, ones, reads_residual, writes_residual };
+/// stream, 1/sqrt(2 (l+1) d_in) for what writes to it, d_in wide, in block l counted from 0; or
+/// uniform in +-1/sqrt(d_in), as PyTorch's linear layers and PEFT's lora_A.
+enum class InitialScale : std::uint8_t { zeros, ones, reads_residual, writes_residual, uniform };
 
 /// An extent of a weight, as the config gives it: V, C, H D, K D, D, F, the number of experts.
-/// none: of a vector's columns.
+/// none: of a vector's columns. rank: lora.rank, of adapters.
 enum class Extent : std::uint8_t {
   none,
   vocabulary,
@@ -60,7 +63,8 @@ enum class Extent : std::uint8_t {
   keys,
   head,
   intermediate,
-  experts
+  experts,
+  rank
 };
 
 /// Which models have a weight: all of them, or those whose config has the key. Feed-forward layers
@@ -121,5 +125,20 @@ struct ModelWeight {
 std::vector<ModelWeight> model_weights(const ModelConfig& config);
 /// Elements of all of them.
 std::int64_t count_parameters(const ModelConfig& config);
+
+/// The factors of a low-rank adapter (LoRA, arXiv:2106.09685) of a matrix W [out,in]: y = x W^T + s
+/// (x A^T) B^T. A tensor parallel group shares them as it does W: where W's rows, B's; where its
+/// columns, A's. Every rank holds all of the other.
+struct AdapterSpec {
+  const WeightSpec* target;  // W
+  WeightSpec a, b;           // A [r,in], B [out,r]
+};
+/// Of every matrix that lora.targets may name, in the order of the forward pass.
+std::span<const AdapterSpec> adapter_table();
+/// The row whose a or b that is.
+const AdapterSpec& adapter_of(const WeightSpec& factor);
+/// The adapters of lora.targets, block by block: of matrices that are packed together all A, then
+/// all B. Names are those of W with "lora_A.weight" and "lora_B.weight" for "weight", as PEFT's.
+std::vector<ModelWeight> adapter_weights(const ModelConfig& config, const LoraConfig& lora);
 
 }  // namespace lacuna

@@ -72,8 +72,56 @@ Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
       return t.final_norm;
     case WeightRole::head:
       return t.head;
+    case WeightRole::lora_a:
+    case WeightRole::lora_b:
+      break;
   }
   fail("a weight that is no tensor of the model");
+}
+
+Adapter& adapter_of_target(BlockAdapters& block, WeightRole target) {
+  switch (target) {
+    case WeightRole::query:
+    case WeightRole::key:
+    case WeightRole::value:
+      return block.qkv;
+    case WeightRole::attention_out:
+      return block.attention_out;
+    case WeightRole::gate:
+    case WeightRole::up:
+      return block.gate_up;
+    case WeightRole::ffn_out:
+      return block.ffn_out;
+    default:
+      fail("a weight that has no adapter");
+  }
+}
+
+/// Tells the forward pass where a weight lies: `packed`, of which `own` is this weight's part.
+void set_tensor(ModelTensors& t, const ModelWeight& w, const WeightLayout::Part& part,
+                const Tensor& packed, const Tensor& own) {
+  const bool is_a = w.spec->role == WeightRole::lora_a, is_b = w.spec->role == WeightRole::lora_b;
+  if (!is_a && !is_b) {
+    tensor_of(t, w) = packed;
+    return;
+  }
+  Adapter& adapter =
+      adapter_of_target(t.blocks[std::size_t(w.block)].adapters, adapter_of(*w.spec).target->role);
+  if (is_a)
+    adapter.a = packed;
+  else
+    adapter.parts.push_back({own, part.target_row});
+}
+
+std::size_t count_blocks(const WeightLayout& layout) {
+  int last = -1;
+  for (const ModelWeight& w : layout.weights) last = std::max(last, w.block);
+  return std::size_t(last + 1);
+}
+
+const WeightLayout& trainable(const ModelConfig& config, const WeightLayout& layout) {
+  check_trainable(config);
+  return layout;
 }
 
 }  // namespace
@@ -102,12 +150,16 @@ void check_trainable(const ModelConfig& config) {
 ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
                            DType dtype, TensorParallelShard share, FlatLayout flat_layout,
                            Extent extent)
-    : blocks(std::size_t(std::max<std::int64_t>(0, config.num_layers))),
-      share_(share),
+    : ModelTensors(memory, trainable(config, WeightLayout(config, share)), kind, dtype, flat_layout,
+                   extent) {}
+
+ModelTensors::ModelTensors(Memory& memory, const WeightLayout& layout, const std::string& kind,
+                           DType dtype, FlatLayout flat_layout, Extent extent)
+    : blocks(count_blocks(layout)),
+      share_(layout.share),
       extent_(extent),
-      arena_(memory, plan(config, kind, dtype, share, flat_layout, extent)) {
-  const WeightLayout layout(config, share);
-  const PackPlaces places(layout, plan(config, kind, dtype, share, flat_layout));
+      arena_(memory, plan(layout, kind, dtype, flat_layout, extent)) {
+  const PackPlaces places(layout, plan(layout, kind, dtype, flat_layout));
   units_ = places.units;
   int slot = 0;  // one for each packed tensor
   for (const WeightLayout::Pack& pack : layout.packs) {
@@ -116,14 +168,14 @@ ModelTensors::ModelTensors(Memory& memory, const ModelConfig& config, const std:
     for (std::size_t i = pack.first; i < pack.end; ++i) {
       const ModelWeight& w = layout.weights[i];
       const WeightLayout::Part& part = layout.parts[i];
-      tensor_of(*this, w) = packed;
       const Tensor own = packed.row_range(part.packed_row, part.shape[0]);
+      set_tensor(*this, w, part, packed, own);
       const std::int64_t width = packed.count() / packed.shape[0];
       named_.push_back({w.spec, w.name, w.block, w.shape, own, part.row, part.col,
                         begin + part.packed_row * width});
     }
   }
-  if (config.tie_embeddings) head = embedding;
+  if (layout.tied_head) head = embedding;
 }
 
 ModelTensors::operator ModelWeights() const {
@@ -138,6 +190,7 @@ ModelTensors::operator ModelWeights() const {
                         .ffn_norm = b.ffn_norm,
                         .gate_up = {{b.gate_up}},
                         .ffn_out = b.ffn_out,
+                        .adapters = {},
                         .router = {},
                         .experts = {}});
   return w;
@@ -145,8 +198,11 @@ ModelTensors::operator ModelWeights() const {
 
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
                         TensorParallelShard share, FlatLayout flat_layout, Extent extent) {
-  check_trainable(config);
-  const WeightLayout layout(config, share);
+  return plan(trainable(config, WeightLayout(config, share)), kind, dtype, flat_layout, extent);
+}
+
+Plan ModelTensors::plan(const WeightLayout& layout, const std::string& kind, DType dtype,
+                        FlatLayout flat_layout, Extent extent) {
   CHECK(extent == Extent::whole || flat_layout.aligned_units, kind, ": windows need aligned units");
   const std::int64_t unit = std::lcm(kAlignedElements, flat_layout.multiple);
   const auto per_block =
@@ -172,10 +228,8 @@ Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DTyp
   return plan;
 }
 
-std::vector<FlatRange> ModelTensors::units_of(const ModelConfig& config, TensorParallelShard share,
-                                              FlatLayout flat_layout) {
-  const Plan whole = plan(config, "", DType::f32, share, flat_layout);
-  return PackPlaces(WeightLayout(config, share), whole).units;
+std::vector<FlatRange> ModelTensors::units_of(const WeightLayout& layout, FlatLayout flat_layout) {
+  return PackPlaces(layout, plan(layout, "", DType::f32, flat_layout)).units;
 }
 
 std::vector<FlatRange> ModelTensors::ranges_of(const ModelConfig& config, TensorParallelShard share,
@@ -201,9 +255,9 @@ Tensor ModelTensors::flat() const {
 }
 
 Tensor ModelTensors::memory() const {
-  // The embedding comes first in the plan.
-  const std::int64_t elements = arena_.plan().bytes() / size_of(embedding.dtype);
-  return Tensor(embedding.data, {elements}, embedding.dtype, embedding.place);
+  const Tensor first = arena_[Slot{0}];
+  return Tensor(first.data, {arena_.plan().bytes() / size_of(first.dtype)}, first.dtype,
+                first.place);
 }
 
 Tensor ModelTensors::elements(const FlatRange& range) const {

@@ -8,8 +8,10 @@
 #include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
+#include "model/adapter.h"
 #include "model/model_weights.h"
 #include "model/tensor_parallel_shard.h"
+#include "model/weight_layout.h"
 #include "model/weight_spec.h"
 
 namespace lacuna {
@@ -26,6 +28,7 @@ struct BlockTensors {
   Tensor ffn_norm;        // [C]
   Tensor gate_up;         // [2F, C]: rows of the gate, then of the up projection
   Tensor ffn_out;         // [C, F]
+  BlockAdapters adapters;
 };
 
 /// A weight of the table and where it lies. Packed tensors are listed by their parts (q_proj,
@@ -67,9 +70,10 @@ struct FlatLayout {
   bool operator==(const FlatLayout&) const = default;
 };
 
-/// One tensor for every weight of a model, or of a rank's part of it, in one allocation, zeroed:
-/// for training, which needs all of them as one vector. Weights that are only used:
-/// InferenceWeights.
+/// One tensor for every weight of a model that is trained, or of a rank's part of it, in one
+/// allocation, zeroed: for training, which needs all of them as one vector. Those are all weights;
+/// or adapters alone, and what is no adapter is then a tensor without data. Weights that are only
+/// used: InferenceWeights.
 ///
 /// Windows are such tensors of which not all exist at a time: block l lies in the memory of block
 /// l - 2. The places in flat() are those of whole tensors, but flat() itself does not exist.
@@ -81,13 +85,17 @@ class ModelTensors {
   ModelTensors(Memory& memory, const ModelConfig& config, const std::string& kind,
                DType dtype = DType::f32, TensorParallelShard share = {}, FlatLayout layout = {},
                Extent extent = Extent::whole);
+  /// Of any layout: of a model's weights, or of adapters.
+  ModelTensors(Memory& memory, const WeightLayout& weights, const std::string& kind, DType dtype,
+               FlatLayout layout = {}, Extent extent = Extent::whole);
   /// What that allocates.
   static Plan plan(const ModelConfig& config, const std::string& kind, DType dtype = DType::f32,
                    TensorParallelShard share = {}, FlatLayout layout = {},
                    Extent extent = Extent::whole);
+  static Plan plan(const WeightLayout& weights, const std::string& kind, DType dtype,
+                   FlatLayout layout = {}, Extent extent = Extent::whole);
   /// The ranges of flat() that units() has.
-  static std::vector<FlatRange> units_of(const ModelConfig& config, TensorParallelShard share,
-                                         FlatLayout layout);
+  static std::vector<FlatRange> units_of(const WeightLayout& weights, FlatLayout layout);
   /// Where in flat() the weights lie that `of` names, a range for each, in order.
   static std::vector<FlatRange> ranges_of(const ModelConfig& config, TensorParallelShard share,
                                           FlatLayout layout,
@@ -98,7 +106,7 @@ class ModelTensors {
   Tensor final_norm;  // [C]
   Tensor head;        // like the embedding, which it is when tied
 
-  /// Views of them, as weights that a forward pass reads.
+  /// Views of them, as weights that a forward pass reads. Not of adapters.
   operator ModelWeights() const;  // NOLINT(google-explicit-constructor)
   /// As model_weights() lists them.
   const std::vector<NamedWeight>& named() const { return named_; }
@@ -110,9 +118,12 @@ class ModelTensors {
   Tensor memory() const;
   /// A range of flat(); of windows, within one unit.
   Tensor elements(const FlatRange& range) const;
-  /// The embedding, each block, and what follows the blocks: together all of flat().
+  /// The embedding, each block, and what follows the blocks: together all of flat(). Of adapters:
+  /// each block.
   const std::vector<FlatRange>& units() const { return units_; }
-  const FlatRange& block_unit(std::size_t l) const { return units_[1 + l]; }
+  const FlatRange& block_unit(std::size_t l) const { return units_[l + (are_adapters() ? 0 : 1)]; }
+  bool are_adapters() const { return !embedding.data; }
+  DType dtype() const { return named_.front().tensor.dtype; }
   /// Elements of the whole model, without the gaps.
   std::int64_t parameters() const;
   TensorParallelShard share() const { return share_; }

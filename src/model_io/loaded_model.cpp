@@ -5,12 +5,52 @@
 #include "checkpoint/hugging_face.h"
 #include "core/check.h"
 #include "model_io/read_inference_weights.h"
+#include "model_io/tensor_io.h"
 
 namespace lacuna {
 
-ModelSource::ModelSource(const std::string& what)
+namespace {
+
+std::vector<ModelSource::NamedAdapter> open_adapters(const std::vector<std::string>& with,
+                                                     const ModelConfig& model) {
+  std::vector<ModelSource::NamedAdapter> all;
+  for (const std::string& text : with) {
+    const std::size_t equals = text.find('=');
+    const bool named = equals != std::string::npos && !std::filesystem::exists(text);
+    const std::string path = named ? text.substr(equals + 1) : text;
+    std::string name = text.substr(0, equals);
+    if (!named) {
+      const std::filesystem::path last = std::filesystem::path(path).lexically_normal();
+      name = (last.has_filename() ? last : last.parent_path()).stem().string();
+    }
+    for (const auto& other : all)
+      if (other.name == name)
+        fail_usage(str("--adapter: two are called '", name, "'; give them names: NAME=", path));
+    all.push_back({name, open_adapter(path, model)});
+  }
+  return all;
+}
+
+std::vector<std::unique_ptr<const ModelTensors>> load_adapters(const ModelSource& source, Ops& ops,
+                                                               DType dtype,
+                                                               TensorParallelShard share) {
+  std::vector<std::unique_ptr<const ModelTensors>> all;
+  for (const auto& [name, stored] : source.adapters) {
+    all.push_back(std::make_unique<ModelTensors>(
+        ops.memory(), WeightLayout(source.config, stored.lora, share), "adapters", dtype));
+    read_pieces(*stored.reader, "model", *all.back(),
+                pieces_within(*all.back(), {{0, all.back()->flat().count()}}), ops);
+  }
+  ops.synchronize();
+  return all;
+}
+
+}  // namespace
+
+ModelSource::ModelSource(const std::string& what, const std::vector<std::string>& with)
     : opened_(open_model(resolve_checkpoint(what))), reader(*opened_) {
   config = config_of_checkpoint(reader).model;
+  adapters = open_adapters(with, config);
   if (reader.info().tokenizer.empty()) return;
   try {
     tokenizer = Tokenizer::from_json(reader.info().tokenizer, reader.path() + ": tokenizer");
@@ -42,9 +82,17 @@ LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype,
                          TensorParallelShard share)
     : source(std::move(from)),
       ops(std::move(on)),
-      weights(ops->memory(), source.config, dtype,
-              storage_of(source.reader, source.config, *ops, dtype, share), share) {
-  read_weights(source.reader, weights, *ops);
+      base(ops->memory(), source.config, dtype,
+           storage_of(source.reader, source.config, *ops, dtype, share), share),
+      adapters(load_adapters(source, *ops, dtype, share)),
+      weights(adapters.empty() ? base.views() : with(0)) {
+  read_weights(source.reader, base, *ops);
+}
+
+ModelWeights LoadedModel::with(std::size_t adapter) const {
+  std::vector<BlockAdapters> blocks;
+  for (const BlockTensors& block : adapters[adapter]->blocks) blocks.push_back(block.adapters);
+  return with_adapters(base.views(), blocks, float(source.adapters[adapter].stored.lora.scale()));
 }
 
 LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype,

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "checkpoint/model_reader.h"
+#include "checkpoint/stored_adapter.h"
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/inference_weights.h"
+#include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 
 namespace lacuna {
@@ -20,7 +22,9 @@ class ModelSource {
  public:
   /// As resolve_checkpoint() takes it. Special tokens that the config leaves open are the
   /// tokenizer's. A tokenizer that this program cannot be is as good as none until it is needed.
-  explicit ModelSource(const std::string& what);
+  /// `with`: adapters beside the model, each as open_adapter() takes it, or NAME=that. UsageError
+  /// for two of one name.
+  explicit ModelSource(const std::string& what, const std::vector<std::string>& with = {});
   /// The tokenizer. Throws UsageError when there is none: "…: holds no tokenizer; <advice>", and
   /// Error when it cannot be used: "<why>; <advice>".
   const Tokenizer& need_tokenizer(const std::string& advice) const;
@@ -32,9 +36,15 @@ class ModelSource {
   const ModelReader& reader;
   ModelConfig config;
   std::optional<Tokenizer> tokenizer;
+  struct NamedAdapter {
+    std::string name;
+    StoredAdapter stored;
+  };
+  std::vector<NamedAdapter> adapters;
 };
 
-/// A model ready for use, by any number of decoders. What borrows from it must not outlive it.
+/// A model ready for use, by any number of decoders, with adapters beside it or without. What
+/// borrows from it must not outlive it.
 struct LoadedModel {
   /// load_model().
   LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype,
@@ -42,9 +52,13 @@ struct LoadedModel {
 
   const ModelSource source;
   const std::unique_ptr<Ops> ops;
-  const InferenceWeights weights;  // may lie in the files that source.reader maps
+  const InferenceWeights base;  // may lie in the files that source.reader maps
+  const std::vector<std::unique_ptr<const ModelTensors>> adapters;  // source.adapters
+  const ModelWeights weights;  // what is computed with: the base, and its first adapters if any
 
   const ModelConfig& config() const { return source.config; }
+  /// The same base with other ones of source.adapters.
+  ModelWeights with(std::size_t adapter) const;
 };
 
 /// Reads the weights for `ops`, with activations of `dtype` (storage_of()), or one shard of them. A

@@ -1,8 +1,11 @@
 #include "model_io/read_inference_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
+#include "core/block_formats.h"
+#include "core/parallel.h"
 #include "model/weight_layout.h"
 #include "model_io/tensor_io.h"
 
@@ -32,6 +35,32 @@ void copy_stored(const ModelReader& reader, const std::string& group,
     reader.read_rows(group, w.name, w.row + row, some);
     ops.copy(to.bytes.row_range(row, n), some.column_range(first, to.bytes.cols()));
     ops.synchronize();  // before the rows are overwritten
+  }
+}
+
+/// Rounded to a format of blocks from whatever it is stored in.
+void quantise_stored(const ModelReader& reader, const std::string& group,
+                     const InferenceWeights::Allocated& to, Ops& ops, ThreadPool& pool) {
+  const NamedWeight& w = to.weight;
+  reader.verify(group, w.name);
+  const MatrixFormatInfo& info = info_of(to.format);
+  const std::int64_t row_bytes = to.bytes.cols(),
+                     cols = row_bytes / info.block_bytes * info.block_elements,
+                     most = std::max<std::int64_t>(1, kCopiedBytes / (4 * cols));
+  std::vector<float> values(std::size_t(std::min(most, to.bytes.rows()) * cols));
+  std::vector<std::uint8_t> blocks(std::size_t(std::min(most, to.bytes.rows()) * row_bytes));
+  for (std::int64_t row = 0; row < to.bytes.rows(); row += most) {
+    const std::int64_t n = std::min(most, to.bytes.rows() - row);
+    reader.read_box(group, w.name, w.row + row, w.col, Tensor(values.data(), {n, cols}));
+    for (std::int64_t i = 0; i < n * cols; ++i)
+      CHECK(std::isfinite(values[std::size_t(i)]), reader.path(), ": ", w.name,
+            " holds numbers that are not finite, which no ", to.format, " can be");
+    pool.for_ranges(n, 1, [&](std::int64_t begin, std::int64_t end) {
+      quantise(to.format, values.data() + begin * cols, (end - begin) * cols,
+               blocks.data() + begin * row_bytes);
+    });
+    ops.copy(to.bytes.row_range(row, n), Tensor(blocks.data(), {n, row_bytes}, DType::u8));
+    ops.synchronize();  // before the blocks are overwritten
   }
 }
 
@@ -65,12 +94,15 @@ std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConf
 }
 
 void read_weights(const ModelReader& reader, const InferenceWeights& weights, Ops& ops) {
+  ThreadPool pool;
   for (const InferenceWeights::Allocated& a : weights.allocated()) {
     const NamedWeight& w = a.weight;
     const std::string from = stored_group(reader, "model", w.name, w.whole);
     if (reader.format(from, w.name) == a.format) {
       reader.verify(from, w.name);
       copy_stored(reader, from, a, ops);
+    } else if (!info_of(a.format).is_float) {
+      quantise_stored(reader, from, a, ops, pool);
     } else {
       read_piece(reader, "model", w, {0, 0, w.tensor.reshaped({w.tensor.count()})}, ops);
     }

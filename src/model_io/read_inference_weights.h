@@ -17,7 +17,8 @@ namespace lacuna {
 std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConfig& config,
                                       const Ops& ops, DType dtype, TensorParallelShard share = {});
 
-/// Fills what `weights` allocated. Errors as read_pieces().
+/// Fills what `weights` allocated, rounding what is stored in another format. Errors as
+/// read_pieces(), and for a number that is not finite where blocks are to hold it.
 void read_weights(const ModelReader& reader, const InferenceWeights& weights, Ops& ops);
 
 }  // namespace lacuna

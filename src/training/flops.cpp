@@ -61,6 +61,10 @@ double training_flops(const ModelConfig& model, const PassWork& work) {
   return product_flops(model, work, 6, 12);
 }
 
+double adapter_training_flops(const ModelConfig& model, const PassWork& work) {
+  return product_flops(model, work, 4, 12);
+}
+
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted) {
   return training_flops(model, work_of(model, sequences, length, predicted));

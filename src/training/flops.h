@@ -35,6 +35,9 @@ PassWork block_work_of(const ModelConfig& model, std::int64_t texts, std::int64_
 /// that their intervals allow. Over the seconds it took and the machine's GEMM peak this is the
 /// utilisation (MFU) that training prints.
 double training_flops(const ModelConfig& model, const PassWork& work);
+/// Where the weights are frozen there is no gradient of them: 4 in place of 6. What adapters add,
+/// r (in + out) for in times out, is not counted.
+double adapter_training_flops(const ModelConfig& model, const PassWork& work);
 double training_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                       std::int64_t predicted);
 

@@ -12,23 +12,22 @@ namespace lacuna {
 
 namespace {
 
-double flops_of(const ModelConfig& model, const LossBatch& batch) {
+PassWork work_of(const ModelConfig& model, const LossBatch& batch) {
   if (!batch.texts.empty()) {
     const BlockRows rows(batch, model.causal_context, model.logits_shift);
-    return training_flops(model, PassWork{double(rows.tokens.size()), double(rows.losses.size()),
-                                          double(rows.attended_pairs()),
-                                          double(rows.attended_pairs_of_logit_rows())});
+    return {double(rows.tokens.size()), double(rows.losses.size()), double(rows.attended_pairs()),
+            double(rows.attended_pairs_of_logit_rows())};
   }
   if (batch.offsets.empty())
-    return training_flops(model, batch.sequences, batch.length, std::int64_t(batch.rows.size()));
-  double flops = 0;
+    return lacuna::work_of(model, batch.sequences, batch.length, std::int64_t(batch.rows.size()));
+  PassWork sum;
   auto row = batch.rows.begin();
   for (std::size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
     const auto end = std::lower_bound(row, batch.rows.end(), batch.offsets[b + 1]);
-    flops += training_flops(model, 1, batch.offsets[b + 1] - batch.offsets[b], end - row);
+    sum += lacuna::work_of(model, 1, batch.offsets[b + 1] - batch.offsets[b], end - row);
     row = end;
   }
-  return flops;
+  return sum;
 }
 
 }  // namespace
@@ -80,7 +79,9 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
                                                                : complete);
       result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
                                            : std::int64_t(batch.clean.size());
-      result.flops += flops_of(config_.model, batch);
+      const PassWork work = work_of(config_.model, batch);
+      result.flops += gradients.are_adapters() ? adapter_training_flops(config_.model, work)
+                                               : training_flops(config_.model, work);
       if (observer) observer(batch);
     }
     if (own_first) first_gradients(batch);

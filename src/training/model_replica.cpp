@@ -1,6 +1,7 @@
 #include "training/model_replica.h"
 
 #include "config/dtype.h"
+#include "training/lora.h"
 
 namespace lacuna {
 namespace {
@@ -9,24 +10,41 @@ TensorParallelShard shard_of(const Config& config, const DeviceMesh& grid) {
   return {grid.tensor().rank(), grid.tensor().size(), config.parallel.sequence_parallel};
 }
 
+std::optional<InferenceWeights> frozen_weights(Ops& ops, const Config& config, Trained trained,
+                                               TensorParallelShard share) {
+  if (trained == Trained::weights) return std::nullopt;
+  return std::optional<InferenceWeights>(std::in_place, ops.memory(), config.model,
+                                         type_of(config.compute.dtype), frozen_storage(config),
+                                         share);
+}
+
 }  // namespace
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
-                           std::int64_t bucket_bytes)
-    : ModelReplica(ops, config, grid, bucket_bytes,
+                           std::int64_t bucket_bytes, Trained trained)
+    : ModelReplica(ops, config, grid, bucket_bytes, trained,
+                   trained_layout(config, trained, shard_of(config, grid)),
                    ZeroLayout(config.parallel.zero_stage, grid.data().size())) {}
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
-                           std::int64_t bucket_bytes, const ZeroLayout& zero)
-    : weights(ops.memory(), config.model, "weights", type_of(config.compute.dtype),
-              shard_of(config, grid), zero.flat),
-      gradients(ops.memory(), config.model, "gradients", DType::f32, shard_of(config, grid),
-                zero.flat, zero.gradients),
+                           std::int64_t bucket_bytes, Trained trained, const WeightLayout& layout,
+                           const ZeroLayout& zero)
+    : frozen(frozen_weights(ops, config, trained, layout.share)),
+      weights(ops.memory(), layout, "weights", type_of(config.compute.dtype), zero.flat),
+      gradients(ops.memory(), layout, "gradients", DType::f32, zero.flat, zero.gradients),
       buckets(zero.buckets(weights.units(), bucket_bytes)),
       parts(buckets.parts(grid.data().rank())),
       reduced(zero.shards_gradients ? OptimizerShard(ops.memory(), weights, parts, "gradients")
                                     : OptimizerShard(gradients)),
-      data_parallel(ops, grid.data(), buckets, zero, reduced) {}
+      data_parallel(ops, grid.data(), buckets, zero, reduced),
+      adapter_scale_(float(config.lora.scale())) {}
+
+ModelWeights ModelReplica::views() const {
+  if (!frozen) return weights;
+  std::vector<BlockAdapters> adapters;
+  for (const BlockTensors& block : weights.blocks) adapters.push_back(block.adapters);
+  return with_adapters(frozen->views(), adapters, adapter_scale_);
+}
 
 std::int64_t ModelReplica::gradient_bytes() const {
   return gradients.memory().bytes() +

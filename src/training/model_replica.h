@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "comm/device_mesh.h"
 #include "config/config.h"
 #include "kernels/ops.h"
+#include "model/inference_weights.h"
 #include "model/weights.h"
 #include "training/buckets.h"
 #include "training/data_parallel.h"
@@ -12,18 +14,31 @@
 
 namespace lacuna {
 
-/// A rank's replica of the model in training, or its tensor-parallel shard of one: weights (of
-/// compute.dtype), gradients (f32), and how data-parallel ranks divide both into buckets and add up
-/// the gradients. With parallel.zero_stage 2 the gradients are windows, and their sums this rank's
-/// parts alone.
+/// What of a model is trained: all its weights, or adapters beside weights that are frozen
+/// (training/lora.h).
+enum class Trained : std::uint8_t { weights, adapters };
+/// What fine-tuning trains: adapters when lora.rank is above 0.
+inline Trained sft_trained(const LoraConfig& config) {
+  return config.rank > 0 ? Trained::adapters : Trained::weights;
+}
+
+/// A rank's replica of the model in training, or its tensor-parallel shard of one: what is trained
+/// (of compute.dtype), its gradients (f32), and how data-parallel ranks divide both into buckets
+/// and add up the gradients; and the weights that are frozen, if any. With parallel.zero_stage 2
+/// the gradients are windows, and their sums this rank's parts alone.
 struct ModelReplica {
   /// Borrows the grid. Buckets hold `bucket_bytes` of gradients; of one data-parallel rank there is
   /// one. Throws UsageError when the model cannot be sharded over the tensor-parallel ranks.
-  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes);
+  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
+               Trained trained = Trained::weights);
   ModelReplica(const ModelReplica&) = delete;
   ModelReplica& operator=(const ModelReplica&) = delete;
 
-  ModelTensors weights, gradients;
+  /// What a forward pass reads.
+  ModelWeights views() const;
+
+  const std::optional<InferenceWeights> frozen;  // none where all weights are trained
+  ModelTensors weights, gradients;               // what is trained
   const Buckets buckets;
   const std::vector<FlatRange> parts;  // this rank's, of the buckets
   const OptimizerShard reduced;        // gradients as the optimizer reads them; valid in `parts`
@@ -34,7 +49,8 @@ struct ModelReplica {
 
  private:
   ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
-               const ZeroLayout& zero);
+               Trained trained, const WeightLayout& layout, const ZeroLayout& zero);
+  const float adapter_scale_;
 };
 
 }  // namespace lacuna

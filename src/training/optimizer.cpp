@@ -94,7 +94,7 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
               "second moment", type_of(config.moments_dtype)),
       numbers_(numbers_of(weights, second_.pieces())),
       norm_(ops, config.clip_norm, "optimizer") {
-  const DType type = weights.embedding.dtype;
+  const DType type = weights.dtype();
   Memory& memory = state_ops_.memory();
   if (type != DType::f32 || is_offloaded())
     master_.emplace(memory, weights, share_.updated, "master weights");

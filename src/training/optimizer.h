@@ -63,7 +63,7 @@ class Optimizer {
   /// writes them calls cast_master_weights() next.
   const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
   /// Whether checkpoints have masters beside the weights: they are more precise.
-  bool has_master() const { return master_ && weights_.embedding.dtype != DType::f32; }
+  bool has_master() const { return master_ && weights_.dtype() != DType::f32; }
   /// What computes with masters, moments and average, and can write them.
   Ops& state_ops() const { return state_ops_; }
   /// The model's weights = the masters, rounded. Nothing where they are one.

@@ -50,6 +50,8 @@ constexpr std::array<std::string_view, 5> kMeaning = {"model.attention", "model.
                                                       "train.objective"};
 // And of this, moments that mean something else.
 constexpr std::string_view kStates = "optimizer.name";
+// What adapters are of, and what they are multiplied by.
+constexpr std::array<std::string_view, 3> kAdapters = {"lora.rank", "lora.targets", "lora.alpha"};
 // These say where things are and how they are computed, not what.
 constexpr std::array<std::string_view, 4> kPlaces = {"train.output", "train.init",
                                                      "compute.threads", "parallel.timeout"};
@@ -116,8 +118,10 @@ std::vector<std::string> differences(const Config& before, const Config& now) {
 std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
                                            const std::string& what) {
   const auto old_values = values_of(with_kv_heads(before));
+  const bool adapters = before.lora.rank > 0 || now.lora.rank > 0;
   for (const auto& [key, value] : values_of(with_kv_heads(now)))
-    if (old_values.at(key) != value && (is_one_of(key, kShape) || is_one_of(key, kMeaning)))
+    if (old_values.at(key) != value && (is_one_of(key, kShape) || is_one_of(key, kMeaning) ||
+                                        (adapters && is_one_of(key, kAdapters))))
       refuse(key, value, old_values.at(key), what);
     else if (key == kStates && old_values.at(key) != value)
       fail_usage(str(key, " = ", value, ", but ", what, " holds the states of ", old_values.at(key),

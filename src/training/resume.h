@@ -20,8 +20,9 @@ bool all_begin_with(std::int32_t token, const TokenFile& data);
 std::vector<std::string> differences(const Config& before, const Config& now);
 
 /// The same, for going on from a checkpoint. Throws UsageError naming the first key whose change
-/// would make its weights meaningless: the model's shape, attention and special tokens, or the
-/// objective. `what` names the checkpoint. Keys that say where things lie are not differences.
+/// would make its weights meaningless: the model's shape, attention and special tokens, its
+/// adapters, or the objective. `what` names the checkpoint. Keys that say where things lie are not
+/// differences.
 std::vector<std::string> changes_on_resume(const Config& before, const Config& now,
                                            const std::string& what);
 

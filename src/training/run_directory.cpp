@@ -10,29 +10,20 @@
 
 #include "core/atomic_file.h"
 #include "core/log.h"
-#include "training/lora.h"
 
 namespace lacuna {
 namespace {
 
 namespace fs = std::filesystem;
 
-void rename_to(const fs::path& path, const char* suffix) {
-  const fs::path aside = path.string() + suffix;
+/// What was passed over must not count as newer than the checkpoints yet to come: they would be
+/// pruned in its favour.
+void set_aside(const fs::path& path) {
+  const fs::path aside = path.string() + ".damaged";
   std::error_code error;
   fs::rename(path, aside, error);
   CHECK(!error, path.string(), ": cannot rename to ", aside.string(), ": ", error.message());
   log_warning(path.string() + ": set aside as " + aside.filename().string());
-}
-
-/// What was passed over must not count as newer than the checkpoints yet to come: they would be
-/// pruned in its favour. What is good of it is not called damaged.
-void set_aside(const FoundCheckpoint::Skipped& skipped) {
-  constexpr const char *damaged = ".damaged", *good = ".set-aside";
-  const fs::path adapters = adapter_path(skipped.path);
-  std::error_code error;
-  if (fs::exists(adapters, error)) rename_to(adapters, skipped.companion ? damaged : good);
-  rename_to(skipped.path, skipped.companion ? good : damaged);
 }
 
 }  // namespace
@@ -49,15 +40,14 @@ void check_run_folder(const fs::path& run, bool resume) {
                    "(--set train.output=...)"));
 }
 
-RunDirectory::RunDirectory(const std::string& path, bool resume, ProcessGroup& team,
-                           const std::function<void(const fs::path&)>& verify_companion)
+RunDirectory::RunDirectory(const std::string& path, bool resume, ProcessGroup& team)
     : path_(path), resume_(resume) {
   const bool first = team.rank() == 0;
   if (first) check_run_folder(path_, resume);
   if (!resume) return;
   std::error_code error;
   if (first && fs::is_directory(path_, error)) lock();
-  found_ = find_checkpoint(path_, team, verify_companion);
+  found_ = find_checkpoint(path_, team);
   CHECK(!first || found_.newest || found_.skipped.empty(), (path_ / "checkpoints").string(),
         ": none of the checkpoints is valid, so there is nothing to resume from; to begin anew, "
         "choose another train.output or remove them");
@@ -80,9 +70,8 @@ void RunDirectory::check_unchanged() const {
   if (!resume_) return check_run_folder(path_, false);
   for (const fs::path& saved : saved_checkpoints(path_)) {
     if (saved == found_.newest) return;
-    const bool known = std::any_of(found_.skipped.begin(), found_.skipped.end(),
-                                   [&](const auto& skipped) { return skipped.path == saved; });
-    CHECK(known, saved.string(),
+    const auto& skipped = found_.skipped;
+    CHECK(std::find(skipped.begin(), skipped.end(), saved) != skipped.end(), saved.string(),
           ": was saved by another process while this one started; resume again");
   }
 }
@@ -93,7 +82,7 @@ void RunDirectory::open(const Config& config) {
   CHECK(!error, path_.string(), ": cannot create the folder: ", error.message());
   if (lock_ < 0) lock();
   check_unchanged();
-  for (const FoundCheckpoint::Skipped& skipped : found_.skipped) set_aside(skipped);
+  for (const fs::path& skipped : found_.skipped) set_aside(skipped);
   write_file(path_ / "config.toml", to_toml(config));
 }
 

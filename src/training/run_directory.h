@@ -20,12 +20,11 @@ class RunDirectory {
  public:
   /// Looks, and writes nothing. Without `resume`, UsageError when the folder holds a run already,
   /// saying how to go on. With it, keeps other processes out of a folder that exists, so that what
-  /// is chosen stays the newest, and finds the newest valid checkpoint; `verify_companion` looks at
-  /// what belongs to one, as in find_checkpoint(). Error when another process trains there, when
-  /// there are checkpoints but none is valid, and when one may be good but cannot be read.
+  /// is chosen stays the newest, and finds the newest valid checkpoint. Error when another process
+  /// trains there, when there are checkpoints but none is valid, and when one may be good but
+  /// cannot be read.
   /// The ranks that train together share the search; the first looks for all, and open()s it.
-  RunDirectory(const std::string& path, bool resume, ProcessGroup& team,
-               const std::function<void(const std::filesystem::path&)>& verify_companion = {});
+  RunDirectory(const std::string& path, bool resume, ProcessGroup& team);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;

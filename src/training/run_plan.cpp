@@ -14,9 +14,11 @@
 #include "training/data_parallel.h"
 #include "training/flops.h"
 #include "training/gradient_accumulator.h"
+#include "training/lora.h"
 #include "training/optimizer.h"
 #include "training/pretrain_batches.h"
 #include "training/sample_text.h"
+#include "training/sft_batches.h"
 #include "training/zero_layout.h"
 
 namespace lacuna {
@@ -42,6 +44,9 @@ std::int64_t saved_bytes(const Config& c, std::int64_t weights, std::int64_t mat
                             (c.optimizer.ema_decay > 0 ? size_of(DType::f32) : 0);
   return weights * each - (c.optimizer.name == OptimizerName::muon ? matrices * moment : 0);
 }
+
+/// Adapters are of fine-tuning alone; a config with lora.rank is one for that.
+Trained trained_by(const Config& c) { return sft_trained(c.lora); }
 
 std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
   if (c.compute.device != DeviceKind::cuda) return 0;
@@ -79,31 +84,37 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
                                   c.parallel.sequence_parallel};
   const DType type = type_of(c.compute.dtype);
   const ZeroLayout zero(c.parallel.zero_stage, data);
-  const Plan weights = ModelTensors::plan(c.model, "weights", type, share, zero.flat);
+  const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
+  const bool adapters = trained_by(c) == Trained::adapters;
+  const WeightLayout trained = trained_layout(c, trained_by(c), share);
+  const Plan weights = ModelTensors::plan(trained, "weights", type, zero.flat);
   const std::vector<FlatRange> parts =
-      zero.buckets(ModelTensors::units_of(c.model, share, zero.flat), kBucketBytes)
-          .parts(data_rank);
+      zero.buckets(ModelTensors::units_of(trained, zero.flat), kBucketBytes).parts(data_rank);
   const std::int64_t elements = weights.bytes() / size_of(type);
   std::vector<FlatRange> updated = {{0, elements}};
   if (zero.shards_states) updated = parts;
 
   RunPlan::Memory memory;
   memory.weights = weights.bytes();
+  if (adapters)
+    memory.weights += InferenceWeights::plan(c.model, type, frozen_storage(c), share).bytes();
   memory.gradients =
-      ModelTensors::plan(c.model, "gradients", DType::f32, share, zero.flat, zero.gradients)
-          .bytes();
+      ModelTensors::plan(trained, "gradients", DType::f32, zero.flat, zero.gradients).bytes();
   if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
   (c.optimizer.cpu_offload ? memory.host : memory.optimizer) =
       Optimizer::planned_bytes(c.optimizer, c.model, type, share, zero.flat, updated,
                                data * share.count == 1, zero.shards_states || share.count > 1);
-  const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
-  const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(
-      c.model, type, place, share,
-      PretrainBatches::limits(c, share_of_samples(c.train.batch_size, data_rank, data).count));
+  const std::int64_t samples = share_of_samples(c.train.batch_size, data_rank, data).count;
+  ModelLimits limits =
+      adapters ? SftBatches::limits(c, samples) : PretrainBatches::limits(c, samples);
+  if (adapters) limits.weights = planned_scratch(c, share, place, true);
+  const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(c.model, type, place, share, limits);
   memory.activations = plans.model.bytes();
   memory.workspace = plans.workspace;
   if (!c.train.sample_every.is_zero() && data_rank == 0)
-    memory.sampling = SampleText::most_bytes(c, type, place, share);
+    memory.sampling = SampleText::most_bytes(
+        c, type, place, share,
+        adapters ? planned_scratch(c, share, place, false) : WeightScratch());
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
   if (place == Place::host && c.train.async_checkpoint)
@@ -195,15 +206,19 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.micro_batches = (most + micro - 1) / micro;
   const PassWork work = expected_work(c, B);
   const Recompute recompute = recompute_of(c.train);
-  plan.flops = training_flops(c.model, work);
+  const bool adapters = trained_by(c) == Trained::adapters;
+  plan.flops = adapters ? adapter_training_flops(c.model, work) : training_flops(c.model, work);
   plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
+  const WeightLayout trained = trained_layout(c, trained_by(c), share);
   std::int64_t matrices = 0;
-  for (const ModelWeight& w : model_weights(c.model))
+  for (const ModelWeight& w : trained.weights) {
+    plan.trained += w.shape.count();
     if (is_updated_by_muon(*w.spec)) matrices += w.shape.count();
-  plan.checkpoint_bytes = saved_bytes(c, plan.parameters, matrices);
-  const auto local = double(ModelTensors::plan(c.model, "gradients", DType::f32, share).bytes());
+  }
+  plan.checkpoint_bytes = saved_bytes(c, plan.trained, matrices);
+  const auto local = double(ModelTensors::plan(trained, "gradients", DType::f32).bytes());
   const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
   const ZeroLayout zero(c.parallel.zero_stage, plan.data);

@@ -12,11 +12,11 @@ struct RunPlan {
   /// Bytes of one rank, the one that needs most: what its arenas will hold, and what the runtime
   /// takes beside them.
   struct Memory {
-    std::int64_t weights = 0, gradients = 0;
-    std::int64_t optimizer = 0;    // moments, of sharded ones this rank's part
-    std::int64_t activations = 0;  // kept for the backward pass, and a block's scratch
-    std::int64_t workspace = 0;    // a chunk of logits, a micro-batch's tokens and losses
-    std::int64_t sampling = 0;     // of the sample texts in the log, at most
+    std::int64_t weights = 0, gradients = 0;  // weights: the frozen ones too, where there are some
+    std::int64_t optimizer = 0;               // moments, of sharded ones this rank's part
+    std::int64_t activations = 0;             // kept for the backward pass, and a block's scratch
+    std::int64_t workspace = 0;  // a chunk of logits, a micro-batch's tokens and losses
+    std::int64_t sampling = 0;   // of the sample texts in the log, at most
     // What arrives from GPUs of a tensor parallel group, by NCCL; not what NCCL itself allocates.
     std::int64_t exchange = 0;
     // Estimates, on GPUs: the CUDA context with the kernels' code, the libraries' workspaces, and
@@ -36,6 +36,7 @@ struct RunPlan {
   std::int64_t micro_batches = 0;  // per step, of the rank with most
   Memory memory;
   std::int64_t parameters = 0;
+  std::int64_t trained = 0;  // parameters, or elements of adapters where lora.rank says so
   double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
   double recomputed_flops = 0;  // by train.recompute, on top of those
   double optimizer_flops = 0;   // Muon's GEMMs, once per step, likewise

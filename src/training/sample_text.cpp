@@ -38,13 +38,14 @@ SampleText::SampleText(Ops& ops, const Config& config, const ModelWeights& weigh
 }
 
 std::int64_t SampleText::most_bytes(const Config& config, DType dtype, Place place,
-                                    TensorParallelShard share) {
+                                    TensorParallelShard share, const WeightScratch& weights) {
   // At most a token per byte of the prompt.
   const std::int64_t prompt = std::min(std::int64_t(config.train.sample_prompt.size()),
                                        config.model.max_seq_length - config.train.sample_length);
   return Decoder::bytes(
       config.model, dtype, place, share,
-      limits_for(config.model, sample_options(config.train), std::max<std::int64_t>(0, prompt)));
+      limits_for(config.model, sample_options(config.train), std::max<std::int64_t>(0, prompt)),
+      weights);
 }
 
 std::string SampleText::draw() {

@@ -20,7 +20,7 @@ class SampleText {
   /// Bytes of what that allocates at most on a rank with that share of the model: what a tokenizer
   /// makes of the prompt has no more tokens than it has bytes.
   static std::int64_t most_bytes(const Config& config, DType dtype, Place place,
-                                 TensorParallelShard share);
+                                 TensorParallelShard share, const WeightScratch& weights = {});
   /// Up to the end token. All ranks of a tensor parallel group call it, and get the same.
   std::string draw();
 

@@ -21,14 +21,14 @@ SftBatches::SftBatches(const Config& config, const TokenFile& file)
       noise_(noise_options(config)),
       examples_(file, config.data.sequence_length, noise_.seed) {}
 
-ModelLimits SftBatches::limits(std::int64_t count) const {
-  const std::int64_t tokens = room(count);
+ModelLimits SftBatches::limits(const Config& config, std::int64_t count) {
+  const std::int64_t tokens = room(config, count);
   // An example has at least a token of response.
-  return batch_limits(config_, tokens, std::min(tokens, count));
+  return batch_limits(config, tokens, std::min(tokens, count));
 }
 
-std::int64_t SftBatches::room(std::int64_t count) const {
-  return std::min(config_.train.micro_batch_size, count) * config_.data.sequence_length;
+std::int64_t SftBatches::room(const Config& config, std::int64_t count) {
+  return std::min(config.train.micro_batch_size, count) * config.data.sequence_length;
 }
 
 std::int64_t SftBatches::padding(std::int64_t sample) const {
@@ -51,7 +51,7 @@ void SftBatches::begin(std::int64_t step, std::int64_t first_sample, std::int64_
         block_sizes_of_step(config_, step, last_step(config_.train, samples_per_epoch()));
   step_.clear();
   done_ = 0;
-  room_ = room(count);
+  room_ = room(config_, count);
   for (std::int64_t sample = first_sample; sample < first_sample + count; ++sample)
     step_.push_back({examples_.at(examples_.permuted(sample)), padding(sample), sample});
   std::stable_sort(step_.begin(), step_.end(),

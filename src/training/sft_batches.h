@@ -22,7 +22,9 @@ class SftBatches final : public BatchSource {
   /// Borrows `config`. Error when the file cannot be used.
   SftBatches(const Config& config, const TokenFile& file);
 
-  ModelLimits limits(std::int64_t count) const override;
+  ModelLimits limits(std::int64_t count) const override { return limits(config_, count); }
+  /// The same of a config.
+  static ModelLimits limits(const Config& config, std::int64_t count);
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
   bool next(LossBatch& batch) override;
   std::int64_t samples_per_epoch() const override { return examples_.size(); }
@@ -31,7 +33,7 @@ class SftBatches final : public BatchSource {
  private:
   std::int64_t padding(std::int64_t sample) const;
   /// Tokens of a micro-batch when `count` examples are asked for.
-  std::int64_t room(std::int64_t count) const;
+  static std::int64_t room(const Config& config, std::int64_t count);
 
   const Config& config_;
   NoiseOptions noise_;  // of this step

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "core/block_formats.h"
 #include "core/check.h"
 #include "core/tensor_of.h"
 #include "model_io/tensor_io.h"
@@ -17,6 +18,26 @@ namespace {
 template <class T>
 void append(std::vector<T>& to, const std::vector<T>& from, std::size_t begin, std::size_t end) {
   to.insert(to.end(), from.begin() + std::ptrdiff_t(begin), from.begin() + std::ptrdiff_t(end));
+}
+
+/// As datasets from number `first` on, in f32. `alone`: also what every rank of the tensor
+/// parallel group holds.
+void write_frozen(SharedFile& file, std::size_t first, const InferenceWeights& frozen, bool alone,
+                  Ops& ops) {
+  for (std::size_t i = 0; i < frozen.allocated().size(); ++i) {
+    const InferenceWeights::Allocated& a = frozen.allocated()[i];
+    if (a.weight.replicated() && !alone) continue;
+    std::vector<std::uint8_t> bytes(std::size_t(a.bytes.count()));
+    ops.copy(tensor_of(bytes).reshaped(a.bytes.shape), a.bytes);
+    ops.synchronize();
+    const MatrixFormatInfo& info = info_of(a.format);
+    const std::int64_t rows = a.bytes.rows(),
+                       cols = a.bytes.cols() / info.block_bytes * info.block_elements;
+    std::vector<float> values(std::size_t(rows * cols));
+    for (std::int64_t r = 0; r < rows; ++r)
+      dequantise(a.format, bytes.data() + r * a.bytes.cols(), cols, values.data() + r * cols);
+    file.write(first + i, a.weight.row, a.weight.col, tensor_of(values).reshaped({rows, cols}));
+  }
 }
 
 }  // namespace
@@ -164,20 +185,21 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
                                        {"objective", word_of(config.train.objective)},
                                        {"mask_token_id", config.model.mask_token},
                                        {"config", to_toml(config)}};
-  const TraceAdditions& added = result.additions;
-  attributes.insert(attributes.end(), added.attributes.begin(), added.attributes.end());
+  if (result.frozen) attributes.emplace_back("lora_scale", config.lora.scale());
   const Place place = this->place(share.first, team);
   std::vector<SharedFile::Dataset> datasets = batch_datasets(config, place);
   const std::size_t scalars = datasets.size();
   datasets.push_back({"/loss", {}, DType::f64});
   datasets.push_back({"/grad_norm", {}, DType::f64});
-  for (const TraceAdditions::Named& tensor : added.tensors)
-    datasets.push_back({tensor.dataset, tensor.shape, DType::f32});
   const std::size_t first_tensor = datasets.size();
   const std::vector<NamedWeight>& named = result.weights.named();
   for (const auto& [group, dtype] :
-       {std::pair{"/gradients/", DType::f32}, {"/model/", result.weights.embedding.dtype}})
+       {std::pair{"/gradients/", DType::f32}, {"/model/", result.weights.dtype()}})
     for (const NamedWeight& w : named) datasets.push_back({group + w.name, w.whole, dtype});
+  const std::size_t first_frozen = datasets.size();
+  if (result.frozen)
+    for (const InferenceWeights::Allocated& a : result.frozen->allocated())
+      datasets.push_back({"/frozen/" + a.weight.name, a.weight.whole, DType::f32});
 
   SharedFile file(path, attributes, datasets, team);
   // Tensor-parallel ranks have the same sequences.
@@ -185,9 +207,6 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
   if (team.rank() == 0) {
     file.write(scalars, 0, 0, Tensor(const_cast<double*>(&result.loss), {}));
     file.write(scalars + 1, 0, 0, Tensor(const_cast<double*>(&result.grad_norm), {}));
-    for (std::size_t i = 0; i < added.tensors.size(); ++i)
-      file.write(scalars + 2 + i, 0, 0,
-                 tensor_of(added.tensors[i].values).reshaped(added.tensors[i].shape));
   }
   std::size_t number = first_tensor;
   for (const std::vector<WeightPiece>& pieces : {result.gradients.pieces_within(share.written),
@@ -201,6 +220,9 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
     }
     number += named.size();
   }
+  // Data-parallel ranks have the same.
+  if (result.frozen && share.first == 0)
+    write_frozen(file, first_frozen, *result.frozen, result.weights.share().index == 0, ops);
   file.commit();
 }
 

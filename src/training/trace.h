@@ -8,22 +8,11 @@
 #include "diffusion/noise.h"
 #include "formats/process_group.h"
 #include "formats/shared_file.h"
+#include "model/inference_weights.h"
 #include "model/weights.h"
 #include "training/optimizer_shard.h"
 
 namespace lacuna {
-
-/// What an updater of something else than the model's own weights adds to a trace: attributes of
-/// "/", and f32 tensors under the names of their datasets. The same on all ranks.
-struct TraceAdditions {
-  struct Named {
-    std::string dataset;
-    Shape shape;
-    std::vector<float> values;
-  };
-  SharedFile::Attributes attributes;
-  std::vector<Named> tensors;
-};
 
 /// What one training step computed, to be compared with any other framework. An HDF5 file:
 ///   /clean [B,T] i32, /masked [B,T] u8, /p_mask [B,T] f32   the step's whole batch and its noise
@@ -42,13 +31,12 @@ struct TraceAdditions {
 ///   /next_weight f64             what multiplies the next-token cross-entropy of each clean token,
 ///                                given those before it; in the first view alone. /loss has both
 ///                                sums
-/// Adapters add, as the LoRA paper and PEFT have them (W = W0 + lora_scale B A):
-///   /lora/<name>.lora_A [r,in], .lora_B [out,r] f32, and under the same names /lora_gradients, of
-///   which /grad_norm is the norm
-/// with the attribute lora_scale. Attributes of "/": format "lacuna-trace", version, step (of the
-/// update, from 1), objective, mask_token_id, config (TOML, as resolved). scripts/check_trace.py
-/// compares one with PyTorch. In the autoregressive objective the cross-entropy of token i is that
-/// of the logits at i - 1.
+/// Where adapters are trained, /gradients and /model are theirs (adapter_weights()), and
+///   /frozen/<name> f32           the weights that they adapt, as they are computed with
+/// with the attribute lora_scale: W = frozen + lora_scale B A. Attributes of "/": format
+/// "lacuna-trace", version, step (of the update, from 1), objective, mask_token_id, config (TOML,
+/// as resolved). scripts/check_trace.py compares one with PyTorch. In the autoregressive objective
+/// the cross-entropy of token i is that of the logits at i - 1.
 class Trace {
  public:
   /// Takes in the micro-batches of this rank's share of the step, in order.
@@ -66,7 +54,7 @@ class Trace {
     double loss = 0, grad_norm = 0;
     const OptimizerShard& gradients;
     const ModelTensors& weights;
-    TraceAdditions additions;
+    const InferenceWeights* frozen = nullptr;  // or none
   };
   /// Atomically: on any Error nothing appears. Collective.
   void write(const std::filesystem::path& path, const Config& config, const Result& result,

@@ -9,6 +9,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "kernels/bench/peak.h"
+#include "model_io/read_inference_weights.h"
 #include "model_io/tensor_io.h"
 #include "training/block_schedule.h"
 #include "training/gemm_tuning.h"
@@ -65,7 +66,7 @@ std::unique_ptr<SampleText> sample_text_of(const TrainingData& data, const Model
   if (!data.tokenizer)
     fail_usage(str("train.sample_every needs a tokenizer, and ", data.file.path(), " has none"));
   if (grid.data().rank() > 0) return nullptr;
-  return std::make_unique<SampleText>(ops, data.config, replica.weights, *data.tokenizer,
+  return std::make_unique<SampleText>(ops, data.config, replica.views(), *data.tokenizer,
                                       &grid.tensor());
 }
 
@@ -75,15 +76,14 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
     : ops_(ops),
       grid_(grid_of(options, ops)),
       team_(grid_->world()),
-      directory_(config.train.output, options.resume, team_, options.updater.verify),
+      directory_(config.train.output, options.resume, team_),
       data_(config),
       config_(data_.config),
       task_(options.task(data_, grid_->world())),
       samples_(samples_of_rank(config_, *grid_)),
-      replica_(ops, config_, *grid_, options.bucket_bytes),
-      batch_(ops, config_, replica_.weights, task_, samples_, &grid_->tensor()),
-      updater_(
-          options.updater.make({ops, config_, *grid_, team_, replica_, host_of(options, config_)})),
+      replica_(ops, config_, *grid_, options.bucket_bytes, options.trained),
+      batch_(ops, config_, replica_.views(), task_, samples_, &grid_->tensor()),
+      updater_(ops, config_, *grid_, replica_, host_of(options, config_)),
       noise_(noise_probe_of(config_, task_, *grid_, replica_, ops)),
       sample_text_(sample_text_of(data_, replica_, *grid_, ops)),
       trace_(options.trace) {
@@ -100,7 +100,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   const double peak =
       options.matmul_peak > 0
           ? options.matmul_peak
-          : reduced(grid_->world(), measure_matmul_peak(ops_, replica_.weights.head.dtype));
+          : reduced(grid_->world(), measure_matmul_peak(ops_, replica_.weights.dtype()));
   if (first_rank()) {
     directory_.open(config_);
     log_ = std::make_unique<RunLog>(config_, steps_, directory_.path(), state_.step, peak);
@@ -139,7 +139,7 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
     }
     if (!train.sample_every.is_zero() && (last || due(state_.step, train.sample_every, steps_))) {
       const std::string text = with_average(
-          *updater_, [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
+          updater_, [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
       if (log_) log_->sample(state_.step, text);
     }
   }
@@ -186,7 +186,7 @@ StepResult Trainer::step() {
       state_.step, state_.samples, replica_.gradients, trace_.empty() ? BatchObserver() : observer,
       &replica_.data_parallel, measure_noise ? measure_part : FirstGradientsObserver());
   sum_over_ranks(batch);
-  updater_->measure();
+  updater_.measure();
   StepResult result;
   result.loss = batch.loss;
   result.figures = std::move(batch.figures);
@@ -198,8 +198,8 @@ StepResult Trainer::step() {
   const double waited_aside = communication_seconds() - waited_in_passes;
   // A norm that is not finite is found on the device, which then updates nothing.
   const bool finite_loss = std::isfinite(result.loss);
-  if (finite_loss) updater_->update(result.learning_rate, state_.updates() + 1);
-  result.grad_norm = updater_->gradient_norm();
+  if (finite_loss) updater_.update(result.learning_rate, state_.updates() + 1);
+  result.grad_norm = updater_.gradient_norm();
   if (measure_noise)
     for (Figure& f : noise_->figures(result.grad_norm)) result.figures.push_back(std::move(f));
   result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
@@ -218,8 +218,8 @@ StepResult Trainer::step() {
 
 void Trainer::write_trace(const Trace& trace, double loss) {
   trace.write(trace_, config_,
-              {state_.step + 1, loss, updater_->gradient_norm(), replica_.reduced, replica_.weights,
-               updater_->trace()},
+              {state_.step + 1, loss, updater_.gradient_norm(), replica_.reduced, replica_.weights,
+               replica_.frozen ? &*replica_.frozen : nullptr},
               {samples_.first, replica_.parts, config_.train.noisy_views}, team_, ops_);
   log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
   trace_.clear();
@@ -241,14 +241,14 @@ std::string Trainer::advice_after_bad_steps() const {
 void Trainer::validate() {
   if (!task_.validator() || validated_step_ >= state_.step) return;
   const ValidationResult result = with_average(
-      *updater_, [&] { return task_.validator()->run(batch_.objective(), grid_->data()); });
+      updater_, [&] { return task_.validator()->run(batch_.objective(), grid_->data()); });
   if (log_) log_->validation(state_.step, result);
   validated_step_ = state_.step;
 }
 
 void Trainer::allocate_staging() {
   staging_ = std::make_unique<Arena>(
-      host_memory(), CheckpointSave::staging_plan(replica_.weights, updater_->saved()));
+      host_memory(), CheckpointSave::staging_plan(replica_.weights, updater_.saved()));
   // Written to here, so that no page is first touched, and zeroed by the kernel, during a save.
   for (int i = 0; i < int(staging_->plan().entries().size()); ++i) {
     const Tensor t = (*staging_)[Slot{i}];
@@ -261,10 +261,9 @@ void Trainer::save() {
   finish_save();
   const Stopwatch stopwatch;
   const std::filesystem::path path = checkpoint_path(config_.train.output, state_.step);
-  if (first_rank()) updater_->save_companion(path);
   saving_ = std::make_unique<CheckpointSave>(
-      path, checkpoint_info(state_, config_, data_.file.tokenizer_json(), imported_),
-      replica_.weights, updater_->saved(), team_, ops_, staging_.get());
+      path, checkpoint_info(state_, saved_config(), data_.file.tokenizer_json(), imported_),
+      replica_.weights, updater_.saved(), team_, ops_, staging_.get());
   saved_step_ = state_.step;
   if (log_) log_->checkpoint(stopwatch.seconds());
   if (!staging_) finish_save();
@@ -278,31 +277,49 @@ void Trainer::finish_save() {
   if (log_) log_->checkpoint(stopwatch.seconds());
   checkpoint_ = saving_->path();
   saving_.reset();
-  if (!first_rank()) return;
-  prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
-  updater_->prune(checkpoint_.parent_path());
+  if (first_rank()) prune_checkpoints(config_.train.output, config_.train.keep_checkpoints);
 }
 
+/// Of adapters, the frozen weights too.
 void Trainer::take_weights() {
+  std::unique_ptr<const ModelReader> init;
+  if (replica_.frozen) {
+    init = open_init();
+    read_weights(*init, *replica_.frozen, ops_);
+    base_ = std::filesystem::absolute(init->path()).lexically_normal().string();
+  }
   if (directory_.checkpoint()) return resume_from(*directory_.checkpoint());
   const auto seed = std::uint64_t(config_.train.seed);
-  if (config_.train.init.empty())
-    initialise(updater_->first_weights(), replica_.weights, config_.model, seed,
-               updater_->first_weights_ops());
+  if (config_.train.init.empty() || replica_.frozen)
+    initialise(updater_.first_weights(), replica_.weights, config_.model, seed,
+               updater_.first_weights_ops());
   else
-    initialise_from(config_.train.init);
-  updater_->start(seed);
+    read_pieces(*open_init(), "model", replica_.weights, updater_.first_weights(),
+                updater_.first_weights_ops());
+  updater_.start();
+}
+
+/// Adapters are of no use without the weights that they were trained beside: a checkpoint says
+/// where those are, wherever it is used from.
+Config Trainer::saved_config() const {
+  Config saved = config_;
+  if (replica_.frozen) saved.train.init = base_;
+  return saved;
 }
 
 void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   const std::string name = checkpoint.string();
+  if (replica_.frozen && reader.has("model", embedding_name()))
+    fail(name +
+         ": holds a whole model, as LoRA of an earlier version saved it, and no adapters that "
+         "could be trained further; it serves as train.init of a new run");
   const Config before = config_of_checkpoint(reader);
   const auto changes = changes_on_resume(before, config_, name);
   if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()))
     fail_usage(
         str("data.train = ", data_.file.path(), " was made with another tokenizer than ", name));
-  state_ = updater_->load(reader, [this] { initialise_from(config_.train.init); });
+  state_ = updater_.load(reader);
   check_sources_on_resume(before, config_, state_.step);
   imported_ = reader.info().extra;
   checkpoint_ = checkpoint;
@@ -311,21 +328,23 @@ void Trainer::resume_from(const std::filesystem::path& checkpoint) {
   for (const std::string& change : changes) log_info("changed since: " + change);
 }
 
-void Trainer::initialise_from(const std::string& init) {
+/// train.init, of which imported_ is remembered.
+std::unique_ptr<const ModelReader> Trainer::open_init() {
+  const std::string& init = config_.train.init;
+  if (init.empty())
+    fail_usage("train.init names no model to train adapters of; --init does, or lora.rank = 0");
   const std::string path =
       shared_text(grid_->world(), first_rank() ? resolve_checkpoint(init).string() : "");
-  const std::unique_ptr<const ModelReader> opened = open_model(path);
-  const ModelReader& reader = *opened;
-  check_same_model(config_of_checkpoint(reader).model, config_.model, "train.init = " + path);
-  if (!same_tokenizer(reader.info().tokenizer, data_.file.tokenizer_json()) && first_rank())
+  std::unique_ptr<const ModelReader> reader = open_model(path);
+  check_same_model(config_of_checkpoint(*reader).model, config_.model, "train.init = " + path);
+  if (!same_tokenizer(reader->info().tokenizer, data_.file.tokenizer_json()) && first_rank())
     log_warning(str("the tokenizer of train.init = ", path, " is not that of ", data_.file.path(),
                     ": the same ids may mean other text"));
   // Of tensors of which each rank reads parts.
   if (team_.size() > 1) verify_checkpoint(path, team_);
-  read_pieces(reader, "model", replica_.weights, updater_->first_weights(),
-              updater_->first_weights_ops());
-  imported_ = reader.info().extra;
+  imported_ = reader->info().extra;
   log_info("weights from " + path);
+  return reader;
 }
 
 std::vector<SourceLoader::Use> Trainer::sources_of_run() const {
@@ -345,7 +364,7 @@ void Trainer::log_sources() const {
 }
 
 void Trainer::log_setup() {
-  log_info(str("model: ", counted(replica_.weights.parameters(), "parameter"),
+  log_info(str("model: ", counted(count_parameters(config_.model), "parameter"),
                "; data: ", counted(data_.tokens(), "token"), ", ", task_.source().description(),
                "; validation: ", task_.validator() ? task_.validator()->description() : "none"));
   if (const std::string epochs =
@@ -358,7 +377,12 @@ void Trainer::log_setup() {
   if (const std::string cut = schedule_shortening(config_.optimizer, steps_);
       !cut.empty() && first_rank())
     log_warning(cut);
-  if (const std::string updated = updater_->description(); !updated.empty()) log_info(updated);
+  if (replica_.frozen)
+    log_info(str("LoRA rank ", config_.lora.rank, ": ", with_commas(replica_.weights.parameters()),
+                 " trainable parameters; frozen weights in ", human_bytes(replica_.frozen->bytes()),
+                 config_.lora.base_dtype == BaseDtype::automatic
+                     ? std::string()
+                     : str(", matrices in ", word_of(config_.lora.base_dtype))));
   if (const int ranks = grid_->world().size(); ranks > 1)
     log_info(str(ranks, " ranks: ", grid_->data().size(), " data parallel, each with ",
                  grid_->tensor().size() > 1
@@ -368,8 +392,9 @@ void Trainer::log_setup() {
                      ? "; optimizer states and gradients are sharded"
                  : replica_.data_parallel.sharded() ? "; optimizer states are sharded"
                                                     : ""));
-  const std::int64_t owned =
-      replica_.weights.flat().bytes() + replica_.gradient_bytes() + updater_->bytes();
+  const std::int64_t owned = (replica_.frozen ? replica_.frozen->bytes() : 0) +
+                             replica_.weights.flat().bytes() + replica_.gradient_bytes() +
+                             updater_.bytes();
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));

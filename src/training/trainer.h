@@ -19,6 +19,7 @@
 #include "training/run_log.h"
 #include "training/sample_text.h"
 #include "training/task.h"
+#include "training/trace.h"
 #include "training/training_data.h"
 #include "training/training_state.h"
 #include "training/updater.h"
@@ -33,7 +34,7 @@ struct TrainerOptions {
   DeviceMesh* grid = nullptr;   // the ranks that train together; null: this one alone
   std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
   TaskFactory task = pretrain_task;          // what the model is trained on
-  UpdaterKind updater = all_weights();       // what of it is updated
+  Trained trained = Trained::weights;        // what of it is trained
 };
 
 /// How a run ended, other than by an exception.
@@ -55,8 +56,9 @@ struct TrainResult {
 class Trainer {
  public:
   /// Opens the data, fills in the model's vocabulary and special tokens, allocates everything, and
-  /// takes weights from the checkpoint to resume, from train.init, or from the seed. Only then does
-  /// it touch train.output. Throws UsageError for what the config gets wrong, Error for files.
+  /// takes weights from the checkpoint to resume, from train.init, or from the seed; where adapters
+  /// are trained, the frozen weights from train.init. Only then does it touch train.output. Throws
+  /// UsageError for what the config gets wrong, Error for files.
   Trainer(const Config& config, Ops& ops, const TrainerOptions& options = {});
   ~Trainer();
 
@@ -74,11 +76,14 @@ class Trainer {
   const TrainingState& state() const { return state_; }
   /// Of the whole run, by train.steps or train.epochs.
   std::int64_t steps() const { return steps_; }
+  /// What is trained, and its gradients.
   const ModelTensors& weights() const { return replica_.weights; }
   const ModelTensors& gradients() const { return replica_.gradients; }
   /// The sums over ranks, of which this rank may have its parts alone.
   const OptimizerShard& reduced_gradients() const { return replica_.reduced; }
-  const Updater& updater() const { return *updater_; }
+  const Updater& updater() const { return updater_; }
+  /// The model as it is now.
+  ModelWeights model() const { return replica_.views(); }
   /// Time that ranks spent waiting for each other so far, on this rank.
   double communication_seconds() const;
 
@@ -89,7 +94,8 @@ class Trainer {
   bool is_logged(std::int64_t step) const;
   void take_weights();
   void resume_from(const std::filesystem::path& checkpoint);
-  void initialise_from(const std::string& checkpoint);
+  std::unique_ptr<const ModelReader> open_init();
+  Config saved_config() const;
   std::vector<SourceLoader::Use> sources_of_run() const;
   void log_sources() const;
   void log_setup();
@@ -112,7 +118,7 @@ class Trainer {
   const SampleRange samples_;  // this rank's, of a step
   ModelReplica replica_;
   GradientAccumulator batch_;
-  const std::unique_ptr<Updater> updater_;
+  Updater updater_;
   const std::unique_ptr<GradientNoiseProbe> noise_;  // null without train.log_gradient_noise
   std::unique_ptr<SampleText> sample_text_;          // null on ranks that draw none
   std::filesystem::path trace_;                      // until it is written
@@ -120,6 +126,7 @@ class Trainer {
   TrainingState state_;
   std::int64_t steps_ = 0;                       // of the whole run
   std::map<std::string, std::string> imported_;  // what an import kept for export
+  std::string base_;                             // where the frozen weights were read from
   std::filesystem::path checkpoint_;             // the newest
   std::unique_ptr<Arena> staging_;  // of checkpoints that are saved in the background; or null
   std::unique_ptr<CheckpointSave> saving_;  // under way, of saved_step_

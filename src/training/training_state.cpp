@@ -19,22 +19,18 @@ CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
           .extra = extra};
 }
 
-std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer* optimizer,
+std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer& optimizer,
                                      const std::vector<FlatRange>& written) {
   std::vector<SavedGroup> groups = {
-      {"model", weights.flat().dtype, pieces_within(weights, written), {}}};
+      {"model", weights.dtype(), pieces_within(weights, written), {}}};
   const auto add = [&](const char* name, const OptimizerShard& states) {
     groups.push_back({name, states.dtype(), states.pieces_within(written), {}});
   };
-  if (optimizer) {
-    add("first_moment", optimizer->first_moment());
-    add("second_moment", optimizer->second_moment());
-    groups.back().has = [optimizer](const NamedWeight& w) {
-      return optimizer->has_second_moment(w);
-    };
-    if (optimizer->has_master()) add("master", optimizer->master());
-    if (optimizer->average()) add("ema", *optimizer->average());
-  }
+  add("first_moment", optimizer.first_moment());
+  add("second_moment", optimizer.second_moment());
+  groups.back().has = [&optimizer](const NamedWeight& w) { return optimizer.has_second_moment(w); };
+  if (optimizer.has_master()) add("master", optimizer.master());
+  if (optimizer.average()) add("ema", *optimizer.average());
   return groups;
 }
 

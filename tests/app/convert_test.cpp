@@ -152,7 +152,7 @@ TEST_F(Convert, MistakesOfTheCommandLine) {
   };
   EXPECT_TRUE(refused({}, "--format is required"));
   EXPECT_TRUE(refused({"--format", "safetensors", "--dtype", "q8_0"}, "safetensors has no such"));
-  EXPECT_TRUE(refused({"--format", "onnx"}, "onnx not in {safetensors,gguf}"));
+  EXPECT_TRUE(refused({"--format", "onnx"}, "onnx not in {safetensors,gguf,peft}"));
   EXPECT_TRUE(refused({"--format", "safetensors", "--dtype", "f64"},
                       "f64 not in {f32,bf16,f16,q8_0,q4_0,q4_k,q5_k,q6_k}"));
   for (const char* size : {"0", "-5", "nan", "inf", "5Gb", "", "1e30", "GB", "5 5"})

@@ -98,24 +98,6 @@ TEST(CheckpointFolder, what_may_be_good_is_not_passed_over) {
   }
 }
 
-TEST(CheckpointFolder, what_belongs_to_a_checkpoint_must_be_valid_too) {
-  const RunFolder run;
-  const fs::path first = run.save(10), second = run.save(20), third = run.save(30);
-  damage(run.save(40));
-  SingleProcess alone;
-  const auto found = find_checkpoint(run.dir, alone, [&](const fs::path& path) {
-    if (path == third) throw DamagedFile("companion");
-  });
-  EXPECT_EQ(found.newest, second);
-  ASSERT_EQ(found.skipped.size(), 2u);
-  EXPECT_FALSE(found.skipped[0].companion);
-  EXPECT_EQ(found.skipped[1].path, third);
-  EXPECT_TRUE(found.skipped[1].companion);
-  EXPECT_TRUE(contains(
-      error_of([&] { find_checkpoint(run.dir, alone, [](const fs::path&) { fail("disk"); }); }),
-      "disk; only damaged checkpoints are passed over"));
-}
-
 TEST(CheckpointFolder, other_files_are_not_checkpoints) {
   const RunFolder run;
   const fs::path good = run.save(10);

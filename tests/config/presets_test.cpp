@@ -23,7 +23,7 @@ TEST(Presets, AreTheFilesOfConfigs) {
     if (entry.path().extension() == ".toml") files.insert(entry.path().stem().string());
   EXPECT_EQ(names, files);
   EXPECT_EQ(names, (std::set<std::string>{"quickstart", "block-diffusion", "sft", "lora", "dpo",
-                                          "llada-1b", "llada-8b"}));
+                                          "llada-1b", "llada-8b", "llada-8b-lora"}));
 }
 
 TEST(Presets, AreValid) {
@@ -57,6 +57,8 @@ TEST(Presets, AreWhatTheirNamesSay) {
   EXPECT_EQ(config("llada-1b").model.hidden_size, 2048);
   EXPECT_EQ(config("llada-8b").model.num_layers, 32);
   EXPECT_EQ(config("llada-8b").compute.dtype, Precision::bf16);
+  EXPECT_EQ(config("llada-8b-lora").model, config("llada-8b").model);
+  EXPECT_EQ(config("llada-8b-lora").lora.rank, 16);
 }
 
 // docs/configuration.md shows what `lacuna config` prints; after a change of a key:

@@ -136,6 +136,9 @@ TEST_P(CudaLayersTest, RmsNormBackward) {
         EXPECT_TRUE(is_close(d_dx.read(), dx, rounding(), 0x1p-24 * 64 * 100));
         EXPECT_TRUE(is_close(d_dw.read(), dw, one_rounding(weights), sum_error(rows, 100)));
         EXPECT_TRUE(d_dx.guards_hold() && d_dw.guards_hold());
+        DeviceArray alone(device(), before, type());  // the weights are not trained
+        device().rmsnorm_backward(alone, Tensor(), d_dy, d_x, d_rstd, d_w, mode);
+        EXPECT_EQ(alone.read().values, d_dx.read().values);
       }
 }
 

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "core/block_formats.h"
 #include "decoding/generate.h"
 #include "model/inference_weights.h"
 #include "tests/cuda/support.h"
@@ -107,6 +108,100 @@ TEST_P(CudaModelTest, ThreeStepsOfTrainingWithBiases) {
   ModelConfig config = tiny(48, 3, 1);
   config.qkv_bias = true;
   expect_same_training(device(), host, config, type());
+}
+
+/// A model whose matrices are frozen in some format, with adapters of all of them.
+struct AdaptedModel {
+  AdaptedModel(Ops& o, DType type, MatrixFormat format)
+      : ops(o),
+        config(shape()),
+        frozen(o.memory(), config, type, storage(type, format)),
+        adapters(o.memory(), WeightLayout(config, lora(), {}), "weights", type),
+        gradients(o.memory(), WeightLayout(config, lora(), {}), "gradients", DType::f32) {
+    ModelTensors values(host_memory(), config, "values");
+    CpuOps host(1);
+    initialise(values, config, 1, host);
+    for (std::size_t i = 0; i < values.named().size(); ++i) {
+      const InferenceWeights::Allocated& a = frozen.allocated()[i];
+      const Tensor from = values.named()[i].tensor;
+      std::vector<std::uint8_t> bytes(std::size_t(a.bytes.count()));
+      round_to(a.format, from.as<float>(), from.count(), bytes.data());
+      ops.copy(a.bytes, tensor_of(bytes).reshaped(a.bytes.shape));
+      ops.synchronize();
+    }
+    for (std::size_t i = 0; i < adapters.named().size(); ++i) {
+      const Tensor to = adapters.named()[i].tensor;
+      const HostArray drawn = normal(to.shape, 20 + i, DType::bf16, 0.2);
+      ops.copy(to, drawn);
+      ops.synchronize();
+    }
+  }
+  static ModelConfig shape() {
+    ModelConfig c = tiny(64, 4, 2);
+    c.intermediate_size = 96;
+    c.qk_norm = true;
+    return c;
+  }
+  static LoraConfig lora() {
+    return {.rank = 4,
+            .alpha = 6,
+            .targets = {"q_proj", "k_proj", "v_proj", "attn_out", "ff_proj", "up_proj", "ff_out"}};
+  }
+  std::vector<WeightStorage> storage(DType type, MatrixFormat format) const {
+    std::vector<WeightStorage> all;
+    for (const ModelWeight& w : model_weights(config))
+      all.push_back({w.block >= 0 && w.shape.rank == 2 ? format : format_of(type)});
+    return all;
+  }
+  ModelWeights views() const {
+    std::vector<BlockAdapters> blocks;
+    for (const BlockTensors& block : adapters.blocks) blocks.push_back(block.adapters);
+    return with_adapters(frozen, blocks, float(lora().scale()));
+  }
+  /// Losses; gradients are left for inspection.
+  std::vector<float> step() {
+    const Batch b = batch_of(config, 3);
+    Model model(ops, config, views(), {48, 3, 24, true});
+    Head head(ops, config, views(), 7);
+    const Mirror<std::int32_t> tokens(ops, b.tokens), targets(ops, b.targets);
+    const Mirror<float> row_weights(ops, b.weights);
+    const Mirror<float> losses(ops, std::vector<float>(b.targets.size()));
+    const Tensor hidden = model.forward(tokens.tensor, b.sequences);
+    head.loss_and_gradient(losses.tensor, hidden, gradients.head, hidden, targets.tensor,
+                           row_weights.tensor);
+    model.backward(gradients, hidden);
+    return read(ops, losses.tensor);
+  }
+  /// Of a model that is only used.
+  std::vector<float> hidden() {
+    const Batch b = batch_of(config, 3);
+    Model model(ops, config, views(), {48, 3, 24, false});
+    const Mirror<std::int32_t> tokens(ops, b.tokens);
+    return read(ops, model.forward(tokens.tensor, b.sequences));
+  }
+
+  Ops& ops;
+  const ModelConfig config;
+  InferenceWeights frozen;
+  ModelTensors adapters, gradients;
+};
+
+TEST_P(CudaModelTest, TrainsAdaptersBesideFrozenMatricesOfAnyFormat) {
+  for (const MatrixFormat format : {format_of(type()), MatrixFormat::f16, MatrixFormat::q8_0}) {
+    SCOPED_TRACE(text_of(format));
+    AdaptedModel here(host, DType::f32, format), there(device(), type(), format);
+    // As in expect_same_training().
+    const double tolerance = type() == DType::bf16 ? 3 * 0x1p-9 * std::sqrt(40.0) : 1e-4;
+    EXPECT_LT(distance(there.step(), here.step()), tolerance);
+    for (std::size_t i = 0; i < here.gradients.named().size(); ++i)
+      EXPECT_LT(distance(read(device(), there.gradients.named()[i].tensor),
+                         read(host, here.gradients.named()[i].tensor)),
+                3 * tolerance)  // s x A^T and its gradient are rounded once more each
+          << here.gradients.named()[i].name;
+    // The host reads blocks as they are, with rows rounded to 8 bits.
+    EXPECT_LT(distance(there.hidden(), here.hidden()),
+              format == MatrixFormat::q8_0 ? 0.05 : tolerance);
+  }
 }
 
 TEST_P(CudaModelTest, RecomputationChangesNoBit) {

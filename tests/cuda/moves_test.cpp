@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "core/block_formats.h"
 #include "tests/cuda/support.h"
 
 namespace lacuna::testing {
@@ -43,6 +44,27 @@ TEST_P(CudaMovesTest, Axpby) {
   DeviceArray dx(device(), x, DType::bf16), dy(device(), {37}, DType::f32);
   device().axpby(dy, 2.0f, dx, 0.0f);
   for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dy.read()[i], 2 * x[i]);
+}
+
+/// Every format with the bits of core/block_formats.h, in a grid of several blocks of threads.
+TEST_P(CudaMovesTest, Dequantises) {
+  for (const MatrixFormatInfo& info : kMatrixFormats) {
+    const MatrixFormat format = *format_named(info.name);
+    SCOPED_TRACE(info.name);
+    const std::int64_t rows = 19, cols = 512, row_bytes = bytes_of_row(format, cols);
+    const HostArray x = normal({rows, cols}, 5, DType::f32);
+    std::vector<std::uint8_t> stored(std::size_t(rows * row_bytes));
+    HostArray expected({rows, cols});
+    round_to(format, x.values.data(), x.count(), stored.data());
+    dequantise(format, stored.data(), x.count(), expected.values.data());
+    DeviceArray bytes(device(), {rows, row_bytes}, stored), y(device(), {rows, cols}, type());
+    const Matrix w(bytes.tensor().data, rows, cols, format, device().place());
+    device().dequantise(y, w);
+    EXPECT_EQ(y.read().values, rounded(expected, type()).values);
+    EXPECT_TRUE(y.guards_hold());
+    EXPECT_TRUE(contains(error_of([&] { device().dequantise(y, w.row_range(1, 3)); }),
+                         "dequantise: y is [19,512]"));
+  }
 }
 
 TEST_P(CudaMovesTest, AddsAcrossTypes) {

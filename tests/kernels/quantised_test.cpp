@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/block_formats.h"
+#include "core/half.h"
 #include "kernels/cpu/quantised_product.h"
 #include "kernels/cpu/simd.h"
 #include "tests/kernels/support.h"
@@ -310,6 +311,36 @@ TEST(Stored, NamesWhatDisagrees) {
       contains(error_of([&] { ops.linear_backward_input(wide, y, w.matrix, GradMode::overwrite); }),
                "linear_backward_input: w is [4,64] q8_0; it must be f32"));
   EXPECT_TRUE(ops.reads(MatrixFormat::q4_k, DType::f32));
+}
+
+TEST(Dequantise, GivesTheElementsOfEveryFormat) {
+  on_every_instruction_set([](CpuOps& ops) {
+    for (const MatrixFormat format : kBlockFormats) {
+      SCOPED_TRACE(text_of(format));
+      Weights w = Weights::random_blocks(format, 37, 512);
+      Array<float> y({37, 512});
+      Array<BFloat16> narrow({37, 512});
+      ops.dequantise(y, w.matrix);
+      ops.dequantise(narrow, w.matrix);
+      EXPECT_TRUE(y.same_bits(w.values));
+      for (std::int64_t i = 0; i < y.count(); ++i)
+        ASSERT_EQ(narrow[i].bits, to_bf16(w.values[i]).bits);
+      EXPECT_TRUE(y.guards_hold() && narrow.guards_hold());
+    }
+    Array<float> y({3, 2});
+    Array<Float16> halves({3, 2});
+    for (std::int64_t i = 0; i < 6; ++i) halves[i] = to_f16(float(i) / 3);
+    ops.dequantise(y, halves.tensor());
+    for (std::int64_t i = 0; i < 6; ++i) EXPECT_EQ(y[i], to_float(halves[i]));
+  });
+}
+
+TEST(Dequantise, NamesWhatDisagrees) {
+  CpuOps ops(1);
+  Weights w = Weights::quantised(MatrixFormat::q8_0, 2, 32);
+  Array<float> y({2, 31});
+  EXPECT_EQ(error_of([&] { ops.dequantise(y, w.matrix); }),
+            "dequantise: y is [2,31] f32; it must be [2,32] f32");
 }
 
 }  // namespace

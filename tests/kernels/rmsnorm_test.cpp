@@ -111,6 +111,18 @@ TEST(RmsNorm, BackwardAddsWhereAsked) {
   });
 }
 
+TEST(RmsNorm, WithoutAGradientOfItsWeights) {
+  on_every_backend([](CpuOps& ops) {
+    Array<float> x = normal({70, 31}, 1), w = normal({31}, 2), dy = normal({70, 31}, 3);
+    Array<float> y({70, 31}), rstd(Shape{70}), dx({70, 31}), alone({70, 31}), dw(Shape{31});
+    ops.rmsnorm_forward(y, rstd, x, w, 1e-5f);
+    dw.set(0);
+    ops.rmsnorm_backward(dx, dw, dy, x, rstd, w, GradMode::overwrite);
+    ops.rmsnorm_backward(alone, Tensor(), dy, x, rstd, w, GradMode::overwrite);
+    EXPECT_TRUE(alone.same_bits(dx));
+  });
+}
+
 TEST(RmsNorm, OfZerosIsZero) {
   on_every_instruction_set([](CpuOps& ops) {
     Array<float> x({2, 9}), w = normal({9}, 1), y({2, 9}), rstd(Shape{2});

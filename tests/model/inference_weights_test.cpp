@@ -116,7 +116,7 @@ class WideningOps final : public CpuOps {
   Tensor widened(const Matrix& w) {
     elements_.resize(std::size_t(w.count()));
     const Tensor wide(elements_.data(), {w.rows(), w.cols()});
-    dequantise(w.format, w.data, w.count(), wide.as<float>());
+    lacuna::dequantise(w.format, w.data, w.count(), wide.as<float>());
     return wide;
   }
 

@@ -42,10 +42,10 @@ TEST_F(LoadedModelTest, HoldsTheWeightsOfTheFile) {
       load_model(ModelSource(path()), std::make_unique<CpuOps>(1), DType::f32);
   EXPECT_EQ(model.config().num_layers, 2);
   EXPECT_EQ(model.source.reader.path(), path());
-  ASSERT_EQ(model.weights.views().blocks.size(), 2u);
+  ASSERT_EQ(model.weights.blocks.size(), 2u);
   for (int i = 0; i < 8; ++i) {
-    EXPECT_EQ(model.weights.views().blocks[0].attention_norm.as<float>()[i], 2.0f);
-    EXPECT_EQ(model.weights.views().blocks[1].attention_norm.as<float>()[i], 1.0f);
+    EXPECT_EQ(model.weights.blocks[0].attention_norm.as<float>()[i], 2.0f);
+    EXPECT_EQ(model.weights.blocks[1].attention_norm.as<float>()[i], 1.0f);
   }
 }
 

@@ -74,21 +74,21 @@ TEST_F(Mixture, ATextHasTheSameBitsInAnyCompanyAndWithAnyThreads) {
 
 TEST_F(Mixture, MatricesOfExpertsStayInTheFile) {
   const LoadedModel folder = load(path());
-  for (const InferenceWeights::Allocated& a : folder.weights.allocated())
+  for (const InferenceWeights::Allocated& a : folder.base.allocated())
     EXPECT_EQ(a.weight.kind(), WeightKind::norm) << a.weight.name;
   // Gates and up projections lie in two tensors of a GGUF file, each of all experts.
   for (const MatrixFormat format : {MatrixFormat::f32, MatrixFormat::bf16, MatrixFormat::q8_0}) {
     const std::string file = folder_ / "model.gguf";
     export_gguf(path(), file, format);
     const LoadedModel gguf = load(file);
-    for (const InferenceWeights::Allocated& a : gguf.weights.allocated())
+    for (const InferenceWeights::Allocated& a : gguf.base.allocated())
       EXPECT_FALSE(a.weight.spec->of_expert()) << a.weight.name;
     EXPECT_EQ(gguf.config(), folder.config());
-    const auto& experts = gguf.weights.views().blocks[1].experts;
+    const auto& experts = gguf.base.views().blocks[1].experts;
     ASSERT_EQ(std::int64_t(experts.size()), kExperts);
     EXPECT_EQ(experts[3].gate_up.parts.size(), 2u);
     EXPECT_EQ(experts[3].ffn_out.format, format);
-    EXPECT_EQ(gguf.weights.views().blocks[1].router.format, MatrixFormat::f32);
+    EXPECT_EQ(gguf.base.views().blocks[1].router.format, MatrixFormat::f32);
     const double error =
         distance(logits_of(gguf, {first_, second_}), logits_of(folder, {first_, second_}));
     if (format == MatrixFormat::f32)

@@ -92,19 +92,19 @@ class ReadInferenceWeights : public ::testing::Test {
 
 TEST_F(ReadInferenceWeights, ACheckpointIsReadIntoMemory) {
   const LoadedModel model = load(checkpoint());
-  EXPECT_EQ(allocated(model.weights).size(), weights_.named().size());
-  EXPECT_EQ(values(model.weights), values(weights_));
+  EXPECT_EQ(allocated(model.base).size(), weights_.named().size());
+  EXPECT_EQ(values(model.base), values(weights_));
 }
 
 TEST_F(ReadInferenceWeights, MatricesOfAMappedFileStayInIt) {
   const LoadedModel model = load(exported(DType::f32));
   const std::vector<std::string> norms{"attention_norm0", "ffn_norm0", "attention_norm1",
                                        "ffn_norm1", "final_norm-1"};
-  EXPECT_EQ(allocated(model.weights), norms);
-  EXPECT_EQ(model.weights.views().blocks[0].qkv.parts.size(), 1u);
-  EXPECT_EQ(model.weights.views().embedding.data,
+  EXPECT_EQ(allocated(model.base), norms);
+  EXPECT_EQ(model.base.views().blocks[0].qkv.parts.size(), 1u);
+  EXPECT_EQ(model.base.views().embedding.data,
             model.source.reader.stored("model", "model.transformer.wte.weight").data);
-  EXPECT_EQ(values(model.weights), values(weights_));
+  EXPECT_EQ(values(model.base), values(weights_));
 }
 
 // Hugging Face's own files are in alphabetical order: k_proj, q_proj, up_proj, v_proj.
@@ -116,22 +116,22 @@ TEST_F(ReadInferenceWeights, PackedTensorsWhosePartsLieApartAreCopied) {
             [](const NamedTensor& a, const NamedTensor& b) { return a.name < b.name; });
   write_safetensors(folder + "/model.safetensors", tensors);
   const LoadedModel model = load(folder);
-  const std::vector<std::string> names = allocated(model.weights);
+  const std::vector<std::string> names = allocated(model.base);
   EXPECT_EQ(std::count(names.begin(), names.end(), "qkv0"), 3);
   EXPECT_EQ(std::count(names.begin(), names.end(), "gate_up1"), 2);
   EXPECT_EQ(std::count(names.begin(), names.end(), "ffn_out1"), 0);
-  EXPECT_EQ(model.weights.views().blocks[0].qkv.parts.size(), 1u);
-  EXPECT_EQ(values(model.weights), values(weights_));
+  EXPECT_EQ(model.base.views().blocks[0].qkv.parts.size(), 1u);
+  EXPECT_EQ(values(model.base), values(weights_));
 }
 
 TEST_F(ReadInferenceWeights, OtherFormatsStayInTheFileToo) {
   for (const DType dtype : {DType::bf16, DType::f16}) {
     const LoadedModel model = load(exported(dtype));
-    EXPECT_EQ(allocated(model.weights).size(), 5u);  // norms
-    EXPECT_EQ(model.weights.views().blocks[1].qkv.parts[0].format, format_of(dtype));
+    EXPECT_EQ(allocated(model.base).size(), 5u);  // norms
+    EXPECT_EQ(model.base.views().blocks[1].qkv.parts[0].format, format_of(dtype));
     std::vector<float> rounded = values(weights_);
     for (float& x : rounded) x = dtype == DType::bf16 ? to_float(to_bf16(x)) : to_float(to_f16(x));
-    EXPECT_EQ(values(model.weights), rounded) << dtype;
+    EXPECT_EQ(values(model.base), rounded) << dtype;
   }
 }
 
@@ -169,7 +169,7 @@ TEST_F(ReadInferenceWeights, ElementsNeedNotBeAligned) {
   std::memcpy(bytes.data(), &header, sizeof header);
   write_file(file, bytes);
   const LoadedModel model = load(folder);
-  EXPECT_EQ(values(model.weights), values(weights_));
+  EXPECT_EQ(values(model.base), values(weights_));
 }
 
 TEST_F(ReadInferenceWeights, AShardIsReadFromEitherKindOfFile) {

@@ -70,7 +70,7 @@ class Dpo : public TinyRun, public ::testing::Test {
             .trace = {},
             .matmul_peak = 1e9,
             .task = dpo_task,
-            .updater = sft_updater(c.lora)};
+            .trained = sft_trained(c.lora)};
   }
   Trainer dpo(const Config& c, bool resume = false) { return Trainer(c, ops, options(c, resume)); }
 

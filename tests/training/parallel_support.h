@@ -125,4 +125,24 @@ inline std::vector<WeightPiece> everything(const ModelTensors& tensors) {
   return pieces_within(tensors, {{0, tensors.flat().count()}});
 }
 
+/// Counts what is allocated.
+class CountedMemory final : public Memory {
+ public:
+  Place place() const override { return Place::host; }
+  void* allocate(std::int64_t bytes) override {
+    held += bytes;
+    return host_memory().allocate(bytes);
+  }
+  void release(void* memory, std::int64_t bytes) noexcept override {
+    host_memory().release(memory, bytes);
+  }
+  std::int64_t held = 0;
+};
+class CountedOps final : public CpuOps {
+ public:
+  CountedOps() : CpuOps(1) {}
+  Memory& memory() override { return counted; }
+  CountedMemory counted;
+};
+
 }  // namespace lacuna::testing

@@ -257,15 +257,15 @@ TEST_F(Layouts, ShardedStatesChangeNoBit) {
       EXPECT_EQ(a.grad_norm, b.grad_norm);
     }
     EXPECT_TRUE(same_bits(plain.weights(), sharded.weights()));
-    if (const OptimizerShard* average = sharded.updater().optimizer()->average())
+    if (const OptimizerShard* average = sharded.updater().optimizer().average())
       for (std::size_t i = 0; i < average->pieces().size(); ++i) {
         const Tensor& part = average->pieces()[i].values;
-        const Tensor whole = plain.updater().optimizer()->average()->elements(average->place(i));
+        const Tensor whole = plain.updater().optimizer().average()->elements(average->place(i));
         EXPECT_EQ(std::memcmp(part.data, whole.data, std::size_t(part.bytes())), 0);
       }
     // And less memory: one part for each data rank.
-    EXPECT_EQ(sharded.updater().optimizer()->first_moment().flat().count() * grid.data().size(),
-              plain.updater().optimizer()->first_moment().flat().count());
+    EXPECT_EQ(sharded.updater().optimizer().first_moment().flat().count() * grid.data().size(),
+              plain.updater().optimizer().first_moment().flat().count());
   }
 }
 
@@ -545,26 +545,6 @@ TEST_F(Layouts, WhatCannotBeSharedIsRefused) {
             str("train.batch_size = 1 is too small for ", ranks, " data parallel ranks; make it ",
                 ranks, " or more"));
 }
-
-/// Counts what is allocated.
-class CountedMemory final : public Memory {
- public:
-  Place place() const override { return Place::host; }
-  void* allocate(std::int64_t bytes) override {
-    held += bytes;
-    return host_memory().allocate(bytes);
-  }
-  void release(void* memory, std::int64_t bytes) noexcept override {
-    host_memory().release(memory, bytes);
-  }
-  std::int64_t held = 0;
-};
-class CountedOps final : public CpuOps {
- public:
-  CountedOps() : CpuOps(1) {}
-  Memory& memory() override { return counted; }
-  CountedMemory counted;
-};
 
 /// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
 RunPlan Layouts::expect_planned(const Config& config, const Layout& layout) {

@@ -7,7 +7,6 @@
 #include "core/atomic_file.h"
 #include "formats/safetensors.h"
 #include "tests/support/support.h"
-#include "training/lora.h"
 #include "training/updater.h"
 
 namespace lacuna {
@@ -33,13 +32,6 @@ fs::path save_step(const fs::path& run, std::int64_t step) {
   const fs::path path = checkpoint_path(run, step);
   save_checkpoint(path, info, {});
   return path;
-}
-/// Adapters as an earlier version wrote them, or cut short.
-void save_adapters(const fs::path& checkpoint, bool whole) {
-  float value = 1;
-  write_safetensors(adapter_path(checkpoint), {{"x.lora_A", Tensor(&value, {1})}});
-  if (!whole)
-    fs::resize_file(adapter_path(checkpoint), fs::file_size(adapter_path(checkpoint)) - 1);
 }
 
 TEST(RunDirectory, WritesNothingUntilOpened) {
@@ -147,41 +139,6 @@ TEST(RunDirectory, OnlyDamagedCheckpointsAreRenamed) {
   for (const char* name : own) EXPECT_TRUE(fs::exists(checkpoints / name)) << name;
   EXPECT_TRUE(fs::exists(damaged.string() + ".damaged"));
   EXPECT_FALSE(fs::exists(damaged));
-}
-
-TEST(RunDirectory, ADamagedAdapterTakesThePairBefore) {
-  const Folder folder;
-  const fs::path run = folder / "run";
-  const fs::path good = save_step(run, 4), bad = save_step(run, 8), worse = save_step(run, 9);
-  save_adapters(good, true);
-  save_adapters(bad, false);
-  save_adapters(worse, true);
-  fs::resize_file(worse, 100);
-  {
-    RunDirectory directory(run, true, alone, lora_adapters().verify);
-    EXPECT_EQ(directory.checkpoint(), good);
-    directory.open(config_in(run));
-  }
-  EXPECT_TRUE(fs::exists(adapter_path(bad).string() + ".damaged"));
-  EXPECT_TRUE(fs::exists(bad.string() + ".set-aside"));  // the sum of weights is good
-  EXPECT_TRUE(fs::exists(worse.string() + ".damaged"));
-  EXPECT_TRUE(fs::exists(adapter_path(worse).string() + ".set-aside"));
-  // Missing is not damaged.
-  fs::remove(adapter_path(good));
-  EXPECT_TRUE(contains(error_of([&] { RunDirectory(run, true, alone, lora_adapters().verify); }),
-                       adapter_path(good).string() + ": No such file"));
-}
-
-TEST(PruneAdapters, RemovesOnlyWhatARunWrote) {
-  const Folder folder;
-  for (const char* name : {"step-00000004.lora.safetensors", "best.lora.safetensors",
-                           "step-4-copy.lora.safetensors", "step-00000008.lora.safetensors",
-                           "step-00000009.lora.safetensors.partial", "step-00000008.h5"})
-    folder.write(name, "x");
-  prune_adapters(folder / "");
-  EXPECT_EQ(folder.files(), (std::vector<std::string>{"best.lora.safetensors", "step-00000008.h5",
-                                                      "step-00000008.lora.safetensors",
-                                                      "step-4-copy.lora.safetensors"}));
 }
 
 }  // namespace

@@ -124,6 +124,36 @@ TEST(RunPlan, Llada8bFitsTheGpusItNames) {
   EXPECT_LT(plan_run(config, 64).memory.total(), 79 * kGiB);
 }
 
+// A GPU of 24 GB has some 23 GiB to give.
+TEST(RunPlan, LoraOfLlada8bFitsOneGpu) {
+  Config config = read_config(testing::source_path("configs/llada-8b-lora.toml"), {});
+  const RunPlan in_bf16 = plan_run(config, 1);
+  EXPECT_EQ(in_bf16.parameters, kParameters);
+  // Of rank 16: q, k, v, out [4096,4096]; gate, up and down [12288,4096].
+  const std::int64_t adapters = 32 * 16 * (4 * (4096 + 4096) + 3 * (4096 + 12288));
+  EXPECT_EQ(in_bf16.trained, adapters);
+  EXPECT_NEAR(double(in_bf16.memory.weights), 2.0 * (kParameters + adapters), 1e6);
+  EXPECT_NEAR(double(in_bf16.memory.gradients), 4.0 * adapters, 1e6);
+  EXPECT_NEAR(double(in_bf16.memory.optimizer), 12.0 * adapters, 1e6);
+  EXPECT_EQ(in_bf16.checkpoint_bytes, 14 * adapters);
+  EXPECT_LT(in_bf16.memory.total(), 79 * kGiB);
+
+  EXPECT_GT(in_bf16.memory.total(), 23 * kGiB);
+  config.lora.base_dtype = BaseDtype::q8_0;
+  EXPECT_GT(plan_run(config, 1).memory.total(), 20 * kGiB);
+  config.train.recompute = {"block"};
+  const RunPlan in_q8_0 = plan_run(config, 1);
+  const double vocabulary = 2.0 * 126464 * 4096, matrices = kParameters - vocabulary - 65 * 4096;
+  EXPECT_NEAR(double(in_q8_0.memory.weights),
+              34.0 / 32 * matrices + 2 * (vocabulary + 65 * 4096 + adapters), 1e6);
+  EXPECT_LT(in_q8_0.memory.total(), 23 * kGiB);
+  EXPECT_NEAR(in_q8_0.flops / in_bf16.flops, 1, 1e-9);
+  EXPECT_GT(in_q8_0.recomputed_flops, 0);
+  // Two thirds of what it takes to train all weights, but for the attention.
+  config.lora.rank = 0;
+  EXPECT_NEAR(in_bf16.flops / plan_run(config, 1).flops, 2.0 / 3, 0.05);
+}
+
 TEST(RunPlan, TheFewestRanksThatFit) {
   Config config;
   config.model.vocab_size = 1000;

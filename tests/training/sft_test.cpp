@@ -166,41 +166,6 @@ TEST_F(Sft, ValidationIsTheExactMeanForACausalModel) {
   EXPECT_NEAR(validator.run(runner, alone).bound, mean, 1e-5 * mean);
 }
 
-TEST_F(Sft, AdaptersLearnAndResumeBitForBit) {
-  Config base = in("base");
-  base.train.steps = 10;
-  sft(base).run();
-  config.train.init = base.train.output;
-  config.lora.rank = 4;
-  config.lora.targets = {"q_proj", "v_proj", "up_proj"};
-  config.train.steps = 20;
-  config.train.eval_every = 0;
-  config.train.checkpoint_every = 10;
-  Config half = in("half");
-  Trainer whole = sft(config);
-  const std::vector<std::string> changed = {"q_proj", "v_proj", "up_proj"};
-  std::vector<std::vector<float>> before;
-  for (const NamedWeight& w : whole.weights().named())
-    before.emplace_back(w.tensor.as<float>(), w.tensor.as<float>() + w.tensor.count());
-  whole.run();
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    const NamedWeight& w = whole.weights().named()[i];
-    bool target = false;
-    for (const std::string& name : changed) target |= w.name.find(name) != std::string::npos;
-    EXPECT_EQ(std::memcmp(before[i].data(), w.tensor.data, std::size_t(w.tensor.bytes())) != 0,
-              target)
-        << w.name;
-  }
-  {
-    Trainer first = sft(half);
-    first.run([&] { return first.state().step == 10; });
-  }
-  Trainer second = sft(half, true);
-  EXPECT_EQ(second.state().step, 10);
-  second.run();
-  EXPECT_TRUE(same_bits(whole.weights(), second.weights()));
-}
-
 TEST_F(Sft, DataThatAreNoDialogues) {
   write_cycle(config.data.train, 400);
   EXPECT_TRUE(contains(error_of([&] { sft(config); }), "--format chat"));

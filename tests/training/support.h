@@ -92,7 +92,7 @@ class TinyRun {
             .trace = trace,
             .matmul_peak = 1e9,
             .task = sft_task,
-            .updater = sft_updater(c.lora)};
+            .trained = sft_trained(c.lora)};
   }
   /// The same run in another folder.
   Config in(const std::string& name) const {

@@ -62,32 +62,25 @@ TEST_F(Tasks, ValidationDataOfALargerVocabularyAreRefused) {
   }
 }
 
-/// One rank's replica of a model, and updaters of it.
+/// One rank's replica of a model, and an updater of it.
 class Updaters : public Tasks {
  protected:
-  Updaters()
-      : data(with_targets(config)),
-        grid(std::make_unique<SelfCommunicator>("world", &ops), 1),
-        team(grid.world()),
-        replica(ops, data.config, grid, kBucketBytes) {
-    initialise(replica.weights, data.config.model, 1, ops);
+  /// What two updates change, by name.
+  std::set<std::string> changed_by(Trained trained) {
+    config.lora.rank = 2;
+    config.lora.targets = {"q_proj"};
+    const TrainingData data(config);
+    const DeviceMesh grid(std::make_unique<SelfCommunicator>("world", &ops), 1);
+    ModelReplica replica(ops, data.config, grid, kBucketBytes, trained);
+    EXPECT_EQ(replica.frozen.has_value(), trained == Trained::adapters);
+    Updater updater(ops, data.config, grid, replica);
+    initialise(updater.first_weights(), replica.weights, data.config.model, 1, ops);
     for (std::int64_t i = 0; i < replica.gradients.flat().count(); ++i)
       replica.gradients.flat().as<float>()[i] = float(i % 7) - 3;
-  }
-  static Config with_targets(Config c) {
-    c.lora.rank = 2;
-    c.lora.targets = {"q_proj"};
-    return c;
-  }
-  std::unique_ptr<Updater> updater(const UpdaterKind& kind) {
-    return kind.make({ops, data.config, grid, team, replica});
-  }
-  /// The weights that an update changes, by name.
-  std::set<std::string> changed_by(Updater& updater) {
-    updater.start(3);
+    updater.start();
     const float* flat = replica.weights.flat().as<float>();
     const std::vector<float> before(flat, flat + replica.weights.flat().count());
-    for (std::int64_t number = 1; number <= 2; ++number) {  // B is 0 at first
+    for (std::int64_t number = 1; number <= 2; ++number) {
       updater.measure();
       updater.update(1e-2, number);
     }
@@ -96,35 +89,26 @@ class Updaters : public Tasks {
       if (std::memcmp(w.tensor.data, &before[std::size_t(w.flat)], std::size_t(w.tensor.bytes())) !=
           0)
         changed.insert(w.name);
+    EXPECT_EQ(changed.size(), replica.weights.named().size());
     return changed;
   }
-
-  const TrainingData data;
-  DeviceMesh grid;
-  RankProcessGroup team;
-  ModelReplica replica;
 };
 
 TEST_F(Updaters, AllWeightsChange) {
-  const auto all = updater(all_weights());
-  EXPECT_EQ(changed_by(*all).size(), replica.weights.named().size());
-  EXPECT_EQ(all->description(), "");
-  EXPECT_NE(all->optimizer(), nullptr);
-  EXPECT_EQ(all_weights().verify, nullptr);
+  EXPECT_EQ(changed_by(Trained::weights).count("model.transformer.blocks.0.q_proj.weight"), 1u);
 }
 
-TEST_F(Updaters, AdaptersChangeTheirTargetsAlone) {
-  const auto lora = updater(lora_adapters());
-  EXPECT_EQ(changed_by(*lora), (std::set<std::string>{"model.transformer.blocks.0.q_proj.weight",
-                                                      "model.transformer.blocks.1.q_proj.weight"}));
-  EXPECT_EQ(lora->description(), "LoRA rank 2: 128 trainable parameters");  // 2 blocks 2 (16 + 16)
-  EXPECT_EQ(lora->optimizer(), nullptr);
-  EXPECT_EQ(lora->trace().tensors.size(), 2u * 2 * 2);  // blocks, A and B, values and gradients
+TEST_F(Updaters, OrAdaptersOfTheTargets) {
+  EXPECT_EQ(changed_by(Trained::adapters),
+            (std::set<std::string>{"model.transformer.blocks.0.q_proj.lora_A.weight",
+                                   "model.transformer.blocks.0.q_proj.lora_B.weight",
+                                   "model.transformer.blocks.1.q_proj.lora_A.weight",
+                                   "model.transformer.blocks.1.q_proj.lora_B.weight"}));
 }
 
-TEST_F(Updaters, FineTuningUpdatesAdaptersWhenTheyHaveARank) {
-  EXPECT_EQ(sft_updater({.rank = 0}).make, all_weights().make);
-  EXPECT_EQ(sft_updater({.rank = 4}).verify, lora_adapters().verify);
+TEST_F(Updaters, FineTuningTrainsAdaptersWhenTheyHaveARank) {
+  EXPECT_EQ(sft_trained({.rank = 0}), Trained::weights);
+  EXPECT_EQ(sft_trained({.rank = 4}), Trained::adapters);
 }
 
 }  // namespace

@@ -274,16 +274,16 @@ TEST(Trainer, AStepThatIsNotFiniteIsSkippedAndCounted) {
   trainer.step();
   float& weight = trainer.weights().final_norm.as<float>()[3];
   const float before = weight;
-  const std::vector<float> moment(trainer.updater().optimizer()->first_moment().flat().as<float>(),
-                                  trainer.updater().optimizer()->first_moment().flat().as<float>() +
-                                      trainer.updater().optimizer()->first_moment().flat().count());
+  const std::vector<float> moment(trainer.updater().optimizer().first_moment().flat().as<float>(),
+                                  trainer.updater().optimizer().first_moment().flat().as<float>() +
+                                      trainer.updater().optimizer().first_moment().flat().count());
   weight = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(trainer.step().skipped);
   EXPECT_EQ(trainer.state().step, 2);
   EXPECT_EQ(trainer.state().bad_steps, 1);
   EXPECT_EQ(trainer.state().samples, 8);
   EXPECT_EQ(trainer.state().updates(), 1);
-  EXPECT_EQ(std::memcmp(moment.data(), trainer.updater().optimizer()->first_moment().flat().data,
+  EXPECT_EQ(std::memcmp(moment.data(), trainer.updater().optimizer().first_moment().flat().data,
                         moment.size() * sizeof(float)),
             0);
   weight = before;
@@ -342,7 +342,7 @@ TEST(Trainer, WeightsThatAreNotFiniteAreNotSaved) {
     int steps = 0;
     const std::string error = error_of([&] {
       further.run([&] {
-        Tensor t = moment ? further.updater().optimizer()->second_moment().flat()
+        Tensor t = moment ? further.updater().optimizer().second_moment().flat()
                           : further.weights().flat();
         if (++steps == 1) t.as<float>()[5] = std::numeric_limits<float>::infinity();
         return true;
@@ -478,7 +478,7 @@ TEST(Trainer, StartsFromACheckpoint) {
     Trainer resumed(first, run.ops, {.resume = true, .trace = {}, .matmul_peak = 1e9});
     EXPECT_TRUE(same_bits(trainer.weights(), resumed.weights()));
     for (std::int64_t i = 0; i < trainer.weights().flat().count(); ++i)
-      ASSERT_EQ(trainer.updater().optimizer()->first_moment().flat().as<float>()[i], 0);
+      ASSERT_EQ(trainer.updater().optimizer().first_moment().flat().as<float>()[i], 0);
   }
   second.model.num_layers = 3;
   second.train.output = run.folder / "third";

@@ -73,6 +73,7 @@ train() {  # train SIZE VARIANT SEED [options]
     --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$seed" \
     --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 --set train.eval_every=0.125 \
     --set train.checkpoint_every=500 --set train.keep_checkpoints=1 --set compute.threads="$threads" "$@" "${resume[@]}"
+  [ -e "$run/checkpoints/$(printf 'step-%08d.h5' "$count")" ]  # not stopped by a signal
   touch "$run/finished"
 }
 for group in "${groups[@]}"; do

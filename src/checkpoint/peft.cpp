@@ -66,8 +66,7 @@ void PeftReader::read_config() {
         "; it must be a whole number above 0");
   lora_.rank = std::int64_t(rank);
   const double alpha = number_of(config, "lora_alpha", 8, file);
-  CHECK(alpha > 0 && std::isfinite(alpha), file, ": lora_alpha is ", alpha,
-        "; it must be above 0");
+  CHECK(alpha > 0 && std::isfinite(alpha), file, ": lora_alpha is ", alpha, "; it must be above 0");
   // Rank-stabilised: alpha / sqrt(r) (arXiv:2312.03732).
   lora_.alpha = config.value("use_rslora", PeftJson()) == true ? alpha * std::sqrt(rank) : alpha;
 }
@@ -137,8 +136,8 @@ void PeftReader::read_box(const std::string& group, const std::string& name, std
         stored.dtype, ", which cannot be read as ", out.dtype);
   const std::int64_t size = size_of(stored.dtype);
   for (std::int64_t r = 0; r < out.rows(); ++r) {
-    const char* from = static_cast<const char*>(stored.data) +
-                       ((row + r) * stored.cols() + col) * size;
+    const char* from =
+        static_cast<const char*>(stored.data) + ((row + r) * stored.cols() + col) * size;
     char* to = static_cast<char*>(out.data) + r * out.cols() * size_of(out.dtype);
     if (out.dtype == stored.dtype)
       std::copy_n(from, out.cols() * size, to);

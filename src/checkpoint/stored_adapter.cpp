@@ -80,8 +80,7 @@ PeftExport export_peft(const fs::path& checkpoint, const fs::path& folder,
   const Config config = config_of_checkpoint(*reader);
   const auto original = reader->info().extra.find(kConfigAttribute);
   const NameScheme scheme =
-      family_of_export(config.model,
-                       original == reader->info().extra.end() ? "" : original->second)
+      family_of_export(config.model, original == reader->info().extra.end() ? "" : original->second)
           .tensors;
   PeftExport written{config.lora.rank};
   std::vector<TensorInfo> tensors;

@@ -31,7 +31,7 @@ std::unique_ptr<const ModelReader> open_model(const std::filesystem::path& path,
 struct PeftExport {
   std::int64_t rank = 0, parameters = 0, bytes = 0;
 };
-PeftExport export_peft(const std::filesystem::path& checkpoint,
-                       const std::filesystem::path& folder, std::optional<DType> dtype);
+PeftExport export_peft(const std::filesystem::path& checkpoint, const std::filesystem::path& folder,
+                       std::optional<DType> dtype);
 
 }  // namespace lacuna

@@ -40,9 +40,9 @@ std::int64_t samples_in(const LossBatch& batch);
 /// Every rank has one and makes the same calls.
 class GradientNoiseProbe {
  public:
-  /// Borrows all. UsageError when the batch of `config` has one part only, and for a tensor parallel
-  /// group with several micro-batches that are reduced together: the gradients of norms are summed
-  /// over the group with the last one.
+  /// Borrows all. UsageError when the batch of `config` has one part only, and for a tensor
+  /// parallel group with several micro-batches that are reduced together: the gradients of norms
+  /// are summed over the group with the last one.
   GradientNoiseProbe(Ops& ops, const Config& config, const DeviceMesh& grid,
                      const ModelReplica& replica);
 

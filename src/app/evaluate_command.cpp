@@ -33,7 +33,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Arguments {
+struct EvaluateArguments {
   std::string checkpoint, adapter, json, outcomes, chat_template;
   std::vector<std::string> tasks, overrides;
   std::int64_t tensor_parallel = 1;
@@ -62,7 +62,7 @@ std::string hash_of(const ModelReader& reader, const ModelConfig& model) {
 }
 
 /// Of tasks that are dialogues; else it is not used.
-ChatTemplate chat_of(const Arguments& a, const ModelSource& source,
+ChatTemplate chat_of(const EvaluateArguments& a, const ModelSource& source,
                      const std::vector<TaskReport>& tasks) {
   const bool chats =
       std::any_of(tasks.begin(), tasks.end(), [](const TaskReport& t) { return t.task.task.chat; });
@@ -71,7 +71,7 @@ ChatTemplate chat_of(const Arguments& a, const ModelSource& source,
 }
 
 /// Every task, read and checked before any work.
-std::vector<TaskReport> read_tasks(const Arguments& a) {
+std::vector<TaskReport> read_tasks(const EvaluateArguments& a) {
   std::vector<TaskReport> tasks;
   for (const std::string& file : a.tasks) {
     TaskReport t{"", file, read_task(file, a.overrides), {}};
@@ -116,14 +116,14 @@ void warn_about(const TaskReport& task) {
                     "steps or memory than a pattern is allowed"));
 }
 
-std::string agreed(const Arguments& a, const std::vector<TaskReport>& tasks) {
+std::string agreed(const EvaluateArguments& a, const std::vector<TaskReport>& tasks) {
   std::string text = a.agreed();
   for (const TaskReport& t : tasks) text += to_toml(t.task);
   return text;
 }
 
-Json json_of(const Arguments& a, const ModelSource& source, const std::vector<TaskReport>& tasks,
-             const std::vector<GroupReport>& groups) {
+Json json_of(const EvaluateArguments& a, const ModelSource& source,
+             const std::vector<TaskReport>& tasks, const std::vector<GroupReport>& groups) {
   Json task_list = Json::array(), group_list = Json::array();
   for (const TaskReport& t : tasks) task_list.push_back(json_of(t));
   for (const GroupReport& group : groups) group_list.push_back(json_of(group));
@@ -145,7 +145,7 @@ Json json_of(const Arguments& a, const ModelSource& source, const std::vector<Ta
 /// What rank 0 alone does: the table on standard output, and the files.
 class Report {
  public:
-  Report(const Arguments& a, const std::vector<TaskReport>& tasks)
+  Report(const EvaluateArguments& a, const std::vector<TaskReport>& tasks)
       : arguments_(a), tasks_(tasks), table_(tasks) {
     print(table_.heading());
   }
@@ -170,14 +170,14 @@ class Report {
     out_.flush();
   }
 
-  const Arguments& arguments_;
+  const EvaluateArguments& arguments_;
   const std::vector<TaskReport>& tasks_;
   const EvaluationTable table_;
   StandardOutput out_;
   std::string outcomes_;
 };
 
-void run(const Arguments& a, const MpiSession& mpi) {
+void run(const EvaluateArguments& a, const MpiSession& mpi) {
   std::vector<TaskReport> tasks = read_tasks(a);
   ModelSource opened(a.checkpoint, adapters_of(a.adapter));
   (void)opened.need_tokenizer("tasks are texts, which need one");
@@ -206,7 +206,7 @@ void run(const Arguments& a, const MpiSession& mpi) {
 }
 
 /// `lacuna evaluate CHECKPOINT TASK…`, as other commands take a checkpoint first.
-void take_first_as_checkpoint(Arguments& a) {
+void take_first_as_checkpoint(EvaluateArguments& a) {
   if (a.checkpoint.empty() && !a.tasks.empty() && !a.tasks.front().ends_with(".toml")) {
     a.checkpoint = a.tasks.front();
     a.tasks.erase(a.tasks.begin());
@@ -220,7 +220,7 @@ void take_first_as_checkpoint(Arguments& a) {
 }  // namespace
 
 void add_evaluate_command(Command app, const MpiSession& session) {
-  auto a = std::make_shared<Arguments>();
+  auto a = std::make_shared<EvaluateArguments>();
   const Command command = app.add_subcommand("evaluate", "Run tasks on a checkpoint");
   command.add_option("task", a->tasks,
                      "task files, TOML (keys below); without --checkpoint, the checkpoint first");

@@ -15,12 +15,12 @@
 namespace lacuna {
 namespace {
 
-struct Arguments {
+struct ImportArguments {
   std::string from, output;
   bool add_mask_token = false;
 };
 
-void run(const Arguments& a) {
+void run(const ImportArguments& a) {
   if (a.from.empty()) fail_usage("--from: no folder was named");
   if (a.output.empty()) fail_usage("--output: no file was named");
   if (a.add_mask_token) {
@@ -47,7 +47,7 @@ void run(const Arguments& a) {
 }  // namespace
 
 void add_import_command(Command app) {
-  auto a = std::make_shared<Arguments>();
+  auto a = std::make_shared<ImportArguments>();
   const Command command = app.add_subcommand("import",
                                              "Make a checkpoint of a Hugging Face folder or a GGUF "
                                              "file; weights keep their dtype, those in "

@@ -39,7 +39,7 @@ namespace {
 constexpr std::int64_t kDefaultLength = 128;
 constexpr std::int64_t kChatBlock = 32;
 
-struct Arguments {
+struct SampleArguments {
   std::string checkpoint, prompt, tokens, infill, json_schema, chat_template, stats_json, steps_map;
   std::vector<std::string> adapters;
   DecodingArguments decoding;
@@ -56,7 +56,7 @@ struct Arguments {
   }
 };
 
-std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& source) {
+std::vector<std::int32_t> prompt_ids(const SampleArguments& a, const ModelSource& source) {
   if (!a.tokens.empty()) return parse_token_ids(a.tokens, source.config.vocab_size);
   if (a.prompt.empty()) return {};
   std::vector<std::int32_t> ids =
@@ -66,7 +66,7 @@ std::vector<std::int32_t> prompt_ids(const Arguments& a, const ModelSource& sour
 }
 
 /// What was asked for, with `length` tokens where it says nothing else.
-DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::int64_t prompt,
+DecodingOptions options_of(const SampleArguments& a, const ModelConfig& config, std::int64_t prompt,
                            std::int64_t length) {
   const std::int64_t room = config.max_seq_length - prompt;
   if (room < 1)
@@ -81,7 +81,7 @@ DecodingOptions options_of(const Arguments& a, const ModelConfig& config, std::i
   return resolved(o, config, option_name);
 }
 
-void warn_of_idle_options(const Arguments& a, const DecodingOptions& o, bool causal) {
+void warn_of_idle_options(const SampleArguments& a, const DecodingOptions& o, bool causal) {
   if (causal && (a.decoding.gives("steps") || a.decoding.gives("block_length") || o.cfg_scale > 0 ||
                  o.remasking != Remasking::low_confidence))
     log_warning(
@@ -94,7 +94,7 @@ void warn_of_idle_options(const Arguments& a, const DecodingOptions& o, bool cau
 /// Prints samples as they are finished.
 class Printer {
  public:
-  Printer(const Arguments& a, const ModelSource& source, std::int64_t prompt_length)
+  Printer(const SampleArguments& a, const ModelSource& source, std::int64_t prompt_length)
       : arguments_(a), source_(source), prompt_length_(prompt_length) {}
 
   void operator()(const std::vector<std::int32_t>& canvas) {
@@ -125,7 +125,7 @@ class Printer {
   }
 
  private:
-  const Arguments& arguments_;
+  const SampleArguments& arguments_;
   const ModelSource& source_;
   std::int64_t prompt_length_, printed_ = 0;
   StandardOutput output_;
@@ -138,7 +138,7 @@ void print_line(const std::string& line) {
 }
 
 /// A conversation, or with --prompt the reply to it.
-void chat(const Arguments& a) {
+void chat(const SampleArguments& a) {
   if (a.samples > 1 || a.ids || a.echo)
     fail_usage("--chat is a conversation: --num-samples, --ids and --echo have no meaning in it");
   ModelSource source(a.checkpoint, a.adapters);
@@ -163,7 +163,7 @@ void chat(const Arguments& a) {
 }
 
 /// Generates the samples on all ranks; rank 0 prints and reports.
-void decode_and_print(const Arguments& a, const ModelOnRanks& loaded, Decoder& decoder,
+void decode_and_print(const SampleArguments& a, const ModelOnRanks& loaded, Decoder& decoder,
                       const DecodingRequest& request, std::int64_t at_once,
                       std::int64_t prompt_length) {
   const Stopwatch stopwatch;
@@ -193,7 +193,7 @@ void decode_and_print(const Arguments& a, const ModelOnRanks& loaded, Decoder& d
 }
 
 /// Fills the gaps of a text.
-void infill(const Arguments& a, const MpiSession& mpi) {
+void infill(const SampleArguments& a, const MpiSession& mpi) {
   ModelSource source(a.checkpoint, a.adapters);
   const ModelConfig& config = source.config;
   if (config.attention != Attention::bidirectional)
@@ -225,7 +225,7 @@ void infill(const Arguments& a, const MpiSession& mpi) {
 }
 
 /// Generates JSON that conforms to a schema.
-void sample_json(const Arguments& a, const MpiSession& mpi) {
+void sample_json(const SampleArguments& a, const MpiSession& mpi) {
   ModelSource source(a.checkpoint, a.adapters);
   const Tokenizer& tokenizer = source.need_tokenizer("--json-schema needs one");
   const std::string schema = read_named_file(a.json_schema);
@@ -262,7 +262,7 @@ void sample_json(const Arguments& a, const MpiSession& mpi) {
   decode_and_print(a, loaded, decoder, request, at_once, length);
 }
 
-void sample(const Arguments& a, const MpiSession& mpi) {
+void sample(const SampleArguments& a, const MpiSession& mpi) {
   if (mpi.size() > 1 && (a.chat || a.show))
     fail_usage(
         str(a.chat ? "--chat" : "--show", " is for one rank, and ", mpi.size(), " were started"));
@@ -305,7 +305,7 @@ void sample(const Arguments& a, const MpiSession& mpi) {
 }  // namespace
 
 void add_sample_command(Command app, const MpiSession& session) {
-  auto a = std::make_shared<Arguments>();
+  auto a = std::make_shared<SampleArguments>();
   const Command command = app.add_subcommand("sample", "Generate text from a checkpoint");
   add_checkpoint_option(command, a->checkpoint);
   command

@@ -25,7 +25,7 @@
 namespace lacuna {
 namespace {
 
-struct Arguments {
+struct ScoreArguments {
   std::string checkpoint, adapter, prompt, text, prompt_tokens, tokens, input;
   std::string form = word_of(MaskForm::mask_count);
   std::int64_t samples = 128, batch_tokens = kBatchTokens;
@@ -57,7 +57,7 @@ Item from_strings(const ModelSource& source, const std::string& prompt, const st
   return item;
 }
 
-Item from_ids(const Arguments& a, const ModelConfig& config) {
+Item from_ids(const ScoreArguments& a, const ModelConfig& config) {
   Item item;
   item.text.tokens = parse_token_ids(a.prompt_tokens, config.vocab_size, "--prompt-tokens");
   item.text.prompt = std::int64_t(item.text.tokens.size());
@@ -66,7 +66,7 @@ Item from_ids(const Arguments& a, const ModelConfig& config) {
   return item;
 }
 
-std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
+std::vector<Item> read_items(const ScoreArguments& a, const ModelSource& source) {
   if (!a.input.empty()) {
     std::vector<Item> items;
     for (const Record& record : read_records(a.input, 0)) {
@@ -85,7 +85,7 @@ std::vector<Item> read_items(const Arguments& a, const ModelSource& source) {
   return {from_strings(source, a.prompt, a.text)};
 }
 
-LikelihoodOptions options_of(const Arguments& a) {
+LikelihoodOptions options_of(const ScoreArguments& a) {
   LikelihoodOptions o;
   o.form = parse_word<MaskForm>(a.form).value();
   o.samples = a.samples;
@@ -124,14 +124,14 @@ std::string as_line(const Likelihood& l, std::int64_t bytes, bool exact) {
   return line;
 }
 
-std::string agreed(const Arguments& a, const std::vector<Item>& items) {
+std::string agreed(const ScoreArguments& a, const std::vector<Item>& items) {
   std::int64_t tokens = 0;
   for (const Item& item : items) tokens += std::int64_t(item.text.tokens.size());
   return a.agreed() + str(items.size(), " texts of ", tokens, " tokens\n");
 }
 
 /// Tokens of one forward pass.
-std::int64_t pass_tokens(const Arguments& a, const std::vector<Item>& items, bool causal) {
+std::int64_t pass_tokens(const ScoreArguments& a, const std::vector<Item>& items, bool causal) {
   std::int64_t rows = a.batch_tokens;
   for (const Item& item : items)
     rows = std::max(rows, std::int64_t(item.text.tokens.size()) + causal);
@@ -141,7 +141,7 @@ std::int64_t pass_tokens(const Arguments& a, const std::vector<Item>& items, boo
   return rows;
 }
 
-void score(const Arguments& a, const MpiSession& mpi) {
+void score(const ScoreArguments& a, const MpiSession& mpi) {
   ModelSource source(a.checkpoint, adapters_of(a.adapter));
   const bool causal = source.config.attention == Attention::causal;
   // With blocks of one token each is predicted from those before it.
@@ -183,7 +183,7 @@ void score(const Arguments& a, const MpiSession& mpi) {
 }  // namespace
 
 void add_score_command(Command app, const MpiSession& session) {
-  auto a = std::make_shared<Arguments>();
+  auto a = std::make_shared<ScoreArguments>();
   const Command command = app.add_subcommand(
       "score", "Bound the likelihood of texts (of an autoregressive model: compute it)");
   add_checkpoint_option(command, a->checkpoint);

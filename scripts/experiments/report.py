@@ -44,32 +44,65 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def validations(run):
+    """What a run's metrics say of validation."""
+    return [e for e in lines(run / "metrics.jsonl") if "validation_bound" in e]
+
+
+def mean_and_error(values):
+    """The mean of runs or texts, and its standard error; 0 of a single one."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return statistics.mean(values), error
+
+
+def in_percent(metric):
+    """A task's metric and its standard error."""
+    return 100 * metric["value"], 100 * (metric["standard_error"] or 0)
+
+
+def percent(metric):
+    return "{:.1f} ± {:.1f} %".format(*in_percent(metric)) if metric else "-"
+
+
+KINDS = ["diffusion", "autoregressive"]
+STYLES = {"diffusion": "-o", "autoregressive": "--s"}
+
+
+def curve(axes, points, style, **options):
+    """Points (x, y), or (x, y, error of y)."""
+    if points:
+        xs, ys, *errors = zip(*points)
+        axes.errorbar(xs, ys, yerr=errors[0] if errors else None, fmt=style, **options)
+
+
+def bars(axes, labels, metrics, **options):
+    """For each label the metrics of both kinds beside each other; metrics: [{kind: metric}]."""
+    for i, kind in enumerate(KINDS):
+        found = [(x, *in_percent(m[kind])) for x, m in enumerate(metrics) if kind in m]
+        xs, heights, errors = zip(*found)
+        axes.bar([x + 0.4 * i - 0.2 for x in xs], heights, 0.38, yerr=errors, label=kind)
+    axes.set_xticks(range(len(labels)), labels, **options)
+    axes.set_ylabel("right, %")
+
+
 def reversal(runs, output):
     asked = {"reversal-choice: forward": "term → definition, one of ten",
              "reversal-choice: reverse": "definition → term, one of ten",
              "reversal-recall-forward: accuracy": "term → definition, written",
              "reversal-recall-reverse: accuracy": "definition → term, written",
              "reversal-gap: gaps": "definition → term, filled in before it"}
-    kinds, measures = ["diffusion", "autoregressive"], {}
-    for kind in kinds:
+    measures = {}
+    for kind in KINDS:
         for task in json.loads((runs / f"reversal-{kind}.json").read_text())["tasks"]:
             for m in task["metrics"]:
                 measures.setdefault(f"{task['name']}: {m['name']}", {})[kind] = m
-    percent = lambda m: (f"{100 * m['value']:.1f} ± {100 * (m['standard_error'] or 0):.1f} %"
-                         if m else "-")
-    table(["", *kinds], [[label, *(percent(measures[name].get(k)) for k in kinds)]
+    table(["", *KINDS], [[label, *(percent(measures[name].get(k)) for k in KINDS)]
                          for name, label in asked.items()])
 
     def draw(axes):
-        for i, kind in enumerate(kinds):
-            bars = [(x, measures[name][kind]) for x, name in enumerate(asked)
-                    if kind in measures[name]]
-            axes.bar([x + 0.4 * i - 0.2 for x, _ in bars], [100 * m["value"] for _, m in bars],
-                     0.38, yerr=[100 * (m["standard_error"] or 0) for _, m in bars], label=kind)
-        axes.hlines(10, -0.45, 1.45, "0.4", "dashed", label="chance")
         labels = [label.replace(", ", ",\n").replace(" → ", " →\n") for label in asked.values()]
-        axes.set_xticks(range(len(labels)), labels, fontsize=8)
-        axes.set_ylabel("right, %")
+        bars(axes, labels, [measures[name] for name in asked], fontsize=8)
+        axes.hlines(10, -0.45, 1.45, "0.4", "dashed", label="chance")
         axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 
     plot(output, draw)
@@ -86,9 +119,7 @@ def sft(runs, output):
     table(["", "bound, nats per response token", "held-out answers"], rows)
 
     def draw(axes):
-        points = [(e["step"], e["validation_bound"]) for e in lines(runs / "sft/metrics.jsonl")
-                  if "validation_bound" in e]
-        axes.plot([x for x, _ in points], [y for _, y in points], "-o")
+        curve(axes, [(e["step"], e["validation_bound"]) for e in validations(runs / "sft")], "-o")
         axes.set_xlabel("step of fine-tuning")
         axes.set_ylabel("held-out answers, nats per token")
 
@@ -116,14 +147,11 @@ def scaling(runs, output):
     curves = {}
     for run in sorted(runs.glob("scaling-*-*/")):
         config = tomllib.loads((run / "config.toml").read_text())
-        entries, points, tokens = lines(run / "metrics.jsonl"), [], {}
-        for e in entries:
-            if "tokens" in e:
-                tokens[e["step"]] = e["tokens"]
-        for e in entries:
-            if "validation_bound" in e and e["step"] in tokens:
-                points.append((tokens[e["step"]] * flops_per_token(config),
-                               e["validation_bound"], e.get("bits_per_byte")))
+        entries = lines(run / "metrics.jsonl")
+        tokens = {e["step"]: e["tokens"] for e in entries if "tokens" in e}
+        points = [(tokens[e["step"]] * flops_per_token(config), e["validation_bound"],
+                   e.get("bits_per_byte"))
+                  for e in entries if "validation_bound" in e and e["step"] in tokens]
         _, kind, width, *_ = run.name.split("-")
         if points:
             curves[kind, int(width), entries[-1]["step"]] = points
@@ -150,12 +178,11 @@ def scaling(runs, output):
         widths = sorted({width for _, width, _ in curves})
         for (kind, width, steps), points in sorted(curves.items()):
             if steps != usual:
-                axes.plot(*points[-1][:2], "o" if kind == "diffusion" else "s",
-                          color=f"C{widths.index(width)}", markerfacecolor="none")
+                axes.plot(*points[-1][:2], STYLES[kind][-1], color=f"C{widths.index(width)}",
+                          markerfacecolor="none")
                 continue
-            axes.plot([p[0] for p in points], [p[1] for p in points],
-                      "-o" if kind == "diffusion" else "--s", color=f"C{widths.index(width)}",
-                      markersize=3, label=f"{kind}, width {width}")
+            curve(axes, [p[:2] for p in points], STYLES[kind], color=f"C{widths.index(width)}",
+                  markersize=3, label=f"{kind}, width {width}")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:.0e}")
@@ -189,10 +216,8 @@ def distinct(text):
 
 def judged(path):
     """(bits per byte, its standard error over texts, distinct) of the texts scored in `path`."""
-    bits = [s["bits_per_byte"] for s in lines(path)]
     texts_scored = lines(path.with_name(path.name.replace("-score", "")))
-    return (statistics.mean(bits),
-            statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else 0.0,
+    return (*mean_and_error([s["bits_per_byte"] for s in lines(path)]),
             statistics.mean(distinct(t["text"]) for t in texts_scored))
 
 
@@ -209,9 +234,8 @@ def sampler(runs, output):
 
     def draw(axes):
         for way in sorted({w for w, _ in found}):
-            points = sorted((c, v) for (w, c), v in found.items() if w == way)
-            axes.errorbar([c for c, _ in points], [v[0] for _, v in points],
-                          yerr=[v[1] for _, v in points], fmt="-o", label=way)
+            curve(axes, sorted((c, *v[:2]) for (w, c), v in found.items() if w == way), "-o",
+                  label=way)
         axes.axhline(book[0], color="0.4", linestyle="dashed", label="the book itself")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({c for _, c in found}), sorted({c for _, c in found}))
@@ -233,11 +257,10 @@ def decoding(runs, output):
     for path in (runs / "decoding").glob("recall-*-*-*.json"):
         _, strategy, value, cache = path.stem.split("-")
         task = json.loads(path.read_text())["tasks"][0]
-        made, right = task["generation"], task["metrics"][0]
+        made = task["generation"]
         recalled[cache, strategy, float(value)] = (made["tokens_per_step"],
                                                    made["rows"] / made["tokens"],
-                                                   100 * right["value"],
-                                                   100 * right["standard_error"])
+                                                   *in_percent(task["metrics"][0]))
     book = judged(runs / "decoding/book-score.jsonl")
     table(["cache", "strategy", "value", "tokens per pass", "rows per token",
            "bits per byte under the larger model", "different word pairs"],
@@ -268,9 +291,8 @@ def draw_decoding(found, output, measure, book=None):
         for (cache, style) in styles.items():
             for i, strategy in enumerate(strategies):
                 points = sorted(v for (c, s, _), v in found.items() if (c, s) == (cache, strategy))
-                axes.errorbar([p[0] for p in points], [p[2] for p in points],
-                              yerr=[p[3] for p in points], fmt=style, color=f"C{i}", markersize=3,
-                              label=strategy if cache == "none" else None)
+                curve(axes, [(p[0], p[2], p[3]) for p in points], style, color=f"C{i}",
+                      markersize=3, label=strategy if cache == "none" else None)
         if book:
             axes.axhline(book, color="0.4", linestyle="dashed", label="the book itself")
         axes.set_xscale("log", base=2)
@@ -286,7 +308,7 @@ def block(runs, output):
     kinds, rows, curves = ["autoregressive", "4", "16", "64", "full"], [], {}
     for kind in kinds:
         points = [(e["step"], e["validation_bound"], e.get("bits_per_byte"))
-                  for e in lines(runs / f"block-{kind}/metrics.jsonl") if "validation_bound" in e]
+                  for e in validations(runs / f"block-{kind}")]
         speed = json.loads((runs / f"block-{kind}-speed.json").read_text())
         curves[kind] = points
         rows.append([kind, f"{points[-1][1]:.3f}", f"{points[-1][2]:.3f}" if points[-1][2] else "-",
@@ -297,8 +319,7 @@ def block(runs, output):
 
     def draw(axes):
         for kind in kinds:
-            axes.plot([p[0] for p in curves[kind]], [p[1] for p in curves[kind]], "-o",
-                      markersize=3, label=kind)
+            curve(axes, [p[:2] for p in curves[kind]], "-o", markersize=3, label=kind)
         axes.set_xlabel("step")
         axes.set_ylabel("validation bound, nats per token")
         axes.legend()
@@ -306,28 +327,18 @@ def block(runs, output):
     plot(output, draw)
 
 
-def percent(metric):
-    return f"{100 * metric['value']:.1f} ± {100 * (metric['standard_error'] or 0):.1f} %"
-
-
 def forms(runs, output):
     found = {}
-    for kind in ("diffusion", "autoregressive"):
+    for kind in KINDS:
         for group in json.loads((runs / f"forms-{kind}.json").read_text())["groups"]:
             found.setdefault(group["name"], {})[kind] = next(
                 m for m in group["metrics"] if m.get("average") == "micro")
     asked = ["seen form", "other form", "other order"]
-    table(["asked in", "diffusion", "autoregressive"],
-          [[name, *(percent(found[name][k]) for k in ("diffusion", "autoregressive"))]
-           for name in asked])
+    table(["asked in", *KINDS],
+          [[name, *(percent(found[name][k]) for k in KINDS)] for name in asked])
 
     def draw(axes):
-        for i, kind in enumerate(("diffusion", "autoregressive")):
-            axes.bar([x + 0.4 * i - 0.2 for x in range(3)],
-                     [100 * found[name][kind]["value"] for name in asked], 0.4, label=kind,
-                     yerr=[100 * (found[name][kind]["standard_error"] or 0) for name in asked])
-        axes.set_xticks(range(3), asked)
-        axes.set_ylabel("right, %")
+        bars(axes, asked, [found[name] for name in asked])
         axes.legend()
 
     plot(output, draw)
@@ -339,9 +350,9 @@ def repetition(runs, output):
         _, kind, epochs = run.name.split("-")
         curves[kind, int(epochs)] = [
             (e["step"], e["validation_bound"], e["validation_error"], e.get("bits_per_byte"))
-            for e in lines(run / "metrics.jsonl") if "validation_bound" in e]
+            for e in validations(run)]
     rows = []
-    for (kind, epochs), points in sorted(curves.items(), key=lambda c: (c[0][0], c[0][1])):
+    for (kind, epochs), points in sorted(curves.items()):
         last, best = points[-1], min(points, key=lambda p: p[1])
         rows.append([kind, str(epochs), f"{last[1]:.3f} ± {last[2]:.3f}", f"{last[3] or 0:.3f}",
                      f"{best[1]:.3f} after {epochs * best[0] / last[0]:.0f} epochs"])
@@ -350,9 +361,8 @@ def repetition(runs, output):
     def draw(axes):
         counts = sorted({epochs for _, epochs in curves})
         for (kind, epochs), points in sorted(curves.items()):
-            axes.plot([epochs * p[0] / points[-1][0] for p in points], [p[1] for p in points],
-                      "-o" if kind == "diffusion" else "--s", color=f"C{counts.index(epochs)}",
-                      markersize=3, label=f"{kind}, {epochs} epochs")
+            curve(axes, [(epochs * p[0] / points[-1][0], p[1]) for p in points], STYLES[kind],
+                  color=f"C{counts.index(epochs)}", markersize=3, label=f"{kind}, {epochs} epochs")
         axes.set_xscale("log")
         axes.set_xlabel("epochs")
         axes.set_ylabel("held out, nats per token (diffusion: a bound)")
@@ -374,12 +384,11 @@ def tasks(runs, output):
 
     def draw(axes):
         for i, name in enumerate(names):
-            for kind in ("diffusion", "autoregressive"):
-                points = sorted((w, m) for (n, k, w), m in found.items() if (n, k) == (name, kind))
-                axes.errorbar([w for w, _ in points], [100 * m["value"] for _, m in points],
-                              yerr=[100 * (m["standard_error"] or 0) for _, m in points],
-                              color=f"C{i}", linestyle="-" if kind == "diffusion" else "--",
-                              marker="o", label=f"{name.removeprefix('passages-')}, {kind}")
+            for kind in KINDS:
+                points = sorted((w, *in_percent(m)) for (n, k, w), m in found.items()
+                                if (n, k) == (name, kind))
+                curve(axes, points, STYLES[kind], color=f"C{i}",
+                      label=f"{name.removeprefix('passages-')}, {kind}")
         axes.axhline(25, color="gray", linewidth=0.8)
         axes.set_xlabel("width")
         axes.set_ylabel("right, %")
@@ -388,26 +397,15 @@ def tasks(runs, output):
     plot(output, draw)
 
 
-def mean_of(values):
-    """Of runs: "mean ± standard error"."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0
-    return statistics.mean(values), error
-
-
 def preference(runs, output):
-    short = 4  # words, of wordnet.py
-
     def figures(name):
-        answers = [(o["output"].split(), o["definition"].split())
+        answers = [[o[field].split() for field in ("output", "short", "definition")]
                    for o in lines(runs / f"{name}-answers.jsonl")]
         share = lambda right: 100 * statistics.mean(right)
-        return {"words": statistics.mean(len(a) for a, _ in answers),
-                "short": share(a == d[:short] for a, d in answers),
-                "whole": share(a == d for a, d in answers),
-                "begins": share(a[:short] == d[:short] for a, d in answers)}
-
-    def metrics(name):
-        return lines(runs / f"{name}/metrics.jsonl")
+        return {"words": statistics.mean(len(a) for a, _, _ in answers),
+                "short": share(a == s for a, s, _ in answers),
+                "whole": share(a == d for a, _, d in answers),
+                "begins": share(a[:len(s)] == s for a, s, _ in answers)}
 
     before = figures("preference-sft")
     rows = [["before", "", f"{before['words']:.1f}", *(f"{before[k]:.1f} %" for k in
@@ -417,23 +415,24 @@ def preference(runs, output):
         for shared, label in (("true", "shared"), ("false", "own")):
             names = [f"preference-{masks}-{shared}-{seed}" for seed in (1, 2, 3)]
             found = [figures(n) for n in names]
-            accuracy = [100 * [m for m in metrics(n) if "validation_bound" in m][-1]
-                        ["validation_reward_accuracy"] for n in names]
+            accuracy = [100 * validations(runs / n)[-1]["validation_reward_accuracy"]
+                        for n in names]
             row = [f"{masks} {'masks' if masks > 1 else 'mask'}, {label}",
-                   "{:.1f} ± {:.1f} %".format(*mean_of(accuracy)),
-                   "{:.1f} ± {:.1f}".format(*mean_of([f["words"] for f in found]))]
-            row += ["{:.1f} ± {:.1f} %".format(*mean_of([f[k] for f in found]))
+                   "{:.1f} ± {:.1f} %".format(*mean_and_error(accuracy)),
+                   "{:.1f} ± {:.1f}".format(*mean_and_error([f["words"] for f in found]))]
+            row += ["{:.1f} ± {:.1f} %".format(*mean_and_error([f[k] for f in found]))
                     for k in ("short", "whole", "begins")]
             rows.append(row)
-            losses = [[m["dpo_loss"] for m in metrics(n) if "dpo_loss" in m] for n in names]
-            steps = [m["step"] for m in metrics(names[0]) if "dpo_loss" in m]
-            curves[row[0]] = (steps, [statistics.mean(at) for at in zip(*losses)])
+            steps = [[m for m in lines(runs / n / "metrics.jsonl") if "dpo_loss" in m]
+                     for n in names]
+            curves[row[0]] = [(of[0]["step"], statistics.mean(m["dpo_loss"] for m in of))
+                              for of in zip(*steps)]
     table(["", "held-out pairs ranked right", "words per answer", "the short answer",
            "the whole definition", "begins as the definition"], rows)
 
     def draw(axes):
-        for label, (steps, losses) in curves.items():
-            axes.plot(steps, losses, label=label)
+        for label, points in curves.items():
+            curve(axes, points, "-", label=label)
         axes.set_xlabel("step")
         axes.set_ylabel("DPO loss on the training pairs")
         axes.legend()
@@ -447,19 +446,17 @@ def recipe(runs, output):
     for run in sorted(runs.glob("*-*-*")):
         size, variant, seed = re.fullmatch(r"([^-]+)-(.+)-(\d+)", run.name).groups()
         if (run / "finished").exists() and variant != "autoregressive-half":
-            found.setdefault((size, variant), {})[seed] = [
-                e for e in lines(run / "metrics.jsonl") if "validation_bound" in e]
+            found.setdefault((size, variant), {})[seed] = validations(run)
     final = lambda points: points[-1]["bits_per_byte"]
-    mean = {key: statistics.mean(map(final, seeds.values())) for key, seeds in found.items()}
-    error = {key: statistics.stdev(map(final, seeds.values())) / len(seeds) ** 0.5
-             if len(seeds) > 1 else math.nan for key, seeds in found.items()}
+    bound = {key: mean_and_error([final(points) for points in seeds.values()])
+             for key, seeds in found.items()}
     rows = []
-    for size, variant in sorted(found, key=lambda key: (key[0], mean[key])):
+    for size, variant in sorted(found, key=lambda key: (key[0], bound[key][0])):
         seeds, base = found[size, variant], found.get((size, "adamw"), {})
         better = [final(base[s]) - final(points) for s, points in seeds.items() if s in base]
         rows.append([size, variant, str(max(p[-1]["step"] for p in seeds.values())),
-                     f"{mean[size, variant]:.4f} ± {error[size, variant]:.4f}"
-                     if len(seeds) > 1 else f"{mean[size, variant]:.4f}",
+                     "{:.4f} ± {:.4f}".format(*bound[size, variant])
+                     if len(seeds) > 1 else f"{bound[size, variant][0]:.4f}",
                      f"{statistics.mean(better):+.4f}" if better else "-",
                      f"{sum(b > 0 for b in better)} of {len(better)}"])
     table(["model", "variant", "steps", "bits per byte (bound)", "better than adamw by",
@@ -468,12 +465,12 @@ def recipe(runs, output):
     def draw(axes):
         sizes = sorted({size for size, _ in found})
         variants = sorted({v for _, v in found}, key=lambda v: min(
-            mean[size, v] for size in sizes if (size, v) in found), reverse=True)
+            bound[size, v][0] for size in sizes if (size, v) in found), reverse=True)
         for i, size in enumerate(sizes):
-            here = [(y, (size, v)) for y, v in enumerate(variants) if (size, v) in found]
-            axes.errorbar([mean[key] for _, key in here], [y + 0.15 * i for y, _ in here],
-                          xerr=[0 if math.isnan(error[key]) else error[key] for _, key in here],
-                          fmt="o", markersize=4, capsize=2, label=size)
+            here = [(y + 0.15 * i, *bound[size, v]) for y, v in enumerate(variants)
+                    if (size, v) in found]
+            axes.errorbar([b for _, b, _ in here], [y for y, _, _ in here],
+                          xerr=[e for _, _, e in here], fmt="o", markersize=4, capsize=2, label=size)
         axes.set_yticks(range(len(variants)), variants, fontsize=7)
         axes.set_xlabel("validation bound, bits per byte")
         axes.legend()
@@ -481,15 +478,18 @@ def recipe(runs, output):
     plot(output, draw)
 
 
+REPORTS = {report.__name__: report for report in (
+    reversal, sft, scaling, sampler, decoding, block, preference, forms, repetition, tasks, recipe,
+    texts, passages)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "sft", "scaling", "sampler", "decoding",
-                                         "block", "preference", "forms",
-                                         "repetition", "tasks", "recipe", "texts", "passages"])
+    parser.add_argument("what", choices=REPORTS)
     parser.add_argument("input", type=pathlib.Path)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     a = parser.parse_args()
-    globals()[a.what](a.input, a.output)
+    REPORTS[a.what](a.input, a.output)
 
 
 if __name__ == "__main__":

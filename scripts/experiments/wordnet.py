@@ -118,20 +118,26 @@ def preference(a, all_facts):
     write(a.output / "preference.jsonl", pairs[:half])
 
 
+# What makes each, of how many facts, with definitions of how many letters at most.
+EXPERIMENTS = {"reversal": (reversal, 400, 60), "forms": (forms, 400, 60),
+               "sft": (sft, 10000, 100), "preference": (preference, 400, 60)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reversal", "forms", "sft", "preference"])
+    parser.add_argument("what", choices=EXPERIMENTS)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--nouns", type=pathlib.Path, default=NOUNS)
     parser.add_argument("--facts", type=int)
     a = parser.parse_args()
-    a.facts = a.facts or {"reversal": 400, "forms": 400, "sft": 10000, "preference": 400}[a.what]
+    experiment, count, longest = EXPERIMENTS[a.what]
+    a.facts = a.facts or count
     a.output.mkdir(parents=True, exist_ok=True)
-    all_facts = list(facts(a.nouns, {"reversal": 60, "forms": 60, "sft": 100, "preference": 60}[a.what]))
+    all_facts = list(facts(a.nouns, longest))
     random.Random(1).shuffle(all_facts)
     if len(all_facts) < a.facts:
         sys.exit(f"WordNet gives {len(all_facts)} such facts, not {a.facts}")
-    {"reversal": reversal, "forms": forms, "sft": sft, "preference": preference}[a.what](a, all_facts)
+    experiment(a, all_facts)
 
 
 if __name__ == "__main__":

@@ -20,23 +20,47 @@ mkdir -p "$data" "$runs"
 say() { printf '\n== %s\n' "$*"; }
 steps() { echo "${quick:-$1}"; }
 
-# run_name steps [options]: trains runs/experiments/run_name, or goes on with it.
-pretrain() {
-  local run=$1 count; count=$(steps "$2"); shift 2
-  local resume=()
+tokenizer() {  # tokenizer NAME CORPUS VOCABULARY: trained on the texts of CORPUS.jsonl
+  [ -s "$data/$1.json" ] || $lacuna tokenizer train --input "$data/$2.jsonl" --vocab-size "$3" \
+    --output "$data/$1.json"
+}
+prepare() {  # prepare NAME TOKENIZER FORMAT: NAME.h5 of NAME.jsonl
+  [ -s "$data/$1.h5" ] || $lacuna prepare --tokenizer "$data/$2.json" --format "$3" \
+    --input "$data/$1.jsonl" --output "$data/$1.h5"
+}
+
+train_or_resume() {  # train_or_resume COMMAND CONFIG RUN [options]
+  local command=$1 config=$2 run=$3 resume=(); shift 3
   [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)
-  $lacuna pretrain --config configs/experiments/small.toml --set train.output="$runs/$run" \
-    --set train.steps="$count" "$@" "${resume[@]}"
+  $lacuna "$command" --config "configs/experiments/$config.toml" --set train.output="$runs/$run" \
+    "$@" "${resume[@]}"
+}
+pretrain() {  # pretrain RUN STEPS [options]
+  train_or_resume pretrain small "$1" --set train.steps="$(steps "$2")" "${@:3}"
+}
+tune() {  # tune COMMAND RUN STEPS [options]: by sft or dpo
+  train_or_resume "$1" sft "$2" --set train.steps="$(steps "$3")" "${@:4}"
 }
 autoregressive=(--set model.attention=causal --set train.objective=autoregressive)
+pretrain_both() {  # pretrain_both RUN STEPS [options]: RUN with the kind of model for KIND
+  local kind options
+  for kind in diffusion autoregressive; do
+    options=()
+    [ $kind = diffusion ] || options=("${autoregressive[@]}")
+    pretrain "${1/KIND/$kind}" "$2" "${@:3}" "${options[@]}"
+  done
+}
 
-kjv() {
+kjv_text() {  # the King James Bible, with a tokenizer
   if [ ! -s "$data/kjv.txt" ]; then
     bible -f gen1:1-rev22:21 >"$data/kjv.txt.partial"
     mv "$data/kjv.txt.partial" "$data/kjv.txt"
   fi
   [ -s "$data/kjv.json" ] || $lacuna tokenizer train --input "$data/kjv.txt" --vocab-size 4096 \
     --output "$data/kjv.json"
+}
+kjv() {
+  kjv_text
   [ -s "$data/kjv-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" \
     --input "$data/kjv.txt" --output "$data/kjv-train.h5" --validation "$data/kjv-validation.h5" \
     --validation-parts 1  # the tail, as when docs/results.md was measured
@@ -46,14 +70,14 @@ wordnet() {
   [ -z "${WORDNET_NOUNS:-}" ] || nouns=(--nouns "$WORDNET_NOUNS")
   $python scripts/experiments/wordnet.py "$1" --output "$data" "${nouns[@]}"
 }
-# The models of scaling.sh, trained where they are missing: one writes texts, the larger one judges them.
-writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
-writer_and_judge() {
+scaling_models() {  # scaling_models RUN…: models of scaling.sh, trained where one is missing
   local run
-  for run in "$writer" "$judge"; do
+  for run in "$@"; do
     [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
   done
 }
+# One writes texts, the larger one judges them.
+writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
 score() {  # score NAME: the bounds of its texts under the larger model
   $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
 }

@@ -4,7 +4,7 @@
 # definitions of a learned fact, which are right or wrong. Uses the models of scaling.sh and reversal.sh,
 # which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
-writer_and_judge
+scaling_models "$writer" "$judge"
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/decoding"
 $python scripts/experiments/report.py passages "$data/kjv.txt" --output "$runs/decoding/book.jsonl"

@@ -6,17 +6,11 @@ source "$(dirname "$0")/common.sh"
 
 say "facts"
 [ -s "$data/forms.jsonl" ] || wordnet forms
-[ -s "$data/forms.json" ] || $lacuna tokenizer train --input "$data/forms.jsonl" --vocab-size 2048 \
-  --output "$data/forms.json"
-[ -s "$data/forms.h5" ] || $lacuna prepare --tokenizer "$data/forms.json" --format jsonl \
-  --input "$data/forms.jsonl" --output "$data/forms.h5"
+tokenizer forms forms 2048
+prepare forms forms jsonl
 
 say "training"
-for kind in diffusion autoregressive; do
-  options=()
-  [ $kind = diffusion ] || options=("${autoregressive[@]}")
-  pretrain forms-$kind 8000 --set data.train="$data/forms.h5" "${options[@]}"
-done
+pretrain_both forms-KIND 8000 --set data.train="$data/forms.h5"
 
 say "tasks"
 task() {  # task NAME DATA PROMPT ANSWER GROUP

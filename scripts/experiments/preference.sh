@@ -1,31 +1,19 @@
 #!/usr/bin/env bash
-# (g) Preference tuning: a model that answers "Define: …" with whole definitions learns to prefer their
+# (k) Preference tuning: a model that answers "Define: …" with whole definitions learns to prefer their
 # first four words, from pairs of one half of its facts; the other half shows what became of its answers.
 # VRPO (masks shared with the reference model) beside masks of the reference model's own, 8 masks or one.
 source "$(dirname "$0")/common.sh"
 
 say "data"
 [ -s "$data/preference.jsonl" ] || wordnet preference
-[ -s "$data/preference.json" ] || $lacuna tokenizer train --input "$data/preference-corpus.jsonl" \
-  --vocab-size 2048 --output "$data/preference.json"
-prepare() {  # prepare NAME FORMAT
-  [ -s "$data/$1.h5" ] || $lacuna prepare --tokenizer "$data/preference.json" --format "$2" \
-    --input "$data/$1.jsonl" --output "$data/$1.h5"
-}
-prepare preference-corpus jsonl
-prepare preference-sft chat
-prepare preference preference
-prepare preference-held-out preference
+tokenizer preference preference-corpus 2048
+prepare preference-corpus preference jsonl
+prepare preference-sft preference chat
+prepare preference preference preference
+prepare preference-held-out preference preference
 
 say "pretraining and fine-tuning"
 pretrain preference-base 1500 --set data.train="$data/preference-corpus.h5"
-tune() {  # tune COMMAND RUN STEPS [options]: goes on where there is a checkpoint
-  local command=$1 run=$2 count; count=$(steps "$3"); shift 3
-  local resume=()
-  [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)
-  $lacuna "$command" --config configs/experiments/sft.toml --set train.output="$runs/$run" \
-    --set train.steps="$count" "$@" "${resume[@]}"
-}
 tune sft preference-sft 3000 --init "$runs/preference-base" --set data.train="$data/preference-sft.h5" \
   --set train.eval_every=0 --set train.log_every=500 --set train.stratified_mask_ratios=true \
   --set optimizer.name=muon --set optimizer.muon_learning_rate=0.01 \

@@ -7,8 +7,7 @@ source "$(dirname "$0")/common.sh"
 seeds=${EXPERIMENT_SEEDS:-1 2 3} sizes=${EXPERIMENT_SIZES:-quickstart small} threads=${EXPERIMENT_THREADS:-0}
 
 say "the King James Bible, as scripts/quickstart.sh has it"
-[ -s "$data/kjv.txt" ] || { bible -f gen1:1-rev22:21 >"$data/kjv.txt.partial" && mv "$data/kjv.txt.partial" "$data/kjv.txt"; }
-[ -s "$data/kjv.json" ] || $lacuna tokenizer train --input "$data/kjv.txt" --vocab-size 4096 --output "$data/kjv.json"
+kjv_text
 [ -s "$data/recipe-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" --input "$data/kjv.txt" \
   --output "$data/recipe-train.h5" --validation "$data/recipe-validation.h5"
 

@@ -4,7 +4,7 @@
 source "$(dirname "$0")/common.sh"
 
 say "data"
-kjv
+kjv_text
 if [ ! -s "$data/megabyte.h5" ]; then
   head -c 1000000 "$data/kjv.txt" >"$data/megabyte.txt"
   $lacuna prepare --tokenizer "$data/kjv.json" --input "$data/megabyte.txt" \
@@ -19,14 +19,11 @@ for epochs in 10 100 300; do
     # EXPERIMENT_STEPS makes it so many steps.
     length=(--set train.epochs=$epochs)
     [ -z "$quick" ] || length=(--set train.steps="$quick")
-    resume=()
-    [ ! -d "$runs/repetition-$kind-$epochs/checkpoints" ] || resume=(--resume)
-    $lacuna pretrain --config configs/experiments/small.toml \
-      --set train.output="$runs/repetition-$kind-$epochs" --set data.train="$data/megabyte.h5" \
+    train_or_resume pretrain small "repetition-$kind-$epochs" --set data.train="$data/megabyte.h5" \
       --set data.validation="$data/megabyte-validation.h5" --set train.eval_samples=256 \
       --set train.eval_every=0.05 --set model.hidden_size=128 --set model.num_heads=4 \
       --set model.intermediate_size=352 --set optimizer.learning_rate=2e-3 \
-      --set train.batch_size=32 "${length[@]}" "${options[@]}" "${resume[@]}"
+      --set train.batch_size=32 "${length[@]}" "${options[@]}"
   done
 done
 $python scripts/experiments/report.py repetition "$runs" --output "$runs/repetition.png"

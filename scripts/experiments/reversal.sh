@@ -6,17 +6,11 @@ source "$(dirname "$0")/common.sh"
 
 say "facts"
 [ -s "$data/reversal.jsonl" ] || wordnet reversal
-[ -s "$data/reversal.json" ] || $lacuna tokenizer train --input "$data/reversal.jsonl" \
-  --vocab-size 2048 --output "$data/reversal.json"
-[ -s "$data/reversal.h5" ] || $lacuna prepare --tokenizer "$data/reversal.json" --format jsonl \
-  --input "$data/reversal.jsonl" --output "$data/reversal.h5"
+tokenizer reversal reversal 2048
+prepare reversal reversal jsonl
 
 say "training"
-for kind in diffusion autoregressive; do
-  options=()
-  [ $kind = diffusion ] || options=("${autoregressive[@]}")
-  pretrain reversal-$kind 8000 --set data.train="$data/reversal.h5" "${options[@]}"
-done
+pretrain_both reversal-KIND 8000 --set data.train="$data/reversal.h5"
 
 say "tasks"
 limit=${quick:+12}

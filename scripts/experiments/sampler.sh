@@ -3,7 +3,7 @@
 # by the bound under a larger model and by how much they repeat themselves. Uses the models of
 # scaling.sh, which it runs where they are missing.
 source "$(dirname "$0")/common.sh"
-writer_and_judge
+scaling_models "$writer" "$judge"
 texts=$([ -n "$quick" ] && echo 2 || echo 24)
 mkdir -p "$runs/sampler"
 $python scripts/experiments/report.py passages "$data/kjv.txt" --output "$runs/sampler/book.jsonl"

@@ -9,14 +9,10 @@ kjv
 
 say "training"
 train() {  # train WIDTH HEADS FFN RATE STEPS SUFFIX
-  for kind in diffusion autoregressive; do
-    options=()
-    [ $kind = diffusion ] || options=("${autoregressive[@]}")
-    pretrain "scaling-$kind-$1$6" "$5" --set data.train="$data/kjv-train.h5" \
-      --set data.validation="$data/kjv-validation.h5" --set train.eval_samples=256 \
-      --set model.hidden_size="$1" --set model.num_heads="$2" --set model.intermediate_size="$3" \
-      --set optimizer.learning_rate="$4" "${options[@]}"
-  done
+  pretrain_both "scaling-KIND-$1$6" "$5" --set data.train="$data/kjv-train.h5" \
+    --set data.validation="$data/kjv-validation.h5" --set train.eval_samples=256 \
+    --set model.hidden_size="$1" --set model.num_heads="$2" --set model.intermediate_size="$3" \
+    --set optimizer.learning_rate="$4"
 }
 # Learning rates: 2e-3 at width 128, less for wider ones; more does not help the narrow one.
 for size in "64 2 192 2e-3" "128 4 352 2e-3" "192 6 512 1.3e-3"; do

@@ -5,26 +5,17 @@ source "$(dirname "$0")/common.sh"
 
 say "data"
 [ -s "$data/sft.jsonl" ] || wordnet sft
-[ -s "$data/sft.json" ] || $lacuna tokenizer train --input "$data/sft-corpus.jsonl" \
-  --vocab-size 4096 --output "$data/sft.json"
-[ -s "$data/sft-corpus.h5" ] || $lacuna prepare --tokenizer "$data/sft.json" --format jsonl \
-  --input "$data/sft-corpus.jsonl" --output "$data/sft-corpus.h5"
-for part in sft sft-held-out; do
-  [ -s "$data/$part.h5" ] || $lacuna prepare --tokenizer "$data/sft.json" --format chat \
-    --input "$data/$part.jsonl" --output "$data/$part.h5"
-done
+tokenizer sft sft-corpus 4096
+prepare sft-corpus sft jsonl
+prepare sft sft chat
+prepare sft-held-out sft chat
 
 say "pretraining"
 pretrain sft-base 3000 --set data.train="$data/sft-corpus.h5"
 
 say "fine-tuning"
-count=$(steps 600)
-resume=()
-[ ! -d "$runs/sft/checkpoints" ] || resume=(--resume)
-$lacuna sft --config configs/experiments/sft.toml --init "$runs/sft-base" \
-  --set data.train="$data/sft.h5" --set data.validation="$data/sft-held-out.h5" \
-  --set train.output="$runs/sft" --set train.steps="$count" \
-  "${resume[@]}"
+tune sft sft 600 --init "$runs/sft-base" --set data.train="$data/sft.h5" \
+  --set data.validation="$data/sft-held-out.h5"
 
 say "held-out answers: bound before and after (nats per token, with standard error)"
 head -n "${quick:-200}" "$data/sft-held-out-score.jsonl" >"$data/sft-score.jsonl"

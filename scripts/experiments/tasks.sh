@@ -5,7 +5,7 @@
 source "$(dirname "$0")/common.sh"
 
 say "passages"
-writer_and_judge
+kjv_text
 [ -s "$data/passages-words.jsonl" ] || $python scripts/experiments/passages.py "$data/kjv.txt" \
   --output "$data"
 task() {  # task NAME PROMPT
@@ -26,7 +26,7 @@ task words "{text}"
 for width in 64 128 192; do
   for kind in diffusion autoregressive; do
     run=scaling-$kind-$width
-    [ -d "$runs/$run/checkpoints" ] || scripts/experiments/scaling.sh
+    scaling_models "$runs/$run"
     say "$run"
     $lacuna evaluate "$data/passages-continuations.toml" "$data/passages-words.toml" \
       --checkpoint "$runs/$run" --json "$runs/tasks-$kind-$width.json"

@@ -20,16 +20,18 @@ constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 // How far before a split the end of a line is looked for.
 constexpr std::size_t kLineReach = 1024;
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+// In the order of CorpusFormat.
+constexpr const char* kFormatWords[] = {"text", "megatron", "parquet", "jsonl"};
 
 }  // namespace
 
 CorpusFormat corpus_format(const std::string& word) {
-  if (word == "text") return CorpusFormat::text;
-  if (word == "jsonl") return CorpusFormat::jsonl;
-  if (word == "megatron") return CorpusFormat::megatron;
-  CHECK(word == "parquet", "a corpus has no format '", word, "'");
-  return CorpusFormat::parquet;
+  const auto found = std::find(std::begin(kFormatWords), std::end(kFormatWords), word);
+  CHECK(found != std::end(kFormatWords), "a corpus has no format '", word, "'");
+  return CorpusFormat(found - std::begin(kFormatWords));
 }
+
+const char* word_of(CorpusFormat format) { return kFormatWords[std::size_t(format)]; }
 
 std::int64_t invalid_utf8_bytes(std::string_view text) {
   std::int64_t invalid = 0;

@@ -23,6 +23,8 @@ enum class CorpusFormat : std::uint8_t {
 
 /// Of the word an option has for it; Error for another.
 CorpusFormat corpus_format(const std::string& word);
+/// That word.
+const char* word_of(CorpusFormat format);
 
 /// Part of a corpus, as read: of a text document, about a MiB; of a JSONL file, one record; of a
 /// Parquet file, one row's text.

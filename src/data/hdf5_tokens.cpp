@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <functional>
-
 #include "core/check.h"
 #include "core/tensor.h"
 #include "data/mapped_column.h"

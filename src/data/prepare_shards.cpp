@@ -1,8 +1,7 @@
 #include "data/prepare_shards.h"
 
 #include <filesystem>
-#include <functional>
-#include <optional>
+#include <memory>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -21,20 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using ShardJson = nlohmann::ordered_json;
 
-const char* word_of_format(CorpusFormat format) {
-  switch (format) {
-    case CorpusFormat::text:
-      return "text";
-    case CorpusFormat::jsonl:
-      return "jsonl";
-    case CorpusFormat::parquet:
-      return "parquet";
-    case CorpusFormat::megatron:
-      break;
-  }
-  return "megatron";
-}
-
 class Shards {
  public:
   explicit Shards(const ShardOptions& options)
@@ -52,8 +37,11 @@ class Shards {
 
   ShardsResult run() {
     const auto n = std::int64_t(options_.inputs.size());
-    for (std::int64_t i = options_.shard - 1; i < n; i += options_.shards) prepare_input(i);
-    for (std::int64_t i = 0; i < n; ++i) result_.missing += !done(i);
+    const std::int64_t first = options_.shard - 1;
+    for (std::int64_t i = first; i < n; i += options_.shards) prepare_input(i);
+    // After that, so that of several processes the last one finds all done.
+    for (std::int64_t i = 0; i < n; ++i)
+      if (i % options_.shards != first) result_.missing += !done(i);
     if (result_.missing > 0) return result_;
     write_manifest(options_.output);
     if (!options_.validation.empty()) write_manifest(options_.validation);
@@ -76,10 +64,8 @@ class Shards {
       fail_usage(input.path + ": is no file; --output-dir needs files, which can be read again");
     const auto bytes = fs::file_size(file, error);
     CHECK(!error, file.string(), ": ", error.message());
-    ShardJson json = {{"input", input.label},
-                      {"bytes", bytes},
-                      {"number", i},
-                      {"format", word_of_format(each.format)}};
+    ShardJson json = {
+        {"input", input.label}, {"bytes", bytes}, {"number", i}, {"format", word_of(each.format)}};
     if (each.format == CorpusFormat::jsonl || each.format == CorpusFormat::parquet)
       json["text_field"] = each.text_field;
     if (each.row_length > 0) json["row_length"] = each.row_length;

@@ -35,27 +35,19 @@ struct Work {
   bool malformed = false;  // a record, which others may follow
 };
 
-/// Which documents are for validation.
-class Split {
- public:
-  /// `documents`: -1 when their number is not known.
-  Split(double fraction, std::int64_t documents, std::uint64_t seed)
-      : fraction_(fraction), documents_(documents), seed_(seed) {}
-
-  bool validation(std::int64_t document) const {
-    if (fraction_ == 0) return false;
-    if (documents_ < 0) return held_out(document, fraction_, seed_);
-    const auto wanted = std::clamp<std::int64_t>(std::llround(fraction_ * double(documents_)), 1,
-                                                 std::max<std::int64_t>(1, documents_ - 1));
-    const CounterRng rng{seed_, Purpose::data_order, kSplitStream};
-    return Permutation(documents_, rng)(document) < wanted;
-  }
-
- private:
-  double fraction_;
-  std::int64_t documents_;
-  std::uint64_t seed_;
-};
+/// Whether document `document` is for validation: of texts, of which each is a document, a number
+/// of them is drawn; of other inputs each document on its own, as their number is not known.
+bool to_validation(const PrepareOptions& options, std::int64_t document) {
+  if (options.format != CorpusFormat::text || options.input >= 0)
+    return held_out(options, document);
+  if (options.validation.empty()) return false;
+  const auto documents = std::int64_t(options.inputs.size());
+  const auto wanted =
+      std::clamp<std::int64_t>(std::llround(options.validation_fraction * double(documents)), 1,
+                               std::max<std::int64_t>(1, documents - 1));
+  const CounterRng rng{options.seed, Purpose::data_order, kSplitStream};
+  return Permutation(documents, rng)(document) < wanted;
+}
 
 /// The whole of one preparation: read a batch, tokenise it on all threads, write it in order.
 class Preparation {
@@ -65,8 +57,6 @@ class Preparation {
         tokenizer_(tokenizer_of(o)),
         reader_(o.inputs, o.format, cut_between_words(tokenizer_, Tokenizer::Special::as_text),
                 o.text_field),
-        split_(o.validation.empty() ? 0 : o.validation_fraction,
-               o.format == CorpusFormat::text ? std::int64_t(o.inputs.size()) : -1, o.seed),
         malformed_(o.max_malformed),
         pool_(o.threads) {
     const TokenFileInfo info = token_file_info(tokenizer_, o, "every document");
@@ -148,11 +138,9 @@ class Preparation {
       ++result_.empty_documents;
       return;
     }
-    const bool to_validation = one_document_         ? document_ % 2 == 1
-                               : options_.input >= 0 ? held_out(options_, document_)
-                                                     : split_.validation(document_);
-    DocumentWriter& file = files_->of(to_validation);
-    PreparedPart& part = to_validation ? result_.validation : result_.train;
+    const bool validation = one_document_ ? document_ % 2 == 1 : to_validation(options_, document_);
+    DocumentWriter& file = files_->of(validation);
+    PreparedPart& part = validation ? result_.validation : result_.train;
     file.append(work.tokens);
     part.bytes += work.bytes;
     if (!work.piece.ends_document) return;
@@ -190,7 +178,6 @@ class Preparation {
   const PrepareOptions& options_;
   Tokenizer tokenizer_;
   CorpusReader reader_;
-  Split split_;
   MalformedRecords malformed_;
   ThreadPool pool_;
   std::optional<PreparedFiles> files_;

@@ -123,10 +123,7 @@ class ChatPreparation {
   void write(const Work& work) {
     if (work.malformed) return malformed_.add(work.error);
     if (work.error) std::rethrow_exception(work.error);
-    const bool to_validation =
-        files_->validation() &&
-        held_out(result_.dialogues, options_.validation_fraction, options_.seed);
-    ++result_.dialogues;
+    const bool to_validation = held_out(options_, result_.dialogues++);
     DocumentWriter& file = files_->of(to_validation);
     PreparedPart& part = to_validation ? result_.validation : result_.train;
     for (const Example& example : work.examples) {

@@ -1,7 +1,6 @@
 #include "data/token_file.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "core/check.h"
@@ -31,7 +30,7 @@ std::vector<std::unique_ptr<TokenStorage>> open_shards(const std::filesystem::pa
     CHECK(sha256(part.info.tokenizer_json) == manifest.tokenizer_sha256, part.name,
           ": was made with another tokenizer than ", path.string(), " says");
     const TokenStorage& first = *all.front();
-    CHECK(part.info.responses == first.info.responses &&
+    CHECK(part.info.responses == first.info.responses && part.info.pairs == first.info.pairs &&
               part.info.row_length == first.info.row_length,
           part.name, ": was prepared in another way than ", first.name);
     if (all.size() > 1) part.info.tokenizer_json = {};  // the first one's
@@ -101,7 +100,6 @@ bool TokenFile::has_responses() const { return state_->info.responses; }
 bool TokenFile::has_pairs() const { return state_->info.pairs; }
 std::int64_t TokenFile::row_length() const { return state_->info.row_length; }
 std::int64_t TokenFile::rows() const { return state_->rows.back(); }
-const std::string& TokenFile::prepared_from() const { return state_->info.prepared_from; }
 
 std::vector<std::string> TokenFile::files() const {
   std::vector<std::string> names;

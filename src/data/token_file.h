@@ -97,8 +97,6 @@ class TokenFile {
   std::int64_t row(std::int64_t i) const;
   /// The files behind it.
   std::vector<std::string> files() const;
-  /// Of a single file, what it was made of (TokenFileInfo).
-  const std::string& prepared_from() const;
 
   /// Tokens [first, first + out.size()). Throws Error when they are not all there, or when one is
   /// not an id of the vocabulary (naming its position and value).

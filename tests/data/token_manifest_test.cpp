@@ -68,6 +68,27 @@ TEST_F(ManifestTest, MustBeRight) {
   EXPECT_TRUE(contains(open_error(), "another tokenizer"));
 }
 
+TEST_F(ManifestTest, PairsAndExamplesDoNotMix) {
+  const auto write = [&](const std::string& name, bool pairs) {
+    TokenFileWriter writer(
+        folder_ / name,
+        {.vocab_size = 1000, .tokenizer_json = "{}", .responses = true, .pairs = pairs});
+    for (int i = 0; i < 2; ++i) {
+      writer.append(std::vector<std::int32_t>{1}, false);
+      writer.append(std::vector<std::int32_t>{2}, true);
+      writer.end_document();
+    }
+    writer.finish();
+    writer.commit();
+  };
+  write("0.h5", true);
+  write("1.h5", true);
+  manifest_.shards = {{"0.h5", "a.jsonl", 2, 4}, {"1.h5", "b.jsonl", 2, 4}};
+  EXPECT_EQ(open_error(), "");
+  write("1.h5", false);
+  EXPECT_TRUE(contains(open_error(), "1.h5: was prepared in another way"));
+}
+
 TEST(Manifest, MalformedText) {
   const std::string head = R"({"format": "lacuna-token-manifest", "version": 1, )"
                            R"("tokenizer_sha256": "", "shards": )";

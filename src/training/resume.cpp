@@ -191,8 +191,9 @@ void check_validation_data(const Config& config, const TokenFile& validation,
                    config.model.vocab_size));
   if (!validation.tokenizer_json().empty() &&
       !same_tokenizer(validation.tokenizer_json(), train.tokenizer_json()))
-    fail_usage(str("data.validation = ", config.data.validation, " and data.train = ",
-                   config.data.train, " were made with different tokenizers"));
+    fail_usage(str("data.validation = ", config.data.validation, " and ",
+                   config.data.sources.empty() ? "data.train = " : "of data.sources ", train.path(),
+                   " were made with different tokenizers"));
 }
 
 }  // namespace lacuna

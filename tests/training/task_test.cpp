@@ -62,6 +62,20 @@ TEST_F(Tasks, ValidationDataOfALargerVocabularyAreRefused) {
   }
 }
 
+TEST_F(Tasks, ValidationDataOfAnotherTokenizerAreRefused) {
+  write_cycle(config.data.validation, 1000, "another tokenizer");
+  const auto refusal = [&] {
+    return error_of<UsageError>([&] { pretrain_task(TrainingData(config), alone); });
+  };
+  const std::string path = config.data.train, validation = config.data.validation;
+  EXPECT_EQ(refusal(), str("data.validation = ", validation, " and data.train = ", path,
+                           " were made with different tokenizers"));
+  config.data.train = DataConfig::kDefaultTrain;
+  config.data.sources = {{path, 1}};
+  EXPECT_EQ(refusal(), str("data.validation = ", validation, " and of data.sources ", path,
+                           " were made with different tokenizers"));
+}
+
 /// One rank's replica of a model, and an updater of it.
 class Updaters : public Tasks {
  protected:

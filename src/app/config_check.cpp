@@ -105,8 +105,7 @@ class Check {
   }
 
   std::string train_data() {
-    if (fine_tunes_ && !config_.data.sources.empty())
-      fail_usage("data.sources is for lacuna pretrain; here data.train is learned from");
+    if (fine_tunes_) check_one_source(config_.data);
     files_ = open_sources(config_);
     data_ = &file_with_tokenizer(files_);
     std::string text;

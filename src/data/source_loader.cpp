@@ -50,6 +50,11 @@ const TokenFile& file_with_tokenizer(std::span<const TokenFile> files) {
   return files.front();
 }
 
+void check_one_source(const DataConfig& data) {
+  if (!data.sources.empty())
+    fail_usage("data.sources is for lacuna pretrain; here data.train is learned from");
+}
+
 std::vector<Mixture::Stage> mixture_stages(const Config& config) {
   std::vector<Mixture::Stage> stages(1);
   for (const DataSource& source : config.data.sources)

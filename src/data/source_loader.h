@@ -52,6 +52,8 @@ std::vector<TokenFile> open_sources(const Config& config);
 const TokenFile& file_with_tokenizer(std::span<const TokenFile> files);
 /// The paths of data.train or data.sources.
 std::vector<std::string> source_paths(const DataConfig& data);
+/// UsageError for data.sources, in fine-tuning and preference tuning.
+void check_one_source(const DataConfig& data);
 /// The stages of data.sources and data.stages in samples.
 std::vector<Mixture::Stage> mixture_stages(const Config& config);
 /// Passes over a source from which on more are of little use: 100 for diffusion (Prabhudesai et

@@ -34,11 +34,6 @@ std::string reference_of(const Config& config, Communicator& world) {
   return path;
 }
 
-void check_single_file(const Config& config) {
-  if (!config.data.sources.empty())
-    fail_usage("data.sources is for lacuna pretrain; here data.train is learned from");
-}
-
 }  // namespace
 
 Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
@@ -67,7 +62,7 @@ Task pretrain_task(const TrainingData& data, Communicator& world) {
 
 Task sft_task(const TrainingData& data, Communicator&) {
   const Config& config = data.config;
-  check_single_file(config);
+  check_one_source(config.data);
   auto source = std::make_unique<SftBatches>(config, data.file);
   std::unique_ptr<const Validator> validator;
   if (!config.data.validation.empty())
@@ -77,7 +72,7 @@ Task sft_task(const TrainingData& data, Communicator&) {
 
 Task dpo_task(const TrainingData& data, Communicator& world) {
   const Config& config = data.config;
-  check_single_file(config);
+  check_one_source(config.data);
   const auto scorer = std::make_shared<PreferenceScorer>(config, reference_of(config, world));
   auto source = std::make_unique<PreferenceBatches>(config, data.file, scorer);
   std::unique_ptr<const Validator> validator;

@@ -65,10 +65,12 @@ void apply_override(Config& config, const std::string& override_text) {
   const DataConfig data_before = config.data;
   override_root(config, override_text);
   // Of what says the same in two ways, the one that was given last.
-  if (config.data.sources != data_before.sources)
+  if (config.data.sources != data_before.sources) {
     config.data.train = DataConfig::kDefaultTrain;
-  else if (config.data.train != data_before.train)
-    config.data.sources = {}, config.data.stages = {};
+  } else if (config.data.train != data_before.train) {
+    config.data.sources.clear();
+    config.data.stages.clear();
+  }
   // Which of the two says how long the run is.
   TrainConfig& train = config.train;
   if (train.steps != before.steps)

@@ -66,6 +66,11 @@ class Rules {
   void decay(const char* key, double value) const {
     if (!(value >= 0 && value < 1)) broken(key, value, "must lie in [0, 1)");
   }
+  /// Of a key that other settings leave without effect: refused unless it has its default.
+  template <class T>
+  void unused(const char* key, const T& value, const T& by_default, const std::string& rule) const {
+    if (value != by_default) broken(key, value, rule);
+  }
   void not_empty(const char* key, const std::string& value) const {
     if (value.empty()) broken(key, value, "must not be empty");
   }
@@ -125,16 +130,14 @@ void check_step_count(const Rules& rules, const char* key, const StepCount& coun
 void check_masks(const TrainConfig& t) {
   const Rules rules("train");
   if (t.objective == Objective::autoregressive) {
-    const TrainConfig defaults;
-    const auto idle = [&](const char* key, const auto& value, const auto& unused) {
-      if (value != unused)
-        rules.broken(key, value,
-                     "needs a diffusion objective, not train.objective = \"autoregressive\"");
-    };
-    idle("mask_form", t.mask_form, defaults.mask_form);
-    idle("stratified_mask_ratios", t.stratified_mask_ratios, defaults.stratified_mask_ratios);
-    idle("noisy_views", t.noisy_views, defaults.noisy_views);
-    idle("complementary_masks", t.complementary_masks, defaults.complementary_masks);
+    const TrainConfig unset;
+    const std::string rule =
+        "needs a diffusion objective, not " + rules.named("objective", t.objective);
+    rules.unused("mask_form", t.mask_form, unset.mask_form, rule);
+    rules.unused("stratified_mask_ratios", t.stratified_mask_ratios, unset.stratified_mask_ratios,
+                 rule);
+    rules.unused("noisy_views", t.noisy_views, unset.noisy_views, rule);
+    rules.unused("complementary_masks", t.complementary_masks, unset.complementary_masks, rule);
     return;
   }
   rules.between("noisy_views", t.noisy_views, 1, 1 << 12);
@@ -148,13 +151,12 @@ void check_block_diffusion(const Config& c) {
   const TrainConfig& t = c.train;
   const Rules rules("train"), model("model"), data("data");
   if (t.objective != Objective::block_diffusion) {
-    const TrainConfig defaults;
-    const auto idle = [&](const char* key, const auto& value, const auto& unused) {
-      if (value != unused) rules.broken(key, value, "needs train.objective = \"block_diffusion\"");
-    };
-    idle("block_sizes", t.block_sizes, defaults.block_sizes);
-    idle("block_schedule", t.block_schedule, defaults.block_schedule);
-    idle("autoregressive_weight", t.autoregressive_weight, defaults.autoregressive_weight);
+    const TrainConfig unset;
+    const std::string rule = "needs " + rules.named("objective", Objective::block_diffusion);
+    rules.unused("block_sizes", t.block_sizes, unset.block_sizes, rule);
+    rules.unused("block_schedule", t.block_schedule, unset.block_schedule, rule);
+    rules.unused("autoregressive_weight", t.autoregressive_weight, unset.autoregressive_weight,
+                 rule);
     return;
   }
   const std::int64_t block = c.model.block_size, length = c.data.sequence_length;

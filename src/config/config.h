@@ -36,8 +36,11 @@ template <>
 struct EnumWords<MaskForm> {
   static constexpr const char* words[] = {"mask_count", "mask_ratio"};
 };
-/// The same as a setting: `automatic` is LLaDA's ratio in masked diffusion, and the count, whose
-/// weights are bounded, in block diffusion.
+/// LLaDA's ratio in masked diffusion; the count, whose weights are bounded, in block diffusion.
+inline MaskForm default_mask_form(Objective objective) {
+  return objective == Objective::block_diffusion ? MaskForm::mask_count : MaskForm::mask_ratio;
+}
+/// The same as a setting: `automatic` is the objective's default.
 enum class MaskFormSetting : std::uint8_t { automatic, mask_count, mask_ratio };
 template <>
 struct EnumWords<MaskFormSetting> {
@@ -315,8 +318,7 @@ struct TrainConfig {
 
   /// What mask_form stands for.
   MaskForm resolved_mask_form() const {
-    if (mask_form == MaskFormSetting::automatic)
-      return objective == Objective::block_diffusion ? MaskForm::mask_count : MaskForm::mask_ratio;
+    if (mask_form == MaskFormSetting::automatic) return default_mask_form(objective);
     return mask_form == MaskFormSetting::mask_count ? MaskForm::mask_count : MaskForm::mask_ratio;
   }
 

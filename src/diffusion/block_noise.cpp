@@ -133,14 +133,13 @@ void mask_tokens(std::int32_t mask_token, std::int64_t begin, const BlockMask& m
 
 void add_block_text(const NoiseOptions& options, const SampleTokens& text, double token_weight,
                     LossBatch& batch, double level) {
-  CHECK(options.mask_token >= 0, "the block_diffusion objective needs model.mask_token, which is ",
-        options.mask_token);
+  options.check_mask_token();
   const BlockNoise& noise = options.blocks;
   const std::int64_t size = block_size_of(options, text.sample),
                      length = std::int64_t(text.tokens.size()),
                      given = std::max(text.prompt, std::int64_t{options.logits_shift}),
                      first_block = given / size, blocks = (length + size - 1) / size - first_block,
-                     masks = noise.complementary ? noise.views / 2 : noise.views;
+                     masks = noise.masks();
   const std::int64_t first_clean = std::int64_t(batch.clean.size());
   const double u = level >= 0 ? level : first_noise_level(options, text.sample, blocks * masks);
   add_clean_text(text.tokens, size, batch);
@@ -182,8 +181,7 @@ LossBatch make_block_batch(const NoiseOptions& options, Tensor clean, std::int64
 ModelLimits block_limits(const BlockNoise& noise, std::int64_t tokens, std::int64_t texts,
                          bool training) {
   const std::int64_t rows_per_token = noise.views + 1,
-                     masks = noise.complementary ? noise.views / 2 : noise.views,
-                     predicted = masks + (noise.autoregressive_weight > 0 ? 1 : 0);
+                     predicted = noise.masks() + (noise.autoregressive_weight > 0 ? 1 : 0);
   return {tokens * rows_per_token, texts * rows_per_token, tokens * predicted, training};
 }
 

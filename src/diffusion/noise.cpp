@@ -11,7 +11,7 @@
 namespace lacuna {
 namespace {
 
-// The steps whose levels are stratified are told from samples by this bit.
+// Set in the index of a step's draw (the strata's common offset), clear in that of a sample's.
 constexpr std::uint64_t kStratumBit = std::uint64_t{1} << 63;
 
 /// Of sample `sample` alone.
@@ -49,6 +49,11 @@ void predict_next(std::int64_t sequences_in_step, LossBatch& batch) {
 }
 
 }  // namespace
+
+void NoiseOptions::check_mask_token() const {
+  CHECK(mask_token >= 0, "the ", word_of(objective), " objective needs model.mask_token, which is ",
+        mask_token);
+}
 
 float mask_probability(double t, double eps) {
   CHECK(t >= 0 && t <= 1, "a mask ratio is ", t, "; it must lie in [0, 1]");
@@ -105,8 +110,7 @@ void check_clean(const Tensor& clean, std::int64_t length, std::int64_t sequence
 
 void mask_sequence(const NoiseOptions& options, const SequenceRows& sequence, float p,
                    double weight, LossBatch& batch) {
-  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
-        options.mask_token);
+  options.check_mask_token();
   const CounterRng rng{options.seed, Purpose::mask, std::uint64_t(sequence.sample)};
   const std::int64_t shift = options.logits_shift,
                      given = std::max(shift, sequence.first - sequence.begin);
@@ -130,12 +134,11 @@ bool has_views(const NoiseOptions& options) {
 
 void add_masked_views(const NoiseOptions& options, const SampleTokens& sequence,
                       double token_weight, LossBatch& batch) {
-  CHECK(options.mask_token >= 0, "the masked_diffusion objective needs model.mask_token, which is ",
-        options.mask_token);
+  options.check_mask_token();
   const BlockNoise& noise = options.blocks;
   const std::int64_t shift = options.logits_shift, given = std::max(shift, sequence.prompt),
                      end = std::int64_t(sequence.tokens.size());
-  const std::int64_t masks = noise.complementary ? noise.views / 2 : noise.views;
+  const std::int64_t masks = noise.masks();
   const double u = first_noise_level(options, sequence.sample, masks);
   batch.views = noise.views;
   for (std::int64_t view = 0; view < noise.views; ++view) {

@@ -14,10 +14,13 @@ namespace lacuna {
 /// sequence is one block, and sizes and autoregressive_weight are not used.
 struct BlockNoise {
   std::vector<std::int64_t> sizes;    // tokens per block; of several, each sequence draws one
-  std::optional<MaskForm> form = {};  // none: NoiseOptions::mask_form() chooses
+  std::optional<MaskForm> form = {};  // none: default_mask_form()
   std::int64_t views = 1;             // noisy views of each sequence
   bool complementary = false;         // of each two, one masks what the other does not
   double autoregressive_weight = 0;   // of the next-token loss on the clean tokens
+
+  /// Draws of a mask for each token; complementary views share one.
+  std::int64_t masks() const { return complementary ? views / 2 : views; }
 };
 
 /// What turns clean sequences into training examples. The same numbers on every layout and device.
@@ -31,11 +34,10 @@ struct NoiseOptions {
   std::int64_t stratum = 0;  // samples among which noise levels are spread evenly, those of a step;
                              // 0: each sample's is drawn independently
 
-  MaskForm mask_form() const {
-    return blocks.form.value_or(objective == Objective::block_diffusion ? MaskForm::mask_count
-                                                                        : MaskForm::mask_ratio);
-  }
+  MaskForm mask_form() const { return blocks.form.value_or(default_mask_form(objective)); }
 
+  /// Error when the mask token, which diffusion needs, is unknown.
+  void check_mask_token() const;
   /// Whether a row predicts the token after it.
   bool predicts_next() const { return objective == Objective::autoregressive || logits_shift; }
   /// How many of `length` tokens can be masked: with logits_shift not the first. At least 1, as

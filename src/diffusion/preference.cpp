@@ -99,9 +99,7 @@ class ScoreBatches {
   }
 
   void add_masked(const ScoredText& text, std::int64_t sample, std::int32_t index) {
-    CHECK(noise_.noise.mask_token >= 0,
-          "the masked_diffusion objective needs model.mask_token, which is ",
-          noise_.noise.mask_token);
+    noise_.noise.check_mask_token();
     const LikelihoodOptions masks{.form = MaskForm::mask_count,
                                   .samples = noise_.samples,
                                   .stratified = true,

@@ -60,11 +60,11 @@ NoiseOptions validation_noise(const Config& config) {
 }
 
 ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences) {
-  const std::int64_t views = config.train.noisy_views,
-                     masks = config.train.complementary_masks ? views / 2 : views;
-  ModelLimits limits = {tokens * views, sequences * views, tokens * masks, true};
+  const BlockNoise noise = noise_options(config).blocks;
+  ModelLimits limits = {tokens * noise.views, sequences * noise.views, tokens * noise.masks(),
+                        true};
   if (config.train.objective == Objective::block_diffusion)
-    limits = block_limits(noise_options(config).blocks, tokens, sequences, true);
+    limits = block_limits(noise, tokens, sequences, true);
   limits.recompute = recompute_of(config.train);
   return limits;
 }

@@ -128,9 +128,9 @@ TEST(StratifiedLevels, RanksHaveNearlyEqualSums) {
     }
 }
 
-// Whatever the form, a subset S of n tokens is masked with a probability that, times its weight,
-// comes to 1 / (|S| C(n,|S|)), times 1/n of the mean over tokens: the weighted sum of any
-// cross-entropies c(S, i) has the same expectation in all of them. All 2^n - 1 subsets.
+// The probability that exactly the tokens S of n are masked, times the weight of each, is
+// 1 / (n |S| C(n,|S|)) in every form, so that the weighted sum of any cross-entropies c(S, i) has
+// the same expectation in all of them. Of all 2^n - 1 subsets; weights are multiplied by n here.
 TEST(NoiseForms, EverySubsetHasTheSameWeight) {
   constexpr std::int64_t n = 3, B = 240000;
   const double wanted[] = {0, 1.0 / 3, 1.0 / 6, 1.0 / 3};  // by |S|

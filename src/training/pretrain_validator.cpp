@@ -24,11 +24,11 @@ PretrainValidator::PretrainValidator(const Config& config, TokenFile file,
     set_.documents = [this, wanted](std::int64_t first, std::int64_t count) {
       return loader_.validation_documents(first, count, wanted);
     };
+  if (!tokenizer) return;
   std::vector<std::int32_t> window(std::size_t(set_.length));
   for (std::int64_t i = 0; i < set_.sequences; ++i) {
     const std::int64_t length = set_.documents ? set_.documents(i, 1).front().length : set_.length;
     tokens_ += length;
-    if (!tokenizer) continue;
     set_.read(i, 1, Tensor(window.data(), {1, set_.length}));
     bytes_ += std::int64_t(tokenizer->decode(std::span(window).first(std::size_t(length))).size());
   }

@@ -28,8 +28,8 @@ class PretrainValidator final : public Validator {
   const TokenFile file_;
   Loader loader_;
   ValidationSet set_;
-  std::int64_t tokens_ = 0;
-  std::int64_t bytes_ = 0;  // of text in the set; 0: unknown
+  // Of the set, to state its bound in bits per byte of text; 0: unknown.
+  std::int64_t tokens_ = 0, bytes_ = 0;
 };
 
 }  // namespace lacuna

@@ -19,13 +19,6 @@ std::string rounded(const char* pattern, double value) {
   return buffer;
 }
 
-/// Names of figures, which scalars view.
-std::vector<std::string> tags_of(const std::vector<Figure>& figures, const char* prefix) {
-  std::vector<std::string> tags;
-  for (const Figure& f : figures) tags.push_back(prefix + f.name);
-  return tags;
-}
-
 }  // namespace
 
 RunLog::RunLog(const Config& config, std::int64_t steps, const std::filesystem::path& directory,
@@ -71,14 +64,12 @@ void RunLog::step(const TrainingState& state, const StepResult& result) {
                              .communication_seconds = result.record.communication_seconds,
                              .checkpoint_seconds = std::exchange(checkpoint_seconds_, 0),
                              .figures = result.figures});
-  const std::vector<std::string> tags = tags_of(result.figures, "train/");
   std::vector<Scalar> scalars = {{"train/loss", result.loss},
                                  {"train/grad_norm", result.grad_norm},
                                  {"train/learning_rate", result.learning_rate},
                                  {"speed/tokens_per_second", now.tokens_per_second},
                                  {"speed/mfu", now.utilisation}};
-  for (std::size_t i = 0; i < tags.size(); ++i)
-    scalars.push_back({tags[i], result.figures[i].value});
+  for (const Figure& f : result.figures) scalars.push_back({"train/" + f.name, f.value});
   tensorboard_.scalars(state.step, scalars);
 }
 
@@ -92,19 +83,18 @@ void RunLog::validation(std::int64_t step, const ValidationResult& result) {
     line += rounded(", %.4f bits per byte", *result.bits_per_byte);
     scalars.push_back({"validation/bits_per_byte", *result.bits_per_byte});
   }
-  for (const Figure& f : result.figures) line += str(", ", f.name, rounded(" %.4f", f.value));
+  for (const Figure& f : result.figures) {
+    line += str(", ", f.name, rounded(" %.4f", f.value));
+    scalars.push_back({"validation/" + f.name, f.value});
+  }
   log_info(line);
-  const std::vector<std::string> figures = tags_of(result.figures, "validation/");
-  for (std::size_t i = 0; i < figures.size(); ++i)
-    scalars.push_back({figures[i], result.figures[i].value});
   scalars.push_back({"validation/standard_error", result.standard_error});
   const std::vector<double>& losses = result.loss_by_mask_probability;
-  std::vector<std::string> tags;  // which the scalars view
   for (std::size_t i = 0; i < losses.size(); ++i)
-    tags.push_back(
-        str("validation/loss_by_mask_probability/", 10 * i, "_to_", 10 * (i + 1), "_percent"));
-  for (std::size_t i = 0; i < losses.size(); ++i)
-    if (!std::isnan(losses[i])) scalars.push_back({tags[i], losses[i]});
+    if (!std::isnan(losses[i]))
+      scalars.push_back(
+          {str("validation/loss_by_mask_probability/", 10 * i, "_to_", 10 * (i + 1), "_percent"),
+           losses[i]});
   metrics_.write(ValidationMetrics{step, result.bound, result.bits_per_byte, result.standard_error,
                                    losses, result.figures});
   tensorboard_.scalars(step, scalars);

@@ -11,7 +11,7 @@
 namespace lacuna {
 
 struct Scalar {
-  std::string_view tag;  // "train/loss"
+  std::string tag;  // "train/loss"
   double value;
 };
 

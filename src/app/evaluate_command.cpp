@@ -128,15 +128,17 @@ Json json_of(const EvaluateArguments& a, const ModelSource& source,
   for (const TaskReport& t : tasks) task_list.push_back(json_of(t));
   for (const GroupReport& group : groups) group_list.push_back(json_of(group));
   const CheckpointInfo& info = source.reader.info();
-  return {{"model",
-           {{"checkpoint", source.reader.path()},
-            {"sha256", hash_of(source.reader, source.config)},
-            {"parameters", count_parameters(source.config)},
-            {"step", info.step},
-            {"tokens", info.tokens},
-            {"attention", word_of(source.config.attention)},
-            {"device", a.backend.device},
-            {"dtype", a.backend.dtype}}},
+  Json model = {{"checkpoint", source.reader.path()},
+                {"sha256", hash_of(source.reader, source.config)},
+                {"parameters", count_parameters(source.config)},
+                {"step", info.step},
+                {"tokens", info.tokens},
+                {"attention", word_of(source.config.attention)},
+                {"device", a.backend.device},
+                {"dtype", a.backend.dtype}};
+  // The fields above are of the model that it adapts.
+  for (const auto& [name, stored] : source.adapters) model["adapter"] = stored.reader->path();
+  return {{"model", model},
           {"program", program_version()},
           {"tasks", task_list},
           {"groups", group_list}};

@@ -25,9 +25,9 @@ void refuse_several_ranks(lacuna::Command program, const lacuna::MpiSession& ses
     if (std::find(kOnRanks.begin(), kOnRanks.end(), name) != kOnRanks.end()) continue;
     command.before_parsing([name, ranks = session.size()] {
       if (ranks > 1)
-        lacuna::fail_usage(lacuna::str("lacuna ", name, " runs on one rank, and ", ranks,
-                                       " were started; pretrain, sft, dpo, evaluate, score and "
-                                       "sample run on many"));
+        lacuna::fail_usage(
+            lacuna::str("lacuna ", name, " runs on one rank, and ", ranks, " were started; ",
+                        lacuna::listed({kOnRanks.begin(), kOnRanks.end()}, "and"), " run on many"));
     });
   }
 }

@@ -1,10 +1,11 @@
 #include "checkpoint/adapted_reader.h"
 
+#include <algorithm>
+
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_config.h"
 #include "core/block_formats.h"
 #include "core/check.h"
-#include "core/half.h"
 #include "model/weight_spec.h"
 
 namespace lacuna {
@@ -57,7 +58,7 @@ void AdaptedReader::read_factors(const ModelReader& adapters, const ModelConfig&
   if (lora_.base_dtype == BaseDtype::automatic) return;
   const MatrixFormat format = format_named(word_of(lora_.base_dtype)).value();
   for (const ModelWeight& w : model_weights(model))
-    if (w.block >= 0 && w.shape.rank == 2 && base_->format("model", w.name) != format)
+    if (w.spec->is_block_matrix() && base_->format("model", w.name) != format)
       rounded_[w.name] = format;
 }
 
@@ -109,11 +110,8 @@ void AdaptedReader::read_box(const std::string& group, const std::string& name, 
   std::vector<float> values(static_cast<std::size_t>(cols));
   for (std::int64_t r = 0; r < out.rows(); ++r) {
     read_merged(name, row + r, col, 1, cols, values.data());
-    for (std::int64_t c = 0; c < cols; ++c)
-      if (out.dtype == DType::bf16)
-        out.as<BFloat16>()[r * cols + c] = to_bf16(values[std::size_t(c)]);
-      else
-        out.as<Float16>()[r * cols + c] = to_f16(values[std::size_t(c)]);
+    round_to(format_of(out.dtype), values.data(), cols,
+             static_cast<char*>(out.data) + r * cols * size_of(out.dtype));
   }
 }
 

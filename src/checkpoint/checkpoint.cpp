@@ -41,10 +41,6 @@ std::vector<SharedFile::Dataset> datasets_of(const std::vector<StoredTensor>& te
   return all;
 }
 
-bool names_average(const std::filesystem::path& path) {
-  return path.native().ends_with(kAverageSuffix) && !std::filesystem::exists(path);
-}
-
 std::filesystem::path without_suffix(const std::filesystem::path& path) {
   const std::string& text = path.native();
   return names_average(path) ? text.substr(0, text.size() - kAverageSuffix.size()) : text;
@@ -90,8 +86,14 @@ void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& in
   writer.commit();
 }
 
+bool names_average(const std::filesystem::path& path) {
+  return path.native().ends_with(kAverageSuffix) && !std::filesystem::exists(path);
+}
+
 CheckpointReader::CheckpointReader(const std::filesystem::path& path)
-    : average_(names_average(path)), file_(h5::File::open(without_suffix(path))) {
+    : path_(path.string()),
+      average_(names_average(path)),
+      file_(h5::File::open(without_suffix(path))) {
   const std::string& name = file_.name();
   CHECK(file_.has_attribute("format"), name, ": is an HDF5 file, but not a checkpoint");
   const std::string format = file_.string_attribute("format");

@@ -72,6 +72,8 @@ void save_checkpoint(const std::filesystem::path& path, const CheckpointInfo& in
 /// After a checkpoint's path, or that of a run's folder: the moving average of its weights
 /// (optimizer.ema_decay) in place of them.
 inline constexpr std::string_view kAverageSuffix = "@ema";
+/// Whether a path ends so, and is no file or folder of that name.
+bool names_average(const std::filesystem::path& path);
 
 class CheckpointReader final : public ModelReader {
  public:
@@ -79,7 +81,8 @@ class CheckpointReader final : public ModelReader {
   /// kAverageSuffix after the path, group "model" is the average: Error when there is none.
   explicit CheckpointReader(const std::filesystem::path& path);
 
-  const std::string& path() const override { return file_.name(); }
+  /// As it was given: with kAverageSuffix it opens the same again.
+  const std::string& path() const override { return path_; }
   const CheckpointInfo& info() const override { return info_; }
   std::vector<std::string> names(const std::string& group) const override;
   bool has(const std::string& group, const std::string& name) const override;
@@ -94,6 +97,7 @@ class CheckpointReader final : public ModelReader {
  private:
   std::string dataset(const std::string& group, const std::string& name) const;
   std::string group_path(const std::string& group) const;
+  const std::string path_;
   const bool average_;
   h5::File file_;
   CheckpointInfo info_;

@@ -8,12 +8,10 @@
 namespace lacuna {
 namespace {
 
-void check_tensors(const ModelReader& reader, const Config& config) {
+void check_tensors(const ModelReader& reader, const std::vector<ModelWeight>& weights) {
   const std::vector<std::string> names = reader.names("model");
   std::set<std::string> unknown(names.begin(), names.end());
-  for (const ModelWeight& wanted : holds_adapters(reader)
-                                       ? adapter_weights(config.model, config.lora)
-                                       : model_weights(config.model)) {
+  for (const ModelWeight& wanted : weights) {
     CHECK(unknown.erase(wanted.name) == 1, reader.path(), ": tensor /model/", wanted.name,
           " is missing");
     const Shape shape = reader.shape("model", wanted.name);
@@ -29,18 +27,19 @@ void check_tensors(const ModelReader& reader, const Config& config) {
 Config config_of_checkpoint(const ModelReader& reader) {
   Config config;
   const std::string embedding = embedding_name();
+  const bool adapters = holds_adapters(reader);
   try {
     config = parse_stored_config(reader.info().config, reader.path());
-    if (!holds_adapters(reader))
-      CHECK(reader.has("model", embedding), reader.path(), ": tensor /model/", embedding,
-            " is missing");
+    CHECK(adapters || reader.has("model", embedding), reader.path(), ": tensor /model/", embedding,
+          " is missing");
     if (config.model.vocab_size == 0) config.model.vocab_size = reader.shape("model", embedding)[0];
     validate(config.model);
   } catch (const UsageError& e) {  // not the user's, but the file's mistake
     const std::string what = e.what();
     fail(what.find(reader.path()) == std::string::npos ? str(reader.path(), ": ", what) : what);
   }
-  check_tensors(reader, config);
+  check_tensors(
+      reader, adapters ? adapter_weights(config.model, config.lora) : model_weights(config.model));
   return config;
 }
 

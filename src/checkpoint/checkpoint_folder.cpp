@@ -151,7 +151,7 @@ void prune_checkpoints(const fs::path& run_dir, std::int64_t keep) {
 fs::path resolve_checkpoint(const std::string& what) {
   CHECK(!what.empty(), "no checkpoint was named");
   fs::path path(what);
-  if (what.ends_with(kAverageSuffix) && !fs::exists(path)) {
+  if (names_average(path)) {
     const std::string named = what.substr(0, what.size() - kAverageSuffix.size());
     const fs::path found = resolve_checkpoint(named);
     CHECK(found.extension() == ".h5" && !fs::is_directory(found), what,

@@ -17,11 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using PeftJson = nlohmann::ordered_json;
 
-constexpr const char* kPeftConfig = "adapter_config.json";
-constexpr const char* kPeftWeights = "adapter_model.safetensors";
-// PeftModel wraps a tuner, which wraps the model.
-constexpr const char* kPeftPrefix = "base_model.model.";
-
 bool is_empty(const PeftJson& value) {
   return value.is_null() || value == false ||
          ((value.is_array() || value.is_object() || value.is_string()) && value.empty());

@@ -14,6 +14,11 @@ namespace lacuna {
 // checkpoint.md): adapter_config.json, and adapter_model.safetensors with
 // base_model.model.MODULE.lora_A.weight [r,in] and .lora_B.weight [out,r].
 
+inline constexpr const char* kPeftConfig = "adapter_config.json";
+inline constexpr const char* kPeftWeights = "adapter_model.safetensors";
+/// Before the names of the model's modules: PeftModel wraps a tuner, which wraps the model.
+inline constexpr const char* kPeftPrefix = "base_model.model.";
+
 /// Whether a folder is one: it has an adapter_config.json.
 bool is_peft_folder(const std::filesystem::path& folder);
 

@@ -87,7 +87,7 @@ PeftExport export_peft(const fs::path& checkpoint, const fs::path& folder,
   const std::vector<ModelWeight> weights = adapter_weights(config.model, config.lora);
   for (const ModelWeight& w : weights) {
     const std::string group = reader->has("master", w.name) ? "master" : "model";
-    tensors.push_back({"base_model.model." + w.spec->name(scheme, w.block), w.shape,
+    tensors.push_back({kPeftPrefix + w.spec->name(scheme, w.block), w.shape,
                        dtype.value_or(reader->dtype(group, w.name))});
     written.parameters += w.shape.count();
     written.bytes += tensors.back().bytes();
@@ -110,8 +110,7 @@ PeftExport export_peft(const fs::path& checkpoint, const fs::path& folder,
       {"alpha_pattern", nlohmann::ordered_json::object()}};
   StagedFolder staged(folder);
   {
-    SafetensorsWriter writer(staged.staging() / "adapter_model.safetensors", tensors,
-                             {{"format", "pt"}});
+    SafetensorsWriter writer(staged.staging() / kPeftWeights, tensors, {{"format", "pt"}});
     std::vector<std::byte> memory;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       memory.resize(std::size_t(tensors[i].bytes()));
@@ -121,7 +120,7 @@ PeftExport export_peft(const fs::path& checkpoint, const fs::path& folder,
     }
     writer.commit();
   }
-  write_file(staged.staging() / "adapter_config.json", json_text(description, 2) + "\n");
+  write_file(staged.staging() / kPeftConfig, json_text(description, 2) + "\n");
   staged.commit();
   return written;
 }

@@ -1,7 +1,8 @@
 #include "model/attention.h"
 
-#include <optional>
+#include <type_traits>
 
+#include "model/adapted_linear.h"
 #include "model/sequence_parallel.h"
 
 namespace lacuna {
@@ -24,25 +25,18 @@ struct Packed {
   }
 };
 
-/// The rows of the packed projection that make queries, and those that make keys and values.
-template <class T>  // PackedMatrix; Adapter; Tensor for its gradient
+/// The rows of the packed projection that make queries, and those that make keys and values; or of
+/// its bias, adapter or gradients, if any.
+template <class T>  // PackedMatrix; Adapter; Tensor for biases and gradients
 struct PackedRows {
-  T q;   // [H D,C]
-  T kv;  // [2K D,C]
+  T q;   // [H D,C]; of a bias [H D]
+  T kv;  // [2K D,C]; of a bias [2K D]
 
-  PackedRows(const T& qkv, const AttentionShape& s)
-      : q(qkv.row_range(0, s.heads * s.head_dim)),
-        kv(qkv.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim)) {}
-};
-
-/// The same of their biases, where there are any.
-struct BiasParts {
-  Tensor q, kv;  // [H D], [2K D]
-
-  BiasParts(const Tensor& bias, const AttentionShape& s) {
-    if (!bias.data) return;
-    q = bias.row_range(0, s.heads * s.head_dim);
-    kv = bias.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim);
+  PackedRows(const T& qkv, const AttentionShape& s) {
+    if constexpr (std::is_same_v<T, Tensor>)
+      if (!qkv.data) return;
+    q = qkv.row_range(0, s.heads * s.head_dim);
+    kv = qkv.row_range(s.heads * s.head_dim, 2 * s.kv_heads * s.head_dim);
   }
 };
 
@@ -89,8 +83,7 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
              const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    linear_forward(ops, a.qkv, keys.h, w.qkv, keys.dequantised);
-    adapter_forward(ops, a.qkv, keys.h, w.adapters.qkv, keys.adapters);
+    adapted_linear_forward(ops, a.qkv, keys.h, w.qkv, w.adapters.qkv, keys);
     add_bias(ops, a.qkv, w.qkv_bias, keys);
     normalise_heads(pass, x.q, w.query_norm, a.query_norm, keys);
     normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
@@ -99,15 +92,13 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
   }
   const PackedRows part(w.qkv, queries.attention);
   const PackedRows adapter(w.adapters.qkv, queries.attention);
-  const BiasParts bias(w.qkv_bias, queries.attention);
-  linear_forward(ops, x.kv, keys.h, part.kv, keys.dequantised);
-  adapter_forward(ops, x.kv, keys.h, adapter.kv, keys.adapters);
+  const PackedRows bias(w.qkv_bias, queries.attention);
+  adapted_linear_forward(ops, x.kv, keys.h, part.kv, adapter.kv, keys);
   add_bias(ops, x.kv, bias.kv, keys);
   normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
   ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  linear_forward(ops, x.q, s.h, part.q, s.dequantised);
-  adapter_forward(ops, x.q, s.h, adapter.q, s.adapters);
+  adapted_linear_forward(ops, x.q, s.h, part.q, adapter.q, s);
   add_bias(ops, x.q, bias.q, s);
   normalise_heads(pass, x.q, w.query_norm, a.query_norm, s);
   ops.rope(x.q, queries.positions, pass.rope_table, Rotation::forward);
@@ -121,17 +112,6 @@ void rotate_back(const Pass& pass, const QueryRows& queries, const Packed& d) {
   pass.ops.rope(d.k, pass.all.positions, pass.rope_table, Rotation::inverse);
 }
 
-/// x: in, the factor of a product y = x w^T; out, its gradient, given that of y. Adds to dw, where
-/// w is trained, and to those of the adapter.
-void linear_backward(Ops& ops, Tensor x, Tensor dy, const PackedMatrix& w, const Tensor& dw,
-                     const Adapter& adapter, const Adapter& d_adapter, const Scratch& s) {
-  if (dw.data) ops.linear_backward_weight(dw, dy, x);
-  adapter_backward_low(ops, dy, adapter, s.adapters);
-  adapter_backward_weight(ops, d_adapter, dy, x, adapter, s.adapters);
-  linear_backward_input(ops, x, dy, w, s.dequantised);
-  adapter_backward_input(ops, x, adapter, s.adapters);
-}
-
 /// keys.h: in, the normalised stream; out, its gradient, given that of the projection.
 void project_backward(const Pass& pass, const QueryRows& queries, const Packed& d,
                       const BlockWeights& w, BlockTensors& dw, const Scratch& keys,
@@ -139,23 +119,20 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   Ops& ops = pass.ops;
   if (queries.are_all()) {
     add_bias_gradient(ops, dw.qkv_bias, keys.d_qkv, keys);
-    linear_backward(ops, keys.h, keys.d_qkv, w.qkv, dw.qkv, w.adapters.qkv, dw.adapters.qkv, keys);
+    adapted_linear_backward(ops, keys.h, dw.qkv, dw.adapters.qkv, keys.d_qkv, keys.h, w.qkv,
+                            w.adapters.qkv, keys);
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
+  const PackedRows d_part(dw.qkv, queries.attention), d_bias(dw.qkv_bias, queries.attention);
   const PackedRows adapter(w.adapters.qkv, queries.attention),
       d_adapter(dw.adapters.qkv, queries.attention);
-  const Tensor none;
-  const bool trained = dw.qkv.data;
-  const std::optional<PackedRows<Tensor>> d_part =
-      trained ? std::optional(PackedRows(dw.qkv, queries.attention)) : std::nullopt;
-  const BiasParts d_bias(dw.qkv_bias, queries.attention);
   add_bias_gradient(ops, d_bias.q, d.q, s);
   add_bias_gradient(ops, d_bias.kv, d.kv, keys);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  linear_backward(ops, s.h, d.q, part.q, trained ? d_part->q : none, adapter.q, d_adapter.q, s);
-  linear_backward(ops, keys.h, d.kv, part.kv, trained ? d_part->kv : none, adapter.kv, d_adapter.kv,
-                  keys);
+  adapted_linear_backward(ops, s.h, d_part.q, d_adapter.q, d.q, s.h, part.q, adapter.q, s);
+  adapted_linear_backward(ops, keys.h, d_part.kv, d_adapter.kv, d.kv, keys.h, part.kv, adapter.kv,
+                          keys);
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 
@@ -186,8 +163,7 @@ void attention_forward(const Pass& pass, const QueryRows& queries, const BlockWe
     v = a.kv_cache.column_range(x.k.cols(), x.v.cols());
   }
   pass.ops.attention_forward(a.attn_out, a.lse, x.q, k, v, queries.attention);
-  linear_forward(pass.ops, s.h, a.attn_out, w.attention_out, s.dequantised);
-  adapter_forward(pass.ops, s.h, a.attn_out, w.adapters.attention_out, s.adapters);
+  adapted_linear_forward(pass.ops, s.h, a.attn_out, w.attention_out, w.adapters.attention_out, s);
   sum_h(pass, s);
 }
 
@@ -198,12 +174,8 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   const Packed x(a.qkv, queries.attention, s.h.rows());
   const Packed d(keys.d_qkv, queries.attention, s.h.rows());
   gather_rows_of(pass, s, s.d_x_parts);
-  const Adapter& adapter = w.adapters.attention_out;
-  if (dw.attention_out.data) ops.linear_backward_weight(dw.attention_out, s.d_x, a.attn_out);
-  adapter_backward_low(ops, s.d_x, adapter, s.adapters);
-  adapter_backward_weight(ops, dw.adapters.attention_out, s.d_x, a.attn_out, adapter, s.adapters);
-  linear_backward_input(ops, s.d_attended, s.d_x, w.attention_out, s.dequantised);
-  adapter_backward_input(ops, s.d_attended, adapter, s.adapters);
+  adapted_linear_backward(ops, s.d_attended, dw.attention_out, dw.adapters.attention_out, s.d_x,
+                          a.attn_out, w.attention_out, w.adapters.attention_out, s);
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attn_out, a.lse, x.q, x.k, x.v,
                          queries.attention);
   rotate_back(pass, queries, d);

@@ -1,5 +1,6 @@
 #include "model/mlp.h"
 
+#include "model/adapted_linear.h"
 #include "model/sequence_parallel.h"
 
 namespace lacuna {
@@ -12,17 +13,17 @@ void norm_mlp_input(const Pass& pass, const BlockWeights& w, const BlockActivati
 
 void project_gate_up(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                      const Scratch& s) {
-  linear_forward(pass.ops, a.gate_up, s.h, w.gate_up, s.dequantised);  // [M,2F] = [M,C] [2F,C]^T
-  adapter_forward(pass.ops, a.gate_up, s.h, w.adapters.gate_up, s.adapters);
+  // [M,2F] = [M,C] [2F,C]^T
+  adapted_linear_forward(pass.ops, a.gate_up, s.h, w.gate_up, w.adapters.gate_up, s);
 }
 
 void mlp_forward(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                  const Scratch& s) {
   Ops& ops = pass.ops;
   project_gate_up(pass, w, a, s);
-  ops.swiglu_forward(s.hidden, a.gate_up);                       // [M,F]
-  linear_forward(ops, s.h, s.hidden, w.ffn_out, s.dequantised);  // [M,C] = [M,F] [C,F]^T
-  adapter_forward(ops, s.h, s.hidden, w.adapters.ffn_out, s.adapters);
+  ops.swiglu_forward(s.hidden, a.gate_up);  // [M,F]
+  // [M,C] = [M,F] [C,F]^T
+  adapted_linear_forward(ops, s.h, s.hidden, w.ffn_out, w.adapters.ffn_out, s);
   sum_h(pass, s);
 }
 
@@ -32,17 +33,13 @@ void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
   gather_rows_of(pass, s, s.d_x_parts);
   const BlockAdapters& adapters = w.adapters;
   adapter_backward_low(ops, s.d_x, adapters.ffn_out, s.adapters);
-  linear_backward_input(ops, s.hidden, s.d_x, w.ffn_out, s.dequantised);
-  adapter_backward_input(ops, s.hidden, adapters.ffn_out, s.adapters);
+  adapted_linear_backward_input(ops, s.hidden, s.d_x, w.ffn_out, adapters.ffn_out, s);
   ops.swiglu_backward(a.gate_up, s.hidden, s.hidden, a.gate_up);  // hidden: from gradient to value
-  if (dw.ffn_out.data) ops.linear_backward_weight(dw.ffn_out, s.d_x, s.hidden);
-  adapter_backward_weight(ops, dw.adapters.ffn_out, s.d_x, s.hidden, adapters.ffn_out, s.adapters);
+  adapted_linear_backward_weight(ops, dw.ffn_out, dw.adapters.ffn_out, s.d_x, s.hidden,
+                                 adapters.ffn_out, s);
   if (!normed) norm_mlp_input(pass, w, a, s);
-  if (dw.gate_up.data) ops.linear_backward_weight(dw.gate_up, a.gate_up, s.h);
-  adapter_backward_low(ops, a.gate_up, adapters.gate_up, s.adapters);
-  adapter_backward_weight(ops, dw.adapters.gate_up, a.gate_up, s.h, adapters.gate_up, s.adapters);
-  linear_backward_input(ops, s.h, a.gate_up, w.gate_up, s.dequantised);
-  adapter_backward_input(ops, s.h, adapters.gate_up, s.adapters);
+  adapted_linear_backward(ops, s.h, dw.gate_up, dw.adapters.gate_up, a.gate_up, s.h, w.gate_up,
+                          adapters.gate_up, s);
   sum_h(pass, s);
   ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, own_rows(s, s.h), a.residual_mid,
                        a.ffn_rstd, w.ffn_norm, GradMode::accumulate);

@@ -108,18 +108,6 @@ void linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const PackedMatrix& w
   }
 }
 
-ModelWeights with_adapters(ModelWeights base, const std::vector<BlockAdapters>& adapters,
-                           float scale) {
-  CHECK(adapters.size() == base.blocks.size(), "adapters of ", adapters.size(),
-        " blocks of a model that has ", base.blocks.size());
-  for (std::size_t l = 0; l < adapters.size(); ++l) {
-    BlockAdapters& block = base.blocks[l].adapters = adapters[l];
-    for (Adapter* adapter : {&block.qkv, &block.attention_out, &block.gate_up, &block.ffn_out})
-      adapter->scale = scale;
-  }
-  return base;
-}
-
 WeightScratch weight_scratch(const ModelWeights& weights, const Ops& ops, bool training) {
   WeightScratch scratch;
   for (const BlockWeights& block : weights.blocks) {

@@ -73,10 +73,6 @@ struct ModelWeights {
   TensorParallelShard share;
 };
 
-/// The same with adapters of each block's matrices; of every other tensor `base`.
-ModelWeights with_adapters(ModelWeights base, const std::vector<BlockAdapters>& adapters,
-                           float scale);
-
 /// What passes of a model need room for because of how its weights are held, beside what its
 /// config says.
 struct WeightScratch {

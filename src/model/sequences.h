@@ -61,7 +61,7 @@ struct ModelLimits {
   bool training;                // keep what backward() needs; without, blocks share their memory
   std::int64_t cache_rows = 0;  // of the KV cache; 0: none. Not in training
   Recompute recompute = {};     // in training
-  WeightScratch weights = {};   // a Model finds out
+  WeightScratch weights = {};   // set by Model, of the weights that it is given
 
   /// Attention is cut into segments: of a cache also the gaps between sequences.
   std::int64_t segments() const { return cache_rows > 0 ? 2 * sequences + 1 : sequences; }

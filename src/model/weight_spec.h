@@ -94,6 +94,8 @@ struct WeightSpec {
 
   /// Whether each block has one, or one for each expert.
   bool in_block() const;
+  /// A matrix of a block: of attention, the feed-forward layer or an expert, or a router.
+  bool is_block_matrix() const { return kind == WeightKind::matrix && in_block(); }
   bool of_expert() const { return presence == Presence::each_expert; }
   /// Whether such a model has one of its own; a tied head is the embedding.
   bool is_in(const ModelConfig& config) const;

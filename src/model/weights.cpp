@@ -97,7 +97,8 @@ Adapter& adapter_of_target(BlockAdapters& block, WeightRole target) {
   }
 }
 
-/// Tells the forward pass where a weight lies: `packed`, of which `own` is this weight's part.
+/// Sets the tensor of `t` that a weight is in. `packed` holds it and its neighbours; `own`: its
+/// rows.
 void set_tensor(ModelTensors& t, const ModelWeight& w, const WeightLayout::Part& part,
                 const Tensor& packed, const Tensor& own) {
   const bool is_a = w.spec->role == WeightRole::lora_a, is_b = w.spec->role == WeightRole::lora_b;
@@ -196,6 +197,17 @@ ModelTensors::operator ModelWeights() const {
   return w;
 }
 
+ModelWeights with_adapters(ModelWeights base, const ModelTensors& adapters, float scale) {
+  CHECK(adapters.blocks.size() == base.blocks.size(), "adapters of ", adapters.blocks.size(),
+        " blocks of a model that has ", base.blocks.size());
+  for (std::size_t l = 0; l < base.blocks.size(); ++l) {
+    BlockAdapters& block = base.blocks[l].adapters = adapters.blocks[l].adapters;
+    for (Adapter* adapter : {&block.qkv, &block.attention_out, &block.gate_up, &block.ffn_out})
+      adapter->scale = scale;
+  }
+  return base;
+}
+
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
                         TensorParallelShard share, FlatLayout flat_layout, Extent extent) {
   return plan(trainable(config, WeightLayout(config, share)), kind, dtype, flat_layout, extent);
@@ -232,17 +244,16 @@ std::vector<FlatRange> ModelTensors::units_of(const WeightLayout& layout, FlatLa
   return PackPlaces(layout, plan(layout, "", DType::f32, flat_layout)).units;
 }
 
-std::vector<FlatRange> ModelTensors::ranges_of(const ModelConfig& config, TensorParallelShard share,
-                                               FlatLayout flat_layout,
-                                               const std::function<bool(const WeightSpec&)>& of) {
-  const WeightLayout layout(config, share);
-  const PackPlaces places(layout, plan(config, "", DType::f32, share, flat_layout));
+std::vector<FlatRange> ModelTensors::ranges_of(
+    const WeightLayout& layout, FlatLayout flat_layout,
+    const std::function<bool(const WeightSpec&)>& is_wanted) {
+  const PackPlaces places(layout, plan(layout, "", DType::f32, flat_layout));
   std::vector<FlatRange> ranges;
   for (std::size_t p = 0; p < layout.packs.size(); ++p) {
     const WeightLayout::Pack& pack = layout.packs[p];
     const std::int64_t width = pack.shape.count() / pack.shape[0];
     for (std::size_t i = pack.first; i < pack.end; ++i)
-      if (of(*layout.weights[i].spec))
+      if (is_wanted(*layout.weights[i].spec))
         ranges.push_back(
             {places.begins[p] + layout.parts[i].packed_row * width, layout.parts[i].shape.count()});
   }

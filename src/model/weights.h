@@ -96,10 +96,9 @@ class ModelTensors {
                    FlatLayout layout = {}, Extent extent = Extent::whole);
   /// The ranges of flat() that units() has.
   static std::vector<FlatRange> units_of(const WeightLayout& weights, FlatLayout layout);
-  /// Where in flat() the weights lie that `of` names, a range for each, in order.
-  static std::vector<FlatRange> ranges_of(const ModelConfig& config, TensorParallelShard share,
-                                          FlatLayout layout,
-                                          const std::function<bool(const WeightSpec&)>& of);
+  /// Where in flat() those weights lie for which `is_wanted`, a range for each, in order.
+  static std::vector<FlatRange> ranges_of(const WeightLayout& weights, FlatLayout layout,
+                                          const std::function<bool(const WeightSpec&)>& is_wanted);
 
   Tensor embedding;  // [V,C], or this rank's ids of it
   std::vector<BlockTensors> blocks;
@@ -135,6 +134,10 @@ class ModelTensors {
   Arena arena_;
   std::vector<NamedWeight> named_;
 };
+
+/// What a forward pass reads of a model with adapters beside its weights: `base`, and the tensors
+/// of `adapters`, whose products are multiplied by `scale`.
+ModelWeights with_adapters(ModelWeights base, const ModelTensors& adapters, float scale);
 
 /// Elements of one weight that lie one behind the other: [first, first + values.count()) of what
 /// this rank holds of weight number `weight` (of named()).

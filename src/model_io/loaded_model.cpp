@@ -90,9 +90,8 @@ LoadedModel::LoadedModel(ModelSource from, std::unique_ptr<Ops> on, DType dtype,
 }
 
 ModelWeights LoadedModel::with(std::size_t adapter) const {
-  std::vector<BlockAdapters> blocks;
-  for (const BlockTensors& block : adapters[adapter]->blocks) blocks.push_back(block.adapters);
-  return with_adapters(base.views(), blocks, float(source.adapters[adapter].stored.lora.scale()));
+  return with_adapters(base.views(), *adapters[adapter],
+                       float(source.adapters[adapter].stored.lora.scale()));
 }
 
 LoadedModel load_model(ModelSource source, std::unique_ptr<Ops> ops, DType dtype,

@@ -94,7 +94,7 @@ std::vector<WeightStorage> storage_of(const ModelReader& reader, const ModelConf
 }
 
 void read_weights(const ModelReader& reader, const InferenceWeights& weights, Ops& ops) {
-  ThreadPool pool;
+  std::optional<ThreadPool> pool;  // where matrices are rounded to blocks
   for (const InferenceWeights::Allocated& a : weights.allocated()) {
     const NamedWeight& w = a.weight;
     const std::string from = stored_group(reader, "model", w.name, w.whole);
@@ -102,7 +102,8 @@ void read_weights(const ModelReader& reader, const InferenceWeights& weights, Op
       reader.verify(from, w.name);
       copy_stored(reader, from, a, ops);
     } else if (!info_of(a.format).is_float) {
-      quantise_stored(reader, from, a, ops, pool);
+      if (!pool) pool.emplace();
+      quantise_stored(reader, from, a, ops, *pool);
     } else {
       read_piece(reader, "model", w, {0, 0, w.tensor.reshaped({w.tensor.count()})}, ops);
     }

@@ -14,7 +14,7 @@ double product_flops(const ModelConfig& m, const PassWork& work, double per_weig
   const double full_blocks = double(m.num_layers - 1);
   double key_value = 0, rest = 0;  // elements of a block's matrices
   for (const WeightSpec& spec : weight_table()) {
-    if (!spec.in_block() || spec.kind != WeightKind::matrix || !spec.is_in(m)) continue;
+    if (!spec.is_block_matrix() || !spec.is_in(m)) continue;
     const bool by_keys = spec.role == WeightRole::key || spec.role == WeightRole::value;
     const double each = spec.of_expert() ? double(m.num_experts_per_tok) : 1;
     (by_keys ? key_value : rest) += each * double(spec.shape(m).count());
@@ -78,7 +78,7 @@ double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int
 double recomputed_flops(const ModelConfig& m, const PassWork& work, const Recompute& recompute) {
   double weights = 0;
   for (const WeightSpec& spec : weight_table()) {
-    if (!spec.in_block() || spec.kind != WeightKind::matrix || !spec.is_in(m)) continue;
+    if (!spec.is_block_matrix() || !spec.is_in(m)) continue;
     const bool gate_up = spec.role == WeightRole::gate || spec.role == WeightRole::up,
                qkv = spec.role == WeightRole::query || spec.role == WeightRole::key ||
                      spec.role == WeightRole::value;

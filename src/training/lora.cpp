@@ -60,10 +60,9 @@ WeightLayout trained_layout(const Config& config, Trained trained, TensorParalle
 std::vector<WeightStorage> frozen_storage(const Config& config) {
   const MatrixFormat format = base_format(config);
   std::vector<WeightStorage> storage;
-  for (const ModelWeight& w : model_weights(config.model)) {
-    const bool of_block = w.block >= 0 && w.shape.rank == 2;
-    storage.push_back({of_block ? format : format_of(type_of(config.compute.dtype))});
-  }
+  for (const ModelWeight& w : model_weights(config.model))
+    storage.push_back(
+        {w.spec->is_block_matrix() ? format : format_of(type_of(config.compute.dtype))});
   return storage;
 }
 
@@ -80,7 +79,7 @@ WeightScratch planned_scratch(const Config& config, TensorParallelShard share, P
   if (format == format_of(type) || read) return scratch;
   const WeightLayout model(config.model, share);
   for (const WeightLayout::Pack& pack : model.packs)
-    if (model.weights[pack.first].block >= 0 && pack.shape.rank == 2)
+    if (model.weights[pack.first].spec->is_block_matrix())
       scratch.dequantised = std::max(scratch.dequantised, dequantised_elements(pack.shape));
   return scratch;
 }

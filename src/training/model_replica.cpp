@@ -41,9 +41,7 @@ ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& gri
 
 ModelWeights ModelReplica::views() const {
   if (!frozen) return weights;
-  std::vector<BlockAdapters> adapters;
-  for (const BlockTensors& block : weights.blocks) adapters.push_back(block.adapters);
-  return with_adapters(frozen->views(), adapters, adapter_scale_);
+  return with_adapters(frozen->views(), weights, adapter_scale_);
 }
 
 std::int64_t ModelReplica::gradient_bytes() const {

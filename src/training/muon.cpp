@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/weight_layout.h"
 #include "model_io/tensor_io.h"
 
 namespace lacuna {
@@ -22,9 +21,7 @@ double flops_of_matrix(const Shape& shape) {
 
 }  // namespace
 
-bool is_updated_by_muon(const WeightSpec& spec) {
-  return spec.kind == WeightKind::matrix && spec.in_block();
-}
+bool is_updated_by_muon(const WeightSpec& spec) { return spec.is_block_matrix(); }
 
 double orthogonalisation_flops(const ModelConfig& config) {
   double flops = 0;
@@ -78,17 +75,16 @@ Muon::Muon(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
     sizes.part = std::max(sizes.part, piece.values.count());
   }
   arena_ = std::make_unique<Arena>(ops.memory(), buffers(sizes, !ranks.all, ranks.holders));
-  newton_schulz_ =
-      std::make_unique<NewtonSchulz>(ops, sizes.elements, sizes.side, weights.embedding.dtype);
+  newton_schulz_ = std::make_unique<NewtonSchulz>(ops, sizes.elements, sizes.side, weights.dtype());
 }
 
-std::int64_t Muon::planned_bytes(const ModelConfig& config, DType dtype, TensorParallelShard share,
-                                 FlatLayout layout, const std::vector<FlatRange>& updated,
-                                 bool alone, bool holds_parts) {
+std::int64_t Muon::planned_bytes(const WeightLayout& weights, DType dtype, FlatLayout layout,
+                                 const std::vector<FlatRange>& updated, bool alone,
+                                 bool holds_parts) {
   Sizes sizes;
-  for (const ModelWeight& w : model_weights(config))
+  for (const ModelWeight& w : weights.weights)
     if (is_updated_by_muon(*w.spec)) sizes.add(w.shape);
-  for (const FlatRange& matrix : ModelTensors::ranges_of(config, share, layout, is_updated_by_muon))
+  for (const FlatRange& matrix : ModelTensors::ranges_of(weights, layout, is_updated_by_muon))
     for (const FlatRange& part : intersection(updated, {matrix}))
       sizes.part = std::max(sizes.part, part.size);
   return buffers(sizes, alone, holds_parts).bytes() +

@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
+#include "model/weight_layout.h"
 #include "model/weights.h"
 #include "training/newton_schulz.h"
 #include "training/optimizer_shard.h"
@@ -46,8 +47,7 @@ class Muon {
   Muon(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
        const OptimizerShard& momentum, MuonRanks ranks);
   /// Bytes that it allocates, where a rank updates `updated` of flat().
-  static std::int64_t planned_bytes(const ModelConfig& config, DType dtype,
-                                    TensorParallelShard share, FlatLayout layout,
+  static std::int64_t planned_bytes(const WeightLayout& weights, DType dtype, FlatLayout layout,
                                     const std::vector<FlatRange>& updated, bool alone,
                                     bool holds_parts);
 

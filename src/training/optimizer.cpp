@@ -30,22 +30,25 @@ std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
 constexpr std::int64_t kStaged = std::int64_t{16} << 20;  // elements at a time, at most
 constexpr std::int64_t kSwapped = std::int64_t{1} << 20;  // elements at a time, at most
 
+/// Of the largest of those ranges, but at most `most`.
+Shape part_of_largest(const std::vector<FlatRange>& ranges, std::int64_t most) {
+  std::int64_t largest = 0;
+  for (const FlatRange& range : ranges) largest = std::max(largest, range.size);
+  return {std::min(largest, most)};
+}
+
 /// For exchanging the average with the weights.
 Plan swap_plan(const std::vector<FlatRange>& updated) {
-  std::int64_t most = 0;
-  for (const FlatRange& range : updated) most = std::max(most, range.size);
   Plan plan;
-  plan.add("weight average/exchanged", {std::min(most, kSwapped)});
+  plan.add("weight average/exchanged", part_of_largest(updated, kSwapped));
   return plan;
 }
 
 /// For copies between a device and main memory.
 Plan staging_plan(const std::vector<FlatRange>& updated, DType weights) {
-  std::int64_t most = 0;
-  for (const FlatRange& range : updated) most = std::max(most, range.size);
   Plan plan;
-  plan.add("optimizer staging/gradients", {std::min(most, kStaged)});
-  plan.add("optimizer staging/weights", {std::min(most, kStaged)}, weights);
+  plan.add("optimizer staging/gradients", part_of_largest(updated, kStaged));
+  plan.add("optimizer staging/weights", part_of_largest(updated, kStaged), weights);
   return plan;
 }
 
@@ -94,12 +97,11 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
               "second moment", type_of(config.moments_dtype)),
       numbers_(numbers_of(weights, second_.pieces())),
       norm_(ops, config.clip_norm, "optimizer") {
-  const DType type = weights.dtype();
   Memory& memory = state_ops_.memory();
-  if (type != DType::f32 || is_offloaded())
+  if (rounds_weights() || is_offloaded())
     master_.emplace(memory, weights, share_.updated, "master weights");
   if (is_offloaded())
-    staging_ = std::make_unique<Arena>(memory, staging_plan(share_.updated, type));
+    staging_ = std::make_unique<Arena>(memory, staging_plan(share_.updated, weights.dtype()));
   if (config.ema_decay > 0) {
     average_.emplace(memory, weights, share_.updated, "weight average");
     swapped_ = std::make_unique<Arena>(memory, swap_plan(share_.updated));
@@ -121,19 +123,19 @@ std::int64_t Optimizer::bytes() const {
          (staging_ ? staging_->plan().bytes() : 0) + (muon_ ? muon_->bytes() : 0);
 }
 
-std::int64_t Optimizer::planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
-                                      DType dtype, TensorParallelShard share, FlatLayout layout,
+std::int64_t Optimizer::planned_bytes(const OptimizerConfig& config, const WeightLayout& weights,
+                                      DType dtype, FlatLayout layout,
                                       const std::vector<FlatRange>& updated, bool alone,
                                       bool holds_parts) {
   const DType moments = type_of(config.moments_dtype);
   std::vector<FlatRange> adamw = updated;
   std::int64_t bytes = OptimizerShard::plan(updated, "moment", moments).bytes();
   if (config.name == OptimizerName::muon) {
-    adamw = intersection(updated,
-                         ModelTensors::ranges_of(model, share, layout, [](const WeightSpec& spec) {
-                           return !is_updated_by_muon(spec);
-                         }));
-    bytes += Muon::planned_bytes(model, dtype, share, layout, updated, alone, holds_parts);
+    adamw =
+        intersection(updated, ModelTensors::ranges_of(weights, layout, [](const WeightSpec& spec) {
+                       return !is_updated_by_muon(spec);
+                     }));
+    bytes += Muon::planned_bytes(weights, dtype, layout, updated, alone, holds_parts);
   }
   bytes += OptimizerShard::plan(adamw, "moment", moments).bytes();
   if (dtype != DType::f32 || config.cpu_offload)
@@ -240,7 +242,7 @@ void Optimizer::update_on_host(const std::vector<AdamWPiece>& pieces,
                       .m = part(piece.m),
                       .v = part(piece.v),
                       .g = gradients.row_range(0, n),
-                      .rounded = has_master() ? weights.row_range(0, n) : Tensor(),
+                      .rounded = rounds_weights() ? weights.row_range(0, n) : Tensor(),
                       .decays = piece.decays,
                       .numbers = piece.numbers};
       here.numbers.first += at;
@@ -248,7 +250,7 @@ void Optimizer::update_on_host(const std::vector<AdamWPiece>& pieces,
       ops_.synchronize();
       state_ops_.adamw({here}, scale, parameters);
       state_ops_.synchronize();
-      ops_.copy(part(piece.rounded), has_master() ? here.rounded : here.w);
+      ops_.copy(part(piece.rounded), rounds_weights() ? here.rounded : here.w);
       ops_.synchronize();  // the staging memory is written again
     }
 }

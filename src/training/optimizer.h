@@ -62,8 +62,8 @@ class Optimizer {
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls cast_master_weights() next.
   const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
-  /// Whether checkpoints have masters beside the weights: they are more precise.
-  bool has_master() const { return master_ && weights_.dtype() != DType::f32; }
+  /// Whether the weights are their masters, rounded: checkpoints then have both.
+  bool rounds_weights() const { return weights_.dtype() != DType::f32; }
   /// What computes with masters, moments and average, and can write them.
   Ops& state_ops() const { return state_ops_; }
   /// The model's weights = the masters, rounded. Nothing where they are one.
@@ -71,8 +71,8 @@ class Optimizer {
   /// Of the moments, masters and average, and of what Muon computes with.
   std::int64_t bytes() const;
   /// What bytes() will be, in main memory with optimizer.cpu_offload.
-  static std::int64_t planned_bytes(const OptimizerConfig& config, const ModelConfig& model,
-                                    DType dtype, TensorParallelShard share, FlatLayout layout,
+  static std::int64_t planned_bytes(const OptimizerConfig& config, const WeightLayout& weights,
+                                    DType dtype, FlatLayout layout,
                                     const std::vector<FlatRange>& updated, bool alone,
                                     bool holds_parts);
 
@@ -103,8 +103,8 @@ class Optimizer {
   const ModelTensors& weights_;
   const ShardRanges share_;
   const std::uint64_t seed_;
-  const OptimizerShard own_weights_;  // those of the model's that are updated
-  std::optional<OptimizerShard> master_;
+  const OptimizerShard own_weights_;      // those of the model's that are updated
+  std::optional<OptimizerShard> master_;  // of weights that are rounded, or on another device
   OptimizerShard first_, second_;
   std::optional<OptimizerShard> average_;
   std::unique_ptr<Arena> swapped_;       // of a part of the average

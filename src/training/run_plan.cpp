@@ -57,12 +57,12 @@ std::int64_t runtime_bytes(const Config& c, int data, int tensor) {
 }
 
 /// Of a rank's parts of a checkpoint.
-std::int64_t staged_bytes(const Config& c, TensorParallelShard share, FlatLayout layout,
+std::int64_t staged_bytes(const Config& c, const WeightLayout& trained, FlatLayout layout,
                           const std::vector<FlatRange>& parts) {
   std::int64_t elements = 0, matrices = 0;
   for (const FlatRange& part : parts) elements += part.size;
   for (const FlatRange& part :
-       intersection(parts, ModelTensors::ranges_of(c.model, share, layout, is_updated_by_muon)))
+       intersection(parts, ModelTensors::ranges_of(trained, layout, is_updated_by_muon)))
     matrices += part.size;
   return saved_bytes(c, elements, matrices);
 }
@@ -102,7 +102,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
       ModelTensors::plan(trained, "gradients", DType::f32, zero.flat, zero.gradients).bytes();
   if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
   (c.optimizer.cpu_offload ? memory.host : memory.optimizer) =
-      Optimizer::planned_bytes(c.optimizer, c.model, type, share, zero.flat, updated,
+      Optimizer::planned_bytes(c.optimizer, trained, type, zero.flat, updated,
                                data * share.count == 1, zero.shards_states || share.count > 1);
   const std::int64_t samples = share_of_samples(c.train.batch_size, data_rank, data).count;
   ModelLimits limits =
@@ -118,7 +118,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   if (place == Place::device && c.parallel.transport != Transport::mpi && share.count > 1)
     memory.exchange = kNcclBufferBytes;
   if (place == Place::host && c.train.async_checkpoint)
-    memory.staging = staged_bytes(c, share, zero.flat, parts);
+    memory.staging = staged_bytes(c, trained, zero.flat, parts);
   memory.runtime = runtime_bytes(c, data, share.count);
   return memory;
 }

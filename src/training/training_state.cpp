@@ -29,7 +29,7 @@ std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimize
   add("first_moment", optimizer.first_moment());
   add("second_moment", optimizer.second_moment());
   groups.back().has = [&optimizer](const NamedWeight& w) { return optimizer.has_second_moment(w); };
-  if (optimizer.has_master()) add("master", optimizer.master());
+  if (optimizer.rounds_weights()) add("master", optimizer.master());
   if (optimizer.average()) add("ema", *optimizer.average());
   return groups;
 }

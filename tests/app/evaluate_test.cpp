@@ -68,6 +68,38 @@ TEST(EvaluateProgram, GroupsAreReportedByRecordsAndByTasks) {
   EXPECT_TRUE(contains(read_file(folder / "o.jsonl"), "\"prompt\":\"\u2028?\""));
 }
 
+TEST(EvaluateProgram, ResultsNameTheAdapter) {
+  const Folder folder;
+  const ConstantModel model({{" 1", 9.0f}});
+  const std::string base = save(folder, "m.h5", model), adapter = folder / "a.h5";
+  Config config;
+  config.model = model.config;
+  config.lora.rank = 1;
+  CheckpointInfo info;
+  info.config = to_toml(config);
+  CheckpointTensors tensors;
+  std::vector<std::vector<float>> zeros;
+  for (const ModelWeight& w : adapter_weights(config.model, config.lora)) {
+    zeros.emplace_back(std::size_t(w.shape.count()));
+    tensors.model.push_back({w.name, Tensor(zeros.back().data(), w.shape)});
+  }
+  save_checkpoint(adapter, info, tensors);
+  const auto model_of = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"evaluate",     choice_task(folder, "t", ""),
+                                          "--checkpoint", base,
+                                          "--json",       folder / "r.json",
+                                          "--threads",    "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    Program program(arguments);
+    EXPECT_EQ(program.wait(), 0) << program.err();
+    return nlohmann::json::parse(read_file(folder / "r.json"))["model"];
+  };
+  EXPECT_FALSE(model_of({}).contains("adapter"));
+  const auto adapted = model_of({"--adapter", adapter});
+  EXPECT_EQ(adapted["adapter"], adapter);
+  EXPECT_EQ(adapted["checkpoint"], base);
+}
+
 TEST(EvaluateProgram, OutcomesHoldTheRecordsOwnFieldsAndTheOutputAsItIs) {
   const Folder folder;
   const std::string model = save(folder, "m.h5", ConstantModel({{"\tx\ndef g\n#", 9.0f}}));

@@ -150,14 +150,10 @@ struct AdaptedModel {
   std::vector<WeightStorage> storage(DType type, MatrixFormat format) const {
     std::vector<WeightStorage> all;
     for (const ModelWeight& w : model_weights(config))
-      all.push_back({w.block >= 0 && w.shape.rank == 2 ? format : format_of(type)});
+      all.push_back({w.spec->is_block_matrix() ? format : format_of(type)});
     return all;
   }
-  ModelWeights views() const {
-    std::vector<BlockAdapters> blocks;
-    for (const BlockTensors& block : adapters.blocks) blocks.push_back(block.adapters);
-    return with_adapters(frozen, blocks, float(lora().scale()));
-  }
+  ModelWeights views() const { return with_adapters(frozen, adapters, float(lora().scale())); }
   /// Losses; gradients are left for inspection.
   std::vector<float> step() {
     const Batch b = batch_of(config, 3);

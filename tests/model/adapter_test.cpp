@@ -11,12 +11,6 @@ namespace {
 
 using namespace testing;  // NOLINT
 
-std::vector<BlockAdapters> adapters_of(const ModelTensors& tensors) {
-  std::vector<BlockAdapters> all;
-  for (const BlockTensors& block : tensors.blocks) all.push_back(block.adapters);
-  return all;
-}
-
 /// A small model with adapters beside its weights, and their gradients.
 struct Adapted {
   Tiny tiny;
@@ -37,8 +31,7 @@ struct Adapted {
     ModelLimits limits = tiny.limits(true);
     limits.recompute = recompute;
     tiny.model = std::make_unique<Model>(
-        cpu(), tiny.config, with_adapters(base, adapters_of(adapters), float(lora.scale())),
-        limits);
+        cpu(), tiny.config, with_adapters(base, adapters, float(lora.scale())), limits);
   }
   void backward() {
     cpu().fill(gradients.flat(), 0);

@@ -283,6 +283,24 @@ TEST_F(Lora, AdaptersOfAdaptedWeights) {
   EXPECT_NE(values(*both, out), values(*first, out));
 }
 
+// A checkpoint of adapters names what they were trained beside, the average too.
+TEST_F(Lora, AdaptsTheAverageOfTheWeights) {
+  Config base = in("averaged");
+  base.train.init.clear();
+  base.train.steps = 10;
+  base.lora.rank = 0;
+  base.optimizer.ema_decay = 0.8;
+  sft(base).run();
+  config.train.init = base.train.output + "@ema";
+  sft(config).run();
+  const auto merged = open_model(resolve_checkpoint(config.train.output)),
+             average = open_model(resolve_checkpoint(config.train.init)),
+             last = open_model(resolve_checkpoint(base.train.output));
+  const std::string key = "model.transformer.blocks.0.k_proj.weight";  // is not adapted
+  EXPECT_EQ(values(*merged, key), values(*average, key));
+  EXPECT_NE(values(*merged, key), values(*last, key));
+}
+
 TEST_F(Lora, TrainsInBf16BesideQuantisedMatrices) {
   config.compute.dtype = Precision::bf16;
   config.lora.base_dtype = BaseDtype::q8_0;
@@ -297,7 +315,7 @@ TEST_F(Lora, TrainsInBf16BesideQuantisedMatrices) {
     last += losses[15 + i];
   }
   EXPECT_LT(last, 0.95 * first);
-  EXPECT_TRUE(trainer.updater().optimizer().has_master());
+  EXPECT_TRUE(trainer.updater().optimizer().rounds_weights());
 }
 
 TEST_F(Lora, WhatDoesNotGoOnIsRefused) {

@@ -3,7 +3,6 @@
 
 #include "tests/data/support.h"
 #include "tests/training/parallel_support.h"
-#include "training/run_plan.h"
 
 namespace lacuna {
 namespace {
@@ -75,7 +74,6 @@ class AdapterLayouts : public ::testing::Test {
     }
     EXPECT_LE(difference(), 1e-3);  // as in parallel_test.cpp
   }
-  RunPlan expect_planned(const Config& config, const Layout& layout);
 
   std::unique_ptr<Communicator> world_ = testing::world();
   SharedRun run_{*world_};
@@ -124,20 +122,6 @@ TEST_F(AdapterLayouts, ACheckpointGoesOnInAnyOther) {
   trained("back", last, first);
 }
 
-RunPlan AdapterLayouts::expect_planned(const Config& config, const Layout& layout) {
-  CountedOps ops;
-  DeviceMesh grid(testing::world(), layout.tensor);
-  TrainerOptions options = of_adapters(grid);
-  options.bucket_bytes = kBucketBytes;
-  const Trainer trainer(config, ops, options);
-  const double most = reduced(grid.world(), double(ops.counted.held), Reduce::max);
-  const RunPlan plan = plan_run(trainer.config(), world_->size());
-  EXPECT_EQ(plan.trained, trainer.weights().parameters());
-  EXPECT_LE(double(plan.memory.total()), most);
-  EXPECT_GE(double(plan.memory.total()), most - 1024);
-  return plan;
-}
-
 TEST_F(AdapterLayouts, ThePlanCountsWhatIsAllocated) {
   run_.config.model.hidden_size = run_.config.model.intermediate_size = 128;
   write_base();
@@ -149,7 +133,8 @@ TEST_F(AdapterLayouts, ThePlanCountsWhatIsAllocated) {
         config.lora.base_dtype = base;
         config.compute.dtype = dtype;
         if (number_ % 2) config.train.recompute = {"block"};
-        expect_planned(config, layout);
+        DeviceMesh grid(testing::world(), layout.tensor);
+        expect_planned(config, of_adapters(grid));
       }
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <memory>
 #include <string>
@@ -8,6 +10,7 @@
 #include "model_io/tensor_io.h"
 #include "tests/support/ranks.h"
 #include "tests/training/support.h"
+#include "training/run_plan.h"
 
 namespace lacuna::testing {
 
@@ -144,5 +147,19 @@ class CountedOps final : public CpuOps {
   Memory& memory() override { return counted; }
   CountedMemory counted;
 };
+
+/// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
+inline RunPlan expect_planned(const Config& config, TrainerOptions options) {
+  CountedOps ops;
+  options.bucket_bytes = kBucketBytes;
+  const Trainer trainer(config, ops, options);
+  Communicator& world = options.grid->world();
+  const double most = reduced(world, double(ops.counted.held), Reduce::max);
+  const RunPlan plan = plan_run(trainer.config(), world.size());
+  EXPECT_EQ(plan.trained, trainer.weights().parameters());
+  EXPECT_LE(double(plan.memory.total()), most);
+  EXPECT_GE(double(plan.memory.total()), most - 1024);
+  return plan;
+}
 
 }  // namespace lacuna::testing

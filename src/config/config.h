@@ -76,6 +76,12 @@ template <>
 struct EnumWords<AttentionKernels> {
   static constexpr const char* words[] = {"auto", "portable", "hopper", "hopper_fused"};
 };
+/// In which the products with the blocks' matrices are computed.
+enum class LinearDtype : std::uint8_t { automatic, fp8 };
+template <>
+struct EnumWords<LinearDtype> {
+  static constexpr const char* words[] = {"auto", "fp8"};
+};
 enum class Transport : std::uint8_t { automatic, mpi, nccl };
 template <>
 struct EnumWords<Transport> {
@@ -397,6 +403,7 @@ struct OptimizerConfig {
   StepCount warmup_steps = 0.1;
   StepCount decay_steps = 0.2;
   Precision moments_dtype = Precision::f32;
+  Precision gradients_dtype = Precision::f32;
   double muon_learning_rate = 0;
   double muon_momentum = 0.95;
   double ema_decay = 0;
@@ -426,6 +433,9 @@ struct OptimizerConfig {
           "wsd: linear decay to min_learning_rate at the end: a share or a number of steps");
     visit(c.moments_dtype, "moments_dtype",
           "of AdamW's moments: f32, or bf16 with stochastic rounding, in half the memory");
+    visit(c.gradients_dtype, "gradients_dtype",
+          "of the gradients of a step: f32, or bf16 with stochastic rounding, in half the memory "
+          "and half the communication");
     visit(c.muon_learning_rate, "muon_learning_rate",
           "Muon: peak learning rate of its matrices, on the same schedule; 0: learning_rate, as "
           "updates are scaled to the size of AdamW's");
@@ -456,7 +466,8 @@ struct ParallelConfig {
           "communication in the backward pass");
     visit(c.zero_stage, "zero_stage",
           "sharded over data parallel ranks: 1: optimizer states and master weights (ZeRO-1); 2: "
-          "gradients too (ZeRO-2), which are then reduced in each micro-batch");
+          "gradients too (ZeRO-2), which are then reduced in each micro-batch; 3: weights too "
+          "(ZeRO-3), gathered block by block");
     visit(c.timeout, "timeout",
           "seconds a rank waits for another before the run ends with a message; 0: for ever");
     visit(c.transport, "transport",
@@ -469,6 +480,7 @@ struct ParallelConfig {
 struct ComputeConfig {
   DeviceKind device = DeviceKind::cpu;
   Precision dtype = Precision::f32;
+  LinearDtype linear_dtype = LinearDtype::automatic;
   std::int64_t threads = 0;
   bool tune_gemms = false;
   AttentionKernels attention_kernels = AttentionKernels::automatic;
@@ -478,6 +490,9 @@ struct ComputeConfig {
   static void fields(Self& c, Visitor&& visit) {
     visit(c.device, "device", "cpu, cuda, or cuda-emulated (its kernels on the CPU, slowly)");
     visit(c.dtype, "dtype", "of weights and activations: f32, or bf16 with f32 master weights");
+    visit(c.linear_dtype, "linear_dtype",
+          "of the operands of the products with the blocks' matrices: auto (dtype), or fp8: e4m3 "
+          "forward and e5m2 gradients, scaled per tensor; needs dtype = bf16");
     visit(c.threads, "threads", "CPU threads per rank; 0: the rank's share of the cores");
     visit(c.tune_gemms, "tune_gemms",
           "cuda: before the first step, time the GEMM algorithms and take the fastest; they are "

@@ -245,6 +245,8 @@ void check_optimizer(const OptimizerConfig& o) {
   if (o.name == OptimizerName::muon && o.moments_dtype == Precision::bf16)
     rules.broken("moments_dtype", o.moments_dtype,
                  "is for optimizer.name = \"adamw\"; Muon keeps its momentum in f32");
+  if (o.gradients_dtype == Precision::bf16)
+    rules.broken("gradients_dtype", o.gradients_dtype, "is not there yet");
   rules.decay("beta1", o.beta1);
   rules.decay("beta2", o.beta2);
   rules.f32_above_zero("eps", o.eps);
@@ -326,6 +328,8 @@ void check_parallel(const ParallelConfig& p, const Config& config) {
 void check_compute(const ComputeConfig& c) {
   const Rules rules("compute");
   rules.between("threads", c.threads, 0, 1 << 16);
+  if (c.linear_dtype == LinearDtype::fp8)
+    rules.broken("linear_dtype", c.linear_dtype, "is not there yet");
 }
 
 }  // namespace

@@ -29,9 +29,10 @@ Parts memory_parts(const RunPlan::Memory& m) {
           {"exchange", m.exchange},       {"staging", m.staging},     {"runtime", m.runtime}};
 }
 Parts communication_parts(const RunPlan& p) {
-  return {{"gradients", std::int64_t(p.gradient_bytes)},
-          {"weights", std::int64_t(p.weight_bytes)},
-          {"activations", std::int64_t(p.activation_bytes)}};
+  return {
+      {"gradients", std::int64_t(p.gradient_bytes)},
+      {"weights", std::int64_t(p.weight_bytes + p.forward_weight_bytes + p.backward_weight_bytes)},
+      {"activations", std::int64_t(p.activation_bytes)}};
 }
 
 void print_parts(const Parts& parts) {
@@ -52,7 +53,7 @@ void print_time(const StepTime& time, const Config& config, std::optional<std::i
     std::printf(", %s between nodes", with_prefix(m.network_bytes, "B/s").c_str());
   std::printf("\n  %-12s %12s\n", "computing", human_time(time.compute).c_str());
   if (m.ranks > 1)
-    std::printf("  %-12s %12s (%s more hidden behind the backward pass)\n", "waiting",
+    std::printf("  %-12s %12s (%s more hidden behind the passes)\n", "waiting",
                 human_time(time.exposed_communication).c_str(),
                 human_time(time.hidden_communication).c_str());
   std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",

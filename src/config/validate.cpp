@@ -319,7 +319,11 @@ void check_parallel(const ParallelConfig& p, const Config& config) {
   divides("num_heads", config.model.num_heads);
   divides("num_kv_heads", config.model.kv_heads());
   divides("intermediate_size", config.model.intermediate_size);
-  rules.between("zero_stage", p.zero_stage, 0, 2);
+  rules.between("zero_stage", p.zero_stage, 0, 3);
+  if (p.zero_stage == 3 && config.lora.rank > 0)
+    rules.broken("zero_stage", p.zero_stage,
+                 "shards weights that are trained; for adapters (" +
+                     Rules("lora").named("rank", config.lora.rank) + ") it must be at most 2");
   if (p.transport == Transport::nccl && config.compute.device == DeviceKind::cpu)
     rules.broken("transport", p.transport, "needs compute.device = \"cuda\"");
   rules.not_negative("timeout", p.timeout);

@@ -128,10 +128,13 @@ LossBatch ObjectiveRunner::example_of(std::int64_t rows) const {
 
 void ObjectiveRunner::prepare(ModelTensors& gradients) {
   if (ops_.place() == Place::host) return;
+  UnitGatherer* gatherer = model_.gatherer();
+  if (gatherer) gatherer->begin_trial_passes();
   ops_.tune_gemms([&] {
     for (const std::int64_t rows : buckets_.sizes())
       loss_and_gradients(example_of(rows), gradients);
   });
+  if (gatherer) gatherer->end_trial_passes();
   ops_.fill(gradients.memory(), 0);
 }
 

@@ -39,7 +39,8 @@ class ObjectiveRunner {
                             const GradientObserver& observer = {});
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
   /// later one prepares a product, times an algorithm (Ops::tune_gemms) or allocates. Leaves
-  /// `gradients` 0. Needs `training`; the ranks of a tensor-parallel group call together.
+  /// `gradients` 0. Needs `training`; the ranks of a tensor-parallel group call together, and those
+  /// that shard the weights.
   void prepare(ModelTensors& gradients);
   /// Of the last call, with the padding: what was computed.
   std::int64_t computed_head_rows() const { return std::int64_t(padded_.targets.size()); }

@@ -75,6 +75,14 @@ struct Model::State {
     ops.synchronize();
   }
 
+  // Units of the weights, as UnitGatherer numbers them.
+  std::size_t block_unit(std::size_t l) const { return 1 + l; }
+  std::size_t last_unit() const { return 1 + weights.blocks.size(); }
+  /// Before a unit's weights are first used.
+  void gather(std::size_t unit, PassDirection direction) const {
+    if (weights.gatherer) weights.gatherer->gather(unit, direction);
+  }
+
   /// Gradients of weights that every rank holds: of norms each rank has those of its rows, where
   /// rows are split (not in the last block); of norms of heads, those of its heads; of adapters,
   /// those of its outputs or inputs.
@@ -165,7 +173,9 @@ void Model::copy_cache_rows(CacheRows to, CacheRows from) {
   }
 }
 
-bool Model::waits_for_device() const { return state_->config.has_experts(); }
+bool Model::waits_for_device() const { return state_->config.has_experts() || gatherer(); }
+
+UnitGatherer* Model::gatherer() const { return state_->weights.gatherer; }
 
 Tensor Model::placed_tokens() const { return state_->activations.sequences().tokens; }
 
@@ -186,12 +196,16 @@ Tensor Model::run() {
   const Pass pass = s.pass();
   const Scratch all = s.activations.scratch(), logit = s.activations.logit_scratch();
   BlockActivations a = s.activations.block(0);
+  if (w.gatherer) w.gatherer->begin_pass();
+  s.gather(0, PassDirection::forward);
   s.embedding.forward(s.activations.first_x(), pass.tokens, w.embedding);
   const Tensor h = own_rows(all, all.h);
+  s.gather(s.block_unit(0), PassDirection::forward);
   s.ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
   gather_rows_of(pass, all, all.h_parts);
   for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
     block_forward(pass, pass.all, w.blocks[l], a, all, all);
+    s.gather(s.block_unit(l + 1), PassDirection::forward);
     const BlockActivations next = s.activations.block(l + 1);
     const bool last = l + 2 == w.blocks.size();  // whose tensors are of all rows
     s.ops.add_rmsnorm_forward(last ? own_rows(all, next.x) : next.x, h,
@@ -202,6 +216,7 @@ Tensor Model::run() {
     a = next;
   }
   block_forward(pass, pass.logit, w.blocks.back(), a, s.activations.whole_scratch(), logit);
+  s.gather(s.last_unit(), PassDirection::forward);
   const FinalActivations last = s.activations.final();
   s.ops.add_rmsnorm_forward(last.x, logit.h, last.rstd, a.residual_mid, logit.h, w.final_norm,
                             pass.norm_eps);
@@ -228,14 +243,17 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   const Scratch all = s.activations.scratch(), whole = s.activations.whole_scratch(),
                 logit = s.activations.logit_scratch();
   const FinalActivations last = s.activations.final();
+  s.gather(s.last_unit(), PassDirection::backward);
   s.ops.rmsnorm_backward(logit.d_x, gradients.final_norm, d_hidden, last.x, last.rstd, w.final_norm,
                          GradMode::overwrite);
   if (gradients.final_norm.data) complete(gradients.units().back());
+  s.gather(s.block_unit(w.blocks.size() - 1), PassDirection::backward);
   block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
                  s.activations.block(w.blocks.size() - 1), whole, logit);
   if (observer) s.add_up_replicated(gradients, w.blocks.size() - 1);
   complete(gradients.block_unit(w.blocks.size() - 1));
   for (std::size_t l = w.blocks.size() - 1; l-- > 0;) {
+    s.gather(s.block_unit(l), PassDirection::backward);
     block_backward(pass, pass.all, w.blocks[l], gradients.blocks[l], s.activations.block(l), all,
                    all, s.limits.recompute);
     if (observer) s.add_up_replicated(gradients, l);

@@ -9,6 +9,7 @@
 #include "core/arena.h"
 #include "kernels/ops.h"
 #include "model/sequences.h"
+#include "model/unit_gatherer.h"
 #include "model/weights.h"
 
 namespace lacuna {
@@ -39,9 +40,11 @@ class Model {
   /// until the next place().
   void place(Tensor tokens, const Sequences& sequences);
   Tensor run();
-  /// Whether run() waits for results on the way (model.num_experts), and so cannot be recorded
-  /// (Ops::run_captured).
+  /// Whether run() waits for results on the way (model.num_experts, or sharded weights), and so
+  /// cannot be recorded (Ops::run_captured).
   bool waits_for_device() const;
+  /// Of weights that are sharded; null: all are there.
+  UnitGatherer* gatherer() const;
   /// i32 [N] in ops().place(): what run() reads. The caller may change them.
   Tensor placed_tokens() const;
   /// With a KV cache: copies keys and values of as many rows as `from` has.

@@ -10,6 +10,8 @@
 
 namespace lacuna {
 
+class UnitGatherer;
+
 /// Matrices of one width, one below the other: the query, key and value projections, the gate and
 /// the up projection. One matrix where they lie so in memory; else several, each in its own format.
 struct PackedMatrix {
@@ -71,6 +73,7 @@ struct ModelWeights {
   Matrix head;               // like the embedding, which it is when tied
   DType dtype = DType::f32;  // of the activations
   TensorParallelShard share;
+  UnitGatherer* gatherer = nullptr;  // of weights that are sharded; null: all are there
 };
 
 /// What passes of a model need room for because of how its weights are held, beside what its

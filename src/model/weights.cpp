@@ -180,7 +180,7 @@ ModelTensors::ModelTensors(Memory& memory, const WeightLayout& layout, const std
 }
 
 ModelTensors::operator ModelWeights() const {
-  ModelWeights w{embedding, {}, final_norm, head, embedding.dtype, share_};
+  ModelWeights w{embedding, {}, final_norm, head, embedding.dtype, share_, nullptr};
   for (const BlockTensors& b : blocks)
     w.blocks.push_back({.attention_norm = b.attention_norm,
                         .qkv = {{b.qkv}},

@@ -122,6 +122,7 @@ class ModelTensors {
   const std::vector<FlatRange>& units() const { return units_; }
   const FlatRange& block_unit(std::size_t l) const { return units_[l + (are_adapters() ? 0 : 1)]; }
   bool are_adapters() const { return !embedding.data; }
+  bool are_windows() const { return extent_ == Extent::windows; }
   DType dtype() const { return named_.front().tensor.dtype; }
   /// Elements of the whole model, without the gaps.
   std::int64_t parameters() const;

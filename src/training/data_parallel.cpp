@@ -4,6 +4,7 @@ namespace lacuna {
 
 void DataParallel::begin(const ModelTensors& gradients) {
   first_ = true;
+  if (gatherer_) gatherer_->begin_micro_batch();
   if (!each_micro_batch()) ops_.fill(gradients.memory(), 0);  // windows are left at 0
 }
 
@@ -16,10 +17,15 @@ void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket
     ranks_.all_reduce(all, Reduce::sum);
 }
 
+void DataParallel::wait() {
+  ranks_.wait();
+  if (gatherer_) gatherer_->waited();
+}
+
 /// What is under way, into reduced_; its windows are free again.
 void DataParallel::take_reduced(const ModelTensors& gradients) {
   if (taken_ == begun_) return;
-  ranks_.wait();
+  wait();
   for (; taken_ < begun_; ++taken_) {
     const FlatRange& bucket = buckets_.ranges()[taken_];
     const FlatRange own = buckets_.part(bucket, ranks_.rank());
@@ -53,19 +59,26 @@ void DataParallel::gradients_complete(const ModelTensors& gradients, std::int64_
 
 void DataParallel::finish(const ModelTensors& gradients) {
   if (each_micro_batch()) {
-    for (auto unit = gradients.units().rbegin(); unit != gradients.units().rend(); ++unit)
-      gradients_complete(gradients, unit->begin);
+    if (gatherer_) gatherer_->join_forward_pass();
+    const std::vector<FlatRange>& units = gradients.units();
+    for (std::size_t u = units.size(); u-- > 0;) {
+      const bool by_a_pass = begun_ > 0 && buckets_.ranges()[begun_ - 1].begin <= units[u].begin;
+      if (gatherer_ && u > 0 && !by_a_pass) gatherer_->gather(u, PassDirection::backward);
+      gradients_complete(gradients, units[u].begin);
+    }
     take_reduced(gradients);
     taken_ = 0;
+    if (gatherer_) gatherer_->begin_micro_batch();
   } else {
     gradients_complete(gradients, 0);
-    ranks_.wait();
+    wait();
   }
   begun_ = 0;
   first_ = false;
 }
 
-void DataParallel::gather(const ModelTensors& weights) {
+void DataParallel::weights_changed(const ModelTensors& weights) {
+  if (gatherer_) return gatherer_->invalidate();
   if (!sharded()) return;
   for (const FlatRange& bucket : buckets_.ranges())
     ranks_.all_gather(weights.elements(bucket),

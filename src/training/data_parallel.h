@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "training/buckets.h"
 #include "training/optimizer_shard.h"
+#include "training/weight_gatherer.h"
 #include "training/zero_layout.h"
 
 namespace lacuna {
@@ -17,7 +18,8 @@ inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
 
 /// Adds up the gradients of ranks that have copies of the same weights, bucket by bucket while the
 /// backward pass goes on. With sharded states (ZeRO-1) each rank gets the sums of its own parts
-/// alone, and after the update the weights of the others' parts.
+/// alone, and after the update the weights of the others' parts; with sharded weights (ZeRO-3)
+/// passes gather those.
 ///
 /// With sharded gradients (ZeRO-2) there is never more of the others' parts than the windows that a
 /// backward pass fills: each micro-batch's gradients are reduced as soon as a unit is complete, and
@@ -25,12 +27,18 @@ inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
 /// pass goes on.
 class DataParallel {
  public:
-  /// Borrows all.
+  /// Borrows all. `gatherer`: of sharded weights; else null.
   DataParallel(Ops& ops, Communicator& ranks, const Buckets& buckets, const ZeroLayout& zero,
-               const OptimizerShard& reduced)
-      : ops_(ops), ranks_(ranks), buckets_(buckets), zero_(zero), reduced_(reduced) {}
+               const OptimizerShard& reduced, WeightGatherer* gatherer)
+      : ops_(ops),
+        ranks_(ranks),
+        buckets_(buckets),
+        zero_(zero),
+        reduced_(reduced),
+        gatherer_(gatherer) {}
 
   bool sharded() const { return zero_.shards_states; }
+  bool shards_weights() const { return gatherer_; }
   /// Whether gradients are reduced in each micro-batch, not only in the last. All ranks then have
   /// the same number of them: one without a micro-batch of its own reduces zeros.
   bool each_micro_batch() const { return zero_.shards_gradients; }
@@ -41,14 +49,17 @@ class DataParallel {
   void begin(const ModelTensors& gradients);
   /// For the backward pass of a micro-batch that is reduced: begins to add up what is complete.
   void gradients_complete(const ModelTensors& gradients, std::int64_t complete);
-  /// After that micro-batch: adds up the others, and waits for all.
+  /// After that micro-batch: adds up the others, and waits for all. Makes the gathers of passes
+  /// that this rank had no reason to make.
   void finish(const ModelTensors& gradients);
-  /// After an update of sharded states: every rank's parts of the weights, on all ranks.
-  void gather(const ModelTensors& weights);
+  /// After an update of sharded states: passes from now on read every rank's new parts of the
+  /// weights.
+  void weights_changed(const ModelTensors& weights);
 
  private:
   void add_up(const ModelTensors& gradients, const FlatRange& bucket);
   void take_reduced(const ModelTensors& gradients);
+  void wait();
   std::int64_t begin_of_reduced(const ModelTensors& gradients, const FlatRange& bucket) const;
 
   Ops& ops_;
@@ -56,6 +67,7 @@ class DataParallel {
   const Buckets& buckets_;
   const ZeroLayout zero_;
   const OptimizerShard& reduced_;
+  WeightGatherer* const gatherer_;
   std::size_t begun_ = 0;  // buckets of this micro-batch
   std::size_t taken_ = 0;  // of those, whose sums are in reduced_
   bool first_ = true;      // micro-batch of a step

@@ -30,18 +30,35 @@ ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& gri
                            std::int64_t bucket_bytes, Trained trained, const WeightLayout& layout,
                            const ZeroLayout& zero)
     : frozen(frozen_weights(ops, config, trained, layout.share)),
-      weights(ops.memory(), layout, "weights", type_of(config.compute.dtype), zero.flat),
+      weights(ops.memory(), layout, "weights", type_of(config.compute.dtype), zero.flat,
+              zero.weights),
       gradients(ops.memory(), layout, "gradients", DType::f32, zero.flat, zero.gradients),
       buckets(zero.buckets(weights.units(), bucket_bytes)),
       parts(buckets.parts(grid.data().rank())),
+      shard(zero.shards_weights
+                ? OptimizerShard(ops.memory(), weights, parts, "weights", weights.dtype())
+                : OptimizerShard(weights, zero.updated(weights.units(), parts))),
       reduced(zero.shards_gradients ? OptimizerShard(ops.memory(), weights, parts, "gradients")
                                     : OptimizerShard(gradients)),
-      data_parallel(ops, grid.data(), buckets, zero, reduced),
+      gatherer(zero.shards_weights
+                   ? std::make_unique<WeightGatherer>(ops, grid.data(), weights, shard, buckets,
+                                                      config.compute.device != DeviceKind::cuda)
+                   : nullptr),
+      data_parallel(ops, grid.data(), buckets, zero, reduced, gatherer.get()),
+      zero_(zero),
       adapter_scale_(float(config.lora.scale())) {}
 
 ModelWeights ModelReplica::views() const {
-  if (!frozen) return weights;
+  if (!frozen) {
+    ModelWeights views = weights;
+    views.gatherer = gatherer.get();
+    return views;
+  }
   return with_adapters(frozen->views(), weights, adapter_scale_);
+}
+
+std::int64_t ModelReplica::weight_bytes() const {
+  return weights.memory().bytes() + (gatherer ? shard.flat().bytes() : 0);
 }
 
 std::int64_t ModelReplica::gradient_bytes() const {

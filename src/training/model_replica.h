@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "training/buckets.h"
 #include "training/data_parallel.h"
 #include "training/optimizer_shard.h"
+#include "training/weight_gatherer.h"
 
 namespace lacuna {
 
@@ -25,7 +27,8 @@ inline Trained sft_trained(const LoraConfig& config) {
 /// A rank's replica of the model in training, or its tensor-parallel shard of one: what is trained
 /// (of compute.dtype), its gradients (f32), and how data-parallel ranks divide both into buckets
 /// and add up the gradients; and the weights that are frozen, if any. With parallel.zero_stage 2
-/// the gradients are windows, and their sums this rank's parts alone.
+/// the gradients are windows, and their sums this rank's parts alone; with 3 the weights too, which
+/// passes gather from the ranks' parts.
 struct ModelReplica {
   /// Borrows the grid. Buckets hold `bucket_bytes` of gradients; of one data-parallel rank there is
   /// one. Throws UsageError when the model cannot be sharded over the tensor-parallel ranks.
@@ -41,15 +44,22 @@ struct ModelReplica {
   ModelTensors weights, gradients;               // what is trained
   const Buckets buckets;
   const std::vector<FlatRange> parts;  // this rank's, of the buckets
+  const OptimizerShard shard;          // of the weights: what this rank updates
   const OptimizerShard reduced;        // gradients as the optimizer reads them; valid in `parts`
+  const std::unique_ptr<WeightGatherer> gatherer;  // of sharded weights; else null
   DataParallel data_parallel;
 
+  /// What this rank updates of the weights' flat().
+  std::vector<FlatRange> updated() const { return zero_.updated(weights.units(), parts); }
+  /// Of what is trained: weights and, where they are sharded, this rank's shard.
+  std::int64_t weight_bytes() const;
   /// Of gradients and what they are reduced into.
   std::int64_t gradient_bytes() const;
 
  private:
   ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
                Trained trained, const WeightLayout& layout, const ZeroLayout& zero);
+  const ZeroLayout zero_;
   const float adapter_scale_;
 };
 

@@ -79,8 +79,9 @@ bool decays(WeightKind kind, const OptimizerConfig& config) {
 }
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights)
-    : Optimizer(ops, config, weights,
-                {{{0, weights.flat().count()}}, {{0, weights.flat().count()}}, nullptr, nullptr}) {}
+    : Optimizer(
+          ops, config, weights,
+          {.updated = {{0, weights.flat().count()}}, .counted = {{0, weights.flat().count()}}}) {}
 
 Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors& weights,
                      ShardRanges share, std::uint64_t seed, Ops* host)
@@ -90,7 +91,7 @@ Optimizer::Optimizer(Ops& ops, const OptimizerConfig& config, const ModelTensors
       weights_(weights),
       share_(std::move(share)),
       seed_(seed),
-      own_weights_(weights, share_.updated),
+      own_weights_(share_.weights ? *share_.weights : OptimizerShard(weights, share_.updated)),
       first_(state_ops_.memory(), weights, share_.updated, "first moment",
              type_of(config.moments_dtype)),
       second_(state_ops_.memory(), weights, adamw_ranges(config, weights, share_.updated),

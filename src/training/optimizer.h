@@ -20,9 +20,10 @@ bool decays(WeightKind kind, const OptimizerConfig& config);
 
 /// A rank's part in an update, in ranges of ModelTensors::flat().
 struct ShardRanges {
-  std::vector<FlatRange> updated;  // which weights it updates
-  std::vector<FlatRange> counted;  // whose gradients it counts in the global norm
-  Communicator* ranks = nullptr;   // the group that sums the norm; null: none
+  std::vector<FlatRange> updated;           // which weights it updates
+  std::vector<FlatRange> counted;           // whose gradients it counts in the global norm
+  const OptimizerShard* weights = nullptr;  // where those are that it updates; null: in the model
+  Communicator* ranks = nullptr;            // the group that sums the norm; null: none
   // The group whose ranks update disjoint parts of a matrix; null: this rank updates all of it.
   Communicator* holders = nullptr;
 };
@@ -62,6 +63,8 @@ class Optimizer {
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls cast_master_weights() next.
   const OptimizerShard& master() const { return master_ ? *master_ : own_weights_; }
+  /// The weights that this rank updates, of the model's type.
+  const OptimizerShard& weights() const { return own_weights_; }
   /// Whether the weights are their masters, rounded: checkpoints then have both.
   bool rounds_weights() const { return weights_.dtype() != DType::f32; }
   /// What computes with masters, moments and average, and can write them.
@@ -103,7 +106,7 @@ class Optimizer {
   const ModelTensors& weights_;
   const ShardRanges share_;
   const std::uint64_t seed_;
-  const OptimizerShard own_weights_;      // those of the model's that are updated
+  const OptimizerShard own_weights_;      // those that are updated
   std::optional<OptimizerShard> master_;  // of weights that are rounded, or on another device
   OptimizerShard first_, second_;
   std::optional<OptimizerShard> average_;

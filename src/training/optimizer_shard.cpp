@@ -30,7 +30,7 @@ OptimizerShard::OptimizerShard(const ModelTensors& tensors, const std::vector<Fl
 OptimizerShard::OptimizerShard(Memory& memory, const ModelTensors& model,
                                const std::vector<FlatRange>& owned, const std::string& kind,
                                DType dtype)
-    : arena_(std::make_unique<Arena>(memory, plan(owned, kind, dtype))),
+    : arena_(std::make_shared<Arena>(memory, plan(owned, kind, dtype))),
       owned_(owned),
       storage_((*arena_)[Slot{0}]) {
   std::int64_t before = 0;

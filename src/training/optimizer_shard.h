@@ -9,7 +9,8 @@
 namespace lacuna {
 
 /// A number for each weight that this rank updates: its moments, master weight, gradient. When they
-/// are sharded that is its parts of the buckets, else every weight it holds.
+/// are sharded that is its parts of the buckets, else every weight it holds. Copies share the
+/// memory.
 class OptimizerShard {
  public:
   /// Zeroed memory for ranges of a model's flat(). `kind` as in ModelTensors.
@@ -39,7 +40,7 @@ class OptimizerShard {
   Tensor flat() const;
 
  private:
-  std::unique_ptr<Arena> arena_;
+  std::shared_ptr<Arena> arena_;
   std::vector<FlatRange> owned_;
   std::vector<std::int64_t> begins_;  // of each owned range, in storage_
   Tensor storage_;

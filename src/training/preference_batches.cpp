@@ -22,7 +22,9 @@ void PreferenceBatches::begin(std::int64_t /*step*/, std::int64_t first_sample,
 }
 
 std::optional<double> PreferenceBatches::weigh(ObjectiveRunner& model) {
-  ScoredPairs scored = scorer_->score(model, step_, std::uint64_t(config_.train.seed));
+  ScoredPairs scored = uneven_passes(model.model().gatherer(), [&] {
+    return scorer_->score(model, step_, std::uint64_t(config_.train.seed));
+  });
   const DpoConfig& dpo = config_.dpo;
   const double of_pair = 1 / double(config_.train.batch_size);
   double loss = 0;

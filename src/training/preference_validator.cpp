@@ -24,23 +24,27 @@ ValidationResult PreferenceValidator::run(ObjectiveRunner& objective, Communicat
   const SampleRange share = share_of_samples(count_, ranks.rank(), ranks.size());
   std::vector<NumberedPair> batch;  // as many as a step has, whose masks fit into memory
   double sums[2] = {};              // of each pair's nats per token, and their squares
-  PreferenceFigures figures;
-  for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
-    batch.push_back({pairs_.at(i * pairs_.size() / count_), i});
-    if (std::int64_t(batch.size()) < config_.train.batch_size && i + 1 < share.first + share.count)
-      continue;
-    const ScoredPairs scored = scorer_->score(objective, batch, kValidationSeed);
-    for (std::size_t k = 0; k < batch.size(); ++k) {
-      const PairLikelihoods& pair = scored.likelihoods[k];
-      const double nats = -pair.chosen / double(batch[k].pair.chosen.response());
-      sums[0] += nats;
-      sums[1] += nats * nats;
-      figures.add(pair, config_.dpo.beta, of_pair);
+  const auto score_share = [&] {
+    PreferenceFigures figures;
+    for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
+      batch.push_back({pairs_.at(i * pairs_.size() / count_), i});
+      if (std::int64_t(batch.size()) < config_.train.batch_size &&
+          i + 1 < share.first + share.count)
+        continue;
+      const ScoredPairs scored = scorer_->score(objective, batch, kValidationSeed);
+      for (std::size_t k = 0; k < batch.size(); ++k) {
+        const PairLikelihoods& pair = scored.likelihoods[k];
+        const double nats = -pair.chosen / double(batch[k].pair.chosen.response());
+        sums[0] += nats;
+        sums[1] += nats * nats;
+        figures.add(pair, config_.dpo.beta, of_pair);
+      }
+      batch.clear();
     }
-    batch.clear();
-  }
+    return figures.figures();
+  };
   ValidationResult result;
-  result.figures = figures.figures();
+  result.figures = uneven_passes(objective.model().gatherer(), score_share);
   std::vector<double> all = {sums[0], sums[1]};
   for (const Figure& f : result.figures) all.push_back(f.value);
   ranks.all_reduce(Tensor(all.data(), Shape{std::int64_t(all.size())}), Reduce::sum);

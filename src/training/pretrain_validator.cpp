@@ -38,10 +38,12 @@ ValidationResult PretrainValidator::run(ObjectiveRunner& objective, Communicator
   ValidationResult result;
   const SampleRange share = share_of_samples(set_.sequences, ranks.rank(), ranks.size());
   ValidationDetail detail(set_.sequences);
-  result.bound =
-      reduced(ranks, validation_share(objective, validation_noise(config_), set_,
-                                      validation_tokens(config_, objective.limits()) / set_.length,
-                                      share.first, share.count, &detail));
+  const double bound = uneven_passes(objective.model().gatherer(), [&] {
+    return validation_share(objective, validation_noise(config_), set_,
+                            validation_tokens(config_, objective.limits()) / set_.length,
+                            share.first, share.count, &detail);
+  });
+  result.bound = reduced(ranks, bound);
   add_detail(result, detail, set_.sequences, config_.train.objective, ranks);
   if (bytes_ > 0)
     result.bits_per_byte = result.bound * double(tokens_) / (double(bytes_) * std::numbers::ln2);

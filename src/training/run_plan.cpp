@@ -87,22 +87,19 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const bool adapters = trained_by(c) == Trained::adapters;
   const WeightLayout trained = trained_layout(c, trained_by(c), share);
-  const Plan weights = ModelTensors::plan(trained, "weights", type, zero.flat);
-  const std::vector<FlatRange> parts =
-      zero.buckets(ModelTensors::units_of(trained, zero.flat), kBucketBytes).parts(data_rank);
-  const std::int64_t elements = weights.bytes() / size_of(type);
-  std::vector<FlatRange> updated = {{0, elements}};
-  if (zero.shards_states) updated = parts;
+  const std::vector<FlatRange> units = ModelTensors::units_of(trained, zero.flat);
+  const std::vector<FlatRange> parts = zero.buckets(units, kBucketBytes).parts(data_rank);
 
   RunPlan::Memory memory;
-  memory.weights = weights.bytes();
+  memory.weights = ModelTensors::plan(trained, "weights", type, zero.flat, zero.weights).bytes();
+  if (zero.shards_weights) memory.weights += OptimizerShard::plan(parts, "weights", type).bytes();
   if (adapters)
     memory.weights += InferenceWeights::plan(c.model, type, frozen_storage(c), share).bytes();
   memory.gradients =
       ModelTensors::plan(trained, "gradients", DType::f32, zero.flat, zero.gradients).bytes();
   if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
   (c.optimizer.cpu_offload ? memory.host : memory.optimizer) =
-      Optimizer::planned_bytes(c.optimizer, trained, type, zero.flat, updated,
+      Optimizer::planned_bytes(c.optimizer, trained, type, zero.flat, zero.updated(units, parts),
                                data * share.count == 1, zero.shards_states || share.count > 1);
   const std::int64_t samples = share_of_samples(c.train.batch_size, data_rank, data).count;
   ModelLimits limits =
@@ -158,6 +155,22 @@ PassWork expected_work(const Config& c, std::int64_t sequences) {
   const double share = double(sequences) / double(sizes.size());
   return {sum.rows * share, sum.predicted * share, sum.pairs * share, sum.predicted_pairs * share};
 }
+
+/// Elements that passes of a step gather where weights are sharded, of `units`: all in the first
+/// forward pass; then the blocks but the two whose slots still hold them (WeightGatherer).
+struct GatheredElements {
+  double forward = 0, backward = 0;
+
+  GatheredElements(const std::vector<FlatRange>& units, std::int64_t micro_batches) {
+    for (std::size_t u = 0; u < units.size(); ++u) {
+      const auto size = double(units[u].size);
+      const std::size_t last_block = units.size() - 2;
+      forward += size;
+      if (u >= 3 && u <= last_block) forward += double(micro_batches - 1) * size;
+      if (u >= 1 && u + 2 <= last_block) backward += double(micro_batches) * size;
+    }
+  }
+};
 
 using Words = std::vector<std::string>;
 
@@ -224,7 +237,13 @@ RunPlan plan_run(const Config& c, int ranks) {
   const ZeroLayout zero(c.parallel.zero_stage, plan.data);
   plan.reductions = zero.shards_gradients ? plan.micro_batches : 1;
   plan.gradient_bytes = double(plan.reductions) * (zero.shards_states ? 1 : 2) * others * local;
-  plan.weight_bytes = zero.shards_states ? others * local * size / 4 : 0;
+  if (zero.shards_weights) {
+    const GatheredElements gathered(ModelTensors::units_of(trained, zero.flat), plan.micro_batches);
+    plan.forward_weight_bytes = others * size * gathered.forward;
+    plan.backward_weight_bytes = others * size * gathered.backward;
+  } else if (zero.shards_states) {
+    plan.weight_bytes = others * local * size / 4;
+  }
   if (c.optimizer.name == OptimizerName::muon) {
     plan.optimizer_flops = orthogonalisation_flops(c.model);
     const int holders = zero.shards_states ? ranks : tensor;
@@ -245,11 +264,15 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   const int ranks = plan.data * plan.tensor;
   time.compute = (plan.flops + plan.recomputed_flops) / ranks / machine.flops_per_second;
   // Two thirds of a micro-batch's time are its backward pass.
-  const double behind = time.compute / double(plan.micro_batches) * double(plan.reductions) * 2 / 3;
-  const double gradients = plan.gradient_bytes / machine.data_bytes_per_second;
+  const double forward = time.compute / 3, backward = time.compute / double(plan.micro_batches) *
+                                                      double(plan.reductions) * 2 / 3;
+  const double behind_forward = plan.forward_weight_bytes / machine.data_bytes_per_second,
+               behind_backward = (plan.gradient_bytes + plan.backward_weight_bytes) /
+                                 machine.data_bytes_per_second;
   time.compute += plan.optimizer_flops / ranks / machine.flops_per_second;
-  time.hidden_communication = std::min(gradients, behind);
-  time.exposed_communication = gradients - time.hidden_communication +
+  time.hidden_communication =
+      std::min(behind_forward, forward) + std::min(behind_backward, backward);
+  time.exposed_communication = behind_forward + behind_backward - time.hidden_communication +
                                plan.weight_bytes / machine.data_bytes_per_second +
                                plan.activation_bytes / machine.tensor_bytes_per_second;
   return time;
@@ -291,7 +314,7 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
       for (int split = config.parallel.sequence_parallel;
            split <= int(tensor > 1 || config.parallel.sequence_parallel); ++split)
         for (const Words& again : recompute)
-          for (std::int64_t zero = config.parallel.zero_stage; zero <= 2; ++zero)
+          for (std::int64_t zero = config.parallel.zero_stage; zero <= 3; ++zero)
             for (const std::int64_t micro : micro_batches)
               if (const Config changed = with(config, micro, zero, again, split != 0, tensor);
                   fits(changed, on, memory))

@@ -42,9 +42,10 @@ struct RunPlan {
   double optimizer_flops = 0;   // Muon's GEMMs, once per step, likewise
   std::int64_t reductions = 1;  // of all gradients, per step
   /// Bytes that a rank sends and receives per step. Gradients: while the backward passes of as many
-  /// micro-batches go on. Weights: after the update, of sharded states, and what Muon exchanges.
-  /// Activations: between the layers.
-  double gradient_bytes = 0, weight_bytes = 0, activation_bytes = 0;
+  /// micro-batches go on. Weights: after the update, of sharded states, and what Muon exchanges; of
+  /// sharded weights, while forward and backward passes go on. Activations: between the layers.
+  double gradient_bytes = 0, weight_bytes = 0, forward_weight_bytes = 0, backward_weight_bytes = 0,
+         activation_bytes = 0;
   std::int64_t checkpoint_bytes = 0;  // of all ranks together
 };
 
@@ -69,7 +70,7 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
-/// smaller micro-batch, sharded optimizer states and gradients, recomputation, sequence
+/// smaller micro-batch, sharded optimizer states, gradients and weights, recomputation, sequence
 /// parallelism, more tensor parallel ranks, then more ranks, or several of these. As settings:
 /// "train.micro_batch_size = 2". None when nothing does.
 std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);

@@ -34,17 +34,21 @@ ValidationResult SftValidator::run(ObjectiveRunner& objective, Communicator& ran
     rows = 0;
   };
   const SampleRange share = share_of_samples(count_, ranks.rank(), ranks.size());
-  for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
-    ResponseExample example{examples_.at(i * examples_.size() / count_), 0, i};
-    const auto length = std::int64_t(example.text.tokens.size());
-    if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences) flush();
-    rows += length;
-    batch.push_back(std::move(example));
-    levels.push_back(ratios[std::size_t(i)]);
-  }
-  if (!batch.empty()) flush();
+  const auto pass_over_share = [&] {
+    for (std::int64_t i = share.first; i < share.first + share.count; ++i) {
+      ResponseExample example{examples_.at(i * examples_.size() / count_), 0, i};
+      const auto length = std::int64_t(example.text.tokens.size());
+      if (rows + length > room || std::int64_t(batch.size()) == objective.limits().sequences)
+        flush();
+      rows += length;
+      batch.push_back(std::move(example));
+      levels.push_back(ratios[std::size_t(i)]);
+    }
+    if (!batch.empty()) flush();
+    return sum;
+  };
   ValidationResult result;
-  result.bound = reduced(ranks, sum);
+  result.bound = reduced(ranks, uneven_passes(objective.model().gatherer(), pass_over_share));
   add_detail(result, detail, count_, config_.train.objective, ranks);
   return result;
 }

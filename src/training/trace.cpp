@@ -210,7 +210,7 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
   }
   std::size_t number = first_tensor;
   for (const std::vector<WeightPiece>& pieces : {result.gradients.pieces_within(share.written),
-                                                 pieces_within(result.weights, share.written)}) {
+                                                 result.values.pieces_within(share.written)}) {
     for (const WeightPiece& piece : pieces) {
       const NamedWeight& w = named[piece.weight];
       if (w.replicated() && result.weights.share().index > 0) continue;

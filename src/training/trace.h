@@ -53,6 +53,7 @@ class Trace {
     std::int64_t step = 0;  // of the update, from 1
     double loss = 0, grad_norm = 0;
     const OptimizerShard& gradients;
+    const OptimizerShard& values;  // of the weights, what this rank updates
     const ModelTensors& weights;
     const InferenceWeights* frozen = nullptr;  // or none
   };

@@ -138,8 +138,10 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
       to_save = false;
     }
     if (!train.sample_every.is_zero() && (last || due(state_.step, train.sample_every, steps_))) {
-      const std::string text = with_average(
-          updater_, [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
+      const std::string text = with_average(updater_, [&] {
+        return uneven_passes(replica_.gatherer.get(),
+                             [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
+      });
       if (log_) log_->sample(state_.step, text);
     }
   }
@@ -218,8 +220,8 @@ StepResult Trainer::step() {
 
 void Trainer::write_trace(const Trace& trace, double loss) {
   trace.write(trace_, config_,
-              {state_.step + 1, loss, updater_.gradient_norm(), replica_.reduced, replica_.weights,
-               replica_.frozen ? &*replica_.frozen : nullptr},
+              {state_.step + 1, loss, updater_.gradient_norm(), replica_.reduced, replica_.shard,
+               replica_.weights, replica_.frozen ? &*replica_.frozen : nullptr},
               {samples_.first, replica_.parts, config_.train.noisy_views}, team_, ops_);
   log_info(str("trace of step ", state_.step + 1, " written to ", trace_.string()));
   trace_.clear();
@@ -388,13 +390,14 @@ void Trainer::log_setup() {
                  grid_->tensor().size() > 1
                      ? str("a copy of the model on ", grid_->tensor().size(), " ranks")
                      : str("a copy of the model"),
-                 replica_.data_parallel.each_micro_batch()
+                 replica_.data_parallel.shards_weights()
+                     ? "; optimizer states, gradients and weights are sharded"
+                 : replica_.data_parallel.each_micro_batch()
                      ? "; optimizer states and gradients are sharded"
                  : replica_.data_parallel.sharded() ? "; optimizer states are sharded"
                                                     : ""));
   const std::int64_t owned = (replica_.frozen ? replica_.frozen->bytes() : 0) +
-                             replica_.weights.flat().bytes() + replica_.gradient_bytes() +
-                             updater_.bytes();
+                             replica_.weight_bytes() + replica_.gradient_bytes() + updater_.bytes();
   log_info(str(ops_.description(), "; memory: ", human_bytes(owned),
                " for weights, gradients and moments, ",
                human_bytes(batch_.objective().model().plan().bytes()), " for activations"));

@@ -19,10 +19,10 @@ CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
           .extra = extra};
 }
 
-std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer& optimizer,
+std::vector<SavedGroup> saved_groups(const Optimizer& optimizer,
                                      const std::vector<FlatRange>& written) {
   std::vector<SavedGroup> groups = {
-      {"model", weights.dtype(), pieces_within(weights, written), {}}};
+      {"model", optimizer.weights().dtype(), optimizer.weights().pieces_within(written), {}}};
   const auto add = [&](const char* name, const OptimizerShard& states) {
     groups.push_back({name, states.dtype(), states.pieces_within(written), {}});
   };

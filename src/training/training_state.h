@@ -28,7 +28,7 @@ CheckpointInfo checkpoint_info(const TrainingState& state, const Config& config,
                                const std::map<std::string, std::string>& extra);
 /// This rank's part of its tensors: weights, moments and masters. `written` is what this rank
 /// writes of ModelTensors::flat(); the other ranks write the rest.
-std::vector<SavedGroup> saved_groups(const ModelTensors& weights, const Optimizer& optimizer,
+std::vector<SavedGroup> saved_groups(const Optimizer& optimizer,
                                      const std::vector<FlatRange>& written);
 
 /// The reverse, into the weights and moments that the optimizer updates. Error naming what is

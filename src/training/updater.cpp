@@ -5,10 +5,9 @@ namespace {
 
 /// A rank's part of an update.
 ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
-  const FlatRange everything{0, replica.weights.flat().count()};
   ShardRanges share;
-  share.updated =
-      replica.data_parallel.sharded() ? replica.parts : std::vector<FlatRange>{everything};
+  share.updated = replica.updated();
+  share.weights = &replica.shard;
   share.counted = counted_ranges(replica.weights, replica.parts);
   if (grid.world().size() > 1) share.ranks = &grid.world();
   if (replica.data_parallel.sharded())
@@ -29,24 +28,24 @@ Updater::Updater(Ops& ops, const Config& config, const DeviceMesh& grid, ModelRe
 void Updater::start() {
   optimizer_.cast_master_weights();
   optimizer_.begin_average();
-  replica_.data_parallel.gather(replica_.weights);
+  replica_.data_parallel.weights_changed(replica_.weights);
 }
 
 TrainingState Updater::load(const CheckpointReader& reader) {
   const TrainingState state = load_training(reader, replica_.weights, optimizer_);
-  replica_.data_parallel.gather(replica_.weights);
+  replica_.data_parallel.weights_changed(replica_.weights);
   return state;
 }
 
 void Updater::update(double learning_rate, std::int64_t number) {
   optimizer_.update(replica_.reduced, learning_rate, number);
-  replica_.data_parallel.gather(replica_.weights);
+  replica_.data_parallel.weights_changed(replica_.weights);
 }
 
 void Updater::swap_average() {
   if (!optimizer_.average()) return;
   optimizer_.swap_average();
-  replica_.data_parallel.gather(replica_.weights);
+  replica_.data_parallel.weights_changed(replica_.weights);
 }
 
 }  // namespace lacuna

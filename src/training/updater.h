@@ -46,9 +46,7 @@ class Updater {
   void swap_average();
 
   /// This rank's part of the tensors of a checkpoint that load() resumes from.
-  std::vector<SavedGroup> saved() const {
-    return saved_groups(replica_.weights, optimizer_, replica_.parts);
-  }
+  std::vector<SavedGroup> saved() const { return saved_groups(optimizer_, replica_.parts); }
   /// Of memory that it owns.
   std::int64_t bytes() const { return optimizer_.bytes(); }
   const Optimizer& optimizer() const { return optimizer_; }

@@ -12,15 +12,25 @@ namespace lacuna {
 struct ZeroLayout {
   bool shards_states;     // moments and master weights: from stage 1 on
   bool shards_gradients;  // from stage 2 on
+  bool shards_weights;    // from stage 3 on
   FlatLayout flat;        // of all tensors of the model
-  ModelTensors::Extent gradients = ModelTensors::Extent::whole;
+  ModelTensors::Extent weights, gradients;
 
   ZeroLayout(std::int64_t stage, int ranks)
       : shards_states(stage >= 1 && ranks > 1),
         shards_gradients(stage >= 2 && ranks > 1),
+        shards_weights(stage >= 3 && ranks > 1),
         flat{Buckets::multiple(ranks), shards_gradients},
-        gradients(shards_gradients ? ModelTensors::Extent::windows : ModelTensors::Extent::whole),
+        weights(extent(shards_weights)),
+        gradients(extent(shards_gradients)),
         ranks_(ranks) {}
+
+  /// What a rank updates of the model's flat(): all, or its parts of the buckets.
+  std::vector<FlatRange> updated(const std::vector<FlatRange>& units,
+                                 const std::vector<FlatRange>& parts) const {
+    if (shards_states) return parts;
+    return {{0, units.back().end()}};
+  }
 
   /// Of the units of the model's flat(): buckets of `bucket_bytes` of f32 gradients; of one rank
   /// there is one.
@@ -31,6 +41,9 @@ struct ZeroLayout {
   }
 
  private:
+  static ModelTensors::Extent extent(bool sharded) {
+    return sharded ? ModelTensors::Extent::windows : ModelTensors::Extent::whole;
+  }
   int ranks_;
 };
 

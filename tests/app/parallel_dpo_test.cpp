@@ -90,11 +90,11 @@ TEST_F(ParallelDpo, LayoutsAgree) {
   ASSERT_EQ(one.size(), 2u);
   EXPECT_LT(one[1], one[0]);
   run(arguments("emulated", {"compute.device=cuda-emulated", "compute.threads=1"}));
-  for (const char* setting : {"parallel.zero_stage=2", "parallel.tensor_parallel=2"}) {
+  for (const char* setting : {"parallel.zero_stage=3", "parallel.tensor_parallel=2"}) {
     Program job(arguments(setting, {setting, "compute.threads=1"}), RLIM_INFINITY, "", mpirun(2));
     EXPECT_EQ(job.wait(), 0) << job.err();
   }
-  for (const char* other : {"emulated", "parallel.zero_stage=2", "parallel.tensor_parallel=2"}) {
+  for (const char* other : {"emulated", "parallel.zero_stage=3", "parallel.tensor_parallel=2"}) {
     const std::vector<double> found = losses(other);
     ASSERT_EQ(found.size(), 2u) << other;
     // f32 sums in another order, through two updates.

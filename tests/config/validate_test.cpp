@@ -336,7 +336,11 @@ TEST(Validate, optimizer_and_parallel) {
       {{"parallel.tensor_parallel=4", "model.intermediate_size=702"},
        "parallel.tensor_parallel = 4 must divide model.intermediate_size = 702"},
       {{"parallel.zero_stage=2"}, ""},
-      {{"parallel.zero_stage=3"}, "parallel.zero_stage = 3 must be at most 2"},
+      {{"parallel.zero_stage=3"}, ""},
+      {{"parallel.zero_stage=4"}, "parallel.zero_stage = 4 must be at most 3"},
+      {{"parallel.zero_stage=3", "lora.rank=2"},
+       "parallel.zero_stage = 3 shards weights that are trained; for adapters (lora.rank = 2) it "
+       "must be at most 2"},
       {{"optimizer.moments_dtype=bf16"}, ""},
       {{"compute.threads=-1"}, "compute.threads = -1 must be at least 0"},
       {{"optimizer.cpu_offload=true"},

@@ -55,8 +55,7 @@ class AdapterLayouts : public ::testing::Test {
     DeviceMesh grid(testing::world(), layout.tensor);
     Trainer trainer(run_.in(str("together-", number_++), layout), run_.ops, of_adapters(grid));
     const auto difference = [&] {
-      return relative_difference(everything(trainer.weights()), trainer.weights(),
-                                 reference.weights());
+      return relative_difference(held_weights(trainer), trainer.weights(), reference.weights());
     };
     ASSERT_EQ(difference(), 0) << "initial adapters";
     for (int step = 0; step < 3; ++step) {
@@ -82,23 +81,23 @@ class AdapterLayouts : public ::testing::Test {
 
 TEST_F(AdapterLayouts, StepsAgreeWithOneRank) {
   write_base();
-  for (const Layout& layout : layouts(world_->size())) compare_steps(layout);
+  for (const Layout& layout : layouts(world_->size(), Trained::adapters)) compare_steps(layout);
   run_.config.lora.targets = {"v_proj", "ff_out"};
-  compare_steps(layouts(world_->size()).back());
+  compare_steps(layouts(world_->size(), Trained::adapters).back());
 }
 
 TEST_F(AdapterLayouts, QuantisedMatricesAreDividedInBlocks) {
   run_.config.model.hidden_size = run_.config.model.intermediate_size = 128;
   run_.config.lora.base_dtype = BaseDtype::q8_0;
   write_base();
-  for (const Layout& layout : layouts(world_->size()))
+  for (const Layout& layout : layouts(world_->size(), Trained::adapters))
     if (layout.micro_batch == 3) compare_steps(layout);
 }
 
 TEST_F(AdapterLayouts, ACheckpointGoesOnInAnyOther) {
   write_base();
   run_.config.train.steps = 4;
-  const std::vector<Layout> all = layouts(world_->size());
+  const std::vector<Layout> all = layouts(world_->size(), Trained::adapters);
   const Layout first = all.front(), last = all.back();
   const auto trained = [&](const char* name, const Layout& before, const Layout& after) {
     {
@@ -114,9 +113,8 @@ TEST_F(AdapterLayouts, ACheckpointGoesOnInAnyOther) {
         run_.in(str("whole", world_->rank(), name), {1, 0, 2}), run_.ops,
         {.resume = false, .trace = {}, .matmul_peak = 1e9, .trained = Trained::adapters});
     while (reference.state().step < 4) reference.step();
-    EXPECT_LE(
-        relative_difference(everything(trainer.weights()), trainer.weights(), reference.weights()),
-        1e-3);
+    EXPECT_LE(relative_difference(held_weights(trainer), trainer.weights(), reference.weights()),
+              1e-3);
   };
   trained("there", first, last);
   trained("back", last, first);
@@ -125,7 +123,7 @@ TEST_F(AdapterLayouts, ACheckpointGoesOnInAnyOther) {
 TEST_F(AdapterLayouts, ThePlanCountsWhatIsAllocated) {
   run_.config.model.hidden_size = run_.config.model.intermediate_size = 128;
   write_base();
-  for (const Layout& layout : layouts(world_->size()))
+  for (const Layout& layout : layouts(world_->size(), Trained::adapters))
     for (const BaseDtype base : {BaseDtype::automatic, BaseDtype::f16, BaseDtype::q8_0})
       for (const Precision dtype : {Precision::f32, Precision::bf16}) {
         SCOPED_TRACE(str(layout, ", ", word_of(base), ", ", word_of(dtype)));

@@ -26,13 +26,17 @@ inline std::string text_of(const Layout& l) {
 }
 inline std::ostream& operator<<(std::ostream& out, const Layout& l) { return out << text_of(l); }
 
-/// Every layout that `ranks` ranks allow.
-inline std::vector<Layout> layouts(int ranks) {
+/// Every layout that `ranks` ranks allow for training weights, but some of ZeRO-2, of which ZeRO-3
+/// does all and more; or for adapters.
+inline std::vector<Layout> layouts(int ranks, Trained trained = Trained::weights) {
   std::vector<Layout> all;
+  const bool weights = trained == Trained::weights;
   for (int tensor = 1; tensor <= ranks; ++tensor)
-    for (const std::int64_t zero : {0, 1, 2})
+    for (const std::int64_t zero : {0, 1, 2, 3})
       if (ranks % tensor == 0 && (zero == 0 || tensor < ranks || ranks == 1))
-        for (const std::int64_t micro : {1, 3}) all.push_back({tensor, zero, micro});
+        for (const std::int64_t micro : {1, 3})
+          if (zero == 2 ? !weights || (tensor == 1 && micro == 1) : zero < 3 || weights)
+            all.push_back({tensor, zero, micro});
   for (int tensor = 2; tensor <= ranks; ++tensor)
     if (ranks % tensor == 0)
       for (const std::int64_t micro : {1, 3})
@@ -126,6 +130,11 @@ inline double relative_difference(const std::vector<WeightPiece>& pieces, const 
 }
 inline std::vector<WeightPiece> everything(const ModelTensors& tensors) {
   return pieces_within(tensors, {{0, tensors.flat().count()}});
+}
+/// The weights that a rank has between steps: of sharded weights its shard.
+inline std::vector<WeightPiece> held_weights(const Trainer& trainer) {
+  if (trainer.weights().are_windows()) return trainer.updater().optimizer().weights().pieces();
+  return everything(trainer.weights());
 }
 
 /// Counts what is allocated.

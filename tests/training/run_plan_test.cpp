@@ -57,6 +57,29 @@ TEST(RunPlan, ShardedGradients) {
   EXPECT_NEAR(double(sharded.memory.optimizer), double(whole.memory.optimizer), 1e6);
 }
 
+// Weights: this rank's part, and windows of two blocks beside embedding and head. A step gathers
+// all in its first forward pass, then 30 of the 32 blocks forward and 30 backward in each
+// micro-batch.
+TEST(RunPlan, ShardedWeights) {
+  Config config = llada_8b();
+  config.parallel.zero_stage = 2;
+  const RunPlan whole = plan_run(config, 64);
+  config.parallel.zero_stage = 3;
+  const RunPlan sharded = plan_run(config, 64);
+  const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
+  EXPECT_NEAR(double(sharded.memory.weights), 4 * (kParameters / 64.0 + vocabulary + 2 * block),
+              1e6);
+  EXPECT_EQ(sharded.memory.gradients, whole.memory.gradients);
+  EXPECT_EQ(sharded.memory.optimizer, whole.memory.optimizer);
+  EXPECT_EQ(sharded.gradient_bytes, whole.gradient_bytes);
+  const double others = 4.0 * 63 / 64;
+  EXPECT_EQ(sharded.micro_batches, 20);
+  EXPECT_NEAR(sharded.forward_weight_bytes, others * (kParameters + 19 * 30 * block), 1e7);
+  EXPECT_NEAR(sharded.backward_weight_bytes, others * 20 * 30 * block, 1e7);
+  EXPECT_EQ(sharded.weight_bytes, 0);
+  EXPECT_EQ(plan_run(config, 1).memory.weights, whole.memory.weights);
+}
+
 TEST(RunPlan, ASharedModel) {
   Config config = llada_8b();
   const RunPlan alone = plan_run(config, 64);
@@ -187,6 +210,13 @@ TEST(RunPlan, TimeHidesGradientsBehindOneBackwardPass) {
   EXPECT_DOUBLE_EQ(time.hidden_communication, 2);  // 12 / 4 * 2/3
   EXPECT_DOUBLE_EQ(time.exposed_communication, 1);
   EXPECT_DOUBLE_EQ(time.efficiency(), 12.0 / 13);
+  // Weights: behind all forward passes; and, with the gradients, backward passes.
+  plan.forward_weight_bytes = 5e9;
+  plan.backward_weight_bytes = 1e9;
+  plan.reductions = 4;
+  const StepTime sharded = predict_step(plan, {1e12, 1e9, 1e9});
+  EXPECT_DOUBLE_EQ(sharded.hidden_communication, 4 + 4);
+  EXPECT_DOUBLE_EQ(sharded.exposed_communication, 1);
 }
 
 TEST(RunPlan, TheSmallestChangeThatFits) {
@@ -214,13 +244,17 @@ TEST(RunPlan, TheSmallestChangeThatFits) {
   EXPECT_EQ(change_that_fits(config, 4, less),
             str("parallel.zero_stage = 1, train.micro_batch_size = ", micro));
   const auto least = [&](std::int64_t tensor, const Words& recompute) {
-    return std::min(total(1, 1, tensor, recompute), total(1, 2, tensor, recompute));
+    return std::min({total(1, 1, tensor, recompute), total(1, 2, tensor, recompute),
+                     total(1, 3, tensor, recompute)});
   };
-  // Next, sharded gradients; recomputation; then the model on two ranks, with whatever fits.
+  // Next, sharded gradients and weights; recomputation; then the model on two ranks, with whatever
+  // fits.
   if (least(1, {}) < total(1, 1, 1)) {
     const auto sharded = change_that_fits(config, 4, total(1, 1, 1) - 1);
     ASSERT_TRUE(sharded.has_value());
-    EXPECT_TRUE(sharded->starts_with("parallel.zero_stage = 2")) << *sharded;
+    EXPECT_TRUE(sharded->starts_with("parallel.zero_stage = 2") ||
+                sharded->starts_with("parallel.zero_stage = 3"))
+        << *sharded;
   }
   const auto again = change_that_fits(config, 4, least(1, {}) - 1);
   ASSERT_TRUE(again.has_value());

@@ -368,7 +368,7 @@ TEST(Trainer, SavesInTheBackground) {
     const std::int64_t planned = plan_run(trainer.config(), 1).memory.staging,
                        taken = CheckpointSave::staging_plan(
                                    trainer.weights(),
-                                   saved_groups(trainer.weights(), trainer.updater().optimizer(),
+                                   saved_groups(trainer.updater().optimizer(),
                                                 {{0, trainer.weights().flat().count()}}))
                                    .bytes();
     EXPECT_NEAR(double(planned), double(taken), 0.02 * double(taken));

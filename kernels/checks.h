@@ -195,6 +195,43 @@ inline void check_linear(const Checks& c, const char* y_name, const Tensor& y, c
   check_dtype(Written::w, w_name, w.as_tensor());
 }
 
+inline void check_absolute_maximum(const Checks& c, const Tensor& amax, const Tensor& x) {
+  c.is_float("x", x);
+  c.is_vector("amax", amax, 1, DType::f32);
+}
+
+/// x [N,C].
+inline RowsCols check_quantise_fp8(const Checks& c, const Tensor& codes, const Tensor& transposed,
+                                   const Tensor& factor, const Tensor& x, const Tensor& amax) {
+  c.is_float("x", x);
+  const RowsCols n{x.rows(), x.cols()};
+  const DType type = codes.data ? codes.dtype : transposed.dtype;
+  CHECK(type == DType::e4m3 || type == DType::e5m2, c.op(), ": codes is ", codes,
+        " and transposed is ", transposed, "; they must be e4m3 or e5m2");
+  if (codes.data) c.is_matrix("codes", codes, n.rows, n.cols, type);
+  if (transposed.data) c.is_matrix("transposed", transposed, n.cols, padded_for_fp8(n.rows), type);
+  c.is_vector("factor", factor, 1, DType::f32);
+  c.is_vector("amax", amax, 1, DType::f32);
+  return n;
+}
+
+inline void check_multiply_fp8(const Checks& c, const Tensor& y, const Fp8Matrix& a,
+                               const Fp8Matrix& b) {
+  const std::int64_t depth = a.codes.cols();
+  CHECK(depth % kFp8Columns == 0, c.op(), ": a is ", a.codes,
+        "; its columns must be a multiple of ", kFp8Columns);
+  CHECK(a.codes.dtype == DType::e4m3 || a.codes.dtype == DType::e5m2, c.op(), ": a is ", a.codes,
+        "; it must be e4m3 or e5m2");
+  for (const auto& [name, m] : {std::pair("a", &a), std::pair("b", &b)})
+    CHECK(m->codes.shape.rank == 2, c.op(), ": ", name, " is ", m->codes, "; it must be a matrix");
+  c.is_matrix("a", a.codes, a.codes.shape[0], depth, a.codes.dtype);
+  c.is_matrix("b", b.codes, b.codes.shape[0], depth, DType::e4m3);
+  c.is_vector("a's factor", a.factor, 1, DType::f32);
+  c.is_vector("b's factor", b.factor, 1, DType::f32);
+  c.is_float("y", y);
+  c.is_strided("y", y, a.codes.shape[0], b.codes.shape[0], y.dtype);
+}
+
 /// linear_forward with f32 rows and weights in a format of their own, or bf16 rows and blocks.
 inline void check_stored_linear(const Checks& c, const Tensor& y, const Tensor& x,
                                 const Matrix& w) {

@@ -111,6 +111,17 @@ struct RoutedRows {
 };
 inline constexpr std::int64_t kMostRoutedExperts = 1 << 12;  // E
 
+/// A matrix in FP8: an element is its code's value times the factor.
+struct Fp8Matrix {
+  Tensor codes;   // e4m3 or e5m2
+  Tensor factor;  // f32 [1], a power of two
+};
+/// What the columns of FP8 matrices are a multiple of.
+inline constexpr std::int64_t kFp8Columns = 16;
+constexpr std::int64_t padded_for_fp8(std::int64_t n) {
+  return (n + kFp8Columns - 1) / kFp8Columns * kFp8Columns;
+}
+
 /// What a device has recorded of Ops::run_captured.
 class CapturedGraph {
  public:
@@ -199,15 +210,36 @@ class Ops {
   /// dw += dy^T x.  dw [O,I], dy [N,O], x [N,I]. dy and x may be strided.
   virtual void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) = 0;
 
+  // --- products in FP8 (core/fp8.h), scaled per tensor -------------------------------------------
+  /// Whether multiply_fp8 is there: not on GPUs before sm_89.
+  virtual bool has_fp8() const = 0;
+  /// amax[0] = max |x|, NaN where x has NaN, 0 where it is empty.  amax f32 [1], x float (may be
+  /// strided). Where operations below take an `amax`, they do this with their result in the same
+  /// pass; without data it is not wanted.
+  virtual void absolute_maximum(Tensor amax, Tensor x) = 0;
+  /// Codes of x / f, rounded to nearest even, in both orders that products read: `codes` [N,C] and
+  /// `transposed` [C, padded_for_fp8(N)], with zeros behind the N columns; both e4m3, or both e5m2.
+  /// One of them may be Tensor(). factor[0] = f follows from amax[0] = max |x| (fp8_factor); where
+  /// that is not finite f and all codes are NaN. factor, amax f32 [1], x [N,C] float (may be
+  /// strided).
+  virtual void quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tensor x,
+                            Tensor amax) = 0;
+  /// y = a b^T  (mode accumulate: y += …), of values times factors. y [N,O] bf16 or f32 (may be
+  /// strided), a [N,K], b [O,K], K a multiple of kFp8Columns; a is e4m3 or e5m2, b is e4m3. Sums
+  /// are f32; on GPUs those of two e4m3 matrices may keep fewer bits (cuBLASLt's fast
+  /// accumulation), as forward products have them.
+  virtual void multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) = 0;
+
   // --- normalisation -----------------------------------------------------------------------------
   /// Root-mean-square normalisation of each row (arXiv:1910.07467, eq. 4; eps as in LLaMA).
   ///   rstd[n] = 1 / sqrt(mean_c x[n,c]^2 + eps),  y[n,c] = x[n,c] rstd[n] w[c]
-  /// x, y [N,C], w [C], rstd f32 [N], kept for the backward pass. y may be x.
-  virtual void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) = 0;
+  /// x, y [N,C], w [C], rstd f32 [N], kept for the backward pass. y may be x. amax: of y.
+  virtual void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps,
+                               Tensor amax = {}) = 0;
   /// sum = x + delta, then rmsnorm_forward(y, rstd, sum, w, eps) in the same pass.
   /// sum may be x; y may be delta.
   virtual void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta,
-                                   Tensor w, float eps) = 0;
+                                   Tensor w, float eps, Tensor amax = {}) = 0;
   /// With g[n,c] = dy[n,c] w[c] and xhat = x rstd:
   ///   dx[n,:] (+)= rstd[n] (g[n,:] - xhat[n,:] mean_c(g[n,c] xhat[n,c])),
   ///   dw[c] += sum_n dy[n,c] xhat[n,c]; of weights that are not trained, dw is Tensor().
@@ -240,12 +272,13 @@ class Ops {
 
   // --- feed-forward ------------------------------------------------------------------------------
   /// y[n,f] = silu(gate[n,f]) up[n,f], silu(g) = g / (1 + exp(-g)) (arXiv:2002.05202).
-  /// y [N,F]; gate_up [N,2F], gate in columns [0,F), up in [F,2F).
-  virtual void swiglu_forward(Tensor y, Tensor gate_up) = 0;
+  /// y [N,F]; gate_up [N,2F], gate in columns [0,F), up in [F,2F). amax: of y.
+  virtual void swiglu_forward(Tensor y, Tensor gate_up, Tensor amax = {}) = 0;
   /// With s = sigmoid(gate):  d_gate = dy up s (1 + gate (1 - s)),  d_up = dy gate s.
   /// Also writes y again, which the caller then needs for the weight gradient and need not keep.
-  /// d_gate_up may be gate_up; y may be dy.
-  virtual void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) = 0;
+  /// d_gate_up may be gate_up; y may be dy. d_amax: of d_gate_up; y_amax: of y. Both or neither.
+  virtual void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up,
+                               Tensor d_amax = {}, Tensor y_amax = {}) = 0;
 
   // --- mixture of experts ------------------------------------------------------------------------
   /// Sends each row to its k most probable experts (arXiv:2409.02060, section 2; the softmax

@@ -31,6 +31,7 @@ class CpuOps : public Ops {
   Place place() const override { return Place::host; }
   Memory& memory() override { return host_memory(); }
   void synchronize() override {}
+  bool has_fp8() const override { return true; }  // emulated
   bool reads(MatrixFormat format, DType dtype) const override { return host_reads(format, dtype); }
   ThreadPool& pool() { return pool_; }
 
@@ -47,9 +48,13 @@ class CpuOps : public Ops {
   void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode = GradMode::overwrite) override;
   void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
   void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
-  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
+  void absolute_maximum(Tensor amax, Tensor x) override;
+  void quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tensor x, Tensor amax) override;
+  void multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) override;
+  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps,
+                       Tensor amax = {}) override;
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
-                           float eps) override;
+                           float eps, Tensor amax = {}) override;
   void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
                         GradMode mode) override;
   void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
@@ -57,8 +62,9 @@ class CpuOps : public Ops {
                          const AttentionShape& shape) override;
   void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
                           Tensor q, Tensor k, Tensor v, const AttentionShape& shape) override;
-  void swiglu_forward(Tensor y, Tensor gate_up) override;
-  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
+  void swiglu_forward(Tensor y, Tensor gate_up, Tensor amax = {}) override;
+  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up, Tensor d_amax = {},
+                       Tensor y_amax = {}) override;
   void route_rows(const RoutedRows& routed, Tensor logits, bool normalise) override;
   void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
@@ -93,7 +99,9 @@ class CpuOps : public Ops {
   const SimdKernels& simd_;
   const QuantisedKernels& quantised_;
   std::vector<std::vector<float>> scratch_;
-  std::vector<float> rounded_rows_;  // of multiply_quantised()
+  std::vector<float> rounded_rows_;   // of multiply_quantised()
+  std::vector<BFloat16> fp8_values_;  // of multiply_fp8(): of both matrices
+  std::vector<float> fp8_sums_;       // and the products of these
 };
 
 }  // namespace lacuna

@@ -9,7 +9,7 @@
 
 namespace lacuna {
 
-void CpuOps::rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) {
+void CpuOps::rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, Tensor amax) {
   const auto [rows, cols] = check_rmsnorm_forward(checks("rmsnorm_forward"), y, rstd, x, w);
   const FloatVector weights(simd_, w);
   visit_float(x.dtype, [&, rows = rows, n = cols](auto type) {
@@ -20,10 +20,11 @@ void CpuOps::rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float ep
                                                          weights.data(), eps, n);
     });
   });
+  if (amax.data) absolute_maximum(amax, y);
 }
 
 void CpuOps::add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta,
-                                 Tensor w, float eps) {
+                                 Tensor w, float eps, Tensor amax) {
   const auto [rows, cols] =
       check_add_rmsnorm_forward(checks("add_rmsnorm_forward"), sum, y, rstd, x, delta, w);
   const FloatVector weights(simd_, w);
@@ -36,6 +37,7 @@ void CpuOps::add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Te
                                          delta.as<T>() + at, weights.data(), eps, n);
     });
   });
+  if (amax.data) absolute_maximum(amax, y);
 }
 
 // dw is summed over blocks of rows, blocks over a thread's rows, threads in their order: the error

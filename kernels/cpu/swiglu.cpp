@@ -6,7 +6,7 @@
 
 namespace lacuna {
 
-void CpuOps::swiglu_forward(Tensor y, Tensor gate_up) {
+void CpuOps::swiglu_forward(Tensor y, Tensor gate_up, Tensor amax) {
   const auto [rows, cols] = check_swiglu_forward(checks("swiglu_forward"), y, gate_up);
   visit_float(y.dtype, [&, rows = rows, n = cols](auto type) {
     using T = typename decltype(type)::type;
@@ -17,9 +17,11 @@ void CpuOps::swiglu_forward(Tensor y, Tensor gate_up) {
       }
     });
   });
+  if (amax.data) absolute_maximum(amax, y);
 }
 
-void CpuOps::swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) {
+void CpuOps::swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up, Tensor d_amax,
+                             Tensor y_amax) {
   const auto [rows, cols] =
       check_swiglu_backward(checks("swiglu_backward"), d_gate_up, y, dy, gate_up);
   visit_float(y.dtype, [&, rows = rows, n = cols](auto type) {
@@ -33,6 +35,8 @@ void CpuOps::swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_
       }
     });
   });
+  if (d_amax.data) absolute_maximum(d_amax, d_gate_up);
+  if (y_amax.data) absolute_maximum(y_amax, y);
 }
 
 }  // namespace lacuna

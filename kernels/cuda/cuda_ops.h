@@ -30,6 +30,7 @@ class CudaOps final : public Ops {
   std::string gpu_identity() const override { return device_.identity(); }
   Memory& memory() override { return device_.memory(); }
   void synchronize() override { device_.synchronize("synchronize"); }
+  bool has_fp8() const override { return device_.has_fp8(); }
   bool reads(MatrixFormat format, DType dtype) const override {
     return (dtype == DType::f32 || dtype == DType::bf16) && format == format_of(dtype);
   }
@@ -57,9 +58,13 @@ class CudaOps final : public Ops {
   void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) override;
   void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
   void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
-  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) override;
+  void absolute_maximum(Tensor amax, Tensor x) override;
+  void quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tensor x, Tensor amax) override;
+  void multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) override;
+  void rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps,
+                       Tensor amax = {}) override;
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
-                           float eps) override;
+                           float eps, Tensor amax = {}) override;
   void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
                         GradMode mode) override;
   void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
@@ -67,8 +72,9 @@ class CudaOps final : public Ops {
                          const AttentionShape& shape) override;
   void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor lse,
                           Tensor q, Tensor k, Tensor v, const AttentionShape& shape) override;
-  void swiglu_forward(Tensor y, Tensor gate_up) override;
-  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up) override;
+  void swiglu_forward(Tensor y, Tensor gate_up, Tensor amax = {}) override;
+  void swiglu_backward(Tensor d_gate_up, Tensor y, Tensor dy, Tensor gate_up, Tensor d_amax = {},
+                       Tensor y_amax = {}) override;
   void route_rows(const RoutedRows& routed, Tensor logits, bool normalise) override;
   void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;

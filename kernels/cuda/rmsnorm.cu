@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/cuda/amax.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
 #include "kernels/cuda/reduce.cuh"
@@ -19,7 +20,7 @@ unsigned threads_for_row(std::int64_t cols, int pack) {
 /// One block per row. `adds`: what is normalised is x + delta, rounded and written to sum.
 template <class T, class W, int n, bool adds>
 __global__ void rmsnorm_forward_kernel(T* sum, T* y, float* rstd, const T* x, const T* delta,
-                                       const W* w, int cols, float eps) {
+                                       const W* w, int cols, float eps, Amax amax) {
   const std::int64_t row = std::int64_t{blockIdx.x} * cols;
   const int first = int(threadIdx.x) * n, step = int(blockDim.x) * n;
   const auto read = [&](int c) {
@@ -46,9 +47,11 @@ __global__ void rmsnorm_forward_kernel(T* sum, T* y, float* rstd, const T* x, co
 
   const float r = rsqrtf(block_sum(squares) / float(cols) + eps);
   if (threadIdx.x == 0) rstd[blockIdx.x] = r;
+  std::uint32_t largest = 0;
   const auto write = [&](int c, Pack<T, n> pack) {
     const auto weight = load_pack<n>(w + c);
     for (int j = 0; j < n; ++j) pack.v[j] = narrow<T>(widen(pack.v[j]) * r * widen(weight.v[j]));
+    if (amax) note_magnitudes(largest, pack);
     store_pack<n>(y + row + c, pack);
   };
 #pragma unroll
@@ -59,6 +62,7 @@ __global__ void rmsnorm_forward_kernel(T* sum, T* y, float* rstd, const T* x, co
   // A thread reads here what it has itself written, if sum is where x + delta went.
   const T* again = adds ? sum : x;
   for (int c = first + kKept * step; c < cols; c += step) write(c, load_pack<n>(again + row + c));
+  store_amax(amax, largest);
 }
 
 /// Rows blockIdx.x, blockIdx.x + gridDim.x, …; each block's part of dw goes to row blockIdx.x of
@@ -141,7 +145,9 @@ __global__ void add_column_sums_kernel(DW* dw, const float* parts, int count, in
 
 template <bool adds>
 void forward(const Checks& c, CUstream_st* stream, RowsCols n, const Tensor& sum, const Tensor& y,
-             const Tensor& rstd, const Tensor& x, const Tensor& delta, const Tensor& w, float eps) {
+             const Tensor& rstd, const Tensor& x, const Tensor& delta, const Tensor& w, float eps,
+             const Tensor& amax) {
+  const Amax largest = begin_amax(c.op(), stream, amax);
   if (n.cols == 0) return;
   visit_float(x.dtype, [&](auto x_type) {
     visit_float(w.dtype, [&](auto w_type) {
@@ -152,7 +158,7 @@ void forward(const Checks& c, CUstream_st* stream, RowsCols n, const Tensor& sum
         constexpr int pack = decltype(width)::value;
         launch({c.op(), dim3(unsigned(n.rows)), threads_for_row(n.cols, pack), 0, stream},
                rmsnorm_forward_kernel<T, W, pack, adds>, sum.as<T>(), y.as<T>(), rstd.as<float>(),
-               x.as<T>(), delta.as<T>(), w.as<W>(), int(n.cols), eps);
+               x.as<T>(), delta.as<T>(), w.as<W>(), int(n.cols), eps, largest);
       });
     });
   });
@@ -160,17 +166,17 @@ void forward(const Checks& c, CUstream_st* stream, RowsCols n, const Tensor& sum
 
 }  // namespace
 
-void CudaOps::rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps) {
+void CudaOps::rmsnorm_forward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, Tensor amax) {
   const Checks c = checks("rmsnorm_forward");
   const RowsCols n = check_rmsnorm_forward(c, y, rstd, x, w);
-  forward<false>(c, stream(), n, x, y, rstd, x, x, w, eps);
+  forward<false>(c, stream(), n, x, y, rstd, x, x, w, eps, amax);
 }
 
 void CudaOps::add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta,
-                                  Tensor w, float eps) {
+                                  Tensor w, float eps, Tensor amax) {
   const Checks c = checks("add_rmsnorm_forward");
   const RowsCols n = check_add_rmsnorm_forward(c, sum, y, rstd, x, delta, w);
-  forward<true>(c, stream(), n, sum, y, rstd, x, delta, w, eps);
+  forward<true>(c, stream(), n, sum, y, rstd, x, delta, w, eps, amax);
 }
 
 void CudaOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,

@@ -38,6 +38,8 @@ class Device {
   int multiprocessors() const;
   /// Whether it is of sm_90, whose wgmma and TMA instructions no other architecture has.
   bool has_wgmma() const;
+  /// Whether its tensor cores multiply FP8: sm_89 or newer.
+  bool has_fp8() const;
   /// Throws Error when this program holds no code of `kernel` that the device can run.
   void check_code(const void* kernel) const;
   /// For messages: what this program was compiled for, what the device is, and what to compile for.

@@ -12,6 +12,11 @@ namespace lacuna {
 /// its transpose; lda, ldb, ldc are the distances between stored rows. a and b are both f32 or both
 /// bf16, c is of the same type or f32. Sums are f32 (no TF32), also where they are split among
 /// blocks.
+///
+/// Or of FP8: `factors` is a's type, e4m3 or e5m2, b is e4m3, c bf16 or f32; b alone is transposed,
+/// k, lda and ldb are multiples of 16 and so are the addresses. a and b are multiplied by *a_factor
+/// and *b_factor, which are on the device. Sums of two e4m3 matrices may keep fewer bits (fast
+/// accumulation).
 struct Gemm {
   bool transpose_a, transpose_b;
   std::int64_t m, n, k;
@@ -23,6 +28,9 @@ struct Gemm {
   std::int64_t ldc;
   DType factors, result;
   bool accumulate;
+  const float *a_factor = nullptr, *b_factor = nullptr;  // of FP8
+
+  DType b_type() const { return factors == DType::e5m2 ? DType::e4m3 : factors; }
 };
 
 /// GEMMs on a device's stream. Implemented twice: kernels/platform/gpu/gemm.cpp asks

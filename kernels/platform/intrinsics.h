@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/fp8.h"
 #include "core/half.h"
 #include "core/tensor.h"
 #include "kernels/platform/device.h"

@@ -478,9 +478,36 @@ def recipe(runs, output):
     plot(output, draw)
 
 
+def fp8(runs, output):
+    """Of the runs fp8-TYPE-SEED."""
+    types = ["f32", "bf16", "fp8"]
+    found = {name: {run.name.rsplit("-", 1)[1]: run for run in sorted(runs.glob(f"fp8-{name}-*"))}
+             for name in types}
+    final = {name: {seed: validations(run)[-1] for seed, run in of.items()}
+             for name, of in found.items()}
+    rows = []
+    for name in types:
+        for seed, bound in final[name].items():
+            apart = bound["bits_per_byte"] - final["bf16"][seed]["bits_per_byte"]
+            rows.append([name, seed, "{:.4f}".format(bound["bits_per_byte"]), f"{apart:+.4f}"])
+    table(["products", "seed", "bits per byte (bound)", "above bf16"], rows)
+
+    def draw(axes):
+        for name, style in zip(types, [":", "--", "-"]):
+            for i, run in enumerate(found[name].values()):
+                points = validations(run)
+                axes.plot([p["step"] for p in points], [p["bits_per_byte"] for p in points], style,
+                          color=f"C{i}", label=name if i == 0 else None)
+        axes.set_xlabel("steps")
+        axes.set_ylabel("validation bound, bits per byte")
+        axes.legend()
+
+    plot(output, draw)
+
+
 REPORTS = {report.__name__: report for report in (
     reversal, sft, scaling, sampler, decoding, block, preference, forms, repetition, tasks, recipe,
-    texts, passages)}
+    fp8, texts, passages)}
 
 
 def main():

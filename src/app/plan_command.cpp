@@ -48,6 +48,8 @@ void print_time(const StepTime& time, const Config& config, std::optional<std::i
                 const Machine& m) {
   std::printf("predicted step, at %s per rank (%s)", with_prefix(m.flops, "FLOP/s").c_str(),
               m.flops_source.c_str());
+  if (config.compute.linear_dtype == LinearDtype::fp8 && m.fp8_speedup > 1)
+    std::printf(", products in FP8 %.2f times as fast (assumed)", m.fp8_speedup);
   if (m.ranks > 1) std::printf(", %s within a node", with_prefix(m.node_bytes, "B/s").c_str());
   if (m.ranks > m.per_node)
     std::printf(", %s between nodes", with_prefix(m.network_bytes, "B/s").c_str());

@@ -37,6 +37,7 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
   m.per_node = options.per_node.value_or(host ? m.ranks : 8);
   const int here = std::min(m.ranks, m.per_node);
   if (host) {
+    m.fp8_speedup = 1;
     if (!options.memory) m.memory = memory_of_device(config, here);
     m.node_bytes = kHostNodeBytes;
     m.network_bytes = kHostNetworkBytes;
@@ -56,8 +57,9 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
 }
 
 StepTime step_time(const RunPlan& plan, const Machine& m) {
-  return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
-                             m.ranks <= m.per_node ? m.node_bytes : m.network_bytes});
+  return predict_step(plan,
+                      {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
+                       m.ranks <= m.per_node ? m.node_bytes : m.network_bytes, m.fp8_speedup});
 }
 
 double tokens_of(const Config& c) {

@@ -27,6 +27,9 @@ struct Machine {
   std::int64_t memory = kGpuMemory;
   double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
   std::string flops_source = "assumed";
+  /// On GPUs, over bf16: NVIDIA's figure for per-tensor current scaling, rounding included, of a
+  /// layer's GEMMs on an H200 (Transformer Engine, docs/examples/gemm_profiling). CPUs emulate FP8.
+  double fp8_speedup = 1.58;
   double disk_bytes = 2e9;   // that the ranks of a node write together, each second
   double copy_bytes = 10e9;  // of a rank to main memory, each second
   /// Seconds between failures of a rank's device or its machine: 16,384 H100s had 419 unexpected

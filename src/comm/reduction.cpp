@@ -93,6 +93,8 @@ void reduce_in_order(void* out, std::span<const void* const> parts, std::int64_t
     case DType::u8:
       return reduce<std::uint8_t>(out, parts, count, operation);
     case DType::u16:
+    case DType::e4m3:
+    case DType::e5m2:
       break;
   }
   fail(str("elements of type ", dtype, " are not reduced"));

@@ -329,11 +329,38 @@ void check_parallel(const ParallelConfig& p, const Config& config) {
   rules.not_negative("timeout", p.timeout);
 }
 
-void check_compute(const ComputeConfig& c) {
+/// Where products with the blocks' matrices are in FP8. The sizes are multiples of 16
+/// (kernels/ops.h) on each tensor parallel rank, wherever they are summed over.
+void check_fp8(const Config& c) {
+  const Rules rules("compute"), model("model");
+  const auto needs = [&](const std::string& what) {
+    rules.broken("linear_dtype", c.compute.linear_dtype, what);
+  };
+  if (c.compute.dtype != Precision::bf16)
+    needs("needs bf16 weights, not " + rules.named("dtype", c.compute.dtype));
+  if (c.lora.rank > 0)
+    needs("is for training all weights, not " + Rules("lora").named("rank", c.lora.rank));
+  if (c.model.has_experts())
+    needs("is not for a mixture of experts, " + model.named("num_experts", c.model.num_experts));
+  const std::int64_t ranks = c.parallel.tensor_parallel;
+  const auto fits = [&](const std::string& what, std::int64_t size) {
+    if (size % (16 * ranks) != 0)
+      needs(ranks == 1 ? "needs multiples of 16, not " + what
+                       : str("needs multiples of ", 16 * ranks, ", 16 on each of ", ranks,
+                             " tensor parallel ranks, not ", what));
+  };
+  if (c.model.hidden_size % 16 != 0)
+    needs("needs multiples of 16, not " + model.named("hidden_size", c.model.hidden_size));
+  fits(model.named("intermediate_size", c.model.intermediate_size), c.model.intermediate_size);
+  fits(model.named("num_kv_heads", c.model.kv_heads()) +
+           str(", each ", c.model.head_width(), " wide"),
+       c.model.kv_heads() * c.model.head_width());
+}
+
+void check_compute(const Config& c) {
   const Rules rules("compute");
-  rules.between("threads", c.threads, 0, 1 << 16);
-  if (c.linear_dtype == LinearDtype::fp8)
-    rules.broken("linear_dtype", c.linear_dtype, "is not there yet");
+  rules.between("threads", c.compute.threads, 0, 1 << 16);
+  if (c.compute.linear_dtype == LinearDtype::fp8) check_fp8(c);
 }
 
 }  // namespace
@@ -412,7 +439,7 @@ void validate(const Config& c) {
   check_dpo(c.dpo);
   check_lora(c.lora, c.optimizer);
   check_parallel(c.parallel, c);
-  check_compute(c.compute);
+  check_compute(c);
 }
 
 }  // namespace lacuna

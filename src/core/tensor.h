@@ -8,8 +8,9 @@
 
 namespace lacuna {
 
-/// u16 is a form of token ids on disk; nothing computes with it.
-enum class DType : std::uint8_t { f32, f64, bf16, f16, i32, i64, u8, u16 };
+/// u16 is a form of token ids on disk; nothing computes with it. e4m3 and e5m2 are operands of
+/// products in FP8 alone (Ops::multiply_fp8).
+enum class DType : std::uint8_t { f32, f64, bf16, f16, i32, i64, u8, u16, e4m3, e5m2 };
 enum class Place : std::uint8_t { host, device };
 
 /// bfloat16 bits; converted with to_float and to_bf16 (core/half.h).
@@ -19,6 +20,13 @@ struct BFloat16 {
 /// IEEE half bits.
 struct Float16 {
   std::uint16_t bits;
+};
+/// FP8 bits; converted in core/fp8.h.
+struct E4M3 {
+  std::uint8_t bits;
+};
+struct E5M2 {
+  std::uint8_t bits;
 };
 
 template <class T>
@@ -55,15 +63,24 @@ template <>
 struct DTypeOf<std::uint16_t> {
   static constexpr DType value = DType::u16;
 };
+template <>
+struct DTypeOf<E4M3> {
+  static constexpr DType value = DType::e4m3;
+};
+template <>
+struct DTypeOf<E5M2> {
+  static constexpr DType value = DType::e5m2;
+};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 
 constexpr const char* name_of(DType t) {
-  constexpr const char* names[] = {"f32", "f64", "bf16", "f16", "i32", "i64", "u8", "u16"};
+  constexpr const char* names[] = {"f32", "f64", "bf16", "f16",  "i32",
+                                   "i64", "u8",  "u16",  "e4m3", "e5m2"};
   return names[int(t)];
 }
 constexpr std::int64_t size_of(DType t) {
-  constexpr int sizes[] = {4, 8, 2, 2, 4, 8, 1, 2};
+  constexpr int sizes[] = {4, 8, 2, 2, 4, 8, 1, 2, 1, 1};
   return sizes[int(t)];
 }
 

@@ -4,6 +4,11 @@
 #include <limits>
 
 namespace lacuna {
+namespace {
+
+constexpr std::int64_t kFp8Cells = 6;  // of Fp8Scratch
+
+}  // namespace
 
 Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DType dtype,
                             TensorParallelShard share, Slots& slots) {
@@ -61,6 +66,18 @@ Plan Activations::make_plan(const ModelConfig& m, const ModelLimits& limits, DTy
   }
   if (limits.weights.dequantised > 0)
     slots.dequantised = plan.add("scratch/dequantised", {limits.weights.dequantised}, dtype);
+  if (limits.fp8_linears) {
+    Fp8Sizes sizes;
+    for (const auto& [outputs, inputs] :
+         {std::pair(packed, C), std::pair(C, H * D), std::pair(2 * F, C), std::pair(C, F)})
+      sizes.add(N, outputs, inputs, limits.training);
+    slots.fp8_first = plan.add("scratch/fp8_first", {sizes.first}, DType::u8);
+    if (limits.training)
+      slots.fp8_first_transposed =
+          plan.add("scratch/fp8_first_transposed", {sizes.first_transposed}, DType::u8);
+    slots.fp8_second = plan.add("scratch/fp8_second", {sizes.second}, DType::u8);
+    slots.fp8_cells = plan.add("scratch/fp8_cells", {kFp8Cells}, DType::f32);
+  }
   if (m.qkv_bias) slots.ones = plan.add("scratch/ones", {N}, dtype);
 
   // Blocks that keep what they compute, the last of them with M rows behind its queries; or one
@@ -228,6 +245,7 @@ Scratch Activations::scratch_of(std::int64_t rows, Slot h, Slot d_x, Slot d_atte
           .ones = whole(slots_.ones),
           .adapters = {whole(slots_.low_rank), whole(slots_.d_low_rank)},
           .dequantised = whole(slots_.dequantised),
+          .fp8 = fp8(),
           .experts = experts(rows),
           .h_parts = {},
           .d_x_parts = {},
@@ -263,6 +281,20 @@ ExpertScratch Activations::experts(std::int64_t rows) const {
                      .weights = first(slots_.expert_weights, rows * experts_per_row_)},
           .x = first(slots_.expert_x, rows),
           .sum = first(slots_.expert_sum, rows)};
+}
+
+Fp8Scratch Activations::fp8() const {
+  if (!slots_.fp8_first) return {};
+  const auto cell = [&](std::int64_t i) { return arena_[slots_.fp8_cells].row_range(i, 1); };
+  return {.first = whole(slots_.fp8_first),
+          .first_transposed = whole(slots_.fp8_first_transposed),
+          .second = whole(slots_.fp8_second),
+          .first_factor = cell(0),
+          .second_factor = cell(1),
+          .amax = cell(2),
+          .h_amax = split() ? Tensor() : cell(3),  // each rank's norms see its own rows
+          .hidden_amax = cell(4),
+          .d_gate_up_amax = cell(5)};
 }
 
 QueryTensors Activations::queries(const QuerySlots& slots, std::int64_t rows) const {

@@ -5,6 +5,7 @@
 #include "config/config.h"
 #include "core/arena.h"
 #include "kernels/ops.h"
+#include "model/fp8_linear.h"
 #include "model/sequences.h"
 #include "model/tensor_parallel_shard.h"
 
@@ -55,6 +56,7 @@ struct Scratch {
   Tensor ones;  // [N] with model.qkv_bias
   AdapterScratch adapters = {};
   Tensor dequantised = {};     // of matrices that are converted (model/model_weights.h)
+  Fp8Scratch fp8 = {};         // with ModelLimits::fp8_linears
   ExpertScratch experts = {};  // with model.num_experts
 
   // Where rows are split: h and d_x with room for equal parts, [T ceil(N/T),C], and which rows of
@@ -123,6 +125,7 @@ class Activations {
     QuerySlots all, logit;
     Slot heads, d_heads, ones;
     Slot low_rank, d_low_rank, dequantised;
+    Slot fp8_first, fp8_first_transposed, fp8_second, fp8_cells;
     Slot tokens, key_offsets, cache_rows, rope_table;
     Slot own_ids, own_rows;
     Slot router_logits, expert_offsets, expert_rows, expert_weights, expert_x, expert_sum;
@@ -135,6 +138,7 @@ class Activations {
   QueryTensors queries(const QuerySlots& slots, std::int64_t rows) const;
   Scratch scratch_of(std::int64_t rows, Slot h, Slot d_x, Slot d_attended) const;
   ExpertScratch experts(std::int64_t rows) const;
+  Fp8Scratch fp8() const;
   /// The first rows of a planned tensor; nothing when it was not planned.
   Tensor first(Slot slot, std::int64_t rows) const;
   Tensor whole(Slot slot) const { return slot ? arena_[slot] : Tensor(); }

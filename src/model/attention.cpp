@@ -83,7 +83,7 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
              const BlockActivations& a, const Scratch& keys, const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    adapted_linear_forward(ops, a.qkv, keys.h, w.qkv, w.adapters.qkv, keys);
+    adapted_linear_forward(ops, a.qkv, keys.h, w.qkv, w.adapters.qkv, keys, keys.fp8.h_amax);
     add_bias(ops, a.qkv, w.qkv_bias, keys);
     normalise_heads(pass, x.q, w.query_norm, a.query_norm, keys);
     normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
@@ -93,7 +93,7 @@ void project(const Pass& pass, const QueryRows& queries, const Packed& x, const 
   const PackedRows part(w.qkv, queries.attention);
   const PackedRows adapter(w.adapters.qkv, queries.attention);
   const PackedRows bias(w.qkv_bias, queries.attention);
-  adapted_linear_forward(ops, x.kv, keys.h, part.kv, adapter.kv, keys);
+  adapted_linear_forward(ops, x.kv, keys.h, part.kv, adapter.kv, keys, keys.fp8.h_amax);
   add_bias(ops, x.kv, bias.kv, keys);
   normalise_heads(pass, x.k, w.key_norm, a.key_norm, keys);
   ops.rope(x.k, pass.all.positions, pass.rope_table, Rotation::forward);
@@ -120,7 +120,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   if (queries.are_all()) {
     add_bias_gradient(ops, dw.qkv_bias, keys.d_qkv, keys);
     adapted_linear_backward(ops, keys.h, dw.qkv, dw.adapters.qkv, keys.d_qkv, keys.h, w.qkv,
-                            w.adapters.qkv, keys);
+                            w.adapters.qkv, keys, {{}, keys.fp8.h_amax});
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
@@ -132,7 +132,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   ops.gather_rows(s.h, keys.h, queries.rows);
   adapted_linear_backward(ops, s.h, d_part.q, d_adapter.q, d.q, s.h, part.q, adapter.q, s);
   adapted_linear_backward(ops, keys.h, d_part.kv, d_adapter.kv, d.kv, keys.h, part.kv, adapter.kv,
-                          keys);
+                          keys, {{}, keys.fp8.h_amax});
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 
@@ -141,7 +141,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
 void norm_attention_input(const Pass& pass, const BlockWeights& w, const BlockActivations& a,
                           const Scratch& keys) {
   pass.ops.rmsnorm_forward(own_rows(keys, keys.h), a.attention_rstd, a.x, w.attention_norm,
-                           pass.norm_eps);
+                           pass.norm_eps, keys.fp8.h_amax);
   gather_rows_of(pass, keys, keys.h_parts);
 }
 

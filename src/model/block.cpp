@@ -18,7 +18,8 @@ void forward_to_mlp(const Pass& pass, const QueryRows& queries, const BlockWeigh
     x = a.residual_mid;
   }
   const Tensor h = own_rows(s, s.h);
-  pass.ops.add_rmsnorm_forward(a.residual_mid, h, a.ffn_rstd, x, h, w.ffn_norm, pass.norm_eps);
+  pass.ops.add_rmsnorm_forward(a.residual_mid, h, a.ffn_rstd, x, h, w.ffn_norm, pass.norm_eps,
+                               s.fp8.h_amax);
   gather_rows_of(pass, s, s.h_parts);
 }
 

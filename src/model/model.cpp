@@ -37,6 +37,20 @@ AttentionShape attention_shape(const ModelConfig& config, TensorParallelShard sh
   return shape;
 }
 
+/// Throws Error when the products with these weights cannot be in FP8.
+void check_fp8(const ModelWeights& weights, const Ops& ops) {
+  CHECK(ops.has_fp8(), ops.description(),
+        " has no FP8 products: compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer");
+  CHECK(weights.dtype == DType::bf16, "products in FP8 need bf16 activations, not ", weights.dtype);
+  for (const BlockWeights& block : weights.blocks) {
+    CHECK(block.experts.empty(), "products in FP8 are not there for a mixture of experts");
+    for (const PackedMatrix* packed : {&block.qkv, &block.gate_up})
+      for (const Matrix& part : packed->parts)
+        CHECK(part.format == MatrixFormat::bf16, "a matrix for products in FP8 is ", part,
+              "; it must be bf16");
+  }
+}
+
 ModelLimits with_scratch(const Ops& ops, const ModelWeights& weights, ModelLimits limits) {
   limits.weights = weight_scratch(weights, ops, limits.training);
   return limits;
@@ -149,6 +163,7 @@ Model::Model(Ops& ops, const ModelConfig& config, const ModelWeights& weights,
   CHECK(std::all_of(weights.blocks.begin(), weights.blocks.end(), has_its_experts),
         "the weights are of another model than one with ", config.num_experts, " experts a block");
   check_formats(weights, ops);
+  if (limits.fp8_linears) check_fp8(weights, ops);
   state_ = std::make_unique<State>(ops, config, weights, limits, tp_group);
 }
 
@@ -201,7 +216,8 @@ Tensor Model::run() {
   s.embedding.forward(s.activations.first_x(), pass.tokens, w.embedding);
   const Tensor h = own_rows(all, all.h);
   s.gather(s.block_unit(0), PassDirection::forward);
-  s.ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps);
+  s.ops.rmsnorm_forward(h, a.attention_rstd, a.x, w.blocks[0].attention_norm, pass.norm_eps,
+                        all.fp8.h_amax);
   gather_rows_of(pass, all, all.h_parts);
   for (std::size_t l = 0; l + 1 < w.blocks.size(); ++l) {
     block_forward(pass, pass.all, w.blocks[l], a, all, all);
@@ -210,7 +226,8 @@ Tensor Model::run() {
     const bool last = l + 2 == w.blocks.size();  // whose tensors are of all rows
     s.ops.add_rmsnorm_forward(last ? own_rows(all, next.x) : next.x, h,
                               last ? own_rows(all, next.attention_rstd) : next.attention_rstd,
-                              a.residual_mid, h, w.blocks[l + 1].attention_norm, pass.norm_eps);
+                              a.residual_mid, h, w.blocks[l + 1].attention_norm, pass.norm_eps,
+                              all.fp8.h_amax);
     gather_rows_of(pass, all, all.h_parts);
     if (last) gather_rows_of(pass, all, s.activations.last_x_parts());
     a = next;

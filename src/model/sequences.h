@@ -61,6 +61,7 @@ struct ModelLimits {
   bool training;                // keep what backward() needs; without, blocks share their memory
   std::int64_t cache_rows = 0;  // of the KV cache; 0: none. Not in training
   Recompute recompute = {};     // in training
+  bool fp8_linears = false;     // products with the blocks' matrices (model/fp8_linear.h)
   WeightScratch weights = {};   // set by Model, of the weights that it is given
 
   /// Attention is cut into segments: of a cache also the gaps between sequences.

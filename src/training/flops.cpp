@@ -5,13 +5,9 @@
 namespace lacuna {
 namespace {
 
-/// `per_weight`: operations per weight and row; `attention`: per pair of query and key, over the
-/// width of all heads.
-double product_flops(const ModelConfig& m, const PassWork& work, double per_weight,
-                     double attention) {
-  const double width = double(m.num_heads) * double(m.head_width());
+/// Pairs of a weight of the blocks' matrices and a row that it multiplies.
+double weights_and_rows(const ModelConfig& m, const PassWork& work) {
   const double N = work.rows, M = work.predicted;
-  const double full_blocks = double(m.num_layers - 1);
   double key_value = 0, rest = 0;  // elements of a block's matrices
   for (const WeightSpec& spec : weight_table()) {
     if (!spec.is_block_matrix() || !spec.is_in(m)) continue;
@@ -19,10 +15,33 @@ double product_flops(const ModelConfig& m, const PassWork& work, double per_weig
     const double each = spec.of_expert() ? double(m.num_experts_per_tok) : 1;
     (by_keys ? key_value : rest) += each * double(spec.shape(m).count());
   }
+  return N * double(m.num_layers - 1) * (rest + key_value) + N * key_value + M * rest;
+}
+
+/// `per_weight`: operations per weight and row; `attention`: per pair of query and key, over the
+/// width of all heads.
+double product_flops(const ModelConfig& m, const PassWork& work, double per_weight,
+                     double attention) {
+  const double width = double(m.num_heads) * double(m.head_width());
   const auto head = double(weight_spec(WeightRole::head).shape(m).count());
-  const double weights = N * full_blocks * (rest + key_value) + N * key_value + M * rest + M * head;
-  return per_weight * weights +
-         attention * width * (full_blocks * work.pairs + work.predicted_pairs);
+  return per_weight * (weights_and_rows(m, work) + work.predicted * head) +
+         attention * width * (double(m.num_layers - 1) * work.pairs + work.predicted_pairs);
+}
+
+/// Of recomputed_flops(), the products with matrices.
+double recomputed_matrix_flops(const ModelConfig& m, const PassWork& work,
+                               const Recompute& recompute) {
+  double weights = 0;
+  for (const WeightSpec& spec : weight_table()) {
+    if (!spec.is_block_matrix() || !spec.is_in(m)) continue;
+    const bool gate_up = spec.role == WeightRole::gate || spec.role == WeightRole::up,
+               qkv = spec.role == WeightRole::query || spec.role == WeightRole::key ||
+                     spec.role == WeightRole::value;
+    const bool again = recompute.block ? spec.role != WeightRole::ffn_out
+                                       : (gate_up && recompute.gate_up) || (qkv && recompute.qkv);
+    if (again) weights += double(spec.shape(m).count());
+  }
+  return double(m.num_layers - 1) * 2 * work.rows * weights;
 }
 
 }  // namespace
@@ -75,19 +94,15 @@ double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int
   return product_flops(model, work_of(model, sequences, length, predicted), 6, 14);
 }
 
+double block_matrix_flops(const ModelConfig& model, const PassWork& work,
+                          const Recompute& recompute) {
+  return 6 * weights_and_rows(model, work) + recomputed_matrix_flops(model, work, recompute);
+}
+
 double recomputed_flops(const ModelConfig& m, const PassWork& work, const Recompute& recompute) {
-  double weights = 0;
-  for (const WeightSpec& spec : weight_table()) {
-    if (!spec.is_block_matrix() || !spec.is_in(m)) continue;
-    const bool gate_up = spec.role == WeightRole::gate || spec.role == WeightRole::up,
-               qkv = spec.role == WeightRole::query || spec.role == WeightRole::key ||
-                     spec.role == WeightRole::value;
-    const bool again = recompute.block ? spec.role != WeightRole::ffn_out
-                                       : (gate_up && recompute.gate_up) || (qkv && recompute.qkv);
-    if (again) weights += double(spec.shape(m).count());
-  }
   const double attention = recompute.block ? 4 * double(m.num_heads * m.head_width()) : 0;
-  return double(m.num_layers - 1) * (2 * work.rows * weights + attention * work.pairs);
+  return recomputed_matrix_flops(m, work, recompute) +
+         double(m.num_layers - 1) * attention * work.pairs;
 }
 
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,

@@ -49,6 +49,11 @@ double executed_flops(const ModelConfig& model, std::int64_t sequences, std::int
 /// last, the products of what is named, of N rows, and for a whole block 4 C N S of attention.
 double recomputed_flops(const ModelConfig& model, const PassWork& work, const Recompute& recompute);
 
+/// Of training_flops() and recomputed_flops() together, the products with the blocks' matrices:
+/// what compute.linear_dtype is about.
+double block_matrix_flops(const ModelConfig& model, const PassWork& work,
+                          const Recompute& recompute);
+
 /// Of a forward pass alone: a third of the products, 4 C (...) S of attention.
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted);

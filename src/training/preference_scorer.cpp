@@ -66,6 +66,7 @@ ModelLimits PreferenceScorer::limits(std::int64_t pairs) const {
                               config_.data.sequence_length;
   ModelLimits limits = score_limits(noise, tokens, std::min(tokens, texts), true);
   limits.recompute = recompute_of(config_.train);
+  limits.fp8_linears = config_.compute.linear_dtype == LinearDtype::fp8;
   return limits;
 }
 

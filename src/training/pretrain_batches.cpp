@@ -66,6 +66,7 @@ ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t
   if (config.train.objective == Objective::block_diffusion)
     limits = block_limits(noise, tokens, sequences, true);
   limits.recompute = recompute_of(config.train);
+  limits.fp8_linears = config.compute.linear_dtype == LinearDtype::fp8;
   return limits;
 }
 

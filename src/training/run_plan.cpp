@@ -222,6 +222,8 @@ RunPlan plan_run(const Config& c, int ranks) {
   const bool adapters = trained_by(c) == Trained::adapters;
   plan.flops = adapters ? adapter_training_flops(c.model, work) : training_flops(c.model, work);
   plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
+  if (c.compute.linear_dtype == LinearDtype::fp8)
+    plan.fp8_flops = block_matrix_flops(c.model, work, recompute);
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   const WeightLayout trained = trained_layout(c, trained_by(c), share);
@@ -262,7 +264,8 @@ RunPlan plan_run(const Config& c, int ranks) {
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   StepTime time;
   const int ranks = plan.data * plan.tensor;
-  time.compute = (plan.flops + plan.recomputed_flops) / ranks / machine.flops_per_second;
+  const double spared = plan.fp8_flops * (1 - 1 / machine.fp8_speedup);
+  time.compute = (plan.flops + plan.recomputed_flops - spared) / ranks / machine.flops_per_second;
   // Two thirds of a micro-batch's time are its backward pass.
   const double forward = time.compute / 3, backward = time.compute / double(plan.micro_batches) *
                                                       double(plan.reductions) * 2 / 3;

@@ -39,6 +39,7 @@ struct RunPlan {
   std::int64_t trained = 0;  // parameters, or elements of adapters where lora.rank says so
   double flops = 0;  // of a step, on all ranks (training/flops.h); half of the tokens are masked
   double recomputed_flops = 0;  // by train.recompute, on top of those
+  double fp8_flops = 0;         // of these two, what is done in FP8 (compute.linear_dtype)
   double optimizer_flops = 0;   // Muon's GEMMs, once per step, likewise
   std::int64_t reductions = 1;  // of all gradients, per step
   /// Bytes that a rank sends and receives per step. Gradients: while the backward passes of as many
@@ -57,6 +58,7 @@ struct MachineFigures {
   double flops_per_second = 0;         // that training reaches, not the data sheet's
   double tensor_bytes_per_second = 0;  // among ranks of a tensor parallel group, each way
   double data_bytes_per_second = 0;    // among data parallel ranks
+  double fp8_speedup = 1;              // of products in FP8, rounding their operands included
 };
 struct StepTime {
   double compute = 0, hidden_communication = 0, exposed_communication = 0;  // seconds

@@ -33,6 +33,13 @@ std::shared_ptr<const DeviceMesh> grid_of(const TrainerOptions& options, Ops& op
   return std::make_shared<const DeviceMesh>(std::make_unique<SelfCommunicator>("world", &ops), 1);
 }
 
+/// Before anything is allocated.
+Ops& with_linear_dtype(Ops& ops, const Config& config) {
+  CHECK(config.compute.linear_dtype != LinearDtype::fp8 || ops.has_fp8(), ops.description(),
+        " has no FP8 products: compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer");
+  return ops;
+}
+
 Ops* host_of(const TrainerOptions& options, const Config& config) {
   if (!config.optimizer.cpu_offload) return nullptr;
   CHECK(options.host, "optimizer.cpu_offload without a CPU to compute on");
@@ -73,7 +80,7 @@ std::unique_ptr<SampleText> sample_text_of(const TrainingData& data, const Model
 }  // namespace
 
 Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
-    : ops_(ops),
+    : ops_(with_linear_dtype(ops, config)),
       grid_(grid_of(options, ops)),
       team_(grid_->world()),
       directory_(config.train.output, options.resume, team_),

@@ -342,6 +342,17 @@ TEST(Validate, optimizer_and_parallel) {
        "parallel.zero_stage = 3 shards weights that are trained; for adapters (lora.rank = 2) it "
        "must be at most 2"},
       {{"optimizer.moments_dtype=bf16"}, ""},
+      {{"compute.linear_dtype=fp8"},
+       "compute.linear_dtype = \"fp8\" needs bf16 weights, not compute.dtype = \"f32\""},
+      {{"compute.linear_dtype=fp8", "compute.dtype=bf16", "lora.rank=4"},
+       "compute.linear_dtype = \"fp8\" is for training all weights, not lora.rank = 4"},
+      {{"compute.linear_dtype=fp8", "compute.dtype=bf16", "model.intermediate_size=72"},
+       "compute.linear_dtype = \"fp8\" needs multiples of 16, not model.intermediate_size = 72"},
+      {{"compute.linear_dtype=fp8", "compute.dtype=bf16", "model.intermediate_size=64",
+        "parallel.tensor_parallel=8", "model.num_heads=8"},
+       "compute.linear_dtype = \"fp8\" needs multiples of 128, 16 on each of 8 tensor parallel "
+       "ranks, not model.intermediate_size = 64"},
+      {{"compute.linear_dtype=fp8", "compute.dtype=bf16"}, ""},
       {{"compute.threads=-1"}, "compute.threads = -1 must be at least 0"},
       {{"optimizer.cpu_offload=true"},
        "optimizer.cpu_offload = true needs compute.device = \"cuda\""},

@@ -200,6 +200,30 @@ TEST_P(CudaModelTest, TrainsAdaptersBesideFrozenMatricesOfAnyFormat) {
   }
 }
 
+/// Both round alike, but for sums in bf16 in another order, which turn some roundings to FP8 the
+/// other way: as between layouts of ranks (tests/training/parallel_fp8_test.cpp).
+using CudaFp8ModelTest = CudaOpsTest;
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaFp8ModelTest, ::testing::ValuesIn(bf16_cases()), case_name);
+TEST_P(CudaFp8ModelTest, ProductsAreThoseOfTheCpu) {
+  if (!device().has_fp8()) GTEST_SKIP() << "a GPU before sm_89";
+  ModelConfig config = tiny(64, 2, 1);
+  config.intermediate_size = 96;
+  Training here(host, config, DType::bf16, {}, true),
+      there(device(), config, DType::bf16, {}, true);
+  for (Training* t : {&here, &there}) {
+    initialise(t->optimizer.master().pieces(), t->weights, config, 1, t->ops);
+    t->optimizer.cast_master_weights();
+  }
+  const Batch b = batch_of(config, 1);
+  EXPECT_LT(distance(there.step(b, 1), here.step(b, 1)), 0.02);
+  EXPECT_NEAR(there.norm / here.norm, 1, 0.1);
+  for (std::size_t i = 0; i < here.gradients.named().size(); ++i)
+    EXPECT_LT(distance(read(device(), there.gradients.named()[i].tensor),
+                       read(host, here.gradients.named()[i].tensor)),
+              0.25)
+        << here.gradients.named()[i].name;
+}
+
 TEST_P(CudaModelTest, RecomputationChangesNoBit) {
   ModelConfig config = tiny(128, 2, 1);
   config.num_layers = 3;

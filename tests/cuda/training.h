@@ -72,13 +72,14 @@ inline Batch batch_of(const ModelConfig& config, std::uint64_t seed) {
 
 /// Training on one backend, in f32 or in bf16 with f32 master weights and gradients.
 struct Training {
-  Training(Ops& o, const ModelConfig& c, DType type, const Recompute& recompute = {})
+  Training(Ops& o, const ModelConfig& c, DType type, const Recompute& recompute = {},
+           bool fp8 = false)
       : ops(o),
         config(c),
         weights(o.memory(), c, "weights", type),
         gradients(o.memory(), c, "gradients"),
         optimizer(o, OptimizerConfig{}, weights),
-        model(o, c, weights, {48, 3, 24, true, 0, recompute}),
+        model(o, c, weights, {48, 3, 24, true, 0, recompute, fp8}),
         head(o, c, weights, 7) {}
 
   /// Losses of the rows; gradients are left for inspection.

@@ -50,6 +50,16 @@ TEST(Flops, WhatATokenThatIsNotPredictedSpares) {
   EXPECT_DOUBLE_EQ(training_flops(m, 5, 16, 80) - training_flops(m, 5, 16, 79), spared);
 }
 
+// All but the head's products and attention; with a product done again, that one.
+TEST(Flops, OfTheBlocksMatrices) {
+  const ModelConfig m = model();
+  const PassWork work = work_of(m, 5, 16, 80);
+  const double N = 5 * 16, head = 50 * 24;
+  EXPECT_DOUBLE_EQ(block_matrix_flops(m, work, {}), 6 * N * (matrix_parameters(m) - head));
+  EXPECT_DOUBLE_EQ(block_matrix_flops(m, work, {.block = true}) - block_matrix_flops(m, work, {}),
+                   recomputed_flops(m, work, {.block = true}) - 2 * 4 * 24 * N * 16);
+}
+
 // Of the two blocks before the last, for every token: 2 per weight, and 4 C per query and key.
 TEST(Flops, WhatIsRecomputed) {
   const ModelConfig m = model();

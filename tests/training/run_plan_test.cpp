@@ -199,6 +199,16 @@ TEST(RunPlan, OneRankSendsNothing) {
   EXPECT_EQ(time.efficiency(), 1);
 }
 
+TEST(RunPlan, ProductsInFp8TakeLess) {
+  RunPlan plan;
+  plan.micro_batches = 1;
+  plan.flops = 20e12;
+  plan.recomputed_flops = 4e12;
+  plan.fp8_flops = 16e12;
+  EXPECT_DOUBLE_EQ(predict_step(plan, {1e12, 1e9, 1e9}).compute, 24);
+  EXPECT_DOUBLE_EQ(predict_step(plan, {1e12, 1e9, 1e9, 2}).compute, 16);
+}
+
 TEST(RunPlan, TimeHidesGradientsBehindOneBackwardPass) {
   RunPlan plan;
   plan.data = 2;

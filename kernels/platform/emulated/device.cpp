@@ -68,6 +68,7 @@ std::string Device::identity() const { return str("emulated ", state_->index); }
 int Device::multiprocessors() const { return 2; }
 std::size_t Device::shared_memory() const { return 163 * 1024 - kStaticSharedMemory; }  // sm_80
 bool Device::has_wgmma() const { return true; }
+bool Device::has_fp8() const { return true; }
 void Device::check_code(const void*) const {}
 std::string Device::architecture_advice() const {
   return "it was compiled for the emulator, without Hopper's instructions";

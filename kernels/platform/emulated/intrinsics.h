@@ -124,6 +124,11 @@ inline Float16 narrow<Float16>(float x) {
 inline std::uint32_t pack_bf16(float low, float high) {
   return to_bf16(low).bits | std::uint32_t{to_bf16(high).bits} << 16;
 }
+template <class Code>
+std::uint16_t fp8_pair(float low, float high) {
+  return std::uint16_t(to_fp8<Code>(low).bits | to_fp8<Code>(high).bits << 8);
+}
+inline void atomic_max(std::uint32_t* at, std::uint32_t x) { *at = x > *at ? x : *at; }
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 inline float fast_log2(float x) { return std::log2(x); }
 

@@ -150,6 +150,10 @@ std::string Device::identity() const {
 bool Device::has_wgmma() const {
   return state_->properties.major == 9 && state_->properties.minor == 0;
 }
+bool Device::has_fp8() const {
+  const cudaDeviceProp& p = state_->properties;
+  return p.major > 8 || (p.major == 8 && p.minor >= 9);
+}
 void Device::check_code(const void* kernel) const {
   cudaFuncAttributes attributes{};
   const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);

@@ -41,7 +41,18 @@ using Description = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
-cudaDataType_t type_of(DType t) { return t == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t type_of(DType t) {
+  switch (t) {
+    case DType::bf16:
+      return CUDA_R_16BF;
+    case DType::e4m3:
+      return CUDA_R_8F_E4M3;
+    case DType::e5m2:
+      return CUDA_R_8F_E5M2;
+    default:
+      return CUDA_R_32F;
+  }
+}
 
 struct Prepared {
   Description description;
@@ -49,6 +60,21 @@ struct Prepared {
   cublasLtMatmulAlgo_t algorithm;
   bool tuned;  // else it is the library's first choice
 };
+
+cublasOperation_t operation_of(bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; }
+
+template <class T>
+void set_attribute(const char* op, const Prepared& of, cublasLtMatmulDescAttributes_t attribute,
+                   const T& value) {
+  check(cublasLtMatmulDescSetAttribute(of.description.get(), attribute, &value, sizeof value), op);
+}
+
+/// Of FP8, where they are on the device: products of one shape share a description.
+void set_factors(const char* op, const Gemm& p, const Prepared& with) {
+  if (!p.a_factor) return;
+  set_attribute(op, with, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, p.b_factor);
+  set_attribute(op, with, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, p.a_factor);
+}
 
 GemmAlgorithm words_of(const cublasLtMatmulAlgo_t& algorithm) {
   static_assert(sizeof algorithm.data == sizeof(GemmAlgorithm));
@@ -112,6 +138,7 @@ const Prepared& GemmRunner::State::prepared(const char* op, const Gemm& p) {
     found = known.emplace(shape, std::move(made)).first;
   }
   Prepared& with = found->second;
+  set_factors(op, p, with);
   if (tuning && time_algorithms && !with.tuned) tune(op, p, with);
   return with;
 }
@@ -123,14 +150,13 @@ Prepared GemmRunner::State::described(const char* op, const Gemm& p) const {
   cublasLtMatmulDesc_t description = nullptr;
   check(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F), op);
   made.description.reset(description);
-  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, bool transpose) {
-    const cublasOperation_t value = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
-    check(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof value), op);
-  };
-  set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b);
-  set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a);
+  set_attribute(op, made, CUBLASLT_MATMUL_DESC_TRANSA, operation_of(p.transpose_b));
+  set_attribute(op, made, CUBLASLT_MATMUL_DESC_TRANSB, operation_of(p.transpose_a));
+  if (p.factors == DType::e4m3)
+    set_attribute(op, made, CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{1});
+  set_factors(op, p, made);
   made.first =
-      layout_of(op, p.factors, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb);
+      layout_of(op, p.b_type(), p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb);
   made.second =
       layout_of(op, p.factors, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda);
   made.result = layout_of(op, p.result, p.n, p.m, p.ldc);

@@ -66,6 +66,22 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
+/// Two codes, `low` first in memory, as to_fp8() rounds.
+template <class Code>
+__device__ __forceinline__ std::uint16_t fp8_pair(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  std::uint16_t pair;
+  if constexpr (Fp8Format<Code>::has_infinity)
+    asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+  else
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return std::uint16_t(to_fp8<Code>(low).bits | to_fp8<Code>(high).bits << 8);
+#endif
+}
+/// *at = max(*at, x).
+__device__ __forceinline__ void atomic_max(std::uint32_t* at, std::uint32_t x) { atomicMax(at, x); }
 /// 2^x to about 2 units in the last place; results below 2^-126 are 0.
 __device__ __forceinline__ float fast_exp2(float x) {
   float y;

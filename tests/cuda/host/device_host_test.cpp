@@ -49,10 +49,12 @@ TEST_F(DeviceHost, DescribesItself) {
   EXPECT_EQ(second.description(), "cuda, stand-in of sm_90, 2 multiprocessors, sm_90");
   EXPECT_EQ(second.identity(), "f1e1d1c1b1a191817161514131211101");
   EXPECT_TRUE(second.has_wgmma());
+  EXPECT_TRUE(second.has_fp8());
   EXPECT_EQ(second.shared_memory(), 227u * 1024 - kStaticSharedMemory);
   EXPECT_EQ(current_device(), 1);
   const Device first(0);
   EXPECT_FALSE(first.has_wgmma());
+  EXPECT_FALSE(first.has_fp8());
   EXPECT_EQ(first.shared_memory(), 163u * 1024 - kStaticSharedMemory);
 }
 

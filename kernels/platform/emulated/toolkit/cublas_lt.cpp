@@ -32,7 +32,8 @@ Settings& settings() {
 /// What an algorithm is chosen for; not the sizes, for which it may be used as well.
 std::uint64_t kind_of(const LtProduct& p) {
   return std::uint64_t(p.transpose_a) | std::uint64_t(p.transpose_b) << 1 |
-         std::uint64_t(p.a.type) << 8 | std::uint64_t(p.d.type) << 16;
+         std::uint64_t(p.a.type) << 8 | std::uint64_t(p.d.type) << 16 |
+         std::uint64_t(p.b.type) << 24;
 }
 
 bool is_multiple(const void* p, std::uint64_t of) {
@@ -110,7 +111,11 @@ bool is_listed(Algorithm algorithm, const LtProduct& p,
 
 /// The same product with the roles of kernels/platform/gemm.h: row-major, b first.
 Gemm row_major(const LtProduct& p, const void* a, const void* b, void* d) {
-  const auto type = [](cudaDataType t) { return t == CUDA_R_16BF ? DType::bf16 : DType::f32; };
+  const auto type = [](cudaDataType t) {
+    if (t == CUDA_R_8F_E4M3) return DType::e4m3;
+    if (t == CUDA_R_8F_E5M2) return DType::e5m2;
+    return t == CUDA_R_16BF ? DType::bf16 : DType::f32;
+  };
   Gemm r{};
   r.transpose_a = p.transpose_b;
   r.transpose_b = p.transpose_a;
@@ -123,7 +128,9 @@ Gemm row_major(const LtProduct& p, const void* a, const void* b, void* d) {
   r.ldb = p.a.stride;
   r.c = d;
   r.ldc = p.d.stride;
-  r.factors = type(p.a.type);
+  r.factors = type(p.b.type);
+  r.a_factor = p.b_scale;
+  r.b_factor = p.a_scale;
   r.result = type(p.d.type);
   return r;
 }
@@ -327,6 +334,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     require_device_memory(name, r.b, p.a.bytes());
     require_device_memory(name, r.a, p.b.bytes());
     require_device_memory(name, r.c, p.d.bytes());
+    if (r.a_factor) require_device_memory(name, r.a_factor, sizeof(float));
+    if (r.b_factor) require_device_memory(name, r.b_factor, sizeof(float));
     if (run.workspace_bytes) require_device_memory(name, run.workspace, run.workspace_bytes);
     compute(run);
   });

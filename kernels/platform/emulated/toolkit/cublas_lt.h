@@ -13,13 +13,16 @@ struct cublasLtContext {
 };
 struct cublasLtMatmulDescOpaque_t {
   cublasOperation_t a = CUBLAS_OP_N, b = CUBLAS_OP_N;
+  const float *a_scale = nullptr, *b_scale = nullptr;  // on the device
+  std::int8_t fast_accumulation = 0;
 };
 struct cublasLtMatrixLayoutOpaque_t {
   cudaDataType type;
   std::uint64_t rows, cols;
   std::int64_t stride;
 
-  std::uint64_t element() const { return type == CUDA_R_32F ? 4 : 2; }
+  bool is_fp8() const { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+  std::uint64_t element() const { return is_fp8() ? 1 : type == CUDA_R_32F ? 4 : 2; }
   /// From the first element to behind the last.
   std::uint64_t bytes() const { return ((cols - 1) * std::uint64_t(stride) + rows) * element(); }
   bool operator==(const cublasLtMatrixLayoutOpaque_t&) const = default;
@@ -40,6 +43,7 @@ struct LtProduct {
   bool transpose_a, transpose_b;
   std::uint64_t m, n, k;
   MatrixLayout a, b, c, d;
+  const float *a_scale, *b_scale;
 };
 /// From descriptors that exist and fit each other; else notes what is wrong, and *error is it.
 std::optional<LtProduct> product_of(const char* function, cublasLtHandle_t handle,

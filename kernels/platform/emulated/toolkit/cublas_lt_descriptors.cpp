@@ -65,8 +65,23 @@ std::string fault_of(const LtProduct& p) {
   return "";
 }
 
-bool types_are_supported(const LtProduct& p) {
-  if (p.a.type != p.b.type || p.c.type != p.d.type) return false;
+/// "To use FP8 kernels": a device of sm_89 or newer, a transposed and b not, and all dimensions
+/// that lie along memory multiples of 16 bytes.
+bool fp8_is_supported(const LtProduct& p, int device) {
+  const DeviceModel& model = state().machine.devices[std::size_t(device)];
+  const auto is_aligned = [](const MatrixLayout& m) {
+    return m.rows * m.element() % 16 == 0 && std::uint64_t(m.stride) * m.element() % 16 == 0;
+  };
+  return model.major * 10 + model.minor >= 89 && p.transpose_a && !p.transpose_b &&
+         is_aligned(p.a) && is_aligned(p.b) && is_aligned(p.d) &&
+         (p.a.type == CUDA_R_8F_E4M3 || p.b.type == CUDA_R_8F_E4M3) &&
+         (p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_32F);
+}
+
+bool types_are_supported(const LtProduct& p, int device) {
+  if (p.c.type != p.d.type) return false;
+  if (p.a.is_fp8() && p.b.is_fp8()) return fp8_is_supported(p, device);
+  if (p.a.type != p.b.type) return false;
   if (p.a.type == CUDA_R_32F) return p.c.type == CUDA_R_32F;
   return p.a.type == CUDA_R_16BF && (p.c.type == CUDA_R_16BF || p.c.type == CUDA_R_32F);
 }
@@ -90,8 +105,8 @@ std::optional<LtProduct> product_of(const char* function, cublasLtHandle_t handl
     *error = refuse(CUBLAS_STATUS_INVALID_VALUE, function, ": the handle is of another device");
     return std::nullopt;
   }
-  LtProduct p{
-      description->a != CUBLAS_OP_N, description->b != CUBLAS_OP_N, 0, 0, 0, *a, *b, *c, *d};
+  LtProduct p{description->a != CUBLAS_OP_N, description->b != CUBLAS_OP_N, 0, 0, 0, *a, *b, *c, *d,
+              description->a_scale,          description->b_scale};
   p.m = d->rows;
   p.n = d->cols;
   p.k = p.transpose_a ? a->rows : a->cols;
@@ -99,7 +114,7 @@ std::optional<LtProduct> product_of(const char* function, cublasLtHandle_t handl
     *error = refuse(CUBLAS_STATUS_INVALID_VALUE, function, ": ", fault);
     return std::nullopt;
   }
-  if (!types_are_supported(p)) {
+  if (!types_are_supported(p, handle->device)) {
     *error = refuse(CUBLAS_STATUS_NOT_SUPPORTED, function, ": types ", int(a->type), " x ",
                     int(b->type), " + ", int(c->type), " = ", int(d->type));
     return std::nullopt;
@@ -165,6 +180,12 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description,
       return set(name, &description->a, value, bytes);
     case CUBLASLT_MATMUL_DESC_TRANSB:
       return set(name, &description->b, value, bytes);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER:
+      return set(name, &description->a_scale, value, bytes);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
+      return set(name, &description->b_scale, value, bytes);
+    case CUBLASLT_MATMUL_DESC_FAST_ACCUM:
+      return set(name, &description->fast_accumulation, value, bytes);
   }
   return refuse(CUBLAS_STATUS_INVALID_VALUE, name, ": attribute ", int(attribute));
 }

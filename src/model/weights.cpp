@@ -208,6 +208,11 @@ ModelWeights with_adapters(ModelWeights base, const ModelTensors& adapters, floa
   return base;
 }
 
+ModelWeights without_adapters(ModelWeights weights) {
+  for (BlockWeights& block : weights.blocks) block.adapters = {};
+  return weights;
+}
+
 Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DType dtype,
                         TensorParallelShard share, FlatLayout flat_layout, Extent extent) {
   return plan(trainable(config, WeightLayout(config, share)), kind, dtype, flat_layout, extent);

@@ -139,6 +139,8 @@ class ModelTensors {
 /// What a forward pass reads of a model with adapters beside its weights: `base`, and the tensors
 /// of `adapters`, whose products are multiplied by `scale`.
 ModelWeights with_adapters(ModelWeights base, const ModelTensors& adapters, float scale);
+/// The same without them.
+ModelWeights without_adapters(ModelWeights weights);
 
 /// Elements of one weight that lie one behind the other: [first, first + values.count()) of what
 /// this rank holds of weight number `weight` (of named()).

@@ -33,9 +33,9 @@ class BatchSource {
 
   /// The most that a micro-batch holds when `count` samples of a step are asked for.
   virtual ModelLimits limits(std::int64_t count) const = 0;
-  /// Called once, before the first step, by a run whose micro-batches have these limits: allocates
-  /// what the source computes with. `tensor_parallel` as in Task::objective().
-  virtual void attach(Ops& /*ops*/, const ModelLimits& /*limits*/,
+  /// Called once, before the first step, by a run of this model whose micro-batches have these
+  /// limits: allocates what the source computes with. `tensor_parallel` as in Task::objective().
+  virtual void attach(Ops& /*ops*/, const ModelWeights& /*model*/, const ModelLimits& /*limits*/,
                       Communicator* /*tensor_parallel*/) {}
   /// Begins with samples [first_sample, first_sample + count) of step `step`, both from 0, of whose
   /// batch the loss is a mean (over train.batch_size). What a sample becomes depends on these

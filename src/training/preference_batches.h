@@ -26,8 +26,9 @@ class PreferenceBatches final : public BatchSource {
                     std::shared_ptr<PreferenceScorer> scorer);
 
   ModelLimits limits(std::int64_t count) const override { return scorer_->limits(count); }
-  void attach(Ops& ops, const ModelLimits& limits, Communicator* tensor_parallel) override {
-    scorer_->attach(ops, limits, tensor_parallel);
+  void attach(Ops& ops, const ModelWeights& model, const ModelLimits& limits,
+              Communicator* tensor_parallel) override {
+    scorer_->attach(ops, model, limits, tensor_parallel);
   }
   void begin(std::int64_t step, std::int64_t first_sample, std::int64_t count) override;
   std::optional<double> weigh(ObjectiveRunner& model) override;

@@ -54,8 +54,12 @@ std::vector<Figure> PreferenceFigures::figures() const {
 PreferenceScorer::PreferenceScorer(const Config& config, std::string reference)
     : config_(config), path_(std::move(reference)) {}
 
-void PreferenceScorer::attach(Ops& ops, const ModelLimits& limits, Communicator* tensor_parallel) {
-  reference_.emplace(ops, config_, path_, limits, tensor_parallel);
+void PreferenceScorer::attach(Ops& ops, const ModelWeights& model, const ModelLimits& limits,
+                              Communicator* tensor_parallel) {
+  if (path_.empty())
+    reference_.emplace(ops, config_, without_adapters(model), limits, tensor_parallel);
+  else
+    reference_.emplace(ops, config_, path_, limits, tensor_parallel);
 }
 
 ModelLimits PreferenceScorer::limits(std::int64_t pairs) const {

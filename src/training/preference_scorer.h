@@ -41,10 +41,12 @@ struct PreferenceFigures {
 /// Likelihoods of pairs under the model that is trained and the reference model, which it owns.
 class PreferenceScorer {
  public:
-  /// Borrows `config`. `reference`: the reference model's file.
+  /// Borrows `config`. `reference`: the reference model's file; "": the trained model without its
+  /// adapters.
   PreferenceScorer(const Config& config, std::string reference);
-  /// As BatchSource::attach(): reads the reference model.
-  void attach(Ops& ops, const ModelLimits& limits, Communicator* tensor_parallel);
+  /// As BatchSource::attach(): reads the reference model, if it is in a file.
+  void attach(Ops& ops, const ModelWeights& model, const ModelLimits& limits,
+              Communicator* tensor_parallel);
 
   /// Of as many tokens as `pairs` pairs may have, with all their masks, in micro-batches of
   /// train.micro_batch_size sequences.
@@ -53,7 +55,8 @@ class PreferenceScorer {
   /// reference model are the same ones unless dpo.shared_masks is false.
   ScoredPairs score(ObjectiveRunner& model, std::span<const NumberedPair> pairs,
                     std::uint64_t seed);
-  const std::string& reference() const { return path_; }
+  /// For the log.
+  std::string reference() const { return path_.empty() ? "the frozen weights" : path_; }
 
  private:
   const Config& config_;

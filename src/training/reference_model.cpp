@@ -23,11 +23,13 @@ std::unique_ptr<const ModelReader> opened(const Config& config, const std::strin
   return reader;
 }
 
-InferenceWeights weights_of(Ops& ops, const Config& config, const ModelReader& reader,
-                            TensorParallelShard share) {
+std::unique_ptr<const InferenceWeights> weights_of(Ops& ops, const Config& config,
+                                                   const ModelReader& reader,
+                                                   TensorParallelShard share) {
   const DType dtype = type_of(config.compute.dtype);
-  return {ops.memory(), config.model, dtype, storage_of(reader, config.model, ops, dtype, share),
-          share};
+  return std::make_unique<const InferenceWeights>(
+      ops.memory(), config.model, dtype, storage_of(reader, config.model, ops, dtype, share),
+      share);
 }
 
 ModelLimits without_training(ModelLimits limits) {
@@ -42,11 +44,15 @@ ReferenceModel::ReferenceModel(Ops& ops, const Config& config, const std::string
                                ModelLimits limits, Communicator* tensor_parallel)
     : reader_(opened(config, path)),
       weights_(weights_of(ops, config, *reader_, shard_of(config, tensor_parallel))),
-      objective_(ops, config.model, weights_, without_training(limits), tensor_parallel) {
-  read_weights(*reader_, weights_, ops);
-  log_info(str("reference model: ", path, "; memory: ", human_bytes(weights_.bytes()),
+      objective_(ops, config.model, *weights_, without_training(limits), tensor_parallel) {
+  read_weights(*reader_, *weights_, ops);
+  log_info(str("reference model: ", path, "; memory: ", human_bytes(weights_->bytes()),
                " for weights, ", human_bytes(objective_.model().plan().bytes()),
                " for activations"));
 }
+
+ReferenceModel::ReferenceModel(Ops& ops, const Config& config, const ModelWeights& weights,
+                               ModelLimits limits, Communicator* tensor_parallel)
+    : objective_(ops, config.model, weights, without_training(limits), tensor_parallel) {}
 
 }  // namespace lacuna

@@ -12,8 +12,8 @@
 namespace lacuna {
 
 /// A model beside the one that is trained, which does not change: what preference tuning compares
-/// with. Holds its weights, or this rank's shard, as LoadedModel does, and activations of forward
-/// passes.
+/// with. Holds activations of forward passes, and weights of its own, or this rank's shard, as
+/// LoadedModel does.
 class ReferenceModel {
  public:
   /// Of a checkpoint, Hugging Face folder or GGUF file. `limits` of its passes; `tensor_parallel`
@@ -21,12 +21,15 @@ class ReferenceModel {
   /// as read_weights() and Arena.
   ReferenceModel(Ops& ops, const Config& config, const std::string& path, ModelLimits limits,
                  Communicator* tensor_parallel);
+  /// Of weights that others hold.
+  ReferenceModel(Ops& ops, const Config& config, const ModelWeights& weights, ModelLimits limits,
+                 Communicator* tensor_parallel);
 
   ObjectiveRunner& objective() { return objective_; }
 
  private:
   const std::unique_ptr<const ModelReader> reader_;  // of files that may be mapped
-  const InferenceWeights weights_;
+  const std::unique_ptr<const InferenceWeights> weights_;  // none where others hold them
   ObjectiveRunner objective_;
 };
 

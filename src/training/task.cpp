@@ -22,9 +22,11 @@ TokenFile open_validation(const TrainingData& data) {
   return file;
 }
 
-/// The file of dpo.reference or train.init, the same on all ranks. Where there are several, each
-/// reads parts of it, so that its checksums are compared here.
+/// The file of dpo.reference or train.init, the same on all ranks; "" where the reference model is
+/// what adapters are trained beside. Of several ranks each reads parts of the file, so that its
+/// checksums are compared here.
 std::string reference_of(const Config& config, Communicator& world) {
+  if (config.dpo.reference.empty() && config.lora.rank > 0) return "";
   const std::string& named =
       config.dpo.reference.empty() ? config.train.init : config.dpo.reference;
   std::string path =
@@ -43,7 +45,7 @@ Task::Task(const Config& config, std::unique_ptr<BatchSource> source,
 ObjectiveRunner Task::objective(Ops& ops, const ModelWeights& weights, std::int64_t samples,
                                 Communicator* tensor_parallel) const {
   const ModelLimits limits = source_->limits(samples);
-  source_->attach(ops, limits, tensor_parallel);
+  source_->attach(ops, weights, limits, tensor_parallel);
   return {ops, config_.model, weights, limits, tensor_parallel};
 }
 

@@ -218,7 +218,7 @@ class DpoLikelihoods : public DpoObjectives {
   std::vector<PairLikelihoods> scored(const ModelTensors& weights) {
     PreferenceScorer scorer(config, config.train.init + "/checkpoints/step-00000001.h5");
     const ModelLimits limits = scorer.limits(4);
-    scorer.attach(ops, limits, nullptr);
+    scorer.attach(ops, weights, limits, nullptr);
     ObjectiveRunner runner(ops, config.model, weights, limits);
     return scorer.score(runner, pairs(), 9).likelihoods;
   }
@@ -279,11 +279,23 @@ TEST_F(Dpo, TheReferenceModelCanBeAnother) {
                        str("but dpo.reference = ", c.train.output)));
 }
 
+/// The reference model is what they are trained beside, and takes no memory of its own.
 TEST_F(Dpo, AdaptersAreTunedToo) {
   config.lora.rank = 2;
   config.train.steps = 30;
   config.optimizer.learning_rate = 3e-2;
   config.dpo.beta = 0.5;
+  {
+    // Of another file it is the same.
+    Config other = in("other");
+    other.dpo.reference = config.train.init;
+    Trainer shared = dpo(in("shared")), own = dpo(other);
+    for (int step = 0; step < 3; ++step) {
+      const StepResult a = shared.step(), b = own.step();
+      EXPECT_EQ(figure(a.figures, "reward_margin") == 0, step == 0);
+      EXPECT_EQ(a.loss, b.loss);
+    }
+  }
   Trainer trainer = dpo(config);
   trainer.run();
   EXPECT_LT(json_lines(output("metrics.jsonl")).back()["validation_dpo_loss"], 0.65);

@@ -10,6 +10,7 @@
 
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/gpu_type.h"
 #include "app/known_config.h"
 #include "app/plan_machine.h"
 #include "app/plan_sweep.h"
@@ -221,6 +222,11 @@ void add_plan_command(Command app) {
       .add_option("--gpus-per-node", options->per_node,
                   "ranks of a node [8; on CPUs all: this machine]")
       .between(1, 1024);
+  command
+      .add_option(
+          "--gpu", options->gpu,
+          "the kind of GPU, whose data sheet gives the defaults of the options below [h100]")
+      .one_of(gpu_names());
   command
       .add_option("--memory", options->memory,
                   "of a rank's device: 80GiB, 24GB (of 2^30 bytes) [79GiB, what an 80 GB GPU has; "

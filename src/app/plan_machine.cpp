@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <memory>
 
+#include "app/gpu_type.h"
 #include "config/dtype.h"
+#include "core/check.h"
 #include "kernels/backend.h"
 #include "kernels/bench/peak.h"
 #include "training/save_interval.h"
@@ -26,6 +28,15 @@ double measured_flops(const Config& config, const PlanOptions& options) {
 Machine machine_for(const Config& config, const PlanOptions& options, double measured) {
   Machine m;
   const bool host = config.compute.device == DeviceKind::cpu;
+  if (host && !options.gpu.empty())
+    fail_usage("--gpu = " + options.gpu + " is for compute.device = \"cuda\", not \"cpu\"");
+  if (!host) {
+    const GpuType& type = gpu_type(options.gpu.empty() ? kDefaultGpu : options.gpu);
+    m.memory = std::int64_t(type.memory_gib) << 30;
+    m.flops = kReachedShare * type.peak_tflops * 1e12;
+    m.node_bytes = type.node_bandwidth * 1e9;
+    m.network_bytes = type.network_bandwidth * 1e9;
+  }
   if (options.memory) m.memory = std::int64_t(*options.memory);
   if (options.ranks)
     m.ranks = *options.ranks;

@@ -14,6 +14,7 @@ namespace lacuna {
 struct PlanOptions {
   std::vector<std::string> configs, overrides;
   std::optional<int> ranks, per_node;
+  std::string gpu;                                                  // of gpu_names(), or ""
   std::optional<std::uint64_t> memory;                              // bytes
   std::optional<double> tflops, node_bandwidth, network_bandwidth;  // TFLOP/s, GB/s
   std::optional<double> disk_bandwidth, mtbf_hours;                 // GB/s; of a rank's device
@@ -21,11 +22,11 @@ struct PlanOptions {
   bool json = false;
 };
 
-/// What a rank has. The defaults are an H100 SXM's of 80 GB, and this machine's for a run on CPUs.
+/// What a rank has.
 struct Machine {
   int ranks = 1, per_node = 8;
-  std::int64_t memory = kGpuMemory;
-  double flops = 400e12, node_bytes = 300e9, network_bytes = 40e9;  // each second
+  std::int64_t memory = 0;
+  double flops = 0, node_bytes = 0, network_bytes = 0;  // each second
   std::string flops_source = "assumed";
   /// On GPUs, over bf16: NVIDIA's figure for per-tensor current scaling, rounding included, of a
   /// layer's GEMMs on an H200 (Transformer Engine, docs/examples/gemm_profiling). CPUs emulate FP8.

@@ -126,6 +126,27 @@ TEST(Plan, AdvisesHowOftenToSave) {
             112218136576 / (8 * 0.01e9));
 }
 
+// By 400 TFLOP/s of a peak of 989.4.
+TEST(Plan, AGpuByItsName) {
+  const auto plan = [](std::vector<std::string> further) {
+    std::vector<std::string> words = {"plan",  config("llada-1b"), "--ranks", "16", "--json",
+                                      "--set", "train.steps=1000"};
+    words.insert(words.end(), further.begin(), further.end());
+    return nlohmann::json::parse(output_of(words));
+  };
+  EXPECT_EQ(plan({"--gpu", "h100"}), plan({}));
+  const auto a100 = plan({"--gpu", "a100"});
+  EXPECT_DOUBLE_EQ(a100["flops_per_s"].get<double>(), 400e12 * 312 / 989.4);
+  auto given = plan({"--tflops", "126.13705275924", "--network-bandwidth", "20"});
+  EXPECT_NEAR(a100["step_seconds"].get<double>(), given["step_seconds"].get<double>(), 1e-6);
+  EXPECT_EQ(plan({"--gpu", "rtx4090", "--memory", "48GB"})["memory_available"],
+            std::int64_t{48} << 30);
+  EXPECT_TRUE(
+      fails({"plan", config("llada-1b"), "--gpu", "rtx4090", "--ranks", "1"}, 1, "of 23.0 GiB"));
+  EXPECT_TRUE(fails({"plan", config("llada-1b"), "--gpu", "tpu"}, 2, "--gpu"));
+  EXPECT_TRUE(fails({"plan", config("quickstart"), "--gpu", "h100"}, 2, "compute.device"));
+}
+
 TEST(Plan, MistakesOfTheCommandLine) {
   EXPECT_TRUE(fails({"plan"}, 2, "--config is required"));
   EXPECT_TRUE(fails({"plan", "none.toml"}, 2, "none.toml"));

@@ -59,6 +59,10 @@ void print_time(const StepTime& time, const Config& config, std::optional<std::i
     std::printf("  %-12s %12s (%s more hidden behind the passes)\n", "waiting",
                 human_time(time.exposed_communication).c_str(),
                 human_time(time.hidden_communication).c_str());
+  if (time.host_update > 0)
+    std::printf("  %-12s %12s (on the CPU, %s per node, and copies at %s)\n", "optimizer",
+                human_time(time.host_update).c_str(), with_prefix(m.host_bytes, "B/s").c_str(),
+                with_prefix(m.copy_bytes, "B/s").c_str());
   std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",
               human_time(time.total()).c_str(), 100 * time.efficiency(),
               with_commas(std::int64_t(tokens_of(config) / time.total())).c_str());
@@ -105,6 +109,7 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
   json["compute_seconds"] = time.compute;
   json["waiting_seconds"] = time.exposed_communication;
   json["hidden_seconds"] = time.hidden_communication;
+  json["host_update_seconds"] = time.host_update;
   json["step_seconds"] = time.total();
   json["tokens_per_second"] = tokens_of(config) / time.total();
   const CheckpointCost cost = checkpoint_cost(plan, config, m);
@@ -244,6 +249,11 @@ void add_plan_command(Command app) {
   command
       .add_option("--network-bandwidth", options->network_bandwidth,
                   "GB/s of a rank between nodes [40; on CPUs 1.2]")
+      .positive();
+  command
+      .add_option("--host-bandwidth", options->host_bandwidth,
+                  "GB/s that the CPUs of a node read and write main memory at, for "
+                  "optimizer.cpu_offload [200]")
       .positive();
   command
       .add_option("--disk-bandwidth", options->disk_bandwidth,

@@ -63,14 +63,15 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
   if (options.node_bandwidth) m.node_bytes = *options.node_bandwidth * 1e9;
   if (options.network_bandwidth) m.network_bytes = *options.network_bandwidth * 1e9;
   if (options.disk_bandwidth) m.disk_bytes = *options.disk_bandwidth * 1e9;
+  if (options.host_bandwidth) m.host_bytes = *options.host_bandwidth * 1e9;
   if (options.mtbf_hours) m.seconds_between_failures = *options.mtbf_hours * 3600;
   return m;
 }
 
 StepTime step_time(const RunPlan& plan, const Machine& m) {
-  return predict_step(plan,
-                      {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
-                       m.ranks <= m.per_node ? m.node_bytes : m.network_bytes, m.fp8_speedup});
+  return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
+                             m.ranks <= m.per_node ? m.node_bytes : m.network_bytes, m.fp8_speedup,
+                             m.copy_bytes, m.host_bytes / std::min(m.ranks, m.per_node)});
 }
 
 double tokens_of(const Config& c) {

@@ -18,6 +18,7 @@ struct PlanOptions {
   std::optional<std::uint64_t> memory;                              // bytes
   std::optional<double> tflops, node_bandwidth, network_bandwidth;  // TFLOP/s, GB/s
   std::optional<double> disk_bandwidth, mtbf_hours;                 // GB/s; of a rank's device
+  std::optional<double> host_bandwidth;                             // GB/s
   std::string sweep;                                                // "8,64": numbers of ranks
   bool json = false;
 };
@@ -31,8 +32,9 @@ struct Machine {
   /// On GPUs, over bf16: NVIDIA's figure for per-tensor current scaling, rounding included, of a
   /// layer's GEMMs on an H200 (Transformer Engine, docs/examples/gemm_profiling). CPUs emulate FP8.
   double fp8_speedup = 1.58;
-  double disk_bytes = 2e9;   // that the ranks of a node write together, each second
-  double copy_bytes = 10e9;  // of a rank to main memory, each second
+  double disk_bytes = 2e9;    // that the ranks of a node write together, each second
+  double copy_bytes = 10e9;   // of a rank to main memory, each second
+  double host_bytes = 200e9;  // that the CPUs of a node read and write, each second
   /// Seconds between failures of a rank's device or its machine: 16,384 H100s had 419 unexpected
   /// interruptions in 54 days (Llama 3, arXiv:2407.21783, section 3.3.4).
   double seconds_between_failures = 16384 * 54 * 86400.0 / 419;

@@ -253,6 +253,14 @@ RunPlan plan_run(const Config& c, int ranks) {
     plan.weight_bytes += double(matrices * size_of(DType::f32)) *
                          (2 * double(holders - 1) / holders + double(ranks - 1) / ranks);
   }
+  if (c.optimizer.cpu_offload) {
+    const double updated = local / 4 / (zero.shards_states ? plan.data : 1),
+                 moments = 2.0 * double(size_of(type_of(c.optimizer.moments_dtype))),
+                 average = c.optimizer.ema_decay > 0 ? 4 : 0, rounded = size < 4 ? size : 0;
+    plan.copied_bytes = updated * (4 + size);  // gradients, weights
+    // Gradients are read, masters, moments and the average read and written, weights written.
+    plan.host_update_bytes = updated * (4 + 2 * (4 + moments + average) + rounded);
+  }
   const PassWork rank_work = expected_work(c, most);
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
@@ -278,6 +286,9 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   time.exposed_communication = behind_forward + behind_backward - time.hidden_communication +
                                plan.weight_bytes / machine.data_bytes_per_second +
                                plan.activation_bytes / machine.tensor_bytes_per_second;
+  // The copies are not under the passes (Optimizer::update_on_host()).
+  time.host_update = plan.copied_bytes / machine.copied_bytes_per_second +
+                     plan.host_update_bytes / machine.host_bytes_per_second;
   return time;
 }
 

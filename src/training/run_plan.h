@@ -47,6 +47,9 @@ struct RunPlan {
   /// sharded weights, while forward and backward passes go on. Activations: between the layers.
   double gradient_bytes = 0, weight_bytes = 0, forward_weight_bytes = 0, backward_weight_bytes = 0,
          activation_bytes = 0;
+  /// Of optimizer.cpu_offload, of a rank per step: gradients to main memory and weights from there;
+  /// and what the CPU reads and writes.
+  double copied_bytes = 0, host_update_bytes = 0;
   std::int64_t checkpoint_bytes = 0;  // of all ranks together
 };
 
@@ -55,14 +58,17 @@ RunPlan plan_run(const Config& config, int ranks);
 
 /// What the prediction of a step's time assumes of a rank's device and of its wires.
 struct MachineFigures {
-  double flops_per_second = 0;         // that training reaches, not the data sheet's
-  double tensor_bytes_per_second = 0;  // among ranks of a tensor parallel group, each way
-  double data_bytes_per_second = 0;    // among data parallel ranks
-  double fp8_speedup = 1;              // of products in FP8, rounding their operands included
+  double flops_per_second = 0;            // that training reaches, not the data sheet's
+  double tensor_bytes_per_second = 0;     // among ranks of a tensor parallel group, each way
+  double data_bytes_per_second = 0;       // among data parallel ranks
+  double fp8_speedup = 1;                 // of products in FP8, rounding their operands included
+  double copied_bytes_per_second = 10e9;  // between a rank's device and main memory
+  double host_bytes_per_second = 25e9;    // that a rank's share of the CPUs reads and writes
 };
 struct StepTime {
-  double compute = 0, hidden_communication = 0, exposed_communication = 0;  // seconds
-  double total() const { return compute + exposed_communication; }
+  // Seconds. host_update: of an optimizer on the CPU, with its copies.
+  double compute = 0, hidden_communication = 0, exposed_communication = 0, host_update = 0;
+  double total() const { return compute + exposed_communication + host_update; }
   double efficiency() const { return compute / total(); }
 };
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);

@@ -209,6 +209,32 @@ TEST(RunPlan, ProductsInFp8TakeLess) {
   EXPECT_DOUBLE_EQ(predict_step(plan, {1e12, 1e9, 1e9, 2}).compute, 16);
 }
 
+// Per weight: its gradient in f32 and it in bf16 are copied; beside them the CPU reads and writes a
+// master and two moments.
+TEST(RunPlan, AnOptimizerOnTheCpuTakesTime) {
+  Config config = llada_8b();
+  config.compute.device = DeviceKind::cuda;
+  config.compute.dtype = Precision::f32;
+  config.optimizer.cpu_offload = true;
+  config.parallel.zero_stage = 0;
+  EXPECT_EQ(plan_run(config, 1).copied_bytes, 8.0 * 8015581184);
+  EXPECT_EQ(plan_run(config, 1).host_update_bytes, 28.0 * 8015581184);
+  config.compute.dtype = Precision::bf16;
+  const RunPlan plan = plan_run(config, 1);
+  EXPECT_EQ(plan.copied_bytes, 6.0 * 8015581184);
+  EXPECT_EQ(plan.host_update_bytes, 30.0 * 8015581184);
+  config.parallel.zero_stage = 1;
+  EXPECT_EQ(plan_run(config, 8).copied_bytes, plan.copied_bytes / 8);
+  const MachineFigures machine = {.flops_per_second = 1e15,
+                                  .tensor_bytes_per_second = 1e11,
+                                  .data_bytes_per_second = 1e11,
+                                  .copied_bytes_per_second = 2e10,
+                                  .host_bytes_per_second = 1e11};
+  const StepTime time = predict_step(plan, machine);
+  EXPECT_DOUBLE_EQ(time.host_update, plan.copied_bytes / 2e10 + plan.host_update_bytes / 1e11);
+  EXPECT_DOUBLE_EQ(time.total(), time.compute + time.host_update);
+}
+
 TEST(RunPlan, TimeHidesGradientsBehindOneBackwardPass) {
   RunPlan plan;
   plan.data = 2;

@@ -70,6 +70,7 @@ for shape in 1b-4 8b-2; do
     part "training $shape $kernel tuned" \
       "${bench[@]}" --shape "$shape" --train --attention-kernels "$kernel" --tune-gemms
   done
+  [ -z "$hopper" ] || part "training $shape fp8" "${bench[@]}" --shape "$shape" --train --fp8 --tune-gemms
 done
 if command -v compute-sanitizer >/dev/null; then
   # Calls that fail on purpose, for want of memory, are no errors.

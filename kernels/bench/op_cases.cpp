@@ -59,6 +59,7 @@ OpCases::OpCases(Ops& ops, const BenchShape& shape, DType type)
   add_linear("linear gate_up", 2 * f, c, n);
   add_linear("linear down", c, f, n);
   add_linear("linear head", s_.vocab, c, n / 2);  // about half of the tokens are masked
+  if (type_ == DType::bf16 && ops_.has_fp8()) add_fp8("fp8 gate_up", 2 * f, c, n);
   add_attention();
   add_norms();
   add_feed_forward();
@@ -113,6 +114,41 @@ void OpCases::add_linear(const char* name, std::int64_t out, std::int64_t in, st
   add(str(name, " dx"), {y, w}, flops, bytes,
       [=, &ops] { ops.linear_backward_input(x, y, w, GradMode::overwrite); });
   add(str(name, " dw"), {y, x}, flops, bytes, [=, &ops] { ops.linear_backward_weight(dw, y, x); });
+}
+
+/// The products of one linear layer, and the rounding of its gradients.
+void OpCases::add_fp8(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows) {
+  Ops& ops = ops_;
+  const Tensor y = floats({rows, out}), x = floats({rows, in}), w = floats({out, in}),
+               dw = singles({out, in}), amax = singles({1});
+  struct Rounded {
+    Fp8Matrix stored, transposed;
+  };
+  const auto rounded = [&](const Tensor& t, DType type) {
+    const Tensor factor = singles({1});
+    const Rounded r{{memory({t.rows(), t.cols()}, type), factor},
+                    {memory({t.cols(), padded_for_fp8(t.rows())}, type), factor}};
+    ops.absolute_maximum(amax, t);
+    ops.quantise_fp8(r.stored.codes, r.transposed.codes, factor, t, amax);
+    return r;
+  };
+  const Rounded dy8 = rounded(y, DType::e5m2), x8 = rounded(x, DType::e4m3),
+                w8 = rounded(w, DType::e4m3);
+  const double flops = 2.0 * double(rows) * double(out) * double(in), codes = double(y.count());
+  const auto bytes = [](const Fp8Matrix& a, const Fp8Matrix& b, const Tensor& result) {
+    return double(a.codes.bytes() + b.codes.bytes() + result.bytes());
+  };
+  const auto overwrite = GradMode::overwrite, accumulate = GradMode::accumulate;
+  add(str(name, " amax"), {y}, 0, double(y.bytes()), [=, &ops] { ops.absolute_maximum(amax, y); });
+  add(str(name, " round"), {y}, 0, double(y.bytes()) + 2 * codes, [=, &ops] {
+    ops.quantise_fp8(dy8.stored.codes, dy8.transposed.codes, dy8.stored.factor, y, amax);
+  });
+  add(str(name, " forward"), {x, w}, flops, bytes(x8.stored, w8.stored, y),
+      [=, &ops] { ops.multiply_fp8(y, x8.stored, w8.stored, overwrite); });
+  add(str(name, " dx"), {y, w}, flops, bytes(dy8.stored, w8.transposed, x),
+      [=, &ops] { ops.multiply_fp8(x, dy8.stored, w8.transposed, overwrite); });
+  add(str(name, " dw"), {y, x}, flops, bytes(dy8.transposed, x8.transposed, dw),
+      [=, &ops] { ops.multiply_fp8(dw, dy8.transposed, x8.transposed, accumulate); });
 }
 
 void OpCases::add_attention() {

@@ -44,6 +44,7 @@ class OpCases {
  private:
   void add_moves();
   void add_linear(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows);
+  void add_fp8(const char* name, std::int64_t out, std::int64_t in, std::int64_t rows);
   void add_norms();
   void add_attention();
   void add_decoding_attention(const Tensor& key_offsets);

@@ -37,7 +37,7 @@ struct BenchOptions {
   GenerationShape generation;
   DecodingArguments decoding;
   BackendOptions backend;
-  bool train = false, generate = false, json = false;
+  bool train = false, fp8 = false, generate = false, json = false;
 
   int used_threads() const { return backend.threads > 0 ? backend.threads : usable_cores(); }
 };
@@ -100,11 +100,13 @@ void bench_training(const BenchOptions& options) {
   const DType type = options.backend.type();
   const BenchShape& s = bench_shape(options.shape);
   const std::int64_t steps = options.steps.value_or(kTrainingSteps);
-  const TrainingBenchmark result = benchmark_training(ops, s, steps, type);
+  if (options.fp8 && type != DType::bf16) fail_usage("--fp8 needs --dtype bf16");
+  const TrainingBenchmark result = benchmark_training(ops, s, steps, type, options.fp8);
   const double peak = measure_matmul_peak(ops, type);
   if (options.json) {
     std::printf("%s\n", nlohmann::json{{"device", description_of(ops)},
                                        {"dtype", options.backend.dtype},
+                                       {"fp8", options.fp8},
                                        {"shape", s.name},
                                        {"threads", options.used_threads()},
                                        {"parameters", result.parameters},
@@ -120,10 +122,10 @@ void bench_training(const BenchOptions& options) {
                             .c_str());
     return;
   }
-  std::printf("%s; %s, %s of %s of %s, %s\n", description_of(ops).c_str(),
-              options.backend.dtype.c_str(), counted(steps, "step").c_str(),
-              counted(s.batch, "sequence").c_str(), counted(s.length, "token").c_str(),
-              counted(result.parameters, "parameter").c_str());
+  std::printf("%s; %s%s, %s of %s of %s, %s\n", description_of(ops).c_str(),
+              options.backend.dtype.c_str(), options.fp8 ? " and fp8" : "",
+              counted(steps, "step").c_str(), counted(s.batch, "sequence").c_str(),
+              counted(s.length, "token").c_str(), counted(result.parameters, "parameter").c_str());
   std::printf("%.0f tokens/s, peak memory %s\n", result.tokens_per_s,
               human_bytes(result.peak_bytes).c_str());
   std::printf("%.1f GFLOP/s of executed multiply-adds, %.0f %% of the %.1f that products reach\n",
@@ -295,6 +297,10 @@ void add_bench_command(Command app) {
   command.add_option("--ops", options->ops, "only operations whose name contains this");
   const Option train =
       command.add_flag("--train", options->train, "time whole training steps instead");
+  command
+      .add_flag("--fp8", options->fp8,
+                "--train: the blocks' products in FP8 (compute.linear_dtype), with --dtype bf16")
+      .needs(train);
   const Option generate =
       command.add_flag("--generate", options->generate, "time the generation of text instead");
   train.excludes(generate);

@@ -39,7 +39,7 @@ std::int64_t peak_resident_bytes() {
 }
 
 TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps,
-                                     DType type) {
+                                     DType type, bool fp8) {
   const std::int64_t available = ops.memory().available();
   const ModelConfig model = model_of(shape);
   const OptimizerConfig recipe;
@@ -49,7 +49,9 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
   Optimizer optimizer(ops, recipe, weights);
   initialise(optimizer.master().pieces(), weights, model, 1, ops);
   optimizer.cast_master_weights();
-  ObjectiveRunner objective(ops, model, weights, shape.batch, shape.length, true);
+  ModelLimits limits{shape.tokens(), shape.batch, shape.tokens(), true};
+  limits.fp8_linears = fp8;
+  ObjectiveRunner objective(ops, model, weights, limits);
 
   objective.prepare(gradients);  // nothing is timed or prepared within the steps
 

@@ -30,8 +30,8 @@ struct TrainingBenchmark {
 
 /// Three steps to warm up, then `steps` that are timed: drawing the noise, forward, backward, the
 /// gradients' norm, the update, and clearing the gradients.
-/// Weights and activations of `type`.
+/// Weights and activations of `type`; with `fp8`, which needs bf16, the blocks' products in FP8.
 TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int64_t steps,
-                                     DType type = DType::f32);
+                                     DType type, bool fp8);
 
 }  // namespace lacuna

@@ -56,8 +56,8 @@ class Dpo : public TinyRun, public ::testing::Test {
     config.train.init = reference_model();
   }
   /// A model that is not trained, as a run's folder.
-  std::string reference_model() {
-    Config c = in("reference");
+  std::string reference_model(const std::string& name = "reference") {
+    Config c = in(name);
     c.data.train = folder / "cycle.h5";
     c.data.validation.clear();
     write_cycle(c.data.train, 400);
@@ -304,6 +304,18 @@ TEST_F(Dpo, AdaptersAreTunedToo) {
 TEST_F(Dpo, DataThatAreNoPairs) {
   write_questions(config.data.train, 20);
   EXPECT_TRUE(contains(error_of([&] { dpo(config); }), "--format preference"));
+}
+
+/// The reference model rounds as the trained one does: they are equal before the first update.
+TEST_F(Dpo, InFp8BothModelsRoundAlike) {
+  config.model.hidden_size = config.model.intermediate_size = 32;
+  config.compute.dtype = Precision::bf16;
+  config.train.init.clear();
+  config.train.init = reference_model("bf16-reference");
+  config.compute.linear_dtype = LinearDtype::fp8;
+  config.train.steps = 1;
+  Trainer trainer = dpo(in("fp8"));
+  EXPECT_DOUBLE_EQ(trainer.step().loss, std::log(2.0));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ struct GpuType {
   int memory_gib;            // that the driver leaves
   double node_bandwidth;     // GB/s of a rank within a node, each way, that collectives reach
   double network_bandwidth;  // GB/s of a rank between nodes: its share of the network adapters
+  bool has_fp8 = true;       // sm_89 or newer
 };
 
 /// What training reaches of the peak: `lacuna plan` with it predicted the steps that were measured

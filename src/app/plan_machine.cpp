@@ -32,6 +32,9 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
     fail_usage("--gpu = " + options.gpu + " is for compute.device = \"cuda\", not \"cpu\"");
   if (!host) {
     const GpuType& type = gpu_type(options.gpu.empty() ? kDefaultGpu : options.gpu);
+    if (config.compute.linear_dtype == LinearDtype::fp8 && !type.has_fp8)
+      fail_usage(str("compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer, not --gpu ",
+                     type.name));
     m.memory = std::int64_t(type.memory_gib) << 30;
     m.flops = kReachedShare * type.peak_tflops * 1e12;
     m.node_bytes = type.node_bandwidth * 1e9;

@@ -144,6 +144,15 @@ TEST(Plan, AGpuByItsName) {
   EXPECT_TRUE(
       fails({"plan", config("llada-1b"), "--gpu", "rtx4090", "--ranks", "1"}, 1, "of 23.0 GiB"));
   EXPECT_TRUE(fails({"plan", config("llada-1b"), "--gpu", "tpu"}, 2, "--gpu"));
+  const std::vector<std::string> fp8 = {"plan", config("llada-8b"), "--set",
+                                        "compute.linear_dtype=fp8", "--gpu"};
+  const auto of = [&](const char* gpu) {
+    std::vector<std::string> arguments = fp8;
+    arguments.emplace_back(gpu);
+    return arguments;
+  };
+  EXPECT_TRUE(fails(of("a100"), 2, "needs a GPU of sm_89 or newer, not --gpu a100"));
+  EXPECT_TRUE(contains(output_of(of("h200")), "products in FP8 1.58 times as fast (assumed)"));
   EXPECT_TRUE(fails({"plan", config("quickstart"), "--gpu", "h100"}, 2, "compute.device"));
 }
 

@@ -2,7 +2,9 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "core/input_file.h"
 #include "core/machine.h"
 #include "tests/app/program.h"
 #include "tests/support/paths.h"
@@ -154,6 +156,44 @@ TEST(Plan, AGpuByItsName) {
   EXPECT_TRUE(fails(of("a100"), 2, "needs a GPU of sm_89 or newer, not --gpu a100"));
   EXPECT_TRUE(contains(output_of(of("h200")), "products in FP8 1.58 times as fast (assumed)"));
   EXPECT_TRUE(fails({"plan", config("quickstart"), "--gpu", "h100"}, 2, "compute.device"));
+}
+
+/// The cells of a row of a table in Markdown, without spaces and backticks around them.
+std::vector<std::string> cells_of(const std::string& row) {
+  std::vector<std::string> cells;
+  for (std::size_t at = 1, end = 0; (end = row.find('|', at)) != std::string::npos; at = end + 1) {
+    std::string cell = row.substr(at, end - at);
+    std::erase_if(cell, [](char c) { return c == '`' || c == ','; });
+    cells.push_back(cell.substr(1, cell.size() - 2));
+  }
+  return cells;
+}
+
+// "| `llada-8b` | 64 `h100` | `parallel.zero_stage=3` | 63.5 GiB | 8,127 | 34.2 |"
+TEST(Plan, TheCostsInTheDocumentationAreItsOwn) {
+  std::istringstream text(read_file(testing::source_path("docs/multi-node.md")));
+  int rows = 0;
+  for (std::string line; std::getline(text, line);) {
+    if (!line.starts_with("| `llada-") || !line.ends_with(" |")) continue;
+    const std::vector<std::string> cells = cells_of(line);
+    if (cells.size() != 6) continue;
+    ++rows;
+    std::istringstream gpus(cells[1]);
+    std::string ranks, gpu;
+    gpus >> ranks >> gpu;
+    std::vector<std::string> words = {"plan", config(cells[0]), "--json", "--ranks",
+                                      ranks,  "--gpu",          gpu};
+    std::istringstream settings(cells[2]);
+    for (std::string setting; cells[2] != "as shipped" && settings >> setting;)
+      words.insert(words.end(), {"--set", setting});
+    const auto plan = nlohmann::json::parse(output_of(words));
+    const double gib = plan["memory"]["together"].get<double>() / double(1 << 30),
+                 each = plan["tokens_per_second"].get<double>() / std::stod(ranks);
+    EXPECT_NEAR(std::stod(cells[3]), gib, 0.051) << line;
+    EXPECT_NEAR(std::stod(cells[4]), each, 0.51) << line;
+    EXPECT_NEAR(std::stod(cells[5]) * each * 3600 / 1e9, 1, 0.005) << line;
+  }
+  EXPECT_GE(rows, 10);
 }
 
 TEST(Plan, MistakesOfTheCommandLine) {

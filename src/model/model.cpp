@@ -188,7 +188,9 @@ void Model::copy_cache_rows(CacheRows to, CacheRows from) {
   }
 }
 
-bool Model::waits_for_device() const { return state_->config.has_experts() || gatherer(); }
+bool Model::waits_for_device() const {
+  return state_->config.has_experts() || (gatherer() && gatherer()->gathers_in_every_pass());
+}
 
 UnitGatherer* Model::gatherer() const { return state_->weights.gatherer; }
 

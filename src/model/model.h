@@ -40,10 +40,11 @@ class Model {
   /// until the next place().
   void place(Tensor tokens, const Sequences& sequences);
   Tensor run();
-  /// Whether run() waits for results on the way (model.num_experts, or sharded weights), and so
+  /// Whether run() waits for results on the way (model.num_experts, or weights that
+  /// each pass gathers), and so
   /// cannot be recorded (Ops::run_captured).
   bool waits_for_device() const;
-  /// Of weights that are sharded; null: all are there.
+  /// Of weights that passes gather; null: all are there.
   UnitGatherer* gatherer() const;
   /// i32 [N] in ops().place(): what run() reads. The caller may change them.
   Tensor placed_tokens() const;

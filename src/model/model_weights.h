@@ -73,7 +73,7 @@ struct ModelWeights {
   Matrix head;               // like the embedding, which it is when tied
   DType dtype = DType::f32;  // of the activations
   TensorParallelShard share;
-  UnitGatherer* gatherer = nullptr;  // of weights that are sharded; null: all are there
+  UnitGatherer* gatherer = nullptr;  // of weights that passes gather; null: all are there
 };
 
 /// What passes of a model need room for because of how its weights are held, beside what its

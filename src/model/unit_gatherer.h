@@ -6,9 +6,10 @@ namespace lacuna {
 
 enum class PassDirection : std::uint8_t { forward, backward };
 
-/// Weights of a model that are sharded over ranks, and gathered unit by unit as passes use them
-/// (ZeRO-3, arXiv:1910.02054; FSDP, arXiv:2304.11277). Units are numbered as ModelTensors::units()
-/// has them: 0 is the embedding, 1 + l block l, and the last one what follows the blocks.
+/// Weights of a model of which each rank has its shard up to date, and which are gathered unit by
+/// unit as passes use them (ZeRO, arXiv:1910.02054; FSDP, arXiv:2304.11277). Units are numbered as
+/// ModelTensors::units() has them: 0 is the embedding, 1 + l block l, and the last one what follows
+/// the blocks.
 ///
 /// The ranks make the same passes, so that they gather the same units in the same order; or they
 /// say that they do not (begin_uneven_passes()).
@@ -16,12 +17,17 @@ class UnitGatherer {
  public:
   virtual ~UnitGatherer() = default;
 
+  /// Whether each pass gathers; or the first one since the shards changed, and none between
+  /// begin_uneven_passes() and end_uneven_passes().
+  virtual bool gathers_in_every_pass() const = 0;
+
   /// Called by a model before each forward pass.
   virtual void begin_pass() = 0;
   /// Called by a model before it first uses a unit in a pass of that direction, in the order of the
-  /// units or against it: later Ops calls see the unit's weights. Blocks are there until the next
-  /// but one is gathered, the embedding and what follows the blocks until the pass ends, backward
-  /// pass included. Begins to gather the unit that comes next.
+  /// units or against it: later Ops calls see the unit's weights. A block is there until the next
+  /// but one is gathered, what follows the blocks until the backward pass, or the next forward
+  /// pass, comes to its first block, and so is the embedding where the head is tied to it; else
+  /// until the last block is gathered. Begins to gather the unit that comes next.
   virtual void gather(std::size_t unit, PassDirection direction) = 0;
 
   /// Until end_uneven_passes(), which returns when all ranks have called it, ranks may make
@@ -37,7 +43,7 @@ class UnitGatherer {
 };
 
 /// The result of work(), in which ranks may make different numbers of forward passes. `gatherer`
-/// null: the weights are not sharded. An exception ends the run.
+/// null: each rank has the weights. An exception ends the run.
 template <class Work>
 auto uneven_passes(UnitGatherer* gatherer, const Work& work) {
   if (gatherer) gatherer->begin_uneven_passes();

@@ -34,6 +34,16 @@ struct PackPlaces {
   }
 };
 
+/// Which window each unit lies in.
+std::vector<std::size_t> windows_of_units(const WeightLayout& layout, std::size_t units) {
+  const bool only_blocks = block_of(layout, layout.packs.front()) == 0;
+  std::vector<std::size_t> windows;
+  for (std::size_t u = 0; u < units; ++u)
+    windows.push_back(only_blocks ? u % 2 : u == 0 ? 2 : (u - 1) % 2);
+  if (!only_blocks) windows.back() = layout.tied_head ? 3 : 2;
+  return windows;
+}
+
 /// The tensor that the forward pass knows a weight by.
 Tensor& tensor_of(ModelTensors& t, const ModelWeight& w) {
   const auto block = [&]() -> BlockTensors& { return t.blocks[std::size_t(w.block)]; };
@@ -162,10 +172,17 @@ ModelTensors::ModelTensors(Memory& memory, const WeightLayout& layout, const std
       arena_(memory, plan(layout, kind, dtype, flat_layout, extent)) {
   const PackPlaces places(layout, plan(layout, kind, dtype, flat_layout));
   units_ = places.units;
-  int slot = 0;  // one for each packed tensor
-  for (const WeightLayout::Pack& pack : layout.packs) {
-    const std::int64_t begin = places.begins[std::size_t(slot)];
-    const Tensor packed = arena_[Slot{slot++}];
+  const std::vector<std::size_t> windows = windows_of_units(layout, units_.size());
+  std::size_t unit = 0;
+  for (std::size_t p = 0; p < layout.packs.size(); ++p) {
+    const WeightLayout::Pack& pack = layout.packs[p];
+    const std::int64_t begin = places.begins[p];
+    while (begin >= units_[unit].end()) ++unit;
+    const Tensor packed = extent == Extent::whole
+                              ? arena_[Slot{int(p)}]
+                              : arena_[Slot{int(windows[unit])}]
+                                    .row_range(begin - units_[unit].begin, pack.shape.count())
+                                    .reshaped(pack.shape);
     for (std::size_t i = pack.first; i < pack.end; ++i) {
       const ModelWeight& w = layout.weights[i];
       const WeightLayout::Part& part = layout.parts[i];
@@ -221,24 +238,26 @@ Plan ModelTensors::plan(const ModelConfig& config, const std::string& kind, DTyp
 Plan ModelTensors::plan(const WeightLayout& layout, const std::string& kind, DType dtype,
                         FlatLayout flat_layout, Extent extent) {
   CHECK(extent == Extent::whole || flat_layout.aligned_units, kind, ": windows need aligned units");
+  if (extent == Extent::windows) {
+    const std::vector<FlatRange> units = units_of(layout, flat_layout);
+    const std::vector<std::size_t> windows = windows_of_units(layout, units.size());
+    std::vector<std::int64_t> sizes(*std::max_element(windows.begin(), windows.end()) + 1);
+    for (std::size_t u = 0; u < units.size(); ++u)
+      sizes[windows[u]] = std::max(sizes[windows[u]], units[u].size);
+    Plan plan;
+    for (std::size_t w = 0; w < sizes.size(); ++w)
+      plan.add(str(kind, "/window ", w), {sizes[w]}, dtype);
+    return plan;
+  }
   const std::int64_t unit = std::lcm(kAlignedElements, flat_layout.multiple);
-  const auto per_block =
-      std::count_if(layout.packs.begin(), layout.packs.end(),
-                    [&](const WeightLayout::Pack& pack) { return block_of(layout, pack) == 0; });
   Plan plan;
   int before = -1;  // the block of the pack before
   for (const WeightLayout::Pack& pack : layout.packs) {
     const int block = block_of(layout, pack);
-    const std::string name = str(kind, "/", pack.name);
-    if (extent == Extent::windows && block >= 2) {
-      const Slot of_block_before_last{int(plan.entries().size()) - 2 * int(per_block)};
-      plan.alias(of_block_before_last, name, pack.shape, dtype);
-    } else {
-      const bool begins_unit = block != before;
-      plan.align((begins_unit && flat_layout.aligned_units ? unit : kAlignedElements) *
-                 size_of(dtype));
-      plan.add(name, pack.shape, dtype);
-    }
+    const bool begins_unit = block != before;
+    plan.align((begins_unit && flat_layout.aligned_units ? unit : kAlignedElements) *
+               size_of(dtype));
+    plan.add(str(kind, "/", pack.name), pack.shape, dtype);
     before = block;
   }
   plan.align(unit * size_of(dtype));

@@ -76,7 +76,8 @@ struct FlatLayout {
 /// used: InferenceWeights.
 ///
 /// Windows are such tensors of which not all exist at a time: block l lies in the memory of block
-/// l - 2. The places in flat() are those of whole tensors, but flat() itself does not exist.
+/// l - 2, and what follows the blocks in that of the embedding, unless the head is tied to that.
+/// The places in flat() are those of whole tensors, but flat() itself does not exist.
 class ModelTensors {
  public:
   enum class Extent : std::uint8_t { whole, windows };

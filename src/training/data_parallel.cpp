@@ -4,7 +4,7 @@ namespace lacuna {
 
 void DataParallel::begin(const ModelTensors& gradients) {
   first_ = true;
-  if (gatherer_) gatherer_->begin_micro_batch();
+  if (gatherer_) gatherer_->begin_step();
   if (!each_micro_batch()) ops_.fill(gradients.memory(), 0);  // windows are left at 0
 }
 
@@ -57,9 +57,13 @@ void DataParallel::gradients_complete(const ModelTensors& gradients, std::int64_
   for (; is_complete(); ++begun_) add_up(gradients, buckets[begun_]);
 }
 
+void DataParallel::join_forward_pass() {
+  if (gatherer_) gatherer_->join_forward_pass();
+}
+
 void DataParallel::finish(const ModelTensors& gradients) {
+  join_forward_pass();
   if (each_micro_batch()) {
-    if (gatherer_) gatherer_->join_forward_pass();
     const std::vector<FlatRange>& units = gradients.units();
     for (std::size_t u = units.size(); u-- > 0;) {
       const bool by_a_pass = begun_ > 0 && buckets_.ranges()[begun_ - 1].begin <= units[u].begin;
@@ -68,7 +72,7 @@ void DataParallel::finish(const ModelTensors& gradients) {
     }
     take_reduced(gradients);
     taken_ = 0;
-    if (gatherer_) gatherer_->begin_micro_batch();
+    if (gatherer_) gatherer_->end_micro_batch();
   } else {
     gradients_complete(gradients, 0);
     wait();

@@ -12,14 +12,10 @@
 
 namespace lacuna {
 
-/// Bytes of a bucket of f32 gradients: large enough for bandwidth, small enough that the
-/// reduction of the last one, which nothing overlaps, is a small part of a step.
-inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
-
 /// Adds up the gradients of ranks that have copies of the same weights, bucket by bucket while the
 /// backward pass goes on. With sharded states (ZeRO-1) each rank gets the sums of its own parts
-/// alone, and after the update the weights of the others' parts; with sharded weights (ZeRO-3)
-/// passes gather those.
+/// alone, and the weights of the others' parts when passes use them (WeightGatherer); those of
+/// adapters after the update.
 ///
 /// With sharded gradients (ZeRO-2) there is never more of the others' parts than the windows that a
 /// backward pass fills: each micro-batch's gradients are reduced as soon as a unit is complete, and
@@ -27,7 +23,8 @@ inline constexpr std::int64_t kBucketBytes = std::int64_t{16} << 20;
 /// pass goes on.
 class DataParallel {
  public:
-  /// Borrows all. `gatherer`: of sharded weights; else null.
+  /// Borrows all. `gatherer`: of weights of sharded states; null for
+  /// adapters.
   DataParallel(Ops& ops, Communicator& ranks, const Buckets& buckets, const ZeroLayout& zero,
                const OptimizerShard& reduced, WeightGatherer* gatherer)
       : ops_(ops),
@@ -38,7 +35,7 @@ class DataParallel {
         gatherer_(gatherer) {}
 
   bool sharded() const { return zero_.shards_states; }
-  bool shards_weights() const { return gatherer_; }
+  bool shards_weights() const { return zero_.shards_weights; }
   /// Whether gradients are reduced in each micro-batch, not only in the last. All ranks then have
   /// the same number of them: one without a micro-batch of its own reduces zeros.
   bool each_micro_batch() const { return zero_.shards_gradients; }
@@ -49,6 +46,9 @@ class DataParallel {
   void begin(const ModelTensors& gradients);
   /// For the backward pass of a micro-batch that is reduced: begins to add up what is complete.
   void gradients_complete(const ModelTensors& gradients, std::int64_t complete);
+  /// Before other collectives of a step in which this rank may have had no reason to make a pass:
+  /// the gathers of that pass.
+  void join_forward_pass();
   /// After that micro-batch: adds up the others, and waits for all. Makes the gathers of passes
   /// that this rank had no reason to make.
   void finish(const ModelTensors& gradients);

@@ -84,7 +84,10 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
                                                : training_flops(config_.model, work);
       if (observer) observer(batch);
     }
-    if (own_first) first_gradients(batch);
+    if (own_first) {
+      if (data_parallel) data_parallel->join_forward_pass();
+      first_gradients(batch);
+    }
     if (reduce) data_parallel->finish(gradients);
     if (first && each) first_gradients(batch);
     first = false;

@@ -21,26 +21,28 @@ std::optional<InferenceWeights> frozen_weights(Ops& ops, const Config& config, T
 }  // namespace
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
-                           std::int64_t bucket_bytes, Trained trained)
-    : ModelReplica(ops, config, grid, bucket_bytes, trained,
+                           std::int64_t bucket_size, Trained trained)
+    : ModelReplica(ops, config, grid, bucket_size, trained,
                    trained_layout(config, trained, shard_of(config, grid)),
                    ZeroLayout(config.parallel.zero_stage, grid.data().size())) {}
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
-                           std::int64_t bucket_bytes, Trained trained, const WeightLayout& layout,
+                           std::int64_t bucket_size, Trained trained, const WeightLayout& layout,
                            const ZeroLayout& zero)
     : frozen(frozen_weights(ops, config, trained, layout.share)),
       weights(ops.memory(), layout, "weights", type_of(config.compute.dtype), zero.flat,
               zero.weights),
       gradients(ops.memory(), layout, "gradients", DType::f32, zero.flat, zero.gradients),
-      buckets(zero.buckets(weights.units(), bucket_bytes)),
+      buckets(zero.buckets(
+          weights.units(),
+          bucket_size > 0 ? bucket_size : bucket_bytes(ops.place(), weights.units().back().end()))),
       parts(buckets.parts(grid.data().rank())),
       shard(zero.shards_weights
                 ? OptimizerShard(ops.memory(), weights, parts, "weights", weights.dtype())
                 : OptimizerShard(weights, zero.updated(weights.units(), parts))),
       reduced(zero.shards_gradients ? OptimizerShard(ops.memory(), weights, parts, "gradients")
                                     : OptimizerShard(gradients)),
-      gatherer(zero.shards_weights
+      gatherer(zero.shards_states && !frozen
                    ? std::make_unique<WeightGatherer>(ops, grid.data(), weights, shard, buckets,
                                                       config.compute.device != DeviceKind::cuda)
                    : nullptr),
@@ -58,7 +60,7 @@ ModelWeights ModelReplica::views() const {
 }
 
 std::int64_t ModelReplica::weight_bytes() const {
-  return weights.memory().bytes() + (gatherer ? shard.flat().bytes() : 0);
+  return weights.memory().bytes() + (weights.are_windows() ? shard.flat().bytes() : 0);
 }
 
 std::int64_t ModelReplica::gradient_bytes() const {

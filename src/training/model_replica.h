@@ -30,9 +30,10 @@ inline Trained sft_trained(const LoraConfig& config) {
 /// the gradients are windows, and their sums this rank's parts alone; with 3 the weights too, which
 /// passes gather from the ranks' parts.
 struct ModelReplica {
-  /// Borrows the grid. Buckets hold `bucket_bytes` of gradients; of one data-parallel rank there is
-  /// one. Throws UsageError when the model cannot be sharded over the tensor-parallel ranks.
-  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
+  /// Borrows the grid. Buckets hold `bucket_size` bytes of gradients (0: bucket_bytes()); of one
+  /// data-parallel rank there is one. Throws UsageError when the model cannot be sharded over the
+  /// tensor-parallel ranks.
+  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_size,
                Trained trained = Trained::weights);
   ModelReplica(const ModelReplica&) = delete;
   ModelReplica& operator=(const ModelReplica&) = delete;
@@ -46,7 +47,7 @@ struct ModelReplica {
   const std::vector<FlatRange> parts;  // this rank's, of the buckets
   const OptimizerShard shard;          // of the weights: what this rank updates
   const OptimizerShard reduced;        // gradients as the optimizer reads them; valid in `parts`
-  const std::unique_ptr<WeightGatherer> gatherer;  // of sharded weights; else null
+  const std::unique_ptr<WeightGatherer> gatherer;  // null: each rank has all weights
   DataParallel data_parallel;
 
   /// What this rank updates of the weights' flat().
@@ -57,7 +58,7 @@ struct ModelReplica {
   std::int64_t gradient_bytes() const;
 
  private:
-  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_bytes,
+  ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_size,
                Trained trained, const WeightLayout& layout, const ZeroLayout& zero);
   const ZeroLayout zero_;
   const float adapter_scale_;

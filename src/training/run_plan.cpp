@@ -88,7 +88,8 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const bool adapters = trained_by(c) == Trained::adapters;
   const WeightLayout trained = trained_layout(c, trained_by(c), share);
   const std::vector<FlatRange> units = ModelTensors::units_of(trained, zero.flat);
-  const std::vector<FlatRange> parts = zero.buckets(units, kBucketBytes).parts(data_rank);
+  const std::vector<FlatRange> parts =
+      zero.buckets(units, bucket_bytes(place, units.back().end())).parts(data_rank);
 
   RunPlan::Memory memory;
   memory.weights = ModelTensors::plan(trained, "weights", type, zero.flat, zero.weights).bytes();
@@ -157,17 +158,18 @@ PassWork expected_work(const Config& c, std::int64_t sequences) {
 }
 
 /// Elements that passes of a step gather where weights are sharded, of `units`: all in the first
-/// forward pass; then the blocks but the two whose slots still hold them (WeightGatherer).
+/// forward pass; then the blocks but the two whose slots still hold them (WeightGatherer), and the
+/// head and the embedding, which share a slot unless they are one.
 struct GatheredElements {
   double forward = 0, backward = 0;
 
-  GatheredElements(const std::vector<FlatRange>& units, std::int64_t micro_batches) {
+  GatheredElements(const std::vector<FlatRange>& units, bool tied, std::int64_t micro_batches) {
+    const std::size_t last_block = units.size() - 2;
     for (std::size_t u = 0; u < units.size(); ++u) {
       const auto size = double(units[u].size);
-      const std::size_t last_block = units.size() - 2;
       forward += size;
-      if (u >= 3 && u <= last_block) forward += double(micro_batches - 1) * size;
-      if (u >= 1 && u + 2 <= last_block) backward += double(micro_batches) * size;
+      if (u >= 3 && (u <= last_block || !tied)) forward += double(micro_batches - 1) * size;
+      if (u == 0 ? !tied : u + 2 <= last_block) backward += double(micro_batches) * size;
     }
   }
 };
@@ -240,11 +242,14 @@ RunPlan plan_run(const Config& c, int ranks) {
   plan.reductions = zero.shards_gradients ? plan.micro_batches : 1;
   plan.gradient_bytes = double(plan.reductions) * (zero.shards_states ? 1 : 2) * others * local;
   if (zero.shards_weights) {
-    const GatheredElements gathered(ModelTensors::units_of(trained, zero.flat), plan.micro_batches);
+    const GatheredElements gathered(ModelTensors::units_of(trained, zero.flat), trained.tied_head,
+                                    plan.micro_batches);
     plan.forward_weight_bytes = others * size * gathered.forward;
     plan.backward_weight_bytes = others * size * gathered.backward;
+    plan.gathers = plan.micro_batches;
   } else if (zero.shards_states) {
-    plan.weight_bytes = others * local * size / 4;
+    (adapters ? plan.weight_bytes : plan.forward_weight_bytes) = others * local * size / 4;
+    plan.gathers = 1;
   }
   if (c.optimizer.name == OptimizerName::muon) {
     plan.optimizer_flops = orthogonalisation_flops(c.model);
@@ -275,8 +280,9 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   const double spared = plan.fp8_flops * (1 - 1 / machine.fp8_speedup);
   time.compute = (plan.flops + plan.recomputed_flops - spared) / ranks / machine.flops_per_second;
   // Two thirds of a micro-batch's time are its backward pass.
-  const double forward = time.compute / 3, backward = time.compute / double(plan.micro_batches) *
-                                                      double(plan.reductions) * 2 / 3;
+  const double micro_batch = time.compute / double(plan.micro_batches),
+               forward = micro_batch * double(plan.gathers) / 3,
+               backward = micro_batch * double(plan.reductions) * 2 / 3;
   const double behind_forward = plan.forward_weight_bytes / machine.data_bytes_per_second,
                behind_backward = (plan.gradient_bytes + plan.backward_weight_bytes) /
                                  machine.data_bytes_per_second;

@@ -42,9 +42,11 @@ struct RunPlan {
   double fp8_flops = 0;         // of these two, what is done in FP8 (compute.linear_dtype)
   double optimizer_flops = 0;   // Muon's GEMMs, once per step, likewise
   std::int64_t reductions = 1;  // of all gradients, per step
+  std::int64_t gathers = 0;     // forward passes in which weights are gathered, per step
   /// Bytes that a rank sends and receives per step. Gradients: while the backward passes of as many
-  /// micro-batches go on. Weights: after the update, of sharded states, and what Muon exchanges; of
-  /// sharded weights, while forward and backward passes go on. Activations: between the layers.
+  /// micro-batches go on. Weights of sharded states: while as many forward passes go on, and of
+  /// sharded weights backward passes; those of adapters, and what Muon exchanges, after the update.
+  /// Activations: between the layers.
   double gradient_bytes = 0, weight_bytes = 0, forward_weight_bytes = 0, backward_weight_bytes = 0,
          activation_bytes = 0;
   /// Of optimizer.cpu_offload, of a rank per step: gradients to main memory and weights from there;

@@ -170,6 +170,10 @@ double Trainer::communication_seconds() const {
          grid_->tensor().stats().waited_seconds;
 }
 
+void Trainer::gather_weights() {
+  uneven_passes(replica_.gatherer.get(), [] { return 0; });
+}
+
 /// Ranks of a tensor parallel group have the same figures.
 void Trainer::sum_over_ranks(BatchResult& batch) {
   std::vector<double> sums = {batch.loss, double(batch.tokens), batch.flops};

@@ -32,9 +32,9 @@ struct TrainerOptions {
   double matmul_peak = 0;       // FLOP/s of all ranks, what utilisation is a share of; 0: measured
   Ops* host = nullptr;          // the CPU, which optimizer.cpu_offload needs
   DeviceMesh* grid = nullptr;   // the ranks that train together; null: this one alone
-  std::int64_t bucket_bytes = kBucketBytes;  // training/data_parallel.h
-  TaskFactory task = pretrain_task;          // what the model is trained on
-  Trained trained = Trained::weights;        // what of it is trained
+  std::int64_t bucket_bytes = 0;       // of gradients; 0: training/zero_layout.h
+  TaskFactory task = pretrain_task;    // what the model is trained on
+  Trained trained = Trained::weights;  // what of it is trained
 };
 
 /// How a run ended, other than by an exception.
@@ -76,8 +76,11 @@ class Trainer {
   const TrainingState& state() const { return state_; }
   /// Of the whole run, by train.steps or train.epochs.
   std::int64_t steps() const { return steps_; }
-  /// What is trained, and its gradients.
+  /// What is trained, and its gradients. After a step the weights that this rank updates are there
+  /// (updater().optimizer().weights()); passes gather the others.
   const ModelTensors& weights() const { return replica_.weights; }
+  /// Gathers them, unless they are windows. Collective.
+  void gather_weights();
   const ModelTensors& gradients() const { return replica_.gradients; }
   /// The sums over ranks, of which this rank may have its parts alone.
   const OptimizerShard& reduced_gradients() const { return replica_.reduced; }

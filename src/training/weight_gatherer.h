@@ -12,17 +12,19 @@
 
 namespace lacuna {
 
-/// Gathers weights of which each data parallel rank holds its parts of the buckets (ZeRO-3), while
-/// passes compute with the unit before. The weights are windows: a unit lies in a slot that others
-/// have too. What a slot still holds is not gathered again: a backward pass finds the last two
-/// blocks, the next forward pass the first two, unless there was an update between.
+/// Gathers weights of which each data parallel rank updates its parts of the buckets, while passes
+/// compute with the unit before; in a step's first forward pass all of them, after which each rank
+/// has them (ZeRO-1). Or they are windows (ZeRO-3): a unit lies in a slot that others have too, and
+/// is gathered again when a pass comes back to it, unless the slot still holds it. A backward pass
+/// finds the last two blocks, the next forward pass the first two.
 class WeightGatherer final : public UnitGatherer {
  public:
-  /// Borrows all. `weights`: windows. `shard`: this rank's parts of `buckets`. With `poison` a slot
-  /// without gathered weights holds NaN.
+  /// Borrows all. `shard`: this rank's parts of `buckets`. With `poison` windows without gathered
+  /// weights hold NaN.
   WeightGatherer(Ops& ops, Communicator& ranks, const ModelTensors& weights,
                  const OptimizerShard& shard, const Buckets& buckets, bool poison);
 
+  bool gathers_in_every_pass() const override { return weights_.are_windows(); }
   void begin_pass() override;
   void gather(std::size_t unit, PassDirection direction) override;
   void begin_uneven_passes() override;
@@ -30,22 +32,24 @@ class WeightGatherer final : public UnitGatherer {
   void begin_trial_passes() override;
   void end_trial_passes() override;
 
-  /// The shards have changed: what was gathered is of no use.
+  /// The shards have changed: what was gathered is of no use. No gather may be under way: not
+  /// between begin_step() and the end of the next pass.
   void invalidate();
-  /// Before a micro-batch in which this rank's model may make a pass.
-  void begin_micro_batch() { passed_ = false; }
-  /// The gathers of a forward pass, for a rank that has not made one in this micro-batch.
+  /// Before the passes of a step: begins to gather the first unit.
+  void begin_step();
+  /// After a micro-batch. The gathers of a forward pass, if this rank has not made one in it.
   void join_forward_pass();
+  void end_micro_batch() { passed_ = false; }
   /// Whoever waits for the ranks says so: gathers that were queued before are complete.
   void waited();
 
  private:
   enum class Passes : std::uint8_t { alike, uneven, trial };
-  struct GatheredSlot {
-    std::size_t unit;
-    bool is_complete;
+  struct Unit {
+    std::size_t slot;
+    std::vector<std::size_t> buckets;  // that it has elements in
+    bool under_way = false;            // some of them
   };
-  GatheredSlot& slot_of(std::size_t unit) { return slots_[unit_slots_[unit]]; }
   bool any_rank(bool here) { return reduced(ranks_, here ? 1 : 0, Reduce::max) > 0; }
   void begin(std::size_t unit);
   void gather_forward();
@@ -56,9 +60,10 @@ class WeightGatherer final : public UnitGatherer {
   const OptimizerShard& shard_;
   const Buckets& buckets_;
   const bool poison_;
-  std::vector<std::vector<FlatRange>> unit_buckets_;
-  std::vector<std::size_t> unit_slots_;
-  std::vector<GatheredSlot> slots_;
+  std::vector<Unit> units_;
+  std::vector<std::size_t> slots_;  // which unit's each is
+  std::vector<bool> gathered_;      // of each bucket: whether it was, since the shards changed and
+                                    // its window became its unit's
   Passes passes_ = Passes::alike;
   bool passed_ = false;
 };

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -6,6 +7,16 @@
 #include "training/buckets.h"
 
 namespace lacuna {
+
+/// Bytes of a bucket of f32 gradients of a model with `elements` of them: large enough for
+/// bandwidth, small enough that the reduction of the last one, which nothing overlaps, is a small
+/// part of a step. The links of GPUs need larger ones: up to 256 MiB, of which a model of many
+/// weights still has 32.
+inline std::int64_t bucket_bytes(Place place, std::int64_t elements) {
+  constexpr std::int64_t kLeast = std::int64_t{16} << 20, kMost = std::int64_t{256} << 20;
+  if (place == Place::host) return kLeast;
+  return std::clamp(elements * size_of(DType::f32) / 32, kLeast, kMost);
+}
 
 /// What of a model's states data parallel ranks divide among each other (ZeRO, arXiv:1910.02054,
 /// section 5), by parallel.zero_stage; nothing where there is one such rank.

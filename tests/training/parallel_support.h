@@ -131,10 +131,9 @@ inline double relative_difference(const std::vector<WeightPiece>& pieces, const 
 inline std::vector<WeightPiece> everything(const ModelTensors& tensors) {
   return pieces_within(tensors, {{0, tensors.flat().count()}});
 }
-/// The weights that a rank has between steps: of sharded weights its shard.
+/// The weights that a rank has between steps: all, or those that it updates.
 inline std::vector<WeightPiece> held_weights(const Trainer& trainer) {
-  if (trainer.weights().are_windows()) return trainer.updater().optimizer().weights().pieces();
-  return everything(trainer.weights());
+  return trainer.updater().optimizer().weights().pieces();
 }
 
 /// Counts what is allocated.
@@ -160,7 +159,7 @@ class CountedOps final : public CpuOps {
 /// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
 inline RunPlan expect_planned(const Config& config, TrainerOptions options) {
   CountedOps ops;
-  options.bucket_bytes = kBucketBytes;
+  options.bucket_bytes = 0;
   const Trainer trainer(config, ops, options);
   Communicator& world = options.grid->world();
   const double most = reduced(world, double(ops.counted.held), Reduce::max);

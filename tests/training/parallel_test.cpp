@@ -264,6 +264,7 @@ TEST_F(Layouts, ShardedStatesChangeNoBit) {
       EXPECT_EQ(a.loss, b.loss);
       EXPECT_EQ(a.grad_norm, b.grad_norm);
     }
+    sharded.gather_weights();
     EXPECT_TRUE(same_bits(plain.weights(), sharded.weights()));
     if (const OptimizerShard* average = sharded.updater().optimizer().average())
       for (std::size_t i = 0; i < average->pieces().size(); ++i) {
@@ -299,6 +300,8 @@ TEST_F(Layouts, ShardedGradientsChangeNoBit) {
         EXPECT_EQ(a.loss, b.loss);
         EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-12 * a.grad_norm);
       }
+      states.gather_weights();
+      gradients.gather_weights();
       for (std::size_t i = 0; i < states.weights().named().size(); ++i) {
         const Tensor &a = states.weights().named()[i].tensor,
                      &b = gradients.weights().named()[i].tensor;
@@ -458,6 +461,7 @@ TEST_F(Layouts, RanksKeepTheSameWeights) {
     DeviceMesh grid(testing::world(), layout.tensor);
     Trainer trainer(run_.in(str("copies-", number_++), layout), run_.ops, on(grid));
     for (int step = 0; step < 4; ++step) trainer.step();
+    trainer.gather_weights();
     const auto expect_same = [](Communicator& group, const Tensor& t) {
       std::vector<float> first(t.as<float>(), t.as<float>() + t.count());
       group.broadcast(Tensor(first.data(), t.shape), 0);
@@ -568,6 +572,7 @@ TEST_F(Layouts, ABadGradientOnOneRankSkipsTheStepOnAll) {
     if (world_->size() % tensor != 0) continue;
     DeviceMesh grid(testing::world(), tensor);
     Trainer trainer(run_.in(str("bad-", number_++), {tensor, zero, 1}), run_.ops, on(grid));
+    trainer.gather_weights();
     // The last rank's last weight: of the head's columns, so that nothing forward is NaN elsewhere.
     if (world_->rank() == world_->size() - 1) {
       const Tensor head = trainer.weights().head;

@@ -36,11 +36,11 @@ TEST(RunPlan, Llada8b) {
   const RunPlan sharded = plan_run(config, 64);
   EXPECT_NEAR(double(sharded.memory.optimizer), 8.0 * kParameters / 64, 1e6);
   EXPECT_EQ(sharded.memory.weights, whole.memory.weights);
-  EXPECT_NEAR(sharded.gradient_bytes + sharded.weight_bytes, whole.gradient_bytes, 1);
+  EXPECT_NEAR(sharded.gradient_bytes + sharded.forward_weight_bytes, whole.gradient_bytes, 1);
 }
 
-// Gradients: this rank's part, and windows of two of the 32 blocks beside embedding and head;
-// reduced once per micro-batch.
+// Gradients: this rank's part, and windows of two of the 32 blocks and of the embedding or the
+// head; reduced once per micro-batch.
 TEST(RunPlan, ShardedGradients) {
   Config config = llada_8b();
   config.parallel.zero_stage = 1;
@@ -48,12 +48,12 @@ TEST(RunPlan, ShardedGradients) {
   config.parallel.zero_stage = 2;
   const RunPlan sharded = plan_run(config, 64);
   const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
-  EXPECT_NEAR(double(sharded.memory.gradients), 4 * (kParameters / 64.0 + vocabulary + 2 * block),
-              1e6);
+  EXPECT_NEAR(double(sharded.memory.gradients),
+              4 * (kParameters / 64.0 + vocabulary / 2 + 2 * block), 1e6);
   EXPECT_EQ(sharded.reductions, sharded.micro_batches);
   EXPECT_EQ(sharded.reductions, 20);
   EXPECT_NEAR(sharded.gradient_bytes, 20 * whole.gradient_bytes, 1e6);
-  EXPECT_NEAR(sharded.weight_bytes, whole.weight_bytes, 1e6);
+  EXPECT_NEAR(sharded.forward_weight_bytes, whole.forward_weight_bytes, 1e6);
   EXPECT_NEAR(double(sharded.memory.optimizer), double(whole.memory.optimizer), 1e6);
 }
 
@@ -67,15 +67,16 @@ TEST(RunPlan, ShardedWeights) {
   config.parallel.zero_stage = 3;
   const RunPlan sharded = plan_run(config, 64);
   const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
-  EXPECT_NEAR(double(sharded.memory.weights), 4 * (kParameters / 64.0 + vocabulary + 2 * block),
+  EXPECT_NEAR(double(sharded.memory.weights), 4 * (kParameters / 64.0 + vocabulary / 2 + 2 * block),
               1e6);
   EXPECT_EQ(sharded.memory.gradients, whole.memory.gradients);
   EXPECT_EQ(sharded.memory.optimizer, whole.memory.optimizer);
   EXPECT_EQ(sharded.gradient_bytes, whole.gradient_bytes);
   const double others = 4.0 * 63 / 64;
   EXPECT_EQ(sharded.micro_batches, 20);
-  EXPECT_NEAR(sharded.forward_weight_bytes, others * (kParameters + 19 * 30 * block), 1e7);
-  EXPECT_NEAR(sharded.backward_weight_bytes, others * 20 * 30 * block, 1e7);
+  EXPECT_NEAR(sharded.forward_weight_bytes,
+              others * (kParameters + 19 * (30 * block + vocabulary / 2)), 1e7);
+  EXPECT_NEAR(sharded.backward_weight_bytes, others * 20 * (30 * block + vocabulary / 2), 1e7);
   EXPECT_EQ(sharded.weight_bytes, 0);
   EXPECT_EQ(plan_run(config, 1).memory.weights, whole.memory.weights);
 }
@@ -193,7 +194,9 @@ TEST(RunPlan, TheFewestRanksThatFit) {
 TEST(RunPlan, OneRankSendsNothing) {
   Config config = llada_8b();
   const RunPlan plan = plan_run(config, 1);
-  EXPECT_EQ(plan.gradient_bytes + plan.weight_bytes + plan.activation_bytes, 0);
+  EXPECT_EQ(
+      plan.gradient_bytes + plan.weight_bytes + plan.forward_weight_bytes + plan.activation_bytes,
+      0);
   const StepTime time = predict_step(plan, {1e15, 1e11, 1e10});
   EXPECT_DOUBLE_EQ(time.total(), plan.flops / 1e15);
   EXPECT_EQ(time.efficiency(), 1);
@@ -246,8 +249,11 @@ TEST(RunPlan, TimeHidesGradientsBehindOneBackwardPass) {
   EXPECT_DOUBLE_EQ(time.hidden_communication, 2);  // 12 / 4 * 2/3
   EXPECT_DOUBLE_EQ(time.exposed_communication, 1);
   EXPECT_DOUBLE_EQ(time.efficiency(), 12.0 / 13);
-  // Weights: behind all forward passes; and, with the gradients, backward passes.
+  // Weights: behind one forward pass; or all, and, with the gradients, backward passes.
   plan.forward_weight_bytes = 5e9;
+  plan.gathers = 1;
+  EXPECT_DOUBLE_EQ(predict_step(plan, {1e12, 1e9, 1e9}).hidden_communication, 2 + 1);
+  plan.gathers = 4;
   plan.backward_weight_bytes = 1e9;
   plan.reductions = 4;
   const StepTime sharded = predict_step(plan, {1e12, 1e9, 1e9});
@@ -329,7 +335,7 @@ TEST(RunPlan, RoundedWeights) {
   EXPECT_NEAR(double(rounded.memory.weights), 2.0 * kParameters, 1e6);
   EXPECT_EQ(rounded.memory.gradients, exact.memory.gradients);
   EXPECT_NEAR(double(rounded.memory.optimizer), 12.0 * kParameters / 64, 1e6);
-  EXPECT_NEAR(rounded.weight_bytes, exact.weight_bytes / 2, 1);
+  EXPECT_NEAR(rounded.forward_weight_bytes, exact.forward_weight_bytes / 2, 1);
   EXPECT_EQ(rounded.gradient_bytes, exact.gradient_bytes);
 }
 

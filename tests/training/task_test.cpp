@@ -85,7 +85,7 @@ class Updaters : public Tasks {
     config.lora.targets = {"q_proj"};
     const TrainingData data(config);
     const DeviceMesh grid(std::make_unique<SelfCommunicator>("world", &ops), 1);
-    ModelReplica replica(ops, data.config, grid, kBucketBytes, trained);
+    ModelReplica replica(ops, data.config, grid, 0, trained);
     EXPECT_EQ(replica.frozen.has_value(), trained == Trained::adapters);
     Updater updater(ops, data.config, grid, replica);
     initialise(updater.first_weights(), replica.weights, data.config.model, 1, ops);

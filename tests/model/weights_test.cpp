@@ -95,7 +95,9 @@ TEST(WeightsErrors, NeedAVocabulary) {
                        "model.vocab_size is 0"));
 }
 
-// Windows have each tensor's shape and place in flat(), in the memory of two blocks.
+// Windows have each tensor's shape and place in flat(), in the memory of two blocks and of the
+// embedding or what follows the blocks, which is larger: the head and a norm. A tied head is needed
+// beside the norm.
 TEST(Weights, WindowsOfBlocks) {
   ModelConfig config = tiny_config();
   config.num_layers = 5;
@@ -109,7 +111,9 @@ TEST(Weights, WindowsOfBlocks) {
     EXPECT_EQ(whole.units().back().end(), whole.flat().count());
     EXPECT_THROW((void)windows.flat(), Error);
     const std::int64_t block = whole.units()[1].size;
-    EXPECT_EQ(windows.memory().count(), whole.flat().count() - 3 * block);
+    const std::int64_t embedding = whole.units().front().size, last = whole.units().back().size;
+    EXPECT_EQ(windows.memory().count(), 2 * block + last + (tied ? embedding : 0));
+    EXPECT_EQ(windows.embedding.data == windows.final_norm.data, !tied);
     for (std::size_t u = 0; u < whole.units().size(); ++u) {
       const FlatRange unit = whole.units()[u];
       EXPECT_EQ(unit.begin % 96, 0);

@@ -357,6 +357,21 @@ inline RowsCols check_cross_entropy(const Checks& c, const Tensor& loss, const T
   return {logits.rows(), logits.cols()};
 }
 
+/// The number of ranks.
+inline std::int64_t check_complete_logits(const Checks& c, const Tensor& column,
+                                          const Tensor& own_targets, const Tensor& lse,
+                                          const Tensor& targets, int rank) {
+  const std::int64_t rows = targets.count(), ranks = lse.rows();
+  c.is_float("column", column);
+  c.is_strided("column", column, rows, rows ? 1 : column.cols(), column.dtype);
+  c.is_vector("targets", targets, rows, DType::i32);
+  c.is_vector("own_targets", own_targets, rows, DType::i32);
+  c.is_matrix("lse", lse, ranks, rows, DType::f32);
+  CHECK(rows == 0 || (ranks >= 2 && rank >= 0 && rank < ranks), c.op(), ": lse is ", lse, "; rank ",
+        rank, " must be one of at least 2");
+  return ranks;
+}
+
 inline RowsCols check_apply_cfg(const Checks& c, const Tensor& logits,
                                 const Tensor& unconditional) {
   c.is_float("logits", logits);
@@ -432,6 +447,30 @@ inline std::int64_t check_decide(const Checks& c, const Commits& commits, const 
 inline ScoreSources score_sources(const RowStats& found) {
   const auto of = [](const Tensor& t) { return is_given(t) ? t.as<float>() : nullptr; };
   return {of(found.p_draw), of(found.p_first), of(found.p_second), of(found.entropy)};
+}
+
+inline void check_add_squares(const Checks& c, const Tensor& sum,
+                              const std::vector<Tensor>& tensors) {
+  for (const Tensor& x : tensors) {
+    c.is_float("x", x);
+    c.is_contiguous("x", x);
+    CHECK(x.dtype == tensors.front().dtype, c.op(), ": x is ", x.dtype, " in one tensor, ",
+          tensors.front().dtype, " in the first");
+  }
+  c.is_vector("sum", sum, 1, DType::f64);
+}
+
+inline void check_gradient_sums(const Checks& c, const std::vector<GradientSumPiece>& pieces,
+                                const GradientRounding& rounding) {
+  for (const GradientSumPiece& p : pieces) {
+    c.is_vector("sum", p.sum, p.x.count(), DType::bf16);
+    c.is_vector("x", p.x, p.x.count(), DType::f32);
+    c.is_same_shape("sum", p.sum, "x", p.x);
+  }
+  CHECK(rounding.step < std::uint64_t{1} << 32, c.op(), ": step is ", rounding.step,
+        "; it must be below 2^32");
+  CHECK(rounding.micro_batch < std::uint64_t{1} << 20, c.op(), ": micro_batch is ",
+        rounding.micro_batch, "; it must be below 2^20");
 }
 
 inline void check_adamw(const Checks& c, const std::vector<AdamWPiece>& pieces, const Tensor& scale,

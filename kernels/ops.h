@@ -57,6 +57,13 @@ struct AdamWParameters {
   std::uint64_t seed = 0;  // of the rounding of bf16 moments
 };
 
+/// A part of a sum of gradients that is kept in bf16: the sum, bf16, and what is added to it, f32,
+/// of one shape, contiguous.
+struct GradientSumPiece {
+  Tensor sum, x;
+  ElementNumbers numbers = {};  // which name the random numbers
+};
+
 /// Token ids that a call of `row_stats` leaves out; -1: none.
 using ForbiddenTokens = std::array<std::int32_t, 4>;
 inline constexpr ForbiddenTokens kNoForbiddenTokens = {-1, -1, -1, -1};
@@ -122,6 +129,16 @@ constexpr std::int64_t padded_for_fp8(std::int64_t n) {
   return (n + kFp8Columns - 1) / kFp8Columns * kFp8Columns;
 }
 
+/// A point in the order of the calls of an Ops.
+class CallPoint {
+ public:
+  virtual ~CallPoint() = default;
+  /// Whether all calls before it have finished.
+  virtual bool reached() const { return true; }
+  /// Returns when they have.
+  virtual void wait() const {}
+};
+
 /// What a device has recorded of Ops::run_captured.
 class CapturedGraph {
  public:
@@ -171,8 +188,24 @@ class Ops {
 
   // --- moving data -------------------------------------------------------------------------------
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
-  /// Either may be strided.
+  /// Either may be strided. From main memory or to it: returns when it is done.
   virtual void copy(Tensor dst, Tensor src) = 0;
+
+  /// After all earlier calls.
+  virtual std::unique_ptr<CallPoint> point() { return std::make_unique<CallPoint>(); }
+  /// Main memory that the device reads and writes beside the host's own work (page-locked).
+  virtual Memory& staging_memory() { return memory(); }
+  /// dst = src, from staging memory to the device, contiguous, of one dtype, without waiting, and
+  /// beside what is computed: it begins after `begin` (null: at once). Later calls see it. The host
+  /// may write to src again when a later point() is reached.
+  virtual void copy_from_staging(Tensor dst, Tensor src, const CallPoint* begin) {
+    (void)begin;
+    copy(dst, src);
+  }
+  /// dst = src, from the device to staging memory, likewise, in the order of the calls. The host
+  /// may read dst when a later point() is reached.
+  virtual void copy_to_staging(Tensor dst, Tensor src) { copy(dst, src); }
+
   /// Every element of a float tensor = value.
   virtual void fill(Tensor x, float value) = 0;
   /// y[n] += x[n], float, any equal shapes.
@@ -194,8 +227,10 @@ class Ops {
   /// y[n,:] = w[ids[n],:].  y [N,C], ids i32 [N], w [V,C], in any format that reads() names.
   /// Throws Error naming the first id outside [0,V) on the CPU.
   virtual void embedding_forward(Tensor y, Tensor ids, Matrix w) = 0;
-  /// dw[ids[n],:] += dy[n,:], repeated ids summed in a fixed order.
-  virtual void embedding_backward(Tensor dw, Tensor dy, Tensor ids) = 0;
+  /// dw[ids[n],:] += dy[n,:], repeated ids summed in a fixed order  (mode overwrite: the same from
+  /// dw = 0 on).
+  virtual void embedding_backward(Tensor dw, Tensor dy, Tensor ids,
+                                  GradMode mode = GradMode::accumulate) = 0;
 
   // --- linear, weights [out,in] as in Hugging Face files; no bias
   // ----------------------------------
@@ -207,8 +242,9 @@ class Ops {
                               GradMode mode = GradMode::overwrite) = 0;
   /// dx = dy w  (mode accumulate: dx += …).  dx [N,I], dy [N,O], w [O,I]. dx and dy may be strided.
   virtual void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) = 0;
-  /// dw += dy^T x.  dw [O,I], dy [N,O], x [N,I]. dy and x may be strided.
-  virtual void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) = 0;
+  /// dw += dy^T x  (mode overwrite: dw = …).  dw [O,I], dy [N,O], x [N,I]. dy and x may be strided.
+  virtual void linear_backward_weight(Tensor dw, Tensor dy, Tensor x,
+                                      GradMode mode = GradMode::accumulate) = 0;
 
   // --- products in FP8 (core/fp8.h), scaled per tensor -------------------------------------------
   /// Whether multiply_fp8 is there: not on GPUs before sm_89.
@@ -242,9 +278,10 @@ class Ops {
                                    Tensor w, float eps, Tensor amax = {}) = 0;
   /// With g[n,c] = dy[n,c] w[c] and xhat = x rstd:
   ///   dx[n,:] (+)= rstd[n] (g[n,:] - xhat[n,:] mean_c(g[n,c] xhat[n,c])),
-  ///   dw[c] += sum_n dy[n,c] xhat[n,c]; of weights that are not trained, dw is Tensor().
+  ///   dw[c] (+)= sum_n dy[n,c] xhat[n,c]; of weights that are not trained, dw is Tensor().
+  /// `mode` is that of dx, `weight_mode` that of dw.
   virtual void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
-                                GradMode mode) = 0;
+                                GradMode mode, GradMode weight_mode = GradMode::accumulate) = 0;
 
   // --- rotary positions --------------------------------------------------------------------------
   /// Rotates, in place, each head of x [N, heads*D] (may be strided) by its row's position
@@ -301,6 +338,16 @@ class Ops {
   virtual void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets,
                                       Tensor weights) = 0;
 
+  /// Of a rank that has the logits of `ids` token ids from `first` on, and of the others a column,
+  /// what its own cross-entropy needs: column[m] = log sum_r exp(lse[r,m]) over all ranks r but
+  /// `rank`; own_targets[m] = targets[m] - first where that is one of its ids, else `ids`, the
+  /// column's number. column [M] float, as [M,1] strided; own_targets, targets i32 [M], lse f32
+  /// [R,M], R >= 2.
+  virtual void complete_logits(Tensor column, Tensor own_targets, Tensor lse, Tensor targets,
+                               int rank, std::int32_t first, std::int32_t ids) = 0;
+  /// loss[m] = 0 where own_targets[m] is `ids`: another rank's.  loss f32 [M], own_targets i32 [M].
+  virtual void keep_own_losses(Tensor loss, Tensor own_targets, std::int32_t ids) = 0;
+
   // --- diffusion ---------------------------------------------------------------------------------
   /// Classifier-free guidance (arXiv:2502.09992, eq. 16): logits = u + (scale + 1)(logits - u),
   /// u = unconditional. Both [M,V]. scale 0 leaves logits as they are.
@@ -325,11 +372,18 @@ class Ops {
                       const CommitRules& rules, std::int32_t mask_token, std::int32_t number) = 0;
 
   // --- optimizer ---------------------------------------------------------------------------------
-  /// sum f64 [1] += factor times the sum of squares of x (float, any shape), in a fixed order.
-  virtual void add_squares(Tensor sum, Tensor x, double factor) = 0;
+  /// sum f64 [1] += factor times the sum of squares of all of `tensors` (float, of one dtype, any
+  /// shapes, contiguous), in a fixed order  (mode overwrite: sum = …). Not finite where one of them
+  /// is not, even if factor is 0.
+  virtual void add_squares(Tensor sum, const std::vector<Tensor>& tensors, double factor,
+                           GradMode mode = GradMode::accumulate) = 0;
   /// scale f32 [1] = min(1, max_norm / sqrt(sum)); max_norm 0 means no clipping (1); NaN when sum
   /// is not finite.
   virtual void clip_scale(Tensor scale, Tensor sum, float max_norm) = 0;
+  /// sum = sum + x  (mode overwrite: sum = x) of all pieces, computed in f32 and rounded
+  /// stochastically: the bits depend on `rounding` and ElementNumbers alone.
+  virtual void add_to_gradient_sums(const std::vector<GradientSumPiece>& pieces, GradMode mode,
+                                    const GradientRounding& rounding) = 0;
   /// AdamW with decoupled decay (arXiv:1711.05101, algorithm 2) of all pieces, g' = scale[0] g:
   ///   m = b1 m + (1-b1) g',  v = b2 v + (1-b2) g'^2,
   ///   w -= lr (m / (1-b1^step) / (sqrt(v / (1-b2^step)) + eps) + decay w)

@@ -44,4 +44,16 @@ struct MomentRounding {
   }
 };
 
+/// The random words of the sums of gradients as those of micro-batch `micro_batch` of step `step`
+/// are added: the low half of element n's rounds its sum. Micro-batches have the same number on any
+/// layout of ranks that has the same ones. step < 2^32, micro_batch < 2^20, n < 2^44.
+struct GradientRounding {
+  std::uint64_t seed = 0, step = 0, micro_batch = 0;
+
+  constexpr std::array<std::uint32_t, 4> words(std::uint64_t n) const {
+    return CounterRng{seed, Purpose::gradient_rounding, step | (micro_batch << 12 | n >> 32) << 32}
+        .block(std::uint32_t(n) / 4);
+  }
+};
+
 }  // namespace lacuna

@@ -328,7 +328,7 @@ void OpCases::add_optimizer() {
   add("adamw", {w}, 0, double(7 * w.bytes()), [=, &ops] {
     ops.adamw({{w, m, v, g}}, scale, parameters);
   });
-  add("add_squares", {g}, 0, double(g.bytes()), [=, &ops] { ops.add_squares(sum, g, 1); });
+  add("add_squares", {g}, 0, double(g.bytes()), [=, &ops] { ops.add_squares(sum, {g}, 1); });
   add("clip_scale", {scale}, 0, 12, [=, &ops] { ops.clip_scale(scale, sum, 1.0f); });
 }
 

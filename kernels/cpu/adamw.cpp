@@ -13,10 +13,11 @@ namespace {
 
 constexpr std::int64_t kPiece = 2048;
 
-/// The words of MomentRounding of elements [at, at + n), n <= kPiece.
-void moment_words(std::uint32_t* words, const SimdKernels& simd, const AdamWParameters& p,
-                  const ElementNumbers& numbers, std::int64_t at, std::int64_t n) {
-  const RandomStream stream{p.seed, std::uint64_t(p.step), std::uint32_t(Purpose::moment_rounding)};
+/// The words of elements [at, at + n), n <= kPiece, four to a block; element 0's is in block
+/// `base`.
+void rounding_words(std::uint32_t* words, const SimdKernels& simd, const RandomStream& stream,
+                    std::uint64_t base, const ElementNumbers& numbers, std::int64_t at,
+                    std::int64_t n) {
   std::uint32_t blocks[kPiece + 8];
   for (std::int64_t done = 0; done < n;) {
     const std::int64_t left = n - done,
@@ -24,7 +25,7 @@ void moment_words(std::uint32_t* words, const SimdKernels& simd, const AdamWPara
                        count = numbers.consecutive() ? left : std::min(left, in_row);
     const std::uint64_t first = numbers[at + done];
     const auto skipped = std::int64_t(first % 4);
-    simd.random_words(blocks, stream, first / 4, (skipped + count + 3) / 4);
+    simd.random_words(blocks, stream, base + first / 4, (skipped + count + 3) / 4);
     std::memcpy(words + done, blocks + skipped, std::size_t(count) * sizeof(std::uint32_t));
     done += count;
   }
@@ -52,6 +53,32 @@ class WideMoments {
 
 }  // namespace
 
+void CpuOps::add_to_gradient_sums(const std::vector<GradientSumPiece>& pieces, GradMode mode,
+                                  const GradientRounding& rounding) {
+  check_gradient_sums(checks("add_to_gradient_sums"), pieces, rounding);
+  // GradientRounding
+  const RandomStream stream{rounding.seed, rounding.step,
+                            std::uint32_t(Purpose::gradient_rounding)};
+  const std::uint64_t base = rounding.micro_batch << 42;
+  for (const GradientSumPiece& piece : pieces)
+    pool_.for_ranges(piece.x.count(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      float wide[kPiece];
+      std::uint32_t words[kPiece];
+      for (std::int64_t at = begin; at < end; at += kPiece) {
+        const std::int64_t n = std::min(kPiece, end - at);
+        BFloat16* const sum = piece.sum.as<BFloat16>() + at;
+        const float* x = piece.x.as<float>() + at;
+        if (mode == GradMode::accumulate) {
+          simd_.bf16.widen(wide, sum, n);
+          simd_.f32.add(wide, x, n);
+          x = wide;
+        }
+        rounding_words(words, simd_, stream, base, piece.numbers, at, n);
+        simd_.round_stochastically(sum, x, words, 0, n);
+      }
+    });
+}
+
 void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const AdamWParameters& p) {
   check_adamw(checks("adamw"), pieces, scale, p);
   const float gradient_scale = *scale.as<float>();
@@ -59,6 +86,8 @@ void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const Ad
   AdamWConstants c = adamw_constants(p);
   c.gradient_scale = gradient_scale;
   const float kept = c.kept;
+  // MomentRounding
+  const RandomStream stream{p.seed, std::uint64_t(p.step), std::uint32_t(Purpose::moment_rounding)};
   for (const AdamWPiece& x : pieces) {
     c.kept = x.decays ? kept : 1;
     visit_float(x.g.dtype, [&](auto type) {
@@ -69,7 +98,7 @@ void CpuOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const Ad
         if (x.m.dtype == DType::bf16) {
           WideMoments wide(simd_, x, at, n);
           std::uint32_t words[kPiece];
-          moment_words(words, simd_, p, x.numbers, at, n);
+          rounding_words(words, simd_, stream, 0, x.numbers, at, n);
           simd_.loops<T>().adamw(w, wide.mean, wide.square, g, c, n);
           wide.round(words);
         } else {

@@ -44,10 +44,12 @@ class CpuOps : public Ops {
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
   void scatter_rows(Tensor x, Tensor y, Tensor rows) override;
   void embedding_forward(Tensor y, Tensor ids, Matrix w) override;
-  void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
+  void embedding_backward(Tensor dw, Tensor dy, Tensor ids,
+                          GradMode mode = GradMode::accumulate) override;
   void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode = GradMode::overwrite) override;
   void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
-  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
+  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x,
+                              GradMode mode = GradMode::accumulate) override;
   void absolute_maximum(Tensor amax, Tensor x) override;
   void quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tensor x, Tensor amax) override;
   void multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) override;
@@ -56,7 +58,7 @@ class CpuOps : public Ops {
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
                            float eps, Tensor amax = {}) override;
   void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
-                        GradMode mode) override;
+                        GradMode mode, GradMode weight_mode = GradMode::accumulate) override;
   void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
   void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                          const AttentionShape& shape) override;
@@ -69,13 +71,19 @@ class CpuOps : public Ops {
   void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
+  void complete_logits(Tensor column, Tensor own_targets, Tensor lse, Tensor targets, int rank,
+                       std::int32_t first, std::int32_t ids) override;
+  void keep_own_losses(Tensor loss, Tensor own_targets, std::int32_t ids) override;
   void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
   void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
                  const SamplingParameters& parameters) override;
   void decide(const Commits& commits, const RowStats& found, Tensor rows, Tensor offsets,
               const CommitRules& rules, std::int32_t mask_token, std::int32_t number) override;
-  void add_squares(Tensor sum, Tensor x, double factor) override;
+  void add_squares(Tensor sum, const std::vector<Tensor>& tensors, double factor,
+                   GradMode mode = GradMode::accumulate) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
+  void add_to_gradient_sums(const std::vector<GradientSumPiece>& pieces, GradMode mode,
+                            const GradientRounding& rounding) override;
   void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,
              const AdamWParameters& p) override;
 

@@ -31,10 +31,11 @@ void CpuOps::embedding_forward(Tensor y, Tensor ids, Matrix w) {
 
 // Each thread takes some columns of every row. So rows are added in their order whatever the number
 // of threads, and the work is even although half of the ids may be one, the mask token's.
-void CpuOps::embedding_backward(Tensor dw, Tensor dy, Tensor ids) {
+void CpuOps::embedding_backward(Tensor dw, Tensor dy, Tensor ids, GradMode mode) {
   const Checks c = checks("embedding_backward");
   const auto [rows, cols] = check_embedding(c, "dy", dy, ids, "dw", dw);
   check_indices(c.op(), "ids", ids, dw.rows());
+  if (mode == GradMode::overwrite) fill(dw, 0);
   const auto* id = ids.as<std::int32_t>();
   constexpr std::int64_t kLine = 32;  // no cache line belongs to two threads
   const std::int64_t wanted = kGrain / std::max<std::int64_t>(1, rows) / kLine * kLine;

@@ -84,11 +84,11 @@ void CpuOps::linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode
         w.as<float>(), w.cols(), beta(mode), dx.as<float>(), dx.stride);
 }
 
-void CpuOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x) {
+void CpuOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x, GradMode mode) {
   check_linear(checks("linear_backward_weight"), "dy", dy, "x", x, "dw", dw, Written::w);
-  if (x.dtype == DType::bf16) return multiply_bf16(dw, dy, true, x, false, GradMode::accumulate);
+  if (x.dtype == DType::bf16) return multiply_bf16(dw, dy, true, x, false, mode);
   sgemm(pool_, true, false, dw.shape[0], dw.shape[1], x.rows(), 1.0f, dy.as<float>(), dy.stride,
-        x.as<float>(), x.stride, 1.0f, dw.as<float>(), dw.stride);
+        x.as<float>(), x.stride, beta(mode), dw.as<float>(), dw.stride);
 }
 
 }  // namespace lacuna

@@ -11,26 +11,29 @@
 namespace lacuna {
 
 // In pieces of fixed size, added in order: the same sum whatever the number of threads.
-void CpuOps::add_squares(Tensor sum, Tensor x, double factor) {
-  const Checks c = checks("add_squares");
-  c.is_float("x", x);
-  c.is_contiguous("x", x);
-  c.is_vector("sum", sum, 1, DType::f64);
+void CpuOps::add_squares(Tensor sum, const std::vector<Tensor>& tensors, double factor,
+                         GradMode mode) {
+  check_add_squares(checks("add_squares"), sum, tensors);
   constexpr std::int64_t kPiece = 32768;
-  const std::int64_t n = x.count();
-  std::vector<double> parts(std::size_t((n + kPiece - 1) / kPiece));
-  visit_float(x.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const auto* from = x.as<T>();
-    pool_.for_ranges(std::int64_t(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i)
-        parts[std::size_t(i)] =
-            simd_.loops<T>().sum_of_squares(from + i * kPiece, std::min(kPiece, n - i * kPiece));
+  double& result = *sum.as<double>();
+  if (mode == GradMode::overwrite) result = 0;
+  std::vector<double> parts;
+  for (const Tensor& x : tensors) {
+    const std::int64_t n = x.count();
+    parts.assign(std::size_t((n + kPiece - 1) / kPiece), 0);
+    visit_float(x.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      const auto* from = x.as<T>();
+      pool_.for_ranges(std::int64_t(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          parts[std::size_t(i)] =
+              simd_.loops<T>().sum_of_squares(from + i * kPiece, std::min(kPiece, n - i * kPiece));
+      });
     });
-  });
-  double total = 0;
-  for (const double part : parts) total += part;
-  *sum.as<double>() += factor * total;
+    double total = 0;
+    for (const double part : parts) total += part;
+    result += factor * total;
+  }
 }
 
 void CpuOps::clip_scale(Tensor scale, Tensor sum, float max_norm) {

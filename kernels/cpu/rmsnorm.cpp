@@ -43,7 +43,7 @@ void CpuOps::add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Te
 // dw is summed over blocks of rows, blocks over a thread's rows, threads in their order: the error
 // grows with the lengths of these three sums, not with their product.
 void CpuOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
-                              GradMode mode) {
+                              GradMode mode, GradMode weight_mode) {
   const auto [rows, cols] =
       check_rmsnorm_backward(checks("rmsnorm_backward"), dx, dw, dy, x, rstd, w);
   constexpr std::int64_t kBlock = 64;
@@ -74,6 +74,7 @@ void CpuOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor 
       pool_.run([&](int i) { part(i, type); });
   });
   if (!dw.data) return;
+  if (weight_mode == GradMode::overwrite) fill(dw, 0);
   if (dw.dtype == DType::f32) {
     for (int i = 0; i < parts; ++i) simd_.f32.add(dw.as<float>(), scratch(i, room), n);
     return;

@@ -1,6 +1,8 @@
 #include "kernels/adamw_constants.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/pieces.cuh"
+#include "kernels/cuda/random_words.cuh"
 
 namespace lacuna {
 namespace {
@@ -15,41 +17,9 @@ struct Entry {
   const void* g;
   void* rounded;  // or null
   std::int64_t count, first_block;
-  bool decays;
-  bool packed;  // all of it is aligned to packs
+  std::int32_t decays;
+  std::int32_t packed;  // whether all of it is aligned to packs
   ElementNumbers numbers;
-};
-
-/// The piece that this block updates: the last one that begins at it or before.
-__device__ __forceinline__ Entry my_entry(const Entry* entries, int count) {
-  int low = 0, high = count - 1;
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (entries[middle].first_block <= std::int64_t{blockIdx.x})
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return entries[low];
-}
-
-/// The random words of consecutive elements, a Philox block at a time.
-class Words {
- public:
-  __device__ explicit Words(const MomentRounding& rounding) : rounding_(rounding) {}
-  __device__ std::uint32_t operator[](std::uint64_t n) {
-    if (n / 4 != block_) {
-      block_ = n / 4;
-      words_ = rounding_.words(n);
-    }
-    const unsigned i = unsigned(n) % 4;  // chosen, not indexed: the words stay in registers
-    return i == 0 ? words_[0] : i == 1 ? words_[1] : i == 2 ? words_[2] : words_[3];
-  }
-
- private:
-  const MomentRounding& rounding_;
-  std::uint64_t block_ = ~std::uint64_t{0};
-  std::array<std::uint32_t, 4> words_{};
 };
 
 /// T, R, S: the types of the gradient, of the rounded weights and of the moments.
@@ -61,7 +31,7 @@ __device__ __forceinline__ void update(const Entry& e, std::int64_t i, const Ada
        square = load_pack<n>(static_cast<S*>(e.v) + i);
   const auto gradient = load_pack<n>(static_cast<const T*>(e.g) + i);
   Pack<R, n> narrowed;
-  Words words(rounding);
+  RandomWords words(rounding);
   for (int j = 0; j < n; ++j) {
     const float d = c.gradient_scale * widen(gradient.v[j]);
     const float m = c.beta1 * widen(mean.v[j]) + c.one_minus_beta1 * d;
@@ -89,7 +59,7 @@ __global__ void adamw_kernel(const Entry* entries, int count, const float* scale
                              MomentRounding rounding) {
   c.gradient_scale = *scale;
   if (!isfinite(c.gradient_scale)) return;
-  const Entry e = my_entry(entries, count);
+  const Entry e = piece_of_block(entries, count);
   if (!e.decays) c.kept = 1;
   const std::int64_t begin = (std::int64_t{blockIdx.x} - e.first_block) * kBlock;
   for (int turn = 0; turn < kTurns; ++turn) {
@@ -105,7 +75,7 @@ __global__ void adamw_kernel(const Entry* entries, int count, const float* scale
 
 }  // namespace
 
-// One launch for all pieces: the table of them goes to the device first.
+// One launch for all pieces.
 void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const AdamWParameters& p) {
   const Checks c = checks("adamw");
   check_adamw(c, pieces, scale, p);
@@ -119,9 +89,7 @@ void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const A
     blocks += divided_up(x.w.count(), kBlock);
   }
   if (entries.empty()) return;
-  const auto bytes = std::int64_t(entries.size() * sizeof(Entry));
-  void* table = device_.workspace(c.op(), bytes);
-  device_.copy(c.op(), table, Place::device, bytes, entries.data(), Place::host, bytes, bytes, 1);
+  const Entry* table = tables_.on_device(c.op(), entries);
   const MomentRounding rounding{p.seed, std::uint64_t(p.step)};
   visit_float(pieces.front().g.dtype, [&](auto type) {
     visit_float(pieces.front().rounded.dtype, [&](auto rounded_type) {
@@ -130,8 +98,7 @@ void CudaOps::adamw(const std::vector<AdamWPiece>& pieces, Tensor scale, const A
         using R = typename decltype(rounded_type)::type;
         using S = typename decltype(moments_type)::type;
         launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, adamw_kernel<T, R, S>,
-               static_cast<const Entry*>(table), int(entries.size()), scale.as<float>(),
-               adamw_constants(p), rounding);
+               table, int(entries.size()), scale.as<float>(), adamw_constants(p), rounding);
       });
     });
   });

@@ -5,6 +5,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/checks.h"
+#include "kernels/cuda/piece_tables.h"
 #include "kernels/ops.h"
 #include "kernels/platform/device.h"
 #include "kernels/platform/gemm.h"
@@ -54,10 +55,10 @@ class CudaOps final : public Ops {
   void scatter_add_rows(Tensor x, Tensor y, Tensor rows) override;
   void scatter_rows(Tensor x, Tensor y, Tensor rows) override;
   void embedding_forward(Tensor y, Tensor ids, Matrix w) override;
-  void embedding_backward(Tensor dw, Tensor dy, Tensor ids) override;
+  void embedding_backward(Tensor dw, Tensor dy, Tensor ids, GradMode mode) override;
   void linear_forward(Tensor y, Tensor x, Matrix w, GradMode mode) override;
   void linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mode) override;
-  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x) override;
+  void linear_backward_weight(Tensor dw, Tensor dy, Tensor x, GradMode mode) override;
   void absolute_maximum(Tensor amax, Tensor x) override;
   void quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tensor x, Tensor amax) override;
   void multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) override;
@@ -66,7 +67,7 @@ class CudaOps final : public Ops {
   void add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, Tensor delta, Tensor w,
                            float eps, Tensor amax = {}) override;
   void rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
-                        GradMode mode) override;
+                        GradMode mode, GradMode weight_mode) override;
   void rope(Tensor x, Tensor positions, Tensor table, Rotation direction) override;
   void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                          const AttentionShape& shape) override;
@@ -79,13 +80,19 @@ class CudaOps final : public Ops {
   void add_weighted_rows(Tensor x, Tensor y, Tensor rows, Tensor weights) override;
   void cross_entropy_forward(Tensor loss, Tensor logits, Tensor targets) override;
   void cross_entropy_backward(Tensor loss, Tensor logits, Tensor targets, Tensor weights) override;
+  void complete_logits(Tensor column, Tensor own_targets, Tensor lse, Tensor targets, int rank,
+                       std::int32_t first, std::int32_t ids) override;
+  void keep_own_losses(Tensor loss, Tensor own_targets, std::int32_t ids) override;
   void apply_cfg(Tensor logits, Tensor unconditional, float scale) override;
   void row_stats(const RowStats& stats, Tensor logits, Tensor row_keys, Tensor current,
                  const SamplingParameters& parameters) override;
   void decide(const Commits& commits, const RowStats& found, Tensor rows, Tensor offsets,
               const CommitRules& rules, std::int32_t mask_token, std::int32_t number) override;
-  void add_squares(Tensor sum, Tensor x, double factor) override;
+  void add_squares(Tensor sum, const std::vector<Tensor>& tensors, double factor,
+                   GradMode mode) override;
   void clip_scale(Tensor scale, Tensor sum, float max_norm) override;
+  void add_to_gradient_sums(const std::vector<GradientSumPiece>& pieces, GradMode mode,
+                            const GradientRounding& rounding) override;
   void adamw(const std::vector<AdamWPiece>& pieces, Tensor scale,
              const AdamWParameters& p) override;
 
@@ -94,6 +101,7 @@ class CudaOps final : public Ops {
 
   Device device_;
   GemmRunner gemms_;
+  PieceTables tables_{device_};
   const bool hopper_attention_, fused_hopper_;
 };
 

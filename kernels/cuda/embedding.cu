@@ -103,9 +103,10 @@ __global__ void edges_kernel(W* dw, const float* edges, const std::int32_t* ids,
 
 }  // namespace
 
-void CudaOps::embedding_backward(Tensor dw, Tensor dy, Tensor ids) {
+void CudaOps::embedding_backward(Tensor dw, Tensor dy, Tensor ids, GradMode mode) {
   const Checks c = checks("embedding_backward");
   const auto [rows, cols] = check_embedding(c, "dy", dy, ids, "dw", dw);
+  if (mode == GradMode::overwrite) fill(dw, 0);
   if (rows == 0 || cols == 0) return;
   const std::int64_t blocks = divided_up(rows, kRun);
   const std::int64_t sorted_bytes = divided_up(rows * 4, 256) * 256;

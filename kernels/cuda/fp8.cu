@@ -173,7 +173,8 @@ void CudaOps::multiply_fp8(Tensor y, Fp8Matrix a, Fp8Matrix b, GradMode mode) {
   p.accumulate = mode == GradMode::accumulate;
   p.a_factor = a.factor.as<float>();
   p.b_factor = b.factor.as<float>();
-  // As in linear.cu: a sum over nothing is one of gradients over no rows, which adds.
+  // As in linear.cu: a sum over nothing is one of gradients over no rows.
+  if (p.k == 0 && mode == GradMode::overwrite) return fill(y, 0);
   if (p.m > 0 && p.n > 0 && p.k > 0) gemms_.multiply(c.op(), p);
 }
 

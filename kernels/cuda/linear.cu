@@ -22,7 +22,7 @@ void multiply(GemmRunner& products, const Checks& c, const Tensor& result, GradM
   p.result = result.dtype;
   p.accumulate = mode == GradMode::accumulate;
   // Tensors without columns have no rows either (Tensor::rows), so a sum over nothing is one over
-  // no rows, in linear_backward_weight, which adds.
+  // no rows, in linear_backward_weight, where it adds.
   if (p.m > 0 && p.n > 0 && p.k > 0) products.multiply(c.op(), p);
 }
 
@@ -40,10 +40,11 @@ void CudaOps::linear_backward_input(Tensor dx, Tensor dy, Matrix w, GradMode mod
   multiply(gemms_, c, dx, mode, dy, false, w.as_tensor(), false);
 }
 
-void CudaOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x) {
+void CudaOps::linear_backward_weight(Tensor dw, Tensor dy, Tensor x, GradMode mode) {
   const Checks c = checks("linear_backward_weight");
   check_linear(c, "dy", dy, "x", x, "dw", dw, Written::w);
-  multiply(gemms_, c, dw, GradMode::accumulate, dy, true, x, false);
+  if (mode == GradMode::overwrite && x.rows() == 0) return fill(dw, 0);
+  multiply(gemms_, c, dw, mode, dy, true, x, false);
 }
 
 }  // namespace lacuna

@@ -1,38 +1,62 @@
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/cuda/pieces.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace lacuna {
 namespace {
 
-// Pieces of fixed size, so that the sum does not depend on the device.
-constexpr int kThreads = 256, kTurns = 16;
+// Blocks take parts of fixed size, so that the sum does not depend on the device.
+constexpr int kThreads = 256, kTurns = 64;
+template <class T>
+constexpr std::int64_t kPart = std::int64_t{kThreads} * kTurns* kPackOf<T>;  // elements
 
-/// parts[blockIdx.x] = the sum of squares of its piece of kThreads * kTurns packs.
-template <class T, int n>
-__global__ void squares_kernel(double* parts, const T* x, std::int64_t count) {
-  const std::int64_t begin = std::int64_t{blockIdx.x} * kTurns * kThreads * n;
+/// A tensor, and the first of the blocks that read it.
+struct Squared {
+  const void* x;
+  std::int64_t count, first_block;
+  std::int64_t packed;  // whether all of it is aligned to packs
+};
+
+template <int n, class T>
+__device__ __forceinline__ double squares_at(const T* x, std::int64_t i) {
+  double sum = 0;
+  const auto pack = load_pack<n>(x + i);
+  for (int j = 0; j < n; ++j) sum += double(widen(pack.v[j])) * double(widen(pack.v[j]));
+  return sum;
+}
+
+/// parts[blockIdx.x] = the sum of squares of its part. The block that ends last adds up all of
+/// them, in their order, whichever block it is; `ended` is 0 before the launch, and after it.
+template <class T>
+__global__ void squares_kernel(double* total, double* parts, std::int32_t* ended,
+                               const Squared* tensors, int count, double factor, bool accumulate) {
+  constexpr int n = kPackOf<T>;
+  const Squared mine = piece_of_block(tensors, count);
+  const T* x = static_cast<const T*>(mine.x);
+  const std::int64_t begin = (std::int64_t{blockIdx.x} - mine.first_block) * kPart<T>;
   double sum = 0;
   for (int turn = 0; turn < kTurns; ++turn) {
     const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * n;
-    const auto add = [&](T value) { sum += double(widen(value)) * double(widen(value)); };
-    if (i + n <= count) {
-      const auto pack = load_pack<n>(x + i);
-      for (int j = 0; j < n; ++j) add(pack.v[j]);
-    } else {
-      for (std::int64_t j = i; j < count; ++j) add(x[j]);
-    }
+    if (mine.packed && i + n <= mine.count)
+      sum += squares_at<n>(x, i);
+    else
+      for (std::int64_t j = i; j < mine.count && j < i + n; ++j) sum += squares_at<1>(x, j);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
-}
-
-__global__ void add_parts_kernel(double* sum, const double* parts, std::int64_t count,
-                                 double factor) {
-  double mine = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) mine += parts[i];
-  mine = block_sum(mine);
-  if (threadIdx.x == 0) *sum += factor * mine;
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    parts[blockIdx.x] = sum;
+    last = count_block(ended) == int(gridDim.x) - 1;
+  }
+  __syncthreads();
+  if (!last) return;
+  sum = 0;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += parts[i];
+  sum = block_sum(sum);
+  if (threadIdx.x != 0) return;
+  *total = (accumulate ? *total : 0) + factor * sum;
+  *ended = 0;
 }
 
 __global__ void clip_scale_kernel(float* scale, const double* sum, float max_norm) {
@@ -45,22 +69,25 @@ __global__ void clip_scale_kernel(float* scale, const double* sum, float max_nor
 
 }  // namespace
 
-void CudaOps::add_squares(Tensor sum, Tensor x, double factor) {
+void CudaOps::add_squares(Tensor sum, const std::vector<Tensor>& tensors, double factor,
+                          GradMode mode) {
   const Checks c = checks("add_squares");
-  c.is_float("x", x);
-  c.is_contiguous("x", x);
-  c.is_vector("sum", sum, 1, DType::f64);
-  visit_float(x.dtype, [&](auto type) {
+  check_add_squares(c, sum, tensors);
+  // A launch for no tensor too: the sum may have to be overwritten.
+  visit_float(tensors.empty() ? DType::f32 : tensors.front().dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    visit_width<kPackOf<T>>(aligned_to_packs(kPackOf<T>, {x}), [&](auto width) {
-      constexpr int n = decltype(width)::value;
-      const std::int64_t blocks = divided_up(x.count(), kTurns * kThreads * n);
-      auto* parts = static_cast<double*>(device_.workspace(c.op(), (blocks + 1) * 8));
-      launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, squares_kernel<T, n>, parts,
-             x.as<T>(), x.count());
-      launch({c.op(), dim3(1), 1024, 0, stream()}, add_parts_kernel, sum.as<double>(), parts,
-             blocks, factor);
-    });
+    std::vector<Squared> table;
+    std::int64_t blocks = 0;
+    for (const Tensor& x : tensors) {
+      table.push_back({x.data, x.count(), blocks, aligned_to_packs(kPackOf<T>, {x})});
+      blocks += divided_up(x.count(), kPart<T>);
+    }
+    if (blocks == 0) table.assign(1, {nullptr, 0, blocks++, 0});
+    const auto* on_device = tables_.on_device(c.op(), table);
+    auto* parts = static_cast<double*>(device_.workspace(c.op(), blocks * 8));
+    launch({c.op(), dim3(unsigned(blocks)), kThreads, 0, stream()}, squares_kernel<T>,
+           sum.as<double>(), parts, tables_.counter(), on_device, int(table.size()), factor,
+           mode == GradMode::accumulate);
   });
 }
 

@@ -127,9 +127,10 @@ __global__ void rmsnorm_backward_kernel(T* dx, float* parts, const T* dy, const 
 
 constexpr int kSumColumns = 32, kSumRows = 8;
 
-/// dw[c] += the sum of column c of parts [count, cols]: eight interleaved sums, then theirs.
+/// dw[c] (+)= the sum of column c of parts [count, cols]: eight interleaved sums, then theirs.
 template <class DW>
-__global__ void add_column_sums_kernel(DW* dw, const float* parts, int count, int cols) {
+__global__ void add_column_sums_kernel(DW* dw, const float* parts, int count, int cols,
+                                       bool accumulate) {
   __shared__ float sums[kSumRows][kSumColumns];
   const int c = int(blockIdx.x) * kSumColumns + int(threadIdx.x);
   float sum = 0;
@@ -140,7 +141,7 @@ __global__ void add_column_sums_kernel(DW* dw, const float* parts, int count, in
   __syncthreads();
   if (threadIdx.y != 0 || c >= cols) return;
   for (int i = 1; i < kSumRows; ++i) sum += sums[i][threadIdx.x];
-  dw[c] = narrow<DW>(widen(dw[c]) + sum);
+  dw[c] = narrow<DW>(accumulate ? widen(dw[c]) + sum : sum);
 }
 
 template <bool adds>
@@ -180,10 +181,13 @@ void CudaOps::add_rmsnorm_forward(Tensor sum, Tensor y, Tensor rstd, Tensor x, T
 }
 
 void CudaOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor rstd, Tensor w,
-                               GradMode mode) {
+                               GradMode mode, GradMode weight_mode) {
   const Checks c = checks("rmsnorm_backward");
   const auto [rows, cols] = check_rmsnorm_backward(c, dx, dw, dy, x, rstd, w);
-  if (rows == 0 || cols == 0) return;
+  if (rows == 0 || cols == 0) {
+    if (dw.data && weight_mode == GradMode::overwrite) fill(dw, 0);
+    return;
+  }
   const std::size_t shared = std::size_t(cols) * sizeof(float);
   CHECK(shared <= device_.shared_memory(), c.op(), ": x is ", x, "; this device has room for ",
         device_.shared_memory() / sizeof(float), " columns");
@@ -208,7 +212,8 @@ void CudaOps::rmsnorm_backward(Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor
     using DW = typename decltype(type)::type;
     launch({c.op(), dim3(unsigned(divided_up(cols, kSumColumns))), dim3(kSumColumns, kSumRows), 0,
             stream()},
-           add_column_sums_kernel<DW>, dw.as<DW>(), parts, int(blocks), int(cols));
+           add_column_sums_kernel<DW>, dw.as<DW>(), parts, int(blocks), int(cols),
+           weight_mode == GradMode::accumulate);
   });
 }
 

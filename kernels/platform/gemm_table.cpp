@@ -10,7 +10,7 @@
 namespace lacuna {
 namespace {
 
-constexpr const char* kTitle = "lacuna: algorithms of matrix products, version 1";  // words: kept
+constexpr const char* kTitle = "lacuna: algorithms of matrix products, version 2";  // words: kept
 
 std::uint32_t alignment_of(const void* p) {
   const auto address = reinterpret_cast<std::uintptr_t>(p) | 256;
@@ -32,8 +32,8 @@ std::string last_line(const std::string& lines) {
 void write(std::ostream& out, const GemmShape& s, const GemmAlgorithm& algorithm) {
   out << std::dec << s.transpose_a << ' ' << s.transpose_b << ' ' << s.m << ' ' << s.n << ' ' << s.k
       << ' ' << s.lda << ' ' << s.ldb << ' ' << s.ldc << ' ' << int(s.factors) << ' '
-      << int(s.result) << ' ' << s.accumulate << ' ' << s.a_alignment << ' ' << s.b_alignment << ' '
-      << s.c_alignment << std::hex;
+      << int(s.result) << ' ' << s.a_alignment << ' ' << s.b_alignment << ' ' << s.c_alignment
+      << std::hex;
   for (const std::uint64_t word : algorithm) out << ' ' << word;
   out << '\n';
 }
@@ -42,8 +42,7 @@ bool read_line(const std::string& line, GemmShape& s, GemmAlgorithm& algorithm) 
   std::istringstream in(line);
   int factors = 0, result = 0;
   in >> std::dec >> s.transpose_a >> s.transpose_b >> s.m >> s.n >> s.k >> s.lda >> s.ldb >>
-      s.ldc >> factors >> result >> s.accumulate >> s.a_alignment >> s.b_alignment >>
-      s.c_alignment >> std::hex;
+      s.ldc >> factors >> result >> s.a_alignment >> s.b_alignment >> s.c_alignment >> std::hex;
   s.factors = DType(factors);
   s.result = DType(result);
   for (std::uint64_t& word : algorithm) in >> word;
@@ -63,7 +62,6 @@ GemmShape::GemmShape(const Gemm& p)
       ldc(p.ldc),
       factors(p.factors),
       result(p.result),
-      accumulate(p.accumulate),
       a_alignment(alignment_of(p.a)),
       b_alignment(alignment_of(p.b)),
       c_alignment(alignment_of(p.c)) {}

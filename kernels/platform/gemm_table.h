@@ -10,7 +10,9 @@
 namespace lacuna {
 
 /// What the algorithm of a product is chosen by: all of a Gemm but its addresses, of which only
-/// the largest power of two up to 256 that divides them matters.
+/// the largest power of two up to 256 that divides them matters, and whether it accumulates: the
+/// first gradients of a step, which overwrite, are the same sums as the later ones, which are
+/// added.
 struct GemmShape {
   GemmShape() = default;
   explicit GemmShape(const Gemm& p);
@@ -19,7 +21,6 @@ struct GemmShape {
   bool transpose_a = false, transpose_b = false;
   std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldc = 0;
   DType factors = DType::f32, result = DType::f32;
-  bool accumulate = false;
   std::uint32_t a_alignment = 0, b_alignment = 0, c_alignment = 0;
 };
 

@@ -71,10 +71,9 @@ TrainingBenchmark benchmark_training(Ops& ops, const BenchShape& shape, std::int
     const LossBatch batch =
         make_noisy_batch(noise, Tensor(clean.data(), {shape.batch, shape.length}), shape.length,
                          step * shape.batch, shape.batch, p);
-    result.loss = objective.loss_and_gradients(batch, gradients);
+    result.loss = objective.loss_and_gradients(batch, gradients, {}, GradMode::overwrite);
     optimizer.measure(gradients);
     optimizer.update(gradients, recipe.learning_rate, step + 1);
-    ops.fill(gradients.flat(), 0);
     ops.synchronize();
     const double spent = stopwatch.seconds();
     if (step < kWarmUp) continue;

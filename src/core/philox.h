@@ -18,8 +18,9 @@ enum class Purpose : std::uint32_t {
   remasking = 7,      // sampler: random confidences
   likelihood = 8,
   benchmark = 9,
-  block_size = 10,       // once per sequence
-  moment_rounding = 11,  // of bf16 moments: one draw per element and update
+  block_size = 10,         // once per sequence
+  moment_rounding = 11,    // of bf16 moments: one draw per element and update
+  gradient_rounding = 12,  // of bf16 gradients: one draw per element and micro-batch
 };
 
 /// Philox 4x32-10 (Salmon et al., SC'11): four 32-bit words from a 128-bit counter and a 64-bit

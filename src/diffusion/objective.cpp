@@ -89,10 +89,11 @@ double ObjectiveRunner::loss(const LossBatch& batch) {
 }
 
 double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
-                                           const GradientObserver& observer) {
+                                           const GradientObserver& observer, GradMode mode) {
   CHECK(limits_.training, "gradients of an objective that was made without training");
   if (!batch.has_loss()) {
     row_losses_.clear();
+    if (mode == GradMode::overwrite) ops_.fill(gradients.memory(), 0);
     if (observer) model_.complete(gradients);
     return 0;
   }
@@ -100,11 +101,11 @@ double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors&
   const Tensor weights = head_rows_of(slots_.weights);
   ops_.copy(weights, tensor_of(padded_.weights));
   head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
-                          head_rows_of(slots_.targets), weights);
+                          head_rows_of(slots_.targets), weights, mode);
   // A tied head is also the embedding, whose gradient is complete last.
   if (observer && gradients.head.data != gradients.embedding.data)
     observer(gradients.named().back().flat);
-  model_.backward(gradients, hidden, observer);
+  model_.backward(gradients, hidden, observer, mode);
   return weighted_sum(batch);
 }
 
@@ -132,10 +133,9 @@ void ObjectiveRunner::prepare(ModelTensors& gradients) {
   if (gatherer) gatherer->begin_trial_passes();
   ops_.tune_gemms([&] {
     for (const std::int64_t rows : buckets_.sizes())
-      loss_and_gradients(example_of(rows), gradients);
+      loss_and_gradients(example_of(rows), gradients, {}, GradMode::overwrite);
   });
   if (gatherer) gatherer->end_trial_passes();
-  ops_.fill(gradients.memory(), 0);
 }
 
 }  // namespace lacuna

@@ -33,13 +33,14 @@ class ObjectiveRunner {
   /// sum_m weights[m] CE[m] in f64 and in the order of the rows, CE in nats (arXiv:2502.09992,
   /// eq. 3 with LossBatch's weights), then of LossBatch::clean_rows. 0 where nothing is predicted.
   double loss(const LossBatch& batch);
-  /// The same, and adds its gradient to `gradients`. Needs `training`. The observer is not called
-  /// when nothing is masked.
+  /// The same, and adds its gradient to `gradients`, or by `mode` overwrites them. Needs
+  /// `training`. The observer is not called when nothing is masked.
   double loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
-                            const GradientObserver& observer = {});
+                            const GradientObserver& observer = {},
+                            GradMode mode = GradMode::accumulate);
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
-  /// later one prepares a product, times an algorithm (Ops::tune_gemms) or allocates. Leaves
-  /// `gradients` 0. Needs `training`; the ranks of a tensor-parallel group call together, and those
+  /// later one prepares a product, times an algorithm (Ops::tune_gemms) or allocates. Overwrites
+  /// `gradients`. Needs `training`; the ranks of a tensor-parallel group call together, and those
   /// that shard the weights.
   void prepare(ModelTensors& gradients);
   /// Of the last call, with the padding: what was computed.

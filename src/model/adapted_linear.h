@@ -42,15 +42,15 @@ void adapted_linear_backward_input(Ops& ops, Tensor dx, Tensor dy, const W& w,
   adapter_backward_input(ops, dx, adapter, s.adapters);
 }
 
-/// Adds to dw, unless it has no data, as w is frozen; and to d_adapter.
+/// The gradients dw, unless it has no data, as w is frozen, and d_adapter, by `mode`.
 inline void adapted_linear_backward_weight(Ops& ops, Tensor dw, const Adapter& d_adapter, Tensor dy,
                                            Tensor x, const Adapter& adapter, const Scratch& s,
-                                           Tensor x_amax = {}) {
+                                           GradMode mode, Tensor x_amax = {}) {
   if (dw.data && s.fp8.exists())
-    fp8_linear_backward_weight(ops, dw, x, x_amax, s.fp8);
+    fp8_linear_backward_weight(ops, dw, x, x_amax, s.fp8, mode);
   else if (dw.data)
-    ops.linear_backward_weight(dw, dy, x);
-  adapter_backward_weight(ops, d_adapter, dy, x, adapter, s.adapters);
+    ops.linear_backward_weight(dw, dy, x, mode);
+  adapter_backward_weight(ops, d_adapter, dy, x, adapter, s.adapters, mode);
 }
 
 /// The largest magnitudes of a backward pass, where they are known.
@@ -62,10 +62,10 @@ struct BackwardAmax {
 template <class W>
 void adapted_linear_backward(Ops& ops, Tensor dx, Tensor dw, const Adapter& d_adapter, Tensor dy,
                              Tensor x, const W& w, const Adapter& adapter, const Scratch& s,
-                             const BackwardAmax& amax = {}) {
+                             GradMode mode, const BackwardAmax& amax = {}) {
   begin_adapted_linear_backward(ops, dy, adapter, s, amax.dy);
   // Before dx overwrites x.
-  adapted_linear_backward_weight(ops, dw, d_adapter, dy, x, adapter, s, amax.x);
+  adapted_linear_backward_weight(ops, dw, d_adapter, dy, x, adapter, s, mode, amax.x);
   adapted_linear_backward_input(ops, dx, dy, w, adapter, s);
 }
 

@@ -78,12 +78,13 @@ void adapter_backward_input(Ops& ops, Tensor dx, const Adapter& w, const Adapter
 }
 
 void adapter_backward_weight(Ops& ops, const Adapter& dw, Tensor dy, Tensor x, const Adapter& w,
-                             const AdapterScratch& scratch) {
+                             const AdapterScratch& scratch, GradMode mode) {
   if (!w.exists()) return;
   const Tensor low = project_low_rank(ops, x, w, scratch.low);
   for (std::size_t i = 0; i < w.parts.size(); ++i)
-    ops.linear_backward_weight(dw.parts[i].b, outputs_of(dy, w.parts[i]), columns_of(low, w, i));
-  ops.linear_backward_weight(dw.a, low_rank_rows(scratch.d_low, x.rows(), w), x);
+    ops.linear_backward_weight(dw.parts[i].b, outputs_of(dy, w.parts[i]), columns_of(low, w, i),
+                               mode);
+  ops.linear_backward_weight(dw.a, low_rank_rows(scratch.d_low, x.rows(), w), x, mode);
 }
 
 }  // namespace lacuna

@@ -44,8 +44,8 @@ void adapter_forward(Ops& ops, Tensor y, Tensor x, const Adapter& w, const Adapt
 void adapter_backward_low(Ops& ops, Tensor dy, const Adapter& w, const AdapterScratch& scratch);
 /// dx [N,I] += d_low A.
 void adapter_backward_input(Ops& ops, Tensor dx, const Adapter& w, const AdapterScratch& scratch);
-/// dw.a += d_low^T x, dw.parts[i].b += s dy_i^T (x A_i^T). Overwrites scratch.low.
+/// dw.a (+)= d_low^T x, dw.parts[i].b (+)= s dy_i^T (x A_i^T). Overwrites scratch.low.
 void adapter_backward_weight(Ops& ops, const Adapter& dw, Tensor dy, Tensor x, const Adapter& w,
-                             const AdapterScratch& scratch);
+                             const AdapterScratch& scratch, GradMode mode);
 
 }  // namespace lacuna

@@ -48,12 +48,12 @@ void add_bias(Ops& ops, Tensor y, Tensor bias, const Scratch& s) {
                      GradMode::accumulate);
 }
 
-/// d_bias += sum_n dy[n,:].
-void add_bias_gradient(Ops& ops, Tensor d_bias, Tensor dy, const Scratch& s) {
+/// d_bias (+)= sum_n dy[n,:].
+void bias_backward(const Pass& pass, Tensor d_bias, Tensor dy, const Scratch& s) {
   if (!d_bias.data) return;
   const Tensor ones = s.ones.row_range(0, dy.rows());
-  ops.linear_backward_weight(d_bias.reshaped({d_bias.count(), 1}), dy,
-                             ones.reshaped({dy.rows(), 1}));
+  pass.ops.linear_backward_weight(d_bias.reshaped({d_bias.count(), 1}), dy,
+                                  ones.reshaped({dy.rows(), 1}), pass.gradient_mode);
 }
 
 /// Normalises each head of x [n, heads D] in place (Qwen3; Henry et al., arXiv:2010.04245, with
@@ -73,7 +73,8 @@ void normalise_heads_backward(const Pass& pass, Tensor d, Tensor w, Tensor dw, c
   const std::int64_t heads = kept.x.rows();
   const Tensor dy = s.heads.row_range(0, heads), dx = s.d_heads.row_range(0, heads);
   pass.ops.copy(dy.reshaped({d.rows(), d.cols()}), d);
-  pass.ops.rmsnorm_backward(dx, dw, dy, kept.x, kept.rstd, w, GradMode::overwrite);
+  pass.ops.rmsnorm_backward(dx, dw, dy, kept.x, kept.rstd, w, GradMode::overwrite,
+                            pass.gradient_mode);
   pass.ops.copy(d, dx.reshaped({d.rows(), d.cols()}));
 }
 
@@ -118,21 +119,22 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
                       const Scratch& s) {
   Ops& ops = pass.ops;
   if (queries.are_all()) {
-    add_bias_gradient(ops, dw.qkv_bias, keys.d_qkv, keys);
+    bias_backward(pass, dw.qkv_bias, keys.d_qkv, keys);
     adapted_linear_backward(ops, keys.h, dw.qkv, dw.adapters.qkv, keys.d_qkv, keys.h, w.qkv,
-                            w.adapters.qkv, keys, {{}, keys.fp8.h_amax});
+                            w.adapters.qkv, keys, pass.gradient_mode, {{}, keys.fp8.h_amax});
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
   const PackedRows d_part(dw.qkv, queries.attention), d_bias(dw.qkv_bias, queries.attention);
   const PackedRows adapter(w.adapters.qkv, queries.attention),
       d_adapter(dw.adapters.qkv, queries.attention);
-  add_bias_gradient(ops, d_bias.q, d.q, s);
-  add_bias_gradient(ops, d_bias.kv, d.kv, keys);
+  bias_backward(pass, d_bias.q, d.q, s);
+  bias_backward(pass, d_bias.kv, d.kv, keys);
   ops.gather_rows(s.h, keys.h, queries.rows);
-  adapted_linear_backward(ops, s.h, d_part.q, d_adapter.q, d.q, s.h, part.q, adapter.q, s);
+  adapted_linear_backward(ops, s.h, d_part.q, d_adapter.q, d.q, s.h, part.q, adapter.q, s,
+                          pass.gradient_mode);
   adapted_linear_backward(ops, keys.h, d_part.kv, d_adapter.kv, d.kv, keys.h, part.kv, adapter.kv,
-                          keys, {{}, keys.fp8.h_amax});
+                          keys, pass.gradient_mode, {{}, keys.fp8.h_amax});
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 
@@ -175,7 +177,8 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   const Packed d(keys.d_qkv, queries.attention, s.h.rows());
   gather_rows_of(pass, s, s.d_x_parts);
   adapted_linear_backward(ops, s.d_attended, dw.attention_out, dw.adapters.attention_out, s.d_x,
-                          a.attn_out, w.attention_out, w.adapters.attention_out, s);
+                          a.attn_out, w.attention_out, w.adapters.attention_out, s,
+                          pass.gradient_mode);
   ops.attention_backward(d.q, d.k, d.v, s.d_attended, a.attn_out, a.lse, x.q, x.k, x.v,
                          queries.attention);
   rotate_back(pass, queries, d);
@@ -186,9 +189,9 @@ void attention_backward(const Pass& pass, const QueryRows& queries, const BlockW
   norm_attention_input(pass, w, a, keys);
   project_backward(pass, queries, d, w, dw, keys, s);
   sum_h(pass, keys);
-  ops.rmsnorm_backward(own_rows(keys, keys.d_x), dw.attention_norm, h, a.x, a.attention_rstd,
-                       w.attention_norm,
-                       queries.are_all() ? GradMode::accumulate : GradMode::overwrite);
+  ops.rmsnorm_backward(
+      own_rows(keys, keys.d_x), dw.attention_norm, h, a.x, a.attention_rstd, w.attention_norm,
+      queries.are_all() ? GradMode::accumulate : GradMode::overwrite, pass.gradient_mode);
   if (!queries.are_all()) ops.scatter_add_rows(keys.d_x, s.d_x, queries.rows);
 }
 

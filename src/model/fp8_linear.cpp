@@ -67,12 +67,12 @@ void fp8_linear_backward_input(Ops& ops, Tensor dx, const PackedMatrix& w, const
                    GradMode::overwrite);
 }
 
-void fp8_linear_backward_weight(Ops& ops, Tensor dw, Tensor x, Tensor x_amax, const Fp8Scratch& s) {
+void fp8_linear_backward_weight(Ops& ops, Tensor dw, Tensor x, Tensor x_amax, const Fp8Scratch& s,
+                                GradMode mode) {
   const Fp8Matrix columns{
       codes_in(s.first_transposed, DType::e5m2, dw.rows(), padded_for_fp8(x.rows())),
       s.first_factor};
-  ops.multiply_fp8(dw, columns, second_operand(ops, x, x_amax, Order::transposed, s),
-                   GradMode::accumulate);
+  ops.multiply_fp8(dw, columns, second_operand(ops, x, x_amax, Order::transposed, s), mode);
 }
 
 }  // namespace lacuna

@@ -41,6 +41,7 @@ void fp8_quantise_gradient(Ops& ops, Tensor dy, Tensor dy_amax, const Fp8Scratch
 /// dx [N,I] = dy w.
 void fp8_linear_backward_input(Ops& ops, Tensor dx, const PackedMatrix& w, const Fp8Scratch& s);
 /// dw [O,I] += dy^T x.
-void fp8_linear_backward_weight(Ops& ops, Tensor dw, Tensor x, Tensor x_amax, const Fp8Scratch& s);
+void fp8_linear_backward_weight(Ops& ops, Tensor dw, Tensor x, Tensor x_amax, const Fp8Scratch& s,
+                                GradMode mode);
 
 }  // namespace lacuna

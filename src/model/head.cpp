@@ -110,7 +110,7 @@ void Head::loss(Tensor loss, Tensor hidden, Tensor targets) {
 }
 
 void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor hidden,
-                             Tensor targets, Tensor row_weights) {
+                             Tensor targets, Tensor row_weights, GradMode mode) {
   CHECK(use_ == HeadUse::loss, "a loss of a head that was made for whole logits");
   in_pieces(hidden.rows(), chunk_rows_, row_unit_, [&](std::int64_t first, std::int64_t rows) {
     const Tensor x = hidden.row_range(first, rows), y = chunk(logits_, rows), own = own_columns(y),
@@ -122,9 +122,11 @@ void Head::loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor
     else
       ops_.cross_entropy_backward(l, y, t, weights);
     // Before x may be overwritten.
-    if (d_head.data) ops_.linear_backward_weight(d_head, own, x);
+    if (d_head.data)
+      ops_.linear_backward_weight(d_head, own, x, first == 0 ? mode : GradMode::accumulate);
     ops_.linear_backward_input(d_hidden.row_range(first, rows), own, head_, GradMode::overwrite);
   });
+  if (d_head.data && hidden.rows() == 0 && mode == GradMode::overwrite) ops_.fill(d_head, 0);
   if (shared_) sum_over_shares(*tp_group_, d_hidden);
 }
 

@@ -50,9 +50,9 @@ class Head {
   /// [M]; any M.
   void loss(Tensor loss, Tensor hidden, Tensor targets);
   /// The same, and the gradient of sum_m row_weights[m] loss[m]: d_hidden [M,C] overwritten (may be
-  /// hidden), added to d_head, which is like the head, if it has data. row_weights f32 [M].
+  /// hidden); d_head, which is like the head, by `mode`, if it has data. row_weights f32 [M].
   void loss_and_gradient(Tensor loss, Tensor d_hidden, Tensor d_head, Tensor hidden, Tensor targets,
-                         Tensor row_weights);
+                         Tensor row_weights, GradMode mode = GradMode::accumulate);
 
  private:
   static std::int64_t columns_of(const ModelConfig& config, TensorParallelShard share, HeadUse use);

@@ -38,13 +38,14 @@ void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
   ops.swiglu_backward(a.gate_up, s.hidden, s.hidden, a.gate_up, s.fp8.d_gate_up_amax,
                       s.fp8.hidden_amax);  // hidden: from gradient to value
   adapted_linear_backward_weight(ops, dw.ffn_out, dw.adapters.ffn_out, s.d_x, s.hidden,
-                                 adapters.ffn_out, s, s.fp8.hidden_amax);
+                                 adapters.ffn_out, s, pass.gradient_mode, s.fp8.hidden_amax);
   if (!normed) norm_mlp_input(pass, w, a, s);
   adapted_linear_backward(ops, s.h, dw.gate_up, dw.adapters.gate_up, a.gate_up, s.h, w.gate_up,
-                          adapters.gate_up, s, {s.fp8.d_gate_up_amax, s.fp8.h_amax});
+                          adapters.gate_up, s, pass.gradient_mode,
+                          {s.fp8.d_gate_up_amax, s.fp8.h_amax});
   sum_h(pass, s);
   ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, own_rows(s, s.h), a.residual_mid,
-                       a.ffn_rstd, w.ffn_norm, GradMode::accumulate);
+                       a.ffn_rstd, w.ffn_norm, GradMode::accumulate, pass.gradient_mode);
 }
 
 }  // namespace lacuna

@@ -248,7 +248,8 @@ void Model::complete(ModelTensors& gradients) {
     state_->add_up_replicated(gradients, l);
 }
 
-void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer) {
+void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer,
+                     GradMode mode) {
   State& s = *state_;
   const ModelWeights& w = s.weights;
   CHECK(s.limits.training, "backward of a model that was made without training");
@@ -258,13 +259,14 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   const auto complete = [&](const FlatRange& unit) {
     if (observer) observer(unit.begin);
   };
-  const Pass pass = s.pass();
+  Pass pass = s.pass();
+  pass.gradient_mode = mode;
   const Scratch all = s.activations.scratch(), whole = s.activations.whole_scratch(),
                 logit = s.activations.logit_scratch();
   const FinalActivations last = s.activations.final();
   s.gather(s.last_unit(), PassDirection::backward);
   s.ops.rmsnorm_backward(logit.d_x, gradients.final_norm, d_hidden, last.x, last.rstd, w.final_norm,
-                         GradMode::overwrite);
+                         GradMode::overwrite, mode);
   if (gradients.final_norm.data) complete(gradients.units().back());
   s.gather(s.block_unit(w.blocks.size() - 1), PassDirection::backward);
   block_backward(pass, pass.logit, w.blocks.back(), gradients.blocks.back(),
@@ -280,7 +282,9 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   }
   if (gradients.are_adapters()) return;
   gather_rows_of(pass, all, all.d_x_parts);
-  s.embedding.backward(gradients.embedding, all.d_x, pass.tokens);
+  const bool tied = gradients.head.data == gradients.embedding.data;
+  s.embedding.backward(gradients.embedding, all.d_x, pass.tokens,
+                       tied ? GradMode::accumulate : mode);
   complete(gradients.units().front());
 }
 

@@ -50,14 +50,16 @@ class Model {
   Tensor placed_tokens() const;
   /// With a KV cache: copies keys and values of as many rows as `from` has.
   void copy_cache_rows(CacheRows to, CacheRows from);
-  /// Adds to `gradients` those of a function whose gradient with respect to the last forward's
-  /// result is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
+  /// Adds to `gradients`, or by `mode` overwrites them with (a tied head's is added to what the
+  /// head has given), those of a function whose gradient with respect to the last forward's result
+  /// is d_hidden [M,C], which is overwritten and may be that result's own memory. Needs
   /// limits.training and a forward pass of its own. Where rows are split (TensorParallelShard),
   /// gradients of norms are of this rank's rows until a backward pass with an observer, or
   /// complete(), adds them up; so are gradients of the norms of heads, of this rank's heads. Of
   /// adapters, which the weights must have, where `gradients` are of adapters alone; those that
   /// every rank holds are likewise of its own outputs or inputs.
-  void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {});
+  void backward(ModelTensors& gradients, Tensor d_hidden, const GradientObserver& observer = {},
+                GradMode mode = GradMode::accumulate);
   /// In place of the last backward pass of a step, when there is nothing to go back from.
   void complete(ModelTensors& gradients);
 

@@ -25,6 +25,7 @@ struct Pass {
   QueryRows logit;      // those of the last: the rows that get logits
   Tensor cache_rows;    // i32 [N]: where keys and values are kept; none without a KV cache
   bool norm_topk_prob;  // of a mixture of experts
+  GradMode gradient_mode = GradMode::accumulate;  // of the weights', in a backward pass
 };
 
 /// x = the sum of what every rank's part of a projection gives. Nothing where one rank has it all.

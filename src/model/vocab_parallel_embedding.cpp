@@ -35,13 +35,13 @@ void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Matrix w) {
   sum_over_shares(tp_group_, x);  // of which all but one are zeros
 }
 
-void VocabParallelEmbedding::backward(Tensor dw, Tensor d_x, Tensor tokens) {
-  if (tp_group_.size() == 1) return ops_.embedding_backward(dw, d_x, tokens);
+void VocabParallelEmbedding::backward(Tensor dw, Tensor d_x, Tensor tokens, GradMode mode) {
+  if (tp_group_.size() == 1) return ops_.embedding_backward(dw, d_x, tokens, mode);
   const auto n = std::int64_t(ids_.size());
-  if (n == 0) return;
+  if (n == 0 && mode == GradMode::accumulate) return;
   const Tensor own = activations_.own_embeddings(n);
   ops_.gather_rows(own, d_x, activations_.own_rows(n));
-  ops_.embedding_backward(dw, own, activations_.own_ids(n));
+  ops_.embedding_backward(dw, own, activations_.own_ids(n), mode);
 }
 
 }  // namespace lacuna

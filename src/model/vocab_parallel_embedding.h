@@ -20,7 +20,7 @@ class VocabParallelEmbedding {
   /// x[n,:] = embedding of tokens[n]. x [N,C], tokens i32 [N] in ops.place(), w this rank's rows.
   void forward(Tensor x, Tensor tokens, Matrix w);
   /// dw[v,:] += d_x[n,:] of this rank's ids v among the last forward's tokens.
-  void backward(Tensor dw, Tensor d_x, Tensor tokens);
+  void backward(Tensor dw, Tensor d_x, Tensor tokens, GradMode mode);
 
  private:
   void find_own(Tensor tokens);

@@ -2,10 +2,9 @@
 
 namespace lacuna {
 
-void DataParallel::begin(const ModelTensors& gradients) {
+void DataParallel::begin() {
   first_ = true;
   if (gatherer_) gatherer_->begin_step();
-  if (!each_micro_batch()) ops_.fill(gradients.memory(), 0);  // windows are left at 0
 }
 
 void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket) {
@@ -33,7 +32,6 @@ void DataParallel::take_reduced(const ModelTensors& gradients) {
       ops_.copy(reduced_.elements(own), gradients.elements(own));
     else
       ops_.add(reduced_.elements(own), gradients.elements(own));
-    ops_.fill(gradients.elements(bucket), 0);
   }
 }
 
@@ -67,7 +65,10 @@ void DataParallel::finish(const ModelTensors& gradients) {
     const std::vector<FlatRange>& units = gradients.units();
     for (std::size_t u = units.size(); u-- > 0;) {
       const bool by_a_pass = begun_ > 0 && buckets_.ranges()[begun_ - 1].begin <= units[u].begin;
-      if (gatherer_ && u > 0 && !by_a_pass) gatherer_->gather(u, PassDirection::backward);
+      if (by_a_pass) continue;
+      if (gatherer_ && u > 0) gatherer_->gather(u, PassDirection::backward);
+      take_reduced(gradients);  // which may be in the same window
+      ops_.fill(gradients.elements(units[u]), 0);
       gradients_complete(gradients, units[u].begin);
     }
     take_reduced(gradients);

@@ -42,15 +42,16 @@ class DataParallel {
   /// Whether any of the ranks has something.
   bool any_rank(bool here) { return lacuna::reduced(ranks_, here ? 1 : 0, Reduce::max) > 0; }
 
-  /// Before the first micro-batch of a step: no gradients.
-  void begin(const ModelTensors& gradients);
+  /// Before the first micro-batch of a step, whose gradients overwrite those of the step before.
+  void begin();
   /// For the backward pass of a micro-batch that is reduced: begins to add up what is complete.
   void gradients_complete(const ModelTensors& gradients, std::int64_t complete);
   /// Before other collectives of a step in which this rank may have had no reason to make a pass:
   /// the gathers of that pass.
   void join_forward_pass();
-  /// After that micro-batch: adds up the others, and waits for all. Makes the gathers of passes
-  /// that this rank had no reason to make.
+  /// After that micro-batch: adds up the others, and waits for all. Windows of which no part is
+  /// complete then count as 0: this rank had nothing to compute. Makes the gathers of passes that
+  /// it had no reason to make.
   void finish(const ModelTensors& gradients);
   /// After an update of sharded states: passes from now on read every rank's new parts of the
   /// weights.

@@ -64,8 +64,9 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     data_parallel->gradients_complete(gradients, from);
   };
   const GradientObserver later = [](std::int64_t /*from*/) {};  // all of them by finish()
-  if (data_parallel) data_parallel->begin(gradients);
+  if (data_parallel) data_parallel->begin();
   bool first = bool(first_gradients);  // and still to come
+  GradMode mode = GradMode::overwrite;
   for (bool any = next(batch); each ? data_parallel->any_rank(any) : any;
        std::swap(batch, following)) {
     const bool here = std::exchange(any, any && next(following));
@@ -76,7 +77,9 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
       result.loss += objective_.loss_and_gradients(batch, gradients,
                                                    !reduce     ? GradientObserver()
                                                    : own_first ? later
-                                                               : complete);
+                                                               : complete,
+                                                   mode);
+      if (!each) mode = GradMode::accumulate;  // of a window each micro-batch's is the first
       result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
                                            : std::int64_t(batch.clean.size());
       const PassWork work = work_of(config_.model, batch);

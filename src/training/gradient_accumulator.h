@@ -43,8 +43,8 @@ class GradientAccumulator {
                       SampleRange share, Communicator* tensor_parallel = nullptr);
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
-  /// 0. Adds to `gradients`, and leaves them reduced over the ranks of `data_parallel` where it is
-  /// given, from begin() to finish().
+  /// 0. Overwrites `gradients`, and leaves them reduced over the ranks of `data_parallel` where it
+  /// is given, from begin() to finish().
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                   const BatchObserver& observer = {}, DataParallel* data_parallel = nullptr,
                   const FirstGradientsObserver& first_gradients = {});

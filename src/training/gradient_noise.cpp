@@ -54,15 +54,15 @@ GradientNoiseProbe::GradientNoiseProbe(Ops& ops, const Config& config, const Dev
 
 void GradientNoiseProbe::measure_part(std::int64_t samples) {
   const bool reduced = replica_.data_parallel.each_micro_batch();
-  norm_.begin();
+  std::vector<Tensor> counted;
   if (reduced)
     for (const FlatRange& range : counted_ranges(replica_.weights, replica_.parts))
-      norm_.add(replica_.reduced.elements(range), 1);
+      counted.push_back(replica_.reduced.elements(range));
   else
     for (const FlatRange& range :
          counted_ranges(replica_.weights, {{0, replica_.weights.flat().count()}}))
-      norm_.add(replica_.gradients.elements(range), 1);
-  norm_.end(grid_.world().size() > 1 ? &grid_.world() : nullptr);
+      counted.push_back(replica_.gradients.elements(range));
+  norm_.measure(counted, 1, grid_.world().size() > 1 ? &grid_.world() : nullptr);
   parts_ = norm_.value() * norm_.value();
   const auto n = double(samples);
   double sums[] = {n, n * n};  // over copies of the model

@@ -27,16 +27,9 @@ std::vector<FlatRange> counted_ranges(const ModelTensors& weights,
 GradientNorm::GradientNorm(Ops& ops, double clip_norm, const std::string& kind)
     : ops_(ops), clip_norm_(float(clip_norm)), scalars_(ops.memory(), scalar_plan(kind)) {}
 
-void GradientNorm::begin() {
-  double zero = 0;
-  ops_.copy(sum(), Tensor(&zero, {1}));
-}
-
-void GradientNorm::add(Tensor gradient, double factor) {
-  ops_.add_squares(sum(), gradient, factor);
-}
-
-void GradientNorm::end(Communicator* ranks) {
+void GradientNorm::measure(const std::vector<Tensor>& gradients, double factor,
+                           Communicator* ranks) {
+  ops_.add_squares(sum(), gradients, factor, GradMode::overwrite);
   if (ranks) {
     ranks->all_reduce(sum(), Reduce::sum);
     ranks->wait();

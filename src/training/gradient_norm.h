@@ -22,12 +22,9 @@ class GradientNorm {
   /// `kind` as in Plan. clip_norm 0: no clipping.
   GradientNorm(Ops& ops, double clip_norm, const std::string& kind);
 
-  /// Begins a new sum of squares.
-  void begin();
-  /// Adds factor times the squares of a gradient.
-  void add(Tensor gradient, double factor);
-  /// Adds the sums of the other `ranks` (null: there are none). Then scale() is that of this norm.
-  void end(Communicator* ranks);
+  /// Of `gradients` and those of the other `ranks` (null: there are none). Each square counts
+  /// `factor` times. Then scale() is that of this norm.
+  void measure(const std::vector<Tensor>& gradients, double factor, Communicator* ranks);
 
   /// f32 [1] on the device: min(1, clip_norm / norm), NaN when the norm is not finite.
   Tensor scale() const { return scalars_[Slot{1}]; }

@@ -36,9 +36,7 @@ Tensor NewtonSchulz::matrix(Slot slot, std::int64_t rows, std::int64_t cols) con
 void NewtonSchulz::orthogonalise(Tensor x) {
   const std::int64_t rows = x.rows(), cols = x.cols(), side = std::min(rows, cols);
   const Tensor sum = arena_[kSum], scale = arena_[kScale];
-  double zero = 0;
-  ops_.copy(sum, Tensor(&zero, {1}));
-  ops_.add_squares(sum, x, 1);
+  ops_.add_squares(sum, {x}, 1, GradMode::overwrite);
   // min(1, least / norm), so that 1 / least times it is 1 / max(norm, least).
   ops_.clip_scale(scale, sum, kLeastNorm);
   ops_.axpby(x, 1 / kLeastNorm, x, 0, scale);
@@ -49,12 +47,10 @@ void NewtonSchulz::orthogonalise(Tensor x) {
   const Tensor y = rounds ? matrix(kRounded, rows, cols) : x;
   if (rounds) ops_.copy(y, x);
   for (int step = 0; step < kSteps; ++step) {
-    if (rows <= cols) {
+    if (rows <= cols)
       ops_.linear_forward(gram, y, y, GradMode::overwrite);
-    } else {
-      ops_.fill(gram, 0);
-      ops_.linear_backward_weight(gram, y, y);
-    }
+    else
+      ops_.linear_backward_weight(gram, y, y, GradMode::overwrite);
     // Symmetric, so that A A^T is A^2.
     ops_.linear_forward(polynomial, gram, gram, GradMode::overwrite);
     ops_.axpby(polynomial, kB, gram, kC);

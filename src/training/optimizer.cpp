@@ -182,9 +182,9 @@ void Optimizer::update_average(std::int64_t number) {
 }
 
 void Optimizer::measure(const OptimizerShard& gradients) {
-  norm_.begin();
-  for (const FlatRange& range : share_.counted) norm_.add(gradients.elements(range), 1);
-  norm_.end(share_.ranks);
+  std::vector<Tensor> counted;
+  for (const FlatRange& range : share_.counted) counted.push_back(gradients.elements(range));
+  norm_.measure(counted, 1, share_.ranks);
 }
 
 void Optimizer::update(const OptimizerShard& gradients, double learning_rate, std::int64_t number) {

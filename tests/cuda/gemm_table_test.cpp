@@ -58,8 +58,7 @@ TEST(GemmShape, DiffersInEveryPart) {
                                                 [](Gemm& p) { ++p.ldb; },
                                                 [](Gemm& p) { ++p.ldc; },
                                                 [](Gemm& p) { p.factors = DType::f32; },
-                                                [](Gemm& p) { p.result = DType::bf16; },
-                                                [](Gemm& p) { p.accumulate = false; }};
+                                                [](Gemm& p) { p.result = DType::bf16; }};
   GemmTable table(kDevice);
   table.set(GemmShape(product(8)), {1});
   for (const auto change : changes) {

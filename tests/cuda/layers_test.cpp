@@ -49,12 +49,12 @@ TEST_P(CudaLayersTest, EmbeddingBackward) {
       const HostArray dy = normal({rows, cols}, 3, type()), w = normal({vocab, cols}, 4, type());
       DeviceArray ddy(device(), dy, type()), dids(device(), {rows}, ids);
       DeviceArray dw(device(), w, type()), again(device(), w, type());
-      device().embedding_backward(dw, ddy, dids);
+      device().embedding_backward(dw, ddy, dids, GradMode::accumulate);
       HostArray expected = w;
       host.embedding_backward(expected, dy, Tensor(ids.data(), {rows}));
       EXPECT_TRUE(is_close(dw.read(), expected, rounding(), sum_error(rows, 5)));
       EXPECT_TRUE(dw.guards_hold());
-      device().embedding_backward(again, ddy, dids);
+      device().embedding_backward(again, ddy, dids, GradMode::accumulate);
       EXPECT_EQ(again.read().values, dw.read().values);
     }
 }
@@ -66,7 +66,7 @@ TEST_P(CudaLayersTest, EmbeddingIdsOutOfRange) {
   const HostArray dy = normal({150, 8}, 3, type());
   DeviceArray ddy(device(), dy, type()), dids(device(), {150}, ids);
   DeviceArray dw(device(), HostArray({6, 8}), DType::f32);
-  device().embedding_backward(dw, ddy, dids);
+  device().embedding_backward(dw, ddy, dids, GradMode::accumulate);
   HostArray expected({6, 8});
   for (std::int64_t i = 0; i < 150; ++i) {
     const std::int32_t id = ids[std::size_t(i)];
@@ -130,14 +130,15 @@ TEST_P(CudaLayersTest, RmsNormBackward) {
         DeviceArray d_x(device(), x, type()), d_dy(device(), dy, type());
         DeviceArray d_w(device(), w, weights), d_rstd(device(), rstd, DType::f32);
         DeviceArray d_dx(device(), before, type()), d_dw(device(), dw_before, weights);
-        device().rmsnorm_backward(d_dx, d_dw, d_dy, d_x, d_rstd, d_w, mode);
+        device().rmsnorm_backward(d_dx, d_dw, d_dy, d_x, d_rstd, d_w, mode, GradMode::accumulate);
         // Terms are products of three or four normal numbers: below 100. The mean over a row and
         // the sum over rows are reordered.
         EXPECT_TRUE(is_close(d_dx.read(), dx, rounding(), 0x1p-24 * 64 * 100));
         EXPECT_TRUE(is_close(d_dw.read(), dw, one_rounding(weights), sum_error(rows, 100)));
         EXPECT_TRUE(d_dx.guards_hold() && d_dw.guards_hold());
         DeviceArray alone(device(), before, type());  // the weights are not trained
-        device().rmsnorm_backward(alone, Tensor(), d_dy, d_x, d_rstd, d_w, mode);
+        device().rmsnorm_backward(alone, Tensor(), d_dy, d_x, d_rstd, d_w, mode,
+                                  GradMode::accumulate);
         EXPECT_EQ(alone.read().values, d_dx.read().values);
       }
 }
@@ -220,7 +221,7 @@ TEST_P(CudaLayersTest, Linear) {
         DeviceArray d_dx(device(), dx, type(), {gap, 0}), d_dw(device(), dw, wide);
         device().linear_forward(d_y, d_x, d_w, mode);
         device().linear_backward_input(d_dx, d_dy, d_w, mode);
-        device().linear_backward_weight(d_dw, d_dy, d_x);
+        device().linear_backward_weight(d_dw, d_dy, d_x, GradMode::accumulate);
         host.linear_forward(y, x, w, mode);
         host.linear_backward_input(dx, dy, w, mode);
         host.linear_backward_weight(dw, dy, x);
@@ -248,7 +249,7 @@ TEST_P(CudaLayersTest, LinearOfNoRows) {
   DeviceArray w(device(), HostArray({2, 4}, 7), type());
   device().linear_forward(y, x, w, GradMode::overwrite);
   device().linear_backward_input(x, y, w, GradMode::overwrite);
-  device().linear_backward_weight(w, y, x);
+  device().linear_backward_weight(w, y, x, GradMode::accumulate);
   EXPECT_EQ(w.read().values, std::vector<float>(8, 7));
   EXPECT_TRUE(y.guards_hold() && x.guards_hold());
 }

@@ -333,9 +333,9 @@ TEST_P(CudaVocabularyTest, SumOfSquaresAndClipping) {
     for (const float value : x.values) expected += double(value) * double(value);
     DeviceArray dx(device(), x, type(), {0, n == 5000 ? 1 : 0});
     DeviceArray sum(device(), {1}, std::vector<double>{0}), scale(device(), {1}, DType::f32);
-    device().add_squares(sum, dx, 1);
+    device().add_squares(sum, {dx}, 1, GradMode::accumulate);
     EXPECT_NEAR(sum.read_as<double>()[0], expected, 1e-12 * expected);
-    device().add_squares(sum, dx, 0.5);
+    device().add_squares(sum, {dx}, 0.5, GradMode::accumulate);
     expected *= 1.5;
     EXPECT_NEAR(sum.read_as<double>()[0], expected, 1e-12 * expected);
     device().clip_scale(scale, sum, 2.0f);

@@ -314,8 +314,8 @@ TEST(Bf16, Optimizer) {
         expect_same(rounded_w.read(), rounded(w2, stored));
         EXPECT_TRUE(rounded_w.guards_hold());
         double sum = 0, expected_sum = 0;
-        ops.add_squares(Tensor(&sum, {1}), d_g, 2);
-        host.add_squares(Tensor(&expected_sum, {1}), g, 2);
+        ops.add_squares(Tensor(&sum, {1}), {d_g}, 2);
+        host.add_squares(Tensor(&expected_sum, {1}), {g}, 2);
         EXPECT_NEAR(sum, expected_sum, 1e-12 * expected_sum);
       });
     }

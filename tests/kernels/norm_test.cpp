@@ -10,7 +10,7 @@ TEST(AddSquares, AgreesWithPyTorch) {
   const Golden golden("kernels_norm");
   on_every_backend([&](CpuOps& ops) {
     List<double> sum{0.0};
-    ops.add_squares(sum, golden["x"], 1);
+    ops.add_squares(sum, {golden["x"]}, 1);
     EXPECT_TRUE(is_close(sum, golden["sum"], 1e-14, 0));
   });
 }
@@ -23,11 +23,11 @@ TEST(AddSquares, IsTheSameForAnyThreads) {
     for (std::int64_t i = 0; i < n; ++i) expected += double(x[i]) * double(x[i]);
     for (const SimdKernels* kernels : instruction_sets()) {
       List<double> first{0.0};
-      CpuOps(1, *kernels).add_squares(first, x, 1);
+      CpuOps(1, *kernels).add_squares(first, {x}, 1);
       EXPECT_NEAR(first[0], expected, 1e-12 * expected);
       for (const int threads : {2, 3, 7}) {
         List<double> sum{0.0};
-        CpuOps(threads, *kernels).add_squares(sum, x, 1);
+        CpuOps(threads, *kernels).add_squares(sum, {x}, 1);
         EXPECT_TRUE(sum.same_bits(first)) << n << " numbers, " << threads << " threads";
       }
     }
@@ -38,9 +38,9 @@ TEST(AddSquares, AddsThemTimesTheFactor) {
   on_every_instruction_set([](CpuOps& ops) {
     List<float> x{3.0f, 4.0f};
     List<double> sum{100.0};
-    ops.add_squares(sum, x, 2);
+    ops.add_squares(sum, {x}, 2);
     EXPECT_EQ(sum[0], 150);
-    ops.add_squares(sum, x, 1);
+    ops.add_squares(sum, {x}, 1);
     EXPECT_EQ(sum[0], 175);
   });
 }
@@ -51,13 +51,13 @@ TEST(AddSquares, NeitherOverflowsNorVanishes) {
     large.set(3e38f);
     small.set(1e-38f);
     List<double> sum{0.0};
-    ops.add_squares(sum, large, 1);
+    ops.add_squares(sum, {large}, 1);
     EXPECT_NEAR(sum[0], 1000 * double(3e38f) * double(3e38f), 1e68);
     sum[0] = 0;
-    ops.add_squares(sum, small, 1);
+    ops.add_squares(sum, {small}, 1);
     EXPECT_NEAR(sum[0], 1000 * double(1e-38f) * double(1e-38f), 1e-85);
     large[77] = NAN;
-    ops.add_squares(sum, large, 1);
+    ops.add_squares(sum, {large}, 1);
     EXPECT_TRUE(std::isnan(sum[0]));
   });
 }
@@ -93,9 +93,9 @@ TEST(Norm, NamesWhatDisagrees) {
   CpuOps ops(1);
   Array<float> x({2, 3}), gapped({2, 3}, 1), sum32(Shape{1});
   Array<double> sum(Shape{1}), two(Shape{2});
-  EXPECT_EQ(error_of([&] { ops.add_squares(sum32, x, 1); }),
+  EXPECT_EQ(error_of([&] { ops.add_squares(sum32, {x}, 1); }),
             "add_squares: sum is [1] f32; it must be [1] f64");
-  EXPECT_TRUE(contains(error_of([&] { ops.add_squares(sum, gapped, 1); }), "contiguous"));
+  EXPECT_TRUE(contains(error_of([&] { ops.add_squares(sum, {gapped}, 1); }), "contiguous"));
   EXPECT_EQ(error_of([&] { ops.clip_scale(sum32, two, 1); }),
             "clip_scale: sum is [2] f64; it must be [1] f64");
 }

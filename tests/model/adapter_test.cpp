@@ -119,6 +119,11 @@ TEST_P(Adapters, AreTheSumOfProducts) {
   }
 }
 
+TEST_P(Adapters, GradientsOverwrite) {
+  Adapted x(GetParam().config(), GetParam().lora());
+  expect_overwrites(x.tiny, x.gradients);
+}
+
 TEST_P(Adapters, WhatIsComputedAgainChangesNoBit) {
   Adapted x(GetParam().config(), GetParam().lora());
   x.backward();

@@ -91,6 +91,18 @@ TEST_P(Batch, BackwardAdds) {
   EXPECT_LT(relative_error(tiny.gradients->flat(), tensor_of(twice)), kOtherOrder);
 }
 
+TEST_P(Batch, BackwardOverwrites) {
+  ModelConfig plain = tiny_config(GetParam()), tied = tiny_config(GetParam(), true),
+              all = tiny_config(GetParam());
+  all.qkv_bias = all.qk_norm = true;
+  for (const ModelConfig& config : {plain, tied, all})
+    for (const std::vector<std::int32_t>& rows :
+         {std::vector<std::int32_t>{2, 6, 7, 12}, every_row(13), std::vector<std::int32_t>{}}) {
+      Tiny tiny(config, {5, 8}, rows);
+      expect_overwrites(tiny, *tiny.gradients);
+    }
+}
+
 TEST_P(Batch, RunsAreTheSameBitForBit) {
   const ModelConfig config = tiny_config(GetParam());
   Tiny one(config, {5, 1, 9, 3}, {1, 4, 6, 7, 13, 14, 17});

@@ -120,16 +120,28 @@ struct Tiny {
       sum += double(row_weights[m]) * double(losses[m]);
     return sum;
   }
-  /// Adds to `sum`.
-  void backward(ModelTensors& sum) {
+  /// Adds to `sum`, or overwrites it.
+  void backward(ModelTensors& sum, GradMode mode = GradMode::accumulate) {
     std::vector<float> losses(targets.size());
     const Tensor hidden = forward();
     head->loss_and_gradient(tensor_of(losses), hidden, sum.head, hidden, tensor_of(targets),
-                            tensor_of(row_weights));
-    model->backward(sum, hidden);
+                            tensor_of(row_weights), mode);
+    model->backward(sum, hidden, {}, mode);
   }
   void backward() { backward(*gradients); }
 };
+
+/// That gradients which overwrite NaN are those which are added to 0, bit for bit.
+inline void expect_overwrites(Tiny& tiny, ModelTensors& gradients) {
+  cpu().fill(gradients.flat(), 0);
+  tiny.backward(gradients);
+  const std::vector<float> expected = elements(gradients.flat());
+  for (const NamedWeight& w : gradients.named()) cpu().fill(w.tensor, NAN);  // not the gaps
+  tiny.backward(gradients, GradMode::overwrite);
+  std::vector<float> found = elements(gradients.flat());
+  for (float& x : found) x += 0.0f;  // -0, which 0 + -0 is not, counts as 0
+  EXPECT_EQ(found, expected);
+}
 
 inline ModelConfig tiny_config(bool causal = false, bool tied = false, int kv_heads = 2) {
   ModelConfig c;

@@ -75,7 +75,8 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
     return {.resume = false, .trace = {}, .matmul_peak = 1e9, .grid = &grid_, .task = task};
   }
   /// That nothing grows after the first of these steps, which differ in what is masked. The first
-  /// may wait once more: ranks connect their GPUs at the first collective.
+  /// may wait and copy more: ranks connect their GPUs at the first collective, and tables of the
+  /// tensors that one launch works on go to the device.
   void expect_constant(Trainer& trainer, int steps) {
     const Counts before = Counts::now();
     (void)trainer.step();
@@ -96,7 +97,8 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
       EXPECT_EQ(more.tuned, 0);
       EXPECT_EQ(more.waits, second->waits);
       EXPECT_LE(more.waits, first.waits);
-      EXPECT_EQ(more.copies, first.copies);
+      EXPECT_LE(more.copies, first.copies);
+      EXPECT_EQ(more.copies, second->copies);
       EXPECT_EQ(more.launches, first.launches);
       EXPECT_EQ(more.gemms, first.gemms);
       tokens.insert(result.record.tokens);

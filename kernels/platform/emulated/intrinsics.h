@@ -162,6 +162,7 @@ void ldmatrix_x4(std::uint32_t (&r)[4], SharedAddress address) {
     r[j] = low | std::uint32_t{high} << 16;
   }
 }
+inline int count_block(std::int32_t* ended) { return (*ended)++; }
 inline void cp_async_16(SharedAddress shared, const void* global, unsigned valid) {
   emulator::async_copy(reinterpret_cast<void*>(shared), global, 16, valid);
 }

@@ -124,6 +124,15 @@ __device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], SharedAddress
                  : "r"(address)
                  : "memory");
 }
+/// How many blocks have called this with `ended` before. What their threads wrote before their
+/// calls, this one's threads see after a __syncthreads. One thread of a block calls it, after what
+/// it publishes.
+__device__ __forceinline__ int count_block(std::int32_t* ended) {
+  __threadfence();
+  const int before = atomicAdd(ended, 1);
+  __threadfence();
+  return before;
+}
 /// Begins to copy 16 bytes to shared memory: `valid` of them, then zeros. `global` need only be
 /// readable for the valid ones, but aligned to 16.
 __device__ __forceinline__ void cp_async_16(SharedAddress shared, const void* global,

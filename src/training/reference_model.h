@@ -28,7 +28,7 @@ class ReferenceModel {
   ObjectiveRunner& objective() { return objective_; }
 
  private:
-  const std::unique_ptr<const ModelReader> reader_;  // of files that may be mapped
+  const std::unique_ptr<const ModelReader> reader_;        // of files that may be mapped
   const std::unique_ptr<const InferenceWeights> weights_;  // none where others hold them
   ObjectiveRunner objective_;
 };

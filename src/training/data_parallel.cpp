@@ -1,6 +1,24 @@
 #include "training/data_parallel.h"
 
 namespace lacuna {
+namespace {
+
+/// What of flat() belongs to no tensor.
+std::vector<FlatRange> alignment_gaps(const ModelTensors& tensors) {
+  std::vector<FlatRange> gaps;
+  std::int64_t end = 0;
+  const auto add_gap = [&](std::int64_t until) {
+    if (until > end) gaps.push_back({end, until - end});
+  };
+  for (const NamedWeight& w : tensors.named()) {
+    add_gap(w.flat);
+    end = w.flat + w.tensor.count();
+  }
+  add_gap(tensors.units().back().end());
+  return gaps;
+}
+
+}  // namespace
 
 void DataParallel::begin() {
   first_ = true;
@@ -8,6 +26,12 @@ void DataParallel::begin() {
 }
 
 void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket) {
+  if (each_micro_batch()) {
+    // Where another unit's tensors may have been.
+    if (!gaps_) gaps_ = alignment_gaps(gradients);
+    for (const FlatRange& gap : intersection({bucket}, *gaps_))
+      ops_.fill(gradients.elements(gap), 0);
+  }
   const Tensor all = gradients.elements(bucket);
   if (sharded())
     ranks_.reduce_scatter(gradients.elements(buckets_.part(bucket, ranks_.rank())), all,

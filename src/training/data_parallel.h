@@ -1,6 +1,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "kernels/ops.h"
@@ -69,9 +71,10 @@ class DataParallel {
   const ZeroLayout zero_;
   const OptimizerShard& reduced_;
   WeightGatherer* const gatherer_;
-  std::size_t begun_ = 0;  // buckets of this micro-batch
-  std::size_t taken_ = 0;  // of those, whose sums are in reduced_
-  bool first_ = true;      // micro-batch of a step
+  std::optional<std::vector<FlatRange>> gaps_;  // of flat(), between tensors
+  std::size_t begun_ = 0;                       // buckets of this micro-batch
+  std::size_t taken_ = 0;                       // of those, whose sums are in reduced_
+  bool first_ = true;                           // micro-batch of a step
 };
 
 }  // namespace lacuna

@@ -11,14 +11,14 @@ kjv_text
   --output "$data/recipe-train.h5" --validation "$data/recipe-validation.h5"
 
 train() {  # train NAME SEED [options]
-  local run=$runs/fp8-$1-$2 count seed=$2 resume=(); count=$(steps 500); shift 2
+  local run=$runs/fp8-$1-$2 count seed=$2 resume=(); count=$(steps 1000); shift 2
   [ ! -e "$run/finished" ] || return 0
   [ ! -d "$run/checkpoints" ] || resume=(--resume)
   say "$run, $count steps"
   $lacuna pretrain --config configs/quickstart.toml --set data.train="$data/recipe-train.h5" \
     --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$seed" \
     --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 --set train.eval_every=0.1 \
-    --set train.log_every=10 --set train.checkpoint_every=500 --set train.keep_checkpoints=1 \
+    --set train.log_every=10 --set train.checkpoint_every=1000 --set train.keep_checkpoints=1 \
     --set optimizer.name=muon --set optimizer.muon_learning_rate=0.0045 \
     --set compute.threads="${EXPERIMENT_THREADS:-0}" "$@" "${resume[@]}"
   [ -e "$run/checkpoints/$(printf 'step-%08d.h5' "$count")" ]  # not stopped by a signal

@@ -489,7 +489,9 @@ def fp8(runs, output):
     for name in types:
         for seed, bound in final[name].items():
             apart = bound["bits_per_byte"] - final["bf16"][seed]["bits_per_byte"]
-            rows.append([name, seed, "{:.4f}".format(bound["bits_per_byte"]), f"{apart:+.4f}"])
+            error = bound["validation_error"] * bound["bits_per_byte"] / bound["validation_bound"]
+            rows.append([name, seed, "{:.4f} ± {:.4f}".format(bound["bits_per_byte"], error),
+                         f"{apart:+.4f}"])
     table(["products", "seed", "bits per byte (bound)", "above bf16"], rows)
 
     def draw(axes):

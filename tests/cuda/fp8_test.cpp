@@ -24,6 +24,7 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaFp8ProductTest, ::testing::ValuesIn(bf16_case
 TEST_P(CudaFp8ProductTest, LinearAgreesWithPyTorch) {
   expect_linear_in_fp8_agrees_with_pytorch(device());
 }
+TEST_P(CudaFp8ProductTest, SumsOverNothing) { expect_sums_over_nothing(device()); }
 TEST_P(CudaFp8ProductTest, WhatIsNotFiniteIsKept) { expect_not_finite_is_kept(device()); }
 
 }  // namespace

@@ -124,6 +124,18 @@ inline void expect_quantisation_of_odd_sizes(Ops& ops, DType type) {
   }
 }
 
+/// The gradient of a weight from no rows.
+inline void expect_sums_over_nothing(Ops& ops) {
+  const DeviceArray none(ops, {0, 16}, DType::bf16);
+  const QuantisedArray<E4M3> x(ops, none);
+  const QuantisedArray<E5M2> dy(ops, none);
+  DeviceArray dw(ops, HostArray({16, 16}, 3), DType::f32);
+  ops.multiply_fp8(dw, dy.columns(), x.columns(), GradMode::accumulate);
+  EXPECT_EQ(dw.read().values, HostArray({16, 16}, 3).values);
+  ops.multiply_fp8(dw, dy.columns(), x.columns(), GradMode::overwrite);
+  EXPECT_EQ(dw.read().values, HostArray({16, 16}, 0).values);
+}
+
 /// NaN and infinities anywhere make the whole product NaN, so that the loss or the gradients' norm
 /// shows them; zeros give zeros.
 inline void expect_not_finite_is_kept(Ops& ops) {

@@ -18,6 +18,10 @@ TEST(Fp8, QuantisesOddSizes) {
     }
 }
 
+TEST(Fp8, SumsOverNothing) {
+  on_every_instruction_set([](CpuOps& ops) { expect_sums_over_nothing(ops); });
+}
+
 TEST(Fp8, WhatIsNotFiniteIsKept) {
   CpuOps ops(2);
   expect_not_finite_is_kept(ops);

@@ -203,6 +203,9 @@ void check_train(const Config& c) {
     rules.broken("steps", t.steps, "and " + rules.named("epochs", t.epochs) + ": give one of them");
   rules.between("batch_size", t.batch_size, 1);
   rules.between("micro_batch_size", t.micro_batch_size, 1);
+  if (c.optimizer.gradients_dtype == Precision::bf16 && t.batch_size > 1 << 20)
+    rules.broken("batch_size", t.batch_size,
+                 "must be at most 1048576 with optimizer.gradients_dtype = \"bf16\"");
   if (t.batch_size % t.micro_batch_size != 0)
     rules.broken("batch_size", t.batch_size,
                  "must be a multiple of " + rules.named("micro_batch_size", t.micro_batch_size));
@@ -245,8 +248,6 @@ void check_optimizer(const OptimizerConfig& o) {
   if (o.name == OptimizerName::muon && o.moments_dtype == Precision::bf16)
     rules.broken("moments_dtype", o.moments_dtype,
                  "is for optimizer.name = \"adamw\"; Muon keeps its momentum in f32");
-  if (o.gradients_dtype == Precision::bf16)
-    rules.broken("gradients_dtype", o.gradients_dtype, "is not there yet");
   rules.decay("beta1", o.beta1);
   rules.decay("beta2", o.beta2);
   rules.f32_above_zero("eps", o.eps);

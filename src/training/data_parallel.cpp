@@ -20,11 +20,31 @@ std::vector<FlatRange> alignment_gaps(const ModelTensors& tensors) {
 
 }  // namespace
 
-void DataParallel::begin() {
+void DataParallel::begin(std::int64_t step) {
   first_ = true;
+  rounding_ = {seed_, std::uint64_t(step), 0};
   if (gatherer_) gatherer_->begin_step();
 }
 
+void DataParallel::begin_micro_batch(std::int64_t number, bool reduces) {
+  rounding_.micro_batch = std::uint64_t(number);
+  reduces_ = reduces;
+}
+
+/// A range of one window, to sums in bf16.
+void DataParallel::add_to_sums(const ModelTensors& gradients, const FlatRange& range) {
+  const std::vector<WeightPiece> parts = pieces_within(gradients, {range});
+  const std::vector<ElementNumbers> numbers = numbers_of(gradients, parts);
+  std::vector<GradientSumPiece> pieces;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::int64_t at = gradients.named()[parts[i].weight].flat + parts[i].first;
+    pieces.push_back(
+        {reduced_.elements({at, parts[i].values.count()}), parts[i].values, numbers[i]});
+  }
+  ops_.add_to_gradient_sums(pieces, first_ ? GradMode::overwrite : GradMode::accumulate, rounding_);
+}
+
+/// Windows are reduced where they are; else the sums of all micro-batches.
 void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket) {
   if (each_micro_batch()) {
     // Where another unit's tensors may have been.
@@ -32,12 +52,14 @@ void DataParallel::add_up(const ModelTensors& gradients, const FlatRange& bucket
     for (const FlatRange& gap : intersection({bucket}, *gaps_))
       ops_.fill(gradients.elements(gap), 0);
   }
-  const Tensor all = gradients.elements(bucket);
+  const auto elements = [&](const FlatRange& range) {
+    return each_micro_batch() ? gradients.elements(range) : reduced_.elements(range);
+  };
   if (sharded())
-    ranks_.reduce_scatter(gradients.elements(buckets_.part(bucket, ranks_.rank())), all,
+    ranks_.reduce_scatter(elements(buckets_.part(bucket, ranks_.rank())), elements(bucket),
                           Reduce::sum);
   else
-    ranks_.all_reduce(all, Reduce::sum);
+    ranks_.all_reduce(elements(bucket), Reduce::sum);
 }
 
 void DataParallel::wait() {
@@ -52,7 +74,9 @@ void DataParallel::take_reduced(const ModelTensors& gradients) {
   for (; taken_ < begun_; ++taken_) {
     const FlatRange& bucket = buckets_.ranges()[taken_];
     const FlatRange own = buckets_.part(bucket, ranks_.rank());
-    if (first_)
+    if (zero_.rounds_sums())
+      add_to_sums(gradients, own);
+    else if (first_)
       ops_.copy(reduced_.elements(own), gradients.elements(own));
     else
       ops_.add(reduced_.elements(own), gradients.elements(own));
@@ -69,6 +93,25 @@ std::int64_t DataParallel::begin_of_reduced(const ModelTensors& gradients,
 }
 
 void DataParallel::gradients_complete(const ModelTensors& gradients, std::int64_t complete) {
+  const std::vector<FlatRange>& units = gradients.units();
+  if (rounds_own_sums())
+    for (; added_ < units.size() && units[units.size() - 1 - added_].begin >= complete; ++added_)
+      add_to_sums(gradients, units[units.size() - 1 - added_]);
+  if (reduces_) begin_reductions(gradients, complete);
+}
+
+void DataParallel::end_micro_batch(const ModelTensors& gradients) {
+  if (!rounds_own_sums()) return;
+  // What no pass has completed: there was nothing to compute.
+  const std::vector<FlatRange>& units = gradients.units();
+  if (first_)
+    for (; added_ < units.size(); ++added_)
+      ops_.fill(reduced_.elements(units[units.size() - 1 - added_]), 0);
+  added_ = 0;
+  first_ = false;
+}
+
+void DataParallel::begin_reductions(const ModelTensors& gradients, std::int64_t complete) {
   if (ranks_.size() == 1) return;
   const std::vector<FlatRange>& buckets = buckets_.ranges();
   const auto is_complete = [&] {
@@ -93,13 +136,13 @@ void DataParallel::finish(const ModelTensors& gradients) {
       if (gatherer_ && u > 0) gatherer_->gather(u, PassDirection::backward);
       take_reduced(gradients);  // which may be in the same window
       ops_.fill(gradients.elements(units[u]), 0);
-      gradients_complete(gradients, units[u].begin);
+      begin_reductions(gradients, units[u].begin);
     }
     take_reduced(gradients);
     taken_ = 0;
     if (gatherer_) gatherer_->end_micro_batch();
   } else {
-    gradients_complete(gradients, 0);
+    begin_reductions(gradients, 0);
     wait();
   }
   begun_ = 0;

@@ -63,23 +63,23 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
   const GradientObserver complete = [&](std::int64_t from) {
     data_parallel->gradients_complete(gradients, from);
   };
-  const GradientObserver later = [](std::int64_t /*from*/) {};  // all of them by finish()
-  if (data_parallel) data_parallel->begin();
+  if (data_parallel) data_parallel->begin(step);
+  const bool windows = data_parallel && data_parallel->has_windows();
   bool first = bool(first_gradients);  // and still to come
   GradMode mode = GradMode::overwrite;
+  // No two ranks' micro-batches of their own have the same number: each has a sample.
+  std::int64_t number = each ? 0 : share_.first;
   for (bool any = next(batch); each ? data_parallel->any_rank(any) : any;
        std::swap(batch, following)) {
     const bool here = std::exchange(any, any && next(following));
     const bool reduce = data_parallel && (each || !any);
     // While they are reduced, this rank's own gradients are no longer there.
     const bool own_first = first && !each;
+    if (data_parallel) data_parallel->begin_micro_batch(number++, reduce && !own_first);
     if (here) {
-      result.loss += objective_.loss_and_gradients(batch, gradients,
-                                                   !reduce     ? GradientObserver()
-                                                   : own_first ? later
-                                                               : complete,
-                                                   mode);
-      if (!each) mode = GradMode::accumulate;  // of a window each micro-batch's is the first
+      result.loss += objective_.loss_and_gradients(
+          batch, gradients, windows || reduce ? complete : GradientObserver(), mode);
+      if (!windows) mode = GradMode::accumulate;  // what is in a window has been taken
       result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
                                            : std::int64_t(batch.clean.size());
       const PassWork work = work_of(config_.model, batch);
@@ -87,6 +87,7 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
                                                : training_flops(config_.model, work);
       if (observer) observer(batch);
     }
+    if (data_parallel) data_parallel->end_micro_batch(gradients);
     if (own_first) {
       if (data_parallel) data_parallel->join_forward_pass();
       first_gradients(batch);

@@ -54,14 +54,11 @@ GradientNoiseProbe::GradientNoiseProbe(Ops& ops, const Config& config, const Dev
 
 void GradientNoiseProbe::measure_part(std::int64_t samples) {
   const bool reduced = replica_.data_parallel.each_micro_batch();
+  const std::vector<FlatRange> ranges =
+      reduced ? replica_.parts : std::vector<FlatRange>{{0, replica_.weights.units().back().end()}};
   std::vector<Tensor> counted;
-  if (reduced)
-    for (const FlatRange& range : counted_ranges(replica_.weights, replica_.parts))
-      counted.push_back(replica_.reduced.elements(range));
-  else
-    for (const FlatRange& range :
-         counted_ranges(replica_.weights, {{0, replica_.weights.flat().count()}}))
-      counted.push_back(replica_.gradients.elements(range));
+  for (const FlatRange& range : counted_ranges(replica_.weights, ranges))
+    counted.push_back(replica_.reduced.elements(range));
   norm_.measure(counted, 1, grid_.world().size() > 1 ? &grid_.world() : nullptr);
   parts_ = norm_.value() * norm_.value();
   const auto n = double(samples);

@@ -24,7 +24,8 @@ ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& gri
                            std::int64_t bucket_size, Trained trained)
     : ModelReplica(ops, config, grid, bucket_size, trained,
                    trained_layout(config, trained, shard_of(config, grid)),
-                   ZeroLayout(config.parallel.zero_stage, grid.data().size())) {}
+                   ZeroLayout(config.parallel.zero_stage, grid.data().size(),
+                              type_of(config.optimizer.gradients_dtype))) {}
 
 ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid,
                            std::int64_t bucket_size, Trained trained, const WeightLayout& layout,
@@ -40,13 +41,16 @@ ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& gri
       shard(zero.shards_weights
                 ? OptimizerShard(ops.memory(), weights, parts, "weights", weights.dtype())
                 : OptimizerShard(weights, zero.updated(weights.units(), parts))),
-      reduced(zero.shards_gradients ? OptimizerShard(ops.memory(), weights, parts, "gradients")
-                                    : OptimizerShard(gradients)),
+      reduced(zero.has_windows()
+                  ? OptimizerShard(ops.memory(), weights, zero.summed(weights.units(), parts),
+                                   "gradients", zero.sums)
+                  : OptimizerShard(gradients)),
       gatherer(zero.shards_states && !frozen
                    ? std::make_unique<WeightGatherer>(ops, grid.data(), weights, shard, buckets,
                                                       config.compute.device != DeviceKind::cuda)
                    : nullptr),
-      data_parallel(ops, grid.data(), buckets, zero, reduced, gatherer.get()),
+      data_parallel(ops, grid.data(), buckets, zero, reduced, gatherer.get(),
+                    std::uint64_t(config.train.seed)),
       zero_(zero),
       adapter_scale_(float(config.lora.scale())) {}
 
@@ -64,8 +68,7 @@ std::int64_t ModelReplica::weight_bytes() const {
 }
 
 std::int64_t ModelReplica::gradient_bytes() const {
-  return gradients.memory().bytes() +
-         (data_parallel.each_micro_batch() ? reduced.flat().bytes() : 0);
+  return gradients.memory().bytes() + (zero_.has_windows() ? reduced.flat().bytes() : 0);
 }
 
 }  // namespace lacuna

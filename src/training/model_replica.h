@@ -27,8 +27,9 @@ inline Trained sft_trained(const LoraConfig& config) {
 /// A rank's replica of the model in training, or its tensor-parallel shard of one: what is trained
 /// (of compute.dtype), its gradients (f32), and how data-parallel ranks divide both into buckets
 /// and add up the gradients; and the weights that are frozen, if any. With parallel.zero_stage 2
-/// the gradients are windows, and their sums this rank's parts alone; with 3 the weights too, which
-/// passes gather from the ranks' parts.
+/// the gradients are windows, and their sums this rank's parts alone; with
+/// optimizer.gradients_dtype = "bf16" they are windows too, and their sums bf16; with 3 the weights
+/// too, which passes gather from the ranks' parts.
 struct ModelReplica {
   /// Borrows the grid. Buckets hold `bucket_size` bytes of gradients (0: bucket_bytes()); of one
   /// data-parallel rank there is one. Throws UsageError when the model cannot be sharded over the

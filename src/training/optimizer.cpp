@@ -9,24 +9,6 @@
 namespace lacuna {
 namespace {
 
-/// Of the elements of pieces among those of all weights, whole, in their order.
-std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
-                                       const std::vector<WeightPiece>& pieces) {
-  std::vector<std::uint64_t> begins = {0};  // of each whole weight
-  for (const NamedWeight& w : weights.named())
-    begins.push_back(begins.back() + std::uint64_t(w.whole.count()));
-  std::vector<ElementNumbers> numbers;
-  for (const WeightPiece& piece : pieces) {
-    const NamedWeight& w = weights.named()[piece.weight];
-    const std::int64_t stride = w.whole[w.whole.rank - 1];
-    numbers.push_back({.begin = begins[piece.weight] + std::uint64_t(w.row * stride + w.col),
-                       .first = piece.first,
-                       .width = w.tensor.cols(),
-                       .stride = stride});
-  }
-  return numbers;
-}
-
 constexpr std::int64_t kStaged = std::int64_t{16} << 20;  // elements at a time, at most
 constexpr std::int64_t kSwapped = std::int64_t{1} << 20;  // elements at a time, at most
 

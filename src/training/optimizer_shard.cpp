@@ -12,6 +12,23 @@ std::int64_t flat_index_of(const ModelTensors& model, const WeightPiece& piece) 
 
 }  // namespace
 
+std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
+                                       const std::vector<WeightPiece>& pieces) {
+  std::vector<std::uint64_t> begins = {0};  // of each whole weight
+  for (const NamedWeight& w : weights.named())
+    begins.push_back(begins.back() + std::uint64_t(w.whole.count()));
+  std::vector<ElementNumbers> numbers;
+  for (const WeightPiece& piece : pieces) {
+    const NamedWeight& w = weights.named()[piece.weight];
+    const std::int64_t stride = w.whole[w.whole.rank - 1];
+    numbers.push_back({.begin = begins[piece.weight] + std::uint64_t(w.row * stride + w.col),
+                       .first = piece.first,
+                       .width = w.tensor.cols(),
+                       .stride = stride});
+  }
+  return numbers;
+}
+
 Plan OptimizerShard::plan(const std::vector<FlatRange>& owned, const std::string& kind,
                           DType dtype) {
   std::int64_t elements = 0;

@@ -4,9 +4,14 @@
 #include <vector>
 
 #include "core/arena.h"
+#include "kernels/stochastic_rounding.h"
 #include "model/weights.h"
 
 namespace lacuna {
+
+/// The numbers of pieces' elements among those of all weights, whole, in their order.
+std::vector<ElementNumbers> numbers_of(const ModelTensors& weights,
+                                       const std::vector<WeightPiece>& pieces);
 
 /// A number for each weight that this rank updates: its moments, master weight, gradient. When they
 /// are sharded that is its parts of the buckets, else every weight it holds. Copies share the

@@ -83,7 +83,7 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
   const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
                                   c.parallel.sequence_parallel};
   const DType type = type_of(c.compute.dtype);
-  const ZeroLayout zero(c.parallel.zero_stage, data);
+  const ZeroLayout zero(c.parallel.zero_stage, data, type_of(c.optimizer.gradients_dtype));
   const Place place = c.compute.device == DeviceKind::cpu ? Place::host : Place::device;
   const bool adapters = trained_by(c) == Trained::adapters;
   const WeightLayout trained = trained_layout(c, trained_by(c), share);
@@ -98,7 +98,9 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
     memory.weights += InferenceWeights::plan(c.model, type, frozen_storage(c), share).bytes();
   memory.gradients =
       ModelTensors::plan(trained, "gradients", DType::f32, zero.flat, zero.gradients).bytes();
-  if (zero.shards_gradients) memory.gradients += OptimizerShard::plan(parts, "gradients").bytes();
+  if (zero.has_windows())
+    memory.gradients +=
+        OptimizerShard::plan(zero.summed(units, parts), "gradients", zero.sums).bytes();
   (c.optimizer.cpu_offload ? memory.host : memory.optimizer) =
       Optimizer::planned_bytes(c.optimizer, trained, type, zero.flat, zero.updated(units, parts),
                                data * share.count == 1, zero.shards_states || share.count > 1);
@@ -238,9 +240,11 @@ RunPlan plan_run(const Config& c, int ranks) {
   const auto local = double(ModelTensors::plan(trained, "gradients", DType::f32).bytes());
   const auto size = double(size_of(type_of(c.compute.dtype)));
   const double others = double(plan.data - 1) / plan.data, sharing = double(tensor - 1) / tensor;
-  const ZeroLayout zero(c.parallel.zero_stage, plan.data);
+  const ZeroLayout zero(c.parallel.zero_stage, plan.data, type_of(c.optimizer.gradients_dtype));
   plan.reductions = zero.shards_gradients ? plan.micro_batches : 1;
   plan.gradient_bytes = double(plan.reductions) * (zero.shards_states ? 1 : 2) * others * local;
+  // Windows are reduced in f32, sums as they are.
+  if (!zero.shards_gradients) plan.gradient_bytes *= double(size_of(zero.sums)) / 4;
   if (zero.shards_weights) {
     const GatheredElements gathered(ModelTensors::units_of(trained, zero.flat), trained.tied_head,
                                     plan.micro_batches);

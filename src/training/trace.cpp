@@ -194,7 +194,7 @@ void Trace::write(const std::filesystem::path& path, const Config& config, const
   const std::size_t first_tensor = datasets.size();
   const std::vector<NamedWeight>& named = result.weights.named();
   for (const auto& [group, dtype] :
-       {std::pair{"/gradients/", DType::f32}, {"/model/", result.weights.dtype()}})
+       {std::pair{"/gradients/", result.gradients.dtype()}, {"/model/", result.weights.dtype()}})
     for (const NamedWeight& w : named) datasets.push_back({group + w.name, w.whole, dtype});
   const std::size_t first_frozen = datasets.size();
   if (result.frozen)

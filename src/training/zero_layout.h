@@ -24,17 +24,31 @@ struct ZeroLayout {
   bool shards_states;     // moments and master weights: from stage 1 on
   bool shards_gradients;  // from stage 2 on
   bool shards_weights;    // from stage 3 on
-  FlatLayout flat;        // of all tensors of the model
+  // Of the sums of gradients over micro-batches (optimizer.gradients_dtype). The gradients of a
+  // micro-batch are f32.
+  DType sums;
+  FlatLayout flat;  // of all tensors of the model
   ModelTensors::Extent weights, gradients;
 
-  ZeroLayout(std::int64_t stage, int ranks)
+  ZeroLayout(std::int64_t stage, int ranks, DType gradients_dtype = DType::f32)
       : shards_states(stage >= 1 && ranks > 1),
         shards_gradients(stage >= 2 && ranks > 1),
         shards_weights(stage >= 3 && ranks > 1),
-        flat{Buckets::multiple(ranks), shards_gradients},
+        sums(gradients_dtype),
+        flat{Buckets::multiple(ranks), has_windows()},
         weights(extent(shards_weights)),
-        gradients(extent(shards_gradients)),
+        gradients(extent(has_windows())),
         ranks_(ranks) {}
+
+  /// Whether gradients are windows, taken in each micro-batch into sums of their own.
+  bool has_windows() const { return shards_gradients || rounds_sums(); }
+  bool rounds_sums() const { return sums != DType::f32; }
+  /// The ranges of these sums: this rank's parts of the buckets, or all of flat().
+  std::vector<FlatRange> summed(const std::vector<FlatRange>& units,
+                                const std::vector<FlatRange>& parts) const {
+    if (shards_gradients) return parts;
+    return {{0, units.back().end()}};
+  }
 
   /// What a rank updates of the model's flat(): all, or its parts of the buckets.
   std::vector<FlatRange> updated(const std::vector<FlatRange>& units,

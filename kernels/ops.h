@@ -129,16 +129,6 @@ constexpr std::int64_t padded_for_fp8(std::int64_t n) {
   return (n + kFp8Columns - 1) / kFp8Columns * kFp8Columns;
 }
 
-/// A point in the order of the calls of an Ops.
-class CallPoint {
- public:
-  virtual ~CallPoint() = default;
-  /// Whether all calls before it have finished.
-  virtual bool reached() const { return true; }
-  /// Returns when they have.
-  virtual void wait() const {}
-};
-
 /// What a device has recorded of Ops::run_captured.
 class CapturedGraph {
  public:
@@ -190,22 +180,6 @@ class Ops {
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
   /// Either may be strided. From main memory or to it: returns when it is done.
   virtual void copy(Tensor dst, Tensor src) = 0;
-
-  /// After all earlier calls.
-  virtual std::unique_ptr<CallPoint> point() { return std::make_unique<CallPoint>(); }
-  /// Main memory that the device reads and writes beside the host's own work (page-locked).
-  virtual Memory& staging_memory() { return memory(); }
-  /// dst = src, from staging memory to the device, contiguous, of one dtype, without waiting, and
-  /// beside what is computed: it begins after `begin` (null: at once). Later calls see it. The host
-  /// may write to src again when a later point() is reached.
-  virtual void copy_from_staging(Tensor dst, Tensor src, const CallPoint* begin) {
-    (void)begin;
-    copy(dst, src);
-  }
-  /// dst = src, from the device to staging memory, likewise, in the order of the calls. The host
-  /// may read dst when a later point() is reached.
-  virtual void copy_to_staging(Tensor dst, Tensor src) { copy(dst, src); }
-
   /// Every element of a float tensor = value.
   virtual void fill(Tensor x, float value) = 0;
   /// y[n] += x[n], float, any equal shapes.

@@ -41,7 +41,7 @@ ObjectiveRunner::Plans ObjectiveRunner::plans(const ModelConfig& config, DType d
   Slots slots;
   std::int64_t workspace =
       make_plan(limits.rows, slots).bytes() + Head::plan(config, chunk, dtype, share).bytes();
-  if (share.count > 1) workspace += VocabParallelCrossEntropy::plan(chunk).bytes();
+  if (share.count > 1) workspace += VocabParallelCrossEntropy::plan(chunk, share.count).bytes();
   const ModelLimits padded =
       RowBuckets(limits.rows, place).with_padding(limits, config.max_seq_length);
   return {Activations::plan(config, padded, dtype, share), workspace};

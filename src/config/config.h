@@ -434,8 +434,8 @@ struct OptimizerConfig {
     visit(c.moments_dtype, "moments_dtype",
           "of AdamW's moments: f32, or bf16 with stochastic rounding, in half the memory");
     visit(c.gradients_dtype, "gradients_dtype",
-          "of the gradients of a step: f32, or bf16 with stochastic rounding, in half the memory "
-          "and half the communication");
+          "of the sums of a step's gradients: f32, or bf16 with stochastic rounding, in half the "
+          "memory and, with zero_stage 0 or 1, half the communication");
     visit(c.muon_learning_rate, "muon_learning_rate",
           "Muon: peak learning rate of its matrices, on the same schedule; 0: learning_rate, as "
           "updates are scaled to the size of AdamW's");

@@ -20,6 +20,9 @@ struct DeviceOptions {
   /// With hopper_attention: the backward pass in one kernel of five GEMMs instead of two of seven,
   /// and the forward pass with ping-pong scheduling. Run in the emulator, but not yet on a GPU.
   bool fused_hopper_attention = false;
+  /// With fused_hopper_attention: whether two blocks, a cluster, share the keys and values that
+  /// they copy in the forward pass, at head width 128. Without a value, where it pays.
+  std::optional<bool> attention_clusters = std::nullopt;
 };
 
 /// The backend that compute.device or --device names: "cpu", "cuda", or "cuda-emulated" (the CUDA

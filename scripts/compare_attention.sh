@@ -6,15 +6,18 @@
 #   scripts/compare_attention.sh LACUNA KERNELS SHAPE…
 #   scripts/compare_attention.sh build/cuda/bin/lacuna hopper,hopper_fused 8b-2 8b-2@16384
 #
-# KERNELS are words of --attention-kernels. LACUNA_ROUNDS (3) rounds on LACUNA_DEVICE (cuda).
+# KERNELS are words of --attention-kernels; hopper_fused/on and hopper_fused/off are those with
+# LACUNA_CLUSTERS set to that. LACUNA_ROUNDS (3) rounds on LACUNA_DEVICE (cuda).
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 lacuna=$1 kernels=${2//,/ }
 for shape in "${@:3}"; do
   for round in $(seq "${LACUNA_ROUNDS:-3}"); do
     for kernel in $kernels; do
-      "$lacuna" bench --device "${LACUNA_DEVICE:-cuda}" --dtype bf16 --shape "$shape" --ops attention \
-        --attention-kernels "$kernel" | sed -n "s/^attention/$kernel attention/p"
+      clusters=${kernel#"${kernel%/*}"}
+      LACUNA_CLUSTERS=${clusters#/} "$lacuna" bench --device "${LACUNA_DEVICE:-cuda}" --dtype bf16 \
+        --shape "$shape" --ops attention --attention-kernels "${kernel%/*}" |
+        sed -n "s|^attention|$kernel attention|p"
     done
   done | awk -v shape="$shape" -v kinds="$kernels" '
     !match($0, /[0-9.]+ GFLOP\/s/) { next }
@@ -35,6 +38,6 @@ for shape in "${@:3}"; do
               value = median(ops[o], kind[k])
               if (k == 1) first = value
               if (!value || !first) { missing = 1; continue }
-              printf "%-12s %-25s %-14s %10.1f GFLOP/s %6.3f\n", shape, ops[o], kind[k], value, value / first }
+              printf "%-12s %-25s %-16s %10.1f GFLOP/s %6.3f\n", shape, ops[o], kind[k], value, value / first }
           exit missing || op_count == 0 }'
 done

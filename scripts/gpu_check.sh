@@ -62,7 +62,9 @@ for shape in 1b-4 8b-2; do
   part "operations $shape" "${bench[@]}" --shape "$shape"
   part "operations $shape tuned" "${bench[@]}" --shape "$shape" --ops linear --tune-gemms
 done
-part attention scripts/compare_attention.sh "$LACUNA_PROGRAM" "$(IFS=,; echo "${kernels[*]}")" \
+compared=$(IFS=,; echo "${kernels[*]}")
+[ -z "$hopper" ] || compared+=,hopper_fused/off
+part attention scripts/compare_attention.sh "$LACUNA_PROGRAM" "$compared" \
   1b-4 8b-2 1b-4@16384 8b-2@16384
 for shape in 1b-4 8b-2; do
   for kernel in "${kernels[@]}"; do

@@ -45,6 +45,17 @@ bool fits_tensor_cores(const AttentionShape& s, std::initializer_list<Tensor> te
          packs_fit(s.head_dim, 8, tensors);
 }
 
+/// Where clusters gain less than the launches cost that find out whether masks let them pay, some
+/// microseconds: none. They gain more from, say, 8 heads and a sequence of 4096 on.
+std::optional<bool> clusters_where_they_may_pay(std::optional<bool> clusters,
+                                                const AttentionShape& s, std::int64_t queries,
+                                                std::int64_t keys) {
+  constexpr std::int64_t kLeastScores = std::int64_t{1} << 27;
+  const std::int64_t segments = s.query_offsets.count() - 1;
+  if (!clusters && s.heads * queries * (keys / segments) < kLeastScores) return false;
+  return clusters;
+}
+
 void check_shared(const Checks& c, const Device& device, const AttentionShape& s, bool backward) {
   const std::size_t needed = attention_simple_shared(int(s.head_dim), backward);
   CHECK(needed <= device.shared_memory(), c.op(), ": head_dim ", s.head_dim, " takes ", needed,
@@ -87,7 +98,8 @@ void CudaOps::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tens
       if (fused_hopper_)
         return attention_hopper_pingpong_forward(
             c.op(), stream(), a, q.rows(), k.rows(), device_.multiprocessors(),
-            static_cast<std::int32_t*>(device_.workspace(c.op(), sizeof(std::int32_t))));
+            clusters_where_they_may_pay(attention_clusters_, shape, q.rows(), k.rows()),
+            device_.workspace(c.op(), kPingpongWorkspace));
       return attention_hopper_forward(c.op(), stream(), a, q.rows(), k.rows());
     }
     return attention_mma_forward(c.op(), stream(), a, q.rows());

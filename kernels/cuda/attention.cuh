@@ -1,4 +1,6 @@
 #pragma once
+#include <optional>
+
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/key_intervals.h"
 #include "kernels/ops.h"
@@ -141,6 +143,10 @@ struct KeyTiles {
   __device__ __forceinline__ int operator[](int t) const {
     return t < count0 ? first0 + t : first1 + t - count0;
   }
+  __device__ __forceinline__ bool operator==(const KeyTiles& other) const {
+    return count == other.count && count0 == other.count0 &&
+           (count0 == 0 || first0 == other.first0) && (count == count0 || first1 == other.first1);
+  }
   /// How many of them come before `tile`, which is one.
   __device__ __forceinline__ int before(int tile) const {
     return tile < first0 + count0 ? tile - first0 : count0 + tile - first1;
@@ -258,12 +264,14 @@ bool has_hopper_code(Device& device);
 void attention_hopper_forward(const char* op, CUstream_st* stream,
                               const AttentionArguments<BFloat16>& a, std::int64_t queries,
                               std::int64_t keys);
-/// The same with ping-pong scheduling, by a block for each multiprocessor. `tickets`: one number in
-/// device memory.
+/// The same with ping-pong scheduling, by a block for each multiprocessor. `clusters`: whether two
+/// blocks share what they copy of the keys, at head width 128; without a value, where the masks let
+/// it pay. Results are the same bits. `workspace`: kPingpongWorkspace bytes of device memory.
 void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
                                        const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                        std::int64_t keys, int multiprocessors,
-                                       std::int32_t* tickets);
+                                       std::optional<bool> clusters, void* workspace);
+constexpr std::int64_t kPingpongWorkspace = 32;
 void attention_hopper_backward(const char* op, CUstream_st* stream,
                                const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                std::int64_t keys);

@@ -12,6 +12,12 @@
 // A block for each multiprocessor computes tile after tile of queries, each the next that no block
 // has taken (attention_order.h). One warp takes them and finds what they see, another copies the
 // next one's queries and keys while this one's results are stored.
+//
+// Every block that computes queries of a head reads the same keys and values, from the L2 cache,
+// which is near its limit at head width 128. Where neighbouring tiles of queries see the same tiles
+// of keys, a second kernel has them computed by the two blocks of a cluster, which each copy half
+// of every tile of keys to both (multicast), as FlashAttention-3 does. Only the masks on the device
+// tell where that is, so the kernel that does not suit them ends at once.
 
 namespace lacuna {
 namespace hopper {
@@ -26,10 +32,30 @@ static_assert(registers_fit(kCopyingRegisters, kComputingRegisters));
 /// below 1. From FlashAttention-4.
 constexpr float kMostGrowth = 8;
 
+/// Blocks of a cluster.
+constexpr int kPair = 2;
+
+/// Which of the two kernels computes; on the device.
+struct Plan {
+  std::int32_t tickets;   // items that the blocks without clusters have taken
+  std::uint32_t apart;    // 1: some pair of tiles of queries sees different tiles of keys
+  std::int32_t pairs;     // of tiles of queries, the second of which may not exist
+  std::uint32_t longest;  // tiles of keys that a pair sees at most
+  std::int32_t used;      // tiles of keys, over all pairs and the tiles that exist in them
+};
+static_assert(sizeof(Plan) <= kPingpongWorkspace);
+/// Clusters gain a few per cent (docs/performance.md), which must not be lost by blocks without
+/// queries in their pair, nor by pairs that end before others: clusters take them in turns.
+__device__ __forceinline__ bool pairs_pay(const Plan& plan) {
+  const std::int64_t most = std::int64_t{plan.pairs} * kPair * plan.longest;
+  return plan.apart == 0 && (most - plan.used) * 32 <= most;
+}
+
 /// Of queries, of which one head is computed, and what they see.
 struct Item {
-  int head, first, count, first_key, keys;  // count 0: there are no more
-  KeyTiles tiles;
+  int head, first, count, first_key, keys;  // count 0: there are no more; -1: not for this block
+  int begin;       // the number of its first tile of keys, counted over all items
+  KeyTiles tiles;  // from number `begin` on
 };
 /// Under way: one is computed, the next one's queries are copied.
 constexpr int kItems = 2;
@@ -39,7 +65,8 @@ constexpr int kTile = tile_bytes<D>(kKeys);
 struct Barriers {
   MemoryBarrier item_here[kItems], item_read[kItems], queries_here[kItems];
   MemoryBarrier keys_here[kStages], values_here[kStages], keys_read[kStages], values_read[kStages];
-  MemoryBarrier tail_copied;
+  // In turns: from the cluster's other block, tiles may come before all of the last tail has.
+  MemoryBarrier tail_copied[kStages];
 };
 /// In shared memory: queries of each item, keys and values of each stage, items, barriers.
 template <int D>
@@ -60,21 +87,38 @@ __device__ __forceinline__ Item* item_at(unsigned char* memory, int i) {
 /// The parity of use i of one of n things that are used in turns.
 __device__ __forceinline__ unsigned parity(int i, int n) { return unsigned(i / n & 1); }
 
-/// One warp. `tickets`: how many items blocks have taken. It takes the next item when the last but
-/// one has been read.
-template <int D>
+/// The same tiles as number n, n + 1, … up to count.
+__device__ __forceinline__ KeyTiles numbered_from(KeyTiles tiles, int n) {
+  tiles.first0 -= n;
+  tiles.count0 += n;
+  tiles.count += n;
+  return tiles;
+}
+
+/// One warp. It takes the next item when the last but one has been read. A cluster's items are
+/// tiles of as many rows as its blocks compute together, in turns with the other clusters: all take
+/// about as long.
+template <int D, int kCluster>
 __device__ __forceinline__ void take_items(unsigned char* memory, Barriers* barriers,
                                            const AttentionArguments<BFloat16>& a,
                                            const ItemOrder& order, std::int32_t* tickets) {
   const bool leader = threadIdx.x % kWarpSize == 0;
+  const int own_row = kCluster == 1 ? 0 : int(block_rank()) * kOwn;
+  int next = int(blockIdx.x) / kCluster;
+  int begin = 0;
   for (int i = 0;; ++i) {
     barrier_wait(&barriers->item_read[i % kItems], parity(i, kItems) ^ 1);
     int item;
     AttentionTile tile{};
     do {  // slots may be empty
-      item = __shfl_sync(~0u, leader ? take_ticket(tickets) : 0, 0);
+      if constexpr (kCluster == 1) {
+        item = __shfl_sync(~0u, leader ? take_ticket(tickets) : 0, 0);
+      } else {
+        item = next;
+        next += int(gridDim.x) / kCluster;
+      }
       if (item < order.count)
-        tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kOwn);
+        tile = tile_in_slot(a.query_offsets, a.segments, order.slot(item), kCluster * kOwn);
     } while (item < order.count && tile.count == 0);
     const bool exists = item < order.count;
     const int first_key = exists ? a.key_offsets[tile.segment] : 0;
@@ -82,24 +126,52 @@ __device__ __forceinline__ void take_items(unsigned char* memory, Barriers* barr
     const KeyIntervals hull =
         exists ? hull_of(a, tile.first, tile.count, first_key) : KeyIntervals{};
     if (leader) {
-      *item_at<D>(memory, i) = Item{order.head(item), tile.first, exists ? tile.count : 0,
-                                    first_key,        keys,       KeyTiles(hull, kKeys)};
+      // None are left for a cluster's last block where its tile ends before.
+      const int left = tile.count - own_row, own = left <= 0 ? -1 : left < kOwn ? left : kOwn;
+      const KeyTiles tiles = numbered_from(KeyTiles(hull, kKeys), begin);
+      *item_at<D>(memory, i) = Item{
+          order.head(item), tile.first + own_row, exists ? own : 0, first_key, keys, begin, tiles};
+      begin = tiles.count;
       barrier_arrive(&barriers->item_here[i % kItems]);
     }
     if (!exists) return;
   }
 }
 
+/// A warp's lanes are done with a stage, which then has room for copies of all blocks.
+template <int kCluster>
+__device__ __forceinline__ void give_room(MemoryBarrier* read, int lane) {
+  if constexpr (kCluster == 1) {
+    if (lane == 0) barrier_arrive(read);
+  } else {
+    if (lane < kCluster) barrier_arrive_at(read, unsigned(lane));
+  }
+}
+/// A tile of keys, or of their values. Each of a cluster's blocks copies one of its boxes to all:
+/// bytes of all of its boxes count at `here`.
+template <int D, int kCluster>
+__device__ __forceinline__ void load_keys(unsigned char* tile, const TensorMap& map, int column,
+                                          int row, MemoryBarrier* here) {
+  if constexpr (kCluster == 1) {
+    load_tile<D>(tile, kKeys, map, column, row, here);
+  } else {
+    static_assert(D == kCluster * kBoxColumns);
+    const int box = int(block_rank());
+    tma_multicast(tile + box * kKeys * kBoxRowBytes, map, column + box * kBoxColumns, row, here,
+                  (1u << kCluster) - 1);
+  }
+}
+
 /// One warp: queries, then keys and values, a tile each, as soon as there is room.
-template <int D>
+template <int D, int kCluster>
 __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barriers,
                                            const TensorMap& q_map, const TensorMap& k_map,
                                            const TensorMap& v_map, int heads_each) {
   unsigned char* key_tiles = memory + kKeysAt<D>;
   unsigned char* value_tiles = key_tiles + kStages * kTile<D>;
   const bool leader = threadIdx.x % kWarpSize == 0;
-  unsigned tails = 0;
-  for (int i = 0, n = 0;; ++i) {
+  int tails = 0;
+  for (int i = 0;; ++i) {
     barrier_wait(&barriers->item_here[i % kItems], parity(i, kItems));
     const Item& item = *item_at<D>(memory, i);
     if (item.count == 0) return;
@@ -112,35 +184,30 @@ __device__ __forceinline__ void copy_tiles(unsigned char* memory, Barriers* barr
                      item.head * D, item.first + w * kWarpgroupRows, here);
     }
     const int kv_column = item.head / heads_each * D;
-    for (int t = 0; t < item.tiles.count; ++t, ++n) {
-      const int stage = n % kStages, begin = item.tiles[t] * kKeys;
+    for (int t = item.begin; t < item.tiles.count; ++t) {
+      const int stage = t % kStages, begin = item.tiles[t] * kKeys;
       const int row = item.first_key + begin, valid = item.keys - begin;
-      const unsigned before = parity(n, kStages) ^ 1;
+      const unsigned before = parity(t, kStages) ^ 1;
       MemoryBarrier* here = &barriers->values_here[stage];
-      MemoryBarrier* copied = valid < kKeys ? &barriers->tail_copied : here;
+      MemoryBarrier* copied = valid < kKeys ? &barriers->tail_copied[tails % kStages] : here;
       unsigned char* value_tile = value_tiles + stage * kTile<D>;
       if (leader) {
         barrier_wait(&barriers->keys_read[stage], before);
         barrier_arrive_expecting(&barriers->keys_here[stage], kTile<D>);
-        load_tile<D>(key_tiles + stage * kTile<D>, kKeys, k_map, kv_column, row,
-                     &barriers->keys_here[stage]);
+        load_keys<D, kCluster>(key_tiles + stage * kTile<D>, k_map, kv_column, row,
+                               &barriers->keys_here[stage]);
         barrier_wait(&barriers->values_read[stage], before);
         barrier_arrive_expecting(copied, kTile<D>);
-        load_tile<D>(value_tile, kKeys, v_map, kv_column, row, copied);
+        load_keys<D, kCluster>(value_tile, v_map, kv_column, row, copied);
       }
-      if (valid < kKeys) clear_tail<D, kKeys, 1>(value_tile, valid, copied, tails++ & 1, here);
+      if (valid < kKeys) {
+        clear_tail<D, kKeys, 1>(value_tile, valid, copied, parity(tails, kStages), here);
+        ++tails;
+      }
     }
     __syncwarp();
     if (leader) barrier_arrive(&barriers->item_read[i % kItems]);
   }
-}
-
-/// The same tiles as number n, n + 1, … up to count.
-__device__ __forceinline__ KeyTiles numbered_from(KeyTiles tiles, int n) {
-  tiles.first0 -= n;
-  tiles.count0 += n;
-  tiles.count += n;
-  return tiles;
 }
 
 /// Of a thread's two rows; maxima and weights are of scores times `factor`, in powers of two.
@@ -192,7 +259,7 @@ struct Softmax {
   }
 };
 
-template <int D>
+template <int D, int kCluster>
 __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barriers,
                                         const AttentionArguments<BFloat16>& a) {
   const int warpgroup = my_warpgroup() - 1, lane = int(threadIdx.x) % kWarpSize;
@@ -206,11 +273,12 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   float sums[D / 2], scores[kKeys / 2];
   std::uint32_t weights[kKeys / 16][4];
 
-  for (int i = 0, n = 0;; ++i) {  // n: tiles of keys of earlier items
+  for (int i = 0;; ++i) {
     barrier_wait(&barriers->item_here[i % kItems], parity(i, kItems));
     const Item& item = *item_at<D>(memory, i);  // registers are few
     if (item.count == 0) return;
-    const KeyTiles tiles = numbered_from(item.tiles, n);
+    const KeyTiles tiles = item.tiles;
+    const int n = item.begin;
     if (i == 0 && warpgroup == 1) give_products_away(warpgroup);
     unsigned char* own_tile =
         memory + i % kItems * tile_bytes<D>(kOwn) + warpgroup * tile_bytes<D>(kWarpgroupRows);
@@ -242,7 +310,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
     };
     // Most tiles are seen whole by all rows of a warp: nothing to compare there.
     const auto take_scores = [&](int t, bool whole) {
-      if (lane == 0) barrier_arrive(&barriers->keys_read[t % kStages]);
+      give_room<kCluster>(&barriers->keys_read[t % kStages], lane);
       if (!whole) {
         const int first = tiles[t] * kKeys + 2 * member;
         const KeyIntervals from_first[2] = {counted_from(visible[0], first),
@@ -282,19 +350,19 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
       const bool same = take_scores(t, whole);
       wait_for_values(t + (softmax.total[0] + softmax.total[1] < 0));
       wgmma_wait<0>(sums, weights);
-      if (lane == 0) barrier_arrive(&barriers->values_read[(t - 1) % kStages]);
+      give_room<kCluster>(&barriers->values_read[(t - 1) % kStages], lane);
       if (!same) {
 #pragma unroll
         for (int s = 0; s < D / 2; ++s) sums[s] *= softmax.kept[s % 4 / 2];
       }
       round_weights<kKeys>(weights, scores);
     }
-    n = tiles.count;
+    const int last = tiles.count - 1;
     wait_for_products(warpgroup);
-    begin_sums(n - 1);
+    begin_sums(last);
     // The last turn of all is given to nobody.
     barrier_wait(&barriers->item_here[(i + 1) % kItems], parity(i + 1, kItems));
-    if (warpgroup == 0 || item_at<D>(memory, i + 1)->count > 0) give_products_away(warpgroup);
+    if (warpgroup == 0 || item_at<D>(memory, i + 1)->count != 0) give_products_away(warpgroup);
     float inverse[2];
     for (int half = 0; half < 2; ++half) {
       const float total = mma::row_sum(softmax.total[half]);
@@ -304,7 +372,7 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
             (softmax.max[half] * softmax.factor + log2f(total)) * kLn2;
     }
     wgmma_wait<0>(sums, weights);
-    if (lane == 0) barrier_arrive(&barriers->values_read[(n - 1) % kStages]);
+    give_room<kCluster>(&barriers->values_read[last % kStages], lane);
     sync_computing(warpgroup);  // nobody reads the queries any more
     store_rows<D>(
         a.out + std::int64_t{item.first + own_row} * a.out_stride + std::int64_t{item.head} * D,
@@ -314,13 +382,14 @@ __device__ __forceinline__ void compute(unsigned char* memory, Barriers* barrier
   }
 }
 
-template <int D>
+template <int D, int kCluster>
 __global__ void __launch_bounds__(kThreads, 1)
     pingpong_forward_kernel(const __grid_constant__ TensorMap q_map,
                             const __grid_constant__ TensorMap k_map,
                             const __grid_constant__ TensorMap v_map, AttentionArguments<BFloat16> a,
-                            ItemOrder order, std::int32_t* tickets) {
+                            ItemOrder order, Plan* plan) {
   if constexpr (kHopperCode) {
+    if (pairs_pay(*plan) != (kCluster > 1)) return;
     unsigned char* memory = aligned_shared();
     auto* barriers = reinterpret_cast<Barriers*>(memory + kBarriersAt<D>);
     if (threadIdx.x == 0) {
@@ -332,30 +401,54 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int s = 0; s < kStages; ++s) {
         barrier_init(&barriers->keys_here[s], 1);
         barrier_init(&barriers->values_here[s], 1);
-        barrier_init(&barriers->keys_read[s], kComputingWarps);
-        barrier_init(&barriers->values_read[s], kComputingWarps);
+        barrier_init(&barriers->keys_read[s], kCluster * kComputingWarps);
+        barrier_init(&barriers->values_read[s], kCluster * kComputingWarps);
+        barrier_init(&barriers->tail_copied[s], 1);
       }
-      barrier_init(&barriers->tail_copied, 1);
       barrier_init_done();
     }
-    __syncthreads();
+    if constexpr (kCluster == 1)
+      __syncthreads();
+    else
+      sync_cluster();
     if (my_warpgroup() == 0) {
       fewer_registers<kCopyingRegisters>();
       const int warp = int(threadIdx.x) / kWarpSize;
       if (warp == 0)
-        copy_tiles<D>(memory, barriers, q_map, k_map, v_map, a.heads / a.kv_heads);
+        copy_tiles<D, kCluster>(memory, barriers, q_map, k_map, v_map, a.heads / a.kv_heads);
       else if (warp == 1)
-        take_items<D>(memory, barriers, a, order, tickets);
+        take_items<D, kCluster>(memory, barriers, a, order, &plan->tickets);
     } else {
       more_registers<kComputingRegisters>();
-      compute<D>(memory, barriers, a);
+      compute<D, kCluster>(memory, barriers, a);
     }
+    if constexpr (kCluster > 1) sync_cluster();  // the other block may still reach this one
   } else {
     __trap();
   }
 }
 
-__global__ void begin_tickets_kernel(std::int32_t* tickets) { *tickets = 0; }
+__global__ void begin_plan_kernel(Plan* plan, bool pairs) { *plan = {0, pairs ? 0u : 1u, 0, 0, 0}; }
+
+/// A warp for each pair of tiles.
+__global__ void plan_pairs_kernel(AttentionMask a, int slots, Plan* plan) {
+  const int slot = int((std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarpSize);
+  if (slot >= slots) return;
+  const AttentionTile pair = tile_in_slot(a.query_offsets, a.segments, slot, kPair * kOwn);
+  if (pair.count == 0) return;
+  const int first_key = a.key_offsets[pair.segment], second = pair.count - kOwn;
+  const KeyTiles tiles(hull_of(a, pair.first, second > 0 ? kOwn : pair.count, first_key), kKeys);
+  bool same = true;
+  if (second > 0) {
+    const KeyTiles other(hull_of(a, pair.first + kOwn, second, first_key), kKeys);
+    same = tiles == other;
+  }
+  if (threadIdx.x % kWarpSize != 0) return;
+  if (!same) atomic_max(&plan->apart, 1);
+  atomic_add(&plan->pairs, 1);
+  atomic_max(&plan->longest, std::uint32_t(tiles.count));
+  atomic_add(&plan->used, second > 0 ? 2 * tiles.count : tiles.count);
+}
 
 /// How many heads are computed beside each other: a divisor of all.
 int section_of(const AttentionArguments<BFloat16>& a, std::int64_t keys, int D) {
@@ -367,21 +460,41 @@ int section_of(const AttentionArguments<BFloat16>& a, std::int64_t keys, int D) 
   return heads;
 }
 
+template <int D, int kCluster>
+void launch_forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
+                    std::int64_t queries, std::int64_t keys, int multiprocessors, Plan* plan) {
+  ItemOrder order{};
+  order.slots = int(tile_slots(queries, a.segments, kCluster * kOwn));
+  order.section_heads = section_of(a, keys, D);
+  order.count = order.slots * a.heads;
+  const int most = multiprocessors / kCluster;
+  const auto clusters = unsigned(order.count < most ? order.count : most);
+  const std::int64_t kv_columns = std::int64_t{a.kv_heads} * D;
+  launch({op, clusters * kCluster, kThreads, kShared<D>, stream, kCluster},
+         pingpong_forward_kernel<D, kCluster>,
+         tensor_map(op, a.q, queries, std::int64_t{a.heads} * D, a.q_stride, kWarpgroupRows),
+         tensor_map(op, a.k, keys, kv_columns, a.k_stride, kKeys),
+         tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a, order, plan);
+}
+
 template <int D>
 void pingpong_forward(const char* op, CUstream_st* stream, const AttentionArguments<BFloat16>& a,
                       std::int64_t queries, std::int64_t keys, int multiprocessors,
-                      std::int32_t* tickets) {
-  ItemOrder order{};
-  order.slots = int(tile_slots(queries, a.segments, kOwn));
-  order.section_heads = section_of(a, keys, D);
-  order.count = order.slots * a.heads;
-  const auto blocks = unsigned(order.count < multiprocessors ? order.count : multiprocessors);
-  const std::int64_t kv_columns = std::int64_t{a.kv_heads} * D;
-  launch({op, 1, 1, 0, stream}, begin_tickets_kernel, tickets);
-  launch({op, blocks, kThreads, kShared<D>, stream}, pingpong_forward_kernel<D>,
-         tensor_map(op, a.q, queries, std::int64_t{a.heads} * D, a.q_stride, kWarpgroupRows),
-         tensor_map(op, a.k, keys, kv_columns, a.k_stride, kKeys),
-         tensor_map(op, a.v, keys, kv_columns, a.v_stride, kKeys), a, order, tickets);
+                      std::optional<bool> clusters, Plan* plan) {
+  constexpr bool kHasPairs = D == kPair * kBoxColumns;
+  const bool pairs = kHasPairs && multiprocessors >= kPair && clusters.value_or(true);
+  launch({op, 1, 1, 0, stream}, begin_plan_kernel, plan, pairs);
+  if constexpr (kHasPairs) {
+    if (pairs && !clusters) {
+      constexpr int kPlanThreads = 128;
+      const std::int64_t slots = tile_slots(queries, a.segments, kPair * kOwn);
+      launch({op, blocks_for_vector(slots * kWarpSize, kPlanThreads, 1), kPlanThreads, 0, stream},
+             plan_pairs_kernel, a, int(slots), plan);
+    }
+    if (pairs) launch_forward<D, kPair>(op, stream, a, queries, keys, multiprocessors, plan);
+  }
+  if (!pairs || !clusters)
+    launch_forward<D, 1>(op, stream, a, queries, keys, multiprocessors, plan);
 }
 
 }  // namespace
@@ -390,10 +503,11 @@ void pingpong_forward(const char* op, CUstream_st* stream, const AttentionArgume
 void attention_hopper_pingpong_forward(const char* op, CUstream_st* stream,
                                        const AttentionArguments<BFloat16>& a, std::int64_t queries,
                                        std::int64_t keys, int multiprocessors,
-                                       std::int32_t* tickets) {
+                                       std::optional<bool> clusters, void* workspace) {
   const auto forward =
       a.head_dim == 64 ? hopper::pingpong_forward<64> : hopper::pingpong_forward<128>;
-  forward(op, stream, a, queries, keys, multiprocessors, tickets);
+  forward(op, stream, a, queries, keys, multiprocessors, clusters,
+          static_cast<hopper::Plan*>(workspace));
 }
 
 }  // namespace lacuna

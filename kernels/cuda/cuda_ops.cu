@@ -1,3 +1,7 @@
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
@@ -46,6 +50,16 @@ __global__ void axpby_kernel(T* y, float alpha, const U* x, float beta, const fl
   });
 }
 
+/// LACUNA_CLUSTERS in the environment, to compare the attention kernels with and without.
+std::optional<bool> chosen_clusters(std::optional<bool> option) {
+  const char* value = std::getenv("LACUNA_CLUSTERS");
+  if (!value || !*value) return option;
+  const std::string_view word = value;
+  CHECK(word == "on" || word == "off", "LACUNA_CLUSTERS is \"", word,
+        "\"; it must be on or off, or not be set");
+  return word == "on";
+}
+
 }  // namespace
 
 CudaOps::CudaOps(const DeviceOptions& options)
@@ -53,7 +67,8 @@ CudaOps::CudaOps(const DeviceOptions& options)
       gemms_(device_, options.tune_gemms),
       hopper_attention_(options.hopper_attention.value_or(true) && device_.has_wgmma() &&
                         has_hopper_code(device_)),
-      fused_hopper_(options.fused_hopper_attention) {
+      fused_hopper_(options.fused_hopper_attention),
+      attention_clusters_(chosen_clusters(options.attention_clusters)) {
   CHECK(hopper_attention_ || !options.hopper_attention.value_or(false) || !device_.has_wgmma(),
         "cuda: attention_kernels \"hopper\" needs code of sm_90a, which this program has not: ",
         device_.architecture_advice(), ", or choose attention_kernels \"portable\"");

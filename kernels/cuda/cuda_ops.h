@@ -103,6 +103,7 @@ class CudaOps final : public Ops {
   GemmRunner gemms_;
   PieceTables tables_{device_};
   const bool hopper_attention_, fused_hopper_;
+  const std::optional<bool> attention_clusters_;
 };
 
 }  // namespace lacuna

@@ -15,7 +15,8 @@
 //   - launched by launch({op, grid, block, shared, stream}, kernel, arguments…), not <<<…>>>
 //   - PTX only through the functions below; 16-byte accesses through load_pack and store_pack
 //   - dynamic shared memory through dynamic_shared<T>(), not extern __shared__
-//   - no block waits for another, but for one that took an earlier ticket (hopper_intrinsics.h)
+//   - no block waits for another, but for one that took an earlier ticket or is of its cluster
+//     (hopper_intrinsics.h)
 
 namespace lacuna {
 

@@ -59,7 +59,7 @@ AttentionBackend mma(const Case& c) {
 }
 
 /// By wgmma and TMA: tiles of 128 rows, two under way at a time. Lengths are of more tiles than
-/// there are stages.
+/// there are stages. The fused ones compute forward in clusters at head dimension 128.
 AttentionBackend hopper(const Case& c, bool fused) {
   AttentionBackend b = mma(c);
   b.name = fused ? "hopper_fused" : "hopper";
@@ -70,8 +70,10 @@ AttentionBackend hopper(const Case& c, bool fused) {
   b.blocks = {32, 32};
   b.random_cases = 2;
   b.on_each = [c, fused](const auto& test) {
-    on_device({.hopper_attention = true, .fused_hopper_attention = fused}, std::get<1>(c),
-              "attention by wgmma", test);
+    on_device({.hopper_attention = true,
+               .fused_hopper_attention = fused,
+               .attention_clusters = fused ? std::optional(true) : std::nullopt},
+              std::get<1>(c), "attention by wgmma", test);
   };
   return b;
 }

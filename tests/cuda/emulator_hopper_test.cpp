@@ -233,6 +233,85 @@ TEST_P(HopperEmulatorTest, MemoryBarriers) {
   EXPECT_TRUE(contains(error_alone(too_many_bytes), "expects 2^20 bytes or more"));
 }
 
+// --- clusters ------------------------------------------------------------------------------------
+
+enum class ClusterFault : std::uint8_t {
+  none,
+  no_arrival_at_the_other,
+  too_many_bytes,
+  begins_alone,
+  ends_alone,
+  third_block
+};
+
+/// Of two blocks, each copies a box to both, three times into the same place: sums[block][i] is
+/// that of both boxes' elements i, thrice.
+template <ClusterFault fault>
+__global__ void multicast(float* sums, const __grid_constant__ TensorMap a_map,
+                          const __grid_constant__ TensorMap b_map) {
+  auto* memory = dynamic_shared<unsigned char>();
+  memory += (1024 - window_address(memory) % 1024) % 1024;
+  auto* here = reinterpret_cast<MemoryBarrier*>(memory + 2 * kTileBytes);
+  MemoryBarrier* read = here + 1;
+  const unsigned thread = threadIdx.x, rank = block_rank();
+  if (thread == 0) {
+    barrier_init(here, 1);
+    barrier_init(read, 2);
+    barrier_init_done();
+  }
+  if (fault == ClusterFault::begins_alone)
+    __syncthreads();
+  else
+    sync_cluster();
+  float sum = 0;
+  for (unsigned i = 0; i < 3; ++i) {
+    if (thread == 32) {
+      barrier_wait(read, (i & 1) ^ 1);
+      constexpr unsigned kBoxes = fault == ClusterFault::too_many_bytes ? 3 : 2;
+      barrier_arrive_expecting(here, kBoxes * kTileBytes);
+      tma_multicast(memory + rank * kTileBytes, rank == 0 ? a_map : b_map, 0, 0, here, 3);
+    }
+    barrier_wait(here, i & 1);
+    for (unsigned box = 0; box < 2; ++box)
+      sum += widen(reinterpret_cast<const BFloat16*>(memory + box * kTileBytes)[thread]);
+    sync_warpgroups<1, 64>();
+    if (thread >= 2 || (fault == ClusterFault::no_arrival_at_the_other && thread != rank)) continue;
+    barrier_arrive_at(read, fault == ClusterFault::third_block ? thread * 2 : thread);
+  }
+  sums[blockIdx.x * 64 + thread] = sum;
+  if (fault != ClusterFault::ends_alone) sync_cluster();
+}
+
+TEST_P(HopperEmulatorTest, Clusters) {
+  std::vector<float> sums, expected;
+  for (std::size_t i = 0; i < 4 * 64; ++i)
+    expected.push_back(3 * (to_float(a_[i % 64]) + to_float(b_[i % 64])));
+  const auto error = [&](auto kernel) {
+    sums.assign(4 * 64, 0);
+    return error_of([&] {
+      launch({"an_op", 4, 64, kShared, nullptr, 2}, kernel, sums.data(),
+             tensor_map("an_op", a_, kRows, kRows, kRows, kRows),
+             tensor_map("an_op", b_, kRows, kRows, kRows, kRows));
+    });
+  };
+  EXPECT_EQ(error(multicast<ClusterFault::none>), "");
+  EXPECT_EQ(sums, expected);
+  EXPECT_TRUE(contains(error(multicast<ClusterFault::no_arrival_at_the_other>),
+                       "waits at a barrier in memory"));
+  EXPECT_TRUE(
+      contains(error(multicast<ClusterFault::too_many_bytes>), "waits at a barrier in memory"));
+  EXPECT_TRUE(contains(error(multicast<ClusterFault::begins_alone>),
+                       "another block's memory barrier without barrier.cluster"));
+  EXPECT_TRUE(contains(error(multicast<ClusterFault::ends_alone>),
+                       "a block ended without barrier.cluster since another reached"));
+  EXPECT_TRUE(contains(error(multicast<ClusterFault::third_block>),
+                       "a block that the cluster does not have"));
+  EXPECT_TRUE(contains(error_of([] {
+                         launch({"an_op", 3, 64, kShared, nullptr, 2}, wait_uninitialised);
+                       }),
+                       "clusters of 2 blocks in a grid of 3"));
+}
+
 // --- copies of bytes to shared memory
 // --------------------------------------------------------------
 

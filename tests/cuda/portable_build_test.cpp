@@ -45,8 +45,7 @@ TEST(PortableBuild, HopperKernelsTrap) {
                  "forward: emulator: a trap"));
     EXPECT_TRUE(contains(error([&] {
                            attention_hopper_pingpong_forward("pingpong", device.stream(), a, 1, 1,
-                                                             1,
-                                                             static_cast<std::int32_t*>(workspace));
+                                                             1, false, workspace);
                          }),
                          "pingpong: emulator: a trap"));
     // Its two kernels: by keys, then by queries.

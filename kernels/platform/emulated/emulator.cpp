@@ -14,6 +14,7 @@
 #include "kernels/platform/emulated/device_memory.h"
 #include "kernels/platform/emulated/fiber.h"
 #include "kernels/platform/emulated/hopper.h"
+#include "kernels/platform/emulated/hopper_block.h"
 
 // ThreadSanitizer must not see this file's own accesses, which one operating-system thread makes on
 // behalf of all fibers: it is compiled without, and nothing here allocates while a fiber runs.
@@ -26,7 +27,7 @@ constexpr unsigned kWarp = 32, kMaxThreads = 1024, kMaxCopies = 256, kMaxGroups 
 constexpr std::size_t kStaticShared = 1024;
 
 enum class State : std::uint8_t { ready, waiting, done };
-enum class Waiting : std::uint8_t { nothing, barrier, warp_function, event };
+enum class Waiting : std::uint8_t { nothing, barrier, cluster_barrier, warp_function, event };
 
 struct AsyncCopy {
   void* to;
@@ -34,8 +35,25 @@ struct AsyncCopy {
   unsigned bytes, valid;
 };
 
+struct Barrier {
+  unsigned arrived = 0, passed = 0;
+  int votes = 0, result = 0;
+  // Addresses that stand for an order in ThreadSanitizer's eyes, used in turn: a thread that wakes
+  // late must not be ordered after what others did on their way to the next one.
+  char order[2] = {};
+};
+
+/// One of the blocks that run together.
+struct Block {
+  Index3 id{};
+  unsigned rank = 0, live = 0;  // its threads that have not ended
+  void* shared = nullptr;
+  Barrier barrier;
+};
+
 struct Thread {
   Fiber fiber;
+  Block* block = nullptr;
   Index3 index{};
   unsigned linear = 0;
   State state = State::ready;
@@ -43,11 +61,6 @@ struct Thread {
   const void* event = nullptr;
   AsyncCopy copies[kMaxCopies];
   unsigned copy_count = 0, group_end[kMaxGroups], group_count = 0;
-};
-
-struct Barrier {
-  unsigned arrived = 0, passed = 0;
-  int votes = 0, result = 0;
 };
 
 /// A meeting of the lanes of one mask. Two sets of slots: a lane may already bring its next value
@@ -73,17 +86,21 @@ std::mt19937_64 shuffler{1};
 auto& threads = *new std::vector<std::unique_ptr<Thread>>;
 auto& warps = *new std::vector<Warp>;
 Thread* current = nullptr;
-unsigned thread_count = 0, live = 0;
-Barrier block_barrier;
-Index3 block_id, block_extent, grid_extent;
-void* shared_memory = nullptr;
+Block blocks[kMostClusterBlocks];
+unsigned thread_count = 0, warp_count = 0;  // of a block
+unsigned block_count = 0, live = 0;         // of the cluster: blocks, threads that have not ended
+Barrier of_cluster;
+Index3 block_extent, grid_extent;
 std::size_t shared_bytes = 0;
 void (*kernel_body)(void*) = nullptr;
 void* kernel_argument = nullptr;
 const char* failure = nullptr;
-// Addresses that stand for an order in ThreadSanitizer's eyes. Two for the barrier, used in turn: a
-// thread that wakes late must not be ordered after what others did on their way to the next one.
-char block_begins, block_ends, barrier_order[2];
+char block_begins, block_ends;  // like Barrier::order
+
+Thread& thread_of(const Block& block, unsigned linear) {
+  return *threads[block.rank * thread_count + linear];
+}
+Warp& warp_of(const Thread& t) { return warps[t.block->rank * warp_count + t.linear / kWarp]; }
 
 void wait_for(Waiting what) {
   current->state = State::waiting;
@@ -92,15 +109,33 @@ void wait_for(Waiting what) {
   current->fiber.leave(false);
 }
 
-void release_barrier() {
-  for (unsigned i = 0; i < thread_count; ++i) {
+/// Of a block, or of the cluster.
+void release(Barrier& barrier) {
+  const Waiting at = &barrier == &of_cluster ? Waiting::cluster_barrier : Waiting::barrier;
+  for (unsigned i = 0; i < block_count * thread_count; ++i) {
     Thread& t = *threads[i];
-    if (t.state == State::waiting && t.waiting == Waiting::barrier) t.state = State::ready;
+    if (t.state == State::waiting && t.waiting == at &&
+        (&barrier == &of_cluster || &t.block->barrier == &barrier))
+      t.state = State::ready;
   }
-  block_barrier.result = block_barrier.votes;
-  block_barrier.votes = 0;
-  block_barrier.arrived = 0;
-  ++block_barrier.passed;
+  barrier.result = barrier.votes;
+  barrier.votes = 0;
+  barrier.arrived = 0;
+  ++barrier.passed;
+  if (&barrier == &of_cluster) cluster_barrier_passed();
+}
+
+/// `expected`: threads that come here.
+int wait_at(Barrier& barrier, unsigned expected, bool predicate) {
+  char* order = &barrier.order[barrier.passed % 2];
+  barrier.votes += predicate;
+  happens_before(order);
+  if (++barrier.arrived == expected)
+    release(barrier);
+  else
+    wait_for(&barrier == &of_cluster ? Waiting::cluster_barrier : Waiting::barrier);
+  happens_after(order);
+  return barrier.result;
 }
 
 void thread_main() {
@@ -109,9 +144,12 @@ void thread_main() {
   if (current->copy_count) fail_kernel("a thread ended with asynchronous copies under way");
   happens_before(&block_ends);
   current->state = State::done;
+  Block& block = *current->block;
+  --block.live;
   --live;
   // Threads that have ended count as arrived.
-  if (block_barrier.arrived && block_barrier.arrived == live) release_barrier();
+  if (block.barrier.arrived && block.barrier.arrived == block.live) release(block.barrier);
+  if (of_cluster.arrived && of_cluster.arrived == live) release(of_cluster);
   current->fiber.leave(true);
 }
 
@@ -122,41 +160,51 @@ std::string where_threads_wait() {
       "wgmma.wait_group", "setmaxnreg", "bar.sync"};
   std::string text;
   unsigned shown = 0;
-  for (unsigned i = 0; i < thread_count && shown < 4; ++i) {
+  for (unsigned i = 0; i < block_count * thread_count && shown < 4; ++i) {
     const Thread& t = *threads[i];
     if (t.state != State::waiting) continue;
-    std::string what = t.waiting == Waiting::event ? "a barrier in memory" : "__syncthreads";
+    std::string what = t.waiting == Waiting::event             ? "a barrier in memory"
+                       : t.waiting == Waiting::cluster_barrier ? "barrier.cluster"
+                                                               : "__syncthreads";
     if (t.waiting == Waiting::warp_function)
-      for (const Meeting& m : warps[i / kWarp].meetings)
-        if (m.arrived >> i % kWarp & 1) what = names[int(m.function)];
-    text += str(shown++ ? ", " : "; ", "thread ", i, " waits at ", what);
+      for (const Meeting& m : warp_of(t).meetings)
+        if (m.arrived >> t.linear % kWarp & 1) what = names[int(m.function)];
+    text += str(shown++ ? ", " : "; ", "thread ", t.linear);
+    if (block_count > 1) text += str(" of block ", t.block->rank, " of the cluster");
+    text += str(" waits at ", what);
   }
   return text;
 }
 
 [[noreturn]] void throw_failure(const char* op) {
   happens_after(&block_ends);
-  const unsigned thread = current ? current->linear : 0;
-  const std::string what = str(op, ": emulator: ", failure, " (block ", block_id.x, ",", block_id.y,
-                               ",", block_id.z, " thread ", thread, ")", where_threads_wait());
+  const Index3& id = current->block->id;
+  const std::string what = str(op, ": emulator: ", failure, " (block ", id.x, ",", id.y, ",", id.z,
+                               " thread ", current->linear, ")", where_threads_wait());
   failure = nullptr;
   fail(what);
 }
 
-void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) {
+struct Released {
+  void operator()(void* p) const { std::free(p); }
+};
+using SharedMemory = std::unique_ptr<void, Released>;
+
+/// Makes blocks[rank] that of this id.
+SharedMemory begin_block(const char* op, unsigned rank, Index3 id) {
+  Block& block = blocks[rank];
+  block = {};
+  block.id = id;
+  block.rank = rank;
+  block.live = thread_count;
   // Of exactly the size asked for, so that AddressSanitizer sees an access beyond it.
-  void* allocated = nullptr;
-  CHECK(posix_memalign(&allocated, 128, shared) == 0, op, ": emulator: no memory");
-  const std::unique_ptr<void, decltype(&std::free)> memory(allocated, &std::free);
-  std::memset(allocated, 0xff, shared);
-  shared_memory = allocated;
-  shared_bytes = shared;
-  for (Warp& w : warps)
-    for (Meeting& m : w.meetings) m.mask = m.arrived = 0;
-  block_barrier = {};
-  begin_block_of_hopper();
+  CHECK(posix_memalign(&block.shared, 128, shared_bytes) == 0, op, ": emulator: no memory");
+  SharedMemory memory(block.shared);
+  std::memset(block.shared, 0xff, shared_bytes);
+  begin_block_of_hopper(rank);
   for (unsigned i = 0; i < thread_count; ++i) {
-    Thread& t = *threads[i];
+    Thread& t = thread_of(block, i);
+    t.block = &block;
     t.index = {i % block_extent.x, i / block_extent.x % block_extent.y,
                i / (block_extent.x * block_extent.y)};
     t.linear = i;
@@ -164,8 +212,19 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
     t.copy_count = t.group_count = 0;
     t.fiber.start(thread_main);
   }
+  return memory;
+}
+
+/// Runs the blocks of a cluster, of which `first` is the first.
+void run_cluster(const char* op, Index3 first, std::vector<unsigned>& turn) {
+  SharedMemory memory[kMostClusterBlocks];
+  for (Warp& w : warps)
+    for (Meeting& m : w.meetings) m.mask = m.arrived = 0;
+  of_cluster = {};
+  for (unsigned rank = 0; rank < block_count; ++rank)
+    memory[rank] = begin_block(op, rank, {first.x + rank, first.y, first.z});
   if (chosen_order == Order::shuffled) std::shuffle(turn.begin(), turn.end(), shuffler);
-  live = thread_count;
+  live = block_count * thread_count;
   happens_before(&block_begins);
   while (live) {
     bool ran = false;
@@ -174,6 +233,8 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
       ran = true;
       current = threads[i].get();
       current->fiber.enter();
+      if (!failure && current->block->live == 0)
+        failure = unfinished_in_block(current->block->rank);
       if (failure) throw_failure(op);
     }
     if (!ran && !run_late_copy()) {
@@ -181,7 +242,6 @@ void run_block(const char* op, std::size_t shared, std::vector<unsigned>& turn) 
       throw_failure(op);
     }
   }
-  if ((failure = unfinished_in_block())) throw_failure(op);
   current = nullptr;
   happens_after(&block_ends);
 }
@@ -205,40 +265,49 @@ void set_order(Order order, std::uint64_t seed) {
 
 Order order() { return chosen_order; }
 
-void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*body)(void*),
-         void* argument) {
+void run(const KernelLaunch& launch, void (*body)(void*), void* argument) {
   const std::lock_guard lock(one_launch);
   const DeviceAccess access;
-  const unsigned blocks = grid.x * grid.y * grid.z;  // the emulator's grids are small
+  const char* op = launch.op;
+  const Index3 &grid = launch.grid, &block = launch.block;
   thread_count = block.x * block.y * block.z;
+  block_count = launch.cluster;
   // Of shared memory as much as sm_90 has: Device::shared_memory() says what portable kernels may
   // ask for.
   CHECK(thread_count >= 1 && thread_count <= kMaxThreads && block.z <= 64, op, ": a block of ",
         block.x, "x", block.y, "x", block.z, " threads");
   CHECK(grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535, op, ": a grid of ", grid.x,
         "x", grid.y, "x", grid.z, " blocks");
-  CHECK(shared + kStaticShared <= 227 * 1024, op, ": ", shared, " bytes of dynamic shared memory");
-  while (threads.size() < thread_count) threads.push_back(std::make_unique<Thread>());
-  warps.resize((thread_count + kWarp - 1) / kWarp);
+  CHECK(block_count >= 1 && block_count <= kMostClusterBlocks && grid.x % block_count == 0, op,
+        ": clusters of ", block_count, " blocks in a grid of ", grid.x);
+  CHECK(launch.shared + kStaticShared <= 227 * 1024, op, ": ", launch.shared,
+        " bytes of dynamic shared memory");
+  while (threads.size() < block_count * thread_count) threads.push_back(std::make_unique<Thread>());
+  warp_count = (thread_count + kWarp - 1) / kWarp;
+  warps.resize(block_count * warp_count);
   kernel_body = body;
   kernel_argument = argument;
   block_extent = block;
   grid_extent = grid;
-  std::vector<unsigned> turn = in_order(thread_count);
-  for (const unsigned b : in_order(blocks)) {
-    block_id = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
-    run_block(op, shared, turn);
-  }
+  shared_bytes = launch.shared;
+  std::vector<unsigned> turn = in_order(block_count * thread_count);
+  const unsigned row = grid.x / block_count;
+  for (const unsigned c : in_order(row * grid.y * grid.z))  // the emulator's grids are small
+    run_cluster(op, {c % row * block_count, c / row % grid.y, c / (row * grid.y)}, turn);
 }
 
 const Index3& thread_index() { return current->index; }
-const Index3& block_index() { return block_id; }
+const Index3& block_index() { return current->block->id; }
 const Index3& block_size() { return block_extent; }
 const Index3& grid_size() { return grid_extent; }
 unsigned lane() { return current->linear % kWarp; }
 unsigned linear_thread() { return current->linear; }
-void* dynamic_shared() { return shared_memory; }
+void* dynamic_shared() { return current->block->shared; }
 std::size_t dynamic_shared_bytes() { return shared_bytes; }
+unsigned block_rank() { return current->block->rank; }
+unsigned cluster_blocks() { return block_count; }
+void* shared_of(unsigned rank) { return blocks[rank].shared; }
+bool has_ended(unsigned rank) { return blocks[rank].live == 0; }
 
 void sleep_on(const void* event) {
   current->event = event;
@@ -246,7 +315,7 @@ void sleep_on(const void* event) {
 }
 
 void wake(const void* event) {
-  for (unsigned i = 0; i < thread_count; ++i) {
+  for (unsigned i = 0; i < block_count * thread_count; ++i) {
     Thread& t = *threads[i];
     if (t.state == State::waiting && t.waiting == Waiting::event && t.event == event)
       t.state = State::ready;
@@ -261,16 +330,10 @@ void fail_kernel(const char* what) {
 }
 
 int barrier(bool predicate) {
-  char* order = &barrier_order[block_barrier.passed % 2];
-  block_barrier.votes += predicate;
-  happens_before(order);
-  if (++block_barrier.arrived == live)
-    release_barrier();
-  else
-    wait_for(Waiting::barrier);
-  happens_after(order);
-  return block_barrier.result;
+  Block& block = *current->block;
+  return wait_at(block.barrier, block.live, predicate);
 }
+void cluster_barrier() { wait_at(of_cluster, live, false); }
 
 // Copied byte by byte through volatile: neither memcpy's interceptors nor the compiler's vectors
 // may make a race of what hardware does in registers.
@@ -287,18 +350,19 @@ void WarpSlots::write(unsigned lane, const void* from, unsigned count) {
 const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsigned bytes,
                       void (*last)(WarpSlots&)) {
   const unsigned mine = lane(), first = current->linear - mine;
+  Warp& warp = warp_of(*current);
   if (!(mask >> mine & 1)) fail_kernel("a lane is not in the mask it gave");
   if (bytes > kSlotBytes) fail_kernel("a value too large for a warp function");
   if (thread_count - first < kWarp) mask &= (1u << (thread_count - first)) - 1;
   Meeting* m = nullptr;
-  for (Meeting& other : warps[first / kWarp].meetings) {
+  for (Meeting& other : warp.meetings) {
     if (other.mask == mask)
       m = &other;
     else if (other.arrived && (other.mask & mask))
       fail_kernel("lanes of one warp meet under different masks");
   }
   if (!m) {
-    for (Meeting& other : warps[first / kWarp].meetings)
+    for (Meeting& other : warp.meetings)
       if (!m && !other.mask) m = &other;
     if (!m) fail_kernel("too many masks in use by one warp");
     m->mask = mask;
@@ -317,7 +381,7 @@ const WarpSlots& meet(unsigned mask, WarpFunction function, const void* in, unsi
     m->arrived = 0;
     m->parity ^= 1;
     for (unsigned i = 0; i < kWarp; ++i)
-      if (i != mine && (mask >> i & 1)) threads[first + i]->state = State::ready;
+      if (i != mine && (mask >> i & 1)) thread_of(*current->block, first + i).state = State::ready;
   } else {
     wait_for(Waiting::warp_function);
   }

@@ -5,7 +5,8 @@
 
 struct CUstream_st;
 
-// Runs CUDA kernels on a CPU, one fiber per thread, one block after another, on the calling thread.
+// Runs CUDA kernels on a CPU, one fiber per thread, one block after another, on the calling thread;
+// the blocks of a cluster (sm_90) run together.
 // Kernels see it through kernels/platform/intrinsics.h and never name it. What a GPU leaves
 // undefined is made visible: dynamic shared memory and the targets of unfinished asynchronous
 // copies hold NaN bits; a barrier or warp function that not all threads reach, threads of one warp
@@ -14,7 +15,8 @@ struct CUstream_st;
 // alone, so that a missing one is reported as a data race, whatever order the threads ran in.
 //
 // Not seen: races between blocks (they run one after another), reads of static __shared__ arrays
-// left over from the block before, bank conflicts, and anything about speed.
+// left over from the block before (the blocks of a cluster have one between them: their kernels
+// must not use any), bank conflicts, and anything about speed.
 
 namespace lacuna::emulator {
 
@@ -28,19 +30,22 @@ enum class Order : std::uint8_t { forward, reverse, shuffled };
 void set_order(Order order, std::uint64_t seed = 1);
 Order order();
 
-/// Runs body(argument) once for each thread of each block; `shared` bytes of dynamic shared memory.
-/// Throws Error naming `op`. One launch at a time: a second host thread waits.
-void run(const char* op, Index3 grid, Index3 block, std::size_t shared, void (*body)(void*),
-         void* argument);
-
-/// What the host asks of a GPU when it launches a kernel.
+/// What the host asks of a GPU when it launches a kernel. `cluster`: blocks, neighbours by x, that
+/// run together.
 struct KernelLaunch {
   const char* op;
   const void* kernel;
   Index3 grid, block;
   std::size_t shared;
   CUstream_st* stream;
+  unsigned cluster;
 };
+/// Blocks of a cluster that every GPU with clusters runs.
+constexpr unsigned kMostClusterBlocks = 8;
+
+/// Runs body(argument) once for each thread of each block. Throws Error naming `op`. One launch at
+/// a time: a second host thread waits.
+void run(const KernelLaunch& launch, void (*body)(void*), void* argument);
 /// `work`, which runs it, to the stream. Implemented twice: kernels/platform/emulated/device.cpp
 /// queues it, kernels/platform/emulated/toolkit checks first what a GPU would.
 void start_kernel(const KernelLaunch& launch, std::function<void()> work);
@@ -55,9 +60,14 @@ unsigned lane();
 unsigned linear_thread();
 void* dynamic_shared();
 std::size_t dynamic_shared_bytes();
+/// The block's number in its cluster, and how many there are.
+unsigned block_rank();
+unsigned cluster_blocks();
 
 /// __syncthreads and its voting relatives: the number of threads whose predicate holds.
 int barrier(bool predicate = false);
+/// barrier.cluster: of all threads of the cluster's blocks.
+void cluster_barrier();
 
 /// The functions a whole warp calls together. Lanes of one mask must agree on which.
 enum class WarpFunction : std::uint8_t {

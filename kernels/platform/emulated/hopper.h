@@ -16,6 +16,11 @@
 // it was under way; shared memory that a thread has written and a product reads without
 // fence.proxy.async between; a wait for a phase of a memory barrier that ended before the last one;
 // a warpgroup's instruction that not all lanes of a warp reach; more registers than the block has.
+//
+// The blocks of a cluster reach each other's shared memory by multicast copies and by arrivals at
+// memory barriers. In any order of threads the launch ends if a block does so before a barrier of
+// the cluster has followed the other's initialisation of the barrier, or if a block ends before one
+// has followed the last of what others did to it.
 
 namespace lacuna::emulator {
 
@@ -25,6 +30,8 @@ std::uint32_t window_address(const void* shared);
 
 void memory_barrier_init(std::uint64_t* barrier, unsigned arrivals);
 void memory_barrier_arrive(std::uint64_t* barrier, unsigned expected_bytes);
+/// At the barrier in this place of block `rank` of the cluster.
+void memory_barrier_arrive_at(std::uint64_t* barrier, unsigned rank);
 void memory_barrier_wait(std::uint64_t* barrier, unsigned parity);
 
 /// What a TensorMap holds.
@@ -36,6 +43,10 @@ struct BoxMap {
 static_assert(sizeof(BoxMap) <= sizeof(TensorMap));
 /// Begins a copy; `map` is a TensorMap's content.
 void box_copy(void* shared, const unsigned char* map, int column, int row, std::uint64_t* barrier);
+/// To the same place of all blocks of the cluster that `blocks` has bits of; the bytes count at the
+/// barrier in the same place of each.
+void box_multicast(void* shared, const unsigned char* map, int column, int row,
+                   std::uint64_t* barrier, unsigned blocks);
 /// Begins a copy of `bytes` from global to shared memory: cp.async.bulk.
 void linear_copy(void* shared, const void* global, unsigned bytes, std::uint64_t* barrier);
 
@@ -82,10 +93,12 @@ void products_commit();
 void products_wait(unsigned groups_left, RegisterList finished);
 
 // --- for the scheduler ---------------------------------------------------------------------------
-void begin_block_of_hopper();
+/// Block `rank` of the cluster.
+void begin_block_of_hopper(unsigned rank);
+void cluster_barrier_passed();
 /// When no thread can run: one of the copies under way arrives. False when there is none.
 bool run_late_copy();
 /// At a block's end: what it should have waited for, or nullptr.
-const char* unfinished_in_block();
+const char* unfinished_in_block(unsigned rank);
 
 }  // namespace lacuna::emulator

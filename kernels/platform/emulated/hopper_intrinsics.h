@@ -26,8 +26,17 @@ inline void barrier_arrive_expecting(MemoryBarrier* b, unsigned bytes) {
 inline void barrier_wait(MemoryBarrier* b, unsigned parity) {
   emulator::memory_barrier_wait(b, parity);
 }
+inline unsigned block_rank() { return emulator::block_rank(); }
+inline void sync_cluster() { emulator::cluster_barrier(); }
+inline void barrier_arrive_at(MemoryBarrier* b, unsigned rank) {
+  emulator::memory_barrier_arrive_at(b, rank);
+}
 inline void tma_load(void* shared, const TensorMap& map, int column, int row, MemoryBarrier* b) {
   emulator::box_copy(shared, map.bytes, column, row, b);
+}
+inline void tma_multicast(void* shared, const TensorMap& map, int column, int row, MemoryBarrier* b,
+                          unsigned blocks) {
+  emulator::box_multicast(shared, map.bytes, column, row, b, blocks);
 }
 inline void bulk_load(void* shared, const void* global, unsigned bytes, MemoryBarrier* b) {
   emulator::linear_copy(shared, global, bytes, b);

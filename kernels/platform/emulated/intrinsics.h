@@ -68,6 +68,7 @@ struct Launch {
   dim3 grid, block;
   std::size_t shared;
   CUstream_st* stream;
+  unsigned cluster = 1;
 };
 
 template <class... Parameters, class... Arguments>
@@ -78,12 +79,12 @@ void start(const Launch& l, void (*kernel)(Parameters...), Arguments... argument
                                  {l.grid.x, l.grid.y, l.grid.z},
                                  {l.block.x, l.block.y, l.block.z},
                                  l.shared,
-                                 l.stream};
+                                 l.stream,
+                                 l.cluster};
   emulator::start_kernel(k, [=] {
     auto body = [&] { kernel(static_cast<Parameters>(arguments)...); };
     emulator::run(
-        k.op, k.grid, k.block, k.shared, [](void* p) { (*static_cast<decltype(body)*>(p))(); },
-        &body);
+        k, [](void* p) { (*static_cast<decltype(body)*>(p))(); }, &body);
   });
 }
 
@@ -128,7 +129,13 @@ template <class Code>
 std::uint16_t fp8_pair(float low, float high) {
   return std::uint16_t(to_fp8<Code>(low).bits | to_fp8<Code>(high).bits << 8);
 }
-inline void atomic_max(std::uint32_t* at, std::uint32_t x) { *at = x > *at ? x : *at; }
+// One thread runs at a time; atomic for ThreadSanitizer alone, to which they order nothing.
+inline void atomic_add(std::int32_t* at, std::int32_t x) {
+  __atomic_fetch_add(at, x, __ATOMIC_RELAXED);
+}
+inline void atomic_max(std::uint32_t* at, std::uint32_t x) {
+  if (x > __atomic_load_n(at, __ATOMIC_RELAXED)) __atomic_store_n(at, x, __ATOMIC_RELAXED);
+}
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 inline float fast_log2(float x) { return std::log2(x); }
 

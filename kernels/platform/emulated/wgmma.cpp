@@ -28,8 +28,8 @@ struct Queue {
   Registers fenced[kMostFenced];
   unsigned fenced_count;
 };
-Queue queues[kMostThreads];
-Queue& my_queue() { return queues[hopper_thread()]; }
+Queue queues[kMostClusterBlocks][kMostThreads];
+Queue& my_queue() { return queues[block_rank()][hopper_thread()]; }
 
 bool holds(const Registers& r, const void* p) {
   const auto* first = static_cast<const char*>(r.first);
@@ -213,14 +213,14 @@ void products_wait(unsigned groups_left, RegisterList finished) {
   q.fenced_count = kept;
 }
 
-bool products_under_way() {
-  for (const Queue& q : queues)
+bool products_under_way(unsigned rank) {
+  for (const Queue& q : queues[rank])
     if (q.count) return true;
   return false;
 }
 
-void forget_products() {
-  for (Queue& q : queues) {
+void forget_products(unsigned rank) {
+  for (Queue& q : queues[rank]) {
     q.count = q.groups = q.fenced_count = 0;
     for (Sums& sums : q.sums) {
       sums.registers = nullptr;

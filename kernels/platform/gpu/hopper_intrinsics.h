@@ -49,6 +49,36 @@ __device__ __forceinline__ void barrier_wait(MemoryBarrier* b, unsigned parity) 
       : "memory");
 }
 
+// Blocks of a cluster, which reach each other's shared memory.
+
+/// The block's number in its cluster.
+__device__ __forceinline__ unsigned block_rank() {
+  unsigned rank;
+  asm("mov.u32 %0,%%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+/// __syncthreads of all blocks. No block may reach another before the other's barriers are
+/// initialised, nor end before the others have reached it for the last time.
+__device__ __forceinline__ void sync_cluster() {
+  asm volatile(
+      "barrier.cluster.arrive.release;\n"
+      "barrier.cluster.wait.acquire;" ::
+          : "memory");
+}
+/// barrier_arrive at the barrier that lies in block `rank` where `b` lies in this one. It makes no
+/// stores known to that block: with .release.cluster ptxas puts a MEMBAR before. What this thread
+/// has read before, by products too, is read when it arrives.
+__device__ __forceinline__ void barrier_arrive_at(MemoryBarrier* b, unsigned rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there,%0,%1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _,[there];\n"
+      "}" ::"r"(window_address(b)),
+      "r"(rank)
+      : "memory");
+}
+
 /// Begins to copy the box whose first element is at (row, column); its bytes count at `b`.
 __device__ __forceinline__ void tma_load(void* shared, const TensorMap& map, int column, int row,
                                          MemoryBarrier* b) {
@@ -56,6 +86,16 @@ __device__ __forceinline__ void tma_load(void* shared, const TensorMap& map, int
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
       "[%0],[%1,{%3,%4}],[%2];" ::"r"(window_address(shared)),
       "l"(&map), "r"(window_address(b)), "r"(column), "r"(row)
+      : "memory");
+}
+/// The same to every block of the cluster that `blocks` has a bit of, in the same place, where its
+/// bytes count at the barrier in the same place as `b`.
+__device__ __forceinline__ void tma_multicast(void* shared, const TensorMap& map, int column,
+                                              int row, MemoryBarrier* b, unsigned blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0],[%1,{%3,%4}],[%2],%5;" ::"r"(window_address(shared)),
+      "l"(&map), "r"(window_address(b)), "r"(column), "r"(row), "h"(std::uint16_t(blocks))
       : "memory");
 }
 /// Begins to copy global memory, in multiples of 16 bytes, both aligned to 16; the bytes count at

@@ -10,11 +10,27 @@ struct Launch {
   dim3 grid, block;
   std::size_t shared;
   CUstream_st* stream;
+  unsigned cluster = 1;  // blocks, neighbours by x, that run together; more than 1: sm_90
 };
 
 template <class... Parameters, class... Arguments>
 void start(const Launch& l, void (*kernel)(Parameters...), Arguments... arguments) {
-  kernel<<<l.grid, l.block, l.shared, l.stream>>>(static_cast<Parameters>(arguments)...);
+  if (l.cluster == 1) {
+    kernel<<<l.grid, l.block, l.shared, l.stream>>>(static_cast<Parameters>(arguments)...);
+    return;
+  }
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {l.cluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = l.grid;
+  config.blockDim = l.block;
+  config.dynamicSmemBytes = l.shared;
+  config.stream = l.stream;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  // check_launch() finds an error as it does after <<<...>>>.
+  (void)cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
 template <class T>
@@ -80,6 +96,8 @@ __device__ __forceinline__ std::uint16_t fp8_pair(float low, float high) {
   return std::uint16_t(to_fp8<Code>(low).bits | to_fp8<Code>(high).bits << 8);
 #endif
 }
+/// *at += x.
+__device__ __forceinline__ void atomic_add(std::int32_t* at, std::int32_t x) { atomicAdd(at, x); }
 /// *at = max(*at, x).
 __device__ __forceinline__ void atomic_max(std::uint32_t* at, std::uint32_t x) { atomicMax(at, x); }
 /// 2^x to about 2 units in the last place; results below 2^-126 are 0.

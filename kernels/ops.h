@@ -178,7 +178,7 @@ class Ops {
 
   // --- moving data -------------------------------------------------------------------------------
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
-  /// Either may be strided. From main memory or to it: returns when it is done.
+  /// Either may be strided. Returns when a dst in main memory is written, a src there not needed.
   virtual void copy(Tensor dst, Tensor src) = 0;
   /// Every element of a float tensor = value.
   virtual void fill(Tensor x, float value) = 0;

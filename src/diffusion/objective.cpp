@@ -10,7 +10,6 @@ namespace lacuna {
 
 Plan ObjectiveRunner::make_plan(std::int64_t rows, Slots& slots) {
   Plan plan;
-  slots.tokens = plan.add("objective/tokens", {rows}, DType::i32);
   slots.targets = plan.add("objective/targets", {rows}, DType::i32);
   slots.weights = plan.add("objective/row weights", {rows});
   slots.losses = plan.add("objective/row losses", {rows});
@@ -54,10 +53,8 @@ Tensor ObjectiveRunner::forward(const LossBatch& batch) {
         "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
   padded_.fill(batch, buckets_, model_.config());
-  const Tensor tokens = arena_[slots_.tokens].row_range(0, std::int64_t(padded_.tokens.size()));
-  ops_.copy(tokens, tensor_of(padded_.tokens));
   ops_.copy(head_rows_of(slots_.targets), tensor_of(padded_.targets));
-  return model_.forward(tokens, padded_.sequences);
+  return model_.forward(tensor_of(padded_.tokens), padded_.sequences);
 }
 
 Tensor ObjectiveRunner::head_rows_of(Slot slot) const {
@@ -88,14 +85,38 @@ double ObjectiveRunner::loss(const LossBatch& batch) {
   return weighted_sum(batch);
 }
 
+double QueuedLosses::weighted_sum(const float* read) const {
+  double sum = 0;
+  for (std::size_t m = 0; m < places.size(); ++m)
+    sum += weights[m] * double(read[std::size_t(places[m])]);
+  return sum;
+}
+
 double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                                            const GradientObserver& observer, GradMode mode) {
+  return queue_passes(batch, gradients, observer, mode) ? weighted_sum(batch) : 0;
+}
+
+QueuedLosses ObjectiveRunner::queue_loss_and_gradients(const LossBatch& batch,
+                                                       ModelTensors& gradients,
+                                                       const GradientObserver& observer,
+                                                       GradMode mode) {
+  if (!queue_passes(batch, gradients, observer, mode)) return {};
+  QueuedLosses losses{head_rows_of(slots_.losses), batch.weights, padded_.places};
+  losses.weights.resize(batch.rows.size());
+  losses.weights.insert(losses.weights.end(), batch.clean_weights.begin(),
+                        batch.clean_weights.end());
+  return losses;
+}
+
+bool ObjectiveRunner::queue_passes(const LossBatch& batch, ModelTensors& gradients,
+                                   const GradientObserver& observer, GradMode mode) {
   CHECK(limits_.training, "gradients of an objective that was made without training");
   if (!batch.has_loss()) {
     row_losses_.clear();
     if (mode == GradMode::overwrite) ops_.fill(gradients.memory(), 0);
     if (observer) model_.complete(gradients);
-    return 0;
+    return false;
   }
   const Tensor hidden = forward(batch);
   const Tensor weights = head_rows_of(slots_.weights);
@@ -106,7 +127,7 @@ double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors&
   if (observer && gradients.head.data != gradients.embedding.data)
     observer(gradients.named().back().flat);
   model_.backward(gradients, hidden, observer, mode);
-  return weighted_sum(batch);
+  return true;
 }
 
 /// Random tokens, of which as many are predicted as may be.

@@ -10,6 +10,16 @@
 
 namespace lacuna {
 
+/// The losses of a micro-batch's rows, still on a device or on their way from it.
+struct QueuedLosses {
+  Tensor values;                     // f32, of padded rows, until the next call
+  std::vector<double> weights;       // of the rows, then of LossBatch::clean_rows
+  std::vector<std::int32_t> places;  // of these, in `values`
+
+  /// As ObjectiveRunner::loss(), given what `values` holds.
+  double weighted_sum(const float* read) const;
+};
+
 /// The loss of a micro-batch, by the one forward pass. Owns the small tensors it needs. On a device
 /// rows are padded (diffusion/row_padding.h), so that products have few shapes.
 class ObjectiveRunner {
@@ -38,6 +48,10 @@ class ObjectiveRunner {
   double loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                             const GradientObserver& observer = {},
                             GradMode mode = GradMode::accumulate);
+  /// The same without waiting for the device. row_losses() are then not to be had; nothing is
+  /// queued, and `values` is empty, where nothing is predicted.
+  QueuedLosses queue_loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
+                                        const GradientObserver& observer, GradMode mode);
   /// On a device: passes over every number of rows that a micro-batch may be padded to, so that no
   /// later one prepares a product, times an algorithm (Ops::tune_gemms) or allocates. Overwrites
   /// `gradients`. Needs `training`; the ranks of a tensor-parallel group call together, and those
@@ -53,11 +67,14 @@ class ObjectiveRunner {
 
  private:
   struct Slots {
-    Slot tokens, targets, weights, losses;
+    Slot targets, weights, losses;
   };
   static Plan make_plan(std::int64_t rows, Slots& slots);
   Tensor forward(const LossBatch& batch);
   Tensor head_rows_of(Slot slot) const;
+  /// False where nothing is predicted.
+  bool queue_passes(const LossBatch& batch, ModelTensors& gradients,
+                    const GradientObserver& observer, GradMode mode);
   double weighted_sum(const LossBatch& batch);
   LossBatch example_of(std::int64_t rows) const;
 

@@ -205,6 +205,8 @@ void Model::place(Tensor tokens, const Sequences& sequences) {
   s.activations.resize(sequences.rows(), std::int64_t(sequences.logit_rows.size()),
                        s.placer.segments(sequences));
   s.placer.place(s.ops, s.activations.sequences(), tokens, sequences);
+  // Decoding changes the placed tokens on the device.
+  if (s.limits.training && tokens.place == Place::host) s.embedding.place(tokens);
 }
 
 Tensor Model::run() {

@@ -1,15 +1,21 @@
 #include "model/vocab_parallel_embedding.h"
 
+#include <utility>
+
 #include "core/tensor_of.h"
 #include "model/pass.h"
 
 namespace lacuna {
 
-/// Which tokens are this rank's, and where they are.
-void VocabParallelEmbedding::find_own(Tensor tokens) {
-  tokens_.resize(std::size_t(tokens.count()));
-  ops_.copy(tensor_of(tokens_), tokens);
-  ops_.synchronize();
+void VocabParallelEmbedding::place(Tensor tokens) {
+  if (tp_group_.size() == 1) return;
+  const auto* first = tokens.as<std::int32_t>();
+  tokens_.assign(first, first + tokens.count());
+  placed_ = true;
+}
+
+/// Which of tokens_ are this rank's, and where they are.
+void VocabParallelEmbedding::find_own() {
   ids_.clear();
   rows_.clear();
   for (std::size_t row = 0; row < tokens_.size(); ++row) {
@@ -25,7 +31,12 @@ void VocabParallelEmbedding::find_own(Tensor tokens) {
 
 void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Matrix w) {
   if (tp_group_.size() == 1) return ops_.embedding_forward(x, tokens, w);
-  find_own(tokens);
+  if (!std::exchange(placed_, false)) {
+    tokens_.resize(std::size_t(tokens.count()));
+    ops_.copy(tensor_of(tokens_), tokens);
+    ops_.synchronize();
+  }
+  find_own();
   ops_.fill(x, 0);
   if (const auto n = std::int64_t(ids_.size()); n > 0) {
     const Tensor own = activations_.own_embeddings(n);

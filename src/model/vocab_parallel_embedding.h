@@ -17,18 +17,21 @@ class VocabParallelEmbedding {
                          const Activations& activations)
       : ops_(ops), tp_group_(tp_group), own_(own), activations_(activations) {}
 
+  /// The tokens of the next forward pass in main memory: it then need not read them from a device.
+  void place(Tensor tokens);
   /// x[n,:] = embedding of tokens[n]. x [N,C], tokens i32 [N] in ops.place(), w this rank's rows.
   void forward(Tensor x, Tensor tokens, Matrix w);
   /// dw[v,:] += d_x[n,:] of this rank's ids v among the last forward's tokens.
   void backward(Tensor dw, Tensor d_x, Tensor tokens, GradMode mode);
 
  private:
-  void find_own(Tensor tokens);
+  void find_own();
 
   Ops& ops_;
   Communicator& tp_group_;
   const ShardDims own_;
   const Activations& activations_;
+  bool placed_ = false;                            // tokens_ are the next forward's
   std::vector<std::int32_t> tokens_, ids_, rows_;  // ids_ are counted from own_.first_id
 };
 

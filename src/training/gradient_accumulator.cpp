@@ -48,10 +48,13 @@ GradientAccumulator::GradientAccumulator(Ops& ops, const Config& config,
 BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sample,
                                      ModelTensors& gradients, const BatchObserver& observer,
                                      DataParallel* data_parallel,
-                                     const FirstGradientsObserver& first_gradients) {
+                                     const FirstGradientsObserver& first_gradients,
+                                     StepReadback* readback) {
   BatchResult result;
   source_.begin(step, first_sample + share_.first, share_.count);
   const std::optional<double> loss = source_.weigh(objective_);
+  result.loss_is_queued = readback && !loss;
+  if (result.loss_is_queued) readback->begin();
   LossBatch batch, following;  // the last one is known by there being none after it
   const auto next = [&](LossBatch& into) {
     const Stopwatch wait;
@@ -63,6 +66,7 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
   const GradientObserver complete = [&](std::int64_t from) {
     data_parallel->gradients_complete(gradients, from);
   };
+  const GradientObserver nobody;
   if (data_parallel) data_parallel->begin(step);
   const bool windows = data_parallel && data_parallel->has_windows();
   bool first = bool(first_gradients);  // and still to come
@@ -77,8 +81,11 @@ BatchResult GradientAccumulator::run(std::int64_t step, std::int64_t first_sampl
     const bool own_first = first && !each;
     if (data_parallel) data_parallel->begin_micro_batch(number++, reduce && !own_first);
     if (here) {
-      result.loss += objective_.loss_and_gradients(
-          batch, gradients, windows || reduce ? complete : GradientObserver(), mode);
+      const GradientObserver& observed = windows || reduce ? complete : nobody;
+      if (result.loss_is_queued)
+        readback->add(objective_.queue_loss_and_gradients(batch, gradients, observed, mode));
+      else
+        result.loss += objective_.loss_and_gradients(batch, gradients, observed, mode);
       if (!windows) mode = GradMode::accumulate;  // what is in a window has been taken
       result.tokens += batch.texts.empty() ? std::int64_t(batch.tokens.size()) / batch.views
                                            : std::int64_t(batch.clean.size());

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "diffusion/objective.h"
 #include "training/data_parallel.h"
+#include "training/step_readback.h"
 #include "training/task.h"
 
 namespace lacuna {
@@ -17,6 +18,7 @@ struct BatchResult {
   double flops = 0;                  // training_flops()
   double wait_seconds = 0;           // spent on reading data
   std::vector<Figure> figures = {};  // of a share, what it adds to means over the batch
+  bool loss_is_queued = false;       // `loss` is not known yet
 };
 
 /// Of `count` sequences, those of part `index` of `parts`: nearly equal numbers, in order.
@@ -44,10 +46,12 @@ class GradientAccumulator {
 
   /// The share of samples [first_sample, first_sample + train.batch_size) of step `step`, both from
   /// 0. Overwrites `gradients`, and leaves them reduced over the ranks of `data_parallel` where it
-  /// is given, from begin() to finish().
+  /// is given, from begin() to finish(). The losses go into `readback` where it is given, and the
+  /// host does not wait for them, unless the source has computed the loss (BatchSource::weigh).
   BatchResult run(std::int64_t step, std::int64_t first_sample, ModelTensors& gradients,
                   const BatchObserver& observer = {}, DataParallel* data_parallel = nullptr,
-                  const FirstGradientsObserver& first_gradients = {});
+                  const FirstGradientsObserver& first_gradients = {},
+                  StepReadback* readback = nullptr);
   ObjectiveRunner& objective() { return objective_; }
 
  private:

@@ -23,17 +23,21 @@ class GradientNorm {
   GradientNorm(Ops& ops, double clip_norm, const std::string& kind);
 
   /// Of `gradients` and those of the other `ranks` (null: there are none). Each square counts
-  /// `factor` times. Then scale() is that of this norm.
-  void measure(const std::vector<Tensor>& gradients, double factor, Communicator* ranks);
+  /// `factor` times. Then scale() is that of this norm; NaN too where `check`, f64 [1] on the
+  /// device, is not finite on some rank. Given on all ranks or on none.
+  void measure(const std::vector<Tensor>& gradients, double factor, Communicator* ranks,
+               Tensor check = {});
 
   /// f32 [1] on the device: min(1, clip_norm / norm), NaN when the norm is not finite.
   Tensor scale() const { return scalars_[Slot{1}]; }
+  /// Whether scale() is finite: an update changes something. Waits.
+  bool is_finite() const;
+  /// f64 [1] on the device: the norm's square.
+  Tensor squares() const { return scalars_[Slot{0}].row_range(0, 1); }
   /// The norm itself; NaN or infinite when a gradient is. Waits.
   double value() const;
 
  private:
-  Tensor sum() const { return scalars_[Slot{0}]; }
-
   Ops& ops_;
   const float clip_norm_;
   Arena scalars_;

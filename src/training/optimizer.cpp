@@ -163,15 +163,15 @@ void Optimizer::update_average(std::int64_t number) {
                      float(decay));
 }
 
-void Optimizer::measure(const OptimizerShard& gradients) {
+void Optimizer::measure(const OptimizerShard& gradients, Tensor check) {
   std::vector<Tensor> counted;
   for (const FlatRange& range : share_.counted) counted.push_back(gradients.elements(range));
-  norm_.measure(counted, 1, share_.ranks);
+  norm_.measure(counted, 1, share_.ranks, check);
 }
 
 void Optimizer::update(const OptimizerShard& gradients, double learning_rate, std::int64_t number) {
   // AdamW finds out on the device, without waiting for the norm.
-  if (needs_finite_norm() && !std::isfinite(norm_.value())) return;
+  if (needs_finite_norm() && !norm_.is_finite()) return;
   update_with_adamw(gradients, learning_rate, number);
   if (muon_) {
     const double factor =

@@ -52,13 +52,15 @@ class Optimizer {
 
   /// Measures the gradients: what the next update() scales by is min(1, clip_norm / norm).
   /// Queued, like update(): the norm stays on the device, without host synchronisation.
-  void measure(const OptimizerShard& gradients);
+  /// `check` as in GradientNorm.
+  void measure(const OptimizerShard& gradients, Tensor check = {});
   /// One update from the gradients last measured. `number` counts updates from 1, for the bias
-  /// correction. Changes nothing when their norm is not finite.
+  /// correction. Changes nothing when their norm, or `check`, is not finite.
   void update(const OptimizerShard& gradients, double learning_rate, std::int64_t number);
   /// Of the gradients last measured: sqrt of the sum of the squares of all of them on all ranks,
   /// before clipping; NaN or infinite when one of them is. The same on every rank. Waits.
   double gradient_norm() const { return norm_.value(); }
+  const GradientNorm& norm() const { return norm_; }
 
   /// The f32 weights that this rank's updates add up in: the model's own, or their masters. Who
   /// writes them calls cast_master_weights() next.

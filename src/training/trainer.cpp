@@ -103,6 +103,7 @@ Trainer::Trainer(const Config& config, Ops& ops, const TrainerOptions& options)
   log_setup();
   GemmTuning tuning(ops_, grid_->world(), directory_.path() / "product_algorithms.txt");
   batch_.objective().prepare(replica_.gradients);
+  readbacks_ = StepReadback::make(ops_, 2);
   if (config_.train.async_checkpoint) allocate_staging();
   const double peak =
       options.matmul_peak > 0
@@ -125,26 +126,29 @@ TrainResult Trainer::run(const std::function<bool()>& stop_requested) {
   if (state_.step > 0 && due(state_.step, train.eval_every, steps_)) validate();
   bool stopping = false, to_save = false;
   while (state_.step < steps_) {
-    const StepResult result = step();
-    if (log_) log_->step(state_, result);
+    queue_step();
+    if (!queued_->readback) finish_step();
     if (saving_ && !agreed(!saving_->written())) finish_save();
-    check_bad_steps(result);
     const bool last = state_.step == steps_;
     stopping = stopping || (stop_requested && agreed(stop_requested()));
     to_save |= last || stopping || due(state_.step, train.checkpoint_every, steps_);
+    const bool validates = last || due(state_.step, train.eval_every, steps_);
+    const bool samples =
+        !train.sample_every.is_zero() && (last || due(state_.step, train.sample_every, steps_));
+    if (to_save || validates || samples) finish_step();
     if (!last && stopping && bad_in_a_row_ == 0) {
       save();
       finish_save();
       return {state_.step, steps_, true, checkpoint_};
     }
-    if (last || due(state_.step, train.eval_every, steps_)) validate();
+    if (validates) validate();
     // After a bad step nothing is known to be better than what was saved before: it waits for a
     // good one, as a wish to stop does, or for the end of the run by max_bad_steps.
     if (to_save && bad_in_a_row_ == 0) {
       save();
       to_save = false;
     }
-    if (!train.sample_every.is_zero() && (last || due(state_.step, train.sample_every, steps_))) {
+    if (samples) {
       const std::string text = with_average(updater_, [&] {
         return uneven_passes(replica_.gatherer.get(),
                              [&] { return sample_text_ ? sample_text_->draw() : std::string(); });
@@ -187,46 +191,97 @@ void Trainer::sum_over_ranks(BatchResult& batch) {
 }
 
 StepResult Trainer::step() {
-  const Stopwatch stopwatch;
-  const double waited_before = communication_seconds();
+  queue_step();
+  return read_step();
+}
+
+void Trainer::begin_interval() {
+  interval_ = Stopwatch();
+  aside_seconds_ = waited_aside_ = 0;
+  waited_before_ = communication_seconds();
+}
+
+/// Queues a step. On a device the losses and the norm of the step before are read only now, when it
+/// has this one's passes to compute; its update is queued after that, because it is numbered by the
+/// updates that were not skipped.
+void Trainer::queue_step() {
+  if (!queued_) begin_interval();
   Trace trace;
   const auto observer = [&](const LossBatch& batch) { trace.add(batch); };
-  const bool measure_noise = noise_ && is_logged(state_.step + 1);
+  QueuedStep next;
+  next.measured_noise = noise_ && is_logged(state_.step + 1);
   const auto measure_part = [&](const LossBatch& first) {
     noise_->measure_part(samples_in(first));
   };
-  BatchResult batch = batch_.run(
-      state_.step, state_.samples, replica_.gradients, trace_.empty() ? BatchObserver() : observer,
-      &replica_.data_parallel, measure_noise ? measure_part : FirstGradientsObserver());
-  sum_over_ranks(batch);
-  updater_.measure();
-  StepResult result;
-  result.loss = batch.loss;
-  result.figures = std::move(batch.figures);
-  result.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
-  const double waited_in_passes = communication_seconds();
-  const Stopwatch aside;
-  if (!trace_.empty()) write_trace(trace, result.loss);
-  const double aside_seconds = batch.wait_seconds + aside.seconds();
-  const double waited_aside = communication_seconds() - waited_in_passes;
-  // A norm that is not finite is found on the device, which then updates nothing.
-  const bool finite_loss = std::isfinite(result.loss);
-  if (finite_loss) updater_.update(result.learning_rate, state_.updates() + 1);
-  result.grad_norm = updater_.gradient_norm();
-  if (measure_noise)
-    for (Figure& f : noise_->figures(result.grad_norm)) result.figures.push_back(std::move(f));
-  result.skipped = !finite_loss || !std::isfinite(result.grad_norm);
+  const bool reads_later = !readbacks_.empty() && trace_.empty() && !next.measured_noise;
+  if (reads_later) next.readback = readbacks_[std::size_t(state_.step % 2)].get();
+  next.batch =
+      batch_.run(state_.step, state_.samples, replica_.gradients,
+                 trace_.empty() ? BatchObserver() : observer, &replica_.data_parallel,
+                 next.measured_noise ? measure_part : FirstGradientsObserver(), next.readback);
+  aside_seconds_ += next.batch.wait_seconds;
+  finish_step();
+  if (!next.batch.loss_is_queued) {
+    next.readback = nullptr;
+    sum_over_ranks(next.batch);
+  }
+  updater_.measure(next.readback ? next.readback->check() : Tensor());
+  if (next.readback)
+    next.readback->end(updater_.optimizer().norm().squares(), updater_.optimizer().norm().scale());
+  next.learning_rate = scheduled_learning_rate(config_.optimizer, steps_, state_.step + 1);
+  if (!trace_.empty()) {
+    const double waited = communication_seconds();
+    const Stopwatch aside;
+    write_trace(trace, next.batch.loss);
+    aside_seconds_ += aside.seconds();
+    waited_aside_ += communication_seconds() - waited;
+  }
+  // A norm that is not finite is found on the device, which then updates nothing; so is a loss that
+  // is still there.
+  if (next.readback || std::isfinite(next.batch.loss))
+    updater_.update(next.learning_rate, state_.updates() + 1);
   ++state_.step;
-  state_.bad_steps += result.skipped;
   state_.samples += config_.train.batch_size;
-  state_.tokens += batch.tokens;
-  result.record = {.loss = batch.loss,
-                   .tokens = batch.tokens,
-                   .flops = batch.flops,
-                   .seconds = stopwatch.seconds() - aside_seconds,
-                   .data_seconds = batch.wait_seconds,
-                   .communication_seconds = communication_seconds() - waited_before - waited_aside};
+  queued_ = std::move(next);
+}
+
+/// What became of the queued step, the last one.
+StepResult Trainer::read_step() {
+  QueuedStep step = std::move(*queued_);
+  queued_.reset();
+  if (step.readback) {
+    step.readback->wait();
+    step.batch.loss = step.readback->loss();
+    sum_over_ranks(step.batch);
+  }
+  StepResult result;
+  result.loss = step.batch.loss;
+  result.figures = std::move(step.batch.figures);
+  result.learning_rate = step.learning_rate;
+  result.grad_norm = step.readback ? step.readback->gradient_norm() : updater_.gradient_norm();
+  if (step.measured_noise)
+    for (Figure& f : noise_->figures(result.grad_norm)) result.figures.push_back(std::move(f));
+  result.skipped = step.readback ? !step.readback->updated()
+                                 : !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  state_.bad_steps += result.skipped;
+  state_.tokens += step.batch.tokens;
+  result.record = {
+      .loss = step.batch.loss,
+      .tokens = step.batch.tokens,
+      .flops = step.batch.flops,
+      .seconds = interval_.seconds() - aside_seconds_,
+      .data_seconds = step.batch.wait_seconds,
+      .communication_seconds = communication_seconds() - waited_before_ - waited_aside_};
+  begin_interval();
   return result;
+}
+
+/// Reads and logs the queued step, if there is one.
+void Trainer::finish_step() {
+  if (!queued_) return;
+  const StepResult result = read_step();
+  if (log_) log_->step(state_, result);
+  check_bad_steps(result);
 }
 
 void Trainer::write_trace(const Trace& trace, double loss) {

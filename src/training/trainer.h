@@ -4,10 +4,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/device_mesh.h"
 #include "config/config.h"
+#include "core/stopwatch.h"
 #include "kernels/ops.h"
 #include "model/weights.h"
 #include "training/data_parallel.h"
@@ -18,6 +21,7 @@
 #include "training/run_directory.h"
 #include "training/run_log.h"
 #include "training/sample_text.h"
+#include "training/step_readback.h"
 #include "training/task.h"
 #include "training/trace.h"
 #include "training/training_data.h"
@@ -68,11 +72,12 @@ class Trainer {
   /// steps in a row or when the last is skipped, when weights or moments are not finite as they are
   /// to be saved, and when a file cannot be written.
   TrainResult run(const std::function<bool()>& stop_requested = {});
-  /// One step, without log, validation or checkpoint.
+  /// One step, without log, validation or checkpoint. Waits for the device.
   StepResult step();
 
   /// As resolved.
   const Config& config() const { return data_.config; }
+  /// While run() asks `stop_requested`, `tokens` and `bad_steps` may be those of the step before.
   const TrainingState& state() const { return state_; }
   /// Of the whole run, by train.steps or train.epochs.
   std::int64_t steps() const { return steps_; }
@@ -91,6 +96,18 @@ class Trainer {
   double communication_seconds() const;
 
  private:
+  /// A step that is queued on the device, whose losses and norm the host has not read.
+  struct QueuedStep {
+    BatchResult batch;
+    double learning_rate = 0;
+    StepReadback* readback = nullptr;  // null: the losses are known
+    bool measured_noise = false;
+  };
+  void queue_step();
+  StepResult read_step();
+  void finish_step();
+  void begin_interval();
+
   bool first_rank() const { return grid_->world().rank() == 0; }
   void sum_over_ranks(BatchResult& batch);
   bool agreed(bool here);
@@ -125,6 +142,11 @@ class Trainer {
   const std::unique_ptr<GradientNoiseProbe> noise_;  // null without train.log_gradient_noise
   std::unique_ptr<SampleText> sample_text_;          // null on ranks that draw none
   std::filesystem::path trace_;                      // until it is written
+  // On a device, for the steps in turn: the host reads one while the device computes the next.
+  std::vector<std::unique_ptr<StepReadback>> readbacks_;
+  std::optional<QueuedStep> queued_;
+  Stopwatch interval_;  // since the last step was read, or this one begun
+  double aside_seconds_ = 0, waited_aside_ = 0, waited_before_ = 0;  // of the interval
 
   TrainingState state_;
   std::int64_t steps_ = 0;                       // of the whole run

@@ -32,8 +32,8 @@ class Updater {
   TrainingState load(const CheckpointReader& reader);
 
   /// Measures the replica's gradients: the next update() scales by min(1, clip_norm / norm).
-  /// Queued, like update(): the host does not wait for the norm.
-  void measure() { optimizer_.measure(replica_.reduced); }
+  /// Queued, like update(): the host does not wait for the norm. `check` as in GradientNorm.
+  void measure(Tensor check = {}) { optimizer_.measure(replica_.reduced, check); }
   /// The norm of the gradients last measured, before clipping; the same on every rank; NaN or
   /// infinite when one of them is. Waits.
   double gradient_norm() const { return optimizer_.gradient_norm(); }

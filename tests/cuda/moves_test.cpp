@@ -75,6 +75,31 @@ TEST_P(CudaMovesTest, AddsAcrossTypes) {
 }
 
 /// Every way between the two places, with rows apart on either side or not, and conversion.
+// More than staging memory holds at once, from one vector that is changed after each call, from
+// columns of it, and a copy too large to be staged.
+TEST_P(CudaMovesTest, SourcesMayBeChangedAfterACopy) {
+  constexpr std::int64_t kRows = 60, kCols = 1000, kMany = 40, kLarge = 300 * 1000;
+  const DeviceArray all(device(), {kMany * kRows, kCols}, DType::f32),
+      part(device(), {kMany * kRows, 3}, DType::f32), large(device(), {kLarge}, DType::f32);
+  std::vector<float> source(kRows * kCols), more(kLarge, 7);
+  for (std::int64_t i = 0; i < kMany; ++i) {
+    source.assign(source.size(), float(i));
+    const Tensor from(source.data(), {kRows, kCols});
+    device().copy(all.tensor().row_range(i * kRows, kRows), from);
+    device().copy(part.tensor().row_range(i * kRows, kRows), from.column_range(kCols - 3, 3));
+  }
+  device().copy(large, Tensor(more.data(), {kLarge}));
+  source.assign(source.size(), -1);
+  more.assign(more.size(), -1);
+  const std::vector<float> found = all.read_as<float>(), columns = part.read_as<float>();
+  for (std::int64_t i = 0; i < kMany * kRows; ++i) {
+    ASSERT_EQ(found[std::size_t(i * kCols)], float(i / kRows));
+    ASSERT_EQ(found[std::size_t((i + 1) * kCols - 1)], float(i / kRows));
+    ASSERT_EQ(columns[std::size_t(3 * i + 2)], float(i / kRows));
+  }
+  EXPECT_EQ(large.read_as<float>(), std::vector<float>(kLarge, 7));
+}
+
 TEST_P(CudaMovesTest, CopiesBetweenPlacesAndTypes) {
   const Shape shapes[] = {{5}, {3, 4}, {2, 3, 5}, {300, 7}};
   for (const Shape& shape : shapes)

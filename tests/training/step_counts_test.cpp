@@ -95,7 +95,7 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
       EXPECT_EQ(more.shapes, 0);
       EXPECT_EQ(more.allocations, 0);
       EXPECT_EQ(more.tuned, 0);
-      EXPECT_EQ(more.waits, second->waits);
+      EXPECT_EQ(more.waits, 2);  // for the step's figures, and here
       EXPECT_LE(more.waits, first.waits);
       EXPECT_LE(more.copies, first.copies);
       EXPECT_EQ(more.copies, second->copies);
@@ -144,6 +144,26 @@ TEST_P(StepCounts, OfBlockDiffusionDoNotDependOnMasksAndLengths) {
   config_.train.random_length_fraction = 1;
   Trainer trainer(config_, ops_, options());
   expect_constant(trainer, 6);
+}
+
+// The host waits once in a step of a run: for the end of the step before, when it has queued the
+// passes of this one. Whether it is asked to stop is asked when all of a step is queued.
+TEST_P(StepCounts, OfARunWaitForTheStepBeforeAlone) {
+  config_.train.steps = 6;
+  config_.train.log_every = 1;
+  config_.train.checkpoint_every = 6;
+  Trainer trainer(config_, ops_, options());
+  std::vector<Counts> counts;
+  trainer.run([&] {
+    counts.push_back(Counts::now());
+    return false;
+  });
+  ASSERT_EQ(counts.size(), 6u);
+  // In the first step ranks connect; the last is waited for too.
+  for (std::size_t step = 2; step < 5; ++step) {
+    const Counts more = counts[step].since(counts[step - 1]);
+    EXPECT_EQ(more.waits, 1) << "step " << step << ": " << more;
+  }
 }
 
 /// A run that tunes its GEMMs; `tuned` says how many shapes were timed as a trainer was made.

@@ -9,6 +9,7 @@
 #include "kernels/platform/emulated/device_memory.h"
 #include "kernels/platform/emulated/emulator.h"
 #include "kernels/platform/emulated/queue.h"
+#include "kernels/platform/staging_ring.h"
 #include "kernels/platform/stream.h"
 
 namespace lacuna {
@@ -36,6 +37,7 @@ struct Device::State {
   int index = 0;
   Stream stream{Stream::Purpose::computation};
   EmulatedMemory memory;
+  StagingRing staging{stream};
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
 };
@@ -59,6 +61,7 @@ Device::Device(int index) : state_(std::make_unique<State>()) {
 }
 
 Device::~Device() {
+  emulator::finish_all_streams();  // copies from the staging memory
   if (state_->workspace) state_->memory.release(state_->workspace, state_->workspace_bytes);
 }
 
@@ -79,6 +82,16 @@ Memory& Device::memory() { return state_->memory; }
 void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
                   Place from_place, std::int64_t from_pitch, std::int64_t width,
                   std::int64_t rows) {
+  const bool staged = to_place == Place::device && from_place == Place::host &&
+                      width * rows <= StagingRing::kBlockBytes;
+  if (staged) {
+    std::byte* const packed = state_->staging.take(width * rows);
+    for (std::int64_t row = 0; row < rows; ++row)
+      std::memcpy(packed + row * width, static_cast<const char*>(from) + row * from_pitch,
+                  std::size_t(width));
+    from = packed;
+    from_pitch = width;
+  }
   emulator::enqueue(stream(), [=] {
     const emulator::DeviceAccess access;
     for (std::int64_t row = 0; row < rows; ++row)
@@ -88,7 +101,10 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
   if (to_place == Place::device && from_place == Place::device) return;
   ++emulator::counters.copies;
   emulator::counters.copied_bytes += width * rows;
-  synchronize(op);
+  if (staged)
+    ++emulator::counters.queued_copies;
+  else
+    synchronize(op);
 }
 
 void Device::synchronize(const char* op) { state_->stream.synchronize(op); }

@@ -2,10 +2,12 @@
 
 #include <cuda_runtime.h>
 
+#include <cstring>
 #include <optional>
 
 #include "core/text.h"
 #include "kernels/platform/gpu/cuda_error.h"
+#include "kernels/platform/staging_ring.h"
 #include "kernels/platform/stream.h"
 
 namespace lacuna {
@@ -119,14 +121,18 @@ struct Device::State {
           "; the kernels need sm_80 or newer");
     stream.emplace(Stream::Purpose::computation);
     memory = std::make_unique<DeviceMemory>(*stream);
+    staging = std::make_unique<StagingRing>(*stream);
   }
   ~State() {
     if (workspace) memory->release(workspace, workspace_bytes);
+    if (staging) (void)cudaStreamSynchronize(*stream);  // copies from it
   }
 
   cudaDeviceProp properties{};
   std::optional<Stream> stream;  // made on the device that was chosen first
   std::unique_ptr<DeviceMemory> memory;
+  std::unique_ptr<StagingRing> staging;
+  bool records = false;  // run_captured
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
 };
@@ -180,6 +186,17 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
                   Place from_place, std::int64_t from_pitch, std::int64_t width,
                   std::int64_t rows) {
   const cudaMemcpyKind kind = kind_of(to_place, from_place);
+  // A recorded copy would read the staging memory again, long after it has other contents.
+  const bool staged = kind == cudaMemcpyHostToDevice && width * rows > 0 &&
+                      width * rows <= StagingRing::kBlockBytes && !state_->records;
+  if (staged) {
+    std::byte* const packed = state_->staging->take(width * rows);
+    for (std::int64_t row = 0; row < rows; ++row)
+      std::memcpy(packed + row * width, static_cast<const char*>(from) + row * from_pitch,
+                  std::size_t(width));
+    from = packed;
+    from_pitch = width;
+  }
   if (rows == 1)
     check(cudaMemcpyAsync(to, from, std::size_t(width), kind, *state_->stream), op);
   else
@@ -187,7 +204,8 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
                             std::size_t(width), std::size_t(rows), kind, *state_->stream),
           op);
   // Pinned memory is read and written after the call returns: what ordinary memory promises anyway.
-  if (to_place == Place::host || from_place == Place::host) synchronize(op);
+  if ((to_place == Place::host || from_place == Place::host) && (!staged || each_call_waits()))
+    synchronize(op);
 }
 
 void Device::synchronize(const char* op) { state_->stream->synchronize(op); }
@@ -201,7 +219,14 @@ void Device::run_captured(std::unique_ptr<CapturedGraph>& recording,
   }
   if (graph->workspace != state_->workspace) graph->reset();
   if (!graph->instance) {
-    graph->instance = recorded(*state_->stream, work);
+    state_->records = true;
+    try {
+      graph->instance = recorded(*state_->stream, work);
+    } catch (...) {
+      state_->records = false;
+      throw;
+    }
+    state_->records = false;
     graph->workspace = state_->workspace;
   }
   check(cudaGraphLaunch(graph->instance, *state_->stream), "run_captured");

@@ -176,8 +176,8 @@ TEST_P(DeviceRun, OptimizerStatesInMainMemory) {
     const std::string there = pretrain(name + "-resident", resident),
                       here = pretrain(name + "-offloaded", offloaded);
     // Where a CPU adds and multiplies in one rounding, a weight may be rounded to its other
-    // neighbour in bf16.
-    const double tolerance = dtype == std::string("f32") ? 1e-5 : 0x1p-9;
+    // neighbour in bf16; then activations are rounded otherwise as well, as in TrainsAsTheCpuDoes.
+    const double tolerance = dtype == std::string("f32") ? 1e-5 : 3 * 0x1p-9 * std::sqrt(40.0);
     expect_close(here, there, tolerance);
     const CheckpointReader a(resolve_checkpoint(there)), b(resolve_checkpoint(here));
     for (const char* group : {"model", "master", "first_moment", "second_moment"})

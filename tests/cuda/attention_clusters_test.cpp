@@ -55,6 +55,7 @@ class Attention {
     a_.kv_heads = int(c.heads.kv);
     a_.head_dim = int(kHeadDim);
     a_.scale = 0.088f;
+    ops.synchronize();  // `device` has a stream of its own
   }
   Results run(std::optional<bool> clusters) {
     attention_hopper_pingpong_forward("test", device_.stream(), a_, queries_, keys_,

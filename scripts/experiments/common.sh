@@ -65,6 +65,23 @@ kjv() {
     --input "$data/kjv.txt" --output "$data/kjv-train.h5" --validation "$data/kjv-validation.h5" \
     --validation-parts 1  # the tail, as when docs/results.md was measured
 }
+recipe_data() {  # the same book cut as scripts/quickstart.sh cuts it
+  kjv_text
+  [ -s "$data/recipe-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" --input "$data/kjv.txt" \
+    --output "$data/recipe-train.h5" --validation "$data/recipe-validation.h5"
+}
+quickstart_run() {  # quickstart_run RUN SEED STEPS [options]: the quick start's; nothing if it is finished
+  local run=$runs/$1 count resume=(); count=$(steps "$3")
+  [ ! -e "$run/finished" ] || return 0
+  [ ! -d "$run/checkpoints" ] || resume=(--resume)
+  say "$run, $count steps"
+  $lacuna pretrain --config configs/quickstart.toml --set data.train="$data/recipe-train.h5" \
+    --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$2" \
+    --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 \
+    --set train.keep_checkpoints=1 --set compute.threads="${EXPERIMENT_THREADS:-0}" "${@:4}" "${resume[@]}"
+  [ -e "$run/checkpoints/$(printf 'step-%08d.h5' "$count")" ]  # not stopped by a signal
+  touch "$run/finished"
+}
 wordnet() {
   local nouns=()
   [ -z "${WORDNET_NOUNS:-}" ] || nouns=(--nouns "$WORDNET_NOUNS")

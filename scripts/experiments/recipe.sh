@@ -4,12 +4,10 @@
 # that the experiment can be stopped and begun again. The first seed of everything comes first.
 #   EXPERIMENT_SEEDS="1 2 3"  EXPERIMENT_SIZES="quickstart small"  EXPERIMENT_THREADS=0  EXPERIMENT_ONLY="muon ema"
 source "$(dirname "$0")/common.sh"
-seeds=${EXPERIMENT_SEEDS:-1 2 3} sizes=${EXPERIMENT_SIZES:-quickstart small} threads=${EXPERIMENT_THREADS:-0}
+seeds=${EXPERIMENT_SEEDS:-1 2 3} sizes=${EXPERIMENT_SIZES:-quickstart small}
 
 say "the King James Bible, as scripts/quickstart.sh has it"
-kjv_text
-[ -s "$data/recipe-validation.h5" ] || $lacuna prepare --tokenizer "$data/kjv.json" --input "$data/kjv.txt" \
-  --output "$data/recipe-train.h5" --validation "$data/recipe-validation.h5"
+recipe_data
 
 # What each variant changes. `muon` has AdamW's rate; the prefix of another names its matrices' rate.
 set_() { local arguments=() setting; for setting in "$@"; do arguments+=(--set "$setting"); done; options+=("${arguments[@]}"); }
@@ -62,18 +60,10 @@ steps_of() {
 }
 
 train() {  # train SIZE VARIANT SEED [options]
-  local run=$runs/$1-$2-$3 size=$1 count resume=(); count=$(steps "$(steps_of "$2")")
-  [ ! -e "$run/finished" ] || return 0
-  [ ! -d "$run/checkpoints" ] || resume=(--resume)
-  local seed=$3; shift 3
-  [ "$size" = quickstart ] || set -- "$@" --set model.hidden_size=64 --set model.intermediate_size=176
-  say "$run, $count steps"
-  $lacuna pretrain --config configs/quickstart.toml --set data.train="$data/recipe-train.h5" \
-    --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$seed" \
-    --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 --set train.eval_every=0.125 \
-    --set train.checkpoint_every=500 --set train.keep_checkpoints=1 --set compute.threads="$threads" "$@" "${resume[@]}"
-  [ -e "$run/checkpoints/$(printf 'step-%08d.h5' "$count")" ]  # not stopped by a signal
-  touch "$run/finished"
+  local size=()
+  [ "$1" = quickstart ] || size=(--set model.hidden_size=64 --set model.intermediate_size=176)
+  quickstart_run "$1-$2-$3" "$3" "$(steps_of "$2")" --set train.eval_every=0.125 --set train.checkpoint_every=500 \
+    "${@:4}" "${size[@]}"
 }
 for group in "${groups[@]}"; do
   for seed in $seeds; do

@@ -497,9 +497,8 @@ def fp8(runs, output):
     def draw(axes):
         for name, style in zip(types, [":", "--", "-"]):
             for i, run in enumerate(found[name].values()):
-                points = validations(run)
-                axes.plot([p["step"] for p in points], [p["bits_per_byte"] for p in points], style,
-                          color=f"C{i}", label=name if i == 0 else None)
+                curve(axes, [(p["step"], p["bits_per_byte"]) for p in validations(run)], style,
+                      color=f"C{i}", label=name if i == 0 else None)
         axes.set_xlabel("steps")
         axes.set_ylabel("validation bound, bits per byte")
         axes.legend()

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@ struct GpuType {
   double node_bandwidth;     // GB/s of a rank within a node, each way, that collectives reach
   double network_bandwidth;  // GB/s of a rank between nodes: its share of the network adapters
   bool has_fp8 = true;       // sm_89 or newer
+
+  std::int64_t memory() const { return std::int64_t{memory_gib} << 30; }  // bytes
 };
 
 /// What training reaches of the peak: `lacuna plan` with it predicted the steps that were measured

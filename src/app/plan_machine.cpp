@@ -16,6 +16,16 @@ namespace {
 // Between two ranks on one machine, through MPI's shared memory (docs/multi-node.md), and 10 Gb/s.
 constexpr double kHostNodeBytes = 3e9, kHostNetworkBytes = 1.2e9;
 
+void take_gpu(Machine& m, const Config& config, const std::string& name) {
+  const GpuType& type = gpu_type(name);
+  if (config.compute.linear_dtype == LinearDtype::fp8 && !type.has_fp8)
+    fail_usage("compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer, not --gpu " + name);
+  m.memory = type.memory();
+  m.flops = kReachedShare * type.peak_tflops * 1e12;
+  m.node_bytes = type.node_bandwidth * 1e9;
+  m.network_bytes = type.network_bandwidth * 1e9;
+}
+
 }  // namespace
 
 double measured_flops(const Config& config, const PlanOptions& options) {
@@ -30,16 +40,7 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
   const bool host = config.compute.device == DeviceKind::cpu;
   if (host && !options.gpu.empty())
     fail_usage("--gpu = " + options.gpu + " is for compute.device = \"cuda\", not \"cpu\"");
-  if (!host) {
-    const GpuType& type = gpu_type(options.gpu.empty() ? kDefaultGpu : options.gpu);
-    if (config.compute.linear_dtype == LinearDtype::fp8 && !type.has_fp8)
-      fail_usage(str("compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer, not --gpu ",
-                     type.name));
-    m.memory = std::int64_t(type.memory_gib) << 30;
-    m.flops = kReachedShare * type.peak_tflops * 1e12;
-    m.node_bytes = type.node_bandwidth * 1e9;
-    m.network_bytes = type.network_bandwidth * 1e9;
-  }
+  if (!host) take_gpu(m, config, options.gpu.empty() ? kDefaultGpu : options.gpu);
   if (options.memory) m.memory = std::int64_t(*options.memory);
   if (options.ranks)
     m.ranks = *options.ranks;

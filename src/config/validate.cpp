@@ -205,7 +205,8 @@ void check_train(const Config& c) {
   rules.between("micro_batch_size", t.micro_batch_size, 1);
   if (c.optimizer.gradients_dtype == Precision::bf16 && t.batch_size > 1 << 20)
     rules.broken("batch_size", t.batch_size,
-                 "must be at most 1048576 with optimizer.gradients_dtype = \"bf16\"");
+                 "must be at most 1048576 with " +
+                     Rules("optimizer").named("gradients_dtype", c.optimizer.gradients_dtype));
   if (t.batch_size % t.micro_batch_size != 0)
     rules.broken("batch_size", t.batch_size,
                  "must be a multiple of " + rules.named("micro_batch_size", t.micro_batch_size));

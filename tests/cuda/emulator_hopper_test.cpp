@@ -176,6 +176,9 @@ __global__ void initialised_twice() {
   barrier_init(dynamic_shared<MemoryBarrier>(), 1);
   barrier_init(dynamic_shared<MemoryBarrier>(), 2);
 }
+__global__ void initialised_unaligned() {
+  barrier_init(reinterpret_cast<MemoryBarrier*>(dynamic_shared<unsigned char>() + 4), 1);
+}
 /// Phases end before anyone waits for the first of them.
 template <int phases>
 __global__ void late_wait() {
@@ -226,6 +229,7 @@ TEST_P(HopperEmulatorTest, MemoryBarriers) {
   EXPECT_EQ(sum, 0 + 1 + 4 + 9 + 16);
   EXPECT_TRUE(contains(error_alone(wait_uninitialised), "that was not initialised"));
   EXPECT_TRUE(contains(error_alone(initialised_twice), "that is initialised twice"));
+  EXPECT_TRUE(contains(error_alone(initialised_unaligned), "a misaligned vector access"));
   EXPECT_EQ(error_alone(late_wait<1>), "");
   // Hardware would hang after two phases, and go on after three as though all were well.
   EXPECT_TRUE(contains(error_alone(late_wait<2>), "a phase of a memory barrier before the last"));

@@ -214,6 +214,7 @@ std::uint32_t window_address(const void* shared) {
 
 void memory_barrier_init(std::uint64_t* barrier, unsigned arrivals) {
   BlockState& block = mine();
+  check_aligned(barrier, sizeof *barrier);
   if (find_history(block, barrier)) fail_kernel("a memory barrier that is initialised twice");
   if (block.history_count == kMostBarriers) fail_kernel("too many memory barriers");
   block.used = true;

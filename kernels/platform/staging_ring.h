@@ -17,12 +17,17 @@ class StagingRing {
  public:
   static constexpr std::int64_t kBlocks = 4, kBlockBytes = std::int64_t{1} << 20;
 
-  /// All copies from it are queued on `stream`. Allocates with the first take().
+  /// All copies from it are queued on `stream`. Allocates with the first use.
   explicit StagingRing(CUstream_st* stream) : stream_(stream) {}
-  /// Aligned to 64, for a copy that is queued before the next call. At most kBlockBytes.
-  std::byte* take(std::int64_t bytes);
+  /// `rows` rows of `width` bytes, which lie `pitch` bytes apart at `from`, without the gaps: for a
+  /// copy that is queued before the next call. At most kBlockBytes.
+  const std::byte* packed(const void* from, std::int64_t pitch, std::int64_t width,
+                          std::int64_t rows);
 
  private:
+  /// Aligned to 64.
+  std::byte* take(std::int64_t bytes);
+
   struct Block {
     std::optional<PinnedMemory> memory;
     std::optional<Event> left;  // after the copies from it

@@ -2,7 +2,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cstring>
 #include <optional>
 
 #include "core/text.h"
@@ -190,11 +189,7 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
   const bool staged = kind == cudaMemcpyHostToDevice && width * rows > 0 &&
                       width * rows <= StagingRing::kBlockBytes && !state_->records;
   if (staged) {
-    std::byte* const packed = state_->staging->take(width * rows);
-    for (std::int64_t row = 0; row < rows; ++row)
-      std::memcpy(packed + row * width, static_cast<const char*>(from) + row * from_pitch,
-                  std::size_t(width));
-    from = packed;
+    from = state_->staging->packed(from, from_pitch, width, rows);
     from_pitch = width;
   }
   if (rows == 1)

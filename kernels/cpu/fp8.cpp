@@ -8,7 +8,7 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu_ops.h"
-#include "kernels/float_types.h"
+#include "kernels/fp8_types.h"
 
 // FP8 without FP8 instructions: codes are bf16 values, which the products of bf16 matrices multiply
 // exactly and sum in f32.
@@ -18,14 +18,6 @@ namespace {
 
 float widened_to_quantise(float x) { return x; }
 float widened_to_quantise(BFloat16 x) { return to_float(x); }
-
-template <class F>
-void visit_fp8(DType dtype, F&& f) {
-  if (dtype == DType::e5m2)
-    f(Type<E5M2>{});
-  else
-    f(Type<E4M3>{});
-}
 
 template <class T>
 std::uint32_t largest_magnitude(const T* x, std::int64_t n) {

@@ -3,6 +3,7 @@
 #include "kernels/cuda/amax.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/dispatch.h"
+#include "kernels/fp8_types.h"
 
 namespace lacuna {
 namespace {
@@ -89,14 +90,6 @@ __global__ void quantise_kernel(Code* codes, Code* transposed, float* factor, co
   }
 }
 
-template <class F>
-void visit_fp8_type(DType dtype, F&& f) {
-  if (dtype == DType::e5m2)
-    f(Type<E5M2>{});
-  else
-    f(Type<E4M3>{});
-}
-
 }  // namespace
 
 Amax begin_amax(const char* op, CUstream_st* stream, const Tensor& amax) {
@@ -139,7 +132,7 @@ void CudaOps::quantise_fp8(Tensor codes, Tensor transposed, Tensor factor, Tenso
   };
   const dim3 grid(blocks(padded, kTileRows), blocks(cols, kTileCols));
   visit_float(x.dtype, [&, rows = rows, cols = cols](auto x_type) {
-    visit_fp8_type(codes.data ? codes.dtype : transposed.dtype, [&](auto code_type) {
+    visit_fp8(codes.data ? codes.dtype : transposed.dtype, [&](auto code_type) {
       using T = typename decltype(x_type)::type;
       using Code = typename decltype(code_type)::type;
       const auto codes_of = [](const Tensor& t) { return t.data ? t.as<Code>() : nullptr; };

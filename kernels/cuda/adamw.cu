@@ -61,16 +61,9 @@ __global__ void adamw_kernel(const Entry* entries, int count, const float* scale
   if (!isfinite(c.gradient_scale)) return;
   const Entry e = piece_of_block(entries, count);
   if (!e.decays) c.kept = 1;
-  const std::int64_t begin = (std::int64_t{blockIdx.x} - e.first_block) * kBlock;
-  for (int turn = 0; turn < kTurns; ++turn) {
-    const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * kPack;
-    if (e.packed && i + kPack <= e.count) {
-      update<T, R, S, kPack>(e, i, c, rounding);
-    } else {
-      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j)
-        update<T, R, S, 1>(e, j, c, rounding);
-    }
-  }
+  for_my_packs<kThreads, kTurns, kPack>(e, [&](auto width, std::int64_t i) {
+    update<T, R, S, decltype(width)::value>(e, i, c, rounding);
+  });
 }
 
 }  // namespace

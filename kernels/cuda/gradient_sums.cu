@@ -35,15 +35,9 @@ __device__ __forceinline__ void add(const Entry& e, std::int64_t i, bool accumul
 __global__ void gradient_sums_kernel(const Entry* entries, int count, bool accumulate,
                                      GradientRounding rounding) {
   const Entry e = piece_of_block(entries, count);
-  const std::int64_t begin = (std::int64_t{blockIdx.x} - e.first_block) * kBlock;
-  for (int turn = 0; turn < kTurns; ++turn) {
-    const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * kPack;
-    if (e.packed && i + kPack <= e.count)
-      add<kPack>(e, i, accumulate, rounding);
-    else
-      for (std::int64_t j = i; j < e.count && j < i + kPack; ++j)
-        add<1>(e, j, accumulate, rounding);
-  }
+  for_my_packs<kThreads, kTurns, kPack>(e, [&](auto width, std::int64_t i) {
+    add<decltype(width)::value>(e, i, accumulate, rounding);
+  });
 }
 
 }  // namespace

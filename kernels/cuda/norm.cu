@@ -31,18 +31,11 @@ __device__ __forceinline__ double squares_at(const T* x, std::int64_t i) {
 template <class T>
 __global__ void squares_kernel(double* total, double* parts, std::int32_t* ended,
                                const Squared* tensors, int count, double factor, bool accumulate) {
-  constexpr int n = kPackOf<T>;
   const Squared mine = piece_of_block(tensors, count);
   const T* x = static_cast<const T*>(mine.x);
-  const std::int64_t begin = (std::int64_t{blockIdx.x} - mine.first_block) * kPart<T>;
   double sum = 0;
-  for (int turn = 0; turn < kTurns; ++turn) {
-    const std::int64_t i = begin + std::int64_t{turn * kThreads + int(threadIdx.x)} * n;
-    if (mine.packed && i + n <= mine.count)
-      sum += squares_at<n>(x, i);
-    else
-      for (std::int64_t j = i; j < mine.count && j < i + n; ++j) sum += squares_at<1>(x, j);
-  }
+  for_my_packs<kThreads, kTurns, kPackOf<T>>(
+      mine, [&](auto width, std::int64_t i) { sum += squares_at<decltype(width)::value>(x, i); });
   sum = block_sum(sum);
   __shared__ bool last;
   if (threadIdx.x == 0) {

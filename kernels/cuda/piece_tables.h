@@ -10,8 +10,7 @@
 namespace lacuna {
 
 /// Tables, on a device, of the tensors that a kernel works on in one launch. A training step asks
-/// for the same ones as the step before: they are kept, and the host copies each, and waits for
-/// that, once.
+/// for the same ones as the step before: they are kept, and the host copies each once.
 class PieceTables {
  public:
   explicit PieceTables(Device& device) : device_(device) {}

@@ -74,7 +74,6 @@ TEST_P(CudaMovesTest, AddsAcrossTypes) {
   for (std::int64_t i = 0; i < 37; ++i) EXPECT_EQ(dy.read()[i], x[i] + y[i]);
 }
 
-/// Every way between the two places, with rows apart on either side or not, and conversion.
 // More than staging memory holds at once, from one vector that is changed after each call, from
 // columns of it, and a copy too large to be staged.
 TEST_P(CudaMovesTest, SourcesMayBeChangedAfterACopy) {
@@ -100,6 +99,7 @@ TEST_P(CudaMovesTest, SourcesMayBeChangedAfterACopy) {
   EXPECT_EQ(large.read_as<float>(), std::vector<float>(kLarge, 7));
 }
 
+/// Every way between the two places, with rows apart on either side or not, and conversion.
 TEST_P(CudaMovesTest, CopiesBetweenPlacesAndTypes) {
   const Shape shapes[] = {{5}, {3, 4}, {2, 3, 5}, {300, 7}};
   for (const Shape& shape : shapes)

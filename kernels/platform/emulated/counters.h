@@ -15,7 +15,7 @@ struct Counters {
   std::atomic<std::int64_t> host_waits{0};     // for a stream, an event or, to release, the device
   std::atomic<std::int64_t> copies{0};         // between host and device
   std::atomic<std::int64_t> queued_copies{0};  // of these, those the host does not wait for
-  std::atomic<std::int64_t> copied_bytes{0};   // by those
+  std::atomic<std::int64_t> copied_bytes{0};   // by all copies
   std::atomic<std::int64_t> late_starts{0};    // of streams: as late as the program allows
 };
 inline Counters counters;

@@ -83,10 +83,11 @@ void DataParallel::take_reduced(const ModelTensors& gradients) {
   }
 }
 
-/// What must be complete before a bucket is reduced begins here: a window's unit, or the bucket.
+/// What must be complete before a bucket is reduced begins here: of windows its unit, which is
+/// reduced or added to sums as a whole; else the bucket.
 std::int64_t DataParallel::begin_of_reduced(const ModelTensors& gradients,
                                             const FlatRange& bucket) const {
-  if (!each_micro_batch()) return bucket.begin;
+  if (!has_windows()) return bucket.begin;
   auto unit = gradients.units().rbegin();
   while (unit->begin > bucket.begin) ++unit;
   return unit->begin;

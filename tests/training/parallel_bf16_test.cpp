@@ -1,4 +1,7 @@
 // Gradients in bf16 (optimizer.gradients_dtype) on every layout.
+#include <cmath>
+
+#include "core/half.h"
 #include "tests/training/parallel_support.h"
 
 namespace lacuna {
@@ -61,6 +64,37 @@ TEST_F(ParallelBf16Gradients, TrainOnEveryLayout) {
       EXPECT_EQ(results[0].losses, results[1].losses);
       EXPECT_EQ(results[2].losses, results[3].losses);
     }
+}
+
+// Buckets so small that some lie within the head, whose gradient is complete before that of the
+// norm in its unit. Each rank rounds its sums, and their sums are rounded: by 2^-8 each time at
+// most.
+TEST_F(ParallelBf16Gradients, AreSumsOverRanksInEveryBucket) {
+  for (const std::int64_t micro : {1, 3}) {
+    DeviceMesh grid(testing::world(), 1);
+    TrainerOptions options = on(grid);
+    options.bucket_bytes = 1;
+    const Config config = run_.in(str("small-buckets-", micro), {1, 0, micro});
+    Config exact = run_.in(str("small-buckets-exact-", micro), {1, 0, micro});
+    exact.optimizer.gradients_dtype = Precision::f32;
+    Trainer rounded(config, run_.ops, options), reference(exact, run_.ops, options);
+    rounded.step();
+    reference.step();
+    const auto &found = rounded.reduced_gradients().pieces(),
+               &expected = reference.reduced_gradients().pieces();
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t p = 0; p < found.size(); ++p) {
+      double difference = 0, size = 0;
+      for (std::int64_t i = 0; i < expected[p].values.count(); ++i) {
+        const double e = expected[p].values.as<float>()[i],
+                     d = to_float(found[p].values.as<BFloat16>()[i]) - e;
+        difference += d * d;
+        size += e * e;
+      }
+      EXPECT_LE(std::sqrt(difference), 0.05 * std::sqrt(size))
+          << rounded.weights().named()[found[p].weight].name;
+    }
+  }
 }
 
 TEST_F(ParallelBf16Gradients, ArePlanned) {

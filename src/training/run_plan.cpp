@@ -160,18 +160,19 @@ PassWork expected_work(const Config& c, std::int64_t sequences) {
 }
 
 /// Elements that passes of a step gather where weights are sharded, of `units`: all in the first
-/// forward pass; then the blocks but the two whose slots still hold them (WeightGatherer), and the
-/// head and the embedding, which share a slot unless they are one.
+/// forward pass; then the blocks but the two whose slots still hold them (WeightGatherer), and,
+/// unless they are one, what follows the blocks forward and the embedding backward, which share a
+/// slot.
 struct GatheredElements {
   double forward = 0, backward = 0;
 
   GatheredElements(const std::vector<FlatRange>& units, bool tied, std::int64_t micro_batches) {
-    const std::size_t last_block = units.size() - 2;
-    for (std::size_t u = 0; u < units.size(); ++u) {
+    const std::size_t last = units.size() - 1;  // the blocks are those between
+    for (std::size_t u = 0; u <= last; ++u) {
       const auto size = double(units[u].size);
       forward += size;
-      if (u >= 3 && (u <= last_block || !tied)) forward += double(micro_batches - 1) * size;
-      if (u == 0 ? !tied : u + 2 <= last_block) backward += double(micro_batches) * size;
+      if (u == last ? !tied : u > 2) forward += double(micro_batches - 1) * size;
+      if (u == 0 ? !tied : u + 2 < last) backward += double(micro_batches) * size;
     }
   }
 };

@@ -10,7 +10,9 @@ using testing::contains;
 using testing::error_of;
 
 constexpr std::int64_t kGiB = std::int64_t{1} << 30;
-constexpr std::int64_t kParameters = 8'015'581'184;  // of LLaDA 8B
+// Of LLaDA 8B: all, the embedding and the head, and one of 32 blocks.
+constexpr std::int64_t kParameters = 8'015'581'184;
+constexpr double kVocabulary = 2.0 * 126464 * 4096, kBlock = (kParameters - kVocabulary) / 32;
 
 Config llada_8b() {
   return read_config(testing::source_path("configs/llada-8b.toml"),
@@ -47,9 +49,8 @@ TEST(RunPlan, ShardedGradients) {
   const RunPlan whole = plan_run(config, 64);
   config.parallel.zero_stage = 2;
   const RunPlan sharded = plan_run(config, 64);
-  const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
   EXPECT_NEAR(double(sharded.memory.gradients),
-              4 * (kParameters / 64.0 + vocabulary / 2 + 2 * block), 1e6);
+              4 * (kParameters / 64.0 + kVocabulary / 2 + 2 * kBlock), 1e6);
   EXPECT_EQ(sharded.reductions, sharded.micro_batches);
   EXPECT_EQ(sharded.reductions, 20);
   EXPECT_NEAR(sharded.gradient_bytes, 20 * whole.gradient_bytes, 1e6);
@@ -66,19 +67,34 @@ TEST(RunPlan, ShardedWeights) {
   const RunPlan whole = plan_run(config, 64);
   config.parallel.zero_stage = 3;
   const RunPlan sharded = plan_run(config, 64);
-  const double vocabulary = 2.0 * 126464 * 4096, block = (kParameters - vocabulary) / 32;
-  EXPECT_NEAR(double(sharded.memory.weights), 4 * (kParameters / 64.0 + vocabulary / 2 + 2 * block),
-              1e6);
+  EXPECT_NEAR(double(sharded.memory.weights),
+              4 * (kParameters / 64.0 + kVocabulary / 2 + 2 * kBlock), 1e6);
   EXPECT_EQ(sharded.memory.gradients, whole.memory.gradients);
   EXPECT_EQ(sharded.memory.optimizer, whole.memory.optimizer);
   EXPECT_EQ(sharded.gradient_bytes, whole.gradient_bytes);
   const double others = 4.0 * 63 / 64;
   EXPECT_EQ(sharded.micro_batches, 20);
   EXPECT_NEAR(sharded.forward_weight_bytes,
-              others * (kParameters + 19 * (30 * block + vocabulary / 2)), 1e7);
-  EXPECT_NEAR(sharded.backward_weight_bytes, others * 20 * (30 * block + vocabulary / 2), 1e7);
+              others * (kParameters + 19 * (30 * kBlock + kVocabulary / 2)), 1e7);
+  EXPECT_NEAR(sharded.backward_weight_bytes, others * 20 * (30 * kBlock + kVocabulary / 2), 1e7);
   EXPECT_EQ(sharded.weight_bytes, 0);
   EXPECT_EQ(plan_run(config, 1).memory.weights, whole.memory.weights);
+}
+
+// Its one block stays where it is; embedding and head take turns.
+TEST(RunPlan, ShardedWeightsOfOneBlock) {
+  Config config = llada_8b();
+  config.model.num_layers = 1;
+  config.parallel.zero_stage = 3;
+  const RunPlan plan = plan_run(config, 64);
+  const double others = 4.0 * 63 / 64;
+  EXPECT_NEAR(plan.forward_weight_bytes, others * (double(plan.parameters) + 19 * kVocabulary / 2),
+              1e7);
+  EXPECT_NEAR(plan.backward_weight_bytes, others * 20 * kVocabulary / 2, 1e7);
+  config.model.tie_embeddings = true;
+  const RunPlan tied = plan_run(config, 64);
+  EXPECT_NEAR(tied.forward_weight_bytes, others * double(tied.parameters), 1e7);
+  EXPECT_EQ(tied.backward_weight_bytes, 0);
 }
 
 TEST(RunPlan, ASharedModel) {
@@ -167,9 +183,9 @@ TEST(RunPlan, LoraOfLlada8bFitsOneGpu) {
   EXPECT_GT(plan_run(config, 1).memory.total(), 20 * kGiB);
   config.train.recompute = {"block"};
   const RunPlan in_q8_0 = plan_run(config, 1);
-  const double vocabulary = 2.0 * 126464 * 4096, matrices = kParameters - vocabulary - 65 * 4096;
+  const double matrices = kParameters - kVocabulary - 65 * 4096;
   EXPECT_NEAR(double(in_q8_0.memory.weights),
-              34.0 / 32 * matrices + 2 * (vocabulary + 65 * 4096 + adapters), 1e6);
+              34.0 / 32 * matrices + 2 * (kVocabulary + 65 * 4096 + adapters), 1e6);
   EXPECT_LT(in_q8_0.memory.total(), 23 * kGiB);
   EXPECT_NEAR(in_q8_0.flops / in_bf16.flops, 1, 1e-9);
   EXPECT_GT(in_q8_0.recomputed_flops, 0);

@@ -15,8 +15,7 @@ class Fp8Layouts : public ::testing::Test {
     Config& c = run_.config;
     c.model.hidden_size = c.model.intermediate_size = 64;  // 16 on each of four ranks
     c.compute.dtype = Precision::bf16;
-    c.compute.linear_dtype = getenv("NOFP8") ? LinearDtype::automatic : LinearDtype::fp8;
-    if (getenv("F32")) c.compute.dtype = Precision::f32;
+    c.compute.linear_dtype = LinearDtype::fp8;
     c.train.checkpoint_every = c.train.eval_every = 0;
   }
   std::unique_ptr<Communicator> world_ = testing::world();

@@ -61,18 +61,30 @@ Tensor ObjectiveRunner::head_rows_of(Slot slot) const {
   return arena_[slot].row_range(0, std::int64_t(padded_.targets.size()));
 }
 
-double ObjectiveRunner::weighted_sum(const LossBatch& batch) {
-  padded_losses_.resize(padded_.targets.size());
-  ops_.copy(tensor_of(padded_losses_), head_rows_of(slots_.losses));
-  ops_.synchronize();
-  row_losses_.resize(padded_.places.size());
-  const std::size_t M = batch.rows.size();
+double QueuedLosses::weighted_sum(const float* read) const {
   double sum = 0;
-  for (std::size_t m = 0; m < row_losses_.size(); ++m) {
-    row_losses_[m] = padded_losses_[std::size_t(padded_.places[m])];
-    sum += (m < M ? batch.weights[m] : batch.clean_weights[m - M]) * double(row_losses_[m]);
-  }
+  for (std::size_t m = 0; m < places.size(); ++m)
+    sum += weights[m] * double(read[std::size_t(places[m])]);
   return sum;
+}
+
+QueuedLosses ObjectiveRunner::queued_losses(const LossBatch& batch) const {
+  QueuedLosses losses{head_rows_of(slots_.losses), batch.weights, padded_.places};
+  losses.weights.resize(batch.rows.size());
+  losses.weights.insert(losses.weights.end(), batch.clean_weights.begin(),
+                        batch.clean_weights.end());
+  return losses;
+}
+
+double ObjectiveRunner::weighted_sum(const LossBatch& batch) {
+  const QueuedLosses losses = queued_losses(batch);
+  padded_losses_.resize(padded_.targets.size());
+  ops_.copy(tensor_of(padded_losses_), losses.values);
+  ops_.synchronize();
+  row_losses_.clear();
+  for (const std::int32_t place : losses.places)
+    row_losses_.push_back(padded_losses_[std::size_t(place)]);
+  return losses.weighted_sum(padded_losses_.data());
 }
 
 double ObjectiveRunner::loss(const LossBatch& batch) {
@@ -85,13 +97,6 @@ double ObjectiveRunner::loss(const LossBatch& batch) {
   return weighted_sum(batch);
 }
 
-double QueuedLosses::weighted_sum(const float* read) const {
-  double sum = 0;
-  for (std::size_t m = 0; m < places.size(); ++m)
-    sum += weights[m] * double(read[std::size_t(places[m])]);
-  return sum;
-}
-
 double ObjectiveRunner::loss_and_gradients(const LossBatch& batch, ModelTensors& gradients,
                                            const GradientObserver& observer, GradMode mode) {
   return queue_passes(batch, gradients, observer, mode) ? weighted_sum(batch) : 0;
@@ -101,12 +106,7 @@ QueuedLosses ObjectiveRunner::queue_loss_and_gradients(const LossBatch& batch,
                                                        ModelTensors& gradients,
                                                        const GradientObserver& observer,
                                                        GradMode mode) {
-  if (!queue_passes(batch, gradients, observer, mode)) return {};
-  QueuedLosses losses{head_rows_of(slots_.losses), batch.weights, padded_.places};
-  losses.weights.resize(batch.rows.size());
-  losses.weights.insert(losses.weights.end(), batch.clean_weights.begin(),
-                        batch.clean_weights.end());
-  return losses;
+  return queue_passes(batch, gradients, observer, mode) ? queued_losses(batch) : QueuedLosses();
 }
 
 bool ObjectiveRunner::queue_passes(const LossBatch& batch, ModelTensors& gradients,
@@ -123,8 +123,8 @@ bool ObjectiveRunner::queue_passes(const LossBatch& batch, ModelTensors& gradien
   ops_.copy(weights, tensor_of(padded_.weights));
   head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
                           head_rows_of(slots_.targets), weights, mode);
-  // A tied head is also the embedding, whose gradient is complete last.
-  if (observer && gradients.head.data != gradients.embedding.data)
+  // A tied head is also the embedding, whose gradient is complete last; adapters have neither.
+  if (observer && !model_.config().tie_embeddings && !gradients.are_adapters())
     observer(gradients.named().back().flat);
   model_.backward(gradients, hidden, observer, mode);
   return true;

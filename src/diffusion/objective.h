@@ -75,6 +75,8 @@ class ObjectiveRunner {
   /// False where nothing is predicted.
   bool queue_passes(const LossBatch& batch, ModelTensors& gradients,
                     const GradientObserver& observer, GradMode mode);
+  /// Of the passes queued last.
+  QueuedLosses queued_losses(const LossBatch& batch) const;
   double weighted_sum(const LossBatch& batch);
   LossBatch example_of(std::int64_t rows) const;
 

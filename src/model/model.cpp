@@ -284,9 +284,8 @@ void Model::backward(ModelTensors& gradients, Tensor d_hidden, const GradientObs
   }
   if (gradients.are_adapters()) return;
   gather_rows_of(pass, all, all.d_x_parts);
-  const bool tied = gradients.head.data == gradients.embedding.data;
   s.embedding.backward(gradients.embedding, all.d_x, pass.tokens,
-                       tied ? GradMode::accumulate : mode);
+                       s.config.tie_embeddings ? GradMode::accumulate : mode);
   complete(gradients.units().front());
 }
 

@@ -64,6 +64,10 @@ double reduced(Communicator& group, double value, Reduce operation) {
   return value;
 }
 
+bool any_rank(Communicator& group, bool here) {
+  return reduced(group, here ? 1 : 0, Reduce::max) > 0;
+}
+
 void check_same_on_all_ranks(Communicator& group, const std::string& text,
                              const std::string& what) {
   std::vector<std::int64_t> hashes(std::size_t(group.size()));

@@ -114,6 +114,8 @@ class SelfCommunicator final : public Communicator {
 
 /// `value` summed over the ranks of the group, in rank order; the greatest for Reduce::max. Waits.
 double reduced(Communicator& group, double value, Reduce operation = Reduce::sum);
+/// Whether `here` is true on any rank of the group. Waits.
+bool any_rank(Communicator& group, bool here);
 
 /// Rank root's text, on every rank. Waits.
 std::string shared_text(Communicator& group, const std::string& text, int root = 0);

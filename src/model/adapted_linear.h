@@ -10,7 +10,7 @@ namespace lacuna {
 // adds to them, where there is one. N rows. x_amax and dy_amax, f32 [1]: the largest magnitudes of
 // x and dy, where they are known; of products in FP8 alone.
 
-inline PackedMatrix packed_of(const PackedMatrix& w) { return w; }
+inline const PackedMatrix& packed_of(const PackedMatrix& w) { return w; }
 inline PackedMatrix packed_of(const Matrix& w) { return {{w}}; }
 
 /// y [N,O] = x w^T. `w` is a Matrix or a PackedMatrix.
@@ -55,7 +55,7 @@ inline void adapted_linear_backward_weight(Ops& ops, Tensor dw, const Adapter& d
 
 /// The largest magnitudes of a backward pass, where they are known.
 struct BackwardAmax {
-  Tensor dy, x;
+  Tensor dy = {}, x = {};
 };
 
 /// All of them. dx may be x.

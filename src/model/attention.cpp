@@ -121,7 +121,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   if (queries.are_all()) {
     bias_backward(pass, dw.qkv_bias, keys.d_qkv, keys);
     adapted_linear_backward(ops, keys.h, dw.qkv, dw.adapters.qkv, keys.d_qkv, keys.h, w.qkv,
-                            w.adapters.qkv, keys, pass.gradient_mode, {{}, keys.fp8.h_amax});
+                            w.adapters.qkv, keys, pass.gradient_mode, {.x = keys.fp8.h_amax});
     return;
   }
   const PackedRows part(w.qkv, queries.attention);
@@ -134,7 +134,7 @@ void project_backward(const Pass& pass, const QueryRows& queries, const Packed& 
   adapted_linear_backward(ops, s.h, d_part.q, d_adapter.q, d.q, s.h, part.q, adapter.q, s,
                           pass.gradient_mode);
   adapted_linear_backward(ops, keys.h, d_part.kv, d_adapter.kv, d.kv, keys.h, part.kv, adapter.kv,
-                          keys, pass.gradient_mode, {{}, keys.fp8.h_amax});
+                          keys, pass.gradient_mode, {.x = keys.fp8.h_amax});
   ops.scatter_add_rows(keys.h, s.h, queries.rows);
 }
 

@@ -28,6 +28,11 @@ Fp8Matrix second_operand(Ops& ops, Tensor x, Tensor amax, Order order, const Fp8
 
 }  // namespace
 
+void check_fp8_device(const Ops& ops) {
+  CHECK(ops.has_fp8(), ops.description(),
+        " has no FP8 products: compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer");
+}
+
 void Fp8Sizes::add(std::int64_t rows, std::int64_t outputs, std::int64_t inputs, bool training) {
   first = std::max(first, rows * inputs);
   second = std::max(second, outputs * inputs);

@@ -27,6 +27,9 @@ struct Fp8Sizes {
   void add(std::int64_t rows, std::int64_t outputs, std::int64_t inputs, bool training);
 };
 
+/// Throws Error where a device has no products in FP8.
+void check_fp8_device(const Ops& ops);
+
 // Products in FP8 (Ops::quantise_fp8, multiply_fp8): w and x as e4m3, dy as e5m2, each with a scale
 // of its own from what it holds now (current scaling), for each use anew. Results and gradients are
 // in their own types. Of matrices that ranks share, each scales its part: with powers of two a
@@ -40,7 +43,7 @@ void fp8_linear_forward(Ops& ops, Tensor y, Tensor x, Tensor x_amax, const Packe
 void fp8_quantise_gradient(Ops& ops, Tensor dy, Tensor dy_amax, const Fp8Scratch& s);
 /// dx [N,I] = dy w.
 void fp8_linear_backward_input(Ops& ops, Tensor dx, const PackedMatrix& w, const Fp8Scratch& s);
-/// dw [O,I] += dy^T x.
+/// dw [O,I] (+)= dy^T x.
 void fp8_linear_backward_weight(Ops& ops, Tensor dw, Tensor x, Tensor x_amax, const Fp8Scratch& s,
                                 GradMode mode);
 

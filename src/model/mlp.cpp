@@ -42,7 +42,7 @@ void mlp_backward(const Pass& pass, const BlockWeights& w, BlockTensors& dw,
   if (!normed) norm_mlp_input(pass, w, a, s);
   adapted_linear_backward(ops, s.h, dw.gate_up, dw.adapters.gate_up, a.gate_up, s.h, w.gate_up,
                           adapters.gate_up, s, pass.gradient_mode,
-                          {s.fp8.d_gate_up_amax, s.fp8.h_amax});
+                          {.dy = s.fp8.d_gate_up_amax, .x = s.fp8.h_amax});
   sum_h(pass, s);
   ops.rmsnorm_backward(own_rows(s, s.d_x), dw.ffn_norm, own_rows(s, s.h), a.residual_mid,
                        a.ffn_rstd, w.ffn_norm, GradMode::accumulate, pass.gradient_mode);

@@ -39,8 +39,7 @@ AttentionShape attention_shape(const ModelConfig& config, TensorParallelShard sh
 
 /// Throws Error when the products with these weights cannot be in FP8.
 void check_fp8(const ModelWeights& weights, const Ops& ops) {
-  CHECK(ops.has_fp8(), ops.description(),
-        " has no FP8 products: compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer");
+  check_fp8_device(ops);
   CHECK(weights.dtype == DType::bf16, "products in FP8 need bf16 activations, not ", weights.dtype);
   for (const BlockWeights& block : weights.blocks) {
     CHECK(block.experts.empty(), "products in FP8 are not there for a mixture of experts");

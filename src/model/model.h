@@ -40,9 +40,8 @@ class Model {
   /// until the next place().
   void place(Tensor tokens, const Sequences& sequences);
   Tensor run();
-  /// Whether run() waits for results on the way (model.num_experts, or weights that
-  /// each pass gathers), and so
-  /// cannot be recorded (Ops::run_captured).
+  /// Whether run() waits for results on the way (model.num_experts, or weights that each pass
+  /// gathers), and so cannot be recorded (Ops::run_captured).
   bool waits_for_device() const;
   /// Of weights that passes gather; null: all are there.
   UnitGatherer* gatherer() const;

@@ -21,7 +21,7 @@ class VocabParallelEmbedding {
   void place(Tensor tokens);
   /// x[n,:] = embedding of tokens[n]. x [N,C], tokens i32 [N] in ops.place(), w this rank's rows.
   void forward(Tensor x, Tensor tokens, Matrix w);
-  /// dw[v,:] += d_x[n,:] of this rank's ids v among the last forward's tokens.
+  /// dw[v,:] (+)= the sum of d_x[n,:] of this rank's ids v among the last forward's tokens.
   void backward(Tensor dw, Tensor d_x, Tensor tokens, GradMode mode);
 
  private:

@@ -30,8 +30,7 @@ namespace lacuna {
 /// them reduce each micro-batch in f32 and then round it.
 class DataParallel {
  public:
-  /// Borrows all. `gatherer`: of weights of sharded states; null for
-  /// adapters.
+  /// Borrows all. `gatherer`: of weights whose states are sharded; null for adapters.
   DataParallel(Ops& ops, Communicator& ranks, const Buckets& buckets, const ZeroLayout& zero,
                const OptimizerShard& reduced, WeightGatherer* gatherer, std::uint64_t seed)
       : ops_(ops),
@@ -48,7 +47,7 @@ class DataParallel {
   /// the same number of them: one without a micro-batch of its own reduces zeros.
   bool each_micro_batch() const { return zero_.shards_gradients; }
   /// Whether any of the ranks has something.
-  bool any_rank(bool here) { return lacuna::reduced(ranks_, here ? 1 : 0, Reduce::max) > 0; }
+  bool any_rank(bool here) { return lacuna::any_rank(ranks_, here); }
 
   /// Whether gradients are windows, so that gradients_complete() is for every micro-batch, and each
   /// overwrites what the one before has left.

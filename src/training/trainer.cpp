@@ -9,6 +9,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "kernels/bench/peak.h"
+#include "model/fp8_linear.h"
 #include "model_io/read_inference_weights.h"
 #include "model_io/tensor_io.h"
 #include "training/block_schedule.h"
@@ -35,8 +36,7 @@ std::shared_ptr<const DeviceMesh> grid_of(const TrainerOptions& options, Ops& op
 
 /// Before anything is allocated.
 Ops& with_linear_dtype(Ops& ops, const Config& config) {
-  CHECK(config.compute.linear_dtype != LinearDtype::fp8 || ops.has_fp8(), ops.description(),
-        " has no FP8 products: compute.linear_dtype = \"fp8\" needs a GPU of sm_89 or newer");
+  if (config.compute.linear_dtype == LinearDtype::fp8) check_fp8_device(ops);
   return ops;
 }
 
@@ -167,7 +167,7 @@ bool Trainer::is_logged(std::int64_t step) const {
   return step == steps_ || due(step, config_.train.log_every, steps_);
 }
 
-bool Trainer::agreed(bool here) { return reduced(grid_->world(), here ? 1 : 0, Reduce::max) > 0; }
+bool Trainer::agreed(bool here) { return any_rank(grid_->world(), here); }
 
 double Trainer::communication_seconds() const {
   return grid_->world().stats().waited_seconds + grid_->data().stats().waited_seconds +

@@ -85,7 +85,7 @@ void WeightGatherer::gather_forward() {
 
 void WeightGatherer::begin_pass() {
   passed_ = true;
-  if (passes_ == Passes::uneven && gathers_in_every_pass()) any_rank(true);
+  if (passes_ == Passes::uneven && gathers_in_every_pass()) any_rank(ranks_, true);
 }
 
 void WeightGatherer::join_forward_pass() {
@@ -99,7 +99,7 @@ void WeightGatherer::begin_uneven_passes() {
 }
 
 void WeightGatherer::end_uneven_passes() {
-  while (gathers_in_every_pass() && any_rank(false)) gather_forward();
+  while (gathers_in_every_pass() && any_rank(ranks_, false)) gather_forward();
   passes_ = Passes::alike;
 }
 

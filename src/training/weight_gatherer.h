@@ -50,7 +50,6 @@ class WeightGatherer final : public UnitGatherer {
     std::vector<std::size_t> buckets;  // that it has elements in
     bool under_way = false;            // some of them
   };
-  bool any_rank(bool here) { return reduced(ranks_, here ? 1 : 0, Reduce::max) > 0; }
   void begin(std::size_t unit);
   void gather_forward();
 

@@ -20,6 +20,8 @@ NoiseOptions noise_options(const Config& config);
 NoiseOptions validation_noise(const Config& config);
 /// train.recompute.
 Recompute recompute_of(const TrainConfig& train);
+/// Such limits for passes that compute as train.recompute and compute.linear_dtype say.
+ModelLimits with_compute_options(ModelLimits limits, const Config& config);
 /// The most that a micro-batch of `sequences` sequences with `tokens` tokens in all may have.
 ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t sequences);
 /// The most tokens of sequences that fit in such limits during validation.

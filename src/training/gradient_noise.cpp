@@ -53,11 +53,8 @@ GradientNoiseProbe::GradientNoiseProbe(Ops& ops, const Config& config, const Dev
 }
 
 void GradientNoiseProbe::measure_part(std::int64_t samples) {
-  const bool reduced = replica_.data_parallel.each_micro_batch();
-  const std::vector<FlatRange> ranges =
-      reduced ? replica_.parts : std::vector<FlatRange>{{0, replica_.weights.units().back().end()}};
   std::vector<Tensor> counted;
-  for (const FlatRange& range : counted_ranges(replica_.weights, ranges))
+  for (const FlatRange& range : counted_ranges(replica_.weights, replica_.reduced.owned()))
     counted.push_back(replica_.reduced.elements(range));
   norm_.measure(counted, 1, grid_.world().size() > 1 ? &grid_.world() : nullptr);
   parts_ = norm_.value() * norm_.value();
@@ -66,7 +63,7 @@ void GradientNoiseProbe::measure_part(std::int64_t samples) {
   grid_.data().all_reduce(Tensor(sums, Shape{2}), Reduce::sum);
   grid_.data().wait();
   counts_ = sums[0];
-  counts_squared_ = reduced ? sums[0] * sums[0] : sums[1];
+  counts_squared_ = replica_.data_parallel.each_micro_batch() ? sums[0] * sums[0] : sums[1];
 }
 
 std::vector<Figure> GradientNoiseProbe::figures(double gradient_norm) const {

@@ -51,7 +51,6 @@ ModelReplica::ModelReplica(Ops& ops, const Config& config, const DeviceMesh& gri
                    : nullptr),
       data_parallel(ops, grid.data(), buckets, zero, reduced, gatherer.get(),
                     std::uint64_t(config.train.seed)),
-      zero_(zero),
       adapter_scale_(float(config.lora.scale())) {}
 
 ModelWeights ModelReplica::views() const {
@@ -68,7 +67,7 @@ std::int64_t ModelReplica::weight_bytes() const {
 }
 
 std::int64_t ModelReplica::gradient_bytes() const {
-  return gradients.memory().bytes() + (zero_.has_windows() ? reduced.flat().bytes() : 0);
+  return gradients.memory().bytes() + (gradients.are_windows() ? reduced.flat().bytes() : 0);
 }
 
 }  // namespace lacuna

@@ -51,8 +51,6 @@ struct ModelReplica {
   const std::unique_ptr<WeightGatherer> gatherer;  // null: each rank has all weights
   DataParallel data_parallel;
 
-  /// What this rank updates of the weights' flat().
-  std::vector<FlatRange> updated() const { return zero_.updated(weights.units(), parts); }
   /// Of what is trained: weights and, where they are sharded, this rank's shard.
   std::int64_t weight_bytes() const;
   /// Of gradients and what they are reduced into.
@@ -61,7 +59,6 @@ struct ModelReplica {
  private:
   ModelReplica(Ops& ops, const Config& config, const DeviceMesh& grid, std::int64_t bucket_size,
                Trained trained, const WeightLayout& layout, const ZeroLayout& zero);
-  const ZeroLayout zero_;
   const float adapter_scale_;
 };
 

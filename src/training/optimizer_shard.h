@@ -30,6 +30,8 @@ class OptimizerShard {
                    DType dtype = DType::f32);
 
   DType dtype() const { return storage_.dtype; }
+  /// The ranges of the model's flat() that it has.
+  const std::vector<FlatRange>& owned() const { return owned_; }
   /// In the order of flat(), the same for all tensors of the same ranges.
   const std::vector<WeightPiece>& pieces() const { return pieces_; }
   /// Where a piece lies in the model's flat().

@@ -68,10 +68,7 @@ ModelLimits PreferenceScorer::limits(std::int64_t pairs) const {
   const std::int64_t texts = 2 * pairs * (blocks ? 1 : noise.samples),
                      tokens = std::min(config_.train.micro_batch_size, texts) *
                               config_.data.sequence_length;
-  ModelLimits limits = score_limits(noise, tokens, std::min(tokens, texts), true);
-  limits.recompute = recompute_of(config_.train);
-  limits.fp8_linears = config_.compute.linear_dtype == LinearDtype::fp8;
-  return limits;
+  return with_compute_options(score_limits(noise, tokens, std::min(tokens, texts), true), config_);
 }
 
 ScoredPairs PreferenceScorer::score(ObjectiveRunner& model, std::span<const NumberedPair> pairs,

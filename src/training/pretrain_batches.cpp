@@ -65,6 +65,10 @@ ModelLimits batch_limits(const Config& config, std::int64_t tokens, std::int64_t
                         true};
   if (config.train.objective == Objective::block_diffusion)
     limits = block_limits(noise, tokens, sequences, true);
+  return with_compute_options(limits, config);
+}
+
+ModelLimits with_compute_options(ModelLimits limits, const Config& config) {
   limits.recompute = recompute_of(config.train);
   limits.fp8_linears = config.compute.linear_dtype == LinearDtype::fp8;
   return limits;

@@ -6,7 +6,7 @@ namespace {
 /// A rank's part of an update.
 ShardRanges update_share(const DeviceMesh& grid, const ModelReplica& replica) {
   ShardRanges share;
-  share.updated = replica.updated();
+  share.updated = replica.shard.owned();
   share.weights = &replica.shard;
   share.counted = counted_ranges(replica.weights, replica.parts);
   if (grid.world().size() > 1) share.ranks = &grid.world();

@@ -103,6 +103,21 @@ class Layouts : public ::testing::Test {
               1e-3);
   }
 
+  /// Calls `test` with run_.config that of each variant, for a model on one rank and, where the
+  /// number of ranks is even, for one on two.
+  template <class Test>
+  void for_each_variant(const Test& test) {
+    const Config config = run_.config;
+    for (const Variant& variant : kVariants)
+      for (const int tensor : {1, 2}) {
+        if (world_->size() % tensor != 0) continue;
+        SCOPED_TRACE(str(variant.name, ", tensor ", tensor));
+        run_.config = config;
+        variant.apply(run_.config);
+        test(variant, tensor);
+      }
+    run_.config = config;
+  }
   void validation_is_shared();
   RunPlan expect_layout_planned(const Config& config, const Layout& layout);
   void the_plan_counts_what_is_allocated();
@@ -282,36 +297,30 @@ TEST_F(Layouts, ShardedStatesChangeNoBit) {
 // own, they are added in another order. The norm's parts are others.
 TEST_F(Layouts, ShardedGradientsChangeNoBit) {
   run_.config.model.num_layers = 5;  // so that windows are used again
-  for (const Variant& variant : kVariants)
-    for (const int tensor : {1, 2}) {
-      if (world_->size() % tensor != 0) continue;
-      SCOPED_TRACE(str(variant.name, ", tensor ", tensor));
-      const Config before = run_.config;
-      variant.apply(run_.config);
-      DeviceMesh grid(testing::world(), tensor);
-      const auto of = [&](std::int64_t zero) {
-        Config config = run_.in(str("windows-", number_++), Layout{tensor, zero, 3, tensor == 2});
-        config.train.batch_size = config.train.micro_batch_size = 3 * grid.data().size();
-        return config;
-      };
-      Trainer states(of(1), run_.ops, on(grid)), gradients(of(2), run_.ops, on(grid));
-      for (int step = 0; step < 3; ++step) {
-        const StepResult a = states.step(), b = gradients.step();
-        EXPECT_EQ(a.loss, b.loss);
-        EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-12 * a.grad_norm);
-      }
-      states.gather_weights();
-      gradients.gather_weights();
-      for (std::size_t i = 0; i < states.weights().named().size(); ++i) {
-        const Tensor &a = states.weights().named()[i].tensor,
-                     &b = gradients.weights().named()[i].tensor;
-        EXPECT_EQ(std::memcmp(a.data, b.data, std::size_t(a.bytes())), 0)
-            << states.weights().named()[i].name;
-      }
-      const std::int64_t two_windows = gradients.gradients().memory().bytes();
-      EXPECT_EQ(two_windows<states.gradients().memory().bytes(), grid.data().size()> 1);
-      run_.config = before;
+  for_each_variant([&](const Variant&, int tensor) {
+    DeviceMesh grid(testing::world(), tensor);
+    const auto of = [&](std::int64_t zero) {
+      Config config = run_.in(str("windows-", number_++), Layout{tensor, zero, 3, tensor == 2});
+      config.train.batch_size = config.train.micro_batch_size = 3 * grid.data().size();
+      return config;
+    };
+    Trainer states(of(1), run_.ops, on(grid)), gradients(of(2), run_.ops, on(grid));
+    for (int step = 0; step < 3; ++step) {
+      const StepResult a = states.step(), b = gradients.step();
+      EXPECT_EQ(a.loss, b.loss);
+      EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-12 * a.grad_norm);
     }
+    states.gather_weights();
+    gradients.gather_weights();
+    for (std::size_t i = 0; i < states.weights().named().size(); ++i) {
+      const Tensor &a = states.weights().named()[i].tensor,
+                   &b = gradients.weights().named()[i].tensor;
+      EXPECT_EQ(std::memcmp(a.data, b.data, std::size_t(a.bytes())), 0)
+          << states.weights().named()[i].name;
+    }
+    const std::int64_t two_windows = gradients.gradients().memory().bytes();
+    EXPECT_EQ(two_windows<states.gradients().memory().bytes(), grid.data().size()> 1);
+  });
 }
 
 // Not on any number of micro-batches, of which some ranks have fewer, or some without a loss; nor
@@ -321,35 +330,29 @@ TEST_F(Layouts, ShardedWeightsChangeNoBit) {
   run_.config.train.mask_form = MaskFormSetting::mask_ratio;
   run_.config.data.sequence_length = 3;
   run_.config.train.random_length_fraction = 0;
-  for (const Variant& variant : kVariants)
-    for (const int tensor : {1, 2}) {
-      if (world_->size() % tensor != 0) continue;
-      SCOPED_TRACE(str(variant.name, ", tensor ", tensor));
-      const Config before = run_.config;
-      variant.apply(run_.config);
-      const bool first = &variant == &kVariants[0];
-      run_.config.compute.dtype = tensor == 1 && !first ? Precision::bf16 : Precision::f32;
-      if (!first) run_.config.train.recompute = {"block"};
-      DeviceMesh grid(testing::world(), tensor);
-      const auto of = [&](std::int64_t zero) {
-        return run_.in(str("weights-", number_++), Layout{tensor, zero, 1, tensor == 2});
-      };
-      Trainer gradients(of(2), run_.ops, on(grid)), weights(of(3), run_.ops, on(grid));
-      for (int step = 0; step < 3; ++step) {
-        const StepResult a = gradients.step(), b = weights.step();
-        EXPECT_TRUE(std::isfinite(a.loss));
-        EXPECT_EQ(a.loss, b.loss);
-        EXPECT_EQ(a.grad_norm, b.grad_norm);
-      }
-      expect_same_bits(weights, gradients);
-      EXPECT_EQ(weights.weights().are_windows(), grid.data().size() > 1);
-      const Tensor windows = weights.weights().memory();
-      if (weights.weights().are_windows() && windows.dtype == DType::f32) {
-        const float* const values = windows.as<float>();
-        EXPECT_TRUE(std::all_of(values, values + windows.count(), [](float v) { return v != v; }));
-      }
-      run_.config = before;
+  for_each_variant([&](const Variant& variant, int tensor) {
+    const bool first = &variant == &kVariants[0];
+    run_.config.compute.dtype = tensor == 1 && !first ? Precision::bf16 : Precision::f32;
+    if (!first) run_.config.train.recompute = {"block"};
+    DeviceMesh grid(testing::world(), tensor);
+    const auto of = [&](std::int64_t zero) {
+      return run_.in(str("weights-", number_++), Layout{tensor, zero, 1, tensor == 2});
+    };
+    Trainer gradients(of(2), run_.ops, on(grid)), weights(of(3), run_.ops, on(grid));
+    for (int step = 0; step < 3; ++step) {
+      const StepResult a = gradients.step(), b = weights.step();
+      EXPECT_TRUE(std::isfinite(a.loss));
+      EXPECT_EQ(a.loss, b.loss);
+      EXPECT_EQ(a.grad_norm, b.grad_norm);
     }
+    expect_same_bits(weights, gradients);
+    EXPECT_EQ(weights.weights().are_windows(), grid.data().size() > 1);
+    const Tensor windows = weights.weights().memory();
+    if (weights.weights().are_windows() && windows.dtype == DType::f32) {
+      const float* const values = windows.as<float>();
+      EXPECT_TRUE(std::all_of(values, values + windows.count(), [](float v) { return v != v; }));
+    }
+  });
 }
 
 // A whole run: validation, on fewer sequences than four ranks, sample texts, which one rank draws,

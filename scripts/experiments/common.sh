@@ -1,6 +1,7 @@
 # Sourced by the experiments: packages and build, where things are, and steps that are skipped when their
 # result is there. EXPERIMENT_STEPS=20 makes a quick pass over everything, whose figures mean nothing, in
-# folders of its own. LACUNA names a program that is built already.
+# folders of its own. LACUNA names a program that is built already. EXPERIMENT_OPTIONS="--set compute.dtype=bf16"
+# is added to every training run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 quick=${EXPERIMENT_STEPS:-}
@@ -9,6 +10,7 @@ data=${EXPERIMENT_DATA:-data/experiments${quick:+-quick}}
 runs=${EXPERIMENT_RUNS:-runs/experiments${quick:+-quick}}
 # Debian's Python, for which setup.sh installs matplotlib; another may come first on the PATH.
 python=${PYTHON:-/usr/bin/python3}
+read -ra extra <<<"${EXPERIMENT_OPTIONS:-}"
 
 scripts/setup.sh --experiments
 if [ -z "${LACUNA:-}" ]; then
@@ -33,7 +35,7 @@ train_or_resume() {  # train_or_resume COMMAND CONFIG RUN [options]
   local command=$1 config=$2 run=$3 resume=(); shift 3
   [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)
   $lacuna "$command" --config "configs/experiments/$config.toml" --set train.output="$runs/$run" \
-    "$@" "${resume[@]}"
+    "$@" "${extra[@]}" "${resume[@]}"
 }
 pretrain() {  # pretrain RUN STEPS [options]
   train_or_resume pretrain small "$1" --set train.steps="$(steps "$2")" "${@:3}"
@@ -78,7 +80,7 @@ quickstart_run() {  # quickstart_run RUN SEED STEPS [options]: the quick start's
   $lacuna pretrain --config configs/quickstart.toml --set data.train="$data/recipe-train.h5" \
     --set data.validation="$data/recipe-validation.h5" --set train.output="$run" --set train.seed="$2" \
     --set train.steps="$count" --set train.sample_every=0 --set train.eval_samples=512 \
-    --set train.keep_checkpoints=1 --set compute.threads="${EXPERIMENT_THREADS:-0}" "${@:4}" "${resume[@]}"
+    --set train.keep_checkpoints=1 "${@:4}" "${extra[@]}" "${resume[@]}"
   [ -e "$run/checkpoints/$(printf 'step-%08d.h5' "$count")" ]  # not stopped by a signal
   touch "$run/finished"
 }

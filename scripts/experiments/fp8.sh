@@ -2,7 +2,7 @@
 # (l) Products in FP8: the quick start's model and book in f32, bf16 and with FP8 (emulated on a CPU), the same data,
 # masks and initial weights for each seed; with Muon, as AdamW's runs of this length end while they leave a plateau,
 # some steps sooner or later. Runs that are finished are skipped.
-#   EXPERIMENT_SEEDS="1 2"  EXPERIMENT_TYPES="bf16 fp8 f32"  EXPERIMENT_THREADS=0
+#   EXPERIMENT_SEEDS="1 2"  EXPERIMENT_TYPES="bf16 fp8 f32"
 source "$(dirname "$0")/common.sh"
 
 say "the King James Bible, as scripts/quickstart.sh has it"

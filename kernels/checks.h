@@ -81,6 +81,18 @@ class Checks {
   Place place_;
 };
 
+inline void check_upload(const Checks& c, const std::vector<Upload>& uploads) {
+  for (const auto& [to, from] : uploads) {
+    c.is_here("to", to);
+    c.is_contiguous("to", to);
+    Checks(c.op(), Place::host).is_here("from", from);
+    c.is_contiguous("from", from);
+    c.is_same_shape("to", to, "from", from);
+    CHECK(to.dtype == from.dtype && size_of(to.dtype) % 4 == 0, c.op(), ": to is ", to,
+          " but from is ", from, "; both must be of one dtype of 4 or 8 bytes");
+  }
+}
+
 inline RowsCols check_gather_rows(const Checks& c, const char* gathered_name,
                                   const Tensor& gathered, const char* all_name, const Tensor& all,
                                   const Tensor& rows) {

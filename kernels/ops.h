@@ -129,6 +129,11 @@ constexpr std::int64_t padded_for_fp8(std::int64_t n) {
   return (n + kFp8Columns - 1) / kFp8Columns * kFp8Columns;
 }
 
+/// A tensor, and one in main memory, of its shape and dtype, whose elements it gets.
+struct Upload {
+  Tensor to, from;
+};
+
 /// What a device has recorded of Ops::run_captured.
 class CapturedGraph {
  public:
@@ -180,6 +185,10 @@ class Ops {
   /// dst = src between any two places, same shape; dtypes equal, or converted between float types.
   /// Either may be strided. Returns when a dst in main memory is written, a src there not needed.
   virtual void copy(Tensor dst, Tensor src) = 0;
+  /// to = from of each, of elements of 4 or 8 bytes; from is not needed after the call. On a device
+  /// all go there in one transfer, beside the computation of earlier calls, and are copied to their
+  /// places in turn with the other calls. Not in run_captured().
+  virtual void upload(const std::vector<Upload>& uploads) = 0;
   /// Every element of a float tensor = value.
   virtual void fill(Tensor x, float value) = 0;
   /// y[n] += x[n], float, any equal shapes.

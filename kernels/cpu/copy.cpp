@@ -68,4 +68,9 @@ void CpuOps::copy(Tensor dst, Tensor src) {
   });
 }
 
+void CpuOps::upload(const std::vector<Upload>& uploads) {
+  check_upload(checks("upload"), uploads);
+  for (const auto& [to, from] : uploads) copy(to, from);
+}
+
 }  // namespace lacuna

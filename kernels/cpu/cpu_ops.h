@@ -36,6 +36,7 @@ class CpuOps : public Ops {
   ThreadPool& pool() { return pool_; }
 
   void copy(Tensor dst, Tensor src) override;
+  void upload(const std::vector<Upload>& uploads) override;
   void fill(Tensor x, float value) override;
   void add(Tensor y, Tensor x) override;
   void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) override;

@@ -47,6 +47,7 @@ class CudaOps final : public Ops {
   void use_gemm_algorithms(const std::string& text) override { gemms_.use_algorithms(text); }
 
   void copy(Tensor dst, Tensor src) override;
+  void upload(const std::vector<Upload>& uploads) override;
   void fill(Tensor x, float value) override;
   void add(Tensor y, Tensor x) override;
   void axpby(Tensor y, float alpha, Tensor x, float beta, Tensor factor = {}) override;

@@ -7,6 +7,7 @@
 #include "core/arena.h"
 #include "core/tensor.h"
 #include "kernels/ops.h"
+#include "kernels/platform/staging_ring.h"
 
 struct CUstream_st;  // *cudaStream_t
 
@@ -54,6 +55,8 @@ class Device {
   /// when `to` is in main memory; the source may be changed at once when `from` is.
   void copy(const char* op, void* to, Place to_place, std::int64_t to_pitch, const void* from,
             Place from_place, std::int64_t from_pitch, std::int64_t width, std::int64_t rows);
+  /// For transfers from main memory beside the work on stream().
+  StagingRing& staging();
   void synchronize(const char* op);
   /// Ops::run_captured: by a CUDA graph, recorded at the second call; the first brings workspaces
   /// to their size. The emulator calls `work` each time.

@@ -28,5 +28,8 @@ class PinnedMemory {
 /// message of an Error.
 void copy_to_pinned(CUstream_st* stream, const char* op, std::byte* to, const void* from,
                     std::int64_t bytes);
+/// The same to device memory, from a PinnedMemory.
+void copy_from_pinned(CUstream_st* stream, const char* op, void* to, const std::byte* from,
+                      std::int64_t bytes);
 
 }  // namespace lacuna

@@ -30,7 +30,7 @@ inline bool each_call_waits() {
 class Stream {
  public:
   /// Kernels of a stream for communication begin first: other ranks wait for them.
-  enum class Purpose : std::uint8_t { computation, communication };
+  enum class Purpose : std::uint8_t { computation, communication, transfer };
   explicit Stream(Purpose purpose);
   ~Stream();
   Stream(const Stream&) = delete;

@@ -77,7 +77,7 @@ void DeviceRounds::begin(DecodingBatch batch, const std::vector<CommitSchedule>&
   least_.clear();
   for (std::int64_t step = 0; step < steps; ++step)
     for (const CommitSchedule& s : schedules) least_.push_back(s.least[std::size_t(step)]);
-  ops_.copy(first(slots_.least, std::int64_t(least_.size())), tensor_of(least_));
+  ops_.upload({{first(slots_.least, std::int64_t(least_.size())), tensor_of(least_)}});
   if (!same) place();
 }
 
@@ -85,12 +85,12 @@ void DeviceRounds::place() {
   const std::int64_t canvases = batch_.canvases();
   const std::vector<std::int32_t> offsets(batch_.draw_offsets.begin(), batch_.draw_offsets.end()),
       none(std::size_t(batch_.draws()), -1), fine = {0};
-  ops_.copy(first(slots_.rows, std::int64_t(placed_.rows.size())), tensor_of(placed_.rows));
-  ops_.copy(first(slots_.offsets, canvases + 1), tensor_of(offsets));
-  ops_.copy(first(slots_.rules, canvases), tensor_of(placed_.rules));
-  ops_.copy(first(slots_.bounds, canvases), tensor_of(placed_.bounds));
-  ops_.copy(first(slots_.step, batch_.draws()), tensor_of(none));
-  ops_.copy(arena_[slots_.not_finite], tensor_of(fine));
+  ops_.upload({{first(slots_.rows, std::int64_t(placed_.rows.size())), tensor_of(placed_.rows)},
+               {first(slots_.offsets, canvases + 1), tensor_of(offsets)},
+               {first(slots_.rules, canvases), tensor_of(placed_.rules)},
+               {first(slots_.bounds, canvases), tensor_of(placed_.bounds)},
+               {first(slots_.step, batch_.draws()), tensor_of(none)},
+               {arena_[slots_.not_finite], tensor_of(fine)}});
   predictor_.place(batch_);  // after which all of that is copied
 }
 

@@ -55,8 +55,8 @@ std::int64_t TokenPredictor::bytes(const ModelConfig& config, const ModelLimits&
 void TokenPredictor::place_rows(const DecodingBatch& batch) {
   ++placements_;
   model_.place(tensor_of(batch.tokens), batch.sequences);
-  ops_.copy(arena_[slots_.keys].row_range(0, batch.draws()), tensor_of(batch.keys));
-  ops_.copy(arena_[slots_.current].row_range(0, batch.draws()), tensor_of(batch.current));
+  ops_.upload({{arena_[slots_.keys].row_range(0, batch.draws()), tensor_of(batch.keys)},
+               {arena_[slots_.current].row_range(0, batch.draws()), tensor_of(batch.current)}});
 }
 
 void TokenPredictor::place(const DecodingBatch& batch) {

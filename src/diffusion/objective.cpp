@@ -53,7 +53,8 @@ Tensor ObjectiveRunner::forward(const LossBatch& batch) {
         "a micro-batch of ", batch.sequences, " x ", batch.length, " tokens where at most ",
         limits_.sequences, " sequences and ", limits_.rows, " tokens were announced");
   padded_.fill(batch, buckets_, model_.config());
-  ops_.copy(head_rows_of(slots_.targets), tensor_of(padded_.targets));
+  ops_.upload({{head_rows_of(slots_.targets), tensor_of(padded_.targets)},
+               {head_rows_of(slots_.weights), tensor_of(padded_.weights)}});
   return model_.forward(tensor_of(padded_.tokens), padded_.sequences);
 }
 
@@ -119,10 +120,8 @@ bool ObjectiveRunner::queue_passes(const LossBatch& batch, ModelTensors& gradien
     return false;
   }
   const Tensor hidden = forward(batch);
-  const Tensor weights = head_rows_of(slots_.weights);
-  ops_.copy(weights, tensor_of(padded_.weights));
   head_.loss_and_gradient(head_rows_of(slots_.losses), hidden, gradients.head, hidden,
-                          head_rows_of(slots_.targets), weights, mode);
+                          head_rows_of(slots_.targets), head_rows_of(slots_.weights), mode);
   // A tied head is also the embedding, whose gradient is complete last; adapters have neither.
   if (observer && !model_.config().tie_embeddings && !gradients.are_adapters())
     observer(gradients.named().back().flat);

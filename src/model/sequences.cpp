@@ -99,10 +99,10 @@ void SequencePlacer::Queries::add(std::int32_t position, const KeyIntervals& row
   keys.push_back(row_keys);
 }
 
-void SequencePlacer::Queries::copy(Ops& ops, const QueryTensors& to) const {
-  ops.copy(to.positions, tensor_of(positions));
-  ops.copy(to.offsets, tensor_of(offsets));
-  ops.copy(to.keys, tensor_of(keys));
+void SequencePlacer::Queries::add_to(std::vector<Upload>& uploads, const QueryTensors& to) const {
+  uploads.push_back({to.positions, tensor_of(positions)});
+  uploads.push_back({to.offsets, tensor_of(offsets)});
+  uploads.push_back({to.keys, tensor_of(keys)});
 }
 
 SequencePlacer::SequencePlacer(const ModelLimits& limits, const AttentionMask& mask)
@@ -143,13 +143,19 @@ void SequencePlacer::place(Ops& ops, const SequenceTensors& to, Tensor tokens,
     end_segment(cached ? sequences.slabs[s].end : end);
   }
   if (cached) end_segment(std::int32_t(cache_rows_));
-  ops.copy(to.tokens, tokens);
-  all_.copy(ops, to.all);
-  ops.copy(to.logit.rows, tensor_of(sequences.logit_rows));
-  logit_.copy(ops, to.logit);
-  if (!cached) return;
-  ops.copy(to.key_offsets, tensor_of(key_offsets_));
-  ops.copy(to.cache_rows, tensor_of(sequences.cache_rows));
+  uploads_.clear();
+  if (tokens.place == Place::host)
+    uploads_.push_back({to.tokens, tokens});
+  else
+    ops.copy(to.tokens, tokens);
+  all_.add_to(uploads_, to.all);
+  uploads_.push_back({to.logit.rows, tensor_of(sequences.logit_rows)});
+  logit_.add_to(uploads_, to.logit);
+  if (cached) {
+    uploads_.push_back({to.key_offsets, tensor_of(key_offsets_)});
+    uploads_.push_back({to.cache_rows, tensor_of(sequences.cache_rows)});
+  }
+  ops.upload(uploads_);
 }
 
 }  // namespace lacuna

@@ -111,10 +111,11 @@ class SequencePlacer {
     void clear();
     void add(std::int32_t position, const KeyIntervals& row_keys);
     void end_segment() { offsets.push_back(std::int32_t(positions.size())); }
-    void copy(Ops& ops, const QueryTensors& to) const;
+    void add_to(std::vector<Upload>& uploads, const QueryTensors& to) const;
   };
   Queries all_, logit_;
   std::vector<std::int32_t> key_offsets_;
+  std::vector<Upload> uploads_;
   void end_segment(std::int32_t key_end);
 };
 

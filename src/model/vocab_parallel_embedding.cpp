@@ -25,8 +25,8 @@ void VocabParallelEmbedding::find_own() {
     rows_.push_back(std::int32_t(row));
   }
   const auto n = std::int64_t(ids_.size());
-  ops_.copy(activations_.own_ids(n), tensor_of(ids_));
-  ops_.copy(activations_.own_rows(n), tensor_of(rows_));
+  ops_.upload(
+      {{activations_.own_ids(n), tensor_of(ids_)}, {activations_.own_rows(n), tensor_of(rows_)}});
 }
 
 void VocabParallelEmbedding::forward(Tensor x, Tensor tokens, Matrix w) {

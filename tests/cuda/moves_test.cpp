@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "core/block_formats.h"
@@ -97,6 +98,53 @@ TEST_P(CudaMovesTest, SourcesMayBeChangedAfterACopy) {
     ASSERT_EQ(columns[std::size_t(3 * i + 2)], float(i / kRows));
   }
   EXPECT_EQ(large.read_as<float>(), std::vector<float>(kLarge, 7));
+}
+
+// Of types of 4 and 8 bytes, of nothing, to addresses that are aligned to packs or not; more than
+// staging memory holds at once, and one upload larger than all of it. The sources change after each
+// call; what was queued before a call still sees what was there.
+TEST_P(CudaMovesTest, UploadsTakeTheirTurn) {
+  constexpr std::int64_t kRounds = 40, kMany = 60 * 1000, kLarge = 1200 * 1000;
+  DeviceArray floats(device(), {kMany}, DType::f32, {0, 3}), odd(device(), {5}, DType::i32),
+      wide(device(), {3}, DType::i64), nothing(device(), {0}, DType::f32);
+  const DeviceArray kept(device(), {kRounds, kMany}, DType::f32),
+      kept_odd(device(), {kRounds, 5}, DType::i32), kept_wide(device(), {kRounds, 3}, DType::i64);
+  std::vector<float> f(kMany);
+  std::vector<std::int32_t> i(5);
+  std::vector<std::int64_t> w(3);
+  for (std::int64_t round = 0; round < kRounds; ++round) {
+    f.assign(f.size(), float(round));
+    f.back() = float(-round);
+    i.assign(i.size(), std::int32_t(round));
+    w = {round, -round, std::int64_t{1} << 60};
+    device().upload({{floats, Tensor(f.data(), {kMany})},
+                     {nothing, Tensor(f.data(), {0})},
+                     {odd, Tensor(i.data(), {5})},
+                     {wide, Tensor(w.data(), {3})}});
+    device().copy(kept.tensor().row_range(round, 1).reshaped({kMany}), floats);
+    device().copy(kept_odd.tensor().row_range(round, 1).reshaped({5}), odd);
+    device().copy(kept_wide.tensor().row_range(round, 1).reshaped({3}), wide);
+  }
+  const DeviceArray large(device(), {kLarge}, DType::f32);
+  std::vector<float> more(kLarge, 7);
+  device().upload({{large, Tensor(more.data(), {kLarge})}});
+  more.assign(more.size(), -1);
+  device().upload({{odd, Tensor(i.data(), {5})}});
+  i.assign(i.size(), -1);
+  EXPECT_EQ(odd.read_as<std::int32_t>(), std::vector<std::int32_t>(5, kRounds - 1));
+  EXPECT_EQ(large.read_as<float>(), std::vector<float>(kLarge, 7));
+  EXPECT_TRUE(floats.guards_hold() && odd.guards_hold() && wide.guards_hold());
+  const auto found = kept.read_as<float>();
+  const auto found_odd = kept_odd.read_as<std::int32_t>();
+  const auto found_wide = kept_wide.read_as<std::int64_t>();
+  for (std::int64_t round = 0; round < kRounds; ++round) {
+    const float* const row = found.data() + round * kMany;
+    EXPECT_EQ(std::count(row, row + kMany - 1, float(round)), kMany - 1);
+    EXPECT_EQ(row[kMany - 1], float(-round));
+    for (std::int64_t n = 0; n < 5; ++n) EXPECT_EQ(found_odd[std::size_t(5 * round + n)], round);
+    EXPECT_EQ(found_wide[std::size_t(3 * round + 1)], -round);
+    EXPECT_EQ(found_wide[std::size_t(3 * round + 2)], std::int64_t{1} << 60);
+  }
 }
 
 /// Every way between the two places, with rows apart on either side or not, and conversion.

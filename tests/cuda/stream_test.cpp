@@ -5,11 +5,13 @@
 
 #include "tests/cuda/support.h"
 #ifndef LACUNA_CUDA
+#include <chrono>
 #include <future>
 #include <utility>
 
 #include "kernels/platform/emulated/counters.h"
 #include "kernels/platform/emulated/queue.h"
+#include "kernels/platform/staging_ring.h"
 #endif
 
 namespace lacuna {
@@ -100,6 +102,40 @@ TEST_F(Streams, AnEventMakesTheOtherWaitForWhatIsHeld) {
   second->synchronize();
   EXPECT_TRUE(copied.reached());
   EXPECT_EQ(z.read_as<float>()[999], 2.0f);
+}
+
+// The transfer of the next micro-batch, while the device is not done with this one.
+TEST_F(Streams, ATransferDoesNotWaitForEarlierWork) {
+  StagingRing ring(first->stream(), first->memory());
+  ring.send("test", ring.transfer(64));  // allocates, which waits
+  first->synchronize();
+  Hold hold(first->stream());
+  const StagingRing::Transfer transfer = ring.transfer(sizeof(float));
+  *reinterpret_cast<float*>(transfer.host) = 3;
+  ring.send("test", transfer);
+  const Tensor there(const_cast<std::byte*>(transfer.device), {1}, DType::f32, Place::device);
+  float found = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  while (found != 3 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(30)) {
+    second->copy(Tensor(&found, {1}), there);
+    second->synchronize();
+  }
+  EXPECT_EQ(found, 3);
+  hold.release();
+  first->synchronize();
+}
+
+TEST_F(Streams, WorkAfterATransferWaitsForIt) {
+  StagingRing ring(first->stream(), first->memory());
+  const DeviceArray x(*first, {1}, DType::f32);
+  for (int i = 0; i < 200; ++i) {
+    const StagingRing::Transfer transfer = ring.transfer(sizeof(float));
+    *reinterpret_cast<float*>(transfer.host) = float(i);
+    ring.send("test", transfer);
+    first->copy(x, Tensor(const_cast<std::byte*>(transfer.device), {1}, DType::f32, Place::device));
+    first->synchronize();
+    ASSERT_EQ(x.read_as<float>()[0], float(i));
+  }
 }
 
 // An idle stream begins at once or as late as it may, by a coin.

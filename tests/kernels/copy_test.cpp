@@ -65,6 +65,33 @@ TEST(Copy, ConvertsBetweenFloatTypes) {
   });
 }
 
+TEST(Upload, OfSeveralTensors) {
+  on_every_backend([](CpuOps& ops) {
+    Array<float> x(Shape{3, 5}), x_to(Shape{3, 5}), nothing(Shape{0});
+    Array<std::int32_t> i(Shape{7}), i_to(Shape{7});
+    for (std::int64_t n = 0; n < x.count(); ++n) x[n] = float(n);
+    for (std::int64_t n = 0; n < i.count(); ++n) i[n] = std::int32_t(-n);
+    ops.upload({{x_to, x}, {nothing, nothing}, {i_to, i}});
+    EXPECT_TRUE(x_to.same_bits(x) && i_to.same_bits(i));
+    EXPECT_TRUE(x_to.guards_hold() && i_to.guards_hold());
+  });
+}
+
+TEST(Upload, NamesWhatDisagrees) {
+  CpuOps ops(1);
+  Array<float> x(Shape{3, 5}), y(Shape{3, 5}), short_one(Shape{3, 4}), apart(Shape{3, 5}, 2);
+  Array<BFloat16> half(Shape{3, 5});
+  Array<std::int32_t> i(Shape{3, 5});
+  const auto expect = [&](const Upload& wrong, const char* message) {
+    EXPECT_TRUE(contains(error_of([&] { ops.upload({{y, x}, wrong}); }), message)) << message;
+  };
+  expect({x, short_one}, "upload: to is [3,5] f32 but from is [3,4] f32; their shapes must be");
+  expect({apart, x}, "upload: to is [3,5] f32 with 7 elements between rows; it must be contiguous");
+  expect({x, apart}, "upload: from is [3,5] f32 with 7 elements between rows");
+  expect({x, i}, "upload: to is [3,5] f32 but from is [3,5] i32; both must be of one dtype");
+  expect({half, half}, "both must be of one dtype of 4 or 8 bytes");
+}
+
 TEST(Copy, OfNothing) {
   CpuOps ops(2);
   Array<float> none(Shape{0, 5}), no_columns(Shape{5, 0});

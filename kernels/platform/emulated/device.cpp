@@ -9,7 +9,6 @@
 #include "kernels/platform/emulated/device_memory.h"
 #include "kernels/platform/emulated/emulator.h"
 #include "kernels/platform/emulated/queue.h"
-#include "kernels/platform/staging_ring.h"
 #include "kernels/platform/stream.h"
 
 namespace lacuna {
@@ -37,7 +36,7 @@ struct Device::State {
   int index = 0;
   Stream stream{Stream::Purpose::computation};
   EmulatedMemory memory;
-  StagingRing staging{stream};
+  StagingRing staging{stream, memory};
   void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
 };
@@ -102,6 +101,8 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
   else
     synchronize(op);
 }
+
+StagingRing& Device::staging() { return state_->staging; }
 
 void Device::synchronize(const char* op) { state_->stream.synchronize(op); }
 

@@ -13,8 +13,9 @@ PinnedMemory::PinnedMemory(std::int64_t bytes)
 
 PinnedMemory::~PinnedMemory() { delete[] data_; }
 
-void copy_to_pinned(CUstream_st* stream, const char*, std::byte* to, const void* from,
-                    std::int64_t bytes) {
+namespace {
+
+void enqueue_copy(CUstream_st* stream, void* to, const void* from, std::int64_t bytes) {
   ++emulator::counters.copies;
   ++emulator::counters.queued_copies;
   emulator::counters.copied_bytes += bytes;
@@ -22,6 +23,18 @@ void copy_to_pinned(CUstream_st* stream, const char*, std::byte* to, const void*
     const emulator::DeviceAccess access;
     std::memcpy(to, from, std::size_t(bytes));
   });
+}
+
+}  // namespace
+
+void copy_to_pinned(CUstream_st* stream, const char*, std::byte* to, const void* from,
+                    std::int64_t bytes) {
+  enqueue_copy(stream, to, from, bytes);
+}
+
+void copy_from_pinned(CUstream_st* stream, const char*, void* to, const std::byte* from,
+                      std::int64_t bytes) {
+  enqueue_copy(stream, to, from, bytes);
 }
 
 }  // namespace lacuna

@@ -6,7 +6,6 @@
 
 #include "core/text.h"
 #include "kernels/platform/gpu/cuda_error.h"
-#include "kernels/platform/staging_ring.h"
 #include "kernels/platform/stream.h"
 
 namespace lacuna {
@@ -120,7 +119,7 @@ struct Device::State {
           "; the kernels need sm_80 or newer");
     stream.emplace(Stream::Purpose::computation);
     memory = std::make_unique<DeviceMemory>(*stream);
-    staging = std::make_unique<StagingRing>(*stream);
+    staging = std::make_unique<StagingRing>(*stream, *memory);
   }
   ~State() {
     if (workspace) memory->release(workspace, workspace_bytes);
@@ -202,6 +201,8 @@ void Device::copy(const char* op, void* to, Place to_place, std::int64_t to_pitc
   if ((to_place == Place::host || from_place == Place::host) && (!staged || each_call_waits()))
     synchronize(op);
 }
+
+StagingRing& Device::staging() { return *state_->staging; }
 
 void Device::synchronize(const char* op) { state_->stream->synchronize(op); }
 

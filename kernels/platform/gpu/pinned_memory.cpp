@@ -21,4 +21,10 @@ void copy_to_pinned(CUstream_st* stream, const char* op, std::byte* to, const vo
   if (each_call_waits()) check(cudaStreamSynchronize(stream), op);
 }
 
+void copy_from_pinned(CUstream_st* stream, const char* op, void* to, const std::byte* from,
+                      std::int64_t bytes) {
+  check(cudaMemcpyAsync(to, from, std::size_t(bytes), cudaMemcpyHostToDevice, stream), op);
+  if (each_call_waits()) check(cudaStreamSynchronize(stream), op);
+}
+
 }  // namespace lacuna

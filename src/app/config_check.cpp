@@ -48,15 +48,14 @@ Config unchecked(const CheckRequest& request) {
 }
 
 /// The command that the run is for.
-std::string task_of(const CheckRequest& request) {
-  if (!request.task.empty()) return request.task;
+RunTask task_of(const CheckRequest& request) {
+  if (!request.task.empty()) return parse_word<RunTask>(request.task).value();
   const Config config = unchecked(request);
   try {
-    if (!config.data.sources.empty()) return "pretrain";
-    const TokenFile data(config.data.train);
-    return data.has_pairs() ? "dpo" : data.has_responses() ? "sft" : "pretrain";
+    if (!config.data.sources.empty()) return RunTask::pretrain;
+    return task_of(TokenFile(config.data.train));
   } catch (const Error&) {
-    return !request.init.empty() || config.lora.rank > 0 ? "sft" : "pretrain";
+    return !request.init.empty() || config.lora.rank > 0 ? RunTask::sft : RunTask::pretrain;
   }
 }
 
@@ -65,7 +64,7 @@ class Check {
   explicit Check(const CheckRequest& request)
       : request_(request),
         task_(task_of(request)),
-        fine_tunes_(task_ != "pretrain"),
+        fine_tunes_(task_ != RunTask::pretrain),
         config_(fine_tunes_ ? read_sft_config(request.config, request.overrides, request.init)
                             : read_pretrain_config(request.config, request.overrides)) {
     check_trainable(config_.model);
@@ -73,13 +72,13 @@ class Check {
 
   std::vector<Finding> findings() {
     add(Verdict::ok, "configuration",
-        str(request_.config, ": every key and value is valid; task: ", task_));
+        str(request_.config, ": every key and value is valid; task: ", word_of(task_)));
     attempt("data.train", [&] { return train_data(); });
     if (!config_.data.validation.empty())
       attempt("data.validation", [&] { return validation_data(); });
     if (!config_.train.init.empty())
       attempt("train.init", [&] { return checkpoint("train.init", config_.train.init); });
-    if (!config_.dpo.reference.empty() && task_ == "dpo")
+    if (!config_.dpo.reference.empty() && task_ == RunTask::dpo)
       attempt("dpo.reference", [&] { return checkpoint("dpo.reference", config_.dpo.reference); });
     if (fine_tunes_ && config_.lora.rank > 0) attempt("lora", [&] { return adapters(); });
     attempt("train.output", [&] { return output(); });
@@ -141,7 +140,7 @@ class Check {
   }
 
   const char* sample_word() const {
-    return task_ == "dpo" ? "pair" : fine_tunes_ ? "example" : "sequence";
+    return task_ == RunTask::dpo ? "pair" : fine_tunes_ ? "example" : "sequence";
   }
 
   std::int64_t samples_per_epoch() {
@@ -158,8 +157,8 @@ class Check {
       cut_ = samples.cut_prompts();
       return samples.size();
     };
-    return task_ == "dpo" ? counted_in(PreferencePairs(*data_, length, seed))
-                          : counted_in(SftExamples(*data_, length, seed));
+    return task_ == RunTask::dpo ? counted_in(PreferencePairs(*data_, length, seed))
+                                 : counted_in(SftExamples(*data_, length, seed));
   }
   std::string epochs_of(std::int64_t steps, std::int64_t samples) const {
     char text[32];
@@ -174,8 +173,8 @@ class Check {
     const std::int64_t length = config_.data.sequence_length;
     if (fine_tunes_)
       return str(file.path(), ": ",
-                 counted(task_ == "dpo" ? PreferencePairs(file, length, 0).size()
-                                        : SftExamples(file, length, 0).size(),
+                 counted(task_ == RunTask::dpo ? PreferencePairs(file, length, 0).size()
+                                               : SftExamples(file, length, 0).size(),
                          sample_word()));
     const Loader loader(file, length, 0, config_.data.documents);
     return str(file.path(), ": ", counted(loader.windows(), "sequence"), ", ",
@@ -203,7 +202,7 @@ class Check {
   }
 
   std::int64_t checkpoint_bytes() const {
-    return plan_run(config_, int(config_.parallel.tensor_parallel)).checkpoint_bytes;
+    return plan_run(config_, int(config_.parallel.tensor_parallel), task_).checkpoint_bytes;
   }
 
   std::string output() {
@@ -255,20 +254,20 @@ class Check {
           "not estimated: the vocabulary is that of data.train (or model.vocab_size)");
       return "";
     }
-    const RunPlan plan = plan_run(config_, ranks());
+    const RunPlan plan = plan_run(config_, ranks(), task_);
     const std::int64_t available =
         request_.memory ? std::int64_t(*request_.memory) : memory_of_device(config_, ranks());
     const std::string text =
         str(human_bytes(plan.memory.total()), " of ", human_bytes(available), " per rank on ",
             counted(ranks(), "rank"), ", ", with_commas(plan.parameters), " parameters");
     if (plan.memory.total() <= available) return text;
-    const auto change = change_that_fits(config_, ranks(), available);
+    const auto change = change_that_fits(config_, ranks(), available, task_);
     fail(str("does not fit: ", text,
              change ? "; the smallest change that fits: " + *change : std::string()));
   }
 
   const CheckRequest& request_;
-  const std::string task_;
+  const RunTask task_;
   const bool fine_tunes_;
   Config config_;
   std::vector<TokenFile> files_;

@@ -10,9 +10,9 @@ namespace lacuna {
 struct CheckRequest {
   std::string config;  // the file
   std::vector<std::string> overrides;
-  std::string task;  // "pretrain", "sft", "dpo", or "": what data.train was prepared for
-  std::string init;  // sft, dpo: as --init; "": train.init
-  int ranks = 0;     // 0: parallel.tensor_parallel
+  std::string task;                     // of RunTask, or "": what data.train was prepared for
+  std::string init;                     // sft, dpo: as --init; "": train.init
+  int ranks = 0;                        // 0: parallel.tensor_parallel
   std::optional<std::uint64_t> memory;  // bytes per rank; none: this machine's, or an 80 GB GPU's
   bool resume = false;
 };

@@ -117,7 +117,7 @@ void add_config_command(Command app) {
       .add_option("--task", request.task,
                   "what it is for [sft where data.train was prepared with --format chat, dpo with "
                   "--format preference]")
-      .one_of({"pretrain", "sft", "dpo"});
+      .one_of(all_words<RunTask>());
   check.add_option("--init", request.init, "sft, dpo: the checkpoint to start from [train.init]");
   check.add_option("--ranks", request.ranks, "ranks in all [parallel.tensor_parallel]")
       .between(1, 1 << 20);

@@ -79,6 +79,7 @@ bool all_exist(const DataConfig& data) {
 void add_data(KnownConfig& known) {
   Config& c = known.config;
   const std::vector<TokenFile> files = open_sources(c);
+  known.task = task_of(files.front());
   if (c.model.vocab_size == 0) c.model.vocab_size = file_with_tokenizer(files).vocab_size();
   if (!known.steps) known.steps = last_step(c.train, samples_of(c, files));
   if (!files.front().has_responses())
@@ -91,6 +92,10 @@ std::string named(const DataConfig& data) {
 }
 
 }  // namespace
+
+RunTask task_of(const TokenFile& file) {
+  return file.has_pairs() ? RunTask::dpo : file.has_responses() ? RunTask::sft : RunTask::pretrain;
+}
 
 KnownConfig known_config(const std::string& path, const std::vector<std::string>& overrides) {
   KnownConfig known;

@@ -26,8 +26,9 @@ using Parts = std::vector<std::pair<const char*, std::int64_t>>;
 
 Parts memory_parts(const RunPlan::Memory& m) {
   return {{"weights", m.weights},         {"gradients", m.gradients}, {"optimizer", m.optimizer},
-          {"activations", m.activations}, {"workspace", m.workspace}, {"sampling", m.sampling},
-          {"exchange", m.exchange},       {"staging", m.staging},     {"runtime", m.runtime}};
+          {"activations", m.activations}, {"workspace", m.workspace}, {"reference", m.reference},
+          {"sampling", m.sampling},       {"exchange", m.exchange},   {"staging", m.staging},
+          {"runtime", m.runtime}};
 }
 Parts communication_parts(const RunPlan& p) {
   return {
@@ -45,11 +46,10 @@ void print_parts(const Parts& parts) {
   }
 }
 
-void print_time(const StepTime& time, const Config& config, std::optional<std::int64_t> steps,
-                const Machine& m) {
+void print_time(const StepTime& time, const KnownConfig& known, const Machine& m) {
   std::printf("predicted step, at %s per rank (%s)", with_prefix(m.flops, "FLOP/s").c_str(),
               m.flops_source.c_str());
-  if (config.compute.linear_dtype == LinearDtype::fp8 && m.fp8_speedup > 1)
+  if (known.config.compute.linear_dtype == LinearDtype::fp8 && m.fp8_speedup > 1)
     std::printf(", products in FP8 %.2f times as fast (assumed)", m.fp8_speedup);
   if (m.ranks > 1) std::printf(", %s within a node", with_prefix(m.node_bytes, "B/s").c_str());
   if (m.ranks > m.per_node)
@@ -63,12 +63,13 @@ void print_time(const StepTime& time, const Config& config, std::optional<std::i
     std::printf("  %-12s %12s (on the CPU, %s per node, and copies at %s)\n", "optimizer",
                 human_time(time.host_update).c_str(), with_prefix(m.host_bytes, "B/s").c_str(),
                 with_prefix(m.copy_bytes, "B/s").c_str());
-  std::printf("  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",
-              human_time(time.total()).c_str(), 100 * time.efficiency(),
-              with_commas(std::int64_t(tokens_of(config) / time.total())).c_str());
-  if (steps)
-    std::printf("  %s take %s\n", counted(*steps, "step").c_str(),
-                human_time(time.total() * double(*steps)).c_str());
+  std::printf(
+      "  %-12s %12s, efficiency %.0f %%, %s tokens/s\n", "together",
+      human_time(time.total()).c_str(), 100 * time.efficiency(),
+      with_commas(std::int64_t(tokens_of_step(known.config, known.task) / time.total())).c_str());
+  if (known.steps)
+    std::printf("  %s take %s\n", counted(*known.steps, "step").c_str(),
+                human_time(time.total() * double(*known.steps)).c_str());
 }
 
 /// With the interval in steps, as train.checkpoint_every takes it.
@@ -91,8 +92,8 @@ void print_checkpoints(const RunPlan& plan, const Config& config, const StepTime
       human_time(m.seconds_between_failures / m.ranks).c_str(), 100 * cost.lost_share);
 }
 
-void print_json(const std::string& path, const RunPlan& plan, const Config& config,
-                const Machine& m, const std::vector<SourceLoader::Use>& sources) {
+void print_json(const std::string& path, const RunPlan& plan, const KnownConfig& known,
+                const Machine& m) {
   const StepTime time = step_time(plan, m);
   nlohmann::ordered_json json = {{"config", path},
                                  {"parameters", plan.parameters},
@@ -111,15 +112,15 @@ void print_json(const std::string& path, const RunPlan& plan, const Config& conf
   json["hidden_seconds"] = time.hidden_communication;
   json["host_update_seconds"] = time.host_update;
   json["step_seconds"] = time.total();
-  json["tokens_per_second"] = tokens_of(config) / time.total();
-  const CheckpointCost cost = checkpoint_cost(plan, config, m);
+  json["tokens_per_second"] = tokens_of_step(known.config, known.task) / time.total();
+  const CheckpointCost cost = checkpoint_cost(plan, known.config, m);
   json["checkpoint"] = {{"bytes", plan.checkpoint_bytes},
                         {"written_seconds", cost.written},
                         {"stall_seconds", cost.stall},
                         {"best_interval_seconds", cost.interval},
                         {"best_interval_steps", advised_steps(cost, time)},
                         {"lost_share", cost.lost_share}};
-  for (const SourceLoader::Use& use : sources)
+  for (const SourceLoader::Use& use : known.sources)
     json["sources"].push_back({{"path", use.path},
                                {"tokens", use.tokens},
                                {"samples", use.samples},
@@ -165,9 +166,9 @@ void print_sources(const KnownConfig& known) {
   }
 }
 
-void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
+void check_fits(const RunPlan& plan, const KnownConfig& known, const Machine& m) {
   if (plan.memory.total() <= m.memory) return;
-  const auto change = change_that_fits(config, m.ranks, m.memory);
+  const auto change = change_that_fits(known.config, m.ranks, m.memory, known.task);
   fail(str("does not fit on ", counted(m.ranks, "rank"), ": a rank needs ",
            human_bytes(plan.memory.total()), " of ", human_bytes(m.memory),
            change ? "; the smallest change that fits: " + *change
@@ -175,22 +176,23 @@ void check_fits(const RunPlan& plan, const Config& config, const Machine& m) {
 }
 
 void plan(const std::string& path, const PlanOptions& options) {
-  const KnownConfig known = known_config(path, options.overrides);
+  KnownConfig known = known_config(path, options.overrides);
+  if (!options.task.empty()) known.task = parse_word<RunTask>(options.task).value();
   if (!options.sweep.empty()) return print_sweep(path, known, options);
-  const Machine machine = machine_for(known.config, options, measured_flops(known.config, options));
-  const RunPlan plan = plan_run(known.config, machine.ranks);
+  const Machine machine = machine_for(known, options, measured_flops(known.config, options));
+  const RunPlan plan = plan_run(known.config, machine.ranks, known.task);
   if (options.json) {
-    check_fits(plan, known.config, machine);
-    return print_json(path, plan, known.config, machine, known.sources);
+    check_fits(plan, known, machine);
+    return print_json(path, plan, known, machine);
   }
   print_text(plan, known, machine, !options.ranks);
-  check_fits(plan, known.config, machine);
+  check_fits(plan, known, machine);
   if (machine.ranks > 1) {
     std::printf("sent and received per rank and step\n");
     print_parts(communication_parts(plan));
   }
   const StepTime time = step_time(plan, machine);
-  print_time(time, known.config, known.steps, machine);
+  print_time(time, known, machine);
   print_sources(known);
   if (machine.ranks > 1) print_checkpoints(plan, known.config, time, machine);
 }
@@ -217,6 +219,12 @@ void add_plan_command(Command app) {
       .add_option("--set", options->overrides,
                   "section.key=value instead of what the configuration says; may be repeated")
       .one_value_per_use();
+  command
+      .add_option(
+          "--task", options->task,
+          "what it is for [sft where data.train was prepared with --format chat or lora.rank "
+          "is set, dpo with --format preference]")
+      .one_of(all_words<RunTask>());
   command
       .add_option("--ranks", options->ranks,
                   "ranks in all, one per device [on GPUs the fewest that hold the run, of "

@@ -35,7 +35,8 @@ double measured_flops(const Config& config, const PlanOptions& options) {
   return measure_matmul_peak(*ops, type_of(config.compute.dtype));
 }
 
-Machine machine_for(const Config& config, const PlanOptions& options, double measured) {
+Machine machine_for(const KnownConfig& known, const PlanOptions& options, double measured) {
+  const Config& config = known.config;
   Machine m;
   const bool host = config.compute.device == DeviceKind::cpu;
   if (host && !options.gpu.empty())
@@ -47,8 +48,8 @@ Machine machine_for(const Config& config, const PlanOptions& options, double mea
   else if (host)
     m.ranks = int(config.parallel.tensor_parallel);
   else
-    m.ranks =
-        fewest_ranks_that_fit(config, m.memory).value_or(int(config.parallel.tensor_parallel));
+    m.ranks = fewest_ranks_that_fit(config, m.memory, known.task)
+                  .value_or(int(config.parallel.tensor_parallel));
   m.per_node = options.per_node.value_or(host ? m.ranks : 8);
   const int here = std::min(m.ranks, m.per_node);
   if (host) {
@@ -76,10 +77,6 @@ StepTime step_time(const RunPlan& plan, const Machine& m) {
   return predict_step(plan, {m.flops, plan.tensor <= m.per_node ? m.node_bytes : m.network_bytes,
                              m.ranks <= m.per_node ? m.node_bytes : m.network_bytes, m.fp8_speedup,
                              m.copy_bytes, m.host_bytes / std::min(m.ranks, m.per_node)});
-}
-
-double tokens_of(const Config& c) {
-  return double(c.train.batch_size) * double(c.data.sequence_length);
 }
 
 CheckpointCost checkpoint_cost(const RunPlan& plan, const Config& config, const Machine& m) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/device_memory.h"
+#include "app/known_config.h"
 #include "config/config.h"
 #include "training/run_plan.h"
 
@@ -20,6 +21,7 @@ struct PlanOptions {
   std::optional<double> disk_bandwidth, mtbf_hours;                 // GB/s; of a rank's device
   std::optional<double> host_bandwidth;                             // GB/s
   std::string sweep;                                                // "8,64": numbers of ranks
+  std::string task;                                                 // of RunTask, or ""
   bool json = false;
 };
 
@@ -46,10 +48,8 @@ struct Machine {
 /// on GPUs, and where the options say.
 double measured_flops(const Config& config, const PlanOptions& options);
 /// `measured` by measured_flops().
-Machine machine_for(const Config& config, const PlanOptions& options, double measured);
+Machine machine_for(const KnownConfig& known, const PlanOptions& options, double measured);
 StepTime step_time(const RunPlan& plan, const Machine& machine);
-/// That all ranks together are trained on in a step.
-double tokens_of(const Config& config);
 
 /// What checkpoints cost a run: how long one stalls training, how long one takes to be
 /// written, and how often one should be written.

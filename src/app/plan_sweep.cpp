@@ -36,15 +36,15 @@ struct Row {
   bool fits() const { return refusal.empty() && plan.memory.total() <= machine.memory; }
 };
 
-Row row_of(const Config& config, PlanOptions options, double measured, int ranks) {
+Row row_of(const KnownConfig& known, PlanOptions options, double measured, int ranks) {
   options.ranks = ranks;
   Row row{.ranks = ranks,
-          .machine = machine_for(config, options, measured),
+          .machine = machine_for(known, options, measured),
           .plan = {},
           .time = {},
           .refusal = {}};
   try {
-    row.plan = plan_run(config, ranks);
+    row.plan = plan_run(known.config, ranks, known.task);
   } catch (const UsageError& e) {
     row.refusal = e.what();
     return row;
@@ -59,7 +59,7 @@ void print_row(const Row& row, const KnownConfig& known) {
     std::printf("  %s\n", row.refusal.c_str());
     return;
   }
-  const double tokens = tokens_of(known.config) / row.time.total();
+  const double tokens = tokens_of_step(known.config, known.task) / row.time.total();
   std::printf(" %6d %11s%s %12s %12s %12s %10.1f %% %16s", row.machine.nodes(),
               human_bytes(row.plan.memory.total()).c_str(), row.fits() ? " " : "!",
               human_time(row.time.compute).c_str(),
@@ -80,19 +80,20 @@ void print_sweep(const std::string& path, const KnownConfig& known, const PlanOp
   const std::vector<int> numbers = numbers_of(options.sweep);
   const double measured = measured_flops(known.config, options);
   std::vector<Row> rows;
-  for (const int ranks : numbers) rows.push_back(row_of(known.config, options, measured, ranks));
+  for (const int ranks : numbers) rows.push_back(row_of(known, options, measured, ranks));
   if (options.json) {
     for (const Row& row : rows) {
       nlohmann::ordered_json json = {{"config", path}, {"ranks", row.ranks}};
       if (row.refusal.empty())
-        json.update({{"fits", row.fits()},
-                     {"memory", row.plan.memory.total()},
-                     {"compute_seconds", row.time.compute},
-                     {"waiting_seconds", row.time.exposed_communication},
-                     {"hidden_seconds", row.time.hidden_communication},
-                     {"step_seconds", row.time.total()},
-                     {"efficiency", row.time.efficiency()},
-                     {"tokens_per_second", tokens_of(known.config) / row.time.total()}});
+        json.update(
+            {{"fits", row.fits()},
+             {"memory", row.plan.memory.total()},
+             {"compute_seconds", row.time.compute},
+             {"waiting_seconds", row.time.exposed_communication},
+             {"hidden_seconds", row.time.hidden_communication},
+             {"step_seconds", row.time.total()},
+             {"efficiency", row.time.efficiency()},
+             {"tokens_per_second", tokens_of_step(known.config, known.task) / row.time.total()}});
       else
         json["refused"] = row.refusal;
       std::printf("%s\n", json.dump().c_str());
@@ -104,7 +105,7 @@ void print_sweep(const std::string& path, const KnownConfig& known, const PlanOp
               with_prefix(first.flops, "FLOP/s").c_str(), first.flops_source.c_str(),
               with_prefix(first.node_bytes, "B/s").c_str(), first.per_node,
               with_prefix(first.network_bytes, "B/s").c_str(),
-              with_commas(std::int64_t(tokens_of(known.config))).c_str());
+              with_commas(std::int64_t(tokens_of_step(known.config, known.task))).c_str());
   std::printf("%8s %6s %12s %12s %12s %12s %12s %16s", "ranks", "nodes", "memory", "computing",
               "waiting", "step", "efficiency", "tokens/s");
   if (known.steps) std::printf(" %10s %14s", "run", "device hours");

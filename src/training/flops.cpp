@@ -105,9 +105,13 @@ double recomputed_flops(const ModelConfig& m, const PassWork& work, const Recomp
          double(m.num_layers - 1) * attention * work.pairs;
 }
 
+double forward_flops(const ModelConfig& model, const PassWork& work) {
+  return product_flops(model, work, 2, 4);
+}
+
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted) {
-  return product_flops(model, work_of(model, sequences, length, predicted), 2, 4);
+  return forward_flops(model, work_of(model, sequences, length, predicted));
 }
 
 }  // namespace lacuna

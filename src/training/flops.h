@@ -55,6 +55,7 @@ double block_matrix_flops(const ModelConfig& model, const PassWork& work,
                           const Recompute& recompute);
 
 /// Of a forward pass alone: a third of the products, 4 C (...) S of attention.
+double forward_flops(const ModelConfig& model, const PassWork& work);
 double forward_flops(const ModelConfig& model, std::int64_t sequences, std::int64_t length,
                      std::int64_t predicted);
 

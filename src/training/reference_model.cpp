@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "model_io/read_inference_weights.h"
+#include "training/lora.h"
 #include "training/resume.h"
 
 namespace lacuna {
@@ -39,6 +40,21 @@ ModelLimits without_training(ModelLimits limits) {
 }
 
 }  // namespace
+
+std::int64_t ReferenceModel::planned_bytes(const Config& config, Place place,
+                                           TensorParallelShard share, const ModelLimits& limits) {
+  const DType dtype = type_of(config.compute.dtype);
+  const bool frozen = config.lora.rank > 0 && config.dpo.reference.empty();
+  ModelLimits own = without_training(limits);
+  own.weights = frozen ? planned_scratch(config, share, place, false) : WeightScratch();
+  own.weights.low_rank = 0;  // without the adapters
+  const ObjectiveRunner::Plans plans =
+      ObjectiveRunner::plans(config.model, dtype, place, share, own);
+  const std::int64_t passes = plans.model.bytes() + plans.workspace;
+  if (frozen) return passes;
+  const std::vector<WeightStorage> storage(model_weights(config.model).size(), {format_of(dtype)});
+  return passes + InferenceWeights::plan(config.model, dtype, storage, share).bytes();
+}
 
 ReferenceModel::ReferenceModel(Ops& ops, const Config& config, const std::string& path,
                                ModelLimits limits, Communicator* tensor_parallel)

@@ -25,6 +25,11 @@ class ReferenceModel {
   ReferenceModel(Ops& ops, const Config& config, const ModelWeights& weights, ModelLimits limits,
                  Communicator* tensor_parallel);
 
+  /// What one allocates for passes of `limits` on a rank that trains by `config`: its weights,
+  /// unless they are those that adapters are trained beside, as matrices of compute.dtype.
+  static std::int64_t planned_bytes(const Config& config, Place place, TensorParallelShard share,
+                                    const ModelLimits& limits);
+
   ObjectiveRunner& objective() { return objective_; }
 
  private:

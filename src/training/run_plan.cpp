@@ -16,7 +16,9 @@
 #include "training/gradient_accumulator.h"
 #include "training/lora.h"
 #include "training/optimizer.h"
+#include "training/preference_scorer.h"
 #include "training/pretrain_batches.h"
+#include "training/reference_model.h"
 #include "training/sample_text.h"
 #include "training/sft_batches.h"
 #include "training/zero_layout.h"
@@ -78,8 +80,14 @@ std::vector<int> ranks_with_most(const Config& c, int data) {
   return all;
 }
 
+ModelLimits limits_of(const Config& c, RunTask task, std::int64_t samples) {
+  if (task == RunTask::dpo) return PreferenceScorer(c, "").limits(samples);
+  return task == RunTask::sft ? SftBatches::limits(c, samples)
+                              : PretrainBatches::limits(c, samples);
+}
+
 /// Of rank `tensor_rank` of a tensor parallel group, in data rank `data_rank`.
-RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_rank) {
+RunPlan::Memory memory_of(const Config& c, RunTask task, int data, int data_rank, int tensor_rank) {
   const TensorParallelShard share{tensor_rank, int(c.parallel.tensor_parallel),
                                   c.parallel.sequence_parallel};
   const DType type = type_of(c.compute.dtype);
@@ -105,12 +113,13 @@ RunPlan::Memory memory_of(const Config& c, int data, int data_rank, int tensor_r
       Optimizer::planned_bytes(c.optimizer, trained, type, zero.flat, zero.updated(units, parts),
                                data * share.count == 1, zero.shards_states || share.count > 1);
   const std::int64_t samples = share_of_samples(c.train.batch_size, data_rank, data).count;
-  ModelLimits limits =
-      adapters ? SftBatches::limits(c, samples) : PretrainBatches::limits(c, samples);
+  ModelLimits limits = limits_of(c, task, samples);
   if (adapters) limits.weights = planned_scratch(c, share, place, true);
   const ObjectiveRunner::Plans plans = ObjectiveRunner::plans(c.model, type, place, share, limits);
   memory.activations = plans.model.bytes();
   memory.workspace = plans.workspace;
+  if (task == RunTask::dpo)
+    memory.reference = ReferenceModel::planned_bytes(c, place, share, limits);
   if (!c.train.sample_every.is_zero() && data_rank == 0)
     memory.sampling = SampleText::most_bytes(
         c, type, place, share,
@@ -137,13 +146,32 @@ double summed_rows(double layers, double N, double M, bool split, const Recomput
   return embedding + blocks + last_forward + head + last_backward;
 }
 
-/// Of `sequences` sequences, with as many masked tokens as are expected.
-PassWork expected_work(const Config& c, std::int64_t sequences) {
+/// What a step passes through the model for each sample.
+struct Passes {
+  std::int64_t sequences = 1;  // rows of a micro-batch's count
+  std::int64_t views = 1;      // noisy versions of each of them
+  std::int64_t masks = 1;      // of a sequence, which count as tokens each
+  std::int64_t forward = 0;    // times that is done without a backward pass
+};
+
+/// In preference tuning two responses with their masks, once by the model and once by the
+/// reference model before the passes with gradients; in block diffusion a sequence's masks are its
+/// noisy versions.
+Passes passes_of(const Config& c, RunTask task) {
+  if (task != RunTask::dpo) return {.views = c.train.noisy_views};
+  const std::int64_t masks =
+      c.train.objective == Objective::autoregressive ? 1 : c.dpo.mask_samples;
+  if (c.train.objective == Objective::block_diffusion)
+    return {.sequences = 2, .views = masks, .masks = masks, .forward = 2};
+  return {.sequences = 2 * masks, .forward = 2};
+}
+
+/// Of `sequences` sequences in `views` noisy versions, with as many masked tokens as are expected.
+PassWork expected_work(const Config& c, std::int64_t views, std::int64_t sequences) {
   const std::int64_t T = c.data.sequence_length;
   if (c.train.objective == Objective::autoregressive)
     return work_of(c.model, sequences, T, sequences * (T - 1));
   // Half of the tokens in a pair or with a ratio; l ~ U{1..n} of n tokens with a count.
-  const std::int64_t views = c.train.noisy_views;
   const bool counts =
       c.train.resolved_mask_form() == MaskForm::mask_count && !c.train.complementary_masks;
   if (c.train.objective == Objective::masked_diffusion)
@@ -189,9 +217,9 @@ Config with(Config c, std::int64_t micro_batch, std::int64_t zero, const Words& 
   return c;
 }
 
-bool fits(const Config& config, int ranks, std::int64_t memory) {
+bool fits(const Config& config, int ranks, std::int64_t memory, RunTask task) {
   try {
-    return plan_run(config, ranks).memory.total() <= memory;
+    return plan_run(config, ranks, task).memory.total() <= memory;
   } catch (const UsageError&) {
     return false;
   }
@@ -199,8 +227,9 @@ bool fits(const Config& config, int ranks, std::int64_t memory) {
 
 }  // namespace
 
-RunPlan plan_run(const Config& c, int ranks) {
+RunPlan plan_run(const Config& c, int ranks, RunTask task) {
   validate(c);
+  if (trained_by(c) == Trained::adapters && task == RunTask::pretrain) task = RunTask::sft;
   const auto tensor = int(c.parallel.tensor_parallel);
   CHECK(ranks >= 1, "a run on ", ranks, " ranks");
   if (ranks % tensor != 0)
@@ -214,21 +243,25 @@ RunPlan plan_run(const Config& c, int ranks) {
                    " data parallel ranks"));
   for (const int data_rank : ranks_with_most(c, plan.data))
     for (int rank = 0; rank < tensor; ++rank) {
-      const RunPlan::Memory memory = memory_of(c, plan.data, data_rank, rank);
+      const RunPlan::Memory memory = memory_of(c, task, plan.data, data_rank, rank);
       if (memory.total() > plan.memory.total()) plan.memory = memory;
     }
 
-  const std::int64_t B = c.train.batch_size,
-                     most = share_of_samples(B, plan.data - 1, plan.data).count,
+  const Passes passes = passes_of(c, task);
+  const std::int64_t B = c.train.batch_size * passes.sequences,
+                     most = share_of_samples(c.train.batch_size, plan.data - 1, plan.data).count *
+                            passes.sequences,
                      micro = std::min(c.train.micro_batch_size, most);
   plan.micro_batches = (most + micro - 1) / micro;
-  const PassWork work = expected_work(c, B);
+  const PassWork work = expected_work(c, passes.views, B);
   const Recompute recompute = recompute_of(c.train);
   const bool adapters = trained_by(c) == Trained::adapters;
   plan.flops = adapters ? adapter_training_flops(c.model, work) : training_flops(c.model, work);
+  plan.flops += double(passes.forward) * forward_flops(c.model, work);
   plan.recomputed_flops = recomputed_flops(c.model, work, recompute);
   if (c.compute.linear_dtype == LinearDtype::fp8)
-    plan.fp8_flops = block_matrix_flops(c.model, work, recompute);
+    plan.fp8_flops = block_matrix_flops(c.model, work, recompute) +
+                     double(passes.forward) / 3 * block_matrix_flops(c.model, work, {});
   const TensorParallelShard share{0, tensor, c.parallel.sequence_parallel};
   plan.parameters = count_parameters(c.model);
   const WeightLayout trained = trained_layout(c, trained_by(c), share);
@@ -252,6 +285,10 @@ RunPlan plan_run(const Config& c, int ranks) {
     plan.forward_weight_bytes = others * size * gathered.forward;
     plan.backward_weight_bytes = others * size * gathered.backward;
     plan.gathers = plan.micro_batches;
+    if (task == RunTask::dpo) {  // the model's passes before those with gradients
+      plan.forward_weight_bytes += others * size * gathered.forward;
+      plan.gathers *= 2;
+    }
   } else if (zero.shards_states) {
     (adapters ? plan.weight_bytes : plan.forward_weight_bytes) = others * local * size / 4;
     plan.gathers = 1;
@@ -271,12 +308,18 @@ RunPlan plan_run(const Config& c, int ranks) {
     // Gradients are read, masters, moments and the average read and written, weights written.
     plan.host_update_bytes = updated * (4 + 2 * (4 + moments + average) + rounded);
   }
-  const PassWork rank_work = expected_work(c, most);
+  const PassWork rank_work = expected_work(c, passes.views, most);
   plan.activation_bytes =
       2 * sharing * size * double(c.model.hidden_size) *
       summed_rows(double(c.model.num_layers), rank_work.rows, rank_work.predicted,
                   share.is_sequence_parallel(c.model.num_layers), recompute);
   return plan;
+}
+
+double tokens_of_step(const Config& c, RunTask task) {
+  const Passes passes = passes_of(c, task);
+  return double(c.train.batch_size * passes.sequences * passes.masks) *
+         double(c.data.sequence_length);
 }
 
 StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
@@ -303,13 +346,14 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine) {
   return time;
 }
 
-std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory) {
+std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory, RunTask task) {
   for (std::int64_t ranks = config.parallel.tensor_parallel; ranks <= kMostRanks; ranks *= 2)
-    if (fits(config, int(ranks), memory)) return int(ranks);
+    if (fits(config, int(ranks), memory, task)) return int(ranks);
   return std::nullopt;
 }
 
-std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory) {
+std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory,
+                                            RunTask task) {
   std::vector<std::int64_t> micro_batches;  // the same first, then ever smaller ones
   for (std::int64_t m = config.train.micro_batch_size; m >= 1; --m)
     if (config.train.micro_batch_size % m == 0) micro_batches.push_back(m);
@@ -342,7 +386,7 @@ std::optional<std::string> change_that_fits(const Config& config, int ranks, std
           for (std::int64_t zero = config.parallel.zero_stage; zero <= 3; ++zero)
             for (const std::int64_t micro : micro_batches)
               if (const Config changed = with(config, micro, zero, again, split != 0, tensor);
-                  fits(changed, on, memory))
+                  fits(changed, on, memory, task))
                 return found(changed, on);
   return std::nullopt;
 }

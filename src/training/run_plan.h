@@ -7,6 +7,13 @@
 
 namespace lacuna {
 
+/// What a run does: the command that it is of.
+enum class RunTask : std::uint8_t { pretrain, sft, dpo };
+template <>
+struct EnumWords<RunTask> {
+  static constexpr const char* words[] = {"pretrain", "sft", "dpo"};
+};
+
 /// What a run on `ranks` ranks will need, known from its configuration alone.
 struct RunPlan {
   /// Bytes of one rank, the one that needs most: what its arenas will hold, and what the runtime
@@ -16,6 +23,7 @@ struct RunPlan {
     std::int64_t optimizer = 0;               // moments, of sharded ones this rank's part
     std::int64_t activations = 0;             // kept for the backward pass, and a block's scratch
     std::int64_t workspace = 0;  // a chunk of logits, a micro-batch's tokens and losses
+    std::int64_t reference = 0;  // of dpo: the reference model's weights and passes
     std::int64_t sampling = 0;   // of the sample texts in the log, at most
     // What arrives from GPUs of a tensor parallel group, by NCCL; not what NCCL itself allocates.
     std::int64_t exchange = 0;
@@ -27,8 +35,8 @@ struct RunPlan {
     // Of optimizer.cpu_offload: states in main memory, which total() does not count.
     std::int64_t host = 0;
     std::int64_t total() const {
-      return weights + gradients + optimizer + activations + workspace + sampling + exchange +
-             runtime + staging;
+      return weights + gradients + optimizer + activations + workspace + reference + sampling +
+             exchange + runtime + staging;
     }
   };
 
@@ -55,8 +63,12 @@ struct RunPlan {
   std::int64_t checkpoint_bytes = 0;  // of all ranks together
 };
 
-/// Throws UsageError for what `ranks` ranks cannot do: as training itself.
-RunPlan plan_run(const Config& config, int ranks);
+/// Of a config with lora.rank, pretrain means sft. Examples and pairs are planned for as long as
+/// data.sequence_length. Throws UsageError for what `ranks` ranks cannot do: as training itself.
+RunPlan plan_run(const Config& config, int ranks, RunTask task = RunTask::pretrain);
+
+/// Of a step, on all ranks: samples of data.sequence_length; of dpo with each of their masks.
+double tokens_of_step(const Config& config, RunTask task);
 
 /// What the prediction of a step's time assumes of a rank's device and of its wires.
 struct MachineFigures {
@@ -77,12 +89,14 @@ StepTime predict_step(const RunPlan& plan, const MachineFigures& machine);
 
 /// The fewest ranks, of parallel.tensor_parallel times a power of two, on which a run fits into
 /// `memory` bytes per rank as it is configured. None when no such number does.
-std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory);
+std::optional<int> fewest_ranks_that_fit(const Config& config, std::int64_t memory,
+                                         RunTask task = RunTask::pretrain);
 
 /// The smallest change of a run that does not fit into `memory` bytes per rank that makes it fit: a
 /// smaller micro-batch, sharded optimizer states, gradients and weights, recomputation, sequence
 /// parallelism, more tensor parallel ranks, then more ranks, or several of these. As settings:
 /// "train.micro_batch_size = 2". None when nothing does.
-std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory);
+std::optional<std::string> change_that_fits(const Config& config, int ranks, std::int64_t memory,
+                                            RunTask task = RunTask::pretrain);
 
 }  // namespace lacuna

@@ -5,7 +5,9 @@
 
 #include "comm/communicator.h"
 #include "diffusion/likelihood.h"
+#include "tests/training/planned.h"
 #include "tests/training/support.h"
+#include "training/flops.h"
 #include "training/gradient_accumulator.h"
 #include "training/preference_batches.h"
 #include "training/preference_scorer.h"
@@ -135,6 +137,37 @@ TEST_P(DpoObjectives, AModelThatIsTheReferenceHasNoMargin) {
   EXPECT_EQ(figure(result.figures, "dpo_loss"), result.loss);
   EXPECT_EQ(figure(result.figures, "reward_accuracy"), 0);
   EXPECT_GT(result.grad_norm, 0);
+}
+
+TEST_P(DpoObjectives, ThePlanCountsTheReferenceModel) {
+  config.train.micro_batch_size = 2;
+  config.train.recompute = {"block"};
+  for (const Precision dtype : {Precision::f32, Precision::bf16}) {
+    config.compute.dtype = dtype;
+    const RunPlan plan = expect_planned(in(word_of(dtype)), options(config), RunTask::dpo);
+    EXPECT_GT(plan.memory.reference, plan.memory.weights);
+    // Two responses with their masks, in each of them all tokens and, on average, half masked.
+    const double texts = 2 * 4 * (GetParam() == Objective::autoregressive ? 1 : 3);
+    EXPECT_EQ(tokens_of_step(config, RunTask::dpo), texts * 16);
+    if (GetParam() != Objective::block_diffusion) {
+      const auto predicted =
+          std::int64_t(texts) * (GetParam() == Objective::autoregressive ? 15 : 8);
+      const std::int64_t sequences = std::int64_t(texts);
+      EXPECT_EQ(plan.flops, training_flops(config.model, sequences, 16, predicted) +
+                                2 * forward_flops(config.model, sequences, 16, predicted));
+      EXPECT_EQ(plan.micro_batches, sequences / 2);
+    }
+  }
+}
+
+// The frozen weights are the reference model's, unless another is named.
+TEST_F(Dpo, ThePlanCountsTheReferenceModelOfAdapters) {
+  config.train.micro_batch_size = 2;
+  config.lora.rank = 2;
+  const RunPlan plan = expect_planned(in("adapters"), options(config), RunTask::dpo);
+  config.dpo.reference = config.train.init;
+  const RunPlan other = expect_planned(in("other"), options(config), RunTask::dpo);
+  EXPECT_GT(other.memory.reference, plan.memory.reference);
 }
 
 TEST_P(DpoObjectives, TheGradientIsThatOfTheLossOfTheseMasks) {

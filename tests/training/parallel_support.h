@@ -9,8 +9,8 @@
 #include "comm/device_mesh.h"
 #include "model_io/tensor_io.h"
 #include "tests/support/ranks.h"
+#include "tests/training/planned.h"
 #include "tests/training/support.h"
-#include "training/run_plan.h"
 
 namespace lacuna::testing {
 
@@ -136,38 +136,11 @@ inline std::vector<WeightPiece> held_weights(const Trainer& trainer) {
   return trainer.updater().optimizer().weights().pieces();
 }
 
-/// Counts what is allocated.
-class CountedMemory final : public Memory {
- public:
-  Place place() const override { return Place::host; }
-  void* allocate(std::int64_t bytes) override {
-    held += bytes;
-    return host_memory().allocate(bytes);
-  }
-  void release(void* memory, std::int64_t bytes) noexcept override {
-    host_memory().release(memory, bytes);
-  }
-  std::int64_t held = 0;
-};
-class CountedOps final : public CpuOps {
- public:
-  CountedOps() : CpuOps(1) {}
-  Memory& memory() override { return counted; }
-  CountedMemory counted;
-};
-
-/// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
-inline RunPlan expect_planned(const Config& config, TrainerOptions options) {
-  CountedOps ops;
-  options.bucket_bytes = 0;
-  const Trainer trainer(config, ops, options);
+/// The same of the ranks of `options`' mesh.
+inline RunPlan expect_planned(const Config& config, const TrainerOptions& options) {
   Communicator& world = options.grid->world();
-  const double most = reduced(world, double(ops.counted.held), Reduce::max);
-  const RunPlan plan = plan_run(trainer.config(), world.size());
-  EXPECT_EQ(plan.trained, trainer.weights().parameters());
-  EXPECT_LE(double(plan.memory.total()), most);
-  EXPECT_GE(double(plan.memory.total()), most - 1024);
-  return plan;
+  return expect_planned(config, options, RunTask::pretrain, world.size(),
+                        [&](double bytes) { return reduced(world, bytes, Reduce::max); });
 }
 
 }  // namespace lacuna::testing

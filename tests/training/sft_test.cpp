@@ -4,6 +4,7 @@
 #include <set>
 
 #include "comm/communicator.h"
+#include "tests/training/planned.h"
 #include "tests/training/support.h"
 #include "training/sft_batches.h"
 #include "training/sft_validator.h"
@@ -61,6 +62,11 @@ TEST_F(Sft, MicroBatchesAreFullAndHoldEachSampleOnce) {
     EXPECT_EQ(std::size_t(b.offsets.back()), b.tokens.size());
   }
   EXPECT_EQ(sequences, 6u);
+}
+
+TEST_F(Sft, ThePlanCountsWhatIsAllocated) {
+  expect_planned(config, sft_options(config), RunTask::sft);
+  EXPECT_EQ(tokens_of_step(config, RunTask::sft), 6 * 16);
 }
 
 TEST_F(Sft, ASampleIsTheSameInEveryLayout) {

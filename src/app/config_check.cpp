@@ -21,6 +21,7 @@
 #include "kernels/backend.h"
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
+#include "training/fitting_layout.h"
 #include "training/lora.h"
 #include "training/resume.h"
 #include "training/run_directory.h"

@@ -17,6 +17,7 @@
 #include "core/check.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "training/fitting_layout.h"
 #include "training/run_plan.h"
 
 namespace lacuna {

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "kernels/backend.h"
 #include "kernels/bench/peak.h"
+#include "training/fitting_layout.h"
 #include "training/save_interval.h"
 
 namespace lacuna {

@@ -2,6 +2,7 @@
 
 #include "tests/support/paths.h"
 #include "tests/support/support.h"
+#include "training/fitting_layout.h"
 
 namespace lacuna {
 namespace {

@@ -109,19 +109,28 @@ def reversal(runs, output):
 
 
 def sft(runs, output):
-    rows, sums = [], {}
-    for name, label in (("sft-base", "before"), ("sft", "after")):
-        scores = lines(runs / f"{name}-bound.jsonl")
-        nats, tokens = sum(s["nats"] for s in scores), sum(s["tokens"] for s in scores)
+    def metrics(run):
+        return {task["name"]: task["metrics"][0]
+                for task in json.loads((runs / f"{run}-tasks.json").read_text())["tasks"]}
+
+    def bound(run, group):
+        scores = lines(runs / f"{run}-{group}-bound.jsonl")
+        tokens = sum(s["tokens"] for s in scores)
         error = math.sqrt(sum((s["standard_error"] or 0) ** 2 for s in scores))
-        sums[label] = (nats / tokens, error / tokens)
-        rows.append([label, f"{nats / tokens:.3f} ± {error / tokens:.3f}", str(len(scores))])
-    table(["", "bound, nats per response token", "held-out answers"], rows)
+        return "{:.3f} ± {:.3f}".format(sum(s["nats"] for s in scores) / tokens, error / tokens)
+
+    before, after = metrics("sft-base"), metrics("sft")
+    groups = {"both": "glosses and dialogues", "corpus-only": "glosses alone", "held-out": "neither"}
+    table(["the fact was in", "gloss recalled before", "answer recalled after", "one of four after",
+           "bound before", "bound after"],
+          [[label, percent(before[f"sft-{g}-gloss"]), percent(after[f"sft-{g}-recall"]),
+            percent(after[f"sft-{g}-choice"]), bound("sft-base", g), bound("sft", g)]
+           for g, label in groups.items()])
 
     def draw(axes):
         curve(axes, [(e["step"], e["validation_bound"]) for e in validations(runs / "sft")], "-o")
         axes.set_xlabel("step of fine-tuning")
-        axes.set_ylabel("held-out answers, nats per token")
+        axes.set_ylabel("answers of facts in neither, nats per token")
 
     plot(output, draw)
 

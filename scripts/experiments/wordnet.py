@@ -3,7 +3,7 @@
 experiments.
 
     wordnet.py reversal --output data/wordnet [--facts 400]
-    wordnet.py sft --output data/wordnet [--facts 10000]
+    wordnet.py sft --output data/wordnet [--facts 600]
     wordnet.py forms --output data/wordnet [--facts 400]
     wordnet.py preference --output data/wordnet [--facts 400]
 
@@ -11,8 +11,10 @@ reversal: facts in one order each. One half of them is seen as "term: T | defini
 facts), the other as "definition: D | term: T", so that a model learns both forms, but each fact in
 one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the forward facts, whose
 terms are asked for in the order that was never seen.
-sft: sft-corpus.jsonl (plain glosses of all facts but those held out), sft.jsonl (prompts with
-responses), sft-held-out.jsonl (the same for facts that are in none of them).
+sft: sft-corpus.jsonl (plain glosses of two thirds of the facts), sft.jsonl (prompts with responses of
+every other one of these), and for each third, sft-both, sft-corpus-only and sft-held-out: what tasks
+ask, with four definitions of the same third to choose from (-task.jsonl), and for lacuna score the
+answers in the chat template (-score.jsonl); of the last, sft-held-out.jsonl to validate with.
 forms: facts in one order each, as reversal, but each in two of three forms of that order, so that the
 third form of an order, and the forms of the other, can be asked for. Writes forms.jsonl to train on
 and forms-0.jsonl, forms-1.jsonl, forms-2.jsonl: the forward facts that were not seen in that form.
@@ -93,15 +95,26 @@ def forms(a, all_facts):
 
 def sft(a, all_facts):
     chosen = all_facts[:a.facts]
-    held_out, rest = chosen[:a.facts // 20], chosen[a.facts // 20:]
-    write(a.output / "sft-corpus.jsonl", [{"text": f"{t}: {d}"} for t, d in rest])
+    groups = {"both": chosen[0::3], "corpus-only": chosen[1::3], "held-out": chosen[2::3]}
     pair = lambda t, d: {"prompt": f"Define: {t}", "response": d}
-    write(a.output / "sft-held-out.jsonl", [pair(*f) for f in held_out])
     header = "<|start_header_id|>{}<|end_header_id|>\n\n"
-    write(a.output / "sft-held-out-score.jsonl",
-          [{"prompt": "<|startoftext|>" + header.format("user") + f"Define: {t}<|eot_id|>" +
-            header.format("assistant"), "text": f"{d}<|eot_id|>"} for t, d in held_out])
-    write(a.output / "sft.jsonl", [pair(*f) for f in rest])
+    rng = random.Random(5)
+    for name, some in groups.items():
+        records = []
+        for t, d in some:
+            choices = rng.sample([o for _, o in some if o != d], 3) + [d]
+            rng.shuffle(choices)
+            records.append({"term": t, "definition": d, "choices": choices,
+                            "answer": choices.index(d)})
+        write(a.output / f"sft-{name}-task.jsonl", records)
+        write(a.output / f"sft-{name}-score.jsonl",
+              [{"prompt": "<|startoftext|>" + header.format("user") + f"Define: {t}<|eot_id|>" +
+                header.format("assistant"), "text": f"{d}<|eot_id|>"} for t, d in some])
+    write(a.output / "sft-corpus.jsonl",
+          [{"text": f"{t}: {d}"} for t, d in groups["both"] + groups["corpus-only"]])
+    write(a.output / "sft-held-out.jsonl", [pair(*f) for f in groups["held-out"]])
+    # Written last: the experiment takes its existence for that of all files.
+    write(a.output / "sft.jsonl", [pair(*f) for f in groups["both"]])
 
 
 def preference(a, all_facts):
@@ -120,7 +133,7 @@ def preference(a, all_facts):
 
 # What makes each, of how many facts, with definitions of how many letters at most.
 EXPERIMENTS = {"reversal": (reversal, 400, 60), "forms": (forms, 400, 60),
-               "sft": (sft, 10000, 100), "preference": (preference, 400, 60)}
+               "sft": (sft, 600, 60), "preference": (preference, 400, 60)}
 
 
 def main():

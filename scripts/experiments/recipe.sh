@@ -17,7 +17,7 @@ muon() { set_ optimizer.name=muon optimizer.muon_learning_rate="$1"; }
 together() { stratified; qk_norm; }
 blocks() { set_ model.attention=block_causal train.objective=block_diffusion model.block_size="$1"; }
 options_of() {
-  options=()
+  options=(--set optimizer.name=adamw)  # unless a variant says otherwise
   case $1 in
     adamw) ;;
     stratified) stratified ;;
@@ -70,7 +70,8 @@ for group in "${groups[@]}"; do
     for size in $sizes; do
       for variant in $group; do
         [ -z "${EXPERIMENT_ONLY:-}" ] || [[ " $EXPERIMENT_ONLY " == *" $variant "* ]] || continue
-        [ "$variant" != autoregressive-first ] || train "$size" autoregressive-half "$seed" "${autoregressive[@]}"
+        [ "$variant" != autoregressive-first ] || train "$size" autoregressive-half "$seed" \
+          "${autoregressive[@]}" --set optimizer.name=adamw
         options_of "$variant" "$size" "$seed"
         train "$size" "$variant" "$seed" "${options[@]}"
       done

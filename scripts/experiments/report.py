@@ -401,7 +401,7 @@ def tasks(runs, output):
         axes.axhline(25, color="gray", linewidth=0.8)
         axes.set_xlabel("width")
         axes.set_ylabel("right, %")
-        axes.legend()
+        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 
     plot(output, draw)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # (j) Tasks at equal compute: the models of scaling.sh, of both kinds and three widths, choose how
 # passages of the held-out part of the King James Bible go on, among four continuations, and which of
-# four words a passage lacks. Prints a table.
+# four words comes next. Prints a table.
 source "$(dirname "$0")/common.sh"
 
 say "passages"

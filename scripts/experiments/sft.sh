@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# (b) Fine-tuning that ends with knowledge: a model pretrained on plain glosses until it knows them learns
-# to answer "Define: …" from half of these. Recall, choice and bound of answers whose facts were in both
+# (b) Fine-tuning that ends with knowledge: a model pretrained on plain glosses learns to answer "Define: …"
+# from half of these, until it knows the answers. Recall, choice and bound of answers whose facts were in both
 # sets, in the glosses alone, and in neither; before and after.
 source "$(dirname "$0")/common.sh"
 

@@ -31,6 +31,12 @@ prepare() {  # prepare NAME TOKENIZER FORMAT: NAME.h5 of NAME.jsonl
     --input "$data/$1.jsonl" --output "$data/$1.h5"
 }
 
+task() {  # task NAME TYPE DATA LIMIT PROMPT ANSWER [LINE…]: NAME.toml, of DATA.jsonl; the lines end it
+  printf '%s\n' "[task]" "type = \"$2\"" "data = \"$3.jsonl\"" "limit = $4" "prompt = \"$5\"" \
+    "answer = \"$6\"" "${@:7}" >"$data/$1.toml"
+}
+written=("[sampler]" "gen_length = 32")  # definitions have at most some twenty tokens, terms eight
+
 train_or_resume() {  # train_or_resume COMMAND CONFIG RUN [options]
   local command=$1 config=$2 run=$3 resume=(); shift 3
   [ ! -d "$runs/$run/checkpoints" ] || resume=(--resume)

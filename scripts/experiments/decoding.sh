@@ -34,17 +34,8 @@ for cache in none prefix dual vicinity; do each decode $cache 64; done
 
 say "texts that have one right answer: definitions that the model of reversal.sh has learned"
 [ -d "$runs/reversal-diffusion/checkpoints" ] || scripts/experiments/reversal.sh
-cat >"$data/reversal-decoding.toml" <<EOF
-[task]
-type = "generation"
-data = "reversal-test.jsonl"
-limit = $([ -n "$quick" ] && echo 12 || echo 200)
-prompt = "term: {term} | definition:"
-answer = "{definition}"
-[sampler]
-gen_length = 32
-block_length = 16
-EOF
+task reversal-decoding generation reversal-test "$([ -n "$quick" ] && echo 12 || echo 200)" \
+  "term: {term} | definition:" "{definition}" "${written[@]}" "block_length = 16"
 recall() {  # recall STRATEGY VALUE CACHE [options]
   local name=$runs/decoding/recall-$1-$2-$3.json settings=() key
   [ ! -s "$name" ] || return 0

@@ -13,28 +13,18 @@ say "training"
 pretrain_both forms-KIND 8000 --set data.train="$data/forms.h5"
 
 say "tasks"
-task() {  # task NAME DATA PROMPT ANSWER GROUP
-  cat >"$data/forms-$1.toml" <<EOF
-[task]
-type = "generation"
-group = "$5"
-data = "forms-$2.jsonl"
-limit = ${quick:-0}
-prompt = "$3"
-answer = "$4"
-[sampler]
-gen_length = 32
-EOF
-}
 forward=("term: {term} | definition:" "what is {term}?" "{term} means")
 backward=("definition: {definition} | term:" "what is it called? {definition}:"
           "{definition} is the meaning of")
 tasks=()
+ask() {  # ask NAME PROMPT ANSWER GROUP
+  task "forms-$1" generation "forms-$k" "${quick:-0}" "$2" "$3" "group = \"$4\"" "${written[@]}"
+}
 for k in 0 1 2; do
   # Of the facts that were not seen in form k: in a form they were seen in, in form k, and backwards.
-  task seen-$k $k "${forward[$(((k + 1) % 3))]}" "{definition}" "seen form"
-  task other-$k $k "${forward[$k]}" "{definition}" "other form"
-  task reverse-$k $k "${backward[$k]}" "{term}" "other order"
+  ask seen-$k "${forward[$(((k + 1) % 3))]}" "{definition}" "seen form"
+  ask other-$k "${forward[$k]}" "{definition}" "other form"
+  ask reverse-$k "${backward[$k]}" "{term}" "other order"
   tasks+=("$data/forms-seen-$k.toml" "$data/forms-other-$k.toml" "$data/forms-reverse-$k.toml")
 done
 for kind in diffusion autoregressive; do

@@ -19,17 +19,8 @@ tune sft preference-sft 3000 --init "$runs/preference-base" --set data.train="$d
   --set optimizer.name=muon --set optimizer.muon_learning_rate=0.01 \
   --set optimizer.learning_rate=1e-3 --set optimizer.min_learning_rate=1e-4
 
-cat >"$data/preference-task.toml" <<EOF
-[task]
-type = "generation"
-data = "preference-test.jsonl"
-limit = ${quick:-200}
-prompt = "Define: {term}"
-answer = "{definition}"
-chat = true
-[sampler]
-gen_length = 32
-EOF
+task preference-task generation preference-test "${quick:-200}" "Define: {term}" "{definition}" \
+  "chat = true" "${written[@]}"
 answers() {  # answers RUN
   [ -s "$runs/$1-answers.jsonl" ] || $lacuna evaluate "$data/preference-task.toml" --checkpoint "$runs/$1" \
     --outcomes "$runs/$1-answers.jsonl"

@@ -14,40 +14,15 @@ pretrain_both reversal-KIND 8000 --set data.train="$data/reversal.h5"
 
 say "tasks"
 limit=${quick:+12}
-head='data = "reversal-test.jsonl"
-limit = '${limit:-200}
-cat >"$data/reversal-choice.toml" <<EOF
-[task]
-type = "reversal"
-$head
-prompt = "term: {term} | definition:"
-answer = "{definition}"
-reverse_prompt = "definition: {definition} | term:"
-reverse_answer = "{term}"
-distractors = 9
-[likelihood]
-samples = 16
-EOF
-# Definitions have at most some twenty tokens, terms eight.
-recall() {  # recall NAME PROMPT ANSWER
-  cat >"$data/reversal-$1.toml" <<EOF
-[task]
-type = "generation"
-$head
-prompt = "$2"
-answer = "$3"
-[sampler]
-gen_length = 32
-EOF
-}
-recall recall-forward "term: {term} | definition:" "{definition}"
-recall recall-reverse "definition: {definition} | term:" "{term}"
-cat >"$data/reversal-gap.toml" <<EOF
-[task]
-type = "infilling"
-$head
-prompt = "{text}"
-EOF
+limit=${limit:-200}
+task reversal-choice reversal reversal-test "$limit" "term: {term} | definition:" "{definition}" \
+  'reverse_prompt = "definition: {definition} | term:"' 'reverse_answer = "{term}"' "distractors = 9" \
+  "[likelihood]" "samples = 16"
+task reversal-recall-forward generation reversal-test "$limit" "term: {term} | definition:" \
+  "{definition}" "${written[@]}"
+task reversal-recall-reverse generation reversal-test "$limit" "definition: {definition} | term:" \
+  "{term}" "${written[@]}"
+task reversal-gap infilling reversal-test "$limit" "{text}" "{answer}"
 for kind in diffusion autoregressive; do
   say "$kind"
   tasks=(choice recall-forward recall-reverse)

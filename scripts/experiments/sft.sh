@@ -22,28 +22,14 @@ tune sft sft 1500 --init "$runs/sft-base" --set data.train="$data/sft.h5" \
   --set optimizer.learning_rate=1e-3 "${muon[@]}"
 
 say "answers"
-task() {  # task FILE GROUP TYPE PROMPT ANSWER CHAT
-  cat >"$data/sft-$1.toml" <<EOF
-[task]
-type = "$3"
-data = "sft-$2-task.jsonl"
-limit = ${quick:-0}
-prompt = "$4"
-answer = "$5"
-chat = $6
-choice_prefix = ""
-[sampler]
-gen_length = 32
-[likelihood]
-samples = 32
-EOF
-}
 groups=(both corpus-only held-out)
 for group in "${groups[@]}"; do
   # The base model knows glosses alone, so that it is asked for one.
-  task "$group-gloss" "$group" generation "{term}:" "{definition}" false
-  task "$group-recall" "$group" generation "Define: {term}" "{definition}" true
-  task "$group-choice" "$group" multiple_choice "Define: {term}" "{answer}" true
+  task "sft-$group-gloss" generation "sft-$group-task" "${quick:-0}" "{term}:" "{definition}" "${written[@]}"
+  task "sft-$group-recall" generation "sft-$group-task" "${quick:-0}" "Define: {term}" "{definition}" \
+    "chat = true" "${written[@]}"
+  task "sft-$group-choice" multiple_choice "sft-$group-task" "${quick:-0}" "Define: {term}" "{answer}" \
+    "chat = true" 'choice_prefix = ""' "[likelihood]" "samples = 32"
 done
 evaluate() {  # evaluate RUN TASK…
   local run=$1; shift

@@ -8,20 +8,10 @@ say "passages"
 kjv_text
 [ -s "$data/passages-words.jsonl" ] || $python scripts/experiments/passages.py "$data/kjv.txt" \
   --output "$data"
-task() {  # task NAME PROMPT
-  cat >"$data/passages-$1.toml" <<EOF
-[task]
-type = "multiple_choice"
-data = "passages-$1.jsonl"
-limit = ${quick:-0}
-prompt = "$2"
-choice_prefix = ""
-[likelihood]
-samples = 32
-EOF
-}
-task continuations "{text}"
-task words "{text}"
+for name in continuations words; do
+  task "passages-$name" multiple_choice "passages-$name" "${quick:-0}" "{text}" "{answer}" \
+    'choice_prefix = ""' "[likelihood]" "samples = 32"
+done
 
 for width in 64 128 192; do
   for kind in diffusion autoregressive; do

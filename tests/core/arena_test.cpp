@@ -1,27 +1,13 @@
 #include "core/arena.h"
 
 #include "core/machine.h"
+#include "tests/support/counting_memory.h"
 #include "tests/support/support.h"
 
 namespace lacuna::testing {
 namespace {
 
 std::uintptr_t address(const Tensor& t) { return reinterpret_cast<std::uintptr_t>(t.data); }
-
-/// Counts what is taken from main memory.
-class CountingMemory final : public Memory {
- public:
-  Place place() const override { return Place::device; }
-  void* allocate(std::int64_t bytes) override {
-    held += bytes;
-    return host_memory().allocate(bytes);
-  }
-  void release(void* memory, std::int64_t bytes) noexcept override {
-    held -= bytes;
-    host_memory().release(memory, bytes);
-  }
-  std::int64_t held = 0;
-};
 
 TEST(Arena, HoldsEveryTensorAligned) {
   Plan plan;
@@ -51,7 +37,7 @@ TEST(Arena, StartsAsZerosAndKeepsWhatIsWritten) {
 }
 
 TEST(Arena, GivesItsMemoryBack) {
-  CountingMemory memory;
+  CountingMemory memory(Place::device);
   Plan plan;
   const Slot a = plan.add("x/a", {100});
   {
@@ -63,7 +49,7 @@ TEST(Arena, GivesItsMemoryBack) {
 }
 
 TEST(Arena, OfNothingTakesNothing) {
-  CountingMemory memory;
+  CountingMemory memory(Place::device);
   const Arena arena(memory, Plan());
   EXPECT_EQ(memory.held, 0);
 }

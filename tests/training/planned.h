@@ -4,31 +4,19 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/arena.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "tests/support/counting_memory.h"
 #include "training/run_plan.h"
 #include "training/trainer.h"
 
 namespace lacuna::testing {
 
 /// Counts what is allocated.
-class CountedMemory final : public Memory {
- public:
-  Place place() const override { return Place::host; }
-  void* allocate(std::int64_t bytes) override {
-    held += bytes;
-    return host_memory().allocate(bytes);
-  }
-  void release(void* memory, std::int64_t bytes) noexcept override {
-    host_memory().release(memory, bytes);
-  }
-  std::int64_t held = 0;
-};
 class CountedOps final : public CpuOps {
  public:
   CountedOps() : CpuOps(1) {}
   Memory& memory() override { return counted; }
-  CountedMemory counted;
+  CountingMemory counted{Place::host};
 };
 
 /// The plan of a config, which is what a trainer allocates, but for the optimizer's few sums.
@@ -39,7 +27,7 @@ inline RunPlan expect_planned(
   CountedOps ops;
   options.bucket_bytes = 0;
   const Trainer trainer(config, ops, options);
-  const double allocated = most(double(ops.counted.held));
+  const double allocated = most(double(ops.counted.allocated));
   const RunPlan plan = plan_run(trainer.config(), ranks, task);
   EXPECT_EQ(plan.trained, trainer.weights().parameters());
   EXPECT_LE(double(plan.memory.total()), allocated);

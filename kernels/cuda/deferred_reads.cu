@@ -48,7 +48,7 @@ class CudaReads final : public DeferredReads {
     if (current_ == blocks_.size()) blocks_.emplace_back(std::max(bytes, kReadBlockBytes));
     std::byte* const to = blocks_[current_].data() + used_;
     copy_to_pinned(ops_.stream(), "deferred read", to, x.data, bytes);
-    used_ += (bytes + 63) / 64 * 64;
+    used_ += PinnedMemory::aligned(bytes);
     return to;
   }
 

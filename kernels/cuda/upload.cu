@@ -27,23 +27,22 @@ __global__ void upload_kernel(const std::byte* transfer, int count) {
   });
 }
 
-std::int64_t aligned(std::int64_t bytes) { return divided_up(bytes, 64) * 64; }
-
 }  // namespace
 
 // The table of the tensors, then what they get.
 void CudaOps::upload(const std::vector<Upload>& uploads) {
   const Checks c = checks("upload");
+  check_upload(c, uploads);
   std::vector<Entry> entries;
   std::vector<const void*> sources;
-  std::int64_t bytes = aligned(std::int64_t(uploads.size() * sizeof(Entry))), blocks = 0;
-  check_upload(c, uploads);
+  std::int64_t bytes = PinnedMemory::aligned(std::int64_t(uploads.size() * sizeof(Entry))),
+               blocks = 0;
   for (const auto& [to, from] : uploads) {
     if (to.count() == 0) continue;
     entries.push_back({static_cast<std::int32_t*>(to.data), bytes, to.bytes() / kWord, blocks,
                        reinterpret_cast<std::uintptr_t>(to.data) % (kPack * kWord) == 0});
     sources.push_back(from.data);
-    bytes += aligned(to.bytes());
+    bytes += PinnedMemory::aligned(to.bytes());
     blocks += divided_up(to.bytes() / kWord, kBlock);
   }
   if (entries.empty()) return;

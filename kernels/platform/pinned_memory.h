@@ -16,6 +16,9 @@ class PinnedMemory {
   PinnedMemory(const PinnedMemory&) = delete;
   PinnedMemory& operator=(const PinnedMemory&) = delete;
 
+  /// Pieces of it begin at multiples of 64 bytes: what one of `bytes` takes.
+  static constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
   std::byte* data() const { return data_; }
   std::int64_t bytes() const { return bytes_; }
 

@@ -43,7 +43,7 @@ std::int64_t StagingRing::take(std::int64_t bytes) {
     if (const auto& left = left_[current_]; left && !left->reached()) left->wait();
   }
   const std::int64_t taken = std::int64_t(current_) * block_bytes_ + used_;
-  used_ += (bytes + 63) / 64 * 64;
+  used_ += PinnedMemory::aligned(bytes);
   return taken;
 }
 

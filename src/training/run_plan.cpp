@@ -145,7 +145,7 @@ double summed_rows(double layers, double N, double M, bool split, const Recomput
 
 /// What a step passes through the model for each sample.
 struct Passes {
-  std::int64_t sequences = 1;  // rows of a micro-batch's count
+  std::int64_t sequences = 1;  // as train.micro_batch_size counts them
   std::int64_t views = 1;      // noisy versions of each of them
   std::int64_t masks = 1;      // of a sequence, which count as tokens each
   std::int64_t forward = 0;    // times that is done without a backward pass

@@ -11,6 +11,7 @@ runs=${EXPERIMENT_RUNS:-runs/experiments${quick:+-quick}}
 # Debian's Python, for which setup.sh installs matplotlib; another may come first on the PATH.
 python=${PYTHON:-/usr/bin/python3}
 read -ra extra <<<"${EXPERIMENT_OPTIONS:-}"
+seeds=${EXPERIMENT_SEEDS:-1 2 3}  # of the experiments that have several
 
 scripts/setup.sh --experiments
 if [ -z "${LACUNA:-}" ]; then
@@ -98,11 +99,11 @@ wordnet() {
 scaling_models() {  # scaling_models RUN…: models of scaling.sh, trained where one is missing
   local run
   for run in "$@"; do
-    [ -d "$run/checkpoints" ] || scripts/experiments/scaling.sh
+    [ -d "$run/checkpoints" ] || EXPERIMENT_SEEDS=${run##*-} scripts/experiments/scaling.sh
   done
 }
 # One writes texts, the larger one judges them.
-writer=$runs/scaling-diffusion-128 judge=$runs/scaling-diffusion-192
+writer=$runs/scaling-diffusion-128-3000-1 judge=$runs/scaling-diffusion-192-3000-1
 score() {  # score NAME: the bounds of its texts under the larger model
   $lacuna score --checkpoint "$judge" --input "$1.jsonl" --samples 32 --json >"$1-score.jsonl"
 }

@@ -10,7 +10,9 @@ tokenizer forms forms 2048
 prepare forms forms jsonl
 
 say "training"
-pretrain_both forms-KIND 8000 --set data.train="$data/forms.h5"
+for seed in $seeds; do
+  pretrain_both "forms-KIND-$seed" 8000 --set train.seed="$seed" --set data.train="$data/forms.h5"
+done
 
 say "tasks"
 forward=("term: {term} | definition:" "what is {term}?" "{term} means")
@@ -27,9 +29,13 @@ for k in 0 1 2; do
   ask reverse-$k "${backward[$k]}" "{term}" "other order"
   tasks+=("$data/forms-seen-$k.toml" "$data/forms-other-$k.toml" "$data/forms-reverse-$k.toml")
 done
-for kind in diffusion autoregressive; do
-  say "$kind"
-  $lacuna evaluate "${tasks[@]}" --checkpoint "$runs/forms-$kind" --json "$runs/forms-$kind.json" \
-    --outcomes "$runs/forms-$kind-outcomes.jsonl"
+for seed in $seeds; do
+  for kind in diffusion autoregressive; do
+    run=forms-$kind-$seed
+    [ ! -s "$runs/$run.json" ] || continue
+    say "$run"
+    $lacuna evaluate "${tasks[@]}" --checkpoint "$runs/$run" --json "$runs/$run.json" \
+      --outcomes "$runs/$run-outcomes.jsonl"
+  done
 done
 $python scripts/experiments/report.py forms "$runs" --output "$runs/forms.png"

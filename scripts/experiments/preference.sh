@@ -28,7 +28,7 @@ answers() {  # answers RUN
 answers preference-sft
 
 say "preference tuning"
-for seed in 1 2 3; do
+for seed in $seeds; do
   for masks in 8 1; do
     for shared in true false; do
       run=preference-$masks-$shared-$seed

@@ -2,9 +2,9 @@
 # (g) The recipe: each option of training alone and in combinations, on the quick start's book with its model and
 # a smaller one, several seeds each: bounds after the same number of steps. Runs that are finished are skipped, so
 # that the experiment can be stopped and begun again. The first seed of everything comes first.
-#   EXPERIMENT_SEEDS="1 2 3"  EXPERIMENT_SIZES="quickstart small"  EXPERIMENT_ONLY="muon ema"
+#   EXPERIMENT_SIZES="quickstart small"  EXPERIMENT_ONLY="muon ema"
 source "$(dirname "$0")/common.sh"
-seeds=${EXPERIMENT_SEEDS:-1 2 3} sizes=${EXPERIMENT_SIZES:-quickstart small}
+sizes=${EXPERIMENT_SIZES:-quickstart small}
 
 say "the King James Bible, as scripts/quickstart.sh has it"
 recipe_data

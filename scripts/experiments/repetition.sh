@@ -12,18 +12,20 @@ if [ ! -s "$data/megabyte.h5" ]; then
 fi
 
 say "training"
-for epochs in 10 100 300; do
-  for kind in diffusion autoregressive; do
-    options=()
-    [ $kind = diffusion ] || options=("${autoregressive[@]}")
-    # EXPERIMENT_STEPS makes it so many steps.
-    length=(--set train.epochs=$epochs)
-    [ -z "$quick" ] || length=(--set train.steps="$quick")
-    train_or_resume pretrain small "repetition-$kind-$epochs" --set data.train="$data/megabyte.h5" \
-      --set data.validation="$data/megabyte-validation.h5" --set train.eval_samples=256 \
-      --set train.eval_every=0.05 --set model.hidden_size=128 --set model.num_heads=4 \
-      --set model.intermediate_size=352 --set optimizer.learning_rate=2e-3 \
-      --set train.batch_size=32 "${length[@]}" "${options[@]}"
+for seed in $seeds; do
+  for epochs in 10 100 300; do
+    for kind in diffusion autoregressive; do
+      options=()
+      [ $kind = diffusion ] || options=("${autoregressive[@]}")
+      # EXPERIMENT_STEPS makes it so many steps.
+      length=(--set train.epochs=$epochs)
+      [ -z "$quick" ] || length=(--set train.steps="$quick")
+      train_or_resume pretrain small "repetition-$kind-$epochs-$seed" --set train.seed="$seed" \
+        --set data.train="$data/megabyte.h5" --set data.validation="$data/megabyte-validation.h5" \
+        --set train.eval_samples=256 --set train.eval_every=0.05 --set model.hidden_size=128 \
+        --set model.num_heads=4 --set model.intermediate_size=352 --set optimizer.learning_rate=2e-3 \
+        --set train.batch_size=32 "${length[@]}" "${options[@]}"
+    done
   done
 done
 $python scripts/experiments/report.py repetition "$runs" --output "$runs/repetition.png"

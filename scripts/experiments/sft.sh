@@ -11,15 +11,15 @@ prepare sft-corpus sft jsonl
 prepare sft sft chat
 prepare sft-held-out sft chat
 
-say "pretraining"
 muon=(--set optimizer.name=muon --set optimizer.muon_learning_rate=0.01 --set optimizer.min_learning_rate=1e-4
       --set train.stratified_mask_ratios=true)
-pretrain sft-base 2500 --set data.train="$data/sft-corpus.h5" "${muon[@]}"
-
-say "fine-tuning"
-tune sft sft 1500 --init "$runs/sft-base" --set data.train="$data/sft.h5" \
-  --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
-  --set optimizer.learning_rate=1e-3 "${muon[@]}"
+for seed in $seeds; do
+  say "pretraining and fine-tuning"
+  pretrain "sft-base-$seed" 2500 --set train.seed="$seed" --set data.train="$data/sft-corpus.h5" "${muon[@]}"
+  tune sft "sft-$seed" 1500 --init "$runs/sft-base-$seed" --set train.seed="$seed" \
+    --set data.train="$data/sft.h5" --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
+    --set optimizer.learning_rate=1e-3 "${muon[@]}"
+done
 
 say "answers"
 groups=(both corpus-only held-out)
@@ -33,22 +33,25 @@ for group in "${groups[@]}"; do
 done
 evaluate() {  # evaluate RUN TASK…
   local run=$1; shift
-  $lacuna evaluate "${@/#/$data/sft-}" --checkpoint "$runs/$run" --json "$runs/$run-tasks.json"
+  [ ! -s "$runs/$run-tasks.json" ] || return 0
   for group in "${groups[@]}"; do
     head -n "${quick:-1000}" "$data/sft-$group-score.jsonl" >"$data/sft-score.jsonl"
     $lacuna score --checkpoint "$runs/$run" --input "$data/sft-score.jsonl" --samples 16 --json \
       >"$runs/$run-$group-bound.jsonl"
   done
+  $lacuna evaluate "${@/#/$data/sft-}" --checkpoint "$runs/$run" --json "$runs/$run-tasks.json"
 }
-evaluate sft-base both-gloss.toml corpus-only-gloss.toml held-out-gloss.toml
-evaluate sft {both,corpus-only,held-out}-{recall,choice}.toml
+for seed in $seeds; do
+  evaluate "sft-base-$seed" {both,corpus-only,held-out}-gloss.toml
+  evaluate "sft-$seed" {both,corpus-only,held-out}-{recall,choice}.toml
+done
 
 say "samples"
 for group in "${groups[@]}"; do
   for line in 1 2 3; do
     term=$(sed -n "${line}s/.*\"term\": \"\([^\"]*\)\".*/\1/p" "$data/sft-$group-task.jsonl")
     printf '%s: %s: ' "$group" "$term"
-    $lacuna sample --checkpoint "$runs/sft" --chat --prompt "Define: $term" --gen-length 32
+    $lacuna sample --checkpoint "$runs/sft-${seeds%% *}" --chat --prompt "Define: $term" --gen-length 32
   done
 done
 $python scripts/experiments/report.py sft "$runs" --output "$runs/sft.png"

@@ -13,13 +13,16 @@ for name in continuations words; do
     'choice_prefix = ""' "[likelihood]" "samples = 32"
 done
 
-for width in 64 128 192; do
-  for kind in diffusion autoregressive; do
-    run=scaling-$kind-$width
-    scaling_models "$runs/$run"
-    say "$run"
-    $lacuna evaluate "$data/passages-continuations.toml" "$data/passages-words.toml" \
-      --checkpoint "$runs/$run" --json "$runs/tasks-$kind-$width.json"
+for seed in $seeds; do
+  for width in 64 128 192; do
+    for kind in diffusion autoregressive; do
+      run=scaling-$kind-$width-3000-$seed results=$runs/tasks-$kind-$width-$seed.json
+      scaling_models "$runs/$run"
+      [ ! -s "$results" ] || continue
+      say "$run"
+      $lacuna evaluate "$data/passages-continuations.toml" "$data/passages-words.toml" \
+        --checkpoint "$runs/$run" --json "$results"
+    done
   done
 done
 $python scripts/experiments/report.py tasks "$runs" --output "$runs/tasks.png"

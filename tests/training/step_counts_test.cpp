@@ -63,8 +63,12 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
     config_.parallel.tensor_parallel = session().size();
     config_.compute.device = DeviceKind::cuda_emulated;
     config_.compute.dtype = GetParam();
-    // Heads of 64, which tensor cores take in bf16.
-    config_.model.hidden_size = GetParam() == Precision::bf16 ? 256 : 16;
+    if (GetParam() == Precision::bf16) {  // heads of 64, which tensor cores take; one per rank
+      config_.model.num_heads = 2;
+      config_.model.hidden_size = 128;
+    } else {
+      config_.model.hidden_size = 16;
+    }
     config_.data.validation.clear();
     config_.train.steps = 100;
     config_.train.batch_size = 4;

@@ -267,9 +267,9 @@ TEST_P(CudaSamplerTest, GeneratesTheHostsTokens) {
   for (std::size_t i = 0; i < here.named().size(); ++i)
     device().copy(there.named()[i].tensor, here.named()[i].tensor);
   DecodingOptions options;
-  options.gen_length = 16;
-  options.block_length = 8;
-  options.steps = 8;
+  options.gen_length = 8;
+  options.block_length = 4;
+  options.steps = 4;
   // A hole in the second prompt is filled along with its first block.
   const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {50, 100, 7}};
   using Step = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::vector<std::int32_t>,
@@ -419,8 +419,8 @@ TEST_P(CudaSamplerTest, StrategiesAndCachesAsOnTheHost) {
           StrategyKind::entropy, StrategyKind::margin}) {
       std::int64_t passes = 0;
       for (const CacheKind cache : caches) {
-        DecodingOptions o{.gen_length = 12,
-                          .block_length = exact ? 4 : 6,
+        DecodingOptions o{.gen_length = 8,
+                          .block_length = 4,
                           .temperature = 0.5,
                           .strategy = strategy,
                           .threshold = strategy == StrategyKind::fixed ? 0 : 0.3,
@@ -442,7 +442,7 @@ TEST_P(CudaSamplerTest, StrategiesAndCachesAsOnTheHost) {
       }
       // Some steps commit several tokens.
       if (strategy != StrategyKind::fixed) {
-        EXPECT_LT(passes, 3 * 12) << word_of(strategy);
+        EXPECT_LT(passes, 3 * 8) << word_of(strategy);
       }
     }
   }

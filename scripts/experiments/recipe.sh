@@ -40,7 +40,7 @@ options_of() {
     growing-blocks) blocks 128; set_ train.block_sizes=4,16,128 ;;
     autoregressive-first) set_ model.logits_shift=true train.init="$runs/$2-autoregressive-half-$3" ;;
     long) ;;
-    muon-0.0045-together-long) muon 0.0045; together ;;
+    muon-0.0045-long) muon 0.0045 ;;
     *) echo "unknown variant $1" >&2; exit 2 ;;
   esac
 }
@@ -49,7 +49,7 @@ groups=(
   "qk-norm muon muon-0.0045 muon-0.018-together ema muon-0.0045-together-ema"
   "count count-stratified pairs pairs-stratified autoregressive-first"
   "block-4 block-16 growing-blocks"
-  "long muon-0.0045-together-long"
+  "long muon-0.0045-long"
 )
 steps_of() {
   case $1 in

@@ -16,10 +16,11 @@ qk_norm() { set_ model.qk_norm=true; }
 muon() { set_ optimizer.name=muon optimizer.muon_learning_rate="$1"; }
 together() { stratified; qk_norm; }
 blocks() { set_ model.attention=block_causal train.objective=block_diffusion model.block_size="$1"; }
-options_of() {
+after_autoregressive() { set_ model.logits_shift=true train.init="$1"; }
+options_of() {  # options_of VARIANT SIZE SEED
   options=(--set optimizer.name=adamw)  # unless a variant says otherwise
   case $1 in
-    adamw) ;;
+    adamw | "") ;;
     stratified) stratified ;;
     qk-norm) qk_norm ;;
     stratified-qk-norm) together ;;
@@ -38,7 +39,8 @@ options_of() {
     block-4) blocks 4 ;;
     block-16) blocks 16 ;;
     growing-blocks) blocks 128; set_ train.block_sizes=4,16,128 ;;
-    autoregressive-first) set_ model.logits_shift=true train.init="$runs/$2-autoregressive-half-$3" ;;
+    autoregressive-first) after_autoregressive "$runs/$2-autoregressive-half-$3" ;;
+    muon-0.0045-autoregressive-first) muon 0.0045; after_autoregressive "$runs/$2-muon-0.0045-autoregressive-half-$3" ;;
     long) ;;
     muon-0.0045-long) muon 0.0045 ;;
     *) echo "unknown variant $1" >&2; exit 2 ;;
@@ -47,14 +49,14 @@ options_of() {
 groups=(
   "adamw stratified stratified-qk-norm muon-0.0045-together muon-0.009-together"
   "qk-norm muon muon-0.0045 muon-0.018-together ema muon-0.0045-together-ema"
-  "count count-stratified pairs pairs-stratified autoregressive-first"
+  "count count-stratified pairs pairs-stratified autoregressive-first muon-0.0045-autoregressive-first"
   "block-4 block-16 growing-blocks"
   "long muon-0.0045-long"
 )
 steps_of() {
   case $1 in
     *long) echo 8000 ;;
-    autoregressive-first | autoregressive-half) echo 1000 ;;  # each: together as many as the others
+    *autoregressive-first | *autoregressive-half) echo 1000 ;;  # each: together as many as the others
     *) echo 2000 ;;
   esac
 }
@@ -70,8 +72,11 @@ for group in "${groups[@]}"; do
     for size in $sizes; do
       for variant in $group; do
         [ -z "${EXPERIMENT_ONLY:-}" ] || [[ " $EXPERIMENT_ONLY " == *" $variant "* ]] || continue
-        [ "$variant" != autoregressive-first ] || train "$size" autoregressive-half "$seed" \
-          "${autoregressive[@]}" --set optimizer.name=adamw
+        if [[ $variant == *autoregressive-first ]]; then
+          before=${variant%autoregressive-first}
+          options_of "${before%-}" "$size" "$seed"
+          train "$size" "${variant%first}half" "$seed" "${autoregressive[@]}" "${options[@]}"
+        fi
         options_of "$variant" "$size" "$seed"
         train "$size" "$variant" "$seed" "${options[@]}"
       done

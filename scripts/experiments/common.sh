@@ -1,7 +1,7 @@
 # Sourced by the experiments: packages and build, where things are, and steps that are skipped when their
 # result is there. EXPERIMENT_STEPS=20 makes a quick pass over everything, whose figures mean nothing, in
 # folders of its own. LACUNA names a program that is built already. EXPERIMENT_OPTIONS="--set compute.dtype=bf16"
-# is added to every training run.
+# is added to every training run. EXPERIMENT_SEEDS="1 2" trains experiments of several seeds with these.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 quick=${EXPERIMENT_STEPS:-}
@@ -11,7 +11,7 @@ runs=${EXPERIMENT_RUNS:-runs/experiments${quick:+-quick}}
 # Debian's Python, for which setup.sh installs matplotlib; another may come first on the PATH.
 python=${PYTHON:-/usr/bin/python3}
 read -ra extra <<<"${EXPERIMENT_OPTIONS:-}"
-seeds=${EXPERIMENT_SEEDS:-1 2 3}  # of the experiments that have several
+seeds=${EXPERIMENT_SEEDS:-1 2 3}
 
 scripts/setup.sh --experiments
 if [ -z "${LACUNA:-}" ]; then

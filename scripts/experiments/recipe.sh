@@ -16,11 +16,20 @@ qk_norm() { set_ model.qk_norm=true; }
 muon() { set_ optimizer.name=muon optimizer.muon_learning_rate="$1"; }
 together() { stratified; qk_norm; }
 blocks() { set_ model.attention=block_causal train.objective=block_diffusion model.block_size="$1"; }
-after_autoregressive() { set_ model.logits_shift=true train.init="$1"; }
 options_of() {  # options_of VARIANT SIZE SEED
+  local before=${1%autoregressive-*}
+  if [ "$before" != "$1" ]; then  # the options of what stands before, for each half
+    before=${before%-}
+    options_of "${before:-adamw}" "$2" "$3"
+    case $1 in
+      *-half) options+=("${autoregressive[@]}") ;;
+      *-first) set_ model.logits_shift=true train.init="$runs/$2-${1%first}half-$3" ;;
+    esac
+    return
+  fi
   options=(--set optimizer.name=adamw)  # unless a variant says otherwise
   case $1 in
-    adamw | "") ;;
+    adamw) ;;
     stratified) stratified ;;
     qk-norm) qk_norm ;;
     stratified-qk-norm) together ;;
@@ -39,8 +48,6 @@ options_of() {  # options_of VARIANT SIZE SEED
     block-4) blocks 4 ;;
     block-16) blocks 16 ;;
     growing-blocks) blocks 128; set_ train.block_sizes=4,16,128 ;;
-    autoregressive-first) after_autoregressive "$runs/$2-autoregressive-half-$3" ;;
-    muon-0.0045-autoregressive-first) muon 0.0045; after_autoregressive "$runs/$2-muon-0.0045-autoregressive-half-$3" ;;
     long) ;;
     muon-0.0045-long) muon 0.0045 ;;
     *) echo "unknown variant $1" >&2; exit 2 ;;
@@ -61,24 +68,20 @@ steps_of() {
   esac
 }
 
-train() {  # train SIZE VARIANT SEED [options]
+train() {  # train SIZE VARIANT SEED
   local size=()
+  options_of "$2" "$1" "$3"
   [ "$1" = quickstart ] || size=(--set model.hidden_size=64 --set model.intermediate_size=176)
   quickstart_run "$1-$2-$3" "$3" "$(steps_of "$2")" --set train.eval_every=0.125 --set train.checkpoint_every=500 \
-    "${@:4}" "${size[@]}"
+    "${options[@]}" "${size[@]}"
 }
 for group in "${groups[@]}"; do
   for seed in $seeds; do
     for size in $sizes; do
       for variant in $group; do
         [ -z "${EXPERIMENT_ONLY:-}" ] || [[ " $EXPERIMENT_ONLY " == *" $variant "* ]] || continue
-        if [[ $variant == *autoregressive-first ]]; then
-          before=${variant%autoregressive-first}
-          options_of "${before%-}" "$size" "$seed"
-          train "$size" "${variant%first}half" "$seed" "${autoregressive[@]}" "${options[@]}"
-        fi
-        options_of "$variant" "$size" "$seed"
-        train "$size" "$variant" "$seed" "${options[@]}"
+        [[ $variant != *autoregressive-first ]] || train "$size" "${variant%first}half" "$seed"
+        train "$size" "$variant" "$seed"
       done
     done
   done

@@ -17,8 +17,8 @@ for seed in $seeds; do
   for width in 64 128 192; do
     for kind in diffusion autoregressive; do
       run=scaling-$kind-$width-3000-$seed results=$runs/tasks-$kind-$width-$seed.json
-      scaling_models "$runs/$run"
       [ ! -s "$results" ] || continue
+      scaling_models "$runs/$run"
       say "$run"
       $lacuna evaluate "$data/passages-continuations.toml" "$data/passages-words.toml" \
         --checkpoint "$runs/$run" --json "$results"

@@ -4,7 +4,7 @@ import math
 import statistics
 import tomllib
 
-from .tools import (STYLES, by_seed, curve, lines, mean_and_error, over_runs, plot, shown, table, total_error,
+from .tools import (STYLES, by_seed, curve, document, lines, mean_and_error, over_runs, plot, shown, table, total_error,
                     validations)
 
 
@@ -31,13 +31,13 @@ def bounds_against_compute(run):
     entries = lines(run / "metrics.jsonl")
     tokens = {e["step"]: e["tokens"] for e in entries if "tokens" in e}
     return [(tokens[e["step"]] * flops_per_token(config), e["validation_bound"], e["validation_error"],
-             e.get("bits_per_byte"))
+             e["bits_per_byte"])
             for e in entries if "validation_bound" in e and e["step"] in tokens]
 
 
 def mean_curve(curves):
     """Of runs' points (x, value, error, …) at the same xs: [(x, figure)]."""
-    return [(of[0][0], over_runs([p[1:3] for p in of])) for of in zip(*curves)]
+    return [(of[0][0], over_runs([p[1:3] for p in of])) for of in zip(*curves, strict=True)]
 
 
 def scaling(runs, output):
@@ -46,7 +46,7 @@ def scaling(runs, output):
     curves = {key: mean_curve(of) for key, of in found.items()}
     table(["model", "width", "steps", "training operations", "nats per token", "bits per byte"],
           [[kind, str(width), f"{steps:,}", f"{p[-1][0]:.2e}", shown(p[-1][1], 3),
-            f"{statistics.mean(run[-1][3] or 0 for run in found[kind, width, steps]):.3f}"]
+            f"{statistics.mean(run[-1][3] for run in found[kind, width, steps]):.3f}"]
            for (kind, width, steps), p in sorted(curves.items())])
     print()
     usual = statistics.multimode(steps for _, _, steps in curves)[0]
@@ -88,7 +88,7 @@ def block(runs, output):
     for kind in kinds:
         points = [(e["step"], e["validation_bound"], e.get("bits_per_byte"))
                   for e in validations(runs / f"block-{kind}")]
-        speed = json.loads((runs / f"block-{kind}-speed.json").read_text())
+        speed = document(runs / f"block-{kind}-speed.json")
         curves[kind] = points
         rows.append([kind, f"{points[-1][1]:.3f}", f"{points[-1][2]:.3f}" if points[-1][2] else "-",
                      f"{speed['tokens_per_second']:.0f}", f"{speed['tokens_per_pass']:.2f}",
@@ -106,17 +106,25 @@ def block(runs, output):
     plot(output, draw)
 
 
+def last_losses(run):
+    """The mean training loss of the last tenth of what a run logged."""
+    losses = [e["loss"] for e in lines(run / "metrics.jsonl") if "loss" in e]
+    return statistics.mean(losses[-max(1, len(losses) // 10):])
+
+
 def repetition(runs, output):
     curves, rows = {}, []
     for (kind, epochs), of in by_seed(runs, r"repetition-(\w+)-(\d+)").items():
-        points = [[(int(epochs) * e["step"] / found[-1]["step"], e["validation_bound"], e["validation_error"])
-                   for e in found] for found in map(validations, of.values())]
-        curves[kind, int(epochs)] = mean_curve(points)
-        bits = statistics.mean(validations(run)[-1]["bits_per_byte"] for run in of.values())
-        best = min(curves[kind, int(epochs)], key=lambda p: p[1])
-        rows.append((kind, int(epochs), shown(curves[kind, int(epochs)][-1][1], 3), f"{bits:.3f}",
-                     f"{best[1][0]:.3f} after {best[0]:.0f} epochs"))
-    table(["model", "epochs", "nats per token at the end", "bits per byte", "least"],
+        epochs = int(epochs)
+        found = [validations(run) for run in of.values()]
+        points = curves[kind, epochs] = mean_curve(
+            [[(epochs * e["step"] / seed[-1]["step"], e["validation_bound"], e["validation_error"]) for e in seed]
+             for seed in found])
+        bits = statistics.mean(seed[-1]["bits_per_byte"] for seed in found)
+        at, least = min(points, key=lambda p: p[1])
+        rows.append((kind, epochs, f"{statistics.mean(map(last_losses, of.values())):.2f}", shown(points[-1][1], 3),
+                     f"{bits:.3f}", f"{least[0]:.3f} after {at:.0f} epochs"))
+    table(["model", "epochs", "training loss at the end", "held out at the end", "bits per byte", "at its least"],
           [[kind, str(epochs), *rest] for kind, epochs, *rest in sorted(rows)])
 
     def draw(axes):

@@ -1,11 +1,10 @@
 """Which facts a model knows: reversal, facts in several forms, fine-tuning, preference, tasks."""
 
-import json
 import math
 import statistics
 
-from .tools import (KINDS, STYLES, bars, by_seed, curve, in_percent, lines, mean_and_error, over_runs, percent, plot,
-                    shown, table, total_error, validations)
+from .tools import (KINDS, STYLES, accuracy, bars, by_seed, curve, document, lines, mean_and_error, over_runs, percent,
+                    plot, shown, table, total_error, validations)
 
 
 def reversal(runs, output):
@@ -16,7 +15,7 @@ def reversal(runs, output):
              "reversal-gap: gaps": "definition → term, filled in before it"}
     measures = {}
     for kind in KINDS:
-        for task in json.loads((runs / f"reversal-{kind}.json").read_text())["tasks"]:
+        for task in document(runs / f"reversal-{kind}.json")["tasks"]:
             for m in task["metrics"]:
                 measures.setdefault(f"{task['name']}: {m['name']}", {})[kind] = [m]
     table(["", *KINDS], [[label, *(percent(measures[name].get(k)) for k in KINDS)]
@@ -35,7 +34,7 @@ def forms(runs, output):
     found = {}
     for (kind,), results in by_seed(runs, r"forms-(\w+)", ".json").items():
         for path in results.values():
-            for group in json.loads(path.read_text())["groups"]:
+            for group in document(path)["groups"]:
                 found.setdefault(group["name"], {}).setdefault(kind, []).append(
                     next(m for m in group["metrics"] if m.get("average") == "micro"))
     asked = ["seen form", "other form", "other order"]
@@ -56,7 +55,7 @@ def sft(runs, output):
         """Of each seed."""
         found = []
         for seed in seeds:
-            tasks = json.loads((runs / f"{run}-{seed}-tasks.json").read_text())["tasks"]
+            tasks = document(runs / f"{run}-{seed}-tasks.json")["tasks"]
             found += [task["metrics"][0] for task in tasks if task["name"] == name]
         return percent(found)
 
@@ -130,7 +129,7 @@ def tasks(runs, output):
     found = {}
     for (kind, width), results in by_seed(runs, r"tasks-(\w+)-(\d+)", ".json").items():
         for path in results.values():
-            for task in json.loads(path.read_text())["tasks"]:
+            for task in document(path)["tasks"]:
                 found.setdefault((task["name"], kind, int(width)), []).append(task["metrics"][0])
     names = sorted({name for name, _, _ in found})
     rows = [[kind, str(width), *(percent(found[name, kind, width]) for name in names)]
@@ -140,7 +139,7 @@ def tasks(runs, output):
     def draw(axes):
         for i, name in enumerate(names):
             for kind in KINDS:
-                figures = {w: over_runs([in_percent(m) for m in of]) for (n, k, w), of in sorted(found.items())
+                figures = {w: accuracy(of) for (n, k, w), of in sorted(found.items())
                            if (n, k) == (name, kind)}
                 curve(axes, [(w, f[0], total_error(f)) for w, f in figures.items()], STYLES[kind], color=f"C{i}",
                       label=f"{name.removeprefix('passages-')}, {kind}")

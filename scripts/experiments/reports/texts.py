@@ -4,7 +4,7 @@ import json
 import re
 import statistics
 
-from .tools import curve, in_percent, lines, mean_and_error, plot, table
+from .tools import curve, document, in_percent, lines, mean_and_error, plot, table
 
 
 def texts(samples, output):
@@ -63,13 +63,13 @@ def decoding(runs, output):
     found = {}
     for path in sorted((runs / "decoding").glob("*-*-*-score.jsonl")):
         strategy, value, cache = path.name.removesuffix("-score.jsonl").split("-")
-        stats = json.loads(path.with_name(path.name.replace("-score.jsonl", ".json")).read_text())
+        stats = document(path.with_name(path.name.replace("-score.jsonl", ".json")))
         found[cache, strategy, float(value)] = (stats["tokens_per_step"],
                                                 stats["rows"] / stats["tokens"], *judged(path))
     recalled = {}
     for path in (runs / "decoding").glob("recall-*-*-*.json"):
         _, strategy, value, cache = path.stem.split("-")
-        task = json.loads(path.read_text())["tasks"][0]
+        task = document(path)["tasks"][0]
         made = task["generation"]
         recalled[cache, strategy, float(value)] = (made["tokens_per_step"],
                                                    made["rows"] / made["tokens"],

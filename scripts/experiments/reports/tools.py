@@ -30,6 +30,10 @@ def table(header, rows):
         print("| " + " | ".join(row) + " |")
 
 
+def document(path):
+    return json.loads(path.read_text())
+
+
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -79,9 +83,13 @@ def shown(figure, digits=1, unit=""):
     return " ± ".join(f"{x:.{digits}f}" for x in figure) + unit
 
 
+def accuracy(metrics):
+    """The figure of a task's metric in each run, in per cent."""
+    return over_runs([in_percent(m) for m in metrics])
+
+
 def percent(metrics):
-    """Of a task's metric in each run."""
-    return shown(over_runs([in_percent(m) for m in metrics]), unit=" %") if metrics else "-"
+    return shown(accuracy(metrics), unit=" %") if metrics else "-"
 
 
 KINDS = ["diffusion", "autoregressive"]
@@ -98,7 +106,7 @@ def curve(axes, points, style, **options):
 def bars(axes, labels, metrics, **options):
     """For each label the metrics of both kinds beside each other; metrics: [{kind: [metric of a run]}]."""
     for i, kind in enumerate(KINDS):
-        found = [(x, over_runs([in_percent(m) for m in of[kind]])) for x, of in enumerate(metrics) if kind in of]
+        found = [(x, accuracy(of[kind])) for x, of in enumerate(metrics) if kind in of]
         xs = [x for x, _ in found]
         heights, errors = [f[0] for _, f in found], [total_error(f) for _, f in found]
         axes.bar([x + 0.4 * i - 0.2 for x in xs], heights, 0.38, yerr=errors, label=kind)

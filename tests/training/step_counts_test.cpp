@@ -63,7 +63,7 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
     config_.parallel.tensor_parallel = session().size();
     config_.compute.device = DeviceKind::cuda_emulated;
     config_.compute.dtype = GetParam();
-    if (GetParam() == Precision::bf16) {  // heads of 64, which tensor cores take; one per rank
+    if (GetParam() == Precision::bf16) {  // heads of 64, as tensor cores take; two ranks: one each
       config_.model.num_heads = 2;
       config_.model.hidden_size = 128;
     } else {

@@ -16,13 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace testing;  // NOLINT
 
-/// What the program prints, when it succeeds.
-std::string output_of(const std::vector<std::string>& arguments) {
-  Program program(arguments);
-  EXPECT_EQ(program.wait(), 0) << program.err();
-  return program.out();
-}
-
 class Convert : public ::testing::Test {
  protected:
   Convert() { import_hugging_face(from_.path(), checkpoint()); }

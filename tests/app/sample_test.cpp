@@ -42,13 +42,6 @@ void save(const std::string& path, const ModelConfig& model, const std::string& 
   save_checkpoint(path, info, tensors);
 }
 
-/// What the program prints; it must end well.
-std::string output_of(const Arguments& arguments) {
-  Program program(arguments);
-  EXPECT_EQ(program.wait(), 0) << program.err();
-  return program.out();
-}
-
 /// The weights of scripts/golden/sampler.py in checkpoints without a tokenizer.
 class SampleIds : public ::testing::Test {
  protected:

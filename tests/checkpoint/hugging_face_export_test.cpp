@@ -17,7 +17,7 @@ using testing::Folder;
 using testing::LladaFolder;
 using testing::same;
 using testing::Tensors;
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 TEST(HuggingFaceExport, import_then_export_gives_every_tensor_and_file_back) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
@@ -83,8 +83,8 @@ TEST(HuggingFaceExport, a_model_of_our_own) {
   const Folder folder;
   OwnModel model;
   export_hugging_face(model.save(folder), folder / "out");
-  const auto config = Json::parse(read_file(folder / "out/config.json"));
-  const Json expected = {
+  const auto config = OrderedJson::parse(read_file(folder / "out/config.json"));
+  const OrderedJson expected = {
       {"model_type", "llada"},    {"d_model", 8},          {"n_heads", 2},
       {"n_kv_heads", 2},          {"n_layers", 2},         {"mlp_hidden_size", 6},
       {"vocab_size", 10},         {"embedding_size", 10},  {"mask_token_id", 9},
@@ -96,7 +96,7 @@ TEST(HuggingFaceExport, a_model_of_our_own) {
   back.vocab_size = 10;
   back.num_kv_heads = 2;
   EXPECT_EQ(model_config_from_hugging_face(config.dump(), "config.json"), back);
-  const auto tokenizer = Json::parse(read_file(folder / "out/tokenizer_config.json"));
+  const auto tokenizer = OrderedJson::parse(read_file(folder / "out/tokenizer_config.json"));
   EXPECT_EQ(tokenizer["tokenizer_class"], "PreTrainedTokenizerFast");
   EXPECT_EQ(tokenizer["bos_token"], "<|startoftext|>");
   EXPECT_EQ(tokenizer["eos_token"], "<|endoftext|>");
@@ -122,7 +122,7 @@ TEST(HuggingFaceExport, a_chosen_dtype) {
     ExportOptions options;
     options.dtype = dtype;
     export_hugging_face(folder / "k.h5", folder / "out", options);
-    EXPECT_EQ(Json::parse(read_file(folder / "out/config.json"))["torch_dtype"], word);
+    EXPECT_EQ(OrderedJson::parse(read_file(folder / "out/config.json"))["torch_dtype"], word);
     const SafetensorsFile weights(folder / "out/model.safetensors");
     for (const NamedTensor& t : model.tensors.master) {  // from the weights before rounding
       const Tensor view = weights.view(t.name);
@@ -190,16 +190,17 @@ TEST(HuggingFaceExport, odd_but_valid_files_of_a_tokenizer_and_a_config) {
     model.tokenizer = tokenizer;
     export_hugging_face(model.save(folder), folder / "out");
     EXPECT_EQ(read_file(folder / "out/tokenizer.json"), tokenizer);
-    EXPECT_EQ(Json::parse(read_file(folder / "out/special_tokens_map.json")), Json::object());
+    EXPECT_EQ(OrderedJson::parse(read_file(folder / "out/special_tokens_map.json")),
+              OrderedJson::object());
   }
-  auto config = Json::parse(testing::kLladaConfig);
+  auto config = OrderedJson::parse(testing::kLladaConfig);
   config["torch_dtype"] = nullptr;
   const LladaFolder from(DType::f32, kShardBytes, config.dump());
   import_hugging_face(from.path(), folder / "k.h5");
   ExportOptions options;
   options.dtype = DType::f32;
   export_hugging_face(folder / "k.h5", folder / "out", options);
-  EXPECT_EQ(Json::parse(read_file(folder / "out/config.json"))["torch_dtype"], "float32");
+  EXPECT_EQ(OrderedJson::parse(read_file(folder / "out/config.json"))["torch_dtype"], "float32");
 }
 
 TEST(HuggingFaceExport, into_a_folder_that_exists) {

@@ -12,7 +12,7 @@ Config with(const std::string& text) {
   apply_override(config, text);
   return config;
 }
-std::string mistake_in(const std::string& text) {
+std::string mistake_of(const std::string& text) {
   return error_of<UsageError>([&] { with(text); });
 }
 
@@ -51,9 +51,9 @@ TEST(Override, a_list_is_words_between_commas_with_or_without_brackets) {
   EXPECT_EQ(targets("[]"), Words{});
   EXPECT_EQ(targets(""), Words{});
   for (const char* value : {"a,,b", ",", "a,", "[a,]"})
-    EXPECT_EQ(mistake_in(str("lora.targets=", value)),
+    EXPECT_EQ(mistake_of(str("lora.targets=", value)),
               str("--set lora.targets=", value, ": an element of the list is empty"));
-  EXPECT_EQ(mistake_in("lora.targets=\"a"), "--set lora.targets=\"a: a quote is not closed");
+  EXPECT_EQ(mistake_of("lora.targets=\"a"), "--set lora.targets=\"a: a quote is not closed");
 }
 
 TEST(Override, sources_or_a_single_file) {
@@ -77,24 +77,24 @@ TEST(Override, other_keys_stay) {
 TEST(Override, malformed_ones) {
   for (const char* text : {"", "=", "train", "train=5", "train.=5", ".steps=5", "train.steps",
                            "a.b.c=5", "=train.steps"})
-    EXPECT_EQ(mistake_in(text), str("--set ", text, ": must be section.key=value"));
-  EXPECT_EQ(mistake_in("train.steps="), "--set train.steps=: has no value");
-  EXPECT_TRUE(contains(mistake_in("train.steps=five"),
+    EXPECT_EQ(mistake_of(text), str("--set ", text, ": must be section.key=value"));
+  EXPECT_EQ(mistake_of("train.steps="), "--set train.steps=: has no value");
+  EXPECT_TRUE(contains(mistake_of("train.steps=five"),
                        "--set train.steps=five: 'five' is not a TOML value: "));
-  EXPECT_TRUE(contains(mistake_in("train.output=\"open"), "is not a TOML value: "));
-  EXPECT_TRUE(contains(mistake_in("train.output=\xff"), "is not a TOML value: "));
-  EXPECT_EQ(mistake_in("train.steps=1\nx=2"),
+  EXPECT_TRUE(contains(mistake_of("train.output=\"open"), "is not a TOML value: "));
+  EXPECT_TRUE(contains(mistake_of("train.output=\xff"), "is not a TOML value: "));
+  EXPECT_EQ(mistake_of("train.steps=1\nx=2"),
             "--set train.steps=1\nx=2: holds more than one value");
 }
 
 TEST(Override, wrong_names_and_types) {
-  EXPECT_EQ(mistake_in("train.stepps=1"),
+  EXPECT_EQ(mistake_of("train.stepps=1"),
             "--set train.stepps=1: unknown key 'stepps' in [train]; the nearest known is 'steps'");
-  EXPECT_EQ(mistake_in("trian.steps=1"),
+  EXPECT_EQ(mistake_of("trian.steps=1"),
             "--set trian.steps=1: unknown section [trian]; the nearest known is [train]");
-  EXPECT_EQ(mistake_in("train.steps=1.5"),
+  EXPECT_EQ(mistake_of("train.steps=1.5"),
             "--set train.steps=1.5: train.steps must be an integer; found the number 1.5");
-  EXPECT_EQ(mistake_in("compute.device=tpu"),
+  EXPECT_EQ(mistake_of("compute.device=tpu"),
             "--set compute.device=tpu: compute.device must be cpu, cuda or cuda-emulated; found "
             "the string 'tpu'");
 }

@@ -25,7 +25,7 @@ Records records_of(const std::string& text) {
     all.emplace_back(r.json, int(r.line), int(r.element));
   return all;
 }
-std::string error(const std::string& text) {
+std::string array_error(const std::string& text) {
   return error_of([&] { records_of(text); });
 }
 
@@ -69,18 +69,19 @@ TEST(JsonRecords, LongerThanWhatIsReadAtOnce) {
 }
 
 TEST(JsonRecords, ArraysThatAreNone) {
-  EXPECT_TRUE(contains(error("[{1}\n{2}]"),
+  EXPECT_TRUE(contains(array_error("[{1}\n{2}]"),
                        "a.json:2: malformed JSON, between two elements of the "
                        "array of records there is no comma"));
-  EXPECT_TRUE(contains(error("[{1},\n]"),
+  EXPECT_TRUE(contains(array_error("[{1},\n]"),
                        "a.json:2: malformed JSON, an element of the array of "
                        "records is missing"));
-  EXPECT_TRUE(contains(error("[,{1}]"), "is missing"));
-  EXPECT_TRUE(contains(error("[\n{1}\n"),
+  EXPECT_TRUE(contains(array_error("[,{1}]"), "is missing"));
+  EXPECT_TRUE(contains(array_error("[\n{1}\n"),
                        "a.json:3: malformed JSON, the array of records has no "
                        "end"));
-  EXPECT_TRUE(contains(error("["), "has no end"));
-  EXPECT_TRUE(contains(error("[{1}]\n[{2}]\n"), "a.json:2: malformed JSON, text follows the end"));
+  EXPECT_TRUE(contains(array_error("["), "has no end"));
+  EXPECT_TRUE(
+      contains(array_error("[{1}]\n[{2}]\n"), "a.json:2: malformed JSON, text follows the end"));
   // One that has no end is given out, since the parser knows better what is wrong with it.
   EXPECT_EQ(records_of("[{1}, {\"a]"), (Records{{"{1}", 1, 1}, {"{\"a]", 1, 2}}));
 }

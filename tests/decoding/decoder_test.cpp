@@ -28,10 +28,10 @@ DecodingOptions options(std::int64_t gen_length, std::int64_t steps, std::int64_
 }
 
 /// A random model, whose texts vary.
-struct Random {
+struct RandomModel {
   ModelConfig config;
   ModelTensors weights;
-  explicit Random(bool causal)
+  explicit RandomModel(bool causal)
       : config(make_config(causal)), weights(cpu().memory(), config, "weights") {
     randomise(weights, 5);
   }
@@ -142,7 +142,7 @@ TEST(AutoregressiveDraws, AreTheModelsDistributionAtTheTemperature) {
 
 class AnyDecoder : public ::testing::TestWithParam<bool> {
  protected:
-  Random model_{GetParam()};
+  RandomModel model_{GetParam()};
   const std::vector<Tokens> prompts_ = {{1, 2, 3}, {4}, {5, 6, 7, 8, 9, 10}, {}, {11, 12}};
 
   DecodingOptions noisy() const {
@@ -280,7 +280,7 @@ INSTANTIATE_TEST_SUITE_P(Attention, AnyDecoder, ::testing::Bool(),
 // --- the loop
 
 TEST(MaskedDecoding, FillsBlocksInOrderByTheSchedule) {
-  const Random model(false);
+  const RandomModel model(false);
   DecodingOptions o = options(20, 8, 10);  // 4 steps a block: 3, 3, 2, 2
   o.temperature = 0.7;
   const Tokens prompt = {3, 1, 4};
@@ -321,7 +321,7 @@ TEST(MaskedDecoding, AModelThatPredictsOnlyMasksLeavesThem) {
 }
 
 TEST(MaskedDecoding, ManyRowsTakeSeveralChunksOfTheHead) {
-  ModelConfig config = Random::make_config(false);
+  ModelConfig config = RandomModel::make_config(false);
   config.vocab_size = 1 << 18;
   config.hidden_size = 4;
   config.num_heads = config.num_kv_heads = 1;
@@ -341,7 +341,7 @@ TEST(MaskedDecoding, ManyRowsTakeSeveralChunksOfTheHead) {
 }
 
 TEST(MaskedDecoding, GuidanceNeedsRoom) {
-  const Random model(false);
+  const RandomModel model(false);
   DecodingOptions o = options(4, 4, 4);
   o.cfg_scale = 1;
   Decoder without(cpu(), model.config, model.weights, {8, 1});
@@ -357,7 +357,7 @@ TEST(MaskedDecoding, GuidanceNeedsRoom) {
 }
 
 TEST(MaskedDecoding, NeedsAMaskToken) {
-  Random model(false);
+  RandomModel model(false);
   for (const std::int64_t token : {std::int64_t{-1}, model.config.vocab_size}) {
     model.config.mask_token = token;
     EXPECT_TRUE(contains(error_of<UsageError>([&] {

@@ -36,6 +36,9 @@ double element(const Tensor& t, std::int64_t i) {
       return t.as<std::uint8_t>()[i];
     case DType::u16:
       return t.as<std::uint16_t>()[i];
+    case DType::e4m3:
+    case DType::e5m2:
+      break;
   }
   return 0;
 }

@@ -76,17 +76,17 @@ TEST(Quantised, InstructionSetsThatAreNotTested) {
     if (!find_quantised_kernels(name)) GTEST_SKIP() << "this processor has no " << name;
 }
 
-struct Sizes {
+struct ProductSizes {
   std::int64_t rows, in, out;
 };
 // Rows of x and of w that are no multiples of what is computed at a time, a last chunk of fewer
 // groups, more rows than are computed or rounded at once.
-const Sizes kSizes[] = {{1, 32, 1},   {3, 96, 33},   {5, 256, 31},  {8, 288, 64},
-                        {2, 512, 70}, {13, 768, 32}, {259, 256, 3}, {1031, 32, 2}};
+const ProductSizes kProductSizes[] = {{1, 32, 1},   {3, 96, 33},   {5, 256, 31},  {8, 288, 64},
+                                      {2, 512, 70}, {13, 768, 32}, {259, 256, 3}, {1031, 32, 2}};
 
 TEST(Quantised, EveryInstructionSetGivesTheSameBits) {
   for (const MatrixFormat format : kBlockFormats)
-    for (const auto [n, in, out] : kSizes) {
+    for (const auto [n, in, out] : kProductSizes) {
       if (in % info_of(format).block_elements != 0) continue;
       Array<float> x = normal({n, in}, 1, 1, 2);
       const Weights w = Weights::random_blocks(format, out, in);

@@ -16,17 +16,17 @@ namespace lacuna {
 namespace {
 
 using namespace testing;  // NOLINT
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json format_of(const Json& schema) {
+OrderedJson format_of(const OrderedJson& schema) {
   return {{"type", "json_schema"},
           {"json_schema", {{"name", "answer"}, {"strict", true}, {"schema", schema}}}};
 }
 
 /// What `lacuna sample --json-schema` prints.
-std::string alone(const LoadedModel& model, const Json& fields, std::int64_t sample = 0) {
+std::string alone(const LoadedModel& model, const OrderedJson& fields, std::int64_t sample = 0) {
   const Tokenizer& tokenizer = *model.source.tokenizer;
-  const Json& schema = fields["response_format"]["json_schema"]["schema"];
+  const OrderedJson& schema = fields["response_format"]["json_schema"]["schema"];
   const std::vector<std::int32_t> prompt = tokenizer.encode(fields["prompt"].get<std::string>());
   DecodingOptions options{.temperature = fields["temperature"], .seed = fields["seed"]};
   options.strategy = parse_word<StrategyKind>(fields["strategy"].get<std::string>()).value();
@@ -50,14 +50,14 @@ TEST_P(JsonSchemaAnswers, ConformAndAreThoseOfTheirOwnRun) {
   int compared = 0;
   for (std::uint64_t seed = 0; seed < 16; ++seed) {
     RandomSchema random(seed);
-    const Json schema = random.object(1);
-    Json fields = {{"prompt", std::string(1 + seed, 'p')},
-                   {"temperature", double(seed % 3)},
-                   {"seed", seed},
-                   {"strategy", strategies[seed % 4]},
-                   {"string_tokens", 3 + seed % 5},
-                   {"response_format", format_of(schema)},
-                   {"n", 2}};
+    const OrderedJson schema = random.object(1);
+    OrderedJson fields = {{"prompt", std::string(1 + seed, 'p')},
+                          {"temperature", double(seed % 3)},
+                          {"seed", seed},
+                          {"strategy", strategies[seed % 4]},
+                          {"string_tokens", 3 + seed % 5},
+                          {"response_format", format_of(schema)},
+                          {"n", 2}};
     const Answer answer = Client(server.port()).post("/v1/completions", fields.dump());
     if (answer.status == 400) {  // characters that the model does not have
       EXPECT_TRUE(contains(answer.body, "cannot write") ||
@@ -65,11 +65,11 @@ TEST_P(JsonSchemaAnswers, ConformAndAreThoseOfTheirOwnRun) {
           << answer.body;
       continue;
     }
-    const Json json = Json::parse(answer.body);
+    const OrderedJson json = OrderedJson::parse(answer.body);
     for (int k = 0; k < 2; ++k) {
       const std::string text = json["choices"][k]["text"];
       EXPECT_EQ(text, alone(*model, fields, k)) << schema;
-      EXPECT_TRUE(conforms(Json::parse(text), schema)) << text << schema;
+      EXPECT_TRUE(conforms(OrderedJson::parse(text), schema)) << text << schema;
       EXPECT_EQ(json["choices"][k]["finish_reason"], "stop");
     }
     ++compared;
@@ -78,7 +78,7 @@ TEST_P(JsonSchemaAnswers, ConformAndAreThoseOfTheirOwnRun) {
     std::string texts[2], reason;
     for (const std::string& event : events_of(streamed.body)) {
       if (event == "[DONE]") continue;
-      const Json choice = Json::parse(event)["choices"][0];
+      const OrderedJson choice = OrderedJson::parse(event)["choices"][0];
       texts[choice["index"].get<int>()] += choice["text"];
       if (choice["finish_reason"].is_string()) reason = choice["finish_reason"];
     }
@@ -98,21 +98,21 @@ TEST(JsonSchemaAnswer, OfAChatIsItsContent) {
   service.defaults.initial_length = 0;
   ApiServer server{ApiServerOptions{}};
   server.serve(*bidirectional_model(), service);
-  const Json schema = {{"type", "object"},
-                       {"properties",
-                        {{"name", {{"type", "string"}}},
-                         {"age", {{"type", "integer"}, {"minimum", 0}, {"maximum", 120}}}}},
-                       {"required", Json::array({"name", "age"})}};
-  const Json json =
+  const OrderedJson schema = {{"type", "object"},
+                              {"properties",
+                               {{"name", {{"type", "string"}}},
+                                {"age", {{"type", "integer"}, {"minimum", 0}, {"maximum", 120}}}}},
+                              {"required", OrderedJson::array({"name", "age"})}};
+  const OrderedJson json =
       object_of(Client(server.port())
                     .post("/v1/chat/completions",
-                          Json{{"messages", {{{"role", "user"}, {"content", "Who?"}}}},
-                               {"temperature", 1},
-                               {"seed", 4},
-                               {"response_format", format_of(schema)}}
+                          OrderedJson{{"messages", {{{"role", "user"}, {"content", "Who?"}}}},
+                                      {"temperature", 1},
+                                      {"seed", 4},
+                                      {"response_format", format_of(schema)}}
                               .dump()));
   const std::string text = json["choices"][0]["message"]["content"];
-  const Json value = Json::parse(text);
+  const OrderedJson value = OrderedJson::parse(text);
   EXPECT_TRUE(conforms(value, schema)) << text;
   EXPECT_EQ(json["timings"]["canvas_tokens"].get<int>(),
             int(std::string(R"({"name": "", "age": })").size()) + 16 + 3);
@@ -122,21 +122,23 @@ TEST(JsonSchemaAnswer, OfAChatIsItsContent) {
 TEST(JsonSchemaAnswer, WhatIsNotSupportedIsRefusedByName) {
   ApiServer server{ApiServerOptions{}};
   server.serve(*bidirectional_model(), bidirectional_model().service());
-  const auto refused = [&](const Json& more, const Json& schema = {{"type", "boolean"}}) {
-    Json fields = {{"prompt", "a"}, {"response_format", format_of(schema)}};
+  const auto refused = [&](const OrderedJson& more,
+                           const OrderedJson& schema = {{"type", "boolean"}}) {
+    OrderedJson fields = {{"prompt", "a"}, {"response_format", format_of(schema)}};
     fields.update(more);
     const Answer answer = Client(server.port()).post("/v1/completions", fields.dump());
     EXPECT_EQ(answer.status, 400) << fields << answer.body;
-    const Json error = Json::parse(answer.body)["error"];
+    const OrderedJson error = OrderedJson::parse(answer.body)["error"];
     return error["param"].is_string() ? error["param"].get<std::string>() : "";
   };
   EXPECT_EQ(refused({{"response_format", {{"type", "json_object"}}}}), "response_format");
   EXPECT_EQ(refused({{"response_format", {{"type", "grammar"}}}}), "response_format");
   EXPECT_EQ(refused({{"response_format", {{"type", "json_schema"}}}}),
             "response_format.json_schema");
-  EXPECT_EQ(refused(Json::object(), {{"anyOf", Json::array()}}), "response_format");
-  EXPECT_EQ(refused(Json::object(), {{"type", "string"}, {"minLength", 900}}), "response_format");
-  EXPECT_EQ(refused(Json::object(), {{"const", "\u00e9"}}), "response_format");
+  EXPECT_EQ(refused(OrderedJson::object(), {{"anyOf", OrderedJson::array()}}), "response_format");
+  EXPECT_EQ(refused(OrderedJson::object(), {{"type", "string"}, {"minLength", 900}}),
+            "response_format");
+  EXPECT_EQ(refused(OrderedJson::object(), {{"const", "\u00e9"}}), "response_format");
   EXPECT_EQ(refused({{"stop", "a"}}), "stop");
   EXPECT_EQ(refused({{"choices", {"a", "b"}}}), "choices");
   EXPECT_EQ(refused({{"block_length", 4}}), "block_length");
@@ -152,11 +154,11 @@ TEST(JsonSchemaAnswer, WhatIsNotSupportedIsRefusedByName) {
   other.serve(*causal, causal.service());
   const Answer answer =
       Client(other.port())
-          .post(
-              "/v1/completions",
-              Json{{"prompt", "a"}, {"response_format", format_of({{"type", "boolean"}})}}.dump());
+          .post("/v1/completions",
+                OrderedJson{{"prompt", "a"}, {"response_format", format_of({{"type", "boolean"}})}}
+                    .dump());
   EXPECT_EQ(answer.status, 400);
-  EXPECT_EQ(Json::parse(answer.body)["error"]["param"], "response_format");
+  EXPECT_EQ(OrderedJson::parse(answer.body)["error"]["param"], "response_format");
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 namespace lacuna {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 using testing::contains;
 using testing::error_of;
 using testing::golden_tokenizer;
@@ -12,22 +12,22 @@ using testing::golden_tokenizer;
 std::string refusal(const std::string& text) {
   return error_of([&] { Tokenizer::from_json(text, "tokenizer.json"); });
 }
-std::string refusal(const json& file) { return refusal(file.dump()); }
+std::string refusal(const Json& file) { return refusal(file.dump()); }
 
 // With `value` at `pointer`, or without what is there.
-json with(const std::string& pointer, const json& value, const std::string& variant = "llada") {
-  json file = golden_tokenizer(variant);
-  file[json::json_pointer(pointer)] = value;
+Json with(const std::string& pointer, const Json& value, const std::string& variant = "llada") {
+  Json file = golden_tokenizer(variant);
+  file[Json::json_pointer(pointer)] = value;
   return file;
 }
-json without(const std::string& parent, const std::string& key) {
-  json file = golden_tokenizer("llada");
-  file[json::json_pointer(parent)].erase(key);
+Json without(const std::string& parent, const std::string& key) {
+  Json file = golden_tokenizer("llada");
+  file[Json::json_pointer(parent)].erase(key);
   return file;
 }
 
 TEST(MalformedTokenizer, EveryTruncationIsAnError) {
-  json file = golden_tokenizer("llada");
+  Json file = golden_tokenizer("llada");
   file["model"]["merges"].clear();
   for (auto token = file["model"]["vocab"].begin(); token != file["model"]["vocab"].end();)
     token = token.value() < 256 ? ++token : file["model"]["vocab"].erase(token);
@@ -58,7 +58,7 @@ TEST(MalformedTokenizer, OtherJsonIsNamed) {
 }
 
 TEST(MalformedTokenizer, TheKeyIsNamed) {
-  const std::pair<json, const char*> cases[] = {
+  const std::pair<Json, const char*> cases[] = {
       {with("/version", "2.0"), "version is 2.0"},
       {with("/model/type", "WordPiece"), "model.type is WordPiece; only BPE"},
       {with("/model/dropout", 0.1), "model.dropout is set"},
@@ -67,7 +67,7 @@ TEST(MalformedTokenizer, TheKeyIsNamed) {
       {with("/model/ignore_merges", 1), "model.ignore_merges is not true or false but number"},
       {without("/model", "vocab"), "model has no \"vocab\""},
       {without("/model", "merges"), "model has no \"merges\""},
-      {with("/model/vocab", json::array()), "model.vocab is not an object but array"},
+      {with("/model/vocab", Json::array()), "model.vocab is not an object but array"},
       {with("/model/vocab/the", "5"), "model.vocab.the is not an id but string"},
       {with("/model/vocab/the", 1.5), "model.vocab.the is not an id but number"},
       {with("/model/vocab/the", -1), "model.vocab.the is -1; ids lie from 0 to 16777215"},
@@ -76,7 +76,7 @@ TEST(MalformedTokenizer, TheKeyIsNamed) {
        "model.vocab.the is 18446744073709551615"},
       {with("/model/vocab/the", 0), "model.vocab gives the id 0 to"},
       {without("/model/vocab", "Ġ"), "model.vocab has no token \"Ġ\" for byte 32"},
-      {with("/model/merges", json::object()), "model.merges is not a list but object"},
+      {with("/model/merges", Json::object()), "model.merges is not a list but object"},
       {with("/model/merges/3", "t"), "model.merges[3] is \"t\", not two tokens"},
       {with("/model/merges/3", "t h e"), "model.merges[3] is \"t h e\", not two tokens"},
       {with("/model/merges/3", {"t", "h", "e"}), "model.merges[3] does not hold two tokens"},
@@ -84,18 +84,18 @@ TEST(MalformedTokenizer, TheKeyIsNamed) {
       {with("/model/merges/3", 5), "model.merges[3] is not a string but number"},
       {with("/model/merges/3", "t 漢"), "model.merges[3] needs \"漢\", which is no token"},
       {with("/model/merges/3", "! !"), "model.merges[3] needs \"!!\", which is no token"},
-      {with("/added_tokens", json::object()), "added_tokens is not a list but object"},
+      {with("/added_tokens", Json::object()), "added_tokens is not a list but object"},
       {with("/added_tokens/1/id", 600), "added_tokens[1].id is 600, but the next free one"},
       {with("/added_tokens/1/content", "Ġthe"), "added_tokens[1].id is 521, but model.vocab gives"},
       {with("/added_tokens/1/special", "yes"), "added_tokens[1].special is not true or false"},
       {without("/added_tokens/1", "lstrip"), "added_tokens[1] has no \"lstrip\""},
       {with("/normalizer", {{"type", "Lowercase"}}), "normalizer.type is Lowercase; only NFC"},
-      {with("/normalizer", json::object()), "normalizer has no \"type\""},
+      {with("/normalizer", Json::object()), "normalizer has no \"type\""},
       {with("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFKC"}}}}}),
        "normalizer.normalizers[0].type is NFKC"},
       {with("/pre_tokenizer", nullptr),
        "is not byte-level BPE: pre_tokenizer has no ByteLevel; only byte-level BPE is supported"},
-      {with("/pre_tokenizer/pretokenizers", json::array()), "is not byte-level BPE"},
+      {with("/pre_tokenizer/pretokenizers", Json::array()), "is not byte-level BPE"},
       {with("/pre_tokenizer/type", "Metaspace"), "is not byte-level BPE"},
       {with("/pre_tokenizer/pretokenizers/0", {{"type", "Punctuation"}}),
        "pre_tokenizer.pretokenizers[0].type is Punctuation"},
@@ -126,9 +126,9 @@ std::string sequences(int depth, const std::string& list, const std::string& inn
 }
 
 TEST(MalformedTokenizer, NestingHasALimit) {
-  const json file = golden_tokenizer("gpt2");
+  const Json file = golden_tokenizer("gpt2");
   const auto with_text = [&](const char* key, const std::string& value) {
-    json changed = file;
+    Json changed = file;
     changed[key] = "HERE";
     std::string text = changed.dump();
     return text.replace(text.find("\"HERE\""), 6, value);
@@ -150,7 +150,7 @@ TEST(MalformedTokenizer, NestingHasALimit) {
 
 /// As SentencePiece models are converted: Llama 2's, and later ones with Metaspace.
 TEST(MalformedTokenizer, SentencePieceIsSaidToBeIt) {
-  json file = golden_tokenizer("gpt2");
+  Json file = golden_tokenizer("gpt2");
   file["model"]["byte_fallback"] = true;
   file["model"]["vocab"] = {{"<unk>", 0}, {"<0x00>", 1}, {"\u2581", 2}, {"a", 3}, {"\u2581a", 4}};
   file["model"]["merges"] = {"\u2581 a"};
@@ -177,10 +177,10 @@ TEST(MalformedTokenizer, SentencePieceIsSaidToBeIt) {
 
 // The ids and flags are those that the tokenizers package 0.23.3 gives for the same files.
 TEST(MalformedTokenizer, AnAddedTokenGivenTwiceIsOneToken) {
-  json file = golden_tokenizer("gpt2");
+  Json file = golden_tokenizer("gpt2");
   const std::int32_t free = std::int32_t(file["model"]["vocab"].size());
   const auto token = [](std::int32_t id, const char* content, bool special, bool strip) {
-    return json{{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", strip},
+    return Json{{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", strip},
                 {"rstrip", strip}, {"normalized", false}, {"special", special}};
   };
   file["added_tokens"] = {token(free, "<X>", true, false), token(free + 1, "<Y>", false, false),
@@ -209,7 +209,7 @@ TEST(MalformedTokenizer, AnAddedTokenGivenTwiceIsOneToken) {
 }
 
 TEST(MalformedTokenizer, WhatDoesNotChangeIdsIsAccepted) {
-  json file = golden_tokenizer("llada");
+  Json file = golden_tokenizer("llada");
   file["model"]["unk_token"] = "<unk>";
   file["model"]["byte_fallback"] = true;
   file["model"]["fuse_unk"] = true;
@@ -218,8 +218,8 @@ TEST(MalformedTokenizer, WhatDoesNotChangeIdsIsAccepted) {
   file["model"].erase("ignore_merges");
   file["decoder"] = {{"type", "Sequence"},
                      {"decoders", {{{"type", "ByteLevel"}}, {{"type", "Fuse"}}}}};
-  file["post_processor"] = {{"type", "TemplateProcessing"}, {"single", json::array()}};
-  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
+  file["post_processor"] = {{"type", "TemplateProcessing"}, {"single", Json::array()}};
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array()}};
   // Bytes that no valid text has.
   for (const char* token : {"À", "Á", "õ", "ÿ"}) {
     file["model"]["vocab"][std::string("unused ") + token] = file["model"]["vocab"][token];

@@ -9,8 +9,6 @@ namespace {
 
 using namespace testing;  // NOLINT
 
-constexpr double kRounding = 1e-5;  // sums of some hundred f32 products in another order
-
 class AdapterLayouts : public ::testing::Test {
  protected:
   AdapterLayouts() {

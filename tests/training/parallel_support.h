@@ -14,6 +14,9 @@
 
 namespace lacuna::testing {
 
+/// Relative error of sums of some hundred f32 products in another order.
+constexpr double kRounding = 1e-5;
+
 /// How ranks divide the work.
 struct Layout {
   int tensor = 1;

@@ -12,9 +12,6 @@ namespace {
 
 using namespace testing;  // NOLINT
 
-// Sums of some hundred f32 products in another order.
-constexpr double kRounding = 1e-5;
-
 struct Variant {
   const char* name;
   void (*apply)(Config&);

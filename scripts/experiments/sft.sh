@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # (b) Fine-tuning that ends with knowledge: a model pretrained on plain glosses learns to answer "Define: …"
-# from half of these, until it knows the answers. Recall, choice and bound of answers whose facts were in both
-# sets, in the glosses alone, and in neither; before and after.
+# from dialogues of half of these, until it knows the answers; once from the dialogues alone, once with all
+# glosses among them. Recall, choice and bound of answers whose facts were in both sets, in the glosses alone,
+# and in neither; before and after.
 source "$(dirname "$0")/common.sh"
 
 say "data"
@@ -9,16 +10,20 @@ say "data"
 tokenizer sft sft-corpus 2048
 prepare sft-corpus sft jsonl
 prepare sft sft chat
+prepare sft-rehearsal sft chat
 prepare sft-held-out sft chat
 
 muon=(--set optimizer.name=muon --set optimizer.muon_learning_rate=0.01 --set optimizer.min_learning_rate=1e-4
       --set train.stratified_mask_ratios=true)
 for seed in $seeds; do
   say "pretraining and fine-tuning"
-  pretrain "sft-base-$seed" 2500 --set train.seed="$seed" --set data.train="$data/sft-corpus.h5" "${muon[@]}"
-  tune sft "sft-$seed" 1500 --init "$runs/sft-base-$seed" --set train.seed="$seed" \
-    --set data.train="$data/sft.h5" --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
-    --set optimizer.learning_rate=1e-3 "${muon[@]}"
+  pretrain "sft-base-$seed" 6000 --set train.seed="$seed" --set data.train="$data/sft-corpus.h5" "${muon[@]}"
+  for kind in dialogues rehearsal; do
+    file=$data/sft.h5; [ $kind = dialogues ] || file=$data/sft-rehearsal.h5
+    tune sft "sft-$kind-$seed" 1500 --init "$runs/sft-base-$seed" --set train.seed="$seed" \
+      --set data.train="$file" --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
+      --set optimizer.learning_rate=1e-3 "${muon[@]}"
+  done
 done
 
 say "answers"
@@ -43,7 +48,9 @@ evaluate() {  # evaluate RUN TASK…
 }
 for seed in $seeds; do
   evaluate "sft-base-$seed" {both,corpus-only,held-out}-gloss.toml
-  evaluate "sft-$seed" {both,corpus-only,held-out}-{recall,choice}.toml
+  for kind in dialogues rehearsal; do
+    evaluate "sft-$kind-$seed" {both,corpus-only,held-out}-{recall,choice}.toml
+  done
 done
 
 say "samples"
@@ -51,7 +58,7 @@ for group in "${groups[@]}"; do
   for line in 1 2 3; do
     term=$(sed -n "${line}s/.*\"term\": \"\([^\"]*\)\".*/\1/p" "$data/sft-$group-task.jsonl")
     printf '%s: %s: ' "$group" "$term"
-    $lacuna sample --checkpoint "$runs/sft-${seeds%% *}" --chat --prompt "Define: $term" --gen-length 32
+    $lacuna sample --checkpoint "$runs/sft-rehearsal-${seeds%% *}" --chat --prompt "Define: $term" --gen-length 32
   done
 done
 $python scripts/experiments/report.py sft "$runs" --output "$runs/sft.png"

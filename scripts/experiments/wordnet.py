@@ -12,7 +12,8 @@ facts), the other as "definition: D | term: T", so that a model learns both form
 one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the forward facts, whose
 terms are asked for in the order that was never seen.
 sft: sft-corpus.jsonl (plain glosses of two thirds of the facts), sft.jsonl (prompts with responses of
-every other one of these), and for each third, sft-both, sft-corpus-only and sft-held-out: what tasks
+every other one of these), sft-rehearsal.jsonl (the same, and the glosses of both thirds as prompts with
+responses), and for each third, sft-both, sft-corpus-only and sft-held-out: what tasks
 ask, with four definitions of the same third to choose from (-task.jsonl), and for lacuna score the
 answers in the chat template (-score.jsonl); of the last, sft-held-out.jsonl to validate with.
 forms: facts in one order each, as reversal, but each in two of three forms of that order, so that the
@@ -112,6 +113,9 @@ def sft(a, all_facts):
                 header.format("assistant"), "text": f"{d}<|eot_id|>"} for t, d in some])
     write(a.output / "sft-corpus.jsonl",
           [{"text": f"{t}: {d}"} for t, d in groups["both"] + groups["corpus-only"]])
+    write(a.output / "sft-rehearsal.jsonl",
+          [pair(*f) for f in groups["both"]] +
+          [{"prompt": f"{t}:", "response": d} for t, d in groups["both"] + groups["corpus-only"]])
     write(a.output / "sft-held-out.jsonl", [pair(*f) for f in groups["held-out"]])
     # Written last: the experiment takes its existence for that of all files.
     write(a.output / "sft.jsonl", [pair(*f) for f in groups["both"]])

@@ -49,35 +49,41 @@ def forms(runs, output):
 
 
 def sft(runs, output):
-    seeds = by_seed(runs, "sft")[()]
+    trained = {"sft-base": "(before)", "sft-dialogues": "dialogues", "sft-rehearsal": "dialogues and glosses"}
+    groups = {"both": "glosses and dialogues", "corpus-only": "glosses alone", "held-out": "neither"}
+    of_run = {run: by_seed(runs, run)[()] for run in trained}
 
     def metric(run, name):
         """Of each seed."""
         found = []
-        for seed in seeds:
+        for seed in of_run[run]:
             tasks = document(runs / f"{run}-{seed}-tasks.json")["tasks"]
             found += [task["metrics"][0] for task in tasks if task["name"] == name]
         return percent(found)
 
     def bound(run, group):
         figures = []
-        for seed in seeds:
+        for seed in of_run[run]:
             scores = lines(runs / f"{run}-{seed}-{group}-bound.jsonl")
             tokens = sum(s["tokens"] for s in scores)
             error = math.sqrt(sum((s["standard_error"] or 0) ** 2 for s in scores))
             figures.append((sum(s["nats"] for s in scores) / tokens, error / tokens))
         return shown(over_runs(figures), digits=2)
 
-    groups = {"both": "glosses and dialogues", "corpus-only": "glosses alone", "held-out": "neither"}
-    table(["the fact was in", "gloss recalled before", "answer recalled after", "one of four after",
-           "bound before", "bound after"],
-          [[label, metric("sft-base", f"sft-{g}-gloss"), metric("sft", f"sft-{g}-recall"),
-            metric("sft", f"sft-{g}-choice"), bound("sft-base", g), bound("sft", g)]
-           for g, label in groups.items()])
+    rows = []
+    for run, label in trained.items():
+        asked = "gloss" if run == "sft-base" else "recall"
+        rows += [[label, group, metric(run, f"sft-{g}-{asked}"),
+                  "" if run == "sft-base" else metric(run, f"sft-{g}-choice"), bound(run, g)]
+                 for g, group in groups.items()]
+    table(["fine-tuned on", "the fact was in", "recalled", "one of four", "nats per token (bound)"], rows)
 
     def draw(axes):
-        for run in seeds.values():
-            curve(axes, [(e["step"], e["validation_bound"]) for e in validations(run)], "-o", color="C0")
+        for color, run in (("C0", "sft-dialogues"), ("C1", "sft-rehearsal")):
+            for i, folder in enumerate(of_run[run].values()):
+                curve(axes, [(e["step"], e["validation_bound"]) for e in validations(folder)], "-o", color=color,
+                      label="" if i else trained[run])
+        axes.legend()
         axes.set_xlabel("step of fine-tuning")
         axes.set_ylabel("answers of facts in neither, nats per token")
 

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-import _philox
 import model
 import objective
 

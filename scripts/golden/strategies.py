@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-import _philox
 import model
 import sampler
 from sampler import CONFIDENCE_MARGIN, EOS, LOGIT_MARGIN, MASK, SHAPE, TooClose

@@ -1,5 +1,6 @@
 #include "data/mixture.h"
 
+#include <cmath>
 #include <set>
 
 #include "tests/support/support.h"

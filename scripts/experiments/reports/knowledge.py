@@ -51,19 +51,19 @@ def forms(runs, output):
 def sft(runs, output):
     trained = {"sft-base": "(before)", "sft-dialogues": "dialogues", "sft-rehearsal": "dialogues and glosses"}
     groups = {"both": "glosses and dialogues", "corpus-only": "glosses alone", "held-out": "neither"}
-    of_run = {run: by_seed(runs, run)[()] for run in trained}
+    results = {run: by_seed(runs, run, "-tasks.json")[()] for run in trained}
 
     def metric(run, name):
         """Of each seed."""
         found = []
-        for seed in of_run[run]:
-            tasks = document(runs / f"{run}-{seed}-tasks.json")["tasks"]
+        for path in results[run].values():
+            tasks = document(path)["tasks"]
             found += [task["metrics"][0] for task in tasks if task["name"] == name]
         return percent(found)
 
     def bound(run, group):
         figures = []
-        for seed in of_run[run]:
+        for seed in results[run]:
             scores = lines(runs / f"{run}-{seed}-{group}-bound.jsonl")
             tokens = sum(s["tokens"] for s in scores)
             error = math.sqrt(sum((s["standard_error"] or 0) ** 2 for s in scores))
@@ -80,9 +80,9 @@ def sft(runs, output):
 
     def draw(axes):
         for color, run in (("C0", "sft-dialogues"), ("C1", "sft-rehearsal")):
-            for i, folder in enumerate(of_run[run].values()):
-                curve(axes, [(e["step"], e["validation_bound"]) for e in validations(folder)], "-o", color=color,
-                      label="" if i else trained[run])
+            for i, seed in enumerate(results[run]):
+                points = [(e["step"], e["validation_bound"]) for e in validations(runs / f"{run}-{seed}")]
+                curve(axes, points, "-o", color=color, label="" if i else trained[run])
         axes.legend()
         axes.set_xlabel("step of fine-tuning")
         axes.set_ylabel("answers of facts in neither, nats per token")

@@ -230,8 +230,8 @@ TEST(Quantised, ARowDoesNotDependOnOthers) {
 
 TEST(Stored, HalvesGiveTheBitsOfTheSameWeightsInF32) {
   for (const MatrixFormat format : {MatrixFormat::bf16, MatrixFormat::f16})
-    for (const auto [n, in, out] :
-         {Sizes{1, 7, 9}, Sizes{40, 300, 77}, Sizes{3, 70000, 5}, Sizes{0, 3, 4}}) {
+    for (const auto [n, in, out] : {ProductSizes{1, 7, 9}, ProductSizes{40, 300, 77},
+                                    ProductSizes{3, 70000, 5}, ProductSizes{0, 3, 4}}) {
       Array<float> x = normal({n, in}, 1), values = normal({out, in}, 2);
       std::vector<std::uint16_t> bits(std::size_t(values.count()));
       for (std::int64_t i = 0; i < values.count(); ++i) {

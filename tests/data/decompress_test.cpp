@@ -27,7 +27,8 @@ std::string read_all(const std::string& path) {
 /// Of which both formats make several blocks.
 std::string long_text() {
   std::string text;
-  for (std::int64_t i = 0; text.size() < 3'000'000; ++i) text += std::to_string(i * i % 9973) + "\n";
+  for (std::int64_t i = 0; text.size() < 3'000'000; ++i)
+    text += std::to_string(i * i % 9973) + "\n";
   return text;
 }
 

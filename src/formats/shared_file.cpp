@@ -5,19 +5,18 @@
 
 #include <cerrno>
 #include <cstring>
+#include <span>
+
+#include "core/packed_bytes.h"
 
 namespace lacuna {
 namespace {
 
 template <class T>
-std::string bytes_of(const std::vector<T>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
-}
-template <class T>
-std::vector<T> values_of(const std::string& bytes) {
-  std::vector<T> values(bytes.size() / sizeof(T));
-  if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
+std::string packed(const std::vector<T>& values) {
+  std::string bytes;
+  pack(bytes, std::span<const T>(values));
+  return bytes;
 }
 
 }  // namespace
@@ -27,7 +26,7 @@ SharedFile::SharedFile(const std::filesystem::path& path, const Attributes& attr
     : team_(team), path_(path), datasets_(std::move(datasets)) {
   for (const Dataset& d : datasets_) sums_.emplace_back(d.shape.count() * size_of(d.dtype));
   if (team_.rank() == 0) lay_out(attributes);
-  places_ = values_of<std::int64_t>(team_.gather(bytes_of(places_))[0]);
+  places_ = PackedReader(team_.gather(packed(places_))[0]).array<std::int64_t>();
   partial_ = team_.gather(partial_.string())[0];
   descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CLOEXEC);
   CHECK(descriptor_ >= 0, path_.string(), ": cannot write ", partial_.string(), ": ",
@@ -87,11 +86,14 @@ void SharedFile::flush() {
 
 void SharedFile::commit() {
   if (descriptor_ >= 0) flush();
-  const std::vector<std::string> of_all = team_.gather(bytes_of(sums_));
+  const std::vector<std::string> gathered = team_.gather(packed(sums_));
   if (team_.rank() == 0) {
+    std::vector<std::vector<PartialChecksum>> of_all;
+    for (const std::string& theirs : gathered)
+      of_all.push_back(PackedReader(theirs).array<PartialChecksum>());
     for (std::size_t i = 0; i < datasets_.size(); ++i) {
       PartialChecksum sum(datasets_[i].shape.count() * size_of(datasets_[i].dtype));
-      for (const std::string& theirs : of_all) sum.add(values_of<PartialChecksum>(theirs).at(i));
+      for (const std::vector<PartialChecksum>& theirs : of_all) sum.add(theirs.at(i));
       CHECK(sum.complete(), path_.string(), ": ", datasets_[i].name,
             ": not every element was written once");
       file_->seal(datasets_[i].name, sum.crc());

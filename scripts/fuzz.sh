@@ -18,10 +18,7 @@ if ! command -v clang++ >/dev/null; then
   [ "$(id -u)" = 0 ] || root=(sudo)
   "${root[@]}" apt-get install --yes -qq clang libclang-rt-dev >/dev/null
 fi
-# A new build compiles several files at once, as scripts/test.sh does.
-unity=()
-[ -e build/fuzz/CMakeCache.txt ] || unity=(-DLACUNA_UNITY=ON)
-cmake --preset fuzz "${unity[@]}" >/dev/null
+cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 mkdir -p build/fuzz/found

@@ -22,12 +22,10 @@ TEST(Linear, AgreesWithPyTorch) {
   });
 }
 
-struct Sizes {
-  std::int64_t rows, in, out;
-};
 // From empty to more than one block per thread.
-const Sizes kSizes[] = {{0, 3, 4},      {1, 1, 1},      {1, 300, 2},    {17, 31, 5},  {257, 1, 9},
-                        {300, 129, 65}, {96, 512, 257}, {200, 600, 33}, {7, 1025, 24}};
+const ProductSizes kLinearSizes[] = {{0, 3, 4},      {1, 1, 1},      {1, 300, 2},
+                                     {17, 31, 5},    {257, 1, 9},    {300, 129, 65},
+                                     {96, 512, 257}, {200, 600, 33}, {7, 1025, 24}};
 
 /// sum_k a(k) b(k), f64.
 template <class A, class B>
@@ -38,7 +36,7 @@ double dot(std::int64_t n, A a, B b) {
 }
 
 TEST(Linear, OfOddSizesBothModes) {
-  for (const auto [n, in, out] : kSizes) {
+  for (const auto [n, in, out] : kLinearSizes) {
     Array<float> x = normal({n, in}, 1, 1, 2), w = normal({out, in}, 2),
                  dy = normal({n, out}, 3, 1, 5);
     Array<double> y_expected({n, out}), dx_expected({n, in}), dw_expected({out, in});

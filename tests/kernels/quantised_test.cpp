@@ -76,9 +76,6 @@ TEST(Quantised, InstructionSetsThatAreNotTested) {
     if (!find_quantised_kernels(name)) GTEST_SKIP() << "this processor has no " << name;
 }
 
-struct ProductSizes {
-  std::int64_t rows, in, out;
-};
 // Rows of x and of w that are no multiples of what is computed at a time, a last chunk of fewer
 // groups, more rows than are computed or rounded at once.
 const ProductSizes kProductSizes[] = {{1, 32, 1},   {3, 96, 33},   {5, 256, 31},  {8, 288, 64},

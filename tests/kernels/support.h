@@ -23,6 +23,11 @@ void on_every_backend(const std::function<void(CpuOps&)>& test);
 /// One backend per instruction set, of one thread.
 void on_every_instruction_set(const std::function<void(CpuOps&)>& test);
 
+/// Of a product x [rows, in] w^T [out, in].
+struct ProductSizes {
+  std::int64_t rows, in, out;
+};
+
 /// |actual - expected| <= absolute + relative |expected|, element by element, for float tensors of
 /// one count. NaN is close to nothing.
 ::testing::AssertionResult is_close(const Tensor& actual, const Tensor& expected, double relative,

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "core/block_formats.h"
+#include "core/tensor_of.h"
 #include "formats/gguf.h"
 #include "tests/model/support.h"
 
@@ -10,10 +11,6 @@ namespace lacuna {
 namespace {
 
 using namespace testing;  // NOLINT
-
-bool same_elements(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 /// Of every weight of a model: allocated, in one format.
 std::vector<WeightStorage> allocated(const ModelConfig& config,
@@ -63,7 +60,8 @@ TEST_P(InferenceWeightsOf, AllocatedAreThoseOfTraining) {
   EXPECT_EQ(weights.views().blocks[0].gate_up.parts.size(), 1u);
   EXPECT_EQ(weights.views().head.data == weights.views().embedding.data, GetParam());
   fill(weights, *f.weights);
-  EXPECT_TRUE(same_elements(f.hidden_of(cpu(), weights), f.hidden_of(cpu(), *f.weights)));
+  EXPECT_TRUE(
+      same_bits(tensor_of(f.hidden_of(cpu(), weights)), tensor_of(f.hidden_of(cpu(), *f.weights))));
 }
 
 TEST_P(InferenceWeightsOf, MappedStayWhereTheyLie) {
@@ -81,7 +79,8 @@ TEST_P(InferenceWeightsOf, MappedStayWhereTheyLie) {
   EXPECT_EQ(views.blocks[2].qkv.parts.size(), 1u);
   EXPECT_EQ(views.blocks[2].qkv.parts[0].data, f.weights->blocks[2].qkv.data);
   EXPECT_EQ(views.blocks[2].qkv.rows(), f.weights->blocks[2].qkv.rows());
-  EXPECT_TRUE(same_elements(f.hidden_of(cpu(), weights), f.hidden_of(cpu(), *f.weights)));
+  EXPECT_TRUE(
+      same_bits(tensor_of(f.hidden_of(cpu(), weights)), tensor_of(f.hidden_of(cpu(), *f.weights))));
 }
 
 INSTANTIATE_TEST_SUITE_P(TiedOrNot, InferenceWeightsOf, ::testing::Bool());
@@ -156,7 +155,8 @@ TEST(InferenceWeights, FormatsAreTheBackendsAffair) {
     }
     EXPECT_EQ(weights.views().blocks[0].qkv.parts.size(), 1u);
     EXPECT_LT(weights.bytes(), f.weights->flat().bytes() * 6 / 10);
-    EXPECT_TRUE(same_elements(f.hidden_of(ops, weights), f.hidden_of(ops, *f.weights)));
+    EXPECT_TRUE(
+        same_bits(tensor_of(f.hidden_of(ops, weights)), tensor_of(f.hidden_of(ops, *f.weights))));
   }
 }
 

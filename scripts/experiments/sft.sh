@@ -6,10 +6,10 @@
 source "$(dirname "$0")/common.sh"
 
 say "data"
-[ -s "$data/sft.jsonl" ] || wordnet sft
+[ -s "$data/sft-dialogues.jsonl" ] || wordnet sft
 tokenizer sft sft-corpus 2048
 prepare sft-corpus sft jsonl
-prepare sft sft chat
+prepare sft-dialogues sft chat
 prepare sft-rehearsal sft chat
 prepare sft-held-out sft chat
 
@@ -19,9 +19,8 @@ for seed in $seeds; do
   say "pretraining and fine-tuning"
   pretrain "sft-base-$seed" 6000 --set train.seed="$seed" --set data.train="$data/sft-corpus.h5" "${muon[@]}"
   for kind in dialogues rehearsal; do
-    file=$data/sft.h5; [ $kind = dialogues ] || file=$data/sft-rehearsal.h5
     tune sft "sft-$kind-$seed" 1500 --init "$runs/sft-base-$seed" --set train.seed="$seed" \
-      --set data.train="$file" --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
+      --set data.train="$data/sft-$kind.h5" --set data.validation="$data/sft-held-out.h5" --set train.eval_every=0.1 \
       --set optimizer.learning_rate=1e-3 "${muon[@]}"
   done
 done

@@ -11,9 +11,9 @@ reversal: facts in one order each. One half of them is seen as "term: T | defini
 facts), the other as "definition: D | term: T", so that a model learns both forms, but each fact in
 one order only. Writes reversal.jsonl to train on and reversal-test.jsonl, the forward facts, whose
 terms are asked for in the order that was never seen.
-sft: sft-corpus.jsonl (plain glosses of two thirds of the facts), sft.jsonl (prompts with responses of
-every other one of these), sft-rehearsal.jsonl (the same, and the glosses of both thirds as prompts with
-responses), and for each third, sft-both, sft-corpus-only and sft-held-out: what tasks
+sft: sft-corpus.jsonl (plain glosses of two thirds of the facts), sft-dialogues.jsonl (prompts with
+responses of every other one of these), sft-rehearsal.jsonl (the same, and the glosses of both thirds
+as prompts with responses), and for each third, sft-both, sft-corpus-only and sft-held-out: what tasks
 ask, with four definitions of the same third to choose from (-task.jsonl), and for lacuna score the
 answers in the chat template (-score.jsonl); of the last, sft-held-out.jsonl to validate with.
 forms: facts in one order each, as reversal, but each in two of three forms of that order, so that the
@@ -118,7 +118,7 @@ def sft(a, all_facts):
           [{"prompt": f"{t}:", "response": d} for t, d in groups["both"] + groups["corpus-only"]])
     write(a.output / "sft-held-out.jsonl", [pair(*f) for f in groups["held-out"]])
     # Written last: the experiment takes its existence for that of all files.
-    write(a.output / "sft.jsonl", [pair(*f) for f in groups["both"]])
+    write(a.output / "sft-dialogues.jsonl", [pair(*f) for f in groups["both"]])
 
 
 def preference(a, all_facts):

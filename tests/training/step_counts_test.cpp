@@ -63,9 +63,9 @@ class StepCounts : public ::testing::TestWithParam<Precision> {
     config_.parallel.tensor_parallel = session().size();
     config_.compute.device = DeviceKind::cuda_emulated;
     config_.compute.dtype = GetParam();
-    if (GetParam() == Precision::bf16) {  // heads of 64, as tensor cores take; two ranks: one each
-      config_.model.num_heads = 2;
-      config_.model.hidden_size = 128;
+    if (GetParam() == Precision::bf16) {  // a head of 64 on each rank, as tensor cores take
+      config_.model.num_heads = session().size();
+      config_.model.hidden_size = 64 * session().size();
     } else {
       config_.model.hidden_size = 16;
     }

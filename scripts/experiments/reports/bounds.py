@@ -122,16 +122,17 @@ def repetition(runs, output):
              for seed in found])
         bits = statistics.mean(seed[-1]["bits_per_byte"] for seed in found)
         at, least = min(points, key=lambda p: p[1])
-        rows.append((kind, epochs, f"{statistics.mean(map(last_losses, of.values())):.2f}", shown(points[-1][1], 3),
-                     f"{bits:.3f}", f"{least[0]:.3f} after {at:.0f} epochs"))
-    table(["model", "epochs", "training loss at the end", "held out at the end", "bits per byte", "at its least"],
-          [[kind, str(epochs), *rest] for kind, epochs, *rest in sorted(rows)])
+        rows.append((kind, epochs, str(len(of)), f"{statistics.mean(map(last_losses, of.values())):.2f}",
+                     shown(points[-1][1], 3), f"{bits:.3f}", f"{shown(least, 3)} after {at:.0f} epochs"))
+    table(["model", "epochs", "seeds", "training loss at the end", "held out at the end", "bits per byte",
+           "at its least"], [[kind, str(epochs), *rest] for kind, epochs, *rest in sorted(rows)])
 
     def draw(axes):
         counts = sorted({epochs for _, epochs in curves})
         for (kind, epochs), points in sorted(curves.items()):
-            curve(axes, [(x, figure[0]) for x, figure in points], STYLES[kind],
-                  color=f"C{counts.index(epochs)}", markersize=3, label=f"{kind}, {epochs} epochs")
+            curve(axes, [(x, figure[0], total_error(figure)) for x, figure in points], STYLES[kind],
+                  color=f"C{counts.index(epochs)}", markersize=3, elinewidth=0.7,
+                  label=f"{kind}, {epochs} epochs")
         axes.set_xscale("log")
         axes.set_xlabel("epochs")
         axes.set_ylabel("held out, nats per token (diffusion: a bound)")

@@ -27,7 +27,7 @@ mkdir -p build/fuzz/found
 fuzz() {  # fuzz TARGET RUNS
   local corpus=build/fuzz/corpus/$1 log=build/fuzz/$1.log result=0
   mkdir -p "$corpus"
-  build/fuzz/bin/fuzz --target="$1" --write-seeds="$corpus"
+  build/fuzz/bin/fuzz --target="$1" --write-seeds="$corpus" || return
   build/fuzz/bin/fuzz --target="$1" -runs="$2" -max_len=8192 -timeout=10 -malloc_limit_mb=256 \
     -rss_limit_mb=1024 -print_final_stats=1 -verbosity=1 -artifact_prefix="build/fuzz/found/$1-" \
     "$corpus" 2>"$log" || result=1

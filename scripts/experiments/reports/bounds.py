@@ -136,7 +136,7 @@ def repetition(runs, output):
         axes.set_xscale("log")
         axes.set_xlabel("epochs")
         axes.set_ylabel("held out, nats per token (diffusion: a bound)")
-        axes.legend()
+        axes.legend(loc="upper center")
 
     plot(output, draw)
 

@@ -415,16 +415,11 @@ TEST_P(CudaSamplerTest, StrategiesAndCachesAsOnTheHost) {
     const std::vector<CacheKind> caches = exact ? std::vector{CacheKind::none, CacheKind::prefix}
                                                 : std::vector{CacheKind::none, CacheKind::prefix,
                                                               CacheKind::dual, CacheKind::vicinity};
-    const StrategyKind strategies[] = {StrategyKind::fixed,   StrategyKind::threshold,
-                                       StrategyKind::dynamic, StrategyKind::factor,
-                                       StrategyKind::entropy, StrategyKind::margin};
-    for (std::size_t s = 0; s < std::size(strategies); ++s) {
-      const StrategyKind strategy = strategies[s];
+    for (const StrategyKind strategy :
+         {StrategyKind::fixed, StrategyKind::threshold, StrategyKind::dynamic, StrategyKind::factor,
+          StrategyKind::entropy, StrategyKind::margin}) {
       std::int64_t passes = 0;
-      for (std::size_t c = 0; c < caches.size(); ++c) {
-        // Where logits stand does not depend on both: each strategy with one cache, and each cache.
-        if (logits_shift && c != s % caches.size()) continue;
-        const CacheKind cache = caches[c];
+      for (const CacheKind cache : caches) {
         DecodingOptions o{.gen_length = length,
                           .block_length = 4,
                           .temperature = 0.5,
